@@ -1,0 +1,1 @@
+"""The agent server: one OpenClaw a user, asleep when idle, awake on request."""

@@ -1,0 +1,1 @@
+"""Who has an agent: provisioning, records, the API."""

@@ -1,0 +1,1 @@
+"""Speaking to a user's OpenClaw gateway as its paired device."""

@@ -1,0 +1,1 @@
+"""When an agent sleeps and how it is woken."""

@@ -1,0 +1,1 @@
+"""Requests on their way to an agent, and from it to management."""

@@ -1,0 +1,1 @@
+"""Runtimes: drivers that hold one OpenClaw container (or process) a user."""

@@ -1,0 +1,27 @@
+"""The pinned OpenClaw: `package.json` and `package-lock.json` beside this file are the one place.
+
+Raise it with `npm install --package-lock-only --omit-lockfile-registry-resolved openclaw@VERSION`
+in this folder and run every test tier: the gateway's protocol is versioned by date, not by promise.
+"""
+
+import json
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+
+def pin_folder() -> Path:
+    """The folder that holds the npm manifest and lock file to install from (`npm ci`)."""
+    return Path(str(resources.files(__name__)))
+
+
+@cache
+def openclaw_version() -> str:
+    """The exact OpenClaw version OCMT installs and puts into its image, such as `2026.9.6`."""
+    manifest = json.loads((pin_folder() / "package.json").read_text(encoding="utf-8"))
+    return str(manifest["dependencies"]["openclaw"])
+
+
+def default_image() -> str:
+    """The local name of the container image that `ocmt image build` makes."""
+    return f"ocmt/openclaw:{openclaw_version()}"

@@ -1,0 +1,115 @@
+"""Errors as part of the contract: RFC 9457 problem details, the same from both servers.
+
+Raise `Problem` where a request cannot be served; `install_problem_handlers` turns it, framework
+errors and validation errors into `application/problem+json`. `detail` always says what the caller
+can do about it, and never carries a secret or a stack trace.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+log = structlog.get_logger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class Problem(Exception):
+    """A refusal with a status, a stable machine-readable `code`, and what to do about it.
+
+    `retry_after_s` becomes the `Retry-After` header. `extra` joins the body's members.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        title: str | None = None,
+        retry_after_s: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.title = title or HTTPStatus(status).phrase
+        self.retry_after_s = retry_after_s
+        self.extra = dict(extra or {})
+
+    def body(self) -> dict[str, Any]:
+        """The problem document. `type` refers to the problem list in `docs/api.md`."""
+        return {
+            "type": f"/problems/{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+    def response(self) -> Response:
+        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return JSONResponse(
+            self.body(), status_code=self.status, headers=headers, media_type=PROBLEM_JSON
+        )
+
+
+def validation_problem(errors: list[Mapping[str, Any]]) -> Problem:
+    """A 422 that names each wrong field and why, without echoing the value (it may be a secret)."""
+    fields = [
+        {"field": ".".join(str(part) for part in e["loc"]), "reason": str(e["msg"])} for e in errors
+    ]
+    listed = "; ".join(f"{f['field']}: {f['reason']}" for f in fields)
+    return Problem(
+        422, "invalid-request", f"Correct the request: {listed}", extra={"errors": fields}
+    )
+
+
+async def _on_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 (Starlette dispatches by type)
+    return error.response()
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    problem = Problem(
+        error.status_code, f"http-{error.status_code}", str(error.detail or "The request failed.")
+    )
+    response = problem.response()
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+async def _on_crash(request: Request, error: Exception) -> Response:
+    log.error("request crashed", method=request.method, path=request.url.path, exc_info=error)
+    return Problem(
+        500,
+        "internal-error",
+        "The server failed on this request; its log has the reason under this request's id.",
+    ).response()
+
+
+def install_problem_handlers(app: Starlette) -> None:
+    """Make every error response of `app` a problem document."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_crash)
+    try:
+        from fastapi.exceptions import RequestValidationError  # noqa: PLC0415
+    except ImportError:  # the command has no FastAPI and no app either
+        return
+
+    async def on_invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return validation_problem(list(error.errors())).response()
+
+    app.add_exception_handler(RequestValidationError, on_invalid)

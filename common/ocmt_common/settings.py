@@ -1,0 +1,107 @@
+"""Settings that are checked once, at start, and refuse clearly.
+
+A server declares a `Settings` subclass whose field names, in upper case, are the names in the
+environment and in the `.env` file. `load` reads both (the environment wins) and ends the process
+with a message naming each wrong setting and the cure, instead of failing later.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+T = TypeVar("T", bound="Settings")
+
+# Anything of ours that is not a setting of the server that reads it (the launcher's own).
+_PREFIX = "OCMT_"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. `str()` lists every problem with its cure, a line each."""
+
+
+class Settings(BaseSettings):
+    """Base of a server's settings. Every field needs a `description`; the docs test reads them."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` hands over exactly what it read; nothing is picked up behind its back.
+        return (init_settings,)
+
+    @classmethod
+    def names(cls) -> dict[str, str]:
+        """Every setting's name in the environment, mapped to its field."""
+        return {name.upper(): name for name in cls.model_fields}
+
+
+def load(
+    settings: type[T], *, env_file: Path | None = None, environ: Mapping[str, str] | None = None
+) -> T:
+    """Read and check `settings` from `env_file` (if it exists) and the environment.
+
+    Raises `SettingsError` for an unknown name in the file, a name in the environment that is a
+    near miss of a setting (a typo would otherwise be silently ignored), or a wrong value.
+    Values never appear in the message: they may be secrets.
+    """
+    environment = os.environ if environ is None else environ
+    known = settings.names()
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+
+    if env_file is not None and env_file.exists():
+        for name, value in dotenv_values(env_file).items():
+            if name not in known:
+                problems.append(f"{name} in {env_file}: {_unknown(name, known)}")
+            elif value is not None:
+                values[known[name]] = value
+    for name, value in environment.items():
+        if name in known:
+            if value != "":
+                values[known[name]] = value
+        elif name.startswith(_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
+            problems.append(f"{name} in the environment: {_unknown(name, known)}")
+        elif (close := difflib.get_close_matches(name, known, 1, 0.92)) and name not in _COMMON:
+            problems.append(f"{name} in the environment: not a setting; did you mean {close[0]}?")
+
+    try:
+        loaded = settings(**values)
+    except ValidationError as error:
+        for item in error.errors(include_input=False, include_url=False):
+            field = str(item["loc"][0]) if item["loc"] else ""
+            problems.append(_wrong(settings, field, item["type"], item["msg"]))
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return loaded
+
+
+# Names other programs own that happen to look like a setting of ours.
+_COMMON = frozenset({"DATABASE_URI", "SMTP_HOSTS"})
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {close[0]}?" if close else "remove it, or see docs/settings.md."
+    return f"not a setting; {hint}"
+
+
+def _wrong(settings: type[Settings], field: str, kind: str, message: str) -> str:
+    name = field.upper() or "settings"
+    info = settings.model_fields.get(field)
+    meaning = f" ({info.description})" if info is not None and info.description else ""
+    if kind == "missing":
+        return f"{name} is not set{meaning}. Set it in the environment or in the .env file."
+    return f"{name}: {message.removeprefix('Value error, ')}{meaning}"

@@ -1,0 +1,1 @@
+"""The management server: sign-in, vault, model gateway, chat, and the page."""
