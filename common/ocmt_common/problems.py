@@ -45,7 +45,7 @@ class Problem(Exception):
         self.extra = dict(extra or {})
 
     def body(self) -> dict[str, Any]:
-        """The problem document. `type` refers to the problem list in `docs/api.md`."""
+        """The problem document. `type` names the refusal; the API pages list them."""
         return {
             "type": f"/problems/{self.code}",
             "title": self.title,
