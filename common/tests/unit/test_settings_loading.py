@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+from ocmt_common.settings import Settings, SettingsError, load
+from pydantic import Field
+
+
+class Example(Settings):
+    auth_token: str = Field(min_length=8, description="What callers present.")
+    pause_after_ms: int = Field(default=1000, gt=0, description="Idle time before a pause.")
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("AUTH_TOKEN=from-the-file\nPAUSE_AFTER_MS=5\n")
+
+    loaded = load(Example, env_file=env_file, environ={"PAUSE_AFTER_MS": "7"})
+
+    assert loaded.auth_token == "from-the-file"
+    assert loaded.pause_after_ms == 7
+
+
+def test_a_missing_file_is_no_error_when_the_environment_suffices(tmp_path: Path) -> None:
+    loaded = load(Example, env_file=tmp_path / "none", environ={"AUTH_TOKEN": "long enough"})
+
+    assert loaded.pause_after_ms == 1000
+
+
+def test_a_missing_setting_is_named_with_its_meaning_and_cure() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(Example, environ={})
+
+    assert "AUTH_TOKEN is not set (What callers present.)" in str(caught.value)
+    assert "Set it in the environment" in str(caught.value)
+
+
+def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_setting(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("AUTH_TOKEN=long enough\nPAUSE_AFTER=5\n")
+
+    with pytest.raises(SettingsError, match=r"PAUSE_AFTER in .*did you mean PAUSE_AFTER_MS\?"):
+        load(Example, env_file=env_file, environ={})
+
+
+def test_a_near_miss_in_the_environment_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"PAUSE_AFTER_M .*did you mean PAUSE_AFTER_MS\?"):
+        load(Example, environ={"AUTH_TOKEN": "long enough", "PAUSE_AFTER_M": "5"})
+
+
+def test_what_other_programs_keep_in_the_environment_is_left_alone() -> None:
+    loaded = load(Example, environ={"AUTH_TOKEN": "long enough", "PATH": "/bin", "LANG": "C"})
+
+    assert loaded.auth_token == "long enough"
+
+
+def test_every_problem_is_listed_at_once_and_no_value_is_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(Example, environ={"AUTH_TOKEN": "hunter2", "PAUSE_AFTER_MS": "soon-ish"})
+
+    message = str(caught.value)
+    assert "AUTH_TOKEN" in message
+    assert "PAUSE_AFTER_MS" in message
+    assert "hunter2" not in message
+    assert "soon-ish" not in message
