@@ -1,0 +1,1 @@
+"""What happened to accounts and secrets, who did it and why."""

@@ -1,0 +1,84 @@
+"""Sessions: begin, find, list, end. A session is a random token whose hash the database knows."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ocmt_management.auth.cookies import SESSION_LIFE
+from ocmt_management.auth.ended import EndedSessions
+from ocmt_management.auth.models import Role, Session, User
+from ocmt_management.auth.principal import Principal
+from ocmt_management.auth.repository import SessionRepository
+from ocmt_management.auth.tokens import new_token, session_hash
+from ocmt_management.clock import Clock
+from ocmt_management.db import Database, after_commit
+
+IDLE_LIFE = timedelta(days=14)
+_TOUCH_EVERY = timedelta(minutes=5)
+_USER_AGENT_CHARACTERS = 200
+
+
+class Sessions:
+    """Sessions within one unit of work."""
+
+    def __init__(self, session: AsyncSession, clock: Clock, ended: EndedSessions) -> None:
+        self._db = session
+        self._rows = SessionRepository(session)
+        self._clock = clock
+        self._ended = ended
+
+    def begin(self, user: User, *, user_agent: str) -> str:
+        """Start a session and return its token, the only time it exists in clear."""
+        token = new_token()
+        now = self._clock()
+        self._rows.add(
+            Session(
+                user_id=user.id,
+                token_hash=session_hash(token),
+                user_agent=user_agent[:_USER_AGENT_CHARACTERS],
+                created_at=now,
+                last_used_at=now,
+                expires_at=now + SESSION_LIFE,
+            )
+        )
+        return token
+
+    async def list(self, user_id: str) -> Sequence[Session]:
+        now = self._clock()
+        return await self._rows.of_user(user_id, now=now, used_after=now - IDLE_LIFE)
+
+    async def end(self, user_id: str, session_id: str) -> bool:
+        """End one session of this user; `False` when it is not theirs or not there."""
+        ended = await self._rows.delete(user_id, session_id)
+        if ended:
+            after_commit(self._db, lambda: self._ended.end([session_id]))
+        return ended
+
+    async def end_all(self, user_id: str) -> None:
+        ended = await self._rows.delete_of_user(user_id)
+        after_commit(self._db, lambda: self._ended.end(ended))
+
+    async def forget_old(self) -> None:
+        now = self._clock()
+        await self._rows.delete_expired(now=now, used_after=now - IDLE_LIFE)
+
+
+async def find(database: Database, token: str, *, clock: Clock) -> Principal | None:
+    """Whose session this token is, or `None` when it is unknown, over, or its user suspended.
+
+    In units of work of its own, so that a request's unit begins with the request's own first
+    statement. That the session was used is written at most every few minutes.
+    """
+    now = clock()
+    async with database.read() as reading:
+        found = await SessionRepository(reading).live(
+            session_hash(token), now=now, used_after=now - IDLE_LIFE
+        )
+    if found is None:
+        return None
+    session, user = found
+    if now - session.last_used_at >= _TOUCH_EVERY:
+        async with database.write() as writing:
+            await SessionRepository(writing).touch(session.id, now)
+    return Principal(user_id=user.id, email=user.email, role=Role(user.role), session_id=session.id)

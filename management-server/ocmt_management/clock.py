@@ -1,0 +1,10 @@
+"""Time as something handed in, so that expiry is tested without waiting."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,205 @@
+"""The database: one engine, and the only two ways to a session.
+
+`Database.read()` and `Database.write()` are units of work: they commit once at their end, and
+nobody else commits. They also turn "the database is gone" and "the disk is full" into problems, so
+that every caller answers the same and recovers by itself once the cause is gone.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+from ocmt_common.problems import Problem
+from sqlalchemy import URL, Connection, DateTime, Dialect, MetaData, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeDecorator
+
+_BUSY_TIMEOUT_S = 5
+_CONNECT_TIMEOUT_S = 5
+_WRITES = "ocmt_writes"
+_AFTER_COMMIT = "ocmt_after_commit"
+# SQLSTATE classes of a database that cannot serve now: connection, resources, operator.
+_UNAVAILABLE_STATES = ("08", "53", "57P")
+_DISK_FULL_STATE = "53100"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on both databases; SQLite would drop the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a zone never enters the database")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of every table. Fixed constraint names let migrations find them on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012 (SQLAlchemy's own idiom)
+
+
+class Database:
+    """The running server's database. Make one, `close` it at the end."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = make_engine(url)
+        self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._writers = async_sessionmaker(
+            self._engine.execution_options(**{_WRITES: True}), expire_on_commit=False
+        )
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A unit of work that only reads: on SQLite it waits for no writer."""
+        with _problems():
+            async with self._readers.begin() as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A unit of work that may write; committed once at the end, rolled back on an exception.
+
+        It begins with its first statement and on SQLite holds the only write lock from then on:
+        do no network I/O between that statement and the end.
+        """
+        with _problems():
+            async with self._writers.begin() as session:
+                yield session
+        for action in session.info.pop(_AFTER_COMMIT, ()):
+            action()
+
+    async def ping(self) -> None:
+        """Raises `Problem` when the database does not answer a query."""
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def after_commit(session: AsyncSession, action: Callable[[], None]) -> None:
+    """Call `action` once the unit of work is committed, never when it is rolled back.
+
+    For what must not run ahead of the data: starting a mail or an agent. `action` must not block.
+    """
+    session.info.setdefault(_AFTER_COMMIT, []).append(action)
+
+
+def make_engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    return create_async_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={"timeout": _CONNECT_TIMEOUT_S, "async_creator_fn": _connect_postgresql},
+    )
+
+
+async def _connect_postgresql(*args: Any, **kwargs: Any) -> asyncpg.Connection:
+    # Errors of `connect` itself are not wrapped by SQLAlchemy: a refused port is a bare OSError.
+    try:
+        return await asyncpg.connect(*args, **kwargs)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise _unavailable() from error
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
+    # mode=rw: a database file that vanished is an error, never silently a new empty one.
+    path = Path(str(url.database)).absolute()
+    engine = create_async_engine(
+        url.set(database=f"file:{path}", query={"mode": "rw", "uri": "true"}),
+        connect_args={"timeout": _BUSY_TIMEOUT_S},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        # Python's driver would begin transactions at its own moments: take that over (see `begin`).
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A deferred transaction that turns into a writer fails at once if another wrote meanwhile,
+        # without waiting for the busy timeout: writers take the lock first.
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def create_sqlite_file(url: URL) -> None:
+    """Make the embedded database's folder and file, readable by this server's user only."""
+    path = Path(str(url.database))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    path.chmod(0o600)
+
+
+def _unavailable() -> Problem:
+    return Problem(
+        503,
+        "database-unavailable",
+        "The database does not answer. Nothing is lost; try again in a moment. Operator: check "
+        "that the database runs and that DATABASE_URL is right.",
+        retry_after_s=5,
+    )
+
+
+class _problems:
+    """Turns what the database says about itself into problems; everything else passes."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, PoolTimeoutError):
+            raise _unavailable() from error
+        if not isinstance(error, DBAPIError):
+            return
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state == _DISK_FULL_STATE or "disk is full" in str(error.orig):
+            raise Problem(
+                507,
+                "disk-full",
+                "The database's disk is full, so nothing was saved. Operator: free some space; "
+                "no restart is needed.",
+                retry_after_s=30,
+            ) from error
+        gone = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+        if gone or state.startswith(_UNAVAILABLE_STATES):
+            raise _unavailable() from error

@@ -1,0 +1,1 @@
+"""Serving the built page, and the headers that keep it safe."""

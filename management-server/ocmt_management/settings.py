@@ -1,0 +1,219 @@
+"""Every setting of the management server, checked at start.
+
+Names are the specification's. What is missing, malformed or weak refuses to start with the cure,
+because a server that runs on a guessable vault key is worse than one that does not run.
+"""
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from ocmt_common.settings import Settings
+from pydantic import Field, SecretStr, field_validator, model_validator
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_PLACEHOLDER = re.compile(r"change.?me|your.?(secret|key)|example|^(.)\1*$", re.I)
+
+
+class ManagementSettings(Settings):
+    data_dir: Path = Field(description="Folder for the embedded database; made if missing")
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; "
+        "default: management.db in DATA_DIR",
+    )
+    jwt_secret: SecretStr = Field(
+        description="At least 32 random characters (`openssl rand -base64 48`); keys the hashes "
+        "of sign-in links and codes"
+    )
+    vault_key: SecretStr = Field(
+        description="id:base64 of 32 random bytes (`echo k1:$(openssl rand -base64 32)`); several "
+        "comma-separated: the first encrypts, the others still decrypt"
+    )
+
+    smtp_host: str = Field("", description="Mail server; empty: no mail, links by `sign-in-link`")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Port of the mail server")
+    smtp_user: str = Field("", description="User at the mail server; empty: no log-in")
+    smtp_pass: SecretStr = Field(SecretStr(""), description="Password at the mail server")
+    smtp_from: str = Field("", description="Sender of mails; required with SMTP_HOST")
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="starttls, tls (from the first byte) or none"
+    )
+
+    agent_server_url: str = Field(
+        "http://127.0.0.1:4000", description="Where the agent server answers"
+    )
+    agent_auth_token: SecretStr = Field(description="The agent server's AUTH_TOKEN (≥ 32 chars)")
+
+    base_url: str = Field(
+        "http://127.0.0.1:3000",
+        description="Address people open; https:// unless it is this machine itself",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(3000, ge=1, le=65535, description="Port to listen on")
+    ui_dir: Path | None = Field(None, description="Folder of the built page; unset: not served")
+    ui_origin: str = Field(
+        "",
+        description="Origin of the page when it is served elsewhere, such as https://app.acme.io",
+    )
+
+    allowed_emails: str = Field(
+        "", description="Comma-separated addresses that may sign in without an invitation"
+    )
+    allowed_domains: str = Field(
+        "", description="Comma-separated domains whose addresses may sign in without an invitation"
+    )
+
+    openai_base_url: str = Field("https://api.openai.com/v1", description="OpenAI's API")
+    anthropic_base_url: str = Field("https://api.anthropic.com", description="Anthropic's API")
+    openrouter_base_url: str = Field("https://openrouter.ai/api/v1", description="OpenRouter's API")
+
+    @field_validator("jwt_secret", "agent_auth_token")
+    @classmethod
+    def _strong(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if len(text) < 32:
+            raise ValueError("is shorter than 32 characters; make one with openssl rand -base64 48")
+        if len(set(text)) < 8 or _PLACEHOLDER.search(text):
+            raise ValueError("is guessable; make one with openssl rand -base64 48")
+        return value
+
+    @field_validator("vault_key")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr) -> SecretStr:
+        parse_vault_keys(value.get_secret_value())
+        return value
+
+    @field_validator(
+        "agent_server_url", "openai_base_url", "anthropic_base_url", "openrouter_base_url"
+    )
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is not an http:// or https:// address")
+        return value.rstrip("/")
+
+    @field_validator("base_url", "ui_origin")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is not an http:// or https:// address")
+        if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+            raise ValueError("must be an origin (scheme, host, port) with no path")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError(
+                "must be https:// unless the host is localhost: sessions would travel in the clear"
+            )
+        return f"{parts.scheme}://{parts.netloc.lower()}"
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            parse_database_url(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ManagementSettings":
+        if self.smtp_host and not self.smtp_from:
+            raise ValueError("SMTP_FROM is not set; mails need a sender when SMTP_HOST is set")
+        if bool(self.smtp_user) != bool(self.smtp_pass.get_secret_value()):
+            raise ValueError("set SMTP_USER and SMTP_PASS together, or neither")
+        return self
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach this server over https, so that cookies can be `Secure`."""
+        return self.base_url.startswith("https://")
+
+    @property
+    def page_origin(self) -> str:
+        """Where the page is: links in mails point there."""
+        return self.ui_origin or self.base_url
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may use this API with a session."""
+        return frozenset(filter(None, (self.base_url, self.ui_origin)))
+
+    @property
+    def database(self) -> URL:
+        """The database's address with its async driver."""
+        text = self.database_url.get_secret_value()
+        if text:
+            return parse_database_url(text)
+        return URL.create("sqlite+aiosqlite", database=str(self.data_dir / "management.db"))
+
+    @property
+    def vault_keys(self) -> dict[str, bytes]:
+        """Key id → key, in the order given; the first encrypts."""
+        return parse_vault_keys(self.vault_key.get_secret_value())
+
+    @property
+    def allowed_email_set(self) -> frozenset[str]:
+        return _items(self.allowed_emails)
+
+    @property
+    def allowed_domain_set(self) -> frozenset[str]:
+        return frozenset(domain.removeprefix("@") for domain in _items(self.allowed_domains))
+
+
+def _items(text: str) -> frozenset[str]:
+    return frozenset(item.strip().lower() for item in text.split(",") if item.strip())
+
+
+def parse_vault_keys(text: str) -> dict[str, bytes]:
+    """Read `id:base64,id:base64`. Raises `ValueError` on anything that is not strong keys."""
+    keys: dict[str, bytes] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key_id, colon, encoded = item.partition(":")
+        if not colon or not _KEY_ID.fullmatch(key_id):
+            raise ValueError("each key is written id:base64, such as k1:…")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"key {key_id} is not base64") from error
+        if len(key) != 32:
+            raise ValueError(f"key {key_id} has {len(key)} bytes, not 32")
+        # 32 random bytes have about 30 distinct values; fewer than 16 never happens by chance.
+        if len(set(key)) < 16:
+            raise ValueError(f"key {key_id} is guessable; make one with openssl rand -base64 32")
+        if key_id in keys:
+            raise ValueError(f"key id {key_id} is there twice")
+        keys[key_id] = key
+    if not keys:
+        raise ValueError("holds no key")
+    return keys
+
+
+def parse_database_url(text: str) -> URL:
+    """Read a plain `sqlite:` or `postgresql:` address and name the async driver for it.
+
+    libpq's `sslmode=` is accepted, since that is how hosted databases are handed out.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ValueError("is not a database address") from error
+    backend = url.drivername.partition("+")[0]
+    if backend in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+asyncpg")
+        if "sslmode" in url.query:
+            mode = url.query["sslmode"]
+            url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+        return url
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+            raise ValueError("needs a plain file, such as sqlite:////var/lib/ocmt/management.db")
+        return url.set(drivername="sqlite+aiosqlite", query={})
+    raise ValueError("is neither sqlite: nor postgresql:")

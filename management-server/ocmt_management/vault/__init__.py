@@ -1,0 +1,1 @@
+"""Secrets of users, encrypted so that the database alone is worth nothing."""

@@ -1,0 +1,35 @@
+"""Tables of the vault: nothing in them is readable without `VAULT_KEY`."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ocmt_management.db import Base
+
+
+class StoredDataKey(Base):
+    """A user's data key, wrapped. Deleting the row makes the user's secrets unreadable for good."""
+
+    __tablename__ = "data_keys"
+    __table_args__ = (Index(None, "key_id"),)
+
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    key_id: Mapped[str] = mapped_column(String(32))
+    wrapped: Mapped[bytes] = mapped_column(LargeBinary(128))
+    created_at: Mapped[datetime]
+
+
+class StoredSecret(Base):
+    __tablename__ = "secrets"
+
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("data_keys.user_id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    version: Mapped[int]
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    hint: Mapped[str | None] = mapped_column(String(4))
+    updated_at: Mapped[datetime]

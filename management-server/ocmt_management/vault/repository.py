@@ -1,0 +1,75 @@
+"""SQL of the vault. Every query names the user whose secrets it touches."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ocmt_management.vault.models import StoredDataKey, StoredSecret
+
+
+class VaultRepository:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def data_key(self, user_id: str) -> StoredDataKey | None:
+        return await self._session.get(StoredDataKey, user_id)
+
+    async def data_key_for_change(self, user_id: str) -> StoredDataKey | None:
+        """The user's data key, locked: changes to one user's secrets happen one after another."""
+        return await self._session.scalar(
+            select(StoredDataKey).where(StoredDataKey.user_id == user_id).with_for_update()
+        )
+
+    async def add_data_key(self, row: StoredDataKey) -> bool:
+        """Store a new data key; `False` when another request just stored one."""
+        try:
+            async with self._session.begin_nested():
+                self._session.add(row)
+        except IntegrityError:
+            return False
+        return True
+
+    async def secret(self, user_id: str, name: str) -> StoredSecret | None:
+        return await self._session.get(StoredSecret, (user_id, name))
+
+    def add(self, row: StoredSecret) -> None:
+        self._session.add(row)
+
+    async def secrets(self, user_id: str) -> Sequence[StoredSecret]:
+        rows = await self._session.scalars(
+            select(StoredSecret).where(StoredSecret.user_id == user_id).order_by(StoredSecret.name)
+        )
+        return rows.all()
+
+    async def delete(self, user_id: str, name: str) -> bool:
+        deleted = await self._session.scalars(
+            delete(StoredSecret)
+            .where(StoredSecret.user_id == user_id, StoredSecret.name == name)
+            .returning(StoredSecret.name)
+        )
+        return deleted.first() is not None
+
+    async def delete_data_key(self, user_id: str) -> None:
+        """The secrets go with it, by their foreign key."""
+        await self._session.execute(delete(StoredDataKey).where(StoredDataKey.user_id == user_id))
+
+    async def data_keys_not_under(self, key_id: str, *, limit: int) -> Sequence[StoredDataKey]:
+        """Operator's view for rotation: whole installation, keys only, no secrets."""
+        rows = await self._session.scalars(
+            select(StoredDataKey)
+            .where(StoredDataKey.key_id != key_id)
+            .order_by(StoredDataKey.user_id)
+            .limit(limit)
+        )
+        return rows.all()
+
+    async def replace_wrapping(
+        self, user_id: str, *, old_key_id: str, key_id: str, wrapped: bytes
+    ) -> None:
+        await self._session.execute(
+            update(StoredDataKey)
+            .where(StoredDataKey.user_id == user_id, StoredDataKey.key_id == old_key_id)
+            .values(key_id=key_id, wrapped=wrapped)
+        )

@@ -1,0 +1,124 @@
+"""The vault: put, get, list and delete a user's secrets, and shred them all.
+
+Other domains keep their credentials here under a namespaced name (`model:openai`); names without a
+colon are the user's own. Each reading of a value is audited with its reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ocmt_common.problems import Problem
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ocmt_management.audit.service import Audit
+from ocmt_management.clock import Clock
+from ocmt_management.vault.keys import DataKey, KeyRing
+from ocmt_management.vault.models import StoredDataKey, StoredSecret
+from ocmt_management.vault.repository import VaultRepository
+from ocmt_management.vault.secret_value import SecretValue
+
+MAX_SECRET_CHARACTERS = 16_384
+MAX_SECRETS_PER_USER = 200
+OWN = ""
+"""The namespace of the secrets a user names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretInfo:
+    """What may be shown of a secret."""
+
+    name: str
+    hint: str | None
+    updated_at: datetime
+
+
+class Vault:
+    """The vault within one unit of work. Every method names the user first."""
+
+    def __init__(self, session: AsyncSession, keys: KeyRing, clock: Clock) -> None:
+        self._rows = VaultRepository(session)
+        self._keys = keys
+        self._clock = clock
+        self._audit = Audit(session, clock)
+
+    async def put(self, user_id: str, name: str, value: SecretValue, *, actor: str) -> SecretInfo:
+        """Store `value` under `name`, replacing what was there. Needs a writing unit of work."""
+        key = await self._key_for_change(user_id)
+        now = self._clock()
+        row = await self._rows.secret(user_id, name)
+        if row is None:
+            if len(await self._rows.secrets(user_id)) >= MAX_SECRETS_PER_USER:
+                raise Problem(
+                    409,
+                    "too-many-secrets",
+                    f"A user has at most {MAX_SECRETS_PER_USER} secrets. Delete some first.",
+                )
+            row = StoredSecret(user_id=user_id, name=name, version=0)
+            self._rows.add(row)
+        row.version += 1
+        row.sealed = key.encrypt(value.reveal(), name=name, version=row.version)
+        row.hint = value.hint
+        row.updated_at = now
+        self._audit.record("secret.put", user_id=user_id, actor=actor, subject=name)
+        return SecretInfo(name=name, hint=row.hint, updated_at=now)
+
+    async def get(self, user_id: str, name: str, *, actor: str, reason: str) -> SecretValue | None:
+        """The secret's value, or `None`. Audited, so it needs a writing unit of work."""
+        row = await self._rows.secret(user_id, name)
+        stored = await self._rows.data_key(user_id)
+        if row is None or stored is None:
+            return None
+        self._audit.record("secret.read", user_id=user_id, actor=actor, subject=name, detail=reason)
+        key = self._unwrap(stored)
+        return SecretValue(key.decrypt(row.sealed, name=name, version=row.version))
+
+    async def hint(self, user_id: str, name: str) -> SecretInfo | None:
+        """What may be shown of a secret, without opening it; `None` when there is none."""
+        row = await self._rows.secret(user_id, name)
+        return None if row is None else _info(row)
+
+    async def list(self, user_id: str, *, namespace: str = OWN) -> Sequence[SecretInfo]:
+        """The secrets of one namespace (`model` for `model:…`), by name, without their values."""
+        rows = await self._rows.secrets(user_id)
+        return [_info(row) for row in rows if _namespace(row.name) == namespace]
+
+    async def delete(self, user_id: str, name: str, *, actor: str) -> bool:
+        """Whether there was one to delete."""
+        deleted = await self._rows.delete(user_id, name)
+        if deleted:
+            self._audit.record("secret.delete", user_id=user_id, actor=actor, subject=name)
+        return deleted
+
+    async def shred(self, user_id: str, *, actor: str) -> None:
+        """Delete the user's data key: every secret under it is noise from then on."""
+        await self._rows.delete_data_key(user_id)
+        self._audit.record("secret.shred", user_id=user_id, actor=actor)
+
+    async def _key_for_change(self, user_id: str) -> DataKey:
+        stored = await self._rows.data_key_for_change(user_id)
+        if stored is None:
+            key, wrapped = self._keys.new_data_key(user_id)
+            fresh = StoredDataKey(
+                user_id=user_id,
+                key_id=self._keys.current_id,
+                wrapped=wrapped,
+                created_at=self._clock(),
+            )
+            if await self._rows.add_data_key(fresh):
+                return key
+            stored = await self._rows.data_key_for_change(user_id)
+            if stored is None:
+                raise Problem(404, "user-unknown", "There is no such user any more.")
+        return self._unwrap(stored)
+
+    def _unwrap(self, stored: StoredDataKey) -> DataKey:
+        return self._keys.unwrap(stored.wrapped, key_id=stored.key_id, user_id=stored.user_id)
+
+
+def _info(row: StoredSecret) -> SecretInfo:
+    return SecretInfo(name=row.name, hint=row.hint, updated_at=row.updated_at)
+
+
+def _namespace(name: str) -> str:
+    return name.rpartition(":")[0]
