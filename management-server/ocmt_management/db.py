@@ -75,9 +75,7 @@ class Database:
     def __init__(self, url: URL) -> None:
         self._engine = make_engine(url)
         self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._writers = async_sessionmaker(
-            self._engine.execution_options(**{_WRITES: True}), expire_on_commit=False
-        )
+        self._writers = async_sessionmaker(writing(self._engine), expire_on_commit=False)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -114,6 +112,11 @@ def after_commit(session: AsyncSession, action: Callable[[], None]) -> None:
     For what must not run ahead of the data: starting a mail or an agent. `action` must not block.
     """
     session.info.setdefault(_AFTER_COMMIT, []).append(action)
+
+
+def writing(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine and pool, whose transactions take SQLite's write lock when they begin."""
+    return engine.execution_options(**{_WRITES: True})
 
 
 def make_engine(url: URL) -> AsyncEngine:

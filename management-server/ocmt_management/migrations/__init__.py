@@ -1,0 +1,79 @@
+"""Brings the database to this release's tables: the same Alembic migrations on both databases.
+
+Runs at start and by `python -m ocmt_management migrate`, in one transaction under a lock, so that
+servers that start together migrate once and a failed migration leaves what was there.
+"""
+
+import fcntl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from ocmt_common.problems import Problem
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ocmt_management.db import create_sqlite_file, make_engine, writing
+
+log = structlog.get_logger(__name__)
+
+_ADVISORY_LOCK = 0x6F636D74  # "ocmt"
+
+
+class MigrationError(Exception):
+    """The database could not be brought up to date. `str()` says why and what to do."""
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration for this package's migrations on an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    return config
+
+
+async def migrate(url: URL) -> None:
+    """Bring the database at `url` to the newest revision. Raises `MigrationError`."""
+    try:
+        if url.get_backend_name() == "sqlite":
+            create_sqlite_file(url)
+        async with _migrating(url) as connection:
+            await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), "head"))
+    except Problem as problem:
+        raise MigrationError(problem.detail) from problem
+    except CommandError as error:
+        raise MigrationError(
+            f"The database does not fit this release ({error}). It was probably migrated by a "
+            "newer one: run that release, or restore the backup made before it."
+        ) from error
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise MigrationError(
+            f"The database could not be migrated; it is as it was. {type(error).__name__}: {reason}"
+        ) from error
+    log.info("database is up to date", database=url.get_backend_name())
+
+
+@asynccontextmanager
+async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
+    """One transaction that no other server migrates beside."""
+    engine = writing(make_engine(url))
+    try:
+        if url.get_backend_name() == "sqlite":
+            with Path(f"{url.database}.migrating").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                async with engine.begin() as connection:
+                    yield connection
+        else:
+            async with engine.begin() as connection:
+                await connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK}
+                )
+                yield connection
+    finally:
+        await engine.dispose()
