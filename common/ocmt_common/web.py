@@ -74,19 +74,23 @@ class BodyLimitMiddleware:
             await too_large.response()(scope, receive, send)
             return
         received = 0
-        started = False
+        exceeded = started = False
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, exceeded
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > self.max_bytes:
+                    exceeded = True
                     raise too_large
             return message
 
         async def watched(message: Message) -> None:
             nonlocal started
+            # Frameworks answer in their own way when reading a body fails (FastAPI: 400).
+            if exceeded and not started:
+                return
             started = True
             await send(message)
 
@@ -95,4 +99,5 @@ class BodyLimitMiddleware:
         except Problem as problem:
             if started or problem is not too_large:
                 raise
-            await problem.response()(scope, receive, send)
+        if exceeded and not started:
+            await too_large.response()(scope, receive, send)

@@ -5,24 +5,38 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from ocmt_common.problems import Problem, install_problem_handlers
-from ocmt_common.version import release_version
-from ocmt_common.web import RequestIdMiddleware
+from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ocmt_management.admin import endpoints as admin
+from ocmt_management.auth import endpoints as auth
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
 from ocmt_management.auth.mail import Outbox, mailer_for
 from ocmt_management.auth.origins import OriginMiddleware
 from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
+from ocmt_management.health import endpoints as health
+from ocmt_management.housekeeping import housekeeping
+from ocmt_management.page import endpoints as page
+from ocmt_management.page.headers import SecurityHeadersMiddleware
 from ocmt_management.settings import ManagementSettings
+from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
 from ocmt_management.wiring import Parts
 
-VERSION = release_version("ocmt-management")
-
 # A domain with routes adds its router here; the page comes last, since it takes what is left.
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (
+    auth.router,
+    vault.router,
+    admin.router,
+    health.router,
+    page.router,
+)
+
+_MAX_BODY_BYTES = 128 * 1024
+_MAX_MODEL_BODY_BYTES = 32 * 1024 * 1024
 
 
 def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastAPI:
@@ -33,13 +47,15 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
         async with AsyncExitStack() as stack:
             database = Database(settings.database)
             stack.push_async_callback(database.close)
+            keys = KeyRing(settings.vault_keys)
+            await stack.enter_async_context(housekeeping(database, keys, clock))
             outbox = await stack.enter_async_context(Outbox(mailer_for(settings)))
             # The agents domain (M2) is entered here and takes over the two callables below.
             app.state.parts = Parts(
                 settings=settings,
                 database=database,
                 clock=clock,
-                keys=KeyRing(settings.vault_keys),
+                keys=keys,
                 outbox=outbox,
                 limits=SignInLimits(),
                 ended=EndedSessions(),
@@ -50,7 +66,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
 
     app = FastAPI(
         title="OCMT management",
-        version=VERSION,
+        version=health.VERSION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -60,6 +76,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
         app.include_router(router)
     install_problem_handlers(app)
     # The last added is the outermost.
+    app.add_middleware(_BodyLimits)
     app.add_middleware(OriginMiddleware, allowed=settings.origins)
     if settings.ui_origin:
         app.add_middleware(
@@ -69,8 +86,21 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Content-Type"],
         )
+    app.add_middleware(SecurityHeadersMiddleware, settings=settings)
     app.add_middleware(RequestIdMiddleware)
     return app
+
+
+class _BodyLimits:
+    """Models are sent pictures and long histories; everything else is sent little."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)
+        self.large = BodyLimitMiddleware(app, max_bytes=_MAX_MODEL_BODY_BYTES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_model = scope["type"] == "http" and scope["path"].startswith("/llm/")
+        await (self.large if is_model else self.small)(scope, receive, send)
 
 
 async def _no_agent_server() -> None:

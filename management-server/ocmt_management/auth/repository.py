@@ -85,6 +85,9 @@ class InvitationRepository:
         )
         return deleted.first() is not None
 
+    async def delete_before(self, moment: datetime) -> None:
+        await self._session.execute(delete(Invitation).where(Invitation.expires_at < moment))
+
 
 class LinkRepository:
     def __init__(self, session: AsyncSession) -> None:

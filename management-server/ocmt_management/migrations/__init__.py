@@ -4,7 +4,9 @@ Runs at start and by `python -m ocmt_management migrate`, in one transaction und
 servers that start together migrate once and a failed migration leaves what was there.
 """
 
+import asyncio
 import fcntl
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -65,10 +67,12 @@ async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
     engine = writing(make_engine(url))
     try:
         if url.get_backend_name() == "sqlite":
-            with Path(f"{url.database}.migrating").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            lock = await asyncio.to_thread(_lock_file, f"{url.database}.migrating")
+            try:
                 async with engine.begin() as connection:
                     yield connection
+            finally:
+                os.close(lock)
         else:
             async with engine.begin() as connection:
                 await connection.execute(
@@ -77,3 +81,10 @@ async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
                 yield connection
     finally:
         await engine.dispose()
+
+
+def _lock_file(path: str) -> int:
+    """Wait for the lock on `path`. Closing the returned descriptor gives it back."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -55,21 +55,15 @@ class VaultRepository:
         """The secrets go with it, by their foreign key."""
         await self._session.execute(delete(StoredDataKey).where(StoredDataKey.user_id == user_id))
 
-    async def data_keys_not_under(self, key_id: str, *, limit: int) -> Sequence[StoredDataKey]:
-        """Operator's view for rotation: whole installation, keys only, no secrets."""
+    async def data_keys_not_under(
+        self, key_id: str, *, after: str, limit: int
+    ) -> Sequence[StoredDataKey]:
+        """For rotation, in user order, locked: the whole installation's keys, but no secrets."""
         rows = await self._session.scalars(
             select(StoredDataKey)
-            .where(StoredDataKey.key_id != key_id)
+            .where(StoredDataKey.key_id != key_id, StoredDataKey.user_id > after)
             .order_by(StoredDataKey.user_id)
             .limit(limit)
+            .with_for_update()
         )
         return rows.all()
-
-    async def replace_wrapping(
-        self, user_id: str, *, old_key_id: str, key_id: str, wrapped: bytes
-    ) -> None:
-        await self._session.execute(
-            update(StoredDataKey)
-            .where(StoredDataKey.user_id == user_id, StoredDataKey.key_id == old_key_id)
-            .values(key_id=key_id, wrapped=wrapped)
-        )

@@ -1,0 +1,138 @@
+"""`python -m ocmt_management`: serve, migrate, or make a sign-in link.
+
+Exit codes: 78 wrong settings, 75 port taken, 1 anything else that kept it from its job.
+"""
+
+import argparse
+import asyncio
+import errno
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from ocmt_common.logs import configure_logging
+from ocmt_common.problems import Problem
+from ocmt_common.settings import SettingsError, load
+
+from ocmt_management.app import create_app
+from ocmt_management.auth.addresses import normalise
+from ocmt_management.auth.service import operator_link
+from ocmt_management.clock import utc_now
+from ocmt_management.db import Database
+from ocmt_management.migrations import MigrationError, migrate
+from ocmt_management.settings import ManagementSettings
+
+_EXIT_SETTINGS = 78
+_EXIT_PORT_TAKEN = 75
+_EXIT_FAILED = 1
+
+_DRAIN_S = 10
+MAX_FRAME_BYTES = 256 * 1024
+_BACKLOG = 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = _parser().parse_args(arguments)
+    configure_logging()
+    try:
+        settings = load(ManagementSettings, env_file=chosen.env_file)
+        asyncio.run(migrate(settings.database))
+        if chosen.command == "migrate":
+            return 0
+        if chosen.command == "sign-in-link":
+            print(asyncio.run(_sign_in_link(settings, chosen.email)))
+            return 0
+        return _serve(settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return _EXIT_SETTINGS
+    except MigrationError as error:
+        print(error, file=sys.stderr)
+    except Problem as problem:
+        print(problem.detail, file=sys.stderr)
+    return _EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--env-file", type=Path, default=argparse.SUPPRESS, help="file with settings, one a line"
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m ocmt_management",
+        description="OCMT's management server. Settings: docs/settings.md.",
+        parents=[shared],
+    )
+    parser.set_defaults(command="serve", env_file=None)
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands.add_parser("serve", parents=[shared], help="migrate, then serve (the default)")
+    commands.add_parser("migrate", parents=[shared], help="bring the database up to date")
+    link = commands.add_parser(
+        "sign-in-link", parents=[shared], help="print a link that signs in once, in any browser"
+    )
+    link.add_argument("--email", type=_address, help="for whom; default: the first admin")
+    return parser
+
+
+def _address(text: str) -> str:
+    try:
+        return normalise(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
+
+
+async def _sign_in_link(settings: ManagementSettings, email: str | None) -> str:
+    database = Database(settings.database)
+    try:
+        async with database.write() as session:
+            _, link = await operator_link(session, settings=settings, clock=utc_now, email=email)
+        return link
+    finally:
+        await database.close()
+
+
+def _serve(settings: ManagementSettings) -> int:
+    try:
+        listener = _listen(settings.host, settings.port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            print(
+                f"Port {settings.port} on {settings.host} is taken. Stop what listens there, or "
+                "choose another PORT.",
+                file=sys.stderr,
+            )
+            return _EXIT_PORT_TAKEN
+        print(f"Cannot listen on {settings.host}: {error.strerror}. Check HOST.", file=sys.stderr)
+        return _EXIT_SETTINGS
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # Only a proxy on this machine is believed about who the client is.
+            proxy_headers=True,
+            forwarded_allow_ips="127.0.0.1",
+            ws="websockets-sansio",
+            ws_max_size=MAX_FRAME_BYTES,
+            timeout_graceful_shutdown=_DRAIN_S,
+            lifespan="on",
+        )
+    )
+    # uvicorn raises the signal that stopped it once more when it is done; a clean end is no crash.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server.run(sockets=[listener])
+    return 0 if server.started else _EXIT_FAILED
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Administration of users and invitations. Every route here asks for an admin."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from ocmt_common.user_ids import UserId
+
+from ocmt_management.admin.schemas import (
+    InvitationRequest,
+    InvitationRow,
+    InvitationsAnswer,
+    UserChange,
+    UserRow,
+    UsersAnswer,
+)
+from ocmt_management.admin.service import Admin
+from ocmt_management.auth.dependencies import AdminUser
+from ocmt_management.auth.models import Invitation, Role, Status, User
+from ocmt_management.auth.sessions import Sessions
+from ocmt_management.wiring import Db, Server
+
+router = APIRouter(prefix="/api/admin")
+
+
+def _admin(admin: AdminUser, server: Server, db: Db) -> Admin:
+    return Admin(
+        db,
+        admin=admin,
+        settings=server.settings,
+        clock=server.clock,
+        outbox=server.outbox,
+        sessions=Sessions(db, server.clock, server.ended),
+    )
+
+
+ByAdmin = Annotated[Admin, Depends(_admin)]
+
+
+@router.get("/users")
+async def list_users(admin: ByAdmin) -> UsersAnswer:
+    return UsersAnswer(users=[_user_row(user) for user in await admin.users()])
+
+
+@router.patch("/users/{user_id}")
+async def change_user(user_id: UserId, body: UserChange, admin: ByAdmin) -> UserRow:
+    return _user_row(await admin.set_status(user_id, body.status))
+
+
+@router.get("/invitations")
+async def list_invitations(admin: ByAdmin) -> InvitationsAnswer:
+    return InvitationsAnswer(
+        invitations=[_invitation_row(row) for row in await admin.invitations()]
+    )
+
+
+@router.post("/invitations", status_code=201)
+async def invite(body: InvitationRequest, admin: ByAdmin) -> InvitationRow:
+    return _invitation_row(await admin.invite(body.email))
+
+
+@router.delete("/invitations/{invitation_id}", status_code=204)
+async def revoke_invitation(invitation_id: UUID, admin: ByAdmin) -> None:
+    await admin.revoke(str(invitation_id))
+
+
+def _user_row(user: User) -> UserRow:
+    return UserRow(
+        id=user.id,
+        email=user.email,
+        role=Role(user.role),
+        status=Status(user.status),
+        created_at=user.created_at,
+        last_sign_in_at=user.last_sign_in_at,
+    )
+
+
+def _invitation_row(row: Invitation) -> InvitationRow:
+    return InvitationRow(
+        id=row.id, email=row.email, created_at=row.created_at, expires_at=row.expires_at
+    )

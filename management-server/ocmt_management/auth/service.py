@@ -1,0 +1,200 @@
+"""Signing in by magic link.
+
+Opening a link only shows it; a POST uses it, once. A link works in the browser that asked for it.
+In any other, it gives six digits to type into the browser that asked, so that a link opened by
+somebody else (a mail scanner, a thief, a tricked user) signs nobody in.
+"""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from ocmt_common.problems import Problem
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ocmt_management.audit.service import Audit
+from ocmt_management.auth.addresses import domain
+from ocmt_management.auth.admission import Admission
+from ocmt_management.auth.cookies import LINK_LIFE
+from ocmt_management.auth.mail import Outbox
+from ocmt_management.auth.messages import sign_in_mail
+from ocmt_management.auth.models import Role, SignInLink, User
+from ocmt_management.auth.repository import LinkRepository, UserRepository
+from ocmt_management.auth.sessions import Sessions
+from ocmt_management.auth.tokens import KeyedHash, is_token, new_code, new_token
+from ocmt_management.clock import Clock
+from ocmt_management.db import after_commit
+from ocmt_management.settings import ManagementSettings
+
+log = structlog.get_logger(__name__)
+
+CODES_PER_LINK = 5
+TRIES_PER_LINK = 5
+LOCAL_ADMIN = "admin@localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    user: User
+    session_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeShown:
+    """The link was opened in another browser: digits to type into the one that asked."""
+
+    code: str
+
+
+def link_invalid() -> Problem:
+    """One refusal for every reason: which one it was would help only an attacker."""
+    return Problem(
+        403,
+        "link-invalid",
+        "This link or code is wrong, expired or was used. Ask for a new link.",
+    )
+
+
+class SignIn:
+    """Sign-in within one unit of work."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        *,
+        settings: ManagementSettings,
+        clock: Clock,
+        outbox: Outbox,
+        sessions: Sessions,
+        ensure_agent: Callable[[str], None],
+    ) -> None:
+        self._db = session
+        self._links = LinkRepository(session)
+        self._admission = Admission(session, settings, clock)
+        self._audit = Audit(session, clock)
+        self._sessions = sessions
+        self._settings = settings
+        self._hash = KeyedHash(settings.jwt_secret)
+        self._clock = clock
+        self._outbox = outbox
+        self._ensure_agent = ensure_agent
+
+    async def ask(self, email: str, *, verifier: str) -> None:
+        """Mail a link to `email` if it may sign in. What the database does is always the same."""
+        admitted = await self._admission.is_open_to(email)
+        token = _add_link(self._links, self._hash, email, clock=self._clock, verifier=verifier)
+        if not admitted:
+            log.info("no link sent: the address may not sign in", domain=domain(email))
+            return
+        mail = sign_in_mail(
+            to=email,
+            link=_address(self._settings, token),
+            life_minutes=int(LINK_LIFE.total_seconds() // 60),
+        )
+        after_commit(self._db, lambda: self._outbox.post(mail))
+
+    async def use_token(
+        self, token: str, *, verifier: str | None, user_agent: str
+    ) -> SignedIn | CodeShown | None:
+        """Use a link: a session in the browser that asked, digits in another, `None` if invalid."""
+        now = self._clock()
+        link = await self._links.live(self._hash("link", token), now) if is_token(token) else None
+        if link is None:
+            return None
+        if not self._asked_here(link, verifier):
+            code = new_code()
+            shown = await self._links.show_code(
+                link.id, self._hash("code", link.id, code), at_most=CODES_PER_LINK, now=now
+            )
+            return CodeShown(code) if shown else None
+        return await self._consume(link.id, link.email, user_agent=user_agent)
+
+    async def use_code(
+        self, code: str, *, verifier: str | None, user_agent: str
+    ) -> SignedIn | None:
+        """Use the digits another browser showed. Every call counts as a try, also a wrong one."""
+        if verifier is None:
+            return None
+        waiting = await self._links.count_attempt(
+            self._hash("verifier", verifier), at_most=TRIES_PER_LINK, now=self._clock()
+        )
+        for link_id, email, code_hash in waiting:
+            if hmac.compare_digest(code_hash, self._hash("code", link_id, code)):
+                return await self._consume(link_id, email, user_agent=user_agent)
+        return None
+
+    def _asked_here(self, link: SignInLink, verifier: str | None) -> bool:
+        if link.verifier_hash is None:
+            return True  # made by the operator for whoever opens it
+        if verifier is None:
+            return False
+        return hmac.compare_digest(link.verifier_hash, self._hash("verifier", verifier))
+
+    async def _consume(self, link_id: str, email: str, *, user_agent: str) -> SignedIn | None:
+        now = self._clock()
+        if not await self._links.consume(link_id, now):
+            return None
+        user = await self._admission.admit(email)
+        if user is None:
+            return None
+        user.last_sign_in_at = now
+        await self._db.flush()
+        self._audit.record("sign-in", user_id=user.id, actor=user.id)
+        token = self._sessions.begin(user, user_agent=user_agent)
+        user_id = user.id
+        after_commit(self._db, lambda: self._ensure_agent(user_id))
+        return SignedIn(user, token)
+
+
+async def operator_link(
+    session: AsyncSession, *, settings: ManagementSettings, clock: Clock, email: str | None
+) -> tuple[str, str]:
+    """Make a link that any browser may use once; returns `(address, link)`.
+
+    Whoever can run this reads the database and its keys anyway. Without `email` it is for the
+    first admin; in an empty installation the address becomes the admin.
+    Raises `Problem` when the address may not sign in.
+    """
+    users = UserRepository(session)
+    admission = Admission(session, settings, clock)
+    await users.lock_installation()
+    admin = await users.first_admin()
+    chosen = email or (LOCAL_ADMIN if admin is None else admin.email)
+    if not await users.anybody():
+        admission.add_user(chosen, Role.ADMIN)
+        await session.flush()
+    if not await admission.is_open_to(chosen):
+        raise Problem(
+            403,
+            "not-admitted",
+            f"{chosen} may not sign in: they are suspended, or neither invited nor allowed by "
+            "ALLOWED_EMAILS or ALLOWED_DOMAINS.",
+        )
+    token = _add_link(
+        LinkRepository(session), KeyedHash(settings.jwt_secret), chosen, clock=clock, verifier=None
+    )
+    Audit(session, clock).record("link.made", user_id=chosen[:63], actor="operator")
+    return chosen, _address(settings, token)
+
+
+def _add_link(
+    links: LinkRepository, hashed: KeyedHash, email: str, *, clock: Clock, verifier: str | None
+) -> str:
+    token = new_token()
+    now = clock()
+    links.add(
+        SignInLink(
+            email=email,
+            token_hash=hashed("link", token),
+            verifier_hash=None if verifier is None else hashed("verifier", verifier),
+            created_at=now,
+            expires_at=now + LINK_LIFE,
+        )
+    )
+    return token
+
+
+def _address(settings: ManagementSettings, token: str) -> str:
+    # In the fragment: browsers send it to nobody, so it is in no log and no Referer.
+    return f"{settings.page_origin}/sign-in#{token}"

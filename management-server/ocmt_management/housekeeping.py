@@ -1,0 +1,50 @@
+"""What the server does for itself, at start and every hour: forget what is over, rotate keys."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from ocmt_management.audit.service import Audit
+from ocmt_management.auth.ended import EndedSessions
+from ocmt_management.auth.repository import InvitationRepository, LinkRepository
+from ocmt_management.auth.sessions import Sessions
+from ocmt_management.clock import Clock
+from ocmt_management.db import Database
+from ocmt_management.vault.keys import KeyRing
+from ocmt_management.vault.rotation import rotate
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S = 3600
+
+
+async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
+    """Delete expired links, invitations, sessions and old audit events; rotate data keys."""
+    async with database.write() as session:
+        await LinkRepository(session).delete_before(clock())
+        await InvitationRepository(session).delete_before(clock())
+        await Sessions(session, clock, EndedSessions()).forget_old()
+        await Audit(session, clock).forget_old()
+    await rotate(database, keys)
+
+
+@asynccontextmanager
+async def housekeeping(database: Database, keys: KeyRing, clock: Clock) -> AsyncIterator[None]:
+    """Keep tidying while the server runs. What fails is logged and tried again in an hour."""
+
+    async def keep_tidy() -> None:
+        while True:
+            try:
+                await tidy(database, keys, clock)
+            except Exception as error:
+                log.error("housekeeping failed", reason=str(error))
+            await asyncio.sleep(_EVERY_S)
+
+    task = asyncio.create_task(keep_tidy())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
