@@ -8,7 +8,7 @@ import structlog
 
 from ocmt_management.audit.service import Audit
 from ocmt_management.auth.ended import EndedSessions
-from ocmt_management.auth.repository import InvitationRepository, LinkRepository
+from ocmt_management.auth.service import forget_old
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
@@ -23,8 +23,7 @@ _EVERY_S = 3600
 async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
     """Delete expired links, invitations, sessions and old audit events; rotate data keys."""
     async with database.write() as session:
-        await LinkRepository(session).delete_before(clock())
-        await InvitationRepository(session).delete_before(clock())
+        await forget_old(session, clock)
         await Sessions(session, clock, EndedSessions()).forget_old()
         await Audit(session, clock).forget_old()
     await rotate(database, keys)

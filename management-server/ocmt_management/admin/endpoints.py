@@ -14,17 +14,17 @@ from ocmt_management.admin.schemas import (
     UserRow,
     UsersAnswer,
 )
-from ocmt_management.admin.service import Admin
 from ocmt_management.auth.dependencies import AdminUser
 from ocmt_management.auth.models import Invitation, Role, Status, User
+from ocmt_management.auth.people import People
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.wiring import Db, Server
 
 router = APIRouter(prefix="/api/admin")
 
 
-def _admin(admin: AdminUser, server: Server, db: Db) -> Admin:
-    return Admin(
+def _people(admin: AdminUser, server: Server, db: Db) -> People:
+    return People(
         db,
         admin=admin,
         settings=server.settings,
@@ -34,34 +34,34 @@ def _admin(admin: AdminUser, server: Server, db: Db) -> Admin:
     )
 
 
-ByAdmin = Annotated[Admin, Depends(_admin)]
+ByAdmin = Annotated[People, Depends(_people)]
 
 
 @router.get("/users")
-async def list_users(admin: ByAdmin) -> UsersAnswer:
-    return UsersAnswer(users=[_user_row(user) for user in await admin.users()])
+async def list_users(people: ByAdmin) -> UsersAnswer:
+    return UsersAnswer(users=[_user_row(user) for user in await people.users()])
 
 
 @router.patch("/users/{user_id}")
-async def change_user(user_id: UserId, body: UserChange, admin: ByAdmin) -> UserRow:
-    return _user_row(await admin.set_status(user_id, body.status))
+async def change_user(user_id: UserId, body: UserChange, people: ByAdmin) -> UserRow:
+    return _user_row(await people.set_status(user_id, body.status))
 
 
 @router.get("/invitations")
-async def list_invitations(admin: ByAdmin) -> InvitationsAnswer:
+async def list_invitations(people: ByAdmin) -> InvitationsAnswer:
     return InvitationsAnswer(
-        invitations=[_invitation_row(row) for row in await admin.invitations()]
+        invitations=[_invitation_row(row) for row in await people.invitations()]
     )
 
 
 @router.post("/invitations", status_code=201)
-async def invite(body: InvitationRequest, admin: ByAdmin) -> InvitationRow:
-    return _invitation_row(await admin.invite(body.email))
+async def invite(body: InvitationRequest, people: ByAdmin) -> InvitationRow:
+    return _invitation_row(await people.invite(body.email))
 
 
 @router.delete("/invitations/{invitation_id}", status_code=204)
-async def revoke_invitation(invitation_id: UUID, admin: ByAdmin) -> None:
-    await admin.revoke(str(invitation_id))
+async def revoke_invitation(invitation_id: UUID, people: ByAdmin) -> None:
+    await people.revoke(str(invitation_id))
 
 
 def _user_row(user: User) -> UserRow:

@@ -20,7 +20,7 @@ from ocmt_management.auth.cookies import LINK_LIFE
 from ocmt_management.auth.mail import Outbox
 from ocmt_management.auth.messages import sign_in_mail
 from ocmt_management.auth.models import Role, SignInLink, User
-from ocmt_management.auth.repository import LinkRepository, UserRepository
+from ocmt_management.auth.repository import InvitationRepository, LinkRepository, UserRepository
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.auth.tokens import KeyedHash, is_token, new_code, new_token
 from ocmt_management.clock import Clock
@@ -198,3 +198,9 @@ def _add_link(
 def _address(settings: ManagementSettings, token: str) -> str:
     # In the fragment: browsers send it to nobody, so it is in no log and no Referer.
     return f"{settings.page_origin}/sign-in#{token}"
+
+
+async def forget_old(session: AsyncSession, clock: Clock) -> None:
+    """Delete links and invitations that can no longer be used."""
+    await LinkRepository(session).delete_before(clock())
+    await InvitationRepository(session).delete_before(clock())
