@@ -71,6 +71,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
     )
     for router in ROUTERS:
         app.include_router(router)

@@ -211,7 +211,8 @@ async def new_browser(
 
     async def remember(response: httpx2.Response) -> None:
         seen_secrets.update(value for value in response.cookies.values() if len(value) > 8)
-        sent = response.request.content
+        whole = isinstance(response.request.stream, httpx2.ByteStream)
+        sent = response.request.content if whole else b""
         if sent.startswith(b"{"):
             body = json.loads(sent)
             seen_secrets.update(str(body[k]) for k in ("token", "value", "key") if body.get(k))
