@@ -1,0 +1,67 @@
+"""Which runtime this host uses: Docker where it answers and has the image, else plain processes."""
+
+import asyncio
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from ocmt_agent.runtime.base import Runtime, RuntimeUnavailable
+from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.process import ProcessRuntime
+from ocmt_agent.runtime.spec import Limits
+
+log = structlog.get_logger(__name__)
+
+RuntimeChoice = Literal["auto", "docker", "process"]
+
+
+async def open_runtime(
+    choice: RuntimeChoice,
+    *,
+    image: str,
+    node: Path | None,
+    openclaw_dir: Path | None,
+    state_root: Path,
+    limits: Limits,
+    relay_host: str | None,
+    relay_port: int,
+) -> Runtime:
+    """The runtime for this host. `relay_host` overrides the address agents reach the relay at.
+
+    Raises `RuntimeUnavailable` when the choice cannot work on this host at all. An engine that is
+    merely down is no reason to refuse: the server reports it and recovers with it.
+    """
+    await asyncio.to_thread(_make_root, state_root)
+    if choice in ("auto", "docker"):
+        docker = DockerRuntime(
+            image=image,
+            state_root=state_root,
+            limits=limits,
+            relay_host=relay_host,
+            relay_port=relay_port,
+        )
+        problems = await docker.problems()
+        if choice == "docker" or not problems:
+            return docker
+        await docker.close()
+        log.info("using plain processes", because=problems[0])
+    if node is None or openclaw_dir is None:
+        raise RuntimeUnavailable(
+            "There is no Docker Engine with the agents' image here, and the process runtime needs "
+            "NODE_BINARY and OPENCLAW_DIR. `ocmt up` sets both."
+        )
+    return ProcessRuntime(
+        node=node,
+        openclaw_dir=openclaw_dir,
+        state_root=state_root,
+        limits=limits,
+        relay_host=relay_host or "127.0.0.1",
+        relay_port=relay_port,
+    )
+
+
+def _make_root(state_root: Path) -> None:
+    state_root.mkdir(parents=True, exist_ok=True)
+    # A container's user passes through to its own folder and lists nothing.
+    state_root.chmod(0o711)

@@ -1,0 +1,72 @@
+"""The agents' network: one bridge, no traffic between containers, an address range that is free."""
+
+import ipaddress
+from typing import Any
+
+import aiodocker
+from aiodocker.exceptions import DockerError
+
+from ocmt_agent.runtime.base import RuntimeFailed
+
+NETWORK = "ocmt"
+# A bridge holds at most 1,023 ports; a /21 leaves room for all of them. Explicit, because the
+# engine's own default pools run out after about thirty networks.
+_RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
+
+
+async def ensure_network(docker: aiodocker.Docker) -> str:
+    """Make the agents' network unless it exists; its name."""
+    try:
+        await docker.networks.get(NETWORK)
+    except DockerError as error:
+        if error.status != 404:
+            raise
+        await _make(docker)
+    return NETWORK
+
+
+async def bridge_address(docker: aiodocker.Docker) -> str:
+    """The host's own address on the agents' network."""
+    await ensure_network(docker)
+    shown = await (await docker.networks.get(NETWORK)).show()
+    return str(shown["IPAM"]["Config"][0]["Gateway"])
+
+
+async def _make(docker: aiodocker.Docker) -> None:
+    taken = [
+        ipaddress.ip_network(config["Subnet"])
+        for network in await docker.networks.list()
+        for config in (network.get("IPAM") or {}).get("Config") or []
+        if "Subnet" in config
+    ]
+    for candidate in _RANGES:
+        subnet = ipaddress.ip_network(candidate)
+        if any(subnet.version == other.version and subnet.overlaps(other) for other in taken):
+            continue
+        try:
+            await docker.networks.create(_config(subnet))
+        except DockerError as error:
+            if error.status == 409 or "already exists" in error.message:
+                return  # somebody made it this moment
+            if "overlap" in error.message.lower():
+                continue  # a route of the host's own
+            raise
+        return
+    raise RuntimeFailed(
+        f"No free address range for the agents' network. Make a bridge network named {NETWORK} "
+        "yourself, with a range of your own and com.docker.network.bridge.enable_icc=false."
+    )
+
+
+def _config(subnet: Any) -> dict[str, Any]:
+    return {
+        "Name": NETWORK,
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "IPAM": {"Config": [{"Subnet": str(subnet), "Gateway": str(subnet[1])}]},
+        "Options": {
+            "com.docker.network.bridge.enable_icc": "false",
+            "com.docker.network.bridge.name": "ocmt0",
+        },
+        "Labels": {"ocmt": "agents"},
+    }

@@ -1,0 +1,91 @@
+"""What every runtime gives a gateway: its configuration, its environment, its limits.
+
+Pure: a runtime decides where the files lie and how the process is started.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ocmt_agent.runtime.base import AgentSpec
+
+GATEWAY_PORT = 18789
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds of one agent. Swap is allowed on top of `memory_mb`: a sleeper lives there."""
+
+    memory_mb: int
+    cpus: float
+    pids: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClawSettings:
+    """Where an agent finds its model and its tools: the relay, as seen from the agent."""
+
+    llm_url: str
+    mcp_url: str
+
+
+def relay_urls(host: str, port: int) -> OpenClawSettings:
+    base = f"http://{host}:{port}"
+    return OpenClawSettings(llm_url=f"{base}/llm/v1", mcp_url=f"{base}/mcp")
+
+
+def gateway_config(openclaw: OpenClawSettings, *, bind: str, port: int) -> dict[str, Any]:
+    """`openclaw.json`. Holds no secret: tokens are named, and read from the environment.
+
+    The agent knows one model, `ocmt/default`; which one that is, management decides per request.
+    """
+    return {
+        "gateway": {
+            "mode": "local",
+            "bind": bind,
+            "port": port,
+            "auth": {"mode": "token"},
+            "controlUi": {"enabled": False},
+            "http": {"endpoints": {"chatCompletions": {"enabled": True}}},
+        },
+        "discovery": {"mdns": {"mode": "off"}},
+        "plugins": {"entries": {"admin-http-rpc": {"enabled": True}}},
+        "models": {
+            "providers": {
+                "ocmt": {
+                    "baseUrl": openclaw.llm_url,
+                    "apiKey": "${OCMT_AGENT_TOKEN}",
+                    "api": "openai-completions",
+                    "models": [{"id": "default", "name": "Default"}],
+                }
+            }
+        },
+        "agents": {"defaults": {"model": {"primary": "ocmt/default"}}},
+    }
+
+
+def gateway_environment(spec: AgentSpec, *, state_dir: str, config_path: str) -> dict[str, str]:
+    """The gateway's own variables; the runtime adds PATH and HOME. The only place of its tokens."""
+    return {
+        "OCMT_AGENT_TOKEN": str(spec.agent_token),
+        "OPENCLAW_GATEWAY_TOKEN": str(spec.gateway_token),
+        "OPENCLAW_STATE_DIR": state_dir,
+        "OPENCLAW_CONFIG_PATH": config_path,
+        "OPENCLAW_DISABLE_BONJOUR": "1",
+        "OPENCLAW_NO_RESPAWN": "1",
+        "OPENCLAW_SUPERVISOR_MODE": "external",
+        "NODE_ENV": "production",
+        # Fewer malloc arenas: 125 MB less at the same boot time, with the heap flags of the facts.
+        "MALLOC_ARENA_MAX": "2",
+    }
+
+
+def hostname_of(user_id: str) -> str:
+    """One fixed host name a user: the gateway's owner lease is bound to it."""
+    return "agent-" + hashlib.sha256(user_id.encode()).hexdigest()[:16]
+
+
+def fingerprint(parts: object) -> str:
+    """Equal for equal settings; a container made from others is replaced."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

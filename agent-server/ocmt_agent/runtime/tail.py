@@ -1,0 +1,17 @@
+"""The end of a log file, without reading the rest."""
+
+from pathlib import Path
+
+_WINDOW_BYTES = 256 * 1024
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last `lines` lines of a file (within its last 256 KiB); empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _WINDOW_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
