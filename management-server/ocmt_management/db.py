@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
+import structlog
 from ocmt_common.problems import Problem
 from sqlalchemy import URL, Connection, DateTime, Dialect, MetaData, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -25,6 +26,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
+
+log = structlog.get_logger(__name__)
 
 _BUSY_TIMEOUT_S = 5
 _CONNECT_TIMEOUT_S = 5
@@ -134,7 +137,7 @@ async def _connect_postgresql(*args: Any, **kwargs: Any) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(*args, **kwargs)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise _unavailable() from error
+        raise _unavailable(error) from error
 
 
 def _sqlite_engine(url: URL) -> AsyncEngine:
@@ -173,7 +176,10 @@ def create_sqlite_file(url: URL) -> None:
     path.chmod(0o600)
 
 
-def _unavailable() -> Problem:
+def _unavailable(cause: BaseException) -> Problem:
+    # Only the first line: the rest of a database's message may quote data.
+    reason = (str(getattr(cause, "orig", None) or cause).splitlines() or [""])[0]
+    log.error("database unavailable", reason=reason, kind=type(cause).__name__)
     return Problem(
         503,
         "database-unavailable",
@@ -191,7 +197,7 @@ class _problems:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, PoolTimeoutError):
-            raise _unavailable() from error
+            raise _unavailable(error) from error
         if not isinstance(error, DBAPIError):
             return
         state = getattr(error.orig, "sqlstate", None) or ""
@@ -205,4 +211,4 @@ class _problems:
             ) from error
         gone = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
         if gone or state.startswith(_UNAVAILABLE_STATES):
-            raise _unavailable() from error
+            raise _unavailable(error) from error

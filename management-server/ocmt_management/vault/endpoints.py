@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from fastapi import Path as PathParameter
 from ocmt_common.agent_api import Command, Wire
 from ocmt_common.problems import Problem
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from ocmt_management.auth.dependencies import CurrentUser
 from ocmt_management.vault.secret_value import SecretValue
@@ -22,6 +22,14 @@ SecretName = Annotated[str, PathParameter(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63
 
 class SecretBody(Command):
     value: SecretStr = Field(min_length=1, max_length=MAX_SECRET_CHARACTERS)
+
+    @field_validator("value")
+    @classmethod
+    def _is_text(cls, value: SecretStr) -> SecretStr:
+        # JSON can spell half a character, which no encoding can store.
+        if any("\ud800" <= character <= "\udfff" for character in value.get_secret_value()):
+            raise ValueError("is not valid text")
+        return value
 
 
 class SecretView(Wire):

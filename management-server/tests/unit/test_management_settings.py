@@ -1,0 +1,104 @@
+"""Settings that are wrong, weak or missing refuse to start, naming the setting and the cure."""
+
+import base64
+import secrets
+from collections.abc import Callable
+
+import pytest
+from ocmt_common.settings import SettingsError
+from ocmt_management.settings import ManagementSettings
+
+Make = Callable[..., ManagementSettings]
+
+KEY = base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("jwt_secret", "short", "shorter than 32"),
+        ("jwt_secret", "a" * 64, "guessable"),
+        ("jwt_secret", "change-me-change-me-change-me-change-me", "guessable"),
+        ("agent_auth_token", "short", "shorter than 32"),
+        ("vault_key", "k1", "id:base64"),
+        ("vault_key", ",", "no key"),
+        ("vault_key", "k1:not base64!", "not base64"),
+        ("vault_key", "k1:" + base64.b64encode(b"short").decode(), "5 bytes, not 32"),
+        ("vault_key", "k1:" + base64.b64encode(b"\0" * 32).decode(), "guessable"),
+        ("vault_key", f"k1:{KEY},k1:{KEY}", "twice"),
+        ("base_url", "http://ocmt.example.com", "https://"),
+        ("base_url", "https://ocmt.example.com/app", "origin"),
+        ("base_url", "ocmt.example.com", "not an http"),
+        ("ui_origin", "javascript:alert(1)", "not an http"),
+        ("database_url", "mysql://localhost/x", "neither sqlite: nor postgresql:"),
+        ("database_url", "sqlite://", "plain file"),
+        ("database_url", "nonsense", "not a database address"),
+        ("port", "0", "greater than or equal to 1"),
+        ("port", "http", "integer"),
+        ("smtp_tls", "ssl", "starttls"),
+        ("smtp_host", "mail.example.com", "SMTP_FROM is not set"),
+        ("smtp_user", "ocmt", "SMTP_USER and SMTP_PASS together"),
+        ("agent_server_url", "127.0.0.1:4000", "not an http"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_the_cure(
+    make_settings: Make, name: str, value: str, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says) as refused:
+        make_settings(**{name: value})
+
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["data_dir", "jwt_secret", "vault_key", "agent_auth_token"])
+def test_what_is_required_is_named_when_missing(make_settings: Make, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name.upper()} is not set"):
+        make_settings(**{name: ""})
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgres://u:p@db/ocmt", "postgresql+asyncpg://u:p@db/ocmt"),
+        ("postgresql://u:p@db:5433/ocmt", "postgresql+asyncpg://u:p@db:5433/ocmt"),
+        ("postgresql://db/ocmt?sslmode=require", "postgresql+asyncpg://db/ocmt?ssl=require"),
+        ("sqlite:////var/lib/ocmt/m.db", "sqlite+aiosqlite:////var/lib/ocmt/m.db"),
+    ],
+)
+def test_plain_database_addresses_get_their_driver(
+    make_settings: Make, given: str, used: str
+) -> None:
+    url = make_settings(database_url=given).database
+
+    assert url.render_as_string(hide_password=False) == used
+
+
+def test_the_embedded_database_is_in_the_data_folder(make_settings: Make) -> None:
+    settings = make_settings()
+
+    assert settings.database.database == str(settings.data_dir / "management.db")
+
+
+def test_vault_keys_keep_their_order_since_the_first_encrypts(make_settings: Make) -> None:
+    other = base64.b64encode(secrets.token_bytes(32)).decode()
+
+    keys = make_settings(vault_key=f"new:{KEY}, old:{other}").vault_keys
+
+    assert list(keys) == ["new", "old"]
+    assert keys["new"] == base64.b64decode(KEY)
+
+
+def test_secrets_are_masked_when_settings_are_shown(make_settings: Make) -> None:
+    settings = make_settings(
+        vault_key=f"k1:{KEY}",
+        database_url="postgresql://u:hunter2@db/x",
+        smtp_pass="hunter2",
+        smtp_user="u",
+    )
+
+    assert KEY not in repr(settings)
+    assert "hunter2" not in repr(settings)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert not [n for n, field in ManagementSettings.model_fields.items() if not field.description]
