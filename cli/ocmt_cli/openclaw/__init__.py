@@ -1,0 +1,1 @@
+"""Getting the pinned OpenClaw: the npm package, and the container image made from it."""

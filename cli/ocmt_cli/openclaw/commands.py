@@ -1,0 +1,101 @@
+"""`ocmt image build` and `ocmt image pull`: the image that every agent's container runs."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from ocmt_common.openclaw import default_image, openclaw_version
+
+from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.console import run_together, say
+from ocmt_cli.engine import Engine
+from ocmt_cli.failure import CommandFailed, explained
+from ocmt_cli.openclaw import engine_images
+from ocmt_cli.openclaw.image import (
+    CONTENT_LABEL,
+    Layer,
+    content_hash,
+    make_base,
+    make_openclaw,
+    work_folder,
+    write_archive,
+)
+from ocmt_cli.openclaw.install import install_openclaw
+
+UPSTREAM = "ghcr.io/openclaw/openclaw"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+image_app = typer.Typer(help="The container image every agent runs.", no_args_is_help=True)
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="Data folder; OpenClaw's npm tree is kept there.")
+]
+
+
+@image_app.command()
+def build(data: DataOption = DEFAULT_DATA) -> None:
+    """Make the image from npm and Debian; no image registry is asked."""
+    build_image(data / "openclaw")
+
+
+@image_app.command()
+def pull(
+    digest: Annotated[
+        str, typer.Option(help="The digest to pull, sha256:…; tags move, digests do not.")
+    ],
+    repository: Annotated[str, typer.Option(help="Where to pull from.")] = UPSTREAM,
+) -> None:
+    """Take upstream's image by digest, and use it for the agents."""
+    if not _DIGEST.fullmatch(digest):
+        raise CommandFailed(
+            f"{digest!r} is no digest. Give sha256: and 64 hexadecimal digits, from upstream's "
+            f"release page of OpenClaw {openclaw_version()}."
+        )
+    engine = _engine()
+    try:
+        engine_images.pull(engine, repository, digest, name=default_image())
+    finally:
+        engine.close()
+    say(f"{repository}@{digest} is now {default_image()}.")
+
+
+def build_image(openclaw_dir: Path) -> None:
+    """Build and load `default_image()`, unless the engine has it with the same content."""
+    engine = _engine()
+    try:
+        if engine_images.label_of(engine, default_image(), CONTENT_LABEL) == content_hash():
+            say(f"{default_image()} is up to date.")
+            return
+        with explained(openclaw_dir), work_folder() as folder:
+            work = Path(folder)
+            layers: dict[str, Layer] = {}
+
+            def base() -> None:
+                layers["base"] = make_base(work)
+
+            def openclaw() -> None:
+                install_openclaw(openclaw_dir)
+                layers["openclaw"] = make_openclaw(work, openclaw_dir)
+
+            run_together({"A minimal Debian": base, "OpenClaw and Node": openclaw})
+            archive = work / "image.tar"
+
+            def load() -> None:
+                write_archive(archive, [layers["base"], layers["openclaw"]], name=default_image())
+                engine_images.load(engine, archive)
+
+            run_together({"Loading the image into the engine": load})
+    finally:
+        engine.close()
+    say(f"{default_image()} is ready.")
+
+
+def _engine() -> Engine:
+    engine = Engine()
+    if engine.version() is None:
+        raise CommandFailed(
+            "No Docker Engine answers. Install it (`apt-get install docker.io`) and start it "
+            "(`systemctl start docker`), then try again."
+        )
+    return engine

@@ -1,0 +1,73 @@
+"""The engine's images: what is there, load one, pull one by digest."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+
+from ocmt_cli.engine import Engine
+from ocmt_cli.failure import CommandFailed
+
+_CHUNK_BYTES = 1024 * 1024
+_LONG_S = 1800
+
+
+def label_of(engine: Engine, image: str, label: str) -> str | None:
+    """A label of an image, or `None` when the image or the label is not there."""
+    answer = engine.request("GET", f"/images/{image}/json")
+    if answer.status_code != 200:
+        return None
+    labels = answer.json()["Config"].get("Labels") or {}
+    found: str | None = labels.get(label)
+    return found
+
+
+def load(engine: Engine, archive: Path) -> None:
+    answer = engine.request(
+        "POST",
+        "/images/load",
+        content=_chunks(archive),
+        headers={"Content-Type": "application/x-tar"},
+        timeout=_LONG_S,
+    )
+    _check(answer, doing="Loading the image")
+
+
+def pull(engine: Engine, repository: str, digest: str, *, name: str) -> None:
+    """Pull `repository@digest` and give it `name`. The engine verifies the digest."""
+    answer = engine.request(
+        "POST",
+        "/images/create",
+        params={"fromImage": repository, "tag": digest},
+        timeout=_LONG_S,
+    )
+    _check(answer, doing=f"Pulling {repository}@{digest}")
+    repo, _, tag = name.rpartition(":")
+    tagged = engine.request(
+        "POST", f"/images/{repository}@{digest}/tag", params={"repo": repo, "tag": tag}
+    )
+    _check(tagged, doing="Naming the image")
+
+
+def _check(answer: httpx2.Response, *, doing: str) -> None:
+    """Raise what the engine reports, by its status or by a line of a stream that began well."""
+    if answer.status_code >= 400:
+        raise CommandFailed(f"{doing} failed: {_message(answer.text)}")
+    for line in answer.text.splitlines():
+        if '"error"' in line:
+            raise CommandFailed(f"{doing} failed: {_message(line)}")
+
+
+def _message(text: str) -> str:
+    try:
+        said = json.loads(text)
+        return str(said.get("message") or said.get("error") or text)
+    except (ValueError, AttributeError):
+        return text
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
