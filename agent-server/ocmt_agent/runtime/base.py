@@ -89,6 +89,10 @@ class Runtime(Protocol):
         """What keeps it from working now (engine gone, image missing), a sentence each."""
         ...
 
+    async def relay_host(self) -> str:
+        """The address of this host at which agents reach the relay, and nobody else should."""
+        ...
+
     async def create(self, spec: AgentSpec) -> None:
         """Make the user's container, stopped, unless one with the same settings exists.
 

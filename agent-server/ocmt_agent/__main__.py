@@ -1,0 +1,190 @@
+"""`python -m ocmt_agent [--env-file FILE]`: the API and the relay, two listeners in one process.
+
+Exit codes: 78 settings that cannot be used, 75 a port or the data folder is taken, 0 a clean end.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+from ocmt_common.logs import configure_logging
+from ocmt_common.settings import SettingsError, load
+from starlette.types import ASGIApp
+
+from ocmt_agent.agents.store import StoreError
+from ocmt_agent.app import create_app
+from ocmt_agent.hibernation.clock import SystemClock
+from ocmt_agent.proxy.relay import relay_app
+from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.runtime.choose import open_runtime
+from ocmt_agent.runtime.spec import Limits
+from ocmt_agent.settings import AgentSettings
+from ocmt_agent.wiring import open_parts, watching
+
+log = structlog.get_logger(__name__)
+
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+_DRAIN_S = 5
+_RETRY_S = 2.0
+
+
+class AddressMissing(SettingsError):
+    """The machine does not have the address to listen on."""
+
+
+class Taken(Exception):
+    """A port or the data folder is another program's; `str()` says which and what to do."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ocmt_agent", description=__doc__)
+    parser.add_argument("--env-file", type=Path, help="file with the settings (docs/settings.md)")
+    configure_logging()
+    try:
+        settings = load(AgentSettings, env_file=parser.parse_args(argv).env_file)
+        with _data_folder(settings.data_dir):
+            asyncio.run(serve(settings))
+    except (SettingsError, StoreError, RuntimeUnavailable) as error:
+        print(error, file=sys.stderr)
+        return EX_CONFIG
+    except Taken as error:
+        print(error, file=sys.stderr)
+        return EX_TEMPFAIL
+    return 0
+
+
+@contextlib.contextmanager
+def _data_folder(folder: Path) -> Iterator[None]:
+    """Hold the data folder for this process alone: two servers would fight over the agents."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "agent.lock").open("w")
+    except OSError as error:
+        raise SettingsError(
+            f"DATA_DIR: {folder} cannot be used ({error.strerror}). Choose a folder that this "
+            "user may write to."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Taken(
+                f"Another agent server runs on {folder}. Stop it, or choose another DATA_DIR."
+            ) from error
+        yield
+
+
+async def serve(settings: AgentSettings) -> None:
+    """Serve until SIGTERM or SIGINT. The agents live on, unless STOP_AGENTS_ON_EXIT."""
+    api_socket = _listen(settings.host, settings.port, setting="PORT")
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(api_socket.close)
+        runtime = await open_runtime(
+            settings.runtime,
+            image=settings.openclaw_image,
+            node=settings.node_binary,
+            openclaw_dir=settings.openclaw_dir,
+            state_root=settings.data_dir / "agents",
+            limits=Limits(settings.agent_memory_mb, settings.agent_cpus, settings.agent_pids),
+            relay_host=settings.relay_host,
+            relay_port=settings.relay_port,
+        )
+        stack.push_async_callback(runtime.close)
+        parts = await stack.enter_async_context(
+            open_parts(settings, runtime=runtime, clock=SystemClock())
+        )
+        api = _Server(create_app(parts), settings)
+        relay = _Server(
+            relay_app(str(settings.management_url), parts.registry.is_agent_token), settings
+        )
+
+        def stop() -> None:
+            parts.hub.close()  # streams that would never end by themselves
+            api.should_exit = relay.should_exit = True
+
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stop)
+        await stack.enter_async_context(watching(parts.watch))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_serve_relay(relay, runtime, settings))
+            group.create_task(api.serve(sockets=[api_socket]))
+            log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
+            notify_ready()
+
+
+async def _serve_relay(relay: "_Server", runtime: Runtime, settings: AgentSettings) -> None:
+    """Serve the relay once its address exists: with Docker, the engine makes it."""
+    while not relay.should_exit:
+        try:
+            listener = _listen(
+                await runtime.relay_host(), settings.relay_port, setting="RELAY_PORT"
+            )
+        except (RuntimeUnavailable, RuntimeFailed, AddressMissing) as error:
+            log.warning("the relay has no address yet", reason=str(error))
+            await asyncio.sleep(_RETRY_S)
+            continue
+        with listener:
+            await relay.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """One listener of several: signals are the process's, not this server's."""
+
+    def __init__(self, app: ASGIApp, settings: AgentSettings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                ws="websockets-sansio",
+                ws_max_size=settings.max_frame_bytes,
+                timeout_graceful_shutdown=_DRAIN_S,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int, *, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Taken(
+                f"Port {port} on {host} is taken. Stop what listens there, or choose another "
+                f"{setting}."
+            ) from error
+        raise AddressMissing(
+            f"Cannot listen on {host}: {error.strerror}. It must be an address of this machine."
+        ) from error
+
+
+def notify_ready() -> None:
+    """Tell systemd (`Type=notify`) that requests are taken now."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.connect("\0" + address[1:] if address.startswith("@") else address)
+        notifier.send(b"READY=1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The agent server's HTTP API on agents. `docs/agent-api.md` is its page; a test compares them."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from ocmt_common.agent_api import (
+    AgentServerHealth,
+    Container,
+    HibernateRequest,
+    ProvisionRequest,
+    StateEvent,
+    Wire,
+)
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.agents.events import sse
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.wiring import Parts
+
+router = APIRouter()
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+PartsDep = Annotated[Parts, Depends(_parts)]
+
+
+class Snapshot(Wire):
+    """The first event of `GET /api/events`."""
+
+    containers: list[Container]
+
+
+class EventList(Wire):
+    events: list[StateEvent]
+
+
+def _container(parts: Parts, agent: Agent) -> Container:
+    return agent.container(now=parts.clock.now())
+
+
+def _containers(parts: Parts) -> list[Container]:
+    return [_container(parts, agent) for agent in parts.registry.all()]
+
+
+@router.get("/health")
+async def health(parts: PartsDep) -> AgentServerHealth:
+    return await parts.service.health()
+
+
+@router.get("/metrics")
+async def metrics(parts: PartsDep) -> Response:
+    return Response(parts.registry.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/api/events")
+async def follow_events(parts: PartsDep) -> StreamingResponse:
+    async def stream() -> AsyncIterator[str]:
+        with parts.hub.subscribed() as subscription:
+            # Subscribed first and nothing awaited between: no change is missed or told twice.
+            snapshot = Snapshot(containers=_containers(parts)).model_dump_json(by_alias=True)
+            async for chunk in sse(subscription, snapshot=snapshot):
+                yield chunk
+
+    return StreamingResponse(
+        stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+@router.get("/api/containers")
+async def list_containers(parts: PartsDep) -> list[Container]:
+    return _containers(parts)
+
+
+@router.post("/api/containers")
+async def provision(body: ProvisionRequest, parts: PartsDep, response: Response) -> Container:
+    agent, made = await parts.service.provision(body)
+    response.status_code = 201 if made else 200
+    return _container(parts, agent)
+
+
+@router.get("/api/containers/{user_id}")
+async def get_container(user_id: str, parts: PartsDep) -> Container:
+    return _container(parts, parts.registry.get(user_id))
+
+
+@router.delete("/api/containers/{user_id}", status_code=204)
+async def remove_container(
+    user_id: str, parts: PartsDep, state: Literal["keep", "delete"] = "keep"
+) -> None:
+    await parts.service.remove(user_id, with_state=state == "delete")
+
+
+@router.post("/api/containers/{user_id}/wake")
+async def wake(user_id: str, parts: PartsDep) -> Container:
+    await parts.engine.awake(user_id, kind=ActivityKind.WAKE)
+    return _container(parts, parts.registry.get(user_id))
+
+
+@router.post("/api/containers/{user_id}/hibernate")
+async def hibernate(user_id: str, body: HibernateRequest, parts: PartsDep) -> Container:
+    return _container(parts, await parts.engine.hibernate(user_id, body.mode))
+
+
+@router.post("/api/containers/{user_id}/restart")
+async def restart(user_id: str, parts: PartsDep) -> Container:
+    return _container(parts, await parts.engine.restart(user_id))
+
+
+@router.get("/api/containers/{user_id}/events")
+async def list_events(
+    user_id: str, parts: PartsDep, limit: Annotated[int, Query(ge=1, le=200)] = 100
+) -> EventList:
+    agent = parts.registry.get(user_id)
+    return EventList(events=await parts.registry.events(agent, limit=limit))
+
+
+@router.get("/api/containers/{user_id}/logs", response_class=PlainTextResponse)
+async def logs(
+    user_id: str, parts: PartsDep, lines: Annotated[int, Query(ge=1, le=2000)] = 200
+) -> str:
+    return await parts.service.logs(user_id, lines=lines)

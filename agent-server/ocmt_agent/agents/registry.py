@@ -1,0 +1,181 @@
+"""Every agent of this host in memory, written through to the database.
+
+While the process lives, memory is the truth: a state change is never lost because the disk is full.
+What could not be written is written by the next flush; only creating and removing an agent insist
+on the database, because what they do cannot be found out again from the runtime.
+"""
+
+import hashlib
+
+import structlog
+from ocmt_common.agent_api import HibernationCounts, HibernationState, StateEvent
+from ocmt_common.problems import Problem
+
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.agents.events import EventHub
+from ocmt_agent.agents.metrics import Metrics
+from ocmt_agent.agents.store import AgentStore, StoreError
+from ocmt_agent.hibernation.clock import Clock
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import SecretText
+
+log = structlog.get_logger(__name__)
+
+
+class AgentRegistry:
+    def __init__(self, store: AgentStore, *, hub: EventHub, clock: Clock) -> None:
+        self.metrics = Metrics(self.counts)
+        self.problem: str | None = None
+        """Why the database cannot be written at the moment, and what to do."""
+        self._store = store
+        self._hub = hub
+        self._clock = clock
+        self._agents: dict[str, Agent] = {}
+        self._token_hashes: set[bytes] = set()
+
+    async def load(self) -> None:
+        for agent in await self._store.load():
+            self._agents[agent.user_id] = agent
+            self._token_hashes.add(_token_hash(agent.agent_token))
+
+    def find(self, user_id: str) -> Agent | None:
+        return self._agents.get(user_id)
+
+    def get(self, user_id: str) -> Agent:
+        agent = self._agents.get(user_id)
+        if agent is None:
+            raise Problem(404, "no-such-agent", "This user has no agent here. Provision one first.")
+        return agent
+
+    def all(self) -> list[Agent]:
+        return list(self._agents.values())
+
+    def counts(self) -> HibernationCounts:
+        counts = HibernationCounts()
+        for agent in self._agents.values():
+            setattr(counts, agent.state, getattr(counts, agent.state) + 1)
+        return counts
+
+    def is_agent_token(self, token: str) -> bool:
+        """Whether `token` belongs to an agent of this host (found by hash, not by comparing)."""
+        return _token_hash(token) in self._token_hashes
+
+    def touch(self, agent: Agent, kind: ActivityKind) -> None:
+        """Note the user's activity; written to the database with the next flush."""
+        agent.last_activity_at = self._clock.now()
+        agent.last_activity_kind = kind
+        agent.activities += 1
+        agent.unsaved = True
+
+    def reserve(self, agent: Agent) -> None:
+        """Make a new agent known, before anything is awaited: a second caller finds this one."""
+        self._agents[agent.user_id] = agent
+
+    async def insert(self, agent: Agent) -> None:
+        """Store a reserved agent, or refuse with 503 and forget it."""
+        try:
+            await self._store.save(agent)
+        except StoreError as error:
+            agent.removed = True
+            self._agents.pop(agent.user_id, None)
+            raise self._database_down(error) from error
+        self._token_hashes.add(_token_hash(agent.agent_token))
+
+    async def replace_token(self, agent: Agent, token: str) -> None:
+        """Store another agent token, or refuse with 503 and keep the one it has."""
+        before, agent.agent_token = agent.agent_token, SecretText(token)
+        try:
+            await self._store.save(agent)
+        except StoreError as error:
+            agent.agent_token = before
+            raise self._database_down(error) from error
+        self._token_hashes.discard(_token_hash(before))
+        self._token_hashes.add(_token_hash(token))
+
+    async def forget(self, agent: Agent) -> None:
+        """Remove the agent from the database and from memory, or refuse with 503."""
+        try:
+            await self._store.delete(agent.user_id)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        agent.removed = True
+        self._agents.pop(agent.user_id, None)
+        self._token_hashes.discard(_token_hash(agent.agent_token))
+
+    async def move(
+        self,
+        agent: Agent,
+        to: HibernationState,
+        *,
+        why: str,
+        duration_ms: float | None = None,
+        failure: str | None = None,
+    ) -> None:
+        """Change the agent's state: in memory, to whoever listens, and in the database."""
+        event = StateEvent(
+            user_id=agent.user_id,
+            at=self._clock.now(),
+            from_state=agent.state if agent.state != to else None,
+            to_state=to,
+            why=why,
+            duration_ms=duration_ms,
+            failure=failure,
+        )
+        agent.state = to
+        agent.state_since = event.at
+        agent.failure = failure
+        if to is not HibernationState.RUNNING:
+            agent.access = None
+            agent.blockers = []
+            agent.cpu = None
+        self.metrics.observe(event)
+        self._hub.publish(event)
+        log.info(
+            "agent moved",
+            user_id=agent.user_id,
+            to=str(to),
+            why=why,
+            ms=round(duration_ms) if duration_ms is not None else None,
+            failure=failure,
+        )
+        await self.save(agent, event=event)
+
+    async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
+        """Write the agent if that is possible now; otherwise the next flush will."""
+        agent.unsaved = False  # before writing: what changes meanwhile is for the next flush
+        try:
+            await self._store.save(agent, event=event)
+        except StoreError as error:
+            agent.unsaved = True
+            self._database_down(error)
+
+    async def flush(self) -> None:
+        """Write every agent that changed since it was last written, in one transaction."""
+        # After a failure everything is written, so that success really means it works again.
+        to_write = [a for a in self._agents.values() if a.unsaved or self.problem is not None]
+        for agent in to_write:
+            agent.unsaved = False
+        try:
+            if to_write:
+                await self._store.save_all(to_write)
+            self.problem = None
+        except StoreError as error:
+            for agent in to_write:
+                agent.unsaved = True
+            self._database_down(error)
+
+    async def events(self, agent: Agent, *, limit: int) -> list[StateEvent]:
+        try:
+            return await self._store.events(agent.user_id, limit=limit)
+        except StoreError as error:
+            raise self._database_down(error) from error
+
+    def _database_down(self, error: StoreError) -> Problem:
+        if self.problem is None:
+            log.error("database does not work", reason=str(error))
+        self.problem = str(error)
+        return Problem(503, "database-unavailable", str(error), retry_after_s=10)
+
+
+def _token_hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,216 @@
+"""Agents in SQLite: who exists, in which state, active when. The one file is mode 0600.
+
+It holds what the server needs to reach its gateways again after a restart, so it is also the one
+place on the host with their tokens.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import aiosqlite
+from ocmt_common.agent_api import HibernationState, StateEvent
+
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.gateway.device import DeviceKey
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import SecretText
+
+EVENTS_KEPT = 200
+"""Per user; older ones are dropped as new ones come."""
+
+# One script a schema version, in order; a released one is never edited.
+_MIGRATIONS = (
+    """
+    CREATE TABLE agents (
+        user_id TEXT PRIMARY KEY,
+        gateway_token TEXT NOT NULL,
+        agent_token TEXT NOT NULL,
+        device_seed BLOB NOT NULL,
+        created_at TEXT NOT NULL,
+        last_activity_at TEXT NOT NULL,
+        last_activity_kind TEXT NOT NULL,
+        state TEXT NOT NULL,
+        state_since TEXT NOT NULL,
+        next_job_at TEXT,
+        suspension_id TEXT,
+        blockers TEXT NOT NULL,
+        failure TEXT
+    ) STRICT;
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        user_id TEXT NOT NULL REFERENCES agents ON DELETE CASCADE,
+        event TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX events_by_user ON events (user_id, id);
+    """,
+)
+
+_COLUMNS = (
+    "user_id", "gateway_token", "agent_token", "device_seed", "created_at", "last_activity_at",
+    "last_activity_kind", "state", "state_since", "next_job_at", "suspension_id",
+    "blockers", "failure",
+)  # fmt: skip
+_UPSERT = (
+    f"INSERT INTO agents ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608 (our own names)
+    "ON CONFLICT (user_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+)
+
+
+class StoreError(Exception):
+    """The database cannot be read or written; `str()` says why and what to do."""
+
+
+class AgentStore:
+    """All SQL of the agent server. A method that raises `StoreError` left nothing half done."""
+
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path) -> "AgentStore":
+        """Open or create the database and bring its schema up to date."""
+        try:
+            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            os.fchmod(file, 0o600)
+            os.close(file)
+            connection = await aiosqlite.connect(path, isolation_level=None)
+        except (OSError, aiosqlite.Error) as error:
+            raise StoreError(f"{path} cannot be opened: {error}.") from error
+        store = cls(connection, path)
+        try:
+            await store._prepare()
+        except BaseException:
+            await connection.close()
+            raise
+        return store
+
+    async def _prepare(self) -> None:
+        async with self._guarded():
+            await self._db.execute("PRAGMA journal_mode = WAL")
+            await self._db.execute("PRAGMA foreign_keys = ON")
+            await self._db.execute("PRAGMA busy_timeout = 5000")
+            async with self._db.execute("PRAGMA user_version") as cursor:
+                row = await cursor.fetchone()
+            version = int(row[0]) if row else 0
+            if version > len(_MIGRATIONS):
+                raise StoreError(
+                    f"{self._path} was written by a newer release (schema {version}); "
+                    "start that release, or restore the copy made before it."
+                )
+            for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+                await self._db.executescript(
+                    f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;"
+                )
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    async def load(self) -> list[Agent]:
+        async with self._guarded():
+            query = f"SELECT {', '.join(_COLUMNS)} FROM agents ORDER BY user_id"  # noqa: S608
+            async with self._db.execute(query) as cursor:
+                return [_agent(row) async for row in cursor]
+
+    async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
+        """Write the agent and, in the same transaction, what just happened to it."""
+        async with self._transaction():
+            await self._db.execute(_UPSERT, _row(agent))
+            if event is not None:
+                await self._db.execute(
+                    "INSERT INTO events (user_id, event) VALUES (?, ?)",
+                    (agent.user_id, event.model_dump_json(by_alias=True)),
+                )
+                await self._db.execute(
+                    "DELETE FROM events WHERE user_id = ?1 AND id <= (SELECT id FROM events "
+                    "WHERE user_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                    (agent.user_id, EVENTS_KEPT),
+                )
+
+    async def save_all(self, agents: Iterable[Agent]) -> None:
+        async with self._transaction():
+            await self._db.executemany(_UPSERT, [_row(agent) for agent in agents])
+
+    async def delete(self, user_id: str) -> None:
+        async with self._transaction():
+            await self._db.execute("DELETE FROM agents WHERE user_id = ?", (user_id,))
+
+    async def events(self, user_id: str, *, limit: int) -> list[StateEvent]:
+        """The user's latest `limit` events, oldest first."""
+        async with (
+            self._guarded(),
+            self._db.execute(
+                "SELECT event FROM events WHERE user_id = ? ORDER BY id DESC LIMIT ?",
+                (user_id, limit),
+            ) as cursor,
+        ):
+            rows = [str(row[0]) async for row in cursor]
+        return [StateEvent.model_validate_json(text) for text in reversed(rows)]
+
+    @asynccontextmanager
+    async def _guarded(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except aiosqlite.Error as error:
+            raise StoreError(
+                f"The agent server's database {self._path.name} does not work: {error}. Make room "
+                "on its disk and check its permissions; the server goes on by itself after that."
+            ) from error
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        # One connection is shared, so each transaction is one turn of the lock.
+        async with self._turn, self._guarded():
+            await self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                await self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    await self._db.execute("ROLLBACK")
+                raise
+
+
+def _row(agent: Agent) -> tuple[object, ...]:
+    return (
+        agent.user_id,
+        str(agent.gateway_token),
+        str(agent.agent_token),
+        agent.device.seed(),
+        agent.created_at.isoformat(),
+        agent.last_activity_at.isoformat(),
+        str(agent.last_activity_kind),
+        str(agent.state),
+        agent.state_since.isoformat(),
+        agent.next_job_at.isoformat() if agent.next_job_at else None,
+        agent.suspension_id,
+        json.dumps(agent.blockers),
+        agent.failure,
+    )
+
+
+def _agent(row: aiosqlite.Row) -> Agent:
+    (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
+     since, next_job_at, suspension_id, blockers, failure) = row  # fmt: skip
+    return Agent(
+        user_id=user_id,
+        gateway_token=SecretText(gateway_token),
+        agent_token=SecretText(agent_token),
+        device=DeviceKey.from_seed(seed),
+        created_at=datetime.fromisoformat(created_at),
+        last_activity_at=datetime.fromisoformat(active_at),
+        last_activity_kind=ActivityKind(active_kind),
+        state=HibernationState(state),
+        state_since=datetime.fromisoformat(since),
+        next_job_at=datetime.fromisoformat(next_job_at) if next_job_at else None,
+        suspension_id=suspension_id,
+        blockers=json.loads(blockers),
+        failure=failure,
+    )

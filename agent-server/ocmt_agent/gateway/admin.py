@@ -1,0 +1,172 @@
+"""Our side of OpenClaw's bundled `admin-http-rpc` plugin: health, cron, suspension, pairing.
+
+It has full operator rights over one user's gateway, so only this server ever calls it. Written
+against OpenClaw's own pages `plugins/admin-http-rpc.md` and `gateway/external-apps.md`.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from ocmt_agent.gateway.access import GatewayAccess
+
+_PATH = "/api/v1/admin/rpc"
+_MAX_ANSWER_BYTES = 4 * 1024 * 1024
+
+
+class GatewayUnreachable(Exception):
+    """Nothing, or nothing understandable, answered at the gateway's address."""
+
+
+class GatewayRefused(Exception):
+    """The gateway answered with an error. `code` is OpenClaw's own (`UNAVAILABLE`, …)."""
+
+    def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may succeed a moment later (starting, suspended, rate-limited)."""
+        return self.code == "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The gateway admits no new work until its lease is given back or runs out (two minutes)."""
+
+    suspension_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The gateway has work; `blockers` says what, in its own words."""
+
+    blockers: list[str]
+    retry_after_s: float
+
+
+class GatewayAdmin:
+    """Admin calls to any gateway. Methods raise `GatewayUnreachable` or `GatewayRefused`."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def call(
+        self,
+        access: GatewayAccess,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = 10.0,
+    ) -> dict[str, Any]:
+        """One call; returns its `payload`."""
+        try:
+            async with self._session.post(
+                access.endpoint.url + _PATH,
+                json={"method": method, "params": params or {}},
+                headers={"Authorization": f"Bearer {access.gateway_token}"},
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                allow_redirects=False,
+            ) as response:
+                text = await response.content.read(_MAX_ANSWER_BYTES)
+                status = response.status
+                answer = json.loads(text)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise GatewayUnreachable(f"{method} got no answer: {reason}") from error
+        except ValueError as error:
+            raise GatewayUnreachable(f"{method} got HTTP {status} and no JSON") from error
+        return _payload(method, status, answer)
+
+    async def health(self, access: GatewayAccess) -> None:
+        """Return when the gateway serves admin calls; during its first second it refuses."""
+        await self.call(access, "health", timeout_s=5)
+
+    async def next_job_at(self, access: GatewayAccess) -> datetime | None:
+        """When the gateway's scheduler has to run next; `None` when nothing is scheduled."""
+        status = await self.call(access, "cron.status")
+        at_ms = status.get("nextWakeAtMs")
+        if not status.get("enabled", True) or not isinstance(at_ms, int | float):
+            return None
+        return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+    async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
+        """Ask whether the gateway may be frozen now, and close its door if so.
+
+        The same `request_id` again renews the same lease. A gateway too old to know suspension is
+        asked for its active runs instead; one that cannot tell either counts as busy.
+        """
+        try:
+            answer = await self.call(
+                access, "gateway.suspend.prepare", {"requestId": request_id}, timeout_s=30
+            )
+        except GatewayRefused as refusal:
+            if refusal.passing:
+                return Busy([refusal.message], refusal.retry_after_s or 10)
+            if _unknown_method(refusal):
+                return await self._unsuspendable(access)
+            raise
+        if answer.get("status") == "ready" and isinstance(answer.get("suspensionId"), str):
+            return Suspended(answer["suspensionId"])
+        blockers = [_blocker(item) for item in answer.get("blockers") or [] if item]
+        reason = str(answer.get("reason") or "it is working")
+        return Busy(blockers or [reason], float(answer.get("retryAfterMs") or 10_000) / 1000)
+
+    async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
+        """Open the gateway's door again. Safe to repeat, and after the lease is gone."""
+        if suspension_id == NO_LEASE:
+            return
+        try:
+            await self.call(access, "gateway.suspend.resume", {"suspensionId": suspension_id})
+        except GatewayRefused as refusal:
+            # The lease is another process's or ran out: either way nothing is closed by us.
+            if refusal.code != "INVALID_REQUEST":
+                raise
+
+    async def _unsuspendable(self, access: GatewayAccess) -> Suspended | Busy:
+        try:
+            sessions = (await self.call(access, "sessions.list", {"limit": 200})).get("sessions")
+        except GatewayRefused:
+            sessions = None
+        if not isinstance(sessions, list):
+            return Busy(["this OpenClaw is too old to say whether it is idle; upgrade it"], 600)
+        running = sum(1 for s in sessions if isinstance(s, dict) and s.get("hasActiveRun"))
+        return Busy([f"{running} active run(s)"], 20) if running else Suspended(NO_LEASE)
+
+
+NO_LEASE = "none"
+"""The suspension id of a gateway that knows no suspension: there is nothing to give back."""
+
+
+def _payload(method: str, status: int, answer: object) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise GatewayUnreachable(f"{method} got HTTP {status} and no object")
+    if answer.get("ok") is True:
+        payload = answer.get("payload")
+        return payload if isinstance(payload, dict) else {}
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        raise GatewayUnreachable(f"{method} got HTTP {status} without a reason")
+    retry_ms = error.get("retryAfterMs")
+    raise GatewayRefused(
+        str(error.get("code", f"HTTP_{status}")),
+        str(error.get("message", "no message")),
+        retry_after_s=retry_ms / 1000 if isinstance(retry_ms, int | float) else None,
+    )
+
+
+def _unknown_method(refusal: GatewayRefused) -> bool:
+    text = refusal.message.lower()
+    return refusal.code == "INVALID_REQUEST" and "method" in text
+
+
+def _blocker(item: object) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    return str(item.get("message") or f"{item.get('count', 1)} {item.get('kind', 'task')}")

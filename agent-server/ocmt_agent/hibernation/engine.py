@@ -1,0 +1,277 @@
+"""The agents' states and every way they change: one lock and one transition in flight a user.
+
+Whoever needs an agent calls `awake` or `using` (the `Waking` seam) and waits at most once, however
+many others wait for the same wake. A transition belongs to this engine, not to the request that
+asked for it: a caller who leaves does not leave an agent half awake.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Literal, NoReturn, TypeVar
+
+import structlog
+from ocmt_common.agent_api import HibernationState
+from ocmt_common.problems import Problem
+
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.agents.registry import AgentRegistry
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.hibernation.clock import Clock
+from ocmt_agent.hibernation.policy import Times
+from ocmt_agent.hibernation.reconcile import correction
+from ocmt_agent.hibernation.sleeper import STOP_GRACE_S, Sleeper
+from ocmt_agent.hibernation.waker import GatewayExited, Waker
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import Observed, Runtime, RuntimeFailed, RuntimeUnavailable
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Mode = Literal["pause", "stop"]
+
+
+class Hibernation:
+    """Implements `Waking`, and the operator's own pause, stop and restart."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        gateway: GatewayControl,
+        registry: AgentRegistry,
+        *,
+        clock: Clock,
+        times: Times,
+        wake_timeout_s: float,
+    ) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._clock = clock
+        self._wake_timeout_s = wake_timeout_s
+        self._waker = Waker(runtime, gateway)
+        self._sleeper = Sleeper(runtime, gateway, self._waker, registry, clock=clock, times=times)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # Waking
+
+    async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
+        agent = self._registry.get(user_id)
+        self._registry.touch(agent, kind)
+        return await self.wake(agent, why=f"{kind} request")
+
+    @asynccontextmanager
+    async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
+        agent = self._registry.get(user_id)
+        agent.in_flight += 1
+        try:
+            yield await self.awake(user_id, kind=kind)
+        finally:
+            agent.in_flight -= 1
+            self._registry.touch(agent, kind)  # idle counts from the end of a long answer
+
+    async def wake(self, agent: Agent, *, why: str) -> GatewayAccess:
+        """The agent's access, waking it if needed; by itself this is no activity of the user."""
+        if agent.access is not None and not agent.lock.locked():
+            return agent.access
+        if agent.waking is None:
+            agent.waking = self._own(self._wake(agent, why=why))
+        return await asyncio.shield(agent.waking)
+
+    async def _wake(self, agent: Agent, *, why: str) -> GatewayAccess:
+        try:
+            async with agent.lock:
+                if agent.removed:
+                    raise Problem(409, "agent-removed", "This agent was removed meanwhile.")
+                if agent.access is not None:  # a pause was called off while we waited
+                    return agent.access
+                return await self.raise_up(agent, why=why)
+        finally:
+            agent.waking = None
+
+    async def raise_up(self, agent: Agent, *, why: str) -> GatewayAccess:
+        """With the lock held: bring the gateway up, record it, or fail with a `Problem`."""
+        started = self._clock.monotonic()
+        with runtime_problems():
+            # When provisioning, whatever may be there is made anew if it is not as it must be.
+            making = agent.state is HibernationState.PROVISIONING
+            observed = None if making else await self._believe(agent)
+        before = agent.state
+        if before not in (HibernationState.RUNNING, HibernationState.PROVISIONING):
+            await self._registry.move(agent, HibernationState.WAKING, why=why)
+        try:
+            async with asyncio.timeout(self._wake_timeout_s):
+                access = await self._waker.bring_up(agent, observed)
+        except TimeoutError:
+            await self._abandon(agent)
+            await self._fail(
+                agent,
+                504,
+                "wake-timeout",
+                f"The gateway did not answer within {self._wake_timeout_s:g} s and was stopped; "
+                "the next request starts it afresh. See the agent's log; a slow machine needs a "
+                "higher WAKE_TIMEOUT_MS.",
+            )
+        except GatewayExited as error:
+            await self._fail(agent, 503, "gateway-exited", f"The gateway did not start. {error}")
+        except RuntimeFailed as error:
+            await self._fail(agent, 503, "runtime-failed", str(error))
+        except RuntimeUnavailable as error:
+            if agent.state is HibernationState.WAKING:  # nothing is known to have changed
+                await self._registry.move(agent, before, why="the runtime went away")
+            raise runtime_gone(error) from error
+        agent.access = access
+        seconds = self._clock.monotonic() - started
+        if agent.state is not HibernationState.RUNNING:
+            self._registry.metrics.woke(before, seconds=seconds)
+            await self._registry.move(
+                agent, HibernationState.RUNNING, why=why, duration_ms=seconds * 1000
+            )
+        return access
+
+    async def _abandon(self, agent: Agent) -> None:
+        try:
+            await self._runtime.stop(agent.user_id, grace_s=5)
+        except (RuntimeFailed, RuntimeUnavailable) as error:
+            log.warning("could not stop a silent gateway", user_id=agent.user_id, reason=str(error))
+
+    async def _fail(self, agent: Agent, status: int, code: str, reason: str) -> NoReturn:
+        self._registry.metrics.wake_failed()
+        await self._registry.move(agent, HibernationState.FAILED, why=code, failure=reason)
+        raise Problem(status, code, reason, retry_after_s=5)
+
+    # Sleeping
+
+    async def sleep(
+        self, agent: Agent, mode: Mode, *, why: str, mark: int, ordered: bool = False
+    ) -> bool:
+        """Pause or stop; `False` when the gateway, or a request, keeps it awake.
+
+        `mark` is `agent.activities` when this was decided: any later activity calls it off. A call
+        that changes nothing (already so, or deeper) succeeds.
+        """
+        return await self.run(self._sleep(agent, mode, why=why, mark=mark, ordered=ordered))
+
+    async def _sleep(self, agent: Agent, mode: Mode, *, why: str, mark: int, ordered: bool) -> bool:
+        async with agent.lock:
+            with runtime_problems():
+                observed = await self._believe(agent)
+                if agent.state is HibernationState.RUNNING:
+                    access = agent.access or await self._checked(agent, observed)
+                    if not await self._sleeper.suspended(agent, access, mark=mark, ordered=ordered):
+                        return False
+                    if mode == "pause":
+                        return await self._sleeper.pause(agent, access, why=why)
+                    await self._sleeper.stop(agent, why=why)
+                elif agent.state is HibernationState.PAUSED and mode == "stop":
+                    await self._sleeper.stop(agent, why=why)
+        return True
+
+    async def hibernate(self, user_id: str, mode: Mode) -> Agent:
+        """The operator's order. Refused with 409 where it cannot be."""
+        agent = self._registry.get(user_id)
+        wrong = (HibernationState.FAILED, HibernationState.PROVISIONING)
+        if agent.state in wrong or (mode == "pause" and agent.state is HibernationState.STOPPED):
+            raise Problem(
+                409,
+                "wrong-state",
+                f"An agent that is {agent.state} cannot be put to {mode}. Wake it first.",
+                extra={"hibernationState": str(agent.state)},
+            )
+        mark = agent.activities
+        if not await self.sleep(agent, mode, why="ordered", mark=mark, ordered=True):
+            raise Problem(
+                409,
+                "agent-busy",
+                f"The agent is awake because: {'; '.join(agent.blockers)}. Try again later.",
+                extra={"blockers": list(agent.blockers)},
+            )
+        return agent
+
+    async def restart(self, user_id: str) -> Agent:
+        """Stop and start the gateway whatever it does: an operator's cure."""
+        agent = self._registry.get(user_id)
+        self._registry.touch(agent, ActivityKind.WAKE)
+        await self.run(self._restart(agent))
+        return agent
+
+    async def _restart(self, agent: Agent) -> None:
+        async with agent.lock:
+            await self.put_down(agent, why="restart")
+            await self.raise_up(agent, why="restart")
+
+    async def put_down(self, agent: Agent, *, why: str) -> None:
+        """With the lock held: end the container without asking, if there is one."""
+        agent.access = None
+        with runtime_problems():
+            if await self._runtime.inspect(agent.user_id) is not None:
+                await self._runtime.stop(agent.user_id, grace_s=STOP_GRACE_S)
+        agent.suspension_id = None
+        if agent.state in (HibernationState.RUNNING, HibernationState.PAUSED):
+            await self._registry.move(agent, HibernationState.STOPPED, why=why)
+
+    async def _checked(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
+        """Access to a container found running (after our restart), once its gateway answers."""
+        try:
+            async with asyncio.timeout(self._wake_timeout_s):
+                agent.access = await self._waker.bring_up(agent, observed)
+        except (TimeoutError, GatewayExited) as error:
+            raise RuntimeFailed(f"The gateway does not answer: {error or 'timeout'}") from error
+        return agent.access
+
+    # Believing the runtime
+
+    async def _believe(self, agent: Agent) -> Observed | None:
+        """With the lock held: read the container afresh and correct the record by it."""
+        observed = await self._runtime.inspect(agent.user_id)
+        fix = correction(agent.state, observed)
+        if fix is not None:
+            agent.access = None
+            await self._registry.move(agent, fix.to, why=fix.why, failure=fix.failure)
+        return observed
+
+    async def settle(self, agent: Agent) -> None:
+        """Correct one agent's record by what the runtime shows, after any transition in flight."""
+        async with agent.lock:
+            if not agent.removed:
+                await self._believe(agent)
+
+    # Tasks
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a transition to its end even if the caller leaves."""
+        return await asyncio.shield(self._own(work))
+
+    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Problem):  # those are recorded already
+            log.error("transition failed", exc_info=error)
+
+    async def close(self) -> None:
+        """Cut short what is in flight; the next start reads from the runtime how far it got."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def runtime_gone(error: RuntimeUnavailable) -> Problem:
+    return Problem(503, "runtime-unavailable", str(error), retry_after_s=5)
+
+
+@contextmanager
+def runtime_problems() -> Iterator[None]:
+    """Turn a runtime's errors into the API's."""
+    try:
+        yield
+    except RuntimeUnavailable as error:
+        raise runtime_gone(error) from error
+    except RuntimeFailed as error:
+        raise Problem(503, "runtime-failed", str(error), retry_after_s=5) from error

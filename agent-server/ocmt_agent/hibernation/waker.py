@@ -1,0 +1,116 @@
+"""Bringing one gateway to the point where it answers, from wherever its container is.
+
+Called with the agent's lock held. Nothing here changes the agent's recorded state; the engine does.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
+from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.runtime.base import ContainerStatus, Observed, Runtime, RuntimeFailed
+
+_POLL_S = 0.05
+_LOOK_EVERY = 20  # polls: how often a silent gateway's container is looked at
+_LAST_WORDS = 8  # log lines kept of a gateway that died
+
+
+Check = Callable[[Agent, GatewayAccess], Awaitable[bool]]
+
+
+class GatewayExited(Exception):
+    """The container ended instead of coming up; `str()` says how, and its last words."""
+
+
+class Waker:
+    def __init__(self, runtime: Runtime, gateway: GatewayControl) -> None:
+        self._runtime = runtime
+        self._gateway = gateway
+
+    async def bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
+        """Thaw, start or just check the gateway, and return once it serves.
+
+        `observed` is what the runtime showed a moment ago. Runs until it succeeds, the container
+        dies or the runtime fails; the caller bounds the time.
+        """
+        if observed is None or observed.status is ContainerStatus.EXITED:
+            agent.suspension_id = None  # leases live in the gateway's memory
+            # Idempotent, and picks up an image or limits that changed while it slept.
+            await self._runtime.create(agent.spec())
+            endpoint = await self._runtime.start(agent.user_id)
+        else:
+            if observed.status is ContainerStatus.PAUSED:
+                await self._runtime.unpause(agent.user_id)
+            if observed.endpoint is None:
+                raise RuntimeFailed(
+                    "The container has no address. Restart the agent; if that does not help, "
+                    "look at the engine's network."
+                )
+            endpoint = observed.endpoint
+        access = agent.access_at(endpoint)
+        await self._until(agent, self._is_live, access)
+        await self._until(agent, self._is_open, access)
+        return access
+
+    async def release(self, agent: Agent, access: GatewayAccess) -> None:
+        """Give back the lease under which the gateway was to be frozen, if it has one."""
+        if agent.suspension_id is not None:
+            await self._gateway.resume(access, agent.suspension_id)
+            agent.suspension_id = None
+
+    async def _is_live(self, _: Agent, access: GatewayAccess) -> bool:
+        return await self._gateway.is_live(access)
+
+    async def _is_open(self, agent: Agent, access: GatewayAccess) -> bool:
+        """Whether the gateway takes work again: its lease given back, its calls answered.
+
+        If our record of the lease was lost with a killed server, the gateway refuses until the
+        lease runs out by itself (two minutes at most).
+        """
+        try:
+            await self.release(agent, access)
+            await self._gateway.health(access)
+        except GatewayUnreachable:
+            return False
+        except GatewayRefused as refusal:
+            if refusal.passing:
+                return False
+            raise RuntimeFailed(
+                f"The gateway refuses our call ({refusal.code}). Restart the agent; if that does "
+                "not help, its OpenClaw does not fit this release."
+            ) from refusal
+        return True
+
+    async def _until(self, agent: Agent, check: Check, access: GatewayAccess) -> None:
+        looks = 0
+        while not await check(agent, access):
+            looks += 1
+            if looks % _LOOK_EVERY == 0:
+                await self._still_there(agent)
+            await asyncio.sleep(_POLL_S)
+
+    async def _still_there(self, agent: Agent) -> None:
+        observed = await self._runtime.inspect(agent.user_id)
+        if observed is not None and observed.status is not ContainerStatus.EXITED:
+            return
+        words = await self._runtime.logs(agent.user_id, lines=_LAST_WORDS) if observed else ""
+        text = how_it_ended(observed)
+        if words.strip():
+            text += f" Its last words: {agent.without_secrets(words.strip())}"
+        raise GatewayExited(text)
+
+
+def how_it_ended(observed: Observed | None) -> str:
+    """A sentence about a container that is no longer running, with what to do."""
+    if observed is None:
+        return "Its container is gone; the next request makes it again."
+    if observed.oom_killed:
+        return "It ran out of memory and was killed. Raise AGENT_MEMORY_MB if this repeats."
+    if observed.exit_code == 78:
+        return (
+            "OpenClaw found its configuration unusable (exit code 78). Run `openclaw doctor --fix` "
+            "on its state folder, then wake it again."
+        )
+    return f"The gateway ended by itself (exit code {observed.exit_code}). Its log says why."

@@ -1,0 +1,87 @@
+"""The agent server's settings: names, meanings, defaults; checked once, at start."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from ocmt_common.openclaw import default_image
+from ocmt_common.settings import Settings
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Milliseconds = Annotated[int, Field(ge=1)]
+
+
+class AgentSettings(Settings):
+    auth_token: SecretStr = Field(
+        min_length=32,
+        description="what callers send as x-auth-token; at least 32 characters, e.g. from "
+        "`openssl rand -hex 32`",
+    )
+    data_dir: Path = Field(description="folder for the agents' state and the server's database")
+    host: str = Field("127.0.0.1", min_length=1, description="address the API listens on")
+    port: Port = Field(4000, description="port of the API")
+    relay_host: str | None = Field(
+        None,
+        description="address the agents reach the relay at; by default the ocmt bridge's own with "
+        "Docker, 127.0.0.1 with processes",
+    )
+    relay_port: Port = Field(4001, description="port of the relay")
+    management_url: AnyHttpUrl = Field(
+        AnyHttpUrl("http://127.0.0.1:3000"),
+        description="where the relay forwards /llm and /mcp to",
+    )
+    runtime: Literal["auto", "docker", "process"] = Field(
+        "auto",
+        description="what holds the agents; auto takes Docker where it answers, else processes",
+    )
+    openclaw_image: str = Field(
+        default_factory=default_image, min_length=1, description="image of the agents' containers"
+    )
+    openclaw_dir: Path | None = Field(
+        None, description="folder that has node_modules/openclaw (process runtime)"
+    )
+    node_binary: Path | None = Field(
+        None, description="the Node.js that runs OpenClaw (process runtime)"
+    )
+    pause_after_ms: Milliseconds = Field(
+        1_800_000, description="idle time after which an agent is paused, in milliseconds"
+    )
+    stop_after_ms: Milliseconds = Field(
+        14_400_000, description="time paused after which an agent is stopped, in milliseconds"
+    )
+    hibernation_check_interval: Milliseconds = Field(
+        60_000, description="time between two looks at all agents, in milliseconds"
+    )
+    wake_timeout_ms: Milliseconds = Field(
+        120_000, description="longest a wake may take, in milliseconds"
+    )
+    agent_memory_mb: int = Field(2048, ge=256, description="memory limit of one agent, in MB")
+    agent_cpus: float = Field(2.0, gt=0, description="CPU limit of one agent, in cores")
+    agent_pids: int = Field(512, ge=64, description="process and thread limit of one agent")
+    max_body_bytes: int = Field(
+        26_214_400, ge=1024, description="largest request body taken, in bytes"
+    )
+    max_frame_bytes: int = Field(
+        4_194_304, ge=1024, description="largest WebSocket message taken from a client, in bytes"
+    )
+    stop_agents_on_exit: bool = Field(
+        False,
+        description="stop every agent when the server stops; without it they live on and are found "
+        "again at the next start",
+    )
+
+    @field_validator("auth_token")
+    @classmethod
+    def _not_guessable(cls, token: SecretStr) -> SecretStr:
+        text = token.get_secret_value()
+        if len(set(text)) < 10 or not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError(
+                "use a random value of printable ASCII, e.g. from `openssl rand -hex 32`"
+            )
+        return token
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.port == self.relay_port:
+            raise ValueError("PORT and RELAY_PORT must differ; change one of them")
+        return self

@@ -1,0 +1,91 @@
+"""The server's parts, put together once and taken down in the opposite order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import aiohttp
+
+from ocmt_agent.agents.events import EventHub
+from ocmt_agent.agents.registry import AgentRegistry
+from ocmt_agent.agents.service import AgentService
+from ocmt_agent.agents.store import AgentStore
+from ocmt_agent.gateway.admin import GatewayAdmin
+from ocmt_agent.gateway.control import GatewayControl, HttpGatewayControl
+from ocmt_agent.hibernation.clock import Clock
+from ocmt_agent.hibernation.engine import Hibernation
+from ocmt_agent.hibernation.policy import Times
+from ocmt_agent.hibernation.watch import Watch
+from ocmt_agent.runtime.base import Runtime
+from ocmt_agent.settings import AgentSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: AgentSettings
+    clock: Clock
+    hub: EventHub
+    registry: AgentRegistry
+    engine: Hibernation
+    service: AgentService
+    watch: Watch
+    admin: GatewayAdmin
+
+
+@asynccontextmanager
+async def open_parts(
+    settings: AgentSettings,
+    *,
+    runtime: Runtime,
+    clock: Clock,
+    gateway: GatewayControl | None = None,
+) -> AsyncIterator[Parts]:
+    """Open the database and build everything on top. Raises `StoreError`.
+
+    Leaving it ends every stream, cuts short what is in flight and writes what is unsaved. The
+    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway` is
+    for tests.
+    """
+    async with AsyncExitStack() as stack:
+        store = await AgentStore.open(settings.data_dir / "agent.db")
+        stack.push_async_callback(store.close)
+        # Requests to gateways carry their tokens: no proxy from the environment, no redirects.
+        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        hub = EventHub()
+        registry = AgentRegistry(store, hub=hub, clock=clock)
+        await registry.load()
+        stack.push_async_callback(registry.flush)
+        times = Times(
+            pause_after=timedelta(milliseconds=settings.pause_after_ms),
+            stop_after=timedelta(milliseconds=settings.stop_after_ms),
+            check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
+        )
+        engine = Hibernation(
+            runtime,
+            gateway or HttpGatewayControl(session),
+            registry,
+            clock=clock,
+            times=times,
+            wake_timeout_s=settings.wake_timeout_ms / 1000,
+        )
+        service = AgentService(runtime, registry, engine, clock=clock)
+        if settings.stop_agents_on_exit:
+            stack.push_async_callback(service.stop_all)
+        stack.push_async_callback(engine.close)
+        watch = Watch(runtime, registry, engine, clock=clock, times=times)
+        stack.callback(hub.close)
+        yield Parts(settings, clock, hub, registry, engine, service, watch, GatewayAdmin(session))
+
+
+@asynccontextmanager
+async def watching(watch: Watch) -> AsyncIterator[None]:
+    """Run the watch beside the block."""
+    task = asyncio.create_task(watch.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
