@@ -1,0 +1,204 @@
+"""The one place that starts git.
+
+Names and messages in a repository are bytes that need not be UTF-8: they travel as `str` with
+surrogate escapes (`text`/`raw`), and only `shown` makes them printable. Optional locks are off, so
+that reading never rewrites the user's index.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
+
+_CHUNK_BYTES = 1 << 16
+# What the person's shell may carry on to git; any other GIT_* would point it elsewhere.
+_KEPT = ("GIT_SSH", "GIT_ASKPASS", "GIT_CONFIG", "GIT_AUTHOR", "GIT_COMMITTER", "GIT_TRACE")
+
+
+def text(data: bytes) -> str:
+    """Bytes of git as text that can be turned back without loss."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def raw(value: str) -> bytes:
+    """The bytes that `text` came from."""
+    return value.encode("utf-8", "surrogateescape")
+
+
+def shown(value: str) -> str:
+    """Printable, whatever bytes it came from, and never a terminal's control sequence."""
+    readable = raw(value).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in readable)
+
+
+def _argv(args: Iterable[str]) -> list[bytes]:
+    return [b"git", *map(raw, args)]
+
+
+def _split(stream: IO[bytes] | None) -> Iterator[bytes]:
+    rest = b""
+    while chunk := stream.read(_CHUNK_BYTES) if stream else b"":
+        *whole, rest = (rest + chunk).split(b"\0")
+        yield from whole
+    if rest:
+        yield rest
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """A repository to run git in. `environment` adds variables, for the temporary object store."""
+
+    cwd: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def variables(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("GIT_") or name.startswith(_KEPT)
+        }
+        return {
+            **inherited,
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_EDITOR": "true",
+            "GIT_MERGE_AUTOEDIT": "no",
+            **self.environment,
+        }
+
+    def result(self, *args: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        """Run and return, whatever the exit code."""
+        try:
+            return subprocess.run(
+                _argv(args),
+                cwd=self.cwd,
+                env=self.variables(),
+                input=stdin,
+                capture_output=True,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            if not self.cwd.is_dir():
+                raise SyncError(Exit.REPOSITORY, f"{self.cwd} is not a folder.") from error
+            raise SyncError(
+                Exit.FAILED, "git is not installed; install git 2.38 or newer."
+            ) from error
+
+    def output(self, *args: str, stdin: bytes = b"") -> bytes:
+        """Run and return the output; a failure raises `GitFailed`."""
+        done = self.result(*args, stdin=stdin)
+        if done.returncode != 0:
+            said = text(done.stderr).strip()
+            command, reason = shown(" ".join(args[:4])), shown(said[-600:]) or "no reason given"
+            raise GitFailed(
+                f"`git {command}` failed: {reason}",
+                stderr=said,
+                returncode=done.returncode,
+            )
+        return done.stdout
+
+    def text(self, *args: str, stdin: bytes = b"") -> str:
+        return text(self.output(*args, stdin=stdin)).strip("\n")
+
+    def lines(self, *args: str, stdin: bytes = b"") -> list[str]:
+        return self.text(*args, stdin=stdin).splitlines()
+
+    def succeeds(self, *args: str) -> bool:
+        return self.result(*args).returncode == 0
+
+    def resolve(self, name: str) -> str | None:
+        """The commit a name stands for, or None."""
+        done = self.result(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+        )
+        return text(done.stdout).strip() if done.returncode == 0 else None
+
+    def tree_of(self, commit: str) -> str:
+        return self.text("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        return self.succeeds("merge-base", "--is-ancestor", older, newer)
+
+    def start(
+        self, *args: str, stdin: int | IO[bytes] | None = subprocess.PIPE
+    ) -> "subprocess.Popen[bytes]":
+        """A git that is spoken to over pipes; the caller ends it."""
+        return subprocess.Popen(
+            _argv(args),
+            cwd=self.cwd,
+            env=self.variables(),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def tokens(self, *args: str, stdin: Iterable[str] = ()) -> Iterator[bytes]:
+        """NUL-separated output, streamed: memory stays flat however long the history."""
+        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as given:
+            given.writelines(raw(line) + b"\n" for line in stdin)
+            given.seek(0)
+            with subprocess.Popen(
+                _argv(args),
+                cwd=self.cwd,
+                env=self.variables(),
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=said,
+            ) as child:
+                try:
+                    yield from _split(child.stdout)
+                except GeneratorExit:
+                    child.kill()
+                    raise
+            said.seek(0)
+            errors = text(said.read())
+        if child.returncode != 0:
+            raise GitFailed(
+                f"`git {args[0]}` failed: {shown(errors.strip()[-600:])}",
+                stderr=errors,
+                returncode=child.returncode,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Where a repository's parts are. `state` is ours: caches, journal, lock, never versioned."""
+
+    git: Git
+    top: Path | None
+    git_dir: Path
+    common_dir: Path
+
+    @property
+    def state(self) -> Path:
+        return self.common_dir / "ocmt-sync"
+
+
+def open_repository(folder: Path) -> Repository:
+    """Find the repository a folder belongs to; anything else is refused with the reason."""
+    git = Git(folder)
+    done = git.result(
+        "rev-parse", "--path-format=absolute", "--absolute-git-dir", "--git-common-dir"
+    )
+    if done.returncode != 0:
+        said = text(done.stderr)
+        if "dubious ownership" in said:
+            raise SyncError(Exit.REPOSITORY, shown(said.strip().splitlines()[0]))
+        raise SyncError(
+            Exit.REPOSITORY,
+            f"{folder} is not in a git repository. Run this in your fork or pass --repo.",
+        )
+    git_dir, common = text(done.stdout).splitlines()
+    top = git.result("rev-parse", "--show-toplevel")
+    return Repository(
+        git=git,
+        top=Path(text(top.stdout).strip("\n")) if top.returncode == 0 else None,
+        git_dir=Path(git_dir),
+        common_dir=Path(common),
+    )
