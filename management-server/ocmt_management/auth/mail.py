@@ -2,11 +2,13 @@
 
 import asyncio
 from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
 from typing import Protocol, Self
 
 import aiosmtplib
 import structlog
 
+from ocmt_management.clock import utc_now
 from ocmt_management.settings import ManagementSettings
 
 log = structlog.get_logger(__name__)
@@ -28,7 +30,14 @@ class SmtpMailer:
 
     async def send(self, message: EmailMessage) -> None:
         chosen = self._settings
-        message["From"] = chosen.smtp_from
+        sender_domain = chosen.smtp_from.rpartition("@")[2].rstrip(">")
+        for name, value in (
+            ("From", chosen.smtp_from),
+            ("Date", format_datetime(utc_now())),
+            ("Message-ID", make_msgid(domain=sender_domain)),
+        ):
+            if name not in message:  # a second try is the same mail
+                message[name] = value
         await aiosmtplib.send(
             message,
             hostname=chosen.smtp_host,
@@ -85,8 +94,9 @@ class Outbox:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 await self._mailer.send(message)
-            except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-                # The message holds a sign-in link: neither it nor its address goes to the log.
+            except Exception as error:
+                # Nobody awaits this, so whatever went wrong is told here. The message holds a
+                # sign-in link: neither it nor its address goes to the log.
                 log.error(
                     "mail not sent",
                     subject=message["Subject"],

@@ -180,9 +180,11 @@ class SessionRepository:
         ).one_or_none()
         return None if row is None else (row[0], row[1])
 
-    async def touch(self, session_id: str, now: datetime) -> None:
+    async def touch(self, user_id: str, session_id: str, now: datetime) -> None:
         await self._session.execute(
-            update(Session).where(Session.id == session_id).values(last_used_at=now)
+            update(Session)
+            .where(Session.user_id == user_id, Session.id == session_id)
+            .values(last_used_at=now)
         )
 
     async def of_user(

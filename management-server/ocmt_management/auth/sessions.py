@@ -80,5 +80,5 @@ async def find(database: Database, token: str, *, clock: Clock) -> Principal | N
     session, user = found
     if now - session.last_used_at >= _TOUCH_EVERY:
         async with database.write() as writing:
-            await SessionRepository(writing).touch(session.id, now)
+            await SessionRepository(writing).touch(user.id, session.id, now)
     return Principal(user_id=user.id, email=user.email, role=Role(user.role), session_id=session.id)

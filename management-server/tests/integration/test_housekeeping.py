@@ -1,0 +1,45 @@
+"""What is over is forgotten, and what is not is kept."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import httpx2
+from fastapi import FastAPI
+from ocmt_management.audit.models import AuditEvent
+from ocmt_management.audit.service import KEPT_FOR
+from ocmt_management.auth.models import Invitation, Session, SignInLink, User
+from ocmt_management.housekeeping import tidy
+from sqlalchemy import func, select
+
+SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
+
+
+async def counts(app: FastAPI) -> dict[str, int]:
+    async with app.state.parts.database.read() as session:
+        return {
+            table.__tablename__: await session.scalar(select(func.count()).select_from(table))
+            for table in (User, Session, SignInLink, Invitation, AuditEvent)
+        }
+
+
+async def test_what_is_over_is_forgotten_and_what_is_not_is_kept(
+    app: FastAPI, sign_in: SignIn, advance: Callable[[timedelta], None]
+) -> None:
+    parts = app.state.parts
+    admin = await sign_in("ada@example.com")
+    await admin.post("/api/admin/invitations", json={"email": "bob@elsewhere.org"})
+
+    async def tidied() -> dict[str, int]:
+        await tidy(parts.database, parts.keys, parts.clock)
+        return await counts(app)
+
+    everything = {"users": 1, "sessions": 1, "sign_in_links": 1, "invitations": 1}
+    assert await tidied() == everything | {"audit_events": 2}
+    advance(timedelta(minutes=11))
+    assert await tidied() == everything | {"sign_in_links": 0, "audit_events": 2}
+    advance(timedelta(days=7))
+    assert (await tidied())["invitations"] == 0
+    advance(timedelta(days=7))
+    assert (await tidied())["sessions"] == 0
+    advance(KEPT_FOR)
+    assert await tidied() == dict.fromkeys(everything, 0) | {"users": 1, "audit_events": 0}

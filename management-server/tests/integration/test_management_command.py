@@ -1,0 +1,152 @@
+"""`python -m ocmt_management` as the operator runs it: real processes, output, exit codes."""
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        chosen: int = listener.getsockname()[1]
+    return chosen
+
+
+@pytest.fixture
+def env_file(tmp_path: Path, port: int) -> Path:
+    file = tmp_path / "management.env"
+    file.write_text(
+        f"DATA_DIR={tmp_path}/data\n"
+        f"JWT_SECRET={secrets.token_urlsafe(48)}\n"
+        f"VAULT_KEY=k1:{b64encode(secrets.token_bytes(32)).decode()}\n"
+        f"AGENT_AUTH_TOKEN={secrets.token_urlsafe(48)}\n"
+        f"AGENT_SERVER_URL=http://127.0.0.1:1\n"
+        f"PORT={port}\nBASE_URL=http://127.0.0.1:{port}\n"
+    )
+    return file
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-m", "ocmt_management", *arguments]
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@contextmanager
+def serving(env_file: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        command("--env-file", str(env_file)), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                httpx2.get(f"http://127.0.0.1:{port}/health")
+                break
+            except httpx2.ConnectError:
+                assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() < deadline, "the server did not start"
+                time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_serves_signs_in_by_an_operator_link_and_stops_cleanly(
+    env_file: Path, port: int, seen_secrets: set[str]
+) -> None:
+    with serving(env_file, port) as process:
+        made = run("sign-in-link", "--env-file", str(env_file))
+        found = re.fullmatch(rf"http://127\.0\.0\.1:{port}/sign-in#([\w-]{{43}})\n", made.stdout)
+        assert found, made.stderr
+        seen_secrets.add(found[1])
+
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as browser:
+            answer = browser.post("/api/auth/session", json={"token": found[1]})
+            assert answer.json()["user"]["email"] == "admin@localhost"
+            seen_secrets.update(browser.cookies.values())
+            assert browser.get("/api/auth/sessions").status_code == 200
+            assert "server" not in answer.headers
+
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=15)
+
+    assert process.returncode == 0
+    assert not [secret for secret in seen_secrets if secret in log + made.stderr]
+    assert "Traceback" not in log
+
+
+def test_a_taken_port_is_said_and_is_exit_code_75(env_file: Path, port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        ended = run("serve", "--env-file", str(env_file))
+
+    assert ended.returncode == 75
+    assert f"Port {port} on 127.0.0.1 is taken." in ended.stderr
+
+
+def test_wrong_settings_are_exit_code_78_with_the_cure(env_file: Path) -> None:
+    env_file.write_text(env_file.read_text() + "SMPT_HOST=mail\n")
+
+    ended = run("--env-file", str(env_file))
+
+    assert ended.returncode == 78
+    assert "did you mean SMTP_HOST?" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_migrate_brings_the_database_up_to_date(env_file: Path, tmp_path: Path) -> None:
+    ended = run("migrate", "--env-file", str(env_file))
+
+    assert ended.returncode == 0
+    assert (tmp_path / "data" / "management.db").exists()
+    assert run("migrate", "--env-file", str(env_file)).returncode == 0
+
+
+def test_a_database_that_is_away_is_exit_code_1_with_the_cure(env_file: Path) -> None:
+    env_file.write_text(env_file.read_text() + "DATABASE_URL=postgresql://x@127.0.0.1:1/x\n")
+
+    ended = run("--env-file", str(env_file))
+
+    assert ended.returncode == 1
+    assert "check that the database runs" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_link_for_a_stranger_is_refused(env_file: Path) -> None:
+    run("sign-in-link", "--env-file", str(env_file))
+
+    refused = run("sign-in-link", "--email", "eve@example.com", "--env-file", str(env_file))
+    nonsense = run("sign-in-link", "--email", "eve", "--env-file", str(env_file))
+
+    assert refused.returncode == 1
+    assert "ALLOWED_EMAILS" in refused.stderr
+    assert nonsense.returncode == 2
+    assert "is not an e-mail address" in nonsense.stderr
+
+
+def test_the_environment_wins_over_the_file(env_file: Path, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        command("migrate", "--env-file", str(env_file)),
+        env=os.environ | {"DATA_DIR": str(tmp_path / "other")},
+        check=False,
+    )
+
+    assert ended.returncode == 0
+    assert (tmp_path / "other" / "management.db").exists()

@@ -1,0 +1,70 @@
+"""Every statement a member's request runs on users' rows names that member, or their token."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from ocmt_management.auth.models import User
+from ocmt_management.tables import Base
+from sqlalchemy import Engine, event, select
+
+SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
+
+# A user's rows: every table with a column that says whose they are.
+OWNED = {table.name for table in Base.metadata.sorted_tables if "user_id" in table.columns}
+
+
+@pytest.fixture
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """SQL with its parameters, as the driver gets it."""
+    ran: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, sql: str, parameters: Any, *___: object) -> None:
+        ran.append((sql, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield ran
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_the_owned_tables_are_those_with_something_private() -> None:
+    assert {"sessions", "secrets", "data_keys", "audit_events"} <= OWNED
+
+
+async def test_a_members_requests_touch_only_their_own_rows(
+    app: FastAPI,
+    sign_in: SignIn,
+    advance: Callable[[timedelta], None],
+    statements: list[tuple[str, Any]],
+) -> None:
+    admin, member = await sign_in("ada@example.com"), await sign_in("bob@example.com")
+    await admin.put("/api/secrets/FOO", json={"value": "ada's"})
+    async with app.state.parts.database.read() as session:
+        bob = await session.scalar(select(User.id).where(User.email == "bob@example.com"))
+    sessions = (await admin.get("/api/auth/sessions")).json()["sessions"]
+    advance(timedelta(hours=1))
+    statements.clear()
+
+    await member.get("/api/auth/sessions")
+    await member.delete(f"/api/auth/sessions/{sessions[0]['id']}")
+    await member.put("/api/secrets/FOO", json={"value": "bob's"})
+    await member.put("/api/secrets/FOO", json={"value": "bob's too"})
+    await member.get("/api/secrets")
+    await member.delete("/api/secrets/FOO")
+    await member.delete("/api/auth/session")
+
+    checked = 0
+    for sql, parameters in statements:
+        words = set(sql.replace('"', " ").replace(".", " ").replace("(", " ").split())
+        if not words & OWNED:
+            continue
+        checked += 1
+        by_token = "sessions.token_hash =" in sql
+        assert by_token or bob in parameters, sql
+        assert by_token or sql.startswith("INSERT") or "user_id = " in sql, sql
+    assert checked > 20
+    assert (await admin.get("/api/auth/sessions")).status_code == 200
+    assert len((await admin.get("/api/secrets")).json()["secrets"]) == 1

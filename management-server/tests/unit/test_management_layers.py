@@ -1,0 +1,45 @@
+"""Rules of the tree that no linter knows: SQL lives in repositories, and those are private."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import ocmt_management
+import pytest
+
+ROOT = Path(ocmt_management.__file__).parent
+SQL = {"select", "insert", "update", "delete", "text", "exists", "func"}
+MAY_HAVE_SQL = {"repository.py", "db.py", "models.py"}
+
+
+def modules() -> list[Path]:
+    return [path for path in sorted(ROOT.rglob("*.py")) if "migrations" not in path.parts]
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """`(module, name)` for each imported name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_sql_is_written_in_repositories_only(path: Path) -> None:
+    if path.name in MAY_HAVE_SQL:
+        return
+    assert not [name for module, name in imports(path) if module == "sqlalchemy" and name in SQL]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_domains_repository_is_used_by_that_domain_only(path: Path) -> None:
+    domain = path.relative_to(ROOT).parts[0]
+    foreign = [
+        module
+        for module, _ in imports(path)
+        if module.startswith("ocmt_management.")
+        and module.endswith(".repository")
+        and module.split(".")[1] != domain
+    ]
+    assert foreign == []
