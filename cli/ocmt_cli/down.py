@@ -1,0 +1,61 @@
+"""`ocmt down`: stop what `ocmt up` started, however that one ended, and verify it."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.console import say
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.leftovers import end_leftovers
+from ocmt_cli.processes import Process
+from ocmt_cli.up.record import Record, read_record, write_record
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+# The servers' grace, then the agents', and a little.
+_STOPS_WITHIN_S = 60
+
+
+@app.command()
+def down(
+    data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+) -> None:
+    """Stop the servers and all agents. Says so when there is nothing to stop."""
+    folder = data.resolve()
+    record = read_record(folder)
+    if record is None:
+        say(f"Nothing is running: {folder} is no data folder.")
+        return
+    ran = _stop_supervisor(record)
+    left = end_leftovers(folder)
+    if left:
+        raise CommandFailed(f"These could not be stopped: {', '.join(left)}.")
+    if (after := read_record(folder)) and after.phase != "stopped":
+        stopped = replace(after, phase="stopped", pid=0, started_ticks=0, servers={})
+        write_record(folder, stopped)
+    say("Stopped; nothing is left running." if ran else "Nothing was running.")
+
+
+def _stop_supervisor(record: Record) -> bool:
+    """Ask it to stop and wait; kill it if it does not. Whether there was one."""
+    if not record.is_alive():
+        return False
+    try:
+        process = Process(record.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # Asked again now that the pid is held.
+        if not record.is_alive():
+            return False
+        process.send(signal.SIGTERM)
+        if not process.wait(_STOPS_WITHIN_S):
+            process.send(signal.SIGKILL)
+            process.wait(_STOPS_WITHIN_S)
+    finally:
+        process.close()
+    return True

@@ -1,0 +1,73 @@
+"""The `ocmt` command: finds the subcommand and imports only that one, so that help is instant."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from ocmt_cli.failure import CommandFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A subcommand: the Typer app `attribute` of `module`, and its line in the overview."""
+
+    summary: str
+    module: str
+    attribute: str = "app"
+
+
+COMMANDS = {
+    "up": Entry("Set up and start everything on this machine", "ocmt_cli.up.command"),
+    "down": Entry("Stop what `up` started; agents too", "ocmt_cli.down"),
+    "status": Entry("Show the servers and everybody's agents", "ocmt_cli.status"),
+    "link": Entry("Make a one-time sign-in link", "ocmt_cli.link"),
+    "doctor": Entry("Tell what this machine has, lacks, and what to do", "ocmt_cli.doctor.command"),
+    "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
+    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.commands", "sync_app"),
+    "test": Entry("Run the checks and tests", "ocmt_cli.testing.command"),
+}
+
+
+def overview() -> str:
+    lines = [f"  {name:<8} {entry.summary}" for name, entry in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Usage: ocmt COMMAND [OPTIONS]",
+            "",
+            "Everybody their own OpenClaw agent, asleep when idle, awake on the next message.",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "`ocmt COMMAND --help` tells more. Start with: ocmt up",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    name, *rest = words
+    entry = COMMANDS.get(name)
+    if entry is None:
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"Did you mean `ocmt {close[0]}`?" if close else "`ocmt --help` lists them."
+        print(f"There is no command {name!r}. {hint}", file=sys.stderr)
+        return 2
+    from typer.main import get_command  # noqa: PLC0415 (100 ms that the overview does not need)
+
+    command = get_command(getattr(import_module(entry.module), entry.attribute))
+    try:
+        command.main(args=rest, prog_name=f"ocmt {name}", standalone_mode=True)
+    except CommandFailed as failure:
+        print(failure, file=sys.stderr)
+        return failure.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

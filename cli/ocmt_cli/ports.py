@@ -1,0 +1,66 @@
+"""Whether a port can be had, and who has it otherwise."""
+
+import socket
+from pathlib import Path
+
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.processes import PROC
+
+_LISTEN = "0A"
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    with socket.socket() as probe:
+        # As the servers do it: a port whose last connections are winding down is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str | None:
+    """Who listens on `port`, such as `nginx (pid 71)`; `None` when this user may not know."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            rows = (PROC / "net" / table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    for process in PROC.iterdir():
+        if process.name.isdigit() and _holds(process, inodes):
+            name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            return f"{name} (pid {process.name})"
+    return None
+
+
+def _holds(process: Path, inodes: set[str]) -> bool:
+    try:
+        return any(str(fd.readlink()) in inodes for fd in (process / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def require_free(ports: dict[int, str], *, suggestion: int) -> None:
+    """Raise `CommandFailed` naming the first taken port of `ports` (port → what it is for)."""
+    for port, purpose in ports.items():
+        if not is_free(port):
+            by = f" by {who}" if (who := holder(port)) else ""
+            raise CommandFailed(
+                f"Port {port} ({purpose}) is taken{by}. Stop that, or choose another: "
+                f"ocmt up --port {suggestion}",
+                exit_code=75,
+            )
+
+
+def free_base(start: int) -> int:
+    """The first port from `start` on that is free together with the two that go with it."""
+    for base in range(start, 64000, 100):
+        if all(is_free(port) for port in (base, base + 1000, base + 1001)):
+            return base
+    return start

@@ -1,0 +1,133 @@
+"""Processes, named so that a reused pid is never signalled.
+
+A process of ours is recognised by what is in its environment and held by a pidfd, which goes on
+meaning that process and no other even after it ended.
+"""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def start_ticks(pid: int) -> int | None:
+    """When `pid` started, in clock ticks since boot; with the pid it names a process for good."""
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The program's name, in parentheses, may itself contain spaces and parentheses.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Memory that `pid` holds in RAM now, shared pages included."""
+    try:
+        pages = int((PROC / str(pid) / "statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def environment(pid: int) -> dict[str, str]:
+    """What `pid` was started with; empty when it is gone or another user's."""
+    try:
+        raw = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (item.decode(errors="replace").partition("=") for item in raw.split(b"\0") if item)
+    return {name: value for name, _, value in pairs}
+
+
+class Process:
+    """One running process, held by its pidfd."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises `ProcessLookupError` when there is no such process."""
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def send(self, sig: signal.Signals) -> None:
+        try:
+            signal.pidfd_send_signal(self._fd, sig)
+        except ProcessLookupError:
+            return
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it ended within `timeout_s`."""
+        poller = select.poll()
+        poller.register(self._fd, select.POLLIN)
+        return bool(poller.poll(max(0.0, timeout_s) * 1000))
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def find(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
+    """Every process, but this one, whose environment says that it is ours."""
+    found = []
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        if not is_ours(environment(int(entry.name))):
+            continue
+        try:
+            process = Process(int(entry.name))
+        except ProcessLookupError:
+            continue
+        # Asked again now that the pid is held: before, it could have changed hands.
+        if is_ours(environment(process.pid)):
+            found.append(process)
+        else:
+            process.close()
+    return found
+
+
+def end(processes: Iterable[Process], *, grace_s: float) -> list[int]:
+    """Ask all to end, then make them; the pids of those that even so are still there."""
+    remaining = list(processes)
+    for sig, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
+        for process in remaining:
+            process.send(sig)
+            thaw(process)
+        deadline = time.monotonic() + patience_s
+        survivors = []
+        for process in remaining:
+            if process.wait(deadline - time.monotonic()):
+                process.close()
+            else:
+                survivors.append(process)
+        remaining = survivors
+        if not remaining:
+            break
+    left = [process.pid for process in remaining]
+    for process in remaining:
+        process.close()
+    return left
+
+
+def thaw(process: Process) -> None:
+    """Let a frozen process run again, for a signal reaches a frozen one only then."""
+    process.send(signal.SIGCONT)
+    try:
+        lines = (PROC / str(process.pid) / "cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "freezer" in controllers.split(","):
+            control, state, thawed = f"freezer{path}", "freezer.state", "THAWED"
+        elif controllers == "":
+            control, state, thawed = path.lstrip("/"), "cgroup.freeze", "0"
+        else:
+            continue
+        file = Path("/sys/fs/cgroup") / control / state
+        try:
+            if path != "/" and file.read_text(encoding="ascii").strip() in ("FROZEN", "1"):
+                file.write_text(thawed, encoding="ascii")
+        except OSError:
+            continue

@@ -1,0 +1,113 @@
+"""`ocmt status`: the servers and everybody's agents, for people and for programs."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ocmt_cli import processes
+from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.console import say
+from ocmt_cli.up.data_folder import DataFolder
+from ocmt_cli.up.health import get
+from ocmt_cli.up.record import Record, read_record
+from ocmt_cli.up.servers import agent_port
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+) -> None:
+    """Show what runs, which agents sleep, and since when."""
+    folder = DataFolder(data.resolve())
+    found = collect(folder)
+    if as_json:
+        say(json.dumps(found, indent=2))
+    else:
+        _show(found)
+
+
+def collect(data: DataFolder) -> dict[str, Any]:
+    """All of it as JSON values; `running` is false when nothing of this data folder runs."""
+    record = read_record(data.root)
+    if record is None or not record.is_alive():
+        return {"running": False, "data": str(data.root), "servers": {}, "agents": []}
+    return {
+        "running": True,
+        "phase": record.phase,
+        "address": data.setting(data.management_env, "BASE_URL") or record.address,
+        "data": str(data.root),
+        "runtime": record.runtime,
+        "supervisor": {"pid": record.pid},
+        "servers": _servers(record),
+        "agents": _agents(data, record),
+    }
+
+
+def _servers(record: Record) -> dict[str, dict[str, Any]]:
+    ports = {"management": record.port, "agent": agent_port(record.port)}
+    shown = {}
+    for name, server in record.servers.items():
+        answer = get(f"http://127.0.0.1:{ports[name]}/health")
+        shown[name] = {
+            "healthy": answer.status == 200 and answer.body.get("status") == "ok",
+            "pid": server.pid,
+            "since": server.since,
+            "restarts": server.restarts,
+            "health": answer.body,
+        }
+    return shown
+
+
+def _agents(data: DataFolder, record: Record) -> list[dict[str, Any]]:
+    answer = get(
+        f"http://127.0.0.1:{agent_port(record.port)}/api/containers",
+        {"x-auth-token": data.auth_token},
+    )
+    if answer.status != 200:
+        return []
+    memory = _memory_by_user() if record.runtime == "process" else {}
+    return [{**agent, "memoryBytes": memory.get(agent["userId"])} for agent in answer.body]
+
+
+def _memory_by_user() -> dict[str, int]:
+    """What each gateway process holds in RAM (the process runtime only)."""
+    found: dict[str, int] = {}
+    for process in processes.find(lambda env: "OPENCLAW_STATE_DIR" in env):
+        user = Path(processes.environment(process.pid)["OPENCLAW_STATE_DIR"]).parent.name
+        found[user] = found.get(user, 0) + (processes.resident_bytes(process.pid) or 0)
+        process.close()
+    return found
+
+
+def _show(found: dict[str, Any]) -> None:
+    if not found["running"]:
+        say(f"Nothing is running in {found['data']}. Start it with: ocmt up")
+        return
+    say(f"{found['address']}  ({found['phase']}, {found['runtime']} runtime, {found['data']})")
+    for name, server in found["servers"].items():
+        healthy = "healthy" if server["healthy"] else "NOT HEALTHY"
+        again = f", {server['restarts']} restarts" if server["restarts"] else ""
+        say(f"  {name:<11} {healthy}, pid {server['pid']}, since {server['since']}{again}")
+        for line in _complaints(server["health"]):
+            say(f"              {line}")
+    agents = found["agents"]
+    say(f"  {len(agents)} agent{'' if len(agents) == 1 else 's'}")
+    for agent in agents:
+        memory = f", {agent['memoryBytes'] / 1e6:.0f} MB" if agent["memoryBytes"] else ""
+        say(
+            f"    {agent['userId']}  {agent['hibernationState']}, "
+            f"idle {agent['idleMinutes']} min{memory}"
+        )
+
+
+def _complaints(health: dict[str, Any]) -> Iterable[str]:
+    yield from health.get("problems", [])
+    for check in health.get("checks", {}).values():
+        if not check.get("ok", True):
+            yield str(check.get("detail"))

@@ -1,0 +1,147 @@
+"""`ocmt up`: from a checkout to a running installation and the address to open."""
+
+import json
+import os
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ocmt_cli.checkout import DEFAULT_DATA, ROOT
+from ocmt_cli.console import say
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.link import sign_in_link
+from ocmt_cli.ports import free_base, require_free
+from ocmt_cli.up.data_folder import DataFolder, open_data_folder
+from ocmt_cli.up.prepare import choose_runtime, prepare
+from ocmt_cli.up.record import Record, RunLock, read_record, try_lock, write_record
+from ocmt_cli.up.run import run
+from ocmt_cli.up.servers import OWNER, agent_port, relay_port
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class RuntimeChoice(StrEnum):
+    AUTO = "auto"
+    DOCKER = "docker"
+    PROCESS = "process"
+
+
+DataOption = Annotated[Path, typer.Option("--data", help="Folder that holds everything to keep.")]
+
+
+@app.command()
+def up(
+    runtime: Annotated[
+        RuntimeChoice,
+        typer.Option(help="auto: Docker if its engine and image are there, else processes."),
+    ] = RuntimeChoice.AUTO,
+    port: Annotated[
+        int, typer.Option(min=1024, max=64000, help="The page's port; +1000 and +1001 too.")
+    ] = 3000,
+    data: DataOption = DEFAULT_DATA,
+    detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
+) -> None:
+    """Set up and start everything on this machine; again, it starts in seconds."""
+    folder = open_data_folder(data)
+    lock = try_lock(folder.root)
+    if lock is None:
+        _already_running(folder, detach=detach)
+        return
+    say(f"Data folder: {folder.root}")
+    # What preparing starts is found by `down`, should this process be killed meanwhile.
+    os.environ[OWNER] = str(folder.root)
+    chosen = choose_runtime(runtime.value)
+    write_record(folder.root, Record("preparing", port, chosen).mine())
+    require_free(
+        {
+            port: "the page",
+            agent_port(port): "the agent server",
+            **({relay_port(port): "the relay"} if chosen == "process" else {}),
+        },
+        suggestion=free_base(port + 100),
+    )
+    prepare(folder, runtime=chosen)
+    if detach:
+        _start_in_background(folder, lock, port=port, runtime=chosen)
+        _tell_ready(folder, port=port)
+        say("Running in the background. Stop it with: " + _command("down", folder))
+        return
+    run(
+        folder,
+        port=port,
+        runtime=chosen,
+        notice=say,
+        ready=lambda: _tell_ready(folder, port=port, until="Press Ctrl-C to stop."),
+    )
+    say("Stopped; nothing is left running.")
+
+
+def _tell_ready(data: DataFolder, *, port: int, until: str = "") -> None:
+    say()
+    say(f"OCMT is running: {_public_address(data, port)}")
+    if not data.setting(data.management_env, "SMTP_HOST"):
+        say("No mail server is set, so here is a link that signs you in, once:")
+        say(f"  {sign_in_link(data, port=port)}")
+        say("Another one: " + _command("link", data))
+    if until:
+        say(until)
+
+
+def _public_address(data: DataFolder, port: int) -> str:
+    return data.setting(data.management_env, "BASE_URL") or f"http://127.0.0.1:{port}"
+
+
+def _command(name: str, data: DataFolder) -> str:
+    """The command as this operator has to type it for this data folder."""
+    words = f"{ROOT / 'ocmt'} {name}"
+    return words if data.root == DEFAULT_DATA else f"{words} --data {data.root}"
+
+
+def _already_running(data: DataFolder, *, detach: bool) -> None:
+    record = read_record(data.root)
+    if record is None or record.phase in ("preparing", "starting", "stopping"):
+        doing = "starting" if record is None or record.phase != "stopping" else "stopping"
+        who = f" (pid {record.pid})" if record else ""
+        raise CommandFailed(f"Another ocmt{who} is {doing} {data.root}. Try again in a moment.")
+    text = (
+        f"OCMT is already running at {_public_address(data, record.port)} (pid {record.pid}).\n"
+        f"Stop it with: {_command('down', data)}"
+    )
+    if not detach:
+        raise CommandFailed(text)
+    say(text)
+
+
+def _start_in_background(data: DataFolder, lock: RunLock, *, port: int, runtime: str) -> None:
+    """Start the supervisor in a session of its own, and wait for its word that all is healthy."""
+    reading, writing = os.pipe()
+    command = (
+        sys.executable, "-m", "ocmt_cli.up.background",
+        "--data", str(data.root), "--port", str(port), "--runtime", runtime,
+        "--report-fd", str(writing),
+    )  # fmt: skip
+    with (data.logs / "ocmt.log").open("ab") as log:
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            # The lock goes over to it: at no moment could another `up` get in between.
+            pass_fds=(lock.fd, writing),
+        )
+    os.close(writing)
+    lock.release()
+    say("Starting the servers")
+    with os.fdopen(reading, encoding="utf-8") as report:
+        said = report.read()
+    if not said:
+        raise CommandFailed(f"The start failed; see {data.logs / 'ocmt.log'}")
+    outcome = json.loads(said)
+    if "failed" in outcome:
+        raise CommandFailed(outcome["failed"], exit_code=outcome["exitCode"])

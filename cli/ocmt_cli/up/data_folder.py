@@ -1,0 +1,123 @@
+"""The data folder: everything of an installation that must survive, and its generated secrets.
+
+The two `.env` files are the operator's: OCMT adds a secret that is missing and changes nothing
+else, so that any setting of the servers may be written there.
+"""
+
+import base64
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from ocmt_cli.failure import CommandFailed, explained
+
+# Settings that follow from the command's own options: a value in a file would have no effect.
+_COMPUTED = {
+    "management.env": ("PORT", "DATA_DIR", "AGENT_SERVER_URL", "AGENT_AUTH_TOKEN", "UI_DIR"),
+    "agent.env": (
+        "PORT",
+        "DATA_DIR",
+        "RELAY_PORT",
+        "MANAGEMENT_URL",
+        "RUNTIME",
+        "OPENCLAW_DIR",
+        "NODE_BINARY",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The places inside a data folder."""
+
+    root: Path
+
+    @property
+    def management_env(self) -> Path:
+        return self.root / "management.env"
+
+    @property
+    def agent_env(self) -> Path:
+        return self.root / "agent.env"
+
+    @property
+    def management(self) -> Path:
+        """The management server's DATA_DIR."""
+        return self.root / "management"
+
+    @property
+    def agent(self) -> Path:
+        """The agent server's DATA_DIR."""
+        return self.root / "agent"
+
+    @property
+    def openclaw(self) -> Path:
+        return self.root / "openclaw"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def setting(self, file: Path, name: str) -> str:
+        """The value of `name` in one of the `.env` files; empty when it is not set."""
+        return dotenv_values(file).get(name) or ""
+
+    @property
+    def auth_token(self) -> str:
+        """What opens the agent server's API."""
+        return self.setting(self.agent_env, "AUTH_TOKEN")
+
+
+def open_data_folder(root: Path) -> DataFolder:
+    """Make the folder, private to its owner, and give it whatever secret it lacks."""
+    data = DataFolder(root.resolve())
+    with explained(data.root):
+        for folder in (data.root, data.management, data.agent, data.logs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data.root.chmod(0o700)
+        _complete(data.agent_env, {"AUTH_TOKEN": secrets.token_urlsafe(48)})
+        if (data.management / "management.db").exists() and not data.setting(
+            data.management_env, "VAULT_KEY"
+        ):
+            raise CommandFailed(
+                f"VAULT_KEY is gone from {data.management_env}, and the secrets in the database "
+                "cannot be read without it. Put the file back from your backup."
+            )
+        vault_key = base64.b64encode(secrets.token_bytes(32)).decode()
+        _complete(
+            data.management_env,
+            {"JWT_SECRET": secrets.token_urlsafe(48), "VAULT_KEY": f"k1:{vault_key}"},
+        )
+    for file, names in _COMPUTED.items():
+        for name in names:
+            if data.setting(data.root / file, name):
+                raise CommandFailed(
+                    f"{name} in {data.root / file} would have no effect: `ocmt up` computes it "
+                    "(see `ocmt up --help`). Remove that line."
+                )
+    return data
+
+
+def _complete(file: Path, generated: dict[str, str]) -> None:
+    """Append what is missing; a new file appears in one step and is never readable by others."""
+    present = dotenv_values(file) if file.exists() else {}
+    missing = [f"{name}={value}\n" for name, value in generated.items() if not present.get(name)]
+    if not missing:
+        return
+    before = file.read_text(encoding="utf-8") if file.exists() else f"{_HEADING}\n"
+    if not before.endswith("\n"):
+        before += "\n"
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(before + "".join(missing))
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(file)
+
+
+_HEADING = (
+    "# Settings, one a line: docs/settings.md lists them. The secrets were made by `ocmt up`."
+)

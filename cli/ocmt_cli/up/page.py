@@ -1,0 +1,88 @@
+"""The page's build, made once for each state of its sources."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ocmt_cli.checkout import ROOT
+from ocmt_cli.node import npm_program, run_node
+
+_UI = ROOT / "user-ui"
+_NOT_SOURCES = frozenset({"node_modules", "dist", "dist.new", "dist.old", "tests"})
+# What an installation was made from, kept where removing the result removes it too.
+_MODULES_STAMP = Path("node_modules/.ocmt-lock-sha256")
+_BUILD_STAMP = Path("dist/.ocmt-sources-sha256")
+
+
+def page_folder() -> Path:
+    return _UI / "dist"
+
+
+def page_is_current(ui: Path = _UI) -> bool:
+    return _read(ui / _BUILD_STAMP) == _sources_digest(ui)
+
+
+def install_page_tools(ui: Path = _UI) -> None:
+    """`npm ci`, unless node_modules is what the lock file says."""
+    wanted = hashlib.sha256((ui / "package-lock.json").read_bytes()).hexdigest()
+    with _alone(ui):
+        if _read(ui / _MODULES_STAMP) == wanted:
+            return
+        words = (npm_program(), "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+        run_node(words, folder=ui, doing="Installing the page's build tools")
+        (ui / _MODULES_STAMP).write_text(wanted, encoding="ascii")
+
+
+def build_page(ui: Path = _UI) -> None:
+    """Bring `dist` up to date; it is replaced in one step, for a server may be serving from it."""
+    install_page_tools(ui)
+    with _alone(ui):
+        digest = _sources_digest(ui)
+        if _read(ui / _BUILD_STAMP) == digest:
+            return
+        fresh, old = ui / "dist.new", ui / "dist.old"
+        vite = ui / "node_modules" / "vite" / "bin" / "vite.js"
+        run_node(
+            (vite, "build", "--outDir", fresh, "--emptyOutDir"),
+            folder=ui,
+            doing="Building the page",
+        )
+        (fresh / _BUILD_STAMP.name).write_text(digest, encoding="ascii")
+        shutil.rmtree(old, ignore_errors=True)
+        if (ui / "dist").exists():
+            (ui / "dist").replace(old)
+        fresh.replace(ui / "dist")
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _sources_digest(ui: Path) -> str:
+    read = hashlib.sha256()
+    for folder, names, files in os.walk(ui):
+        names[:] = sorted(set(names) - _NOT_SOURCES)
+        for name in sorted(files):
+            path = Path(folder) / name
+            read.update(f"{path.relative_to(ui)}\0".encode())
+            read.update(hashlib.sha256(path.read_bytes()).digest())
+    return read.hexdigest()
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
+@contextmanager
+def _alone(ui: Path) -> Iterator[None]:
+    """One build at a time in this checkout; the folder itself is the lock."""
+    fd = os.open(ui, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,87 @@
+"""Who runs a data folder now, and what was running last: a lock, and a record beside it.
+
+The kernel drops the lock with the process that holds it, however that ends, so a lock never goes
+stale; the record names the holder by pid and start time, so that a reused pid is never signalled.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from ocmt_cli.failure import explained
+from ocmt_cli.processes import start_ticks
+
+Phase = Literal["preparing", "starting", "running", "stopping", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    pid: int
+    since: str
+    """When this process was started, ISO 8601 in UTC."""
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What `down`, `status` and a second `up` read."""
+
+    phase: Phase
+    port: int
+    runtime: str
+    pid: int = 0
+    started_ticks: int = 0
+    servers: dict[str, ServerRecord] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_alive(self) -> bool:
+        """Whether the very process that wrote it still runs."""
+        return self.started_ticks > 0 and start_ticks(self.pid) == self.started_ticks
+
+    def mine(self) -> "Record":
+        """The same, naming this process as the one that runs it."""
+        return replace(self, pid=os.getpid(), started_ticks=start_ticks(os.getpid()) or 0)
+
+
+class RunLock:
+    """The exclusive right to run a data folder. A background child inherits it by its `fd`."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def release(self) -> None:
+        os.close(self.fd)
+
+
+def try_lock(data: Path) -> RunLock | None:
+    """Take the lock, or `None` when another process runs this data folder."""
+    with explained(data):
+        fd = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return RunLock(fd)
+
+
+def write_record(data: Path, record: Record) -> None:
+    draft = data / ".up.json.new"
+    draft.write_text(json.dumps(asdict(record)), encoding="utf-8")
+    draft.replace(data / "up.json")
+
+
+def read_record(data: Path) -> Record | None:
+    """The last record, whether or not its process still lives; `None` when there never was one."""
+    try:
+        read = json.loads((data / "up.json").read_text(encoding="utf-8"))
+        servers = {name: ServerRecord(**one) for name, one in read.pop("servers").items()}
+        return Record(**read, servers=servers)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

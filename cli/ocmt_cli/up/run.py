@@ -1,0 +1,94 @@
+"""Running an installation from start to end, in the foreground or in the background.
+
+Both are the same: take the record, supervise, and in the end leave nothing running.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.leftovers import end_leftovers
+from ocmt_cli.up.data_folder import DataFolder
+from ocmt_cli.up.record import Record, ServerRecord, write_record
+from ocmt_cli.up.servers import servers
+from ocmt_cli.up.supervisor import Supervisor
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(
+    data: DataFolder,
+    *,
+    port: int,
+    runtime: str,
+    notice: Callable[[str], None],
+    ready: Callable[[], None],
+) -> None:
+    """Run until a signal asks to stop (a second one forces), then stop servers and agents.
+
+    The caller holds the data folder's lock. Raises `CommandFailed` when a server cannot be kept
+    running or something could not be stopped.
+    """
+    for left in end_leftovers(data.root):
+        notice(f"{left} of an earlier run could not be stopped")
+    record = Record("starting", port, runtime).mine()
+    try:
+        asyncio.run(_supervise(data, record, notice=notice, ready=ready))
+    finally:
+        write_record(data.root, replace(record, phase="stopping"))
+        left_over = end_leftovers(data.root)
+        write_record(data.root, replace(record, phase="stopped", pid=0, started_ticks=0))
+    if left_over:
+        raise CommandFailed(f"These could not be stopped: {', '.join(left_over)}.")
+
+
+async def _supervise(
+    data: DataFolder,
+    record: Record,
+    *,
+    notice: Callable[[str], None],
+    ready: Callable[[], None],
+) -> None:
+    current = record
+
+    def keep(**changes: object) -> None:
+        nonlocal current
+        current = replace(current, **changes)  # type: ignore[arg-type]
+        write_record(data.root, current)
+
+    def on_change(running: dict[str, ServerRecord]) -> None:
+        keep(servers=running)
+
+    def on_ready() -> None:
+        keep(phase="running")
+        ready()
+
+    keep()
+    supervisor = Supervisor(
+        servers(data, port=record.port, runtime=record.runtime),
+        logs=data.logs,
+        notice=notice,
+        changed=on_change,
+    )
+    running = asyncio.create_task(supervisor.run(on_ready))
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        if stopping:
+            supervisor.hurry()
+            return
+        stopping = True
+        notice("stopping (once more to force it)")
+        running.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in _STOPPING:
+        loop.add_signal_handler(number, stop)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not stopping:
+            raise

@@ -1,0 +1,82 @@
+"""A server's output: all of it into a bounded file, the important lines to the operator."""
+
+import asyncio
+import json
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+_MAX_BYTES = 5_000_000
+_KEPT_FILES = 3
+_MAX_LINE_BYTES = 64 * 1024
+_REMEMBERED_LINES = 20
+_IMPORTANT = frozenset({"warning", "error", "critical"})
+
+
+class ServerLog:
+    """Takes a server's output line by line; `notice` gets what an operator should see."""
+
+    def __init__(self, name: str, folder: Path, notice: Callable[[str], None]) -> None:
+        self._name = name
+        self._notice = notice
+        self._file = RotatingFileHandler(
+            folder / f"{name}.log", maxBytes=_MAX_BYTES, backupCount=_KEPT_FILES, encoding="utf-8"
+        )
+        self._logger = logging.Logger(name)
+        self._logger.addHandler(self._file)
+        self.path = folder / f"{name}.log"
+        self._plain: deque[str] = deque(maxlen=_REMEMBERED_LINES)
+
+    @property
+    def last_words(self) -> str:
+        """The last lines that were no log records: what a server says when it refuses to start."""
+        return "\n".join(self._plain)
+
+    def forget(self) -> None:
+        self._plain.clear()
+
+    def line(self, text: str) -> None:
+        self._logger.info("%s", text)
+        record = _parsed(text)
+        if record is None:
+            self._plain.append(text)
+            return
+        if record.get("level") in _IMPORTANT:
+            reason = record.get("error") or record.get("detail") or record.get("reason") or ""
+            self._notice(f"{self._name}: {record.get('event', text)} {reason}".rstrip())
+
+    async def drain(self, fd: int) -> None:
+        """Read lines from `fd`, which is closed in the end, until nobody can write to it."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0)
+        )
+        rest = b""
+        try:
+            while chunk := await reader.read(_MAX_LINE_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > _MAX_LINE_BYTES:
+                    lines, rest = [*lines, rest], b""
+                for line in lines:
+                    self.line(line.decode(errors="replace"))
+        finally:
+            transport.close()
+            if rest:
+                self.line(rest.decode(errors="replace"))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _parsed(text: str) -> dict[str, object] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        read = json.loads(text)
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) else None

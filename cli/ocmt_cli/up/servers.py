@@ -1,0 +1,96 @@
+"""How the two servers are started: their programs, their settings, where they tell their health.
+
+They get a small environment of their own. What an operator's shell happens to export (DATABASE_URL
+of some other project, say) never becomes a setting here: settings live in the data folder's files.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocmt_cli.node import node_binary
+from ocmt_cli.up.data_folder import DataFolder
+from ocmt_cli.up.page import page_folder
+
+# By which a server that outlived its supervisor is found again (see `ocmt_cli.leftovers`).
+OWNER = "OCMT_SERVER_OF"
+
+_INHERITED = frozenset(
+    {"PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "DOCKER_HOST", "XDG_RUNTIME_DIR",
+     "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server to keep running."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    health_url: str
+
+
+def agent_port(port: int) -> int:
+    return port + 1000
+
+
+def relay_port(port: int) -> int:
+    return port + 1001
+
+
+def servers(data: DataFolder, *, port: int, runtime: str) -> tuple[Server, ...]:
+    """Both servers of an installation on `port`."""
+    return (
+        Server(
+            "agent",
+            (sys.executable, "-m", "ocmt_agent", "--env-file", str(data.agent_env)),
+            agent_environment(data, port=port, runtime=runtime),
+            f"http://127.0.0.1:{agent_port(port)}/health",
+        ),
+        Server(
+            "management",
+            (sys.executable, "-m", "ocmt_management", "--env-file", str(data.management_env)),
+            management_environment(data, port=port),
+            f"http://127.0.0.1:{port}/health",
+        ),
+    )
+
+
+def agent_environment(data: DataFolder, *, port: int, runtime: str) -> dict[str, str]:
+    return {
+        **_base(data.root),
+        "DATA_DIR": str(data.agent),
+        "PORT": str(agent_port(port)),
+        "RELAY_PORT": str(relay_port(port)),
+        "MANAGEMENT_URL": f"http://127.0.0.1:{port}",
+        "RUNTIME": runtime,
+        "OPENCLAW_DIR": str(data.openclaw),
+        "NODE_BINARY": str(node_binary()),
+    }
+
+
+def management_environment(data: DataFolder, *, port: int) -> dict[str, str]:
+    computed = {
+        **_base(data.root),
+        "DATA_DIR": str(data.management),
+        "PORT": str(port),
+        "AGENT_SERVER_URL": f"http://127.0.0.1:{agent_port(port)}",
+        "AGENT_AUTH_TOKEN": data.auth_token,
+        "UI_DIR": str(page_folder()),
+    }
+    # Whoever serves it under another address says so in the file.
+    if not data.setting(data.management_env, "BASE_URL"):
+        computed["BASE_URL"] = f"http://127.0.0.1:{port}"
+    return computed
+
+
+def _base(data: Path) -> dict[str, str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _INHERITED or name.startswith("LC_")
+    }
+    return {**inherited, "PYTHONUNBUFFERED": "1", OWNER: str(data)}

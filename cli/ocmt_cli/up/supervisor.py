@@ -1,0 +1,179 @@
+"""Keeps the two servers running, and lets none of them go on alone.
+
+A server that crashes is started again, after a pause that grows while it keeps crashing. One that
+refuses its settings, or never manages to start, ends the whole with what it said: trying again
+would change nothing. Cancelling `run` stops the servers in turn and returns when they are gone.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.up.health import get
+from ocmt_cli.up.record import ServerRecord
+from ocmt_cli.up.server_log import ServerLog
+from ocmt_cli.up.servers import Server
+
+_SETTINGS_REFUSED = 78
+_PORT_TAKEN = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things may take; tests are less patient."""
+
+    first_answer_s: float = 120
+    first_starts: int = 3
+    """How often a server may end before it has ever answered."""
+    restart_after_s: float = 0.25
+    restart_at_most_after_s: float = 15
+    settled_after_s: float = 60
+    """After running this long, a crash counts as the first one again."""
+    stop_s: float = 15
+    health_every_s: float = 0.1
+
+
+class Supervisor:
+    """Runs `servers`; `changed` is told their processes after each start, `notice` what happens."""
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        *,
+        logs: Path,
+        notice: Callable[[str], None],
+        changed: Callable[[dict[str, ServerRecord]], None],
+        patience: Patience | None = None,
+    ) -> None:
+        self._servers = servers
+        self._notice = notice
+        self._changed = changed
+        self._patience = patience or Patience()
+        self._logs = {server.name: ServerLog(server.name, logs, notice) for server in servers}
+        self._records: dict[str, ServerRecord] = {}
+        self._answered: set[str] = set()
+        self._in_a_hurry = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Kill what has not ended yet instead of waiting for it."""
+        self._in_a_hurry.set()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Start all, call `ready` once all have answered, and keep them running until cancelled.
+
+        Raises `CommandFailed` when one cannot be kept running.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for server in self._servers:
+                    group.create_task(self._keep(server))
+                await self._all_answer()
+                ready()
+        except* CommandFailed as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            for log in self._logs.values():
+                log.close()
+
+    async def _all_answer(self) -> None:
+        deadline = asyncio.get_running_loop().time() + self._patience.first_answer_s
+        for server in self._servers:
+            while (answer := await asyncio.to_thread(get, server.health_url)).status != 200:
+                if asyncio.get_running_loop().time() > deadline:
+                    seen = f"its last answer was {answer.status} {answer.body}"
+                    raise CommandFailed(
+                        f"The {server.name} server did not become healthy within "
+                        f"{self._patience.first_answer_s:.0f} s"
+                        f"{f' ({seen})' if answer.status else ''}. "
+                        f"Its log: {self._logs[server.name].path}"
+                    )
+                await asyncio.sleep(self._patience.health_every_s)
+            self._answered.add(server.name)
+
+    async def _keep(self, server: Server) -> None:
+        loop = asyncio.get_running_loop()
+        starts = crashes = 0
+        while True:
+            started = loop.time()
+            starts += 1
+            code = await self._run_once(server, restarts=starts - 1)
+            crashes = 1 if loop.time() - started > self._patience.settled_after_s else crashes + 1
+            self._give_up_if_hopeless(server, code, crashes)
+            pause_s = min(
+                self._patience.restart_after_s * 2 ** (crashes - 1),
+                self._patience.restart_at_most_after_s,
+            )
+            self._notice(
+                f"{server.name}: ended ({_ending(code)}); starting it again in {pause_s:g} s"
+            )
+            await asyncio.sleep(pause_s)
+
+    def _give_up_if_hopeless(self, server: Server, code: int, crashes: int) -> None:
+        log = self._logs[server.name]
+        never_answered = server.name not in self._answered
+        if code == _SETTINGS_REFUSED or (code == _PORT_TAKEN and never_answered):
+            raise CommandFailed(
+                log.last_words or f"The {server.name} server refuses to start; see {log.path}",
+                exit_code=code,
+            )
+        if never_answered and crashes >= self._patience.first_starts:
+            raise CommandFailed(
+                f"The {server.name} server does not start ({_ending(code)}). It last said:\n"
+                f"{log.last_words}\nIts whole log: {log.path}"
+            )
+
+    async def _run_once(self, server: Server, *, restarts: int) -> int:
+        """Start the server and wait for its end; its exit code, negative for a signal."""
+        log = self._logs[server.name]
+        log.forget()
+        # Our own pipe: asyncio's would keep `wait` waiting for grandchildren that hold its end.
+        reading, writing = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *server.command,
+                env=dict(server.environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+                # Out of reach of the terminal's Ctrl-C: this supervisor decides about the order.
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._records[server.name] = ServerRecord(process.pid, now, restarts)
+        self._changed(dict(self._records))
+        draining = asyncio.create_task(log.drain(reading))
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                await asyncio.shield(self._stop(process))
+            # What it said before its end is in the pipe; a grandchild may hold it open for longer.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(draining, 1)
+
+    async def _stop(self, process: asyncio.subprocess.Process) -> None:
+        process.terminate()
+        gone = asyncio.create_task(process.wait())
+        hurry = asyncio.create_task(self._in_a_hurry.wait())
+        await asyncio.wait(
+            {gone, hurry}, timeout=self._patience.stop_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurry.cancel()
+        if not gone.done():
+            with suppress(ProcessLookupError):
+                process.kill()
+        await gone
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
