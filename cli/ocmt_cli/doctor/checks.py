@@ -1,0 +1,187 @@
+"""The questions `ocmt doctor` asks: each one a line with what was found and what to do about it."""
+
+import platform
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ocmt_common.openclaw import default_image, openclaw_version
+
+from ocmt_cli.doctor.machine import control_groups, memory, postgresql_programs, program
+from ocmt_cli.engine import Engine
+from ocmt_cli.node import node_binary
+from ocmt_cli.openclaw.install import is_installed
+from ocmt_cli.ports import holder, is_free
+from ocmt_cli.up.data_folder import DataFolder
+from ocmt_cli.up.page import page_is_current
+from ocmt_cli.up.record import read_record
+from ocmt_cli.up.servers import agent_port, relay_port
+
+Level = Literal["ok", "note", "missing"]
+
+_AWAKE_BYTES = (700_000_000, 900_000_000)
+_INSTALL_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`missing` keeps `ocmt up` from working; a `note` only takes something away."""
+
+    name: str
+    level: Level
+    found: str
+    cure: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def all_checks(data: DataFolder, *, port: int) -> Iterator[Check]:
+    yield _system()
+    yield Check("python", "ok", platform.python_version())
+    yield _node()
+    yield from _engine()
+    yield _control_groups()
+    yield from _memory()
+    yield _disk(data)
+    yield from _ports(data, port)
+    yield _page()
+    yield _openclaw(data)
+    yield from _test_programs()
+
+
+def _system() -> Check:
+    found = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    if platform.system() != "Linux":
+        return Check("system", "missing", found, "OCMT runs on Linux only.")
+    return Check("system", "ok", found)
+
+
+def _node() -> Check:
+    node = node_binary()
+    if not node.exists():
+        return Check("node", "missing", "not in .venv", "Delete .venv and run ./ocmt again.")
+    return Check("node", "ok", f"from PyPI, {node}")
+
+
+def _engine() -> Iterator[Check]:
+    engine = Engine()
+    try:
+        version = engine.version()
+        if version is None:
+            yield Check(
+                "docker",
+                "note",
+                "no engine answers; agents run as plain processes of your user",
+                "For containers: apt-get install docker.io, and start it.",
+            )
+            return
+        yield Check("docker", "ok", f"engine {version}")
+        image = default_image()
+        if engine.has_image(image):
+            yield Check("image", "ok", image)
+        else:
+            yield Check(
+                "image", "note", f"{image} is not there", "Run: ocmt image build (or image pull)"
+            )
+            if program("mmdebstrap") is None:
+                yield Check(
+                    "mmdebstrap",
+                    "note",
+                    "not installed; `ocmt image build` needs it",
+                    "apt-get install mmdebstrap",
+                )
+    finally:
+        engine.close()
+
+
+def _control_groups() -> Check:
+    groups = control_groups()
+    lacking = {"freezer", "memory"} - groups.controllers
+    listed = ", ".join(sorted(groups.controllers)) or "none"
+    if lacking:
+        return Check(
+            "cgroups",
+            "note",
+            f"v{groups.version}: {listed}" if groups.version else "none",
+            f"Without {' and '.join(sorted(lacking))}, the process runtime pauses with SIGSTOP and "
+            "sets no limits. Docker needs a kernel with them.",
+        )
+    return Check("cgroups", "ok", f"v{groups.version}: {listed}")
+
+
+def _memory() -> Iterator[Check]:
+    now = memory()
+    most, least = (now.available_bytes // size for size in _AWAKE_BYTES)
+    agents = f"{least}–{most}" if most != least else str(least)
+    found = (
+        f"{now.total_bytes / 1e9:.1f} GB, {now.available_bytes / 1e9:.1f} GB available: room for "
+        f"{agents} agents awake at a time (700–900 MB each)"
+    )
+    if least < 1:
+        yield Check("memory", "missing", found, "An agent needs 900 MB of available memory.")
+    else:
+        yield Check("memory", "ok", found)
+    swap = (
+        f"{now.swap_on_disk_bytes / 1e9:.1f} GB on disk, "
+        f"{now.swap_compressed_bytes / 1e9:.1f} GB compressed in RAM"
+    )
+    if now.swap_on_disk_bytes == 0:
+        yield Check(
+            "swap",
+            "note",
+            swap,
+            "Swap on disk is where the memory of sleeping agents can go; add a swap file of "
+            "about 1 GB an agent.",
+        )
+    else:
+        yield Check("swap", "ok", swap)
+
+
+def _disk(data: DataFolder) -> Check:
+    there = next(folder for folder in (data.root, *data.root.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    found = f"{free / 1e9:.1f} GB free at {there}"
+    if free < _INSTALL_BYTES and not is_installed(data.openclaw):
+        return Check("disk", "missing", found, "OpenClaw needs 2 GB: free some, or use --data.")
+    return Check("disk", "ok", found)
+
+
+def _ports(data: DataFolder, port: int) -> Iterator[Check]:
+    record = read_record(data.root)
+    ours = record.port if record is not None and record.is_alive() else None
+    for number in (port, agent_port(port), relay_port(port)):
+        if ours == port:
+            yield Check("port", "ok", f"{number}: in use by this OCMT")
+        elif is_free(number):
+            yield Check("port", "ok", f"{number}: free")
+        else:
+            yield Check(
+                "port",
+                "missing",
+                f"{number}: taken by {holder(number) or 'another process'}",
+                f"Stop that, or choose others: ocmt up --port {port + 100}",
+            )
+
+
+def _page() -> Check:
+    return Check("page", "ok", "built" if page_is_current() else "`ocmt up` will build it")
+
+
+def _openclaw(data: DataFolder) -> Check:
+    there = "installed" if is_installed(data.openclaw) else "`ocmt up` will install it"
+    return Check("openclaw", "ok", f"{openclaw_version()}, {there}")
+
+
+def _test_programs() -> Iterable[Check]:
+    for name, found, package in (
+        ("chromium", program("chromium", "chromium-browser", "google-chrome"), "chromium"),
+        ("postgresql", postgresql_programs(), "postgresql"),
+    ):
+        if found:
+            yield Check(name, "ok", found)
+        else:
+            yield Check(
+                name, "note", "not installed; some tests need it", f"apt-get install {package}"
+            )

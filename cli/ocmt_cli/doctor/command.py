@@ -1,0 +1,37 @@
+"""`ocmt doctor`: print the checks; the exit code says whether `ocmt up` can work here."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.console import say
+from ocmt_cli.doctor.checks import all_checks
+from ocmt_cli.up.data_folder import DataFolder
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+_MARKS = {"ok": "✓", "note": "–", "missing": "✗"}
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    port: Annotated[int, typer.Option(min=1024, max=64000, help="The page's port.")] = 3000,
+    data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+) -> None:
+    """Tell what this machine has, what it lacks, and what to do; 1 when `up` cannot work."""
+    checks = list(all_checks(DataFolder(data.resolve()), port=port))
+    able = all(check.level != "missing" for check in checks)
+    if as_json:
+        say(json.dumps({"ok": able, "checks": [check.as_json() for check in checks]}, indent=2))
+    else:
+        for check in checks:
+            say(f"{_MARKS[check.level]} {check.name:<11} {check.found}")
+            if check.cure:
+                say(f"              → {check.cure}")
+        say("`ocmt up` can run here." if able else "`ocmt up` cannot run here yet: see ✗ above.")
+    if not able:
+        raise typer.Exit(1)
