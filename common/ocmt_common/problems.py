@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+REQUEST_ID_HEADER = "x-request-id"
 
 
 class Problem(Exception):
@@ -90,12 +91,22 @@ async def _on_http_exception(_: Request, error: Exception) -> Response:
 
 
 async def _on_crash(request: Request, error: Exception) -> Response:
-    log.error("request crashed", method=request.method, path=request.url.path, exc_info=error)
-    return Problem(
+    request_id = request.scope.get(REQUEST_ID_HEADER)
+    log.error(
+        "request crashed",
+        method=request.method,
+        path=request.url.path,
+        request_id=request_id,
+        exc_info=error,
+    )
+    response = Problem(
         500,
         "internal-error",
         "The server failed on this request; its log has the reason under this request's id.",
     ).response()
+    if request_id:
+        response.headers[REQUEST_ID_HEADER] = request_id
+    return response
 
 
 def install_problem_handlers(app: Starlette) -> None:

@@ -8,11 +8,12 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ocmt_common.problems import Problem
+from ocmt_common.problems import REQUEST_ID_HEADER, Problem
+
+__all__ = ["REQUEST_ID_HEADER", "BodyLimitMiddleware", "RequestIdMiddleware"]
 
 log = structlog.get_logger("ocmt.access")
 
-REQUEST_ID_HEADER = "x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -31,6 +32,8 @@ class RequestIdMiddleware:
             return
         offered = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
+        # A crash is answered outside of all middleware; its handler finds the id here.
+        scope[REQUEST_ID_HEADER] = request_id
         started = time.monotonic()
         status = 0
 

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 _BUSY_TIMEOUT_S = 5
 _CONNECT_TIMEOUT_S = 5
+_COMMAND_TIMEOUT_S = 15
+_POOL_TIMEOUT_S = 10
 _WRITES = "ocmt_writes"
 _AFTER_COMMIT = "ocmt_after_commit"
 # SQLSTATE classes of a database that cannot serve now: connection, resources, operator.
@@ -76,7 +78,7 @@ class Database:
     """The running server's database. Make one, `close` it at the end."""
 
     def __init__(self, url: URL) -> None:
-        self._engine = make_engine(url)
+        self._engine = make_engine(url, command_timeout_s=_COMMAND_TIMEOUT_S)
         self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
         self._writers = async_sessionmaker(writing(self._engine), expire_on_commit=False)
 
@@ -122,13 +124,22 @@ def writing(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(**{_WRITES: True})
 
 
-def make_engine(url: URL) -> AsyncEngine:
+def make_engine(url: URL, *, command_timeout_s: float | None = None) -> AsyncEngine:
+    """An engine for either database. Without a time limit a migration may take as long as it does.
+
+    A PostgreSQL that accepts connections and then says nothing would hold requests for ever.
+    """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
     return create_async_engine(
         url,
         pool_pre_ping=True,
-        connect_args={"timeout": _CONNECT_TIMEOUT_S, "async_creator_fn": _connect_postgresql},
+        pool_timeout=_POOL_TIMEOUT_S,
+        connect_args={
+            "timeout": _CONNECT_TIMEOUT_S,
+            "command_timeout": command_timeout_s,
+            "async_creator_fn": _connect_postgresql,
+        },
     )
 
 
@@ -196,7 +207,7 @@ class _problems:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, PoolTimeoutError):
+        if isinstance(error, PoolTimeoutError | TimeoutError):
             raise _unavailable(error) from error
         if not isinstance(error, DBAPIError):
             return

@@ -1,4 +1,5 @@
 import pytest
+import structlog
 from ocmt_common.problems import Problem, install_problem_handlers
 from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.applications import Starlette
@@ -66,6 +67,15 @@ def test_a_crash_tells_the_caller_nothing_of_the_inside(client: TestClient) -> N
 
     assert response.status_code == 500
     assert "hunter2" not in response.text
+
+
+def test_a_crash_is_answered_and_logged_under_the_requests_id(client: TestClient) -> None:
+    with structlog.testing.capture_logs() as events:
+        response = client.get("/crash", headers={"x-request-id": "abc-1"})
+
+    assert response.headers["x-request-id"] == "abc-1"
+    (crash,) = [event for event in events if event["event"] == "request crashed"]
+    assert crash["request_id"] == "abc-1"
 
 
 def test_an_unknown_path_is_a_problem_too(client: TestClient) -> None:

@@ -174,7 +174,10 @@ async def operator_link(
     token = _add_link(
         LinkRepository(session), KeyedHash(settings.jwt_secret), chosen, clock=clock, verifier=None
     )
-    Audit(session, clock).record("link.made", user_id=chosen[:63], actor="operator")
+    user = await users.by_email(chosen)
+    Audit(session, clock).record(
+        "link.made", user_id="" if user is None else user.id, actor="operator", subject=chosen
+    )
     return chosen, _address(settings, token)
 
 

@@ -158,6 +158,23 @@ async def test_without_postgresql_requests_get_a_503_and_work_again_when_it_is_b
     assert (await browser.get("/health")).json()["checks"]["database"]["ok"] is True
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_postgresql_that_accepts_and_says_nothing_is_a_503(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocmt_management.db._COMMAND_TIMEOUT_S", 0.2)
+    database = Database(parse_database_url(database_url))
+
+    async def ask() -> None:
+        async with database.read() as session:
+            await session.execute(text("SELECT pg_sleep(30)"))
+
+    with pytest.raises(Problem, match="does not answer"):
+        await ask()
+    await database.ping()
+    await database.close()
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_an_embedded_database_that_vanished_is_a_503_and_never_a_new_empty_one(
     app: FastAPI, sign_in: SignIn, settings: ManagementSettings, tmp_path: Path
