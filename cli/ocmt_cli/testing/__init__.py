@@ -1,0 +1,1 @@
+"""`ocmt test`: every check and test tier that this machine can run."""

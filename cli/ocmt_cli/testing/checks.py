@@ -1,0 +1,69 @@
+"""The checks that are no pytest tests: linters, types, layers, and the page's own tests."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from ocmt_cli.checkout import ROOT
+from ocmt_cli.console import say
+from ocmt_cli.node import node_binary
+
+_BIN = Path(sys.executable).parent
+_PACKAGES = (
+    "common/ocmt_common",
+    "agent-server/ocmt_agent",
+    "management-server/ocmt_management",
+    "cli/ocmt_cli",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    command: tuple[str, ...]
+    folder: Path = ROOT
+
+
+def static_checks() -> tuple[Check, ...]:
+    ui, node = ROOT / "user-ui", str(node_binary())
+    return (
+        # The slowest first: they run two at a time.
+        Check("mypy", (str(_BIN / "mypy"), *_PACKAGES)),
+        Check("ruff check", (str(_BIN / "ruff"), "check", "--quiet", ".")),
+        Check("ruff format", (str(_BIN / "ruff"), "format", "--check", "--quiet", ".")),
+        Check("import-linter", (str(_BIN / "lint-imports"),)),
+        Check("page: types", (node, "node_modules/typescript/bin/tsc", "--noEmit"), ui),
+        Check("page: tests", (node, "node_modules/vitest/vitest.mjs", "run"), ui),
+    )
+
+
+def run_checks(checks: Sequence[Check]) -> int:
+    """Run them, each one's output shown only if it fails; the number of failed ones."""
+    one_at_a_time = Lock()
+
+    def passes(check: Check) -> bool:
+        started = time.monotonic()
+        done = subprocess.run(
+            check.command,
+            cwd=check.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        passed = done.returncode == 0
+        with one_at_a_time:
+            say(f"{'✓' if passed else '✗'} {check.name} ({time.monotonic() - started:.1f} s)")
+            if not passed:
+                say(done.stdout.rstrip())
+        return passed
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(passes, checks)).count(False)

@@ -1,0 +1,71 @@
+"""Which test tiers this machine can run, and for each other one the reason in one line."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ocmt_common.openclaw import default_image
+
+from ocmt_cli.doctor.machine import postgresql_programs, program
+from ocmt_cli.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """`obstacle` says why it cannot run here and what to do; `None` when it can."""
+
+    name: str
+    obstacle: Callable[[], str | None]
+
+
+def _no_obstacle() -> str | None:
+    return None
+
+
+def _integration() -> str | None:
+    if postgresql_programs() is None:
+        return "no PostgreSQL server on this machine (apt-get install postgresql)"
+    return None
+
+
+def engine_answers() -> bool:
+    engine = Engine()
+    try:
+        return engine.version() is not None
+    finally:
+        engine.close()
+
+
+def has_image() -> bool:
+    engine = Engine()
+    try:
+        return engine.has_image(default_image())
+    finally:
+        engine.close()
+
+
+def _docker() -> str | None:
+    if not engine_answers():
+        return "no Docker Engine answers (apt-get install docker.io, and start it)"
+    if os.geteuid() != 0:
+        return "the image and the agents' folders need root (run it as root)"
+    if not has_image() and program("mmdebstrap") is None:
+        return "no image, and no mmdebstrap to build it with (apt-get install mmdebstrap)"
+    return None
+
+
+def _e2e() -> str | None:
+    if program("chromium") is None:
+        return "no Chromium on this machine (apt-get install chromium)"
+    return None
+
+
+TIERS = {
+    tier.name: tier
+    for tier in (
+        Tier("unit", _no_obstacle),
+        Tier("integration", _integration),
+        Tier("docker", _docker),
+        Tier("e2e", _e2e),
+    )
+}
