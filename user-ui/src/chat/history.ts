@@ -1,0 +1,120 @@
+/**
+ * Joining what the gateway remembers with what the page knows.
+ *
+ * The gateway's history is the truth about what was said; only what it cannot know yet stays
+ * beside it: messages on their way, answers being written, and what ended after it was asked.
+ */
+
+import type { WireMessage } from "./protocol";
+import type { AgentMessage, Message, UserMessage } from "./state";
+
+export function timeOf(at: string | number): number {
+  const time = new Date(at).getTime();
+  return Number.isNaN(time) ? 0 : time;
+}
+
+export function fromWire(wire: WireMessage): Message {
+  const at = timeOf(wire.at);
+  return wire.role === "user"
+    ? {
+        role: "user",
+        key: wire.id,
+        id: wire.id,
+        text: wire.text,
+        at,
+        delivery: "sent",
+        attempts: 1,
+        failure: null,
+        runId: null,
+      }
+    : {
+        role: "assistant",
+        key: wire.id,
+        id: wire.id,
+        runId: null,
+        text: wire.text,
+        at,
+        phase: "done",
+        live: false,
+        doubtful: false,
+      };
+}
+
+export function mergeHistory(
+  shown: readonly Message[],
+  wires: readonly WireMessage[],
+  askedAt: number,
+): Message[] {
+  const merged = wires.map(fromWire);
+  const known = new Set(shown.map((message) => message.id));
+  const placed = new Map<Message, number>();
+
+  for (const message of shown) {
+    let index = merged.findIndex((other) => other.id === message.id);
+    if (index < 0 && message.role === "user" && message.runId !== null) {
+      // Accepted, so the gateway has it under an id of its own.
+      index = merged.findLastIndex(
+        (other) =>
+          other.role === "user" && !known.has(other.id) && sameText(other.text, message.text),
+      );
+    }
+    if (index < 0) continue;
+    placed.set(message, index);
+    merged[index] = keepIdentity(message, merged[index] as Message);
+  }
+
+  const rest = shown.filter((message) => {
+    if (placed.has(message)) return false;
+    if (message.role === "user") {
+      return message.delivery !== "sent" || message.at >= askedAt || answerOpen(shown, message);
+    }
+    if (message.phase === "streaming") return !answered(message, shown, merged, placed);
+    if (message.phase === "done") return message.live && message.at >= askedAt;
+    return message.live && !answered(message, shown, merged, placed);
+  });
+  return [...merged, ...rest];
+}
+
+/** Keep the page's message where nothing changed, so that nothing is drawn again. */
+function keepIdentity(mine: Message, theirs: Message): Message {
+  if (mine.role === "user" && theirs.role === "user") {
+    const same = mine.delivery === "sent" && mine.id === theirs.id && mine.failure === null;
+    return same ? mine : { ...mine, id: theirs.id, delivery: "sent" };
+  }
+  if (mine.role === "assistant" && theirs.role === "assistant") {
+    if (mine.text === theirs.text && mine.phase === "done") return mine;
+    return { ...theirs, key: mine.key, live: mine.live };
+  }
+  return theirs;
+}
+
+function sameText(theirs: string, mine: string): boolean {
+  // A gateway may put a line of context before what the person wrote.
+  return theirs.trim().endsWith(mine.trim());
+}
+
+/** Whether the answer to `question` is still being written. */
+function answerOpen(shown: readonly Message[], question: UserMessage): boolean {
+  return shown.some(
+    (message) =>
+      message.role === "assistant" &&
+      message.phase === "streaming" &&
+      message.runId === question.runId,
+  );
+}
+
+/** Whether the history already has the end of an answer that this page saw only in part. */
+function answered(
+  answer: AgentMessage,
+  shown: readonly Message[],
+  merged: readonly Message[],
+  placed: ReadonlyMap<Message, number>,
+): boolean {
+  if (answer.phase === "streaming" && !answer.doubtful) return false;
+  const question = shown.find(
+    (message) => message.role === "user" && message.runId === answer.runId,
+  );
+  const index = question === undefined ? undefined : placed.get(question);
+  if (index === undefined) return false;
+  return merged.slice(index + 1).some((message) => message.role === "assistant");
+}

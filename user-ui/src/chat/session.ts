@@ -1,0 +1,193 @@
+/**
+ * A signed-in person's conversation: the socket and the reducer joined, and the decisions between
+ * them: when to ask for the history, when to send what waits, when to give an answer up.
+ */
+
+import type { Kept } from "./kept";
+import { newId } from "./ids";
+import { canAnswer, HISTORY_LIMIT, isSettingUp, type ServerFrame } from "./protocol";
+import { ChatSocket, type SocketWorld } from "./socket";
+import { INITIAL, isStreaming, unsent, type ChatState, type Connection } from "./state";
+import { reduce, type Happening } from "./store";
+
+export interface SessionWorld extends SocketWorld {
+  now(): number;
+  visible(): boolean;
+  /** Runs `draw` before the next frame is painted: many deltas become one rendering. */
+  nextFrame(draw: () => void): void;
+}
+
+/** Nothing heard for this long after a question: the connection is dead though it looks open. */
+const SILENCE_MS = 45_000;
+/** How long to wait, again and again, for the end of an answer that a lost connection cut off. */
+const RECOVERY_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
+
+export class ChatSession extends EventTarget {
+  private current: ChatState = INITIAL;
+  private readonly socket: ChatSocket;
+  private drawPlanned = false;
+  private cancelSilence: (() => void) | null = null;
+  private cancelRecovery: (() => void) | null = null;
+  private recoveries = 0;
+
+  constructor(
+    url: string,
+    private readonly world: SessionWorld,
+    readonly kept: Kept,
+  ) {
+    super();
+    this.socket = new ChatSocket(url, world, {
+      connection: (connection) => this.onConnection(connection),
+      frame: (frame) => this.onFrame(frame),
+    });
+  }
+
+  get state(): ChatState {
+    return this.current;
+  }
+
+  start(): void {
+    this.happen({ type: "restored", messages: this.kept.outbox });
+    this.socket.start();
+  }
+
+  end(): void {
+    this.cancelSilence?.();
+    this.cancelRecovery?.();
+    this.socket.end();
+  }
+
+  write(text: string): void {
+    this.happen({ type: "written", id: newId(), text, now: this.world.now() });
+    this.proceed();
+  }
+
+  again(id: string): void {
+    this.happen({ type: "again", id, newId: newId(), now: this.world.now() });
+    this.proceed();
+  }
+
+  discard(id: string): void {
+    this.happen({ type: "discarded", id });
+  }
+
+  stop(): void {
+    this.socket.send({ type: "stop" });
+  }
+
+  askHistory(): void {
+    this.happen({ type: "history-wanted" });
+    this.proceed();
+  }
+
+  dismissNotice(): void {
+    this.happen({ type: "notice", notice: null });
+  }
+
+  reconnect(): void {
+    this.socket.hurry();
+  }
+
+  /** The page became visible or hidden. */
+  onVisibility(): void {
+    if (!this.world.visible()) return;
+    this.socket.hurry();
+    this.proceed();
+  }
+
+  /** The browser says that the network came or went. */
+  onNetwork(): void {
+    if (this.world.online()) this.socket.hurry();
+    else this.socket.reset();
+  }
+
+  private onConnection(connection: Connection): void {
+    if (connection !== "open") {
+      this.cancelSilence?.();
+      this.cancelSilence = null;
+      this.cancelRecovery?.();
+      this.cancelRecovery = null;
+    }
+    this.happen({ type: "connection", connection });
+  }
+
+  private onFrame(frame: ServerFrame): void {
+    this.cancelSilence?.();
+    this.cancelSilence = null;
+    this.happen({ type: "frame", frame, now: this.world.now() });
+    this.proceed();
+  }
+
+  /** Do what the present state asks for. Safe to call at any time. */
+  private proceed(): void {
+    const { connection, status, statusFresh, history, stale } = this.current;
+    if (connection !== "open" || !statusFresh || status === null) return;
+    if (stale && history !== "asked" && this.world.visible() && canAnswer(status.state)) {
+      if (this.socket.send({ type: "history", limit: HISTORY_LIMIT })) {
+        this.happen({ type: "history-asked", now: this.world.now() });
+        this.listen();
+      }
+    }
+    if (!isSettingUp(status.state)) this.sendWaiting();
+    this.recover();
+  }
+
+  private sendWaiting(): void {
+    for (const message of unsent(this.current)) {
+      if (message.delivery !== "waiting") continue;
+      if (!this.socket.send({ type: "send", id: message.id, text: message.text })) return;
+      this.happen({ type: "sent-out", id: message.id });
+      this.listen();
+    }
+  }
+
+  private listen(): void {
+    this.cancelSilence?.();
+    this.cancelSilence = this.world.later(() => {
+      this.cancelSilence = null;
+      this.socket.reset();
+    }, SILENCE_MS);
+  }
+
+  /** An answer whose connection was lost may never say its end: look into the history. */
+  private recover(): void {
+    const doubtful = this.current.messages.some((m) => isStreaming(m) && m.doubtful);
+    if (!doubtful) {
+      this.cancelRecovery?.();
+      this.cancelRecovery = null;
+      this.recoveries = 0;
+      return;
+    }
+    if (this.cancelRecovery !== null) return;
+    const delay = RECOVERY_MS[this.recoveries];
+    if (delay === undefined) {
+      this.recoveries = 0;
+      this.happen({ type: "given-up" });
+      return;
+    }
+    this.cancelRecovery = this.world.later(() => {
+      this.cancelRecovery = null;
+      this.recoveries += 1;
+      this.askHistory();
+    }, delay);
+  }
+
+  private happen(event: Happening): void {
+    const before = this.current;
+    this.current = reduce(before, event);
+    if (before.messages !== this.current.messages) this.keepUnsent(before);
+    if (this.drawPlanned || before === this.current) return;
+    this.drawPlanned = true;
+    this.world.nextFrame(() => {
+      this.drawPlanned = false;
+      this.dispatchEvent(new Event("change"));
+    });
+  }
+
+  private keepUnsent(before: ChatState): void {
+    const now = unsent(this.current);
+    const then = unsent(before);
+    if (now.length === then.length && now.every((message, i) => message.id === then[i]?.id)) return;
+    this.kept.outbox = now;
+  }
+}

@@ -1,0 +1,256 @@
+/** The chat protocol as a pure function: (what is shown, what happened) → what is shown. */
+
+import { fromWire, mergeHistory, timeOf } from "./history";
+import { isAsleep, type ServerFrame } from "./protocol";
+import {
+  isStreaming,
+  type AgentMessage,
+  type ChatState,
+  type Connection,
+  type Failure,
+  type Message,
+  type UserMessage,
+} from "./state";
+
+export type Happening =
+  | { readonly type: "frame"; readonly frame: ServerFrame; readonly now: number }
+  | { readonly type: "connection"; readonly connection: Connection }
+  | { readonly type: "written"; readonly id: string; readonly text: string; readonly now: number }
+  | { readonly type: "restored"; readonly messages: readonly UserMessage[] }
+  | { readonly type: "sent-out"; readonly id: string }
+  | { readonly type: "again"; readonly id: string; readonly newId: string; readonly now: number }
+  | { readonly type: "discarded"; readonly id: string }
+  | { readonly type: "history-asked"; readonly now: number }
+  | { readonly type: "history-wanted" }
+  | { readonly type: "given-up" }
+  | { readonly type: "notice"; readonly notice: Failure | null };
+
+export function reduce(state: ChatState, event: Happening): ChatState {
+  switch (event.type) {
+    case "frame":
+      return onFrame(state, event.frame, event.now);
+    case "connection":
+      return onConnection(state, event.connection);
+    case "written":
+      return { ...state, messages: [...state.messages, written(event.id, event.text, event.now)] };
+    case "restored":
+      return { ...state, messages: [...state.messages, ...event.messages] };
+    case "sent-out":
+      return onUser(state, event.id, (message) => ({
+        ...message,
+        delivery: "sending",
+        attempts: message.attempts + 1,
+      }));
+    case "again":
+      return again(state, event.id, event.newId, event.now);
+    case "discarded":
+      return { ...state, messages: state.messages.filter((message) => message.id !== event.id) };
+    case "history-asked":
+      return { ...state, history: "asked", stale: false, historyAskedAt: event.now };
+    case "history-wanted":
+      return { ...state, stale: true, notice: null };
+    case "given-up":
+      return { ...state, messages: state.messages.map(interrupted) };
+    case "notice":
+      return { ...state, notice: event.notice };
+  }
+}
+
+export function written(id: string, text: string, now: number): UserMessage {
+  return {
+    role: "user",
+    key: id,
+    id,
+    text,
+    at: now,
+    delivery: "waiting",
+    attempts: 0,
+    failure: null,
+    runId: null,
+  };
+}
+
+function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
+  switch (frame.type) {
+    case "status": {
+      const { state: agent, detail, since } = frame;
+      const before = state.status;
+      // After a reconnect: an agent that slept all the while has said nothing new.
+      const slept = isAsleep(agent) && before?.state === agent && before.since === since;
+      const stale =
+        state.stale || (!state.statusFresh && state.history === "loaded" && !slept);
+      return { ...state, status: { state: agent, detail, since }, statusFresh: true, stale };
+    }
+    case "history":
+      return {
+        ...state,
+        history: "loaded",
+        messages: mergeHistory(state.messages, frame.messages, state.historyAskedAt),
+      };
+    case "accepted":
+      return onAccepted(state, frame.id, frame.runId, now);
+    case "delta":
+      return onDelta(state, frame.runId, frame.text, now);
+    case "final": {
+      const wire = fromWire(frame.message) as AgentMessage;
+      return onEnd(state, frame.runId, now, (answer) => ({
+        ...answer,
+        id: wire.id,
+        text: wire.text === "" ? answer.text : wire.text,
+        at: timeOf(frame.message.at) || now,
+        phase: "done",
+        doubtful: false,
+      }));
+    }
+    case "aborted":
+      return onEnd(state, frame.runId, now, (answer) => ({ ...answer, at: now, phase: "stopped" }));
+    case "error":
+      return onError(state, frame.id, { detail: frame.detail, retry: frame.retry });
+  }
+}
+
+function onConnection(state: ChatState, connection: Connection): ChatState {
+  if (connection === state.connection) return state;
+  if (state.connection !== "open") return { ...state, connection };
+  return {
+    ...state,
+    connection,
+    statusFresh: false,
+    // A question whose answer got lost with the connection has to be asked again.
+    history: state.history === "asked" ? "missing" : state.history,
+    stale: state.stale || state.history === "asked",
+    messages: state.messages.map((message) => {
+      if (message.role === "user" && message.delivery === "sending") {
+        return { ...message, delivery: "waiting" };
+      }
+      return isStreaming(message) ? { ...message, doubtful: true } : message;
+    }),
+  };
+}
+
+function onAccepted(state: ChatState, id: string, runId: string, now: number): ChatState {
+  const question = state.messages.find((message) => message.id === id);
+  if (question?.role !== "user" || question.runId !== null) return state;
+  const accepted = onUser(state, id, (message) => ({
+    ...message,
+    delivery: "sent",
+    failure: null,
+    runId,
+  }));
+  const again = question.attempts > 1;
+  if (again) {
+    // The first try may have been heard, and answered while nobody listened.
+    return withAnswer({ ...accepted, stale: true }, runId, now, { doubtful: true });
+  }
+  return withAnswer(accepted, runId, now, {});
+}
+
+function onDelta(state: ChatState, runId: string, text: string, now: number): ChatState {
+  const ready = withAnswer(state, runId, now, {});
+  return {
+    ...ready,
+    messages: ready.messages.map((message) => {
+      if (message.role !== "assistant" || message.runId !== runId) return message;
+      if (message.phase !== "streaming" && message.phase !== "interrupted") return message;
+      const gap = message.doubtful && message.text !== "" ? "\n\n…\n\n" : "";
+      const whole = message.text + gap + text;
+      return { ...message, text: whole, phase: "streaming", doubtful: false };
+    }),
+  };
+}
+
+function onEnd(
+  state: ChatState,
+  runId: string,
+  now: number,
+  end: (answer: AgentMessage) => AgentMessage,
+): ChatState {
+  const seen = answerOf(state, runId) !== undefined;
+  const ready = withAnswer(state, runId, now, {});
+  // The end of a run nobody here began: its question came from another tab.
+  return {
+    ...ready,
+    stale: ready.stale || !seen,
+    messages: ready.messages.map((message) =>
+      message.role === "assistant" && message.runId === runId ? end(message) : message,
+    ),
+  };
+}
+
+function onError(state: ChatState, id: string | null, failure: Failure): ChatState {
+  const question = state.messages.find((message) => message.id === id || message.key === id);
+  if (question?.role !== "user") {
+    // Whatever it was about: a history that was asked for will not come any more.
+    const history = state.history === "asked" ? "missing" : state.history;
+    return { ...state, notice: failure, history };
+  }
+  const failed = onUser(state, question.id, (message) => ({
+    ...message,
+    failure,
+    delivery: message.runId === null ? "failed" : "sent",
+  }));
+  if (question.runId === null) return failed;
+  const messages = failed.messages.flatMap((message) => {
+    if (!isStreaming(message) || message.runId !== question.runId) return [message];
+    return message.text === "" ? [] : [interrupted(message)];
+  });
+  return { ...failed, messages };
+}
+
+/**
+ * Send a failed message again: under its id when it was never accepted, so that it is delivered
+ * once; as a new one when its run failed, since the gateway ignores an id it has heard.
+ */
+function again(state: ChatState, id: string, newId: string, now: number): ChatState {
+  const message = state.messages.find((candidate) => candidate.id === id);
+  if (message?.role !== "user") return state;
+  if (message.runId === null) {
+    return onUser(state, id, (failed) => ({ ...failed, delivery: "waiting", failure: null }));
+  }
+  const cleared = onUser(state, id, (failed) => ({ ...failed, failure: null }));
+  return { ...cleared, messages: [...cleared.messages, written(newId, message.text, now)] };
+}
+
+function interrupted(message: Message): Message {
+  return isStreaming(message) ? { ...message, phase: "interrupted" } : message;
+}
+
+function answerOf(state: ChatState, runId: string): AgentMessage | undefined {
+  return state.messages.find(
+    (message): message is AgentMessage => message.role === "assistant" && message.runId === runId,
+  );
+}
+
+/** The state with a place for the answer of `runId`. */
+function withAnswer(
+  state: ChatState,
+  runId: string,
+  now: number,
+  more: Partial<AgentMessage>,
+): ChatState {
+  if (answerOf(state, runId) !== undefined) return state;
+  const answer: AgentMessage = {
+    role: "assistant",
+    key: `run:${runId}`,
+    id: null,
+    runId,
+    text: "",
+    at: now,
+    phase: "streaming",
+    live: true,
+    doubtful: false,
+    ...more,
+  };
+  return { ...state, messages: [...state.messages, answer] };
+}
+
+function onUser(
+  state: ChatState,
+  id: string,
+  change: (message: UserMessage) => UserMessage,
+): ChatState {
+  const messages = state.messages.map((message) =>
+    message.role === "user" && message.id === id ? change(message) : message,
+  );
+  return { ...state, messages };
+}

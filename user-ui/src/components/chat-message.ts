@@ -1,0 +1,213 @@
+/** One message. It is drawn again only when its own message object changes. */
+
+import { LitElement, html, nothing, type PropertyValues } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
+
+import type { AgentMessage, Message, UserMessage } from "../chat/state";
+import { MarkdownView, parseIntervalMs } from "../markdown/view";
+import { base, controls } from "../styles/controls";
+import { copyText } from "./clipboard";
+import { markdownStyles } from "./markdown-styles";
+import { messageStyles } from "./message-styles";
+import { fullLabel, timeLabel } from "./times";
+
+const LONG_QUESTION = 1_200;
+const LONG_ANSWER = 5_000;
+const LONG_LINES = 24;
+const COPIED_MS = 2_000;
+
+@customElement("chat-message")
+export class ChatMessage extends LitElement {
+  @property({ attribute: false }) message!: Message;
+  /** The newest answer is read, not skipped: it stays open. */
+  @property({ type: Boolean }) newest = false;
+  /** What to say while the answer has no text yet. */
+  @property() waiting = "";
+
+  @state() private open = false;
+  @state() private copied = false;
+  @query(".text.markdown") private body!: HTMLElement | null;
+
+  private view: MarkdownView | null = null;
+  private parsedAt = 0;
+  private parseTimer = 0;
+  private copiedTimer = 0;
+
+  static override styles = [base, controls, messageStyles, markdownStyles];
+
+  override render() {
+    const message = this.message;
+    return message.role === "user" ? this.question(message) : this.answer(message);
+  }
+
+  override updated(changed: PropertyValues<this>): void {
+    if (!changed.has("message") || this.message.role !== "assistant") return;
+    this.scheduleParse(this.message);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearTimeout(this.parseTimer);
+    clearTimeout(this.copiedTimer);
+    this.parseTimer = 0;
+  }
+
+  private question(message: UserMessage) {
+    const failed = message.failure;
+    const folded = this.folded(message.text.length > LONG_QUESTION || isTall(message.text));
+    return html`
+      <article class="question" aria-label="You" @pointerenter=${this.refreshTime}>
+        <div class="bubble ${folded ? "folded" : ""}">
+          <p class="text">${message.text}</p>
+        </div>
+        ${this.fold(folded, message.text.length > LONG_QUESTION || isTall(message.text))}
+        <div class="meta">
+          ${message.delivery === "sent" ? this.time(message.at) : this.delivery(message)}
+          ${this.copyButton()}
+        </div>
+        ${failed === null
+          ? nothing
+          : html`<div class="problem" role="alert">
+              <p>${failed.detail}</p>
+              ${failed.retry
+                ? html`<button class="small danger" @click=${() => this.emit("again")}>
+                    Send again
+                  </button>`
+                : nothing}
+              ${message.delivery === "failed"
+                ? html`<button class="quiet" @click=${() => this.emit("discard")}>Remove</button>`
+                : nothing}
+            </div>`}
+      </article>
+    `;
+  }
+
+  private answer(message: AgentMessage) {
+    const long = !message.live && !this.newest && message.text.length > LONG_ANSWER;
+    const folded = this.folded(long);
+    const thinking = message.phase === "streaming" && message.text === "";
+    return html`
+      <article
+        class="answer"
+        aria-label="Your agent"
+        aria-busy=${message.phase === "streaming"}
+        @pointerenter=${this.refreshTime}
+        @focusin=${this.unfold}
+      >
+        <div class=${folded ? "folded" : ""}>
+          <div class="text markdown" ?hidden=${thinking} @click=${this.onTextClick}></div>
+        </div>
+        ${thinking
+          ? html`<p class="thinking">
+              <span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${this.waiting}
+            </p>`
+          : nothing}
+        ${this.fold(folded, long)}
+        <div class="meta">
+          ${message.phase === "streaming"
+            ? nothing
+            : html`${ending(message)}${this.time(message.at)}${this.copyButton()}`}
+        </div>
+      </article>
+    `;
+  }
+
+  private delivery(message: UserMessage) {
+    const words = {
+      waiting: "Waiting to be sent",
+      sending: "Sending…",
+      failed: "Not sent",
+      sent: "",
+    }[message.delivery];
+    return html`<span class="delivery" data-delivery=${message.delivery}>${words}</span>`;
+  }
+
+  private time(at: number) {
+    return html`<time datetime=${new Date(at).toISOString()} title=${fullLabel(at)}>
+      ${timeLabel(at, Date.now())}
+    </time>`;
+  }
+
+  private copyButton() {
+    return html`<button class="quiet" @click=${this.copy}>
+      ${this.copied ? "Copied" : "Copy"}<span class="unseen"> message</span>
+    </button>`;
+  }
+
+  private folded(long: boolean): boolean {
+    return long && !this.open;
+  }
+
+  private fold(folded: boolean, long: boolean) {
+    if (!long) return nothing;
+    return html`<button
+      class="quiet more"
+      aria-expanded=${!folded}
+      @click=${() => (this.open = !this.open)}
+    >
+      ${folded ? "Show more" : "Show less"}
+    </button>`;
+  }
+
+  /** Parse now, or a little later when the text is long and still growing. */
+  private scheduleParse(message: AgentMessage): void {
+    const interval = message.phase === "streaming" ? parseIntervalMs(message.text.length) : 0;
+    const due = this.parsedAt + interval - performance.now();
+    if (due <= 0) {
+      clearTimeout(this.parseTimer);
+      this.parseTimer = 0;
+      this.parse();
+    } else if (this.parseTimer === 0) {
+      this.parseTimer = window.setTimeout(() => {
+        this.parseTimer = 0;
+        this.parse();
+      }, due);
+    }
+  }
+
+  private parse(): void {
+    if (this.body === null) return;
+    this.view ??= new MarkdownView(this.body);
+    this.view.show(this.message.text);
+    this.parsedAt = performance.now();
+  }
+
+  private readonly refreshTime = () => this.requestUpdate();
+
+  private readonly unfold = (event: FocusEvent) => {
+    // What has the focus must be seen.
+    const target = event.composedPath()[0] as HTMLElement;
+    if (target.closest(".folded") !== null) this.open = true;
+  };
+
+  private readonly copy = async () => {
+    this.copied = await copyText(this.message.text);
+    this.copiedTimer = window.setTimeout(() => (this.copied = false), COPIED_MS);
+  };
+
+  private readonly onTextClick = async (event: Event) => {
+    const button = (event.target as HTMLElement).closest<HTMLElement>("[data-copy-code]");
+    const code = button?.closest(".code")?.querySelector("pre");
+    if (button === null || code === null || code === undefined) return;
+    if (!(await copyText(code.textContent ?? ""))) return;
+    button.textContent = "Copied";
+    window.setTimeout(() => (button.textContent = "Copy code"), COPIED_MS);
+  };
+
+  private emit(name: "again" | "discard"): void {
+    const event = new CustomEvent(name, { detail: this.message.id, bubbles: true, composed: true });
+    this.dispatchEvent(event);
+  }
+}
+
+function isTall(text: string): boolean {
+  return text.split("\n", LONG_LINES + 1).length > LONG_LINES;
+}
+
+function ending(message: AgentMessage) {
+  if (message.phase === "stopped") return html`<span class="ending">Stopped</span>`;
+  if (message.phase === "interrupted") {
+    return html`<span class="ending">Interrupted: the rest did not arrive. Ask again.</span>`;
+  }
+  return nothing;
+}

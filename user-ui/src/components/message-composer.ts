@@ -1,0 +1,144 @@
+/** Where a person writes. The text is kept by the view, so that it survives a reload. */
+
+import { LitElement, css, html, nothing } from "lit";
+import { customElement, property, query } from "lit/decorators.js";
+
+import { fitsFrame } from "../chat/protocol";
+import { base, controls } from "../styles/controls";
+import { sendIcon, stopIcon } from "./icons";
+
+@customElement("message-composer")
+export class MessageComposer extends LitElement {
+  @property() draft = "";
+  @property({ type: Boolean }) running = false;
+  @query("textarea") private field!: HTMLTextAreaElement;
+
+  static override styles = [
+    base,
+    controls,
+    css`
+      :host {
+        display: block;
+      }
+      form {
+        display: flex;
+        align-items: flex-end;
+        gap: 0.375rem;
+        padding: 0.375rem;
+        border: 1px solid var(--field-line);
+        border-radius: 26px;
+        background: var(--surface);
+        box-shadow: var(--shadow);
+      }
+      form:focus-within {
+        border-color: var(--accent);
+        outline: 1px solid var(--accent);
+      }
+      textarea {
+        flex: 1;
+        min-width: 0;
+        min-height: 2.5rem;
+        max-height: min(40dvh, 16rem);
+        padding: 0.5rem 0.25rem 0.5rem 0.875rem;
+        border: 0;
+        outline: 0;
+        background: transparent;
+        color: inherit;
+        font: inherit;
+        line-height: 1.5;
+        resize: none;
+      }
+      textarea::placeholder {
+        color: var(--muted);
+        opacity: 1;
+      }
+      button {
+        width: 2.75rem;
+        min-height: 2.75rem;
+        padding: 0;
+        flex: none;
+      }
+      button.stop {
+        background: var(--ink);
+        color: var(--bg);
+      }
+      .problem {
+        margin: 0 0 0.5rem;
+      }
+    `,
+  ];
+
+  override render() {
+    const empty = this.draft.trim() === "";
+    const tooLong = !fitsFrame(this.draft);
+    return html`
+      ${tooLong
+        ? html`<p class="problem" role="alert">
+            This is too long for one message. Shorten it, or send it in parts.
+          </p>`
+        : nothing}
+      <form @submit=${this.onSubmit}>
+        <textarea
+          rows="1"
+          aria-label="Message"
+          placeholder="Write to your agent"
+          enterkeyhint="send"
+          autocomplete="off"
+          .value=${this.draft}
+          @input=${this.onInput}
+          @keydown=${this.onKey}
+        ></textarea>
+        ${this.running
+          ? html`<button
+              type="button"
+              class="stop"
+              aria-label="Stop"
+              title="Stop"
+              @click=${() => this.emit("stop", undefined)}
+            >
+              ${stopIcon}
+            </button>`
+          : nothing}
+        ${this.running && empty
+          ? nothing
+          : html`<button aria-label="Send" title="Send" ?disabled=${empty || tooLong}>
+              ${sendIcon}
+            </button>`}
+      </form>
+    `;
+  }
+
+  override updated(): void {
+    // Grow with the text: the height must shrink first, or it would never get smaller again.
+    this.field.style.height = "auto";
+    this.field.style.height = `${this.field.scrollHeight}px`;
+  }
+
+  override focus(): void {
+    this.field.focus();
+  }
+
+  private readonly onInput = () => this.emit("draft", this.field.value);
+
+  private readonly onKey = (event: KeyboardEvent) => {
+    // Enter that ends the composition of a character is not meant for us.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    this.submit();
+  };
+
+  private readonly onSubmit = (event: Event) => {
+    event.preventDefault();
+    this.submit();
+    this.field.focus();
+  };
+
+  private submit(): void {
+    const text = this.draft.trim();
+    if (text !== "" && fitsFrame(text)) this.emit("write", text);
+  }
+
+  private emit(name: "draft" | "write" | "stop", detail: string | undefined): void {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}

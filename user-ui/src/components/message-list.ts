@@ -1,0 +1,143 @@
+/**
+ * The conversation, and where the reader is in it.
+ *
+ * It follows the newest text as long as the reader is at the end; whoever scrolls up is left
+ * alone until they come back.
+ */
+
+import { LitElement, css, html, nothing } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
+import { repeat } from "lit/directives/repeat.js";
+
+import type { Message } from "../chat/state";
+import { base, controls } from "../styles/controls";
+import "./chat-message";
+import { downIcon } from "./icons";
+import { dayLabel, startOfDay } from "./times";
+
+const NEAR_END_PX = 64;
+
+@customElement("message-list")
+export class MessageList extends LitElement {
+  @property({ attribute: false }) messages: readonly Message[] = [];
+  @property() waiting = "";
+  @state() private following = true;
+  @query(".scroll") private scroller!: HTMLElement;
+  @query(".column") private column!: HTMLElement;
+
+  private readonly resized = new ResizeObserver(() => this.follow());
+  private lastTop = 0;
+
+  static override styles = [
+    base,
+    controls,
+    css`
+      :host {
+        display: block;
+        position: relative;
+        min-height: 0;
+      }
+      .scroll {
+        height: 100%;
+        overflow-y: auto;
+        overscroll-behavior: contain;
+        scrollbar-gutter: stable both-edges;
+      }
+      .column {
+        display: flex;
+        flex-direction: column;
+        gap: 0.5rem;
+        width: 100%;
+        max-width: var(--column);
+        min-height: 100%;
+        margin: 0 auto;
+        padding: 1rem 1rem 1.5rem;
+      }
+      .day {
+        align-self: center;
+        margin: 1rem 0 0.5rem;
+        color: var(--muted);
+        font-size: 0.8125rem;
+        font-weight: 600;
+      }
+      .jump {
+        position: absolute;
+        bottom: 0.75rem;
+        left: 50%;
+        translate: -50% 0;
+        border-color: var(--line);
+        background: var(--surface);
+        color: var(--ink);
+        box-shadow: var(--shadow);
+      }
+      .jump:hover {
+        background: var(--sunken);
+      }
+    `,
+  ];
+
+  override render() {
+    const newest = this.messages.findLast((message) => message.role === "assistant");
+    const now = Date.now();
+    let day = 0;
+    return html`
+      <div class="scroll" tabindex="0" role="log" aria-live="off" aria-label="Conversation" @scroll=${this.onScroll}>
+        <div class="column">
+          <slot></slot>
+          ${repeat(
+            this.messages,
+            (message) => message.key,
+            (message) => {
+              const before = day;
+              day = startOfDay(message.at);
+              return html`${before === day
+                  ? nothing
+                  : html`<p class="day">${dayLabel(message.at, now)}</p>`}<chat-message
+                  .message=${message}
+                  ?newest=${message === newest}
+                  waiting=${this.waiting}
+                ></chat-message>`;
+            },
+          )}
+        </div>
+      </div>
+      ${this.following
+        ? nothing
+        : html`<button class="small jump" @click=${this.toEnd}>${downIcon}Jump to newest</button>`}
+    `;
+  }
+
+  override firstUpdated(): void {
+    this.resized.observe(this.column);
+    this.resized.observe(this.scroller);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.resized.disconnect();
+  }
+
+  /** Go to the end and follow what comes. */
+  readonly toEnd = () => {
+    this.following = true;
+    this.follow();
+  };
+
+  private follow(): void {
+    if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  private readonly onScroll = () => {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    const atEnd = scrollHeight - clientHeight - scrollTop < NEAR_END_PX;
+    // Text that grows moves the end away from us; only going up means that somebody scrolled.
+    if (atEnd && scrollTop >= this.lastTop) this.following = true;
+    else if (scrollTop < this.lastTop - 1 && !this.isAtVeryEnd()) this.following = false;
+    this.lastTop = scrollTop;
+  };
+
+  private isAtVeryEnd(): boolean {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    return scrollHeight - clientHeight - scrollTop <= 1;
+  }
+}

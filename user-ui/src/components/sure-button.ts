@@ -1,0 +1,56 @@
+/** A button for what cannot be taken back: the first press asks, the second does. */
+
+import { LitElement, css, html } from "lit";
+import { customElement, property, state } from "lit/decorators.js";
+
+import { base, controls } from "../styles/controls";
+
+@customElement("sure-button")
+export class SureButton extends LitElement {
+  /** What it does, e.g. “Sign out”. */
+  @property() label = "";
+  /** To what, for those who hear the button alone. */
+  @property() what = "";
+  @state() private asked = false;
+
+  static override styles = [
+    base,
+    controls,
+    css`
+      div {
+        display: flex;
+        gap: 0.375rem;
+      }
+    `,
+  ];
+
+  override render() {
+    const what = html`<span class="unseen">${this.what}</span>`;
+    return this.asked
+      ? html`<div @focusout=${this.onFocusOut}>
+          <button class="small danger" @click=${this.onSure}>Really ${this.lower()}${what}</button>
+          <button class="small plain" @click=${() => (this.asked = false)}>Keep</button>
+        </div>`
+      : html`<button class="small plain" @click=${this.onAsk}>${this.label}${what}</button>`;
+  }
+
+  private lower(): string {
+    return this.label.charAt(0).toLowerCase() + this.label.slice(1);
+  }
+
+  private readonly onAsk = async () => {
+    this.asked = true;
+    await this.updateComplete;
+    this.renderRoot.querySelector("button")?.focus();
+  };
+
+  private readonly onSure = () => {
+    this.asked = false;
+    this.dispatchEvent(new CustomEvent("sure"));
+  };
+
+  private readonly onFocusOut = (event: FocusEvent) => {
+    const to = event.relatedTarget;
+    if (!(to instanceof Node && this.renderRoot.contains(to))) this.asked = false;
+  };
+}

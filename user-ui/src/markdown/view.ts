@@ -1,0 +1,75 @@
+/**
+ * Keeps an element showing a growing markdown text.
+ *
+ * Only blocks whose source changed are made again: while a text streams that is its last one, so
+ * what stands above neither flickers nor loses the reader's selection.
+ */
+
+import { blocksOf, nodesOf, type Block } from "./render";
+
+interface Shown {
+  readonly source: string;
+  readonly element: HTMLElement;
+}
+
+export class MarkdownView {
+  private shown: Shown[] = [];
+
+  constructor(private readonly root: HTMLElement) {}
+
+  show(text: string): void {
+    const blocks = blocksOf(text);
+    blocks.forEach((block, index) => {
+      const old = this.shown[index];
+      if (old?.source === block.source) return;
+      const element = elementOf(block);
+      if (old === undefined) this.root.append(element);
+      else old.element.replaceWith(element);
+      this.shown[index] = { source: block.source, element };
+    });
+    for (const extra of this.shown.splice(blocks.length)) extra.element.remove();
+  }
+}
+
+function elementOf(block: Block): HTMLElement {
+  const element = document.createElement("div");
+  element.className = "block";
+  element.append(nodesOf(block));
+  for (const pre of element.querySelectorAll("pre")) frameCode(pre);
+  for (const table of element.querySelectorAll("table")) frameTable(table);
+  return element;
+}
+
+function frameCode(pre: HTMLPreElement): void {
+  const language = /language-(\S+)/.exec(pre.querySelector("code")?.className ?? "")?.[1] ?? "";
+  const frame = document.createElement("div");
+  frame.className = "code";
+  const bar = document.createElement("div");
+  bar.className = "code-bar";
+  const name = document.createElement("span");
+  name.textContent = language;
+  const copy = document.createElement("button");
+  copy.type = "button";
+  copy.className = "quiet";
+  copy.dataset["copyCode"] = "";
+  copy.textContent = "Copy code";
+  bar.append(name, copy);
+  pre.replaceWith(frame);
+  pre.tabIndex = 0; // Wide code scrolls; the keyboard must be able to.
+  frame.append(bar, pre);
+}
+
+function frameTable(table: HTMLTableElement): void {
+  const frame = document.createElement("div");
+  frame.className = "table";
+  frame.tabIndex = 0;
+  frame.setAttribute("role", "region");
+  frame.setAttribute("aria-label", "Table");
+  table.replaceWith(frame);
+  frame.append(table);
+}
+
+/** How long to wait between two parsings of a text this long, so that streaming stays smooth. */
+export function parseIntervalMs(length: number): number {
+  return length < 8_000 ? 0 : Math.min(500, Math.round(length / 100));
+}

@@ -1,0 +1,41 @@
+import { css } from "lit";
+
+export const appStyles = css`
+  :host {
+    display: grid;
+    grid-template: auto minmax(0, 1fr) / minmax(0, 1fr);
+    height: 100dvh;
+  }
+  sign-in-view,
+  .alone {
+    grid-row: 1 / -1;
+    overflow-y: auto;
+  }
+  header {
+    display: flex;
+    align-items: center;
+    justify-content: space-between;
+    gap: 0.75rem;
+    padding: max(0.5rem, env(safe-area-inset-top)) 0.75rem 0.5rem;
+    border-bottom: 1px solid var(--line);
+  }
+  header img {
+    margin: 0 0.375rem;
+  }
+  .icon {
+    width: 2.75rem;
+    padding: 0;
+    border-color: transparent;
+  }
+  .icon[aria-current] {
+    background: var(--sunken);
+  }
+  .alone {
+    align-content: center;
+    padding: 1.5rem;
+    text-align: center;
+  }
+  .alone h1 {
+    font-size: 1.375rem;
+  }
+`;

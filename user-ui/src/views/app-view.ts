@@ -1,0 +1,206 @@
+/** The page as a whole: who is signed in, which view shows, and the chat session behind them. */
+
+import { LitElement, html, nothing } from "lit";
+import { customElement, state } from "lit/decorators.js";
+
+import { Api } from "../api/client";
+import { Problem, sentence } from "../api/problem";
+import type { Me } from "../api/types";
+import { browserWorld } from "../chat/browser";
+import { Kept } from "../chat/kept";
+import { ChatSession } from "../chat/session";
+import { backIcon, settingsIcon } from "../components/icons";
+import { moodOf, type Mood } from "../components/status-pill";
+import { base, controls } from "../styles/controls";
+import { appStyles } from "./app-styles";
+import "./chat-view";
+import { goTo, inPageTarget, pathNow, takeSignInToken } from "./location";
+import "./settings-view";
+import "./sign-in-view";
+
+type Who = "unknown" | "unreachable" | "nobody" | "somebody";
+
+const RETRY_MS = 4_000;
+
+@customElement("ocmt-app")
+export class AppView extends LitElement {
+  @state() private who: Who = "unknown";
+  @state() private me: Me | null = null;
+  @state() private path = pathNow();
+  @state() private token: string | null = takeSignInToken();
+  @state() private problem = "";
+  @state() private reason = "";
+  @state() private mood: Mood = "connecting";
+
+  private readonly api = new Api(import.meta.env.VITE_API_URL ?? "");
+  private session: ChatSession | null = null;
+  private retryTimer = 0;
+
+  static override styles = [base, controls, appStyles];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.api.onSignedOut = () => this.leave("You were signed out. Sign in to go on.");
+    window.addEventListener("popstate", this.onPop);
+    window.addEventListener("hashchange", this.onHash);
+    window.addEventListener("online", this.onNetwork);
+    window.addEventListener("offline", this.onNetwork);
+    document.addEventListener("visibilitychange", this.onVisibility);
+    this.addEventListener("click", this.onClick);
+    if (this.token === null) void this.enter();
+    else this.who = "nobody";
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    window.removeEventListener("popstate", this.onPop);
+    window.removeEventListener("hashchange", this.onHash);
+    window.removeEventListener("online", this.onNetwork);
+    window.removeEventListener("offline", this.onNetwork);
+    document.removeEventListener("visibilitychange", this.onVisibility);
+    clearTimeout(this.retryTimer);
+    this.session?.end();
+  }
+
+  override render() {
+    if (this.who === "nobody") {
+      return html`<sign-in-view
+        .api=${this.api}
+        .token=${this.token}
+        reason=${this.reason}
+        @signed-in=${this.onSignedIn}
+      ></sign-in-view>`;
+    }
+    if (this.who === "unreachable") {
+      return html`<main class="alone" role="alert">
+        <h1>No answer from the server</h1>
+        <p>${this.problem}</p>
+        <button @click=${() => void this.enter()}>Try again</button>
+      </main>`;
+    }
+    return html`
+      <header>
+        ${this.path === "/settings"
+          ? html`<a class="button plain icon" href="/" aria-label="Back to the chat">${backIcon}</a>`
+          : html`<img src="/favicon.svg" width="32" height="32" alt="OCMT" />`}
+        <status-pill mood=${this.mood}></status-pill>
+        <a
+          class="button plain icon"
+          href="/settings"
+          aria-label="Settings"
+          title="Settings"
+          aria-current=${this.path === "/settings" ? "page" : nothing}
+        >
+          ${settingsIcon}
+        </a>
+      </header>
+      ${this.view()}
+    `;
+  }
+
+  private view() {
+    if (this.me === null || this.session === null) return html`<main></main>`;
+    return this.path === "/settings"
+      ? html`<settings-view
+          role="main"
+          .api=${this.api}
+          .me=${this.me}
+          @model-changed=${this.onModelChanged}
+          @signed-out=${this.onSignedOut}
+        ></settings-view>`
+      : html`<chat-view role="main" .session=${this.session} .api=${this.api} .me=${this.me}>
+        </chat-view>`;
+  }
+
+  /** Find out who is signed in, and begin. */
+  private async enter(): Promise<void> {
+    clearTimeout(this.retryTimer);
+    try {
+      this.me = await this.api.me();
+    } catch (error) {
+      if (error instanceof Problem && error.status === 401) return; // `leave` was called.
+      this.problem = sentence(error);
+      this.who = "unreachable";
+      this.retryTimer = window.setTimeout(() => void this.enter(), RETRY_MS);
+      return;
+    }
+    this.token = null;
+    this.who = "somebody";
+    this.begin(this.me);
+    if (this.path === "/sign-in") goTo("/", { replace: true });
+    this.show();
+  }
+
+  private begin(me: Me): void {
+    this.session?.end();
+    const session = new ChatSession(
+      this.api.chatUrl(location.origin),
+      browserWorld(this.api),
+      new Kept(me.user.id),
+    );
+    session.addEventListener("change", () => (this.mood = moodOf(session.state)));
+    this.session = session;
+    session.start();
+  }
+
+  /** The session is over, wanted or not. What was being written stays in this tab. */
+  private leave(reason: string): void {
+    const before = this.who;
+    clearTimeout(this.retryTimer);
+    this.session?.end();
+    this.session = null;
+    this.me = null;
+    this.mood = "connecting";
+    // Only who was signed in needs to be told that they no longer are.
+    if (before === "somebody") this.reason = reason;
+    this.who = "nobody";
+    goTo("/sign-in", { replace: true });
+    this.show();
+  }
+
+  private show(): void {
+    this.path = pathNow();
+    const titles: Record<string, string> = { "/settings": "Settings", "/sign-in": "Sign in" };
+    const title = titles[this.path];
+    document.title = title === undefined ? "OCMT" : `${title} · OCMT`;
+  }
+
+  private readonly onSignedIn = () => {
+    this.reason = "";
+    void this.enter();
+  };
+
+  private readonly onSignedOut = () => {
+    this.session?.kept.clear();
+    this.leave("You are signed out.");
+  };
+
+  private readonly onModelChanged = async () => {
+    try {
+      this.me = await this.api.me();
+    } catch {
+      // The change itself succeeded; the next load shows it.
+    }
+  };
+
+  private readonly onPop = () => this.show();
+
+  private readonly onHash = () => {
+    const token = takeSignInToken();
+    if (token === null) return;
+    this.token = token;
+    this.who = "nobody";
+  };
+
+  private readonly onVisibility = () => this.session?.onVisibility();
+
+  private readonly onNetwork = () => this.session?.onNetwork();
+
+  private readonly onClick = (event: MouseEvent) => {
+    const target = inPageTarget(event);
+    if (target === null) return;
+    event.preventDefault();
+    goTo(target);
+    this.show();
+  };
+}

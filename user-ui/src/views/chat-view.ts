@@ -1,0 +1,158 @@
+/** The conversation with one's agent. */
+
+import { LitElement, html, nothing, type PropertyValues } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
+
+import type { Api } from "../api/client";
+import type { Me } from "../api/types";
+import { isAsleep, isSettingUp } from "../chat/protocol";
+import type { ChatSession } from "../chat/session";
+import { INITIAL, isRunning, type ChatState } from "../chat/state";
+import "../components/empty-chat";
+import "../components/message-composer";
+import type { MessageComposer } from "../components/message-composer";
+import "../components/message-list";
+import type { MessageList } from "../components/message-list";
+import "../components/setup-progress";
+import "../components/trouble-banner";
+import { base, controls } from "../styles/controls";
+import { chatStyles } from "./chat-styles";
+
+const SPOKEN_LENGTH = 600;
+
+@customElement("chat-view")
+export class ChatView extends LitElement {
+  @property({ attribute: false }) session!: ChatSession;
+  @property({ attribute: false }) api!: Api;
+  @property({ attribute: false }) me!: Me;
+
+  @state() private chat: ChatState = INITIAL;
+  @state() private draft = "";
+  @state() private spoken = "";
+  @query("message-list") private list!: MessageList;
+  @query("message-composer") private composer!: MessageComposer;
+
+  static override styles = [base, controls, chatStyles];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.chat = this.session.state;
+    this.draft = this.session.kept.draft;
+    this.session.addEventListener("change", this.onChange);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.session.removeEventListener("change", this.onChange);
+  }
+
+  override firstUpdated(_: PropertyValues<this>): void {
+    // On a phone the keyboard would cover the page before anybody asked for it.
+    if (matchMedia("(hover: hover)").matches) this.composer.focus();
+  }
+
+  override render() {
+    const { messages, notice } = this.chat;
+    return html`
+      <h1 class="unseen">Chat with your agent</h1>
+      <div class="conversation">
+        <trouble-banner .session=${this.session} .chat=${this.chat} .api=${this.api}>
+        </trouble-banner>
+        <message-list
+          .messages=${messages}
+          waiting=${this.waiting()}
+          @again=${(event: CustomEvent<string>) => this.session.again(event.detail)}
+          @discard=${(event: CustomEvent<string>) => this.session.discard(event.detail)}
+        >
+          ${this.beginning()}
+        </message-list>
+      </div>
+      <div class="foot">
+        ${notice === null
+          ? nothing
+          : html`<div class="problem" role="alert">
+              <p>${notice.detail}</p>
+              ${notice.retry
+                ? html`<button class="small danger" @click=${() => this.session.askHistory()}>
+                    Try again
+                  </button>`
+                : nothing}
+              <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
+            </div>`}
+        <message-composer
+          .draft=${this.draft}
+          ?running=${isRunning(this.chat)}
+          @draft=${(event: CustomEvent<string>) => this.setDraft(event.detail)}
+          @write=${(event: CustomEvent<string>) => this.write(event.detail)}
+          @stop=${() => this.session.stop()}
+        ></message-composer>
+        <p class="hint">${this.hint()}</p>
+      </div>
+      <div class="unseen" aria-live="polite">${this.spoken}</div>
+    `;
+  }
+
+  /** What stands before the first message. */
+  private beginning() {
+    const { messages, history, status, connection } = this.chat;
+    if (status !== null && isSettingUp(status.state)) {
+      return html`<setup-progress .detail=${status.detail} .since=${status.since}>
+      </setup-progress>`;
+    }
+    if (messages.length > 0) return nothing;
+    if (history === "loaded") {
+      return html`<empty-chat
+        ?demo=${this.me.model.demo}
+        @begin=${(event: CustomEvent<string>) => {
+          this.setDraft(event.detail);
+          this.composer.focus();
+        }}
+      ></empty-chat>`;
+    }
+    const trouble = connection !== "open" && connection !== "connecting";
+    if (trouble || status?.state === "failed" || status?.state === "unreachable") return nothing;
+    const waking = status !== null && (isAsleep(status.state) || status.state === "waking");
+    return html`<div class="loading">
+      <p>${waking ? "Your agent is waking, to fetch your conversation…" : "Fetching your conversation…"}</p>
+    </div>`;
+  }
+
+  private waiting(): string {
+    return this.chat.status?.state === "waking" ? "Waking up…" : "Thinking…";
+  }
+
+  private hint() {
+    const { status, connection } = this.chat;
+    if (connection === "open" && status !== null && isAsleep(status.state)) {
+      return "Your agent is asleep; your message wakes it.";
+    }
+    if (connection === "open" && status?.state === "waking") return "Your agent is waking up…";
+    if (this.me.model.demo) {
+      return html`The demo model answers. <a href="/settings">Add a key</a> for a real one.`;
+    }
+    return "Agents make mistakes. Check what matters.";
+  }
+
+  private setDraft(text: string): void {
+    this.draft = text;
+    this.session.kept.draft = text;
+  }
+
+  private write(text: string): void {
+    this.setDraft("");
+    this.session.write(text);
+    this.list.toEnd();
+  }
+
+  private readonly onChange = () => {
+    const before = this.chat;
+    this.chat = this.session.state;
+    const wasRunning = isRunning(before);
+    const running = isRunning(this.chat);
+    if (running && !wasRunning) this.spoken = "Your agent is answering.";
+    if (!running && wasRunning) {
+      const answer = this.chat.messages.findLast((message) => message.role === "assistant");
+      this.spoken = `Your agent: ${answer?.text.slice(0, SPOKEN_LENGTH) ?? ""}`;
+    }
+  };
+}

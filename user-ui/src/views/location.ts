@@ -1,0 +1,37 @@
+/** The address bar: three paths, and the secret that a sign-in link carries. */
+
+export type Path = "/" | "/settings" | "/sign-in";
+
+export function pathNow(): Path {
+  const path = location.pathname;
+  return path === "/settings" || path === "/sign-in" ? path : "/";
+}
+
+export function goTo(path: Path, { replace = false } = {}): void {
+  if (path === location.pathname) return;
+  if (replace) history.replaceState(null, "", path);
+  else history.pushState(null, "", path);
+}
+
+/**
+ * The token of `/sign-in#<token>`, or null. It leaves the address bar and the history at once,
+ * before anything else could read or keep it.
+ */
+export function takeSignInToken(): string | null {
+  const token = location.hash.slice(1);
+  if (location.pathname !== "/sign-in" || token === "") return null;
+  history.replaceState(null, "", "/sign-in");
+  return token;
+}
+
+/** Where a plain click on a link within the page leads; null for every other click. */
+export function inPageTarget(event: MouseEvent): Path | null {
+  if (event.defaultPrevented || event.button !== 0) return null;
+  if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return null;
+  for (const node of event.composedPath()) {
+    if (!(node instanceof HTMLAnchorElement)) continue;
+    const href = node.getAttribute("href");
+    return href === "/" || href === "/settings" ? href : null;
+  }
+  return null;
+}

@@ -1,0 +1,101 @@
+/** Where the person is signed in, and the way out. */
+
+import { LitElement, html, nothing } from "lit";
+import { customElement, property, state } from "lit/decorators.js";
+
+import type { Api } from "../api/client";
+import type { Session } from "../api/types";
+import "../components/sure-button";
+import { fullLabel } from "../components/times";
+import { base, controls } from "../styles/controls";
+import { sectionStyles } from "./settings-styles";
+import { Work } from "./work";
+
+@customElement("settings-devices")
+export class SettingsDevices extends LitElement {
+  @property({ attribute: false }) api!: Api;
+  @property() email = "";
+  @state() private sessions: readonly Session[] = [];
+
+  private readonly work = new Work(this);
+
+  static override styles = [base, controls, sectionStyles];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    void this.work.run(async () => void (this.sessions = await this.api.sessions()));
+  }
+
+  override render() {
+    return html`
+      <h2>Signed in</h2>
+      <p class="muted">As ${this.email}, on these devices:</p>
+      <ul>
+        ${this.sessions.map((session) => this.row(session))}
+      </ul>
+      ${this.work.outcome()}
+    `;
+  }
+
+  private row(session: Session) {
+    const name = deviceName(session.userAgent);
+    return html`<li>
+      <div>
+        ${name} ${session.current ? html`<span class="tag">this device</span>` : nothing}
+        <div class="muted small">
+          Last used ${fullLabel(new Date(session.lastUsedAt).getTime())}
+        </div>
+      </div>
+      ${session.current
+        ? html`<button class="small plain" ?disabled=${this.work.busy} @click=${this.signOut}>
+            Sign out
+          </button>`
+        : html`<sure-button
+            label="Sign out"
+            what=" ${name}"
+            @sure=${() => this.end(session)}
+          ></sure-button>`}
+    </li>`;
+  }
+
+  private async end(session: Session): Promise<void> {
+    await this.work.run(async () => {
+      await this.api.endSession(session.id);
+      this.sessions = await this.api.sessions();
+    }, "That device is signed out.");
+  }
+
+  private readonly signOut = async () => {
+    await this.work.run(async () => {
+      await this.api.signOut();
+      this.dispatchEvent(new CustomEvent("signed-out", { bubbles: true, composed: true }));
+    });
+  };
+}
+
+/** “Firefox on Windows”: enough to recognise one's own device. */
+export function deviceName(userAgent: string): string {
+  const browser = first(userAgent, [
+    [/Edg(?:e|A|iOS)?\//, "Edge"],
+    [/OPR\/|Opera/, "Opera"],
+    [/SamsungBrowser\//, "Samsung Internet"],
+    [/Firefox\/|FxiOS\//, "Firefox"],
+    [/Chrome\/|CriOS\//, "Chrome"],
+    [/Safari\//, "Safari"],
+  ]);
+  const system = first(userAgent, [
+    [/Android/, "Android"],
+    [/iPhone/, "iPhone"],
+    [/iPad/, "iPad"],
+    [/Windows/, "Windows"],
+    [/Mac OS X|Macintosh/, "Mac"],
+    [/CrOS/, "ChromeOS"],
+    [/Linux/, "Linux"],
+  ]);
+  if (browser === null) return system ?? "Unknown device";
+  return system === null ? browser : `${browser} on ${system}`;
+}
+
+function first(text: string, names: readonly (readonly [RegExp, string])[]): string | null {
+  return names.find(([pattern]) => pattern.test(text))?.[1] ?? null;
+}

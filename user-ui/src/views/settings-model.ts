@@ -1,0 +1,239 @@
+/** Which model answers, and the person's own key for it. */
+
+import { LitElement, css, html, nothing } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
+
+import type { Api } from "../api/client";
+import type { ModelChange, ModelChoice, Provider } from "../api/types";
+import "../components/sure-button";
+import { base, controls } from "../styles/controls";
+import { sectionStyles } from "./settings-styles";
+import { Work } from "./work";
+
+const DEMO: Provider = {
+  id: "demo",
+  name: "Demo model",
+  keySet: false,
+  keyHint: null,
+  models: ["demo"],
+};
+
+@customElement("settings-model")
+export class SettingsModel extends LitElement {
+  @property({ attribute: false }) api!: Api;
+  @state() private choice: ModelChoice | null = null;
+  @state() private provider = "";
+  @state() private model = "";
+  @query("#key") private keyField!: HTMLInputElement | null;
+
+  private readonly loading = new Work(this);
+  private readonly saving = new Work(this);
+
+  static override styles = [
+    base,
+    controls,
+    sectionStyles,
+    css`
+      fieldset {
+        display: grid;
+        grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr));
+        gap: 0.5rem;
+        margin: 0 0 1.25rem;
+        padding: 0;
+        border: 0;
+      }
+      legend {
+        padding: 0;
+        margin-bottom: 0.375rem;
+        font-weight: 600;
+      }
+      .card {
+        display: flex;
+        align-items: flex-start;
+        gap: 0.625rem;
+        margin: 0;
+        padding: 0.75rem 0.875rem;
+        border: 1px solid var(--line);
+        border-radius: 10px;
+        font-weight: 500;
+        cursor: pointer;
+      }
+      .card:has(:checked) {
+        border-color: var(--accent);
+        background: var(--accent-soft);
+      }
+      .card:has(:focus-visible) {
+        outline: 2px solid var(--accent);
+        outline-offset: 2px;
+      }
+      .card small {
+        display: block;
+        color: var(--muted);
+        font-weight: 400;
+      }
+      input[type="radio"] {
+        margin: 0.3rem 0 0;
+        accent-color: var(--accent);
+        outline: 0;
+      }
+      .field {
+        margin-bottom: 1rem;
+      }
+      .field small {
+        display: block;
+        margin-top: 0.375rem;
+        color: var(--muted);
+      }
+      .kept {
+        display: flex;
+        flex-wrap: wrap;
+        align-items: center;
+        justify-content: space-between;
+        gap: 0.5rem;
+        margin-bottom: 1rem;
+      }
+    `,
+  ];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    void this.loading.run(async () => this.take(await this.api.model()));
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.forgetKey();
+  }
+
+  override render() {
+    return html`
+      <h2>Model</h2>
+      <p class="muted">Who does the thinking for your agent. A change works from the next message on.</p>
+      ${this.loading.outcome()}
+      ${this.choice === null ? nothing : this.form(this.providers(this.choice))}
+    `;
+  }
+
+  private form(providers: readonly Provider[]) {
+    const chosen = providers.find(({ id }) => id === this.provider) ?? DEMO;
+    return html`<form @submit=${this.onSave} autocomplete="off">
+      <fieldset>
+        <legend>Provider</legend>
+        ${providers.map((provider) => this.card(provider))}
+      </fieldset>
+      ${chosen.id === "demo"
+        ? html`<p class="muted">
+            The demo model is built in and needs no key. It shows how everything works, but it does
+            not think.
+          </p>`
+        : this.details(chosen)}
+      <button ?disabled=${this.saving.busy}>${this.saving.busy ? "Saving…" : "Save"}</button>
+      ${this.saving.outcome()}
+    </form>`;
+  }
+
+  private card(provider: Provider) {
+    const note =
+      provider.id === "demo" ? "No key needed" : provider.keySet ? "Key added" : "Needs a key";
+    return html`<label class="card">
+      <input
+        type="radio"
+        name="provider"
+        .checked=${provider.id === this.provider}
+        @change=${() => this.pick(provider)}
+      />
+      <span>${provider.name}<small>${note}</small></span>
+    </label>`;
+  }
+
+  private details(provider: Provider) {
+    return html`
+      <div class="field">
+        <label for="model">Model</label>
+        <input
+          id="model"
+          required
+          list="models"
+          spellcheck="false"
+          autocapitalize="off"
+          .value=${this.model}
+          @input=${(event: Event) => (this.model = (event.target as HTMLInputElement).value)}
+        />
+        <datalist id="models">
+          ${provider.models.map((model) => html`<option value=${model}></option>`)}
+        </datalist>
+      </div>
+      <div class="field">
+        <label for="key">${provider.keySet ? "New key" : "Key"}</label>
+        <input
+          id="key"
+          type="password"
+          autocomplete="off"
+          data-1p-ignore
+          data-lpignore="true"
+          ?required=${!provider.keySet}
+          placeholder=${provider.keySet ? "Leave empty to keep the one you have" : ""}
+          aria-describedby="key-help"
+        />
+        <small id="key-help">
+          Stored encrypted. It is never shown again, and your agent never sees it.
+        </small>
+      </div>
+      ${provider.keySet
+        ? html`<div class="kept">
+            <span>Your key: <b>${provider.keyHint ?? "added"}</b></span>
+            <sure-button
+              label="Remove key"
+              what=" of ${provider.name}"
+              @sure=${() => this.removeKey(provider)}
+            ></sure-button>
+          </div>`
+        : nothing}
+    `;
+  }
+
+  private providers(choice: ModelChoice): readonly Provider[] {
+    const hasDemo = choice.providers.some(({ id }) => id === "demo");
+    return hasDemo ? choice.providers : [DEMO, ...choice.providers];
+  }
+
+  private pick(provider: Provider): void {
+    this.forgetKey();
+    this.provider = provider.id;
+    const current = this.choice?.provider === provider.id ? this.choice.model : undefined;
+    this.model = current ?? provider.models[0] ?? "";
+  }
+
+  private take(choice: ModelChoice): void {
+    this.choice = choice;
+    this.provider = choice.provider;
+    this.model = choice.model;
+  }
+
+  private readonly onSave = async (event: Event) => {
+    event.preventDefault();
+    const key = this.keyField?.value.trim() ?? "";
+    const change: ModelChange = { provider: this.provider, model: this.model.trim() };
+    await this.saving.run(async () => {
+      this.take(await this.api.chooseModel(key === "" ? change : { ...change, key }));
+      this.forgetKey();
+      this.announce();
+    }, "Saved. Your agent uses it from the next message on.");
+  };
+
+  private async removeKey(provider: Provider): Promise<void> {
+    await this.saving.run(async () => {
+      await this.api.removeKey(provider.id);
+      this.take(await this.api.model());
+      this.announce();
+    }, `Your key of ${provider.name} is removed.`);
+  }
+
+  private forgetKey(): void {
+    if (this.keyField !== null) this.keyField.value = "";
+  }
+
+  private announce(): void {
+    this.dispatchEvent(new CustomEvent("model-changed", { bubbles: true, composed: true }));
+  }
+}

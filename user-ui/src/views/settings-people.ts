@@ -1,0 +1,137 @@
+/** For admins: who may use this installation. */
+
+import { LitElement, html, nothing } from "lit";
+import { customElement, property, state } from "lit/decorators.js";
+
+import type { Api } from "../api/client";
+import type { Invitation, Person } from "../api/types";
+import "../components/sure-button";
+import { fullLabel } from "../components/times";
+import { base, controls } from "../styles/controls";
+import { sectionStyles } from "./settings-styles";
+import { Work } from "./work";
+
+@customElement("settings-people")
+export class SettingsPeople extends LitElement {
+  @property({ attribute: false }) api!: Api;
+  @property() myId = "";
+  @state() private people: readonly Person[] = [];
+  @state() private invitations: readonly Invitation[] = [];
+
+  private readonly listing = new Work(this);
+  private readonly inviting = new Work(this);
+
+  static override styles = [base, controls, sectionStyles];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    void this.listing.run(() => this.load());
+  }
+
+  override render() {
+    return html`
+      <h2>People</h2>
+      <p class="muted">Everyone here has an agent of their own.</p>
+      <ul>
+        ${this.people.map((person) => this.person(person))}
+      </ul>
+      ${this.listing.outcome()}
+      <h3>Invite somebody</h3>
+      <form @submit=${this.onInvite}>
+        <label class="unseen" for="invite">E-mail address</label>
+        <div class="row">
+          <input
+            id="invite"
+            name="email"
+            type="email"
+            required
+            autocomplete="off"
+            placeholder="somebody@example.com"
+          />
+          <button ?disabled=${this.inviting.busy}>Invite</button>
+        </div>
+      </form>
+      ${this.inviting.outcome()}
+      ${this.invitations.length === 0
+        ? nothing
+        : html`<h3>Invited</h3>
+            <ul>
+              ${this.invitations.map((invitation) => this.invitation(invitation))}
+            </ul>`}
+    `;
+  }
+
+  private person(person: Person) {
+    const suspended = person.status === "suspended";
+    return html`<li>
+      <div>
+        ${person.email} ${person.role === "admin" ? html`<span class="tag">admin</span>` : nothing}
+        ${suspended ? html`<span class="tag off">suspended</span>` : nothing}
+        <div class="muted small">
+          ${person.lastSignInAt === null
+            ? "Has not signed in yet"
+            : `Last signed in ${fullLabel(new Date(person.lastSignInAt).getTime())}`}
+        </div>
+      </div>
+      ${person.id === this.myId
+        ? nothing
+        : suspended
+          ? html`<button class="small plain" @click=${() => this.setStatus(person, "active")}>
+              Let in again<span class="unseen"> ${person.email}</span>
+            </button>`
+          : html`<sure-button
+              label="Suspend"
+              what=" ${person.email}"
+              @sure=${() => this.setStatus(person, "suspended")}
+            ></sure-button>`}
+    </li>`;
+  }
+
+  private invitation(invitation: Invitation) {
+    return html`<li>
+      <div>
+        ${invitation.email}
+        <div class="muted small">
+          Good until ${fullLabel(new Date(invitation.expiresAt).getTime())}
+        </div>
+      </div>
+      <sure-button
+        label="Withdraw"
+        what=" the invitation of ${invitation.email}"
+        @sure=${() => this.withdraw(invitation)}
+      ></sure-button>
+    </li>`;
+  }
+
+  private async load(): Promise<void> {
+    [this.people, this.invitations] = await Promise.all([
+      this.api.people(),
+      this.api.invitations(),
+    ]);
+  }
+
+  private async setStatus(person: Person, status: Person["status"]): Promise<void> {
+    await this.listing.run(async () => {
+      await this.api.setStatus(person.id, status);
+      await this.load();
+    });
+  }
+
+  private async withdraw(invitation: Invitation): Promise<void> {
+    await this.inviting.run(async () => {
+      await this.api.revokeInvitation(invitation.id);
+      await this.load();
+    }, `The invitation of ${invitation.email} is withdrawn.`);
+  }
+
+  private readonly onInvite = async (event: SubmitEvent) => {
+    event.preventDefault();
+    const form = event.target as HTMLFormElement;
+    const email = String(new FormData(form).get("email") ?? "").trim();
+    await this.inviting.run(async () => {
+      await this.api.invite(email);
+      form.reset();
+      await this.load();
+    }, `${email} is invited: they can sign in now.`);
+  };
+}

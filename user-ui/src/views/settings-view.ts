@@ -1,0 +1,61 @@
+/** Everything a person can change. */
+
+import { LitElement, css, html, nothing } from "lit";
+import { customElement, property } from "lit/decorators.js";
+
+import type { Api } from "../api/client";
+import type { Me } from "../api/types";
+import { base } from "../styles/controls";
+import "./settings-devices";
+import "./settings-model";
+import "./settings-people";
+
+@customElement("settings-view")
+export class SettingsView extends LitElement {
+  @property({ attribute: false }) api!: Api;
+  @property({ attribute: false }) me!: Me;
+
+  static override styles = [
+    base,
+    css`
+      :host {
+        display: block;
+        overflow-y: auto;
+      }
+      .column {
+        max-width: var(--column);
+        margin: 0 auto;
+        padding: 0.5rem 1rem max(1.5rem, env(safe-area-inset-bottom));
+      }
+      h1 {
+        margin: 0.5rem 0 1rem;
+        font-size: 1.625rem;
+        line-height: 1.25;
+        letter-spacing: -0.01em;
+        outline: 0;
+      }
+      footer {
+        color: var(--muted);
+        font-size: 0.8125rem;
+        text-align: center;
+      }
+    `,
+  ];
+
+  override firstUpdated(): void {
+    this.renderRoot.querySelector("h1")?.focus();
+  }
+
+  override render() {
+    const { user, version } = this.me;
+    return html`<div class="column">
+      <h1 tabindex="-1">Settings</h1>
+      <settings-model .api=${this.api}></settings-model>
+      <settings-devices .api=${this.api} email=${user.email}></settings-devices>
+      ${user.role === "admin"
+        ? html`<settings-people .api=${this.api} myId=${user.id}></settings-people>`
+        : nothing}
+      <footer>OCMT ${version}</footer>
+    </div>`;
+  }
+}

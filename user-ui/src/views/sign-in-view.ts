@@ -1,0 +1,200 @@
+/**
+ * Signing in: by address, by the link in the mail, by the digits another browser showed.
+ *
+ * A link is used only when a person presses the button: programs that check mail for bad links
+ * open them too, and some run scripts.
+ */
+
+import { LitElement, html, nothing } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
+
+import type { Api } from "../api/client";
+import { sentence } from "../api/problem";
+import { mailIcon } from "../components/icons";
+import { base, controls } from "../styles/controls";
+import { signInStyles } from "./sign-in-styles";
+
+type Step = "address" | "mailed" | "link" | "code-shown";
+
+@customElement("sign-in-view")
+export class SignInView extends LitElement {
+  @property({ attribute: false }) api!: Api;
+  /** From the link that was opened; held in memory only. */
+  @property({ attribute: false }) token: string | null = null;
+  /** Why the person is here, when they did not come by themselves. */
+  @property() reason = "";
+
+  @state() private step: Step = "address";
+  @state() private email = "";
+  @state() private message = "";
+  @state() private code = "";
+  @state() private busy = false;
+  @state() private problem = "";
+  @query("h1") private heading!: HTMLElement;
+
+  static override styles = [base, controls, signInStyles];
+
+  override willUpdate(changed: Map<string, unknown>): void {
+    if (changed.has("token") && this.token !== null) this.go("link");
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    document.addEventListener("visibilitychange", this.onVisible);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    document.removeEventListener("visibilitychange", this.onVisible);
+  }
+
+  override render() {
+    return html`<main>
+      <img src="/favicon.svg" width="48" height="48" alt="" />
+      ${this.stepContent()}
+      ${this.problem === "" ? nothing : html`<p class="problem" role="alert">${this.problem}</p>`}
+    </main>`;
+  }
+
+  private stepContent() {
+    switch (this.step) {
+      case "address":
+        return html`
+          <h1 tabindex="-1">Sign in</h1>
+          <p class="muted">${this.reason || "We mail you a link. There is no password."}</p>
+          <form @submit=${this.onAddress}>
+            <label for="email">E-mail address</label>
+            <input
+              id="email"
+              name="email"
+              type="email"
+              autocomplete="email"
+              autocapitalize="off"
+              spellcheck="false"
+              required
+              placeholder="you@example.com"
+              .value=${this.email}
+            />
+            <button ?disabled=${this.busy}>${this.busy ? "Sending…" : "Mail me a link"}</button>
+          </form>
+        `;
+      case "mailed":
+        return html`
+          <h1 tabindex="-1">${mailIcon}Check your mail</h1>
+          <p>${this.message}</p>
+          <p class="muted">Sent to <b>${this.email}</b>. Open the link on this device, if you can.</p>
+          <form @submit=${this.onCode}>
+            <label for="code">Opened the link elsewhere?</label>
+            <p class="muted small" id="code-help">Then it showed six digits. Type them here.</p>
+            <input
+              id="code"
+              name="code"
+              class="digits"
+              inputmode="numeric"
+              autocomplete="one-time-code"
+              pattern="[0-9]{6}"
+              maxlength="6"
+              title="Six digits"
+              aria-label="Six-digit code"
+              aria-describedby="code-help"
+              required
+              placeholder="000000"
+            />
+            <button class="plain" ?disabled=${this.busy}>Sign in with the code</button>
+          </form>
+          <button class="quiet" @click=${() => this.go("address")}>Use another address</button>
+        `;
+      case "link":
+        return html`
+          <h1 tabindex="-1">Welcome</h1>
+          <p class="muted">One more press and you are in.</p>
+          <button ?disabled=${this.busy} @click=${this.onLink}>
+            ${this.busy ? "Signing in…" : "Sign in"}
+          </button>
+          <button class="quiet" @click=${() => this.go("address")}>Ask for a new link</button>
+        `;
+      case "code-shown":
+        return html`
+          <h1 tabindex="-1">Type this code where you asked</h1>
+          <p class="code">
+            <span class="unseen">${[...this.code].join(" ")}</span>
+            <span aria-hidden="true">${this.code}</span>
+          </p>
+          <p class="muted">
+            The link was asked for in another browser or on another device, so it signs in only
+            there. Go back to it and type these digits. If you did not ask for a link, close this
+            page and tell nobody the code.
+          </p>
+        `;
+    }
+  }
+
+  private go(step: Step): void {
+    this.step = step;
+    this.problem = "";
+    void this.updateComplete.then(() => this.heading.focus());
+  }
+
+  private readonly onAddress = async (event: SubmitEvent) => {
+    event.preventDefault();
+    this.email = field(event, "email");
+    await this.attempt(async () => {
+      this.message = (await this.api.askForLink(this.email)).message;
+      this.go("mailed");
+    });
+  };
+
+  private readonly onCode = (event: SubmitEvent) => {
+    event.preventDefault();
+    const code = field(event, "code");
+    void this.attempt(async () => {
+      await this.api.useCode(code);
+      this.signedIn();
+    });
+  };
+
+  private readonly onLink = async () => {
+    const token = this.token ?? "";
+    await this.attempt(async () => {
+      const outcome = await this.api.useToken(token);
+      this.token = null;
+      if ("code" in outcome) {
+        this.code = outcome.code;
+        this.go("code-shown");
+      } else {
+        this.signedIn();
+      }
+    });
+  };
+
+  private async attempt(work: () => Promise<void>): Promise<void> {
+    this.busy = true;
+    this.problem = "";
+    try {
+      await work();
+    } catch (error) {
+      this.problem = sentence(error);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** The link may have been opened in another tab of this browser. */
+  private readonly onVisible = async () => {
+    if (document.visibilityState !== "visible" || this.step !== "mailed") return;
+    try {
+      await this.api.me();
+      this.signedIn();
+    } catch {
+      // Not yet: the page stays as it is.
+    }
+  };
+
+  private signedIn(): void {
+    this.dispatchEvent(new CustomEvent("signed-in"));
+  }
+}
+
+function field(event: SubmitEvent, name: string): string {
+  return String(new FormData(event.target as HTMLFormElement).get(name) ?? "").trim();
+}

@@ -1,0 +1,42 @@
+/** One piece of work at a time in a section: whether it runs, and how it ended, near to it. */
+
+import { html, nothing, type ReactiveController, type ReactiveControllerHost } from "lit";
+
+import { sentence } from "../api/problem";
+
+export class Work implements ReactiveController {
+  busy = false;
+  private problem = "";
+  private done = "";
+
+  constructor(private readonly host: ReactiveControllerHost) {
+    host.addController(this);
+  }
+
+  hostConnected(): void {}
+
+  /** Run `task`; afterwards show `done`, or the problem. True when it succeeded. */
+  async run(task: () => Promise<void>, done = ""): Promise<boolean> {
+    this.busy = true;
+    this.problem = this.done = "";
+    this.host.requestUpdate();
+    try {
+      await task();
+      this.done = done;
+      return true;
+    } catch (error) {
+      this.problem = sentence(error);
+      return false;
+    } finally {
+      this.busy = false;
+      this.host.requestUpdate();
+    }
+  }
+
+  outcome() {
+    return html`<div aria-live="polite">
+      ${this.problem === "" ? nothing : html`<p class="problem">${this.problem}</p>`}
+      ${this.done === "" ? nothing : html`<p class="good">${this.done}</p>`}
+    </div>`;
+  }
+}
