@@ -6,11 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from ocmt_common.problems import Problem, install_problem_handlers
 from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ocmt_management.admin import endpoints as admin
 from ocmt_management.auth import endpoints as auth
+from ocmt_management.auth import me
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
 from ocmt_management.auth.mail import Outbox, mailer_for
@@ -24,11 +26,12 @@ from ocmt_management.page.headers import SecurityHeadersMiddleware
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
-from ocmt_management.wiring import Parts
+from ocmt_management.wiring import ModelInUse, Parts
 
 # A domain with routes adds its router here; the page comes last, since it takes what is left.
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
+    me.router,
     vault.router,
     admin.router,
     health.router,
@@ -50,7 +53,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             keys = KeyRing(settings.vault_keys)
             await stack.enter_async_context(housekeeping(database, keys, clock))
             outbox = await stack.enter_async_context(Outbox(mailer_for(settings)))
-            # The agents domain (M2) is entered here and takes over the two callables below.
+            # The agents and models domains are entered here and take over the three callables.
             app.state.parts = Parts(
                 settings=settings,
                 database=database,
@@ -60,6 +63,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
                 limits=SignInLimits(),
                 ended=EndedSessions(),
                 ensure_agent=lambda _user_id: None,
+                model_of=_demo_model,
                 check_agent_server=_no_agent_server,
             )
             yield
@@ -102,6 +106,10 @@ class _BodyLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_model = scope["type"] == "http" and scope["path"].startswith("/llm/")
         await (self.large if is_model else self.small)(scope, receive, send)
+
+
+async def _demo_model(_: AsyncSession, __: str) -> ModelInUse:
+    return ModelInUse(provider="demo", model="demo", demo=True)
 
 
 async def _no_agent_server() -> None:

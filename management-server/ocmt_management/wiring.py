@@ -22,6 +22,15 @@ from ocmt_management.vault.keys import KeyRing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInUse:
+    """Which model answers a user's agent. `demo`: the built-in one, which needs no key."""
+
+    provider: str
+    model: str
+    demo: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     settings: ManagementSettings
     database: Database
@@ -33,6 +42,8 @@ class Parts:
     """Tells open sockets that their session was revoked or its user suspended."""
     ensure_agent: Callable[[str], None]
     """Start making sure, in the background, that this user has an agent. Cheap and idempotent."""
+    model_of: Callable[[AsyncSession, str], Awaitable[ModelInUse]]
+    """The model a user chose, by user id."""
     check_agent_server: Callable[[], Awaitable[None]]
     """Raises `Problem` saying what is wrong with the agent server, and the cure."""
 

@@ -264,6 +264,15 @@ async def test_sessions_are_listed_and_revoked_from_another(sign_in: SignIn) -> 
     assert (await laptop.delete(f"/api/auth/sessions/{other}")).status_code == 404
 
 
+async def test_the_page_is_told_who_is_signed_in(sign_in: SignIn) -> None:
+    me = (await (await sign_in(ADA)).get("/api/me")).json()
+
+    assert me["user"].keys() == {"id", "email", "role"}
+    assert (me["user"]["email"], me["user"]["role"]) == (ADA, "admin")
+    assert me["model"].keys() == {"provider", "model", "demo"}
+    assert me["version"]
+
+
 async def test_signing_in_replaces_the_session_of_that_browser(
     sign_in: SignIn, ask_for_link: AskForLink
 ) -> None:
