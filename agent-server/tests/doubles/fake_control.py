@@ -1,0 +1,79 @@
+"""`GatewayControl` in memory, beside `FakeRuntime`: a gateway answers only while it runs.
+
+Its suspension follows OpenClaw's contract: a lease closes the gateway, `resume` opens it, a wrong
+lease is refused, and a boot knows no lease.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable, Suspended
+from ocmt_agent.runtime.base import ContainerStatus
+
+from doubles.fake_runtime import FakeRuntime
+
+
+class FakeControl:
+    def __init__(self, runtime: FakeRuntime) -> None:
+        self._runtime = runtime
+        self.calls: Counter[str] = Counter()
+        self.faults: dict[str, list[Exception]] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.busy: dict[str, Busy] = {}
+        """By user: what `suspend` answers instead of agreeing."""
+        self.jobs: dict[str, datetime] = {}
+        self.leases: dict[str, tuple[int, str]] = {}
+        """By user: the boot it belongs to, and the lease that closes the gateway."""
+        self.silent = False
+        """Set: gateways run, but nothing answers."""
+        self.during_suspend: Callable[[], None] | None = None
+
+    async def _called(self, method: str, access: GatewayAccess) -> None:
+        self.calls[method] += 1
+        if method in self.gates:
+            await self.gates[method].wait()
+        else:
+            await asyncio.sleep(0)
+        container = self._runtime.containers.get(access.user_id)
+        if self.silent or container is None or container.status is not ContainerStatus.RUNNING:
+            raise GatewayUnreachable("Nothing answers.")
+        if self.faults.get(method):
+            raise self.faults[method].pop(0)
+
+    def closed(self, user_id: str) -> bool:
+        container = self._runtime.containers[user_id]
+        return user_id in self.leases and self.leases[user_id][0] == container.boot
+
+    async def is_live(self, access: GatewayAccess) -> bool:
+        try:
+            await self._called("is_live", access)
+        except GatewayUnreachable:
+            return False
+        return True
+
+    async def health(self, access: GatewayAccess) -> None:
+        await self._called("health", access)
+        if self.closed(access.user_id):
+            raise GatewayRefused("UNAVAILABLE", "suspended", retry_after_s=0.5)
+
+    async def next_job_at(self, access: GatewayAccess) -> datetime | None:
+        await self._called("next_job_at", access)
+        return self.jobs.get(access.user_id)
+
+    async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
+        await self._called("suspend", access)
+        if self.during_suspend is not None:
+            self.during_suspend()
+        if access.user_id in self.busy:
+            return self.busy[access.user_id]
+        boot = self._runtime.containers[access.user_id].boot
+        self.leases[access.user_id] = (boot, f"lease-{self.calls['suspend']}")
+        return Suspended(self.leases[access.user_id][1])
+
+    async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
+        await self._called("resume", access)
+        if self.closed(access.user_id) and self.leases[access.user_id][1] == suspension_id:
+            del self.leases[access.user_id]

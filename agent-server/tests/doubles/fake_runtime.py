@@ -1,0 +1,170 @@
+"""A `Runtime` in memory: containers as a dictionary, and any call made to fail or to wait.
+
+Keeps the protocol's promises (repeatable calls, `RuntimeFailed` without a container), so that a
+test that breaks one has found a fault of the server's, not of the double.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from ocmt_agent.runtime.base import (
+    AgentSpec,
+    ContainerStatus,
+    Endpoint,
+    Observed,
+    RuntimeEvent,
+    RuntimeFailed,
+    RuntimeUnavailable,
+)
+
+ENDPOINT = Endpoint("127.0.0.1", 9)
+
+
+@dataclass
+class FakeContainer:
+    spec: AgentSpec
+    status: ContainerStatus = ContainerStatus.EXITED
+    exit_code: int | None = None
+    oom_killed: bool = False
+    boot: int = 0
+    """Which start of the whole engine this process came from: no two are alike."""
+    cpu_s: float = 0.0
+
+
+class FakeRuntime:
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.containers: dict[str, FakeContainer] = {}
+        self.calls: Counter[str] = Counter()
+        self.faults: dict[str, list[Exception]] = {}
+        """By method: raised by its next calls, one each."""
+        self.gates: dict[str, asyncio.Event] = {}
+        """By method: its calls wait for the event."""
+        self.down: str | None = None
+        """Set: every call raises `RuntimeUnavailable` with this text."""
+        self.removed_state: list[str] = []
+        self.log_text = ""
+        self._boots = 0
+        self._events: asyncio.Queue[RuntimeEvent | None] = asyncio.Queue()
+
+    async def _called(self, method: str) -> None:
+        self.calls[method] += 1
+        if self.down is not None:
+            raise RuntimeUnavailable(self.down)
+        if method in self.gates:
+            await self.gates[method].wait()
+        else:
+            await asyncio.sleep(0)  # as every real call, let others run
+        if self.faults.get(method):
+            raise self.faults[method].pop(0)
+
+    def _one(self, user_id: str) -> FakeContainer:
+        if user_id not in self.containers:
+            raise RuntimeFailed("There is no such container.")
+        return self.containers[user_id]
+
+    async def problems(self) -> list[str]:
+        self.calls["problems"] += 1
+        return [] if self.down is None else [self.down]
+
+    async def relay_host(self) -> str:
+        return "127.0.0.1"
+
+    async def create(self, spec: AgentSpec) -> None:
+        await self._called("create")
+        existing = self.containers.get(spec.user_id)
+        if existing is None or existing.spec != spec:
+            self.containers[spec.user_id] = FakeContainer(spec)
+
+    async def start(self, user_id: str) -> Endpoint:
+        await self._called("start")
+        container = self._one(user_id)
+        if container.status is ContainerStatus.EXITED:
+            container.status = ContainerStatus.RUNNING
+            self._boots += 1
+            container.boot = self._boots
+            container.exit_code = None
+        return ENDPOINT
+
+    async def pause(self, user_id: str) -> None:
+        await self._called("pause")
+        container = self._one(user_id)
+        if container.status is ContainerStatus.EXITED:
+            raise RuntimeFailed("The container is not running.")
+        container.status = ContainerStatus.PAUSED
+
+    async def unpause(self, user_id: str) -> None:
+        await self._called("unpause")
+        container = self._one(user_id)
+        if container.status is ContainerStatus.EXITED:
+            raise RuntimeFailed("The container is not running.")
+        container.status = ContainerStatus.RUNNING
+
+    async def stop(self, user_id: str, *, grace_s: float) -> None:
+        await self._called("stop")
+        container = self._one(user_id)
+        if container.status is not ContainerStatus.EXITED:
+            container.status = ContainerStatus.EXITED
+            container.exit_code = 0
+
+    async def remove(self, user_id: str, *, with_state: bool) -> None:
+        await self._called("remove")
+        self.containers.pop(user_id, None)
+        if with_state:
+            self.removed_state.append(user_id)
+
+    async def inspect(self, user_id: str) -> Observed | None:
+        await self._called("inspect")
+        return self._observed(user_id)
+
+    async def observe_all(self) -> dict[str, Observed]:
+        await self._called("observe_all")
+        return {u: seen for u in self.containers if (seen := self._observed(u)) is not None}
+
+    def _observed(self, user_id: str) -> Observed | None:
+        container = self.containers.get(user_id)
+        if container is None:
+            return None
+        runs = container.status is not ContainerStatus.EXITED
+        return Observed(
+            user_id,
+            container.status,
+            ENDPOINT if runs else None,
+            None if runs else container.exit_code,
+            container.oom_killed,
+        )
+
+    async def cpu_seconds(self, user_id: str) -> float | None:
+        await self._called("cpu_seconds")
+        return self._one(user_id).cpu_s
+
+    async def logs(self, user_id: str, *, lines: int) -> str:
+        await self._called("logs")
+        self._one(user_id)
+        return self.log_text
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        await self._called("events")
+        while (event := await self._events.get()) is not None:
+            yield event
+        raise RuntimeUnavailable("The engine went away.")
+
+    async def close(self) -> None:
+        self.calls["close"] += 1
+
+    # What tests do to it from outside
+
+    def die(self, user_id: str, *, exit_code: int = 137, oom_killed: bool = False) -> None:
+        """End a container as a crash would, and report it."""
+        container = self.containers[user_id]
+        container.status = ContainerStatus.EXITED
+        container.exit_code = exit_code
+        container.oom_killed = oom_killed
+        self._events.put_nowait(RuntimeEvent(user_id, "die"))
+
+    def end_reports(self) -> None:
+        """Close the event stream, as an engine does that restarts."""
+        self._events.put_nowait(None)

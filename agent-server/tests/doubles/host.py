@@ -1,0 +1,72 @@
+"""A whole agent server's inside on fakes: what most tests here start from."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.app import create_app
+from ocmt_agent.settings import AgentSettings
+from ocmt_agent.wiring import Parts, open_parts
+from ocmt_common.agent_api import AUTH_HEADER, ProvisionRequest
+from ocmt_common.settings import load
+
+from doubles.fake_clock import FakeClock
+from doubles.fake_control import FakeControl
+from doubles.fake_runtime import FakeRuntime
+
+TOKEN = "0123456789abcdefghijklmnopqrstuv"
+AGENT_TOKEN = "agent-token-of-at-least-16"
+
+
+@dataclass
+class Host:
+    parts: Parts
+    runtime: FakeRuntime
+    gateway: FakeControl
+    clock: FakeClock
+    client: httpx2.AsyncClient
+
+    async def provision(self, user_id: str = "ada", *, token: str = AGENT_TOKEN) -> Agent:
+        request = ProvisionRequest(user_id=user_id, agent_token=token)
+        return (await self.parts.service.provision(request))[0]
+
+    async def sweep(self) -> None:
+        await self.parts.watch.sweep()
+
+    async def fall_asleep(self, user_id: str = "ada") -> Agent:
+        """Idle long enough, looked at twice (the first look takes the CPU sample): paused."""
+        self.clock.advance(minutes=30)
+        await self.sweep()
+        self.clock.advance(minutes=1)
+        await self.sweep()
+        return self.parts.registry.get(user_id)
+
+
+def settings_for(data_dir: Path, **values: str) -> AgentSettings:
+    given = {"AUTH_TOKEN": TOKEN, "DATA_DIR": str(data_dir), "WAKE_TIMEOUT_MS": "5000", **values}
+    return load(AgentSettings, environ=given)
+
+
+@asynccontextmanager
+async def open_host(
+    data_dir: Path,
+    *,
+    runtime: FakeRuntime | None = None,
+    gateway: FakeControl | None = None,
+    clock: FakeClock | None = None,
+    **values: str,
+) -> AsyncIterator[Host]:
+    """A server on `data_dir`; given the same fakes again, a restarted one."""
+    runtime = runtime or FakeRuntime()
+    gateway = gateway or FakeControl(runtime)
+    clock = clock or FakeClock()
+    settings = settings_for(data_dir, **values)
+    async with open_parts(settings, runtime=runtime, clock=clock, gateway=gateway) as parts:
+        transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://agent", headers={AUTH_HEADER: TOKEN}
+        ) as client:
+            yield Host(parts, runtime, gateway, clock, client)

@@ -1,0 +1,200 @@
+"""The server, the engine and gateways die in every order; what the runtime shows wins."""
+
+import asyncio
+from pathlib import Path
+
+from doubles.fake_clock import FakeClock
+from doubles.fake_control import FakeControl
+from doubles.fake_runtime import FakeRuntime
+from doubles.host import open_host
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.wiring import watching
+from ocmt_common.agent_api import HibernationState as S
+
+
+class Machine:
+    """What outlives the server: its data folder, the engine, the gateways, the time."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.runtime = FakeRuntime()
+        self.gateway = FakeControl(self.runtime)
+        self.clock = FakeClock()
+
+    def server(self, **values: str):  # type: ignore[no-untyped-def]
+        return open_host(
+            self.data_dir,
+            runtime=self.runtime,
+            gateway=self.gateway,
+            clock=self.clock,
+            **values,
+        )
+
+
+async def test_who_exists_and_since_when_they_sleep_survives_a_restart(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        for user in ("ada", "ben", "eve"):
+            await host.provision(user)
+        await host.parts.engine.hibernate("ben", "pause")
+        await host.parts.engine.hibernate("eve", "stop")
+        before = [a.container(now=machine.clock.now()) for a in host.parts.registry.all()]
+    machine.clock.advance(hours=4)
+    async with machine.server() as host:
+        after = [a.container(now=machine.clock.now()) for a in host.parts.registry.all()]
+        assert [c.state_since for c in after] == [c.state_since for c in before]
+        assert [c.last_activity for c in after] == [c.last_activity for c in before]
+        await host.sweep()
+        # Paused before the restart, for four hours by now.
+        assert host.parts.registry.get("ben").state is S.STOPPED
+        await host.parts.engine.awake("eve", kind=ActivityKind.HTTP)
+
+
+async def test_a_restarted_server_checks_a_gateway_before_it_uses_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        await host.provision()
+    async with machine.server() as host:
+        machine.gateway.calls.clear()
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert machine.gateway.calls["health"] == 1
+        assert machine.runtime.calls["start"] == 1
+
+
+async def test_an_agent_in_use_until_the_restart_is_not_idle_after_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        await host.provision()
+        machine.clock.advance(minutes=29)
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+    async with machine.server() as host:
+        agent = await host.fall_asleep()
+        assert agent.state is S.PAUSED
+        assert agent.last_activity_kind is ActivityKind.HTTP
+
+
+async def test_an_agent_frozen_by_a_killed_server_is_thawed_and_opened(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        await host.provision()
+        machine.runtime.gates["pause"] = asyncio.Event()
+        pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
+        while not machine.runtime.calls["pause"]:
+            await asyncio.sleep(0)
+    # Killed between the gateway's consent and the freeze, which the engine still carried out.
+    await asyncio.gather(pausing, return_exceptions=True)
+    del machine.runtime.gates["pause"]
+    await machine.runtime.pause("ada")
+    async with machine.server() as host:
+        agent = host.parts.registry.get("ada")
+        await host.sweep()
+        assert agent.state is S.PAUSED
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert not machine.gateway.closed("ada")
+
+
+async def test_a_gateway_closed_by_a_killed_server_is_opened_by_the_next(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        await host.provision()
+        machine.runtime.gates["pause"] = asyncio.Event()
+        pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
+        while not machine.runtime.calls["pause"]:
+            await asyncio.sleep(0)
+    await asyncio.gather(pausing, return_exceptions=True)
+    assert machine.gateway.closed("ada")
+    async with machine.server() as host:
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert not machine.gateway.closed("ada")
+
+
+async def test_a_wake_cut_short_by_a_crash_is_resolved(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "stop")
+        machine.runtime.gates["start"] = asyncio.Event()
+        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        while machine.runtime.calls["start"] < 2:
+            await asyncio.sleep(0)
+    await asyncio.gather(waking, return_exceptions=True)
+    del machine.runtime.gates["start"]
+    async with machine.server() as host:
+        agent = host.parts.registry.get("ada")
+        assert agent.state is S.WAKING
+        await host.sweep()
+        assert agent.state is S.STOPPED
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.RUNNING
+
+
+async def test_a_provision_cut_short_by_a_crash_can_be_repeated(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        machine.runtime.gates["create"] = asyncio.Event()
+        making = asyncio.create_task(host.provision())
+        while not machine.runtime.calls["create"]:
+            await asyncio.sleep(0)
+    await asyncio.gather(making, return_exceptions=True)
+    del machine.runtime.gates["create"]
+    async with machine.server() as host:
+        await host.sweep()
+        agent = host.parts.registry.get("ada")
+        assert agent.state is S.FAILED
+        assert "Provision it again" in (agent.failure or "")
+        await host.provision()
+        assert agent.state is S.RUNNING
+
+
+async def test_a_killed_gateway_is_noticed_at_once_and_started_by_the_next_request(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host, watching(host.parts.watch):
+        agent = await host.provision()
+        with host.parts.hub.subscribed() as news:
+            host.runtime.die("ada", exit_code=137)
+            event = await news.next(within_s=5)
+        assert event is not None
+        assert event.to_state is S.STOPPED
+        assert "exit code 137" in (agent.failure or "")
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.RUNNING
+        assert agent.failure is None
+
+
+async def test_the_first_look_after_the_engine_comes_back_finds_what_was_missed(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        for user in ("ada", "ben"):
+            await host.provision(user)
+        host.runtime.down = "Docker does not answer. Start it."
+        await host.sweep()
+        health = (await host.client.get("/health")).json()
+        assert health["status"] == "degraded"
+        assert health["problems"] == ["Docker does not answer. Start it."]
+
+        host.runtime.down = None
+        host.runtime.die("ada")
+        host.runtime.containers.pop("ben")
+        host.clock.advance(seconds=3)
+        await host.sweep()
+        assert {a.state for a in host.parts.registry.all()} == {S.STOPPED}
+        assert (await host.client.get("/health")).json()["status"] == "ok"
+
+
+async def test_a_stopping_server_leaves_its_agents_alone_unless_told(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        await host.provision()
+        await host.provision("ben")
+        await host.parts.engine.hibernate("ben", "pause")
+    statuses = {u: str(c.status) for u, c in machine.runtime.containers.items()}
+    assert statuses == {"ada": "running", "ben": "paused"}
+
+    async with machine.server(STOP_AGENTS_ON_EXIT="true"):
+        pass
+    statuses = {u: str(c.status) for u, c in machine.runtime.containers.items()}
+    assert statuses == {"ada": "exited", "ben": "exited"}
+    async with machine.server() as host:
+        assert {a.state for a in host.parts.registry.all()} == {S.STOPPED}

@@ -1,0 +1,152 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from doubles.host import AGENT_TOKEN, open_host
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed
+from ocmt_common.agent_api import HibernationState as S
+from ocmt_common.problems import Problem
+
+
+async def test_twenty_requests_to_a_sleeping_agent_cause_one_wake(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "stop")
+        host.runtime.calls.clear()
+
+        async def ask() -> None:
+            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+
+        await asyncio.gather(*(ask() for _ in range(20)))
+
+        assert host.runtime.calls["start"] == 1
+        assert host.parts.registry.get("ada").state is S.RUNNING
+
+
+async def test_a_running_agent_is_reached_without_asking_the_runtime(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        host.runtime.calls.clear()
+        host.gateway.calls.clear()
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert not host.runtime.calls
+        assert not host.gateway.calls
+
+
+async def test_after_a_thaw_the_gateway_is_resumed_before_anything_is_forwarded(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        assert host.gateway.closed("ada")
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert not host.gateway.closed("ada")
+
+
+async def test_a_caller_who_leaves_does_not_leave_the_agent_half_awake(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "stop")
+        host.runtime.gates["start"] = asyncio.Event()
+        caller = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        while host.runtime.calls["start"] < 2:
+            await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        host.runtime.gates["start"].set()
+        # The next one joins the same wake.
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert host.runtime.calls["start"] == 2
+
+
+async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_tried_afresh(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path, WAKE_TIMEOUT_MS="80") as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "stop")
+        host.gateway.silent = True
+        with pytest.raises(Problem) as refused:
+            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        agent = host.parts.registry.get("ada")
+        assert refused.value.status == 504
+        assert "WAKE_TIMEOUT_MS" in refused.value.detail
+        assert (agent.state, agent.failure) == (S.FAILED, refused.value.detail)
+        assert host.runtime.containers["ada"].status is ContainerStatus.EXITED
+
+        host.gateway.silent = False
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.RUNNING
+        assert agent.failure is None
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "oom_killed", "cure"),
+    [(78, False, "openclaw doctor"), (137, True, "AGENT_MEMORY_MB"), (1, False, "exit code 1")],
+)
+async def test_a_gateway_that_dies_while_starting_is_told_with_its_last_words(
+    tmp_path: Path, exit_code: int, oom_killed: bool, cure: str
+) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await host.parts.engine.hibernate("ada", "stop")
+        host.gateway.silent = True
+        host.runtime.log_text = f"bad config near {AGENT_TOKEN} and {agent.gateway_token}"
+        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        while host.runtime.containers["ada"].status is not ContainerStatus.RUNNING:
+            await asyncio.sleep(0)
+        host.runtime.die("ada", exit_code=exit_code, oom_killed=oom_killed)
+        with pytest.raises(Problem) as refused:
+            await waking
+        assert refused.value.status == 503
+        assert cure in refused.value.detail
+        assert "bad config" in refused.value.detail
+        assert AGENT_TOKEN not in refused.value.detail
+        assert agent.gateway_token not in refused.value.detail
+
+
+async def test_a_runtime_that_is_gone_is_503_and_changes_no_record(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        agent = await host.parts.engine.hibernate("ada", "stop")
+        host.runtime.down = "Docker does not answer. Start it."
+        with pytest.raises(Problem) as refused:
+            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
+        assert "Start it" in refused.value.detail
+        assert agent.state is S.STOPPED
+
+        host.runtime.down = None
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.RUNNING
+
+
+async def test_a_container_the_engine_lost_is_made_again(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        host.runtime.containers.clear()
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert host.runtime.containers["ada"].spec.agent_token == AGENT_TOKEN
+
+
+async def test_a_failed_start_is_told_and_tried_again(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await host.parts.engine.hibernate("ada", "stop")
+        host.runtime.faults["start"] = [RuntimeFailed("No such image. Run `ocmt image build`.")]
+        with pytest.raises(Problem, match="ocmt image build"):
+            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.FAILED
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.RUNNING
+
+
+async def test_nobody_wakes_an_agent_that_does_not_exist(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        with pytest.raises(Problem) as refused:
+            await host.parts.engine.awake("nobody", kind=ActivityKind.HTTP)
+        assert refused.value.status == 404
