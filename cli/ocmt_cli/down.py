@@ -31,13 +31,13 @@ def down(
         say(f"Nothing is running: {folder} is no data folder.")
         return
     ran = _stop_supervisor(record)
-    left = end_leftovers(folder)
-    if left:
-        raise CommandFailed(f"These could not be stopped: {', '.join(left)}.")
+    ended = end_leftovers(folder)
+    if ended.left:
+        raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
     if (after := read_record(folder)) and after.phase != "stopped":
         stopped = replace(after, phase="stopped", pid=0, started_ticks=0, servers={})
         write_record(folder, stopped)
-    say("Stopped; nothing is left running." if ran else "Nothing was running.")
+    say("Stopped; nothing is left running." if ran or ended.found else "Nothing was running.")
 
 
 def _stop_supervisor(record: Record) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from ocmt_cli import processes
@@ -10,14 +11,26 @@ from ocmt_cli.up.servers import OWNER
 _GRACE_S = 10
 
 
-def end_leftovers(data: Path) -> list[str]:
-    """End every server and agent of the data folder; what could not be ended, for the operator."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    found: int
+    """How many servers, gateways and containers were still there."""
+    left: list[str]
+    """Those that could not be ended, named for the operator."""
+
+
+def end_leftovers(data: Path) -> Ended:
+    """End every server and agent of the data folder."""
     # Servers first: one that still ran could start an agent again.
     servers = processes.find(lambda env: env.get(OWNER) == str(data))
     left = processes.end(servers, grace_s=_GRACE_S)
     gateways = processes.find(lambda env: env.get("OPENCLAW_STATE_DIR", "").startswith(f"{data}/"))
     left += processes.end(gateways, grace_s=_GRACE_S)
-    return [f"process {pid}" for pid in left] + _end_containers(data)
+    containers = _end_containers(data)
+    return Ended(
+        len(servers) + len(gateways) + containers.found,
+        [f"process {pid}" for pid in left] + containers.left,
+    )
 
 
 def instance_label(data: Path) -> str:
@@ -26,18 +39,20 @@ def instance_label(data: Path) -> str:
     return f"ocmt.instance={hashlib.sha256(str(state_root).encode()).hexdigest()[:12]}"
 
 
-def _end_containers(data: Path) -> list[str]:
+def _end_containers(data: Path) -> Ended:
     from ocmt_cli.engine import Engine  # noqa: PLC0415 (a client for HTTP takes 0.2 s)
 
     engine = Engine()
     try:
         if engine.version() is None:
-            return []
-        running = engine.containers(instance_label(data))
+            return Ended(0, [])
+        label = instance_label(data)
+        running = engine.containers(label)
         if not running:
-            return []
+            return Ended(0, [])
         with ThreadPoolExecutor(min(16, len(running))) as pool:
             list(pool.map(lambda one: engine.stop(one, grace_s=_GRACE_S), running))
-        return [f"container {one.id[:12]}" for one in engine.containers(instance_label(data))]
+        left = [f"container {one.id[:12]}" for one in engine.containers(label)]
+        return Ended(len(running), left)
     finally:
         engine.close()

@@ -15,13 +15,17 @@ PROC = Path("/proc")
 
 
 def start_ticks(pid: int) -> int | None:
-    """When `pid` started, in clock ticks since boot; with the pid it names a process for good."""
+    """When `pid` started, in clock ticks since boot; with the pid it names a process for good.
+
+    `None` when it is gone, or only waits for its parent to notice.
+    """
     try:
         stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     # The program's name, in parentheses, may itself contain spaces and parentheses.
-    return int(stat.rpartition(")")[2].split()[19])
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else int(fields[18])
 
 
 def resident_bytes(pid: int) -> int | None:

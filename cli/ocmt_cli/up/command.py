@@ -13,6 +13,7 @@ import typer
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT
 from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
+from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.link import sign_in_link
 from ocmt_cli.ports import free_base, require_free
 from ocmt_cli.up.data_folder import DataFolder, open_data_folder
@@ -52,6 +53,7 @@ def up(
         _already_running(folder, detach=detach)
         return
     say(f"Data folder: {folder.root}")
+    _clear_away(folder)
     # What preparing starts is found by `down`, should this process be killed meanwhile.
     os.environ[OWNER] = str(folder.root)
     chosen = choose_runtime(runtime.value)
@@ -78,6 +80,18 @@ def up(
         ready=lambda: _tell_ready(folder, port=port, until="Press Ctrl-C to stop."),
     )
     say("Stopped; nothing is left running.")
+
+
+def _clear_away(data: DataFolder) -> None:
+    """End what a run left behind that was killed before it could do so itself."""
+    last = read_record(data.root)
+    if last is None or last.phase == "stopped":
+        return
+    ended = end_leftovers(data.root)
+    if ended.left:
+        raise CommandFailed(f"Of an earlier run, these cannot be stopped: {', '.join(ended.left)}.")
+    if ended.found:
+        say(f"Ended what an earlier run left behind ({ended.found}).")
 
 
 def _tell_ready(data: DataFolder, *, port: int, until: str = "") -> None:

@@ -25,6 +25,7 @@ _COMPUTED = {
         "RUNTIME",
         "OPENCLAW_DIR",
         "NODE_BINARY",
+        "STOP_AGENTS_ON_EXIT",
     ),
 }
 

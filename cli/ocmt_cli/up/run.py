@@ -31,17 +31,15 @@ def run(
     The caller holds the data folder's lock. Raises `CommandFailed` when a server cannot be kept
     running or something could not be stopped.
     """
-    for left in end_leftovers(data.root):
-        notice(f"{left} of an earlier run could not be stopped")
     record = Record("starting", port, runtime).mine()
     try:
         asyncio.run(_supervise(data, record, notice=notice, ready=ready))
     finally:
         write_record(data.root, replace(record, phase="stopping"))
-        left_over = end_leftovers(data.root)
+        left = end_leftovers(data.root).left
         write_record(data.root, replace(record, phase="stopped", pid=0, started_ticks=0))
-    if left_over:
-        raise CommandFailed(f"These could not be stopped: {', '.join(left_over)}.")
+    if left:
+        raise CommandFailed(f"These could not be stopped: {', '.join(left)}.")
 
 
 async def _supervise(

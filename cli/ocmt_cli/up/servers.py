@@ -69,6 +69,8 @@ def agent_environment(data: DataFolder, *, port: int, runtime: str) -> dict[str,
         "RUNTIME": runtime,
         "OPENCLAW_DIR": str(data.openclaw),
         "NODE_BINARY": str(node_binary()),
+        # Only when it is asked to end: after a crash it finds them again.
+        "STOP_AGENTS_ON_EXIT": "true",
     }
 
 

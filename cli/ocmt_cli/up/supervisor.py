@@ -34,7 +34,7 @@ class Patience:
     restart_at_most_after_s: float = 15
     settled_after_s: float = 60
     """After running this long, a crash counts as the first one again."""
-    stop_s: float = 15
+    stop_s: float = 30
     health_every_s: float = 0.1
 
 
