@@ -1,0 +1,27 @@
+/** Frames and happenings in short, for the chat tests. */
+
+import type { ServerFrame, WireMessage } from "../src/chat/protocol";
+import { INITIAL, type ChatState, type Message } from "../src/chat/state";
+import { reduce, type Happening } from "../src/chat/store";
+
+export const NOON = Date.UTC(2026, 10, 23, 12);
+
+export function wire(id: string, role: "user" | "assistant", text: string, at = NOON): WireMessage {
+  return { id, role, text, at: new Date(at).toISOString() };
+}
+
+export function frame(what: ServerFrame, now = NOON): Happening {
+  return { type: "frame", frame: what, now };
+}
+
+export function status(state: "running" | "paused" | "provisioning", since = "t0"): ServerFrame {
+  return { type: "status", state, detail: null, since };
+}
+
+export function after(...happenings: Happening[]): ChatState {
+  return happenings.reduce(reduce, INITIAL);
+}
+
+export function texts(state: ChatState): string[] {
+  return state.messages.map((message: Message) => `${message.role}: ${message.text}`);
+}

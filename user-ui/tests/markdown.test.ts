@@ -1,0 +1,87 @@
+// @vitest-environment jsdom
+import { describe, expect, it } from "vitest";
+
+import { blocksOf, nodesOf } from "../src/markdown/render";
+import { MarkdownView } from "../src/markdown/view";
+
+function shown(text: string): HTMLElement {
+  const root = document.createElement("div");
+  new MarkdownView(root).show(text);
+  return root;
+}
+
+describe("an agent's markdown", () => {
+  it("is shown with lists, tables and code", () => {
+    const root = shown("# Title\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nx < 1\n```");
+    expect(root.querySelector("h1")?.textContent).toBe("Title");
+    expect(root.querySelectorAll("li")).toHaveLength(2);
+    expect(root.querySelector(".table")?.getAttribute("tabindex")).toBe("0");
+    expect(root.querySelector("pre")?.textContent).toBe("x < 1\n");
+    expect(root.querySelector("[data-copy-code]")).not.toBeNull();
+  });
+
+  it.each([
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)><use href='#x'/></svg>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "hi <b style='position:fixed' onclick=alert(1)>there</b>",
+    "<form action='https://evil.example'><input name=key></form>",
+  ])("shows HTML as text and makes nothing of it: %s", (html) => {
+    const root = shown(html);
+    const names = [...root.querySelectorAll("*")].map((element) => element.localName);
+    expect(names.filter((name) => !["div", "p"].includes(name))).toEqual([]);
+    expect(root.textContent?.trim()).toBe(html);
+  });
+
+  it.each(["javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x"])(
+    "makes no link of %s",
+    (address) => {
+      expect(shown(`[press](${address})`).querySelector("a[href]")).toBeNull();
+    },
+  );
+
+  it("opens links in a new tab that knows nothing of this one", () => {
+    const link = shown("[site](https://example.com)").querySelector("a");
+    expect(link?.target).toBe("_blank");
+    expect(link?.rel).toBe("noopener noreferrer");
+  });
+
+  it("loads no image from elsewhere, but links to it", () => {
+    const root = shown("![a cat](https://example.com/cat.png)");
+    expect(root.querySelector("img")).toBeNull();
+    expect(root.querySelector("a")?.href).toBe("https://example.com/cat.png");
+  });
+
+  it("shows an image that is in the text itself", () => {
+    const image = shown("![dot](data:image/png;base64,iVBORw0KGgo=)").querySelector("img");
+    expect(image?.alt).toBe("dot");
+  });
+
+  it("draws no script image", () => {
+    expect(shown("![x](data:image/svg+xml;base64,PHN2Zz4=)").querySelector("img")).toBeNull();
+  });
+
+  it("leaves the blocks above alone while the last one grows", () => {
+    const root = document.createElement("div");
+    const view = new MarkdownView(root);
+    view.show("first\n\nsecond");
+    const first = root.children[0];
+    view.show("first\n\nsecond and more");
+    expect(root.children[0]).toBe(first);
+    expect(root.children[1]?.textContent?.trim()).toBe("second and more");
+  });
+
+  it("removes blocks that the text no longer has", () => {
+    const root = document.createElement("div");
+    const view = new MarkdownView(root);
+    view.show("a\n\nb\n\nc");
+    view.show("a");
+    expect(root.textContent?.trim()).toBe("a");
+  });
+
+  it("knows a reference that is defined further down", () => {
+    const [block] = blocksOf("see [this][1]\n\n[1]: https://example.com");
+    expect(block && nodesOf(block).querySelector("a")?.href).toBe("https://example.com/");
+  });
+});

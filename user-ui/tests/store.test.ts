@@ -1,0 +1,150 @@
+import { describe, expect, it } from "vitest";
+
+import { isRunning, unsent, type AgentMessage, type UserMessage } from "../src/chat/state";
+import { reduce, type Happening } from "../src/chat/store";
+import { after, frame, NOON, status, texts, wire } from "./make";
+
+const opened: Happening = { type: "connection", connection: "open" };
+const lost: Happening = { type: "connection", connection: "waiting" };
+const written: Happening = { type: "written", id: "m1", text: "hello", now: NOON };
+const sentOut: Happening = { type: "sent-out", id: "m1" };
+const accepted = frame({ type: "accepted", id: "m1", runId: "r1" });
+const asked: Happening = { type: "history-asked", now: NOON };
+
+function delta(text: string, runId = "r1"): Happening {
+  return frame({ type: "delta", runId, text });
+}
+
+function final(text: string, id = "a1", runId = "r1"): Happening {
+  return frame({ type: "final", runId, message: wire(id, "assistant", text) });
+}
+
+describe("a question and its answer", () => {
+  it("shows what was written at once, and follows it to the gateway", () => {
+    const deliveries = [written, sentOut, accepted].map(
+      (_, i, all) => (after(opened, ...all.slice(0, i + 1)).messages[0] as UserMessage).delivery,
+    );
+    expect(deliveries).toEqual(["waiting", "sending", "sent"]);
+  });
+
+  it("appends deltas and ends with the text that the gateway calls final", () => {
+    const streaming = after(opened, written, sentOut, accepted, delta("He"), delta("llo"));
+    expect(texts(streaming)).toEqual(["user: hello", "assistant: Hello"]);
+    expect(isRunning(streaming)).toBe(true);
+
+    const done = reduce(streaming, final("Hello!"));
+    expect(texts(done)).toEqual(["user: hello", "assistant: Hello!"]);
+    expect(isRunning(done)).toBe(false);
+  });
+
+  it("keeps the same object for a message that did not change, so that it is not drawn again", () => {
+    const before = after(opened, written, sentOut, accepted, delta("a"));
+    expect(reduce(before, delta("b")).messages[0]).toBe(before.messages[0]);
+  });
+
+  it("keeps what was written so far when the answer is stopped", () => {
+    const state = after(opened, written, sentOut, accepted, delta("Half"));
+    const stopped = reduce(state, frame({ type: "aborted", runId: "r1" }));
+    expect(stopped.messages[1]).toMatchObject({ text: "Half", phase: "stopped" });
+  });
+
+  it("keeps the streamed text when the final message comes without any", () => {
+    expect(texts(after(opened, written, sentOut, accepted, delta("All"), final("")))).toContain(
+      "assistant: All",
+    );
+  });
+
+  it("ignores a second acceptance of the same message", () => {
+    const once = after(opened, written, sentOut, accepted, final("Hi"));
+    expect(reduce(once, accepted)).toBe(once);
+  });
+
+  it("ignores deltas that come after the end", () => {
+    const done = after(opened, written, sentOut, accepted, final("Hi"));
+    expect(texts(reduce(done, delta("late")))).toEqual(texts(done));
+  });
+
+  it("asks for the history when an answer belongs to a question from another tab", () => {
+    const state = after(opened, asked, frame({ type: "history", messages: [] }), final("Hi"));
+    expect(texts(state)).toEqual(["assistant: Hi"]);
+    expect(state.stale).toBe(true);
+  });
+});
+
+describe("what goes wrong", () => {
+  const refusal = frame({
+    type: "error",
+    id: "m1",
+    code: "agent-failed",
+    detail: "The agent did not wake.",
+    retry: true,
+  });
+
+  it("marks a refused message as failed and sends it again under the same id", () => {
+    const failed = after(opened, written, sentOut, refusal);
+    expect(failed.messages[0]).toMatchObject({
+      delivery: "failed",
+      failure: { detail: "The agent did not wake.", retry: true },
+    });
+    const again = reduce(failed, { type: "again", id: "m1", newId: "m2", now: NOON });
+    expect(again.messages).toHaveLength(1);
+    expect(again.messages[0]).toMatchObject({ id: "m1", delivery: "waiting", failure: null });
+  });
+
+  it("sends a message whose run failed again as a new one, since its id was heard", () => {
+    const failed = after(opened, written, sentOut, accepted, refusal);
+    expect(isRunning(failed)).toBe(false);
+    const again = reduce(failed, { type: "again", id: "m1", newId: "m2", now: NOON });
+    expect(unsent(again).map(({ id, text }) => [id, text])).toEqual([["m2", "hello"]]);
+  });
+
+  it("keeps the part of an answer that came before its run failed", () => {
+    const failed = after(opened, written, sentOut, accepted, delta("Half"), refusal);
+    expect(failed.messages[1]).toMatchObject({ text: "Half", phase: "interrupted" });
+  });
+
+  it("shows an error that belongs to no message, and lets the history be asked for again", () => {
+    const state = after(
+      opened,
+      asked,
+      frame({ type: "error", id: null, code: "x", detail: "No history now.", retry: true }),
+    );
+    expect(state.notice?.detail).toBe("No history now.");
+    expect(state.history).toBe("missing");
+  });
+});
+
+describe("a lost connection", () => {
+  it("puts a message that nobody accepted back among those to be sent", () => {
+    const state = after(opened, written, sentOut, lost);
+    expect(state.messages[0]).toMatchObject({ delivery: "waiting", attempts: 1 });
+  });
+
+  it("does not send an accepted message again", () => {
+    expect(unsent(after(opened, written, sentOut, accepted, lost))).toEqual([]);
+  });
+
+  it("marks the gap in an answer whose middle it missed, until the final text comes", () => {
+    const state = after(opened, written, sentOut, accepted, delta("one"), lost, opened);
+    const going = reduce(state, delta("three"));
+    expect((going.messages[1] as AgentMessage).text).toBe("one\n\n…\n\nthree");
+    expect(texts(reduce(going, final("one two three")))).toContain("assistant: one two three");
+  });
+
+  it("wants the history again, unless the agent slept all the while", () => {
+    const loaded = [asked, frame({ type: "history", messages: [] })];
+    const awake = after(opened, frame(status("running")), ...loaded, lost, opened);
+    expect(reduce(awake, frame(status("running"))).stale).toBe(true);
+
+    const asleep = after(opened, frame(status("paused", "t1")), ...loaded, lost, opened);
+    expect(reduce(asleep, frame(status("paused", "t1"))).stale).toBe(false);
+    expect(reduce(asleep, frame(status("paused", "t2"))).stale).toBe(true);
+  });
+
+  it("gives an answer up that nobody can tell the end of", () => {
+    const state = after(opened, written, sentOut, accepted, delta("Half"), lost, {
+      type: "given-up",
+    });
+    expect(state.messages[1]).toMatchObject({ text: "Half", phase: "interrupted" });
+  });
+});
