@@ -106,7 +106,10 @@ async def serve(settings: AgentSettings) -> None:
         )
         api = _Server(create_app(parts), settings)
         relay = _Server(
-            relay_app(str(settings.management_url), parts.registry.is_agent_token), settings
+            relay_app(
+                str(settings.management_url), parts.registry.is_agent_token, parts.passing_on
+            ),
+            settings,
         )
 
         def stop() -> None:

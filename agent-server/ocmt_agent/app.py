@@ -6,6 +6,7 @@ from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 
 from ocmt_agent.agents import endpoints
 from ocmt_agent.auth import TokenMiddleware
+from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.wiring import Parts
 
 
@@ -18,4 +19,12 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_middleware(TokenMiddleware, token=parts.settings.auth_token.get_secret_value())
     app.add_middleware(RequestIdMiddleware)
     app.include_router(endpoints.router)
+    app.router.routes.extend(
+        proxy_routes(
+            parts.engine,
+            parts.passing_on,
+            parts.admin,
+            max_body_bytes=parts.settings.max_body_bytes,
+        )
+    )
     return app

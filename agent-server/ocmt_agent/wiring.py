@@ -18,6 +18,7 @@ from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation
 from ocmt_agent.hibernation.policy import Times
 from ocmt_agent.hibernation.watch import Watch
+from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
 
@@ -32,6 +33,8 @@ class Parts:
     service: AgentService
     watch: Watch
     admin: GatewayAdmin
+    passing_on: aiohttp.ClientSession
+    """For the proxy and the relay, which change nothing of what they pass on."""
 
 
 @asynccontextmanager
@@ -53,6 +56,7 @@ async def open_parts(
         stack.push_async_callback(store.close)
         # Requests to gateways carry their tokens: no proxy from the environment, no redirects.
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        passing_on = await stack.enter_async_context(open_session())
         hub = EventHub()
         registry = AgentRegistry(store, hub=hub, clock=clock)
         await registry.load()
@@ -76,7 +80,17 @@ async def open_parts(
         stack.push_async_callback(engine.close)
         watch = Watch(runtime, registry, engine, clock=clock, times=times)
         stack.callback(hub.close)
-        yield Parts(settings, clock, hub, registry, engine, service, watch, GatewayAdmin(session))
+        yield Parts(
+            settings,
+            clock,
+            hub,
+            registry,
+            engine,
+            service,
+            watch,
+            GatewayAdmin(session),
+            passing_on,
+        )
 
 
 @asynccontextmanager

@@ -70,6 +70,11 @@ class Hibernation:
             agent.in_flight -= 1
             self._registry.touch(agent, kind)  # idle counts from the end of a long answer
 
+    def doubt(self, access: GatewayAccess) -> None:
+        agent = self._registry.find(access.user_id)
+        if agent is not None and agent.access is access:
+            agent.access = None
+
     async def wake(self, agent: Agent, *, why: str) -> GatewayAccess:
         """The agent's access, waking it if needed; by itself this is no activity of the user."""
         if agent.access is not None and not agent.lock.locked():

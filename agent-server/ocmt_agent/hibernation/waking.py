@@ -31,3 +31,7 @@ class Waking(Protocol):
     ) -> AbstractAsyncContextManager[GatewayAccess]:
         """`awake`, and the agent is not put to sleep until the block ends (a request in flight)."""
         ...
+
+    def doubt(self, access: GatewayAccess) -> None:
+        """The gateway did not answer there: have it looked at before anybody uses it again."""
+        ...

@@ -88,11 +88,9 @@ class DockerRuntime:
     async def problems(self) -> list[str]:
         try:
             with _translated():
-                await self._docker().images.inspect(self._image)
-        except RuntimeUnavailable as error:
+                await self._image_id()
+        except (RuntimeUnavailable, RuntimeFailed) as error:
             return [str(error)]
-        except _NotThere:
-            return [_no_image(self._image)]
         return []
 
     async def create(self, spec: AgentSpec) -> None:
@@ -101,7 +99,8 @@ class DockerRuntime:
         async with self._lock(spec.user_id):
             with _translated():
                 await ensure_network(self._docker())
-                config = self._container_config(spec, gateway=gateway)
+                image_id = await self._image_id()
+                config = self._container_config(spec, image_id=image_id, gateway=gateway)
                 existing = await self._find(spec.user_id)
                 if existing is not None:
                     if existing["Labels"].get(SPEC_LABEL) == config["Labels"][SPEC_LABEL]:
@@ -110,12 +109,19 @@ class DockerRuntime:
                 await asyncio.to_thread(self._prepare_folders, spec.user_id, gateway)
                 await self._create(spec.user_id, config)
 
+    async def _image_id(self) -> str:
+        """Which image the name means now: a rebuilt one is taken up at the next cold start."""
+        try:
+            return str((await self._docker().images.inspect(self._image))["Id"])
+        except DockerError as error:
+            if error.status != 404:
+                raise
+            raise RuntimeFailed(_no_image(self._image)) from error
+
     async def _create(self, user_id: str, config: dict[str, Any]) -> None:
         try:
             made = await self._docker().containers.create(config, name=self._name(user_id))
         except DockerError as error:
-            if error.status == 404:
-                raise RuntimeFailed(_no_image(self._image)) from error
             if error.status != 409:
                 raise
             # The name is taken by a container that is not ours to find by labels: a leftover.
@@ -247,10 +253,12 @@ class DockerRuntime:
 
     # -- how a container is made -----------------------------------------------------------------
 
-    def _container_config(self, spec: AgentSpec, *, gateway: dict[str, Any]) -> dict[str, Any]:
+    def _container_config(
+        self, spec: AgentSpec, *, image_id: str, gateway: dict[str, Any]
+    ) -> dict[str, Any]:
         home = self._home(spec.user_id)
         environment = gateway_environment(spec, state_dir=_STATE, config_path=_CONFIG) | {
-            "HOME": "/home/node",
+            "HOME": _STATE,
             "NODE_OPTIONS": _NODE_OPTIONS,
         }
         config: dict[str, Any] = {
@@ -273,7 +281,7 @@ class DockerRuntime:
                 # Without swap of its own a paused agent's memory could not leave.
                 "MemorySwap": -1,
                 "ReadonlyRootfs": True,
-                "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=256m,mode=1777"},  # noqa: S108
+                "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=256m,mode=1777"},  # noqa: S108
                 "NetworkMode": NETWORK,
                 # We start it ourselves; the engine must not wake anybody after a reboot.
                 "RestartPolicy": {"Name": "no"},
@@ -287,7 +295,7 @@ class DockerRuntime:
         config["Labels"] = {
             USER_LABEL: spec.user_id,
             INSTANCE_LABEL: self._instance,
-            SPEC_LABEL: fingerprint([config, gateway]),
+            SPEC_LABEL: fingerprint([config, gateway, image_id]),
         }
         return config
 
@@ -358,18 +366,12 @@ class DockerRuntime:
         return self._locks.setdefault(user_id, asyncio.Lock())
 
 
-class _NotThere(RuntimeFailed):
-    """The engine knows no such thing."""
-
-
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     """The engine's errors in the runtime's words."""
     try:
         yield
     except DockerError as error:
-        if error.status == 404:
-            raise _NotThere(f"Docker: {error.message}") from error
         if error.status in (0, 900):  # aiodocker's own: no connection
             raise _no_engine(error.message) from error
         raise RuntimeFailed(f"Docker: {error.message}") from error

@@ -18,6 +18,7 @@ from ocmt_common.openclaw import openclaw_version
 
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import node_binary
+from ocmt_cli.openclaw import install
 from ocmt_cli.openclaw.install import lock_hash
 
 CONTENT_LABEL = "ocmt.content"
@@ -38,11 +39,12 @@ class Layer:
 
 
 def content_hash() -> str:
-    """Equal for equal images: what is installed, the Node binary, and this recipe."""
-    recipe = Path(__file__).read_bytes()
-    node = node_binary().stat()
-    parts = [lock_hash(), hashlib.sha256(recipe).hexdigest(), str(node.st_size)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    """Equal for equal images: what is installed, the Node binary, and the recipe itself."""
+    digest = hashlib.sha256(lock_hash().encode())
+    digest.update(str(node_binary().stat().st_size).encode())
+    for recipe in (Path(__file__), Path(install.__file__)):
+        digest.update(recipe.read_bytes())
+    return digest.hexdigest()
 
 
 def make_base(folder: Path) -> Layer:

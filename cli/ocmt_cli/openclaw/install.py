@@ -1,8 +1,8 @@
 """Installing the pinned OpenClaw from npm, all of it or nothing.
 
-npm's install scripts are left off: OpenClaw's gateway runs without them (its own only warn about
-package managers and prune bundled plugins), and a locked tree that runs no foreign code at install
-time is worth more.
+npm's install scripts are left off: the gateway needs no other package's, and a locked tree that
+runs no foreign code at install time is worth more. OpenClaw itself completes its installation when
+it is first started, which must happen here: later the tree is read-only.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ocmt_common.openclaw import openclaw_version, pin_folder
 
-from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import npm_program, run_node
 
 _PIN_FILES = ("package.json", "package-lock.json")
@@ -52,8 +51,11 @@ def install_openclaw(target: Path) -> None:
         folder=draft,
         doing=f"Installing OpenClaw {openclaw_version()} from npm",
     )
-    if not (draft / "node_modules" / "openclaw" / "openclaw.mjs").is_file():
-        raise CommandFailed("npm installed no OpenClaw; its lock file does not fit this release.")
+    run_node(
+        [draft / "node_modules" / "openclaw" / "openclaw.mjs", "--version"],
+        folder=draft,
+        doing=f"Starting OpenClaw {openclaw_version()} for the first time",
+    )
     (draft / _STAMP).write_text(lock_hash())
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)

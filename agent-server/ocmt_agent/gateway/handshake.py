@@ -1,0 +1,152 @@
+"""OpenClaw's WebSocket handshake (protocol 4), made by us as the gateway's paired device.
+
+Source: OpenClaw's own page `gateway/protocol` and the gateway itself. The signed text's shape is
+versioned (`v3`) by OpenClaw; the contract tests run it against the pinned release.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayUnreachable
+
+ROLE = "operator"
+SCOPES = ("operator.read", "operator.write", "operator.approvals")
+"""What a user may do with their own agent over the socket; never `operator.admin`."""
+
+_PROTOCOL = 4
+_CLIENT = {"id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend"}
+_ANSWER_WITHIN_S = 20
+# What a caller may say about itself; everything about identity and rights is ours.
+_CALLERS_PARAMS = ("caps", "locale", "userAgent")
+
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+"""Largest frame taken from a gateway; it may send a whole history in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An open, authorised socket to a gateway."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    access: GatewayAccess
+    hello: dict[str, Any]
+    """The gateway's `hello-ok` payload."""
+
+
+class HandshakeRefused(Exception):
+    """The gateway refused us. `code` is OpenClaw's own, such as `NOT_PAIRED`."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        self.code = str(error.get("code", "UNKNOWN"))
+        details = error.get("details")
+        found = details.get("code") if isinstance(details, dict) else None
+        self.reason = str(found or self.code)
+        super().__init__(f"{self.code}: {error.get('message', 'no message')}")
+
+    @property
+    def not_paired(self) -> bool:
+        return "NOT_PAIRED" in (self.code, self.reason) or "PAIRING_REQUIRED" in (
+            self.code,
+            self.reason,
+        )
+
+
+async def connect(
+    session: aiohttp.ClientSession, access: GatewayAccess, *, caller_params: dict[str, Any]
+) -> Link:
+    """Open a socket and complete the handshake.
+
+    Raises `HandshakeRefused`, or `GatewayUnreachable` when nothing sensible answers in time.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            socket = await session.ws_connect(
+                access.endpoint.url.replace("http", "ws", 1) + "/",
+                max_msg_size=MAX_FRAME_BYTES,
+                heartbeat=None,  # a frozen gateway answers no ping, and is still there
+                autoclose=True,
+            )
+            try:
+                hello = await _shake_hands(socket, access, caller_params)
+            except BaseException:
+                await socket.close()
+                raise
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+        reason = str(error) or type(error).__name__
+        raise GatewayUnreachable(f"the gateway's socket does not open: {reason}") from error
+    return Link(socket, access, hello)
+
+
+async def _shake_hands(
+    socket: aiohttp.ClientWebSocketResponse, access: GatewayAccess, caller_params: dict[str, Any]
+) -> dict[str, Any]:
+    challenge = await _next(socket)
+    while challenge.get("event") != "connect.challenge":
+        challenge = await _next(socket)
+    payload = challenge["payload"]
+    params = connect_params(
+        access, caller_params, nonce=str(payload["nonce"]), signed_at_ms=int(payload["ts"])
+    )
+    await socket.send_str(
+        json.dumps({"type": "req", "id": "connect", "method": "connect", "params": params})
+    )
+    answer = await _next(socket)
+    while answer.get("type") != "res":
+        answer = await _next(socket)
+    if answer.get("ok") is not True:
+        raise HandshakeRefused(answer.get("error") or {})
+    hello: dict[str, Any] = answer["payload"]
+    return hello
+
+
+def connect_params(
+    access: GatewayAccess, caller_params: dict[str, Any], *, nonce: str, signed_at_ms: int
+) -> dict[str, Any]:
+    """The `connect` request's parameters: the caller's harmless ones, and our identity, signed."""
+    token = str(access.gateway_token)
+    signed = "|".join(
+        [
+            "v3",
+            access.device.device_id,
+            _CLIENT["id"],
+            _CLIENT["mode"],
+            ROLE,
+            ",".join(SCOPES),
+            str(signed_at_ms),
+            token,
+            nonce,
+            _CLIENT["platform"],
+            "",  # device family: none
+        ]
+    )
+    return {
+        **{name: caller_params[name] for name in _CALLERS_PARAMS if name in caller_params},
+        "minProtocol": _PROTOCOL,
+        "maxProtocol": _PROTOCOL,
+        "client": _CLIENT,
+        "role": ROLE,
+        "scopes": list(SCOPES),
+        "auth": {"token": token},
+        "device": {
+            "id": access.device.device_id,
+            "publicKey": access.device.public_key,
+            "signature": access.device.sign(signed),
+            "signedAt": signed_at_ms,
+            "nonce": nonce,
+        },
+    }
+
+
+async def _next(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
+    message = await socket.receive()
+    if message.type is not aiohttp.WSMsgType.TEXT:
+        raise OSError(f"the gateway closed the socket (code {socket.close_code})")
+    frame = json.loads(message.data)
+    if not isinstance(frame, dict):
+        raise ValueError("the gateway sent something that is no frame")
+    return frame

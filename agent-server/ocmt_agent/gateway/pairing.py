@@ -1,0 +1,51 @@
+"""Becoming a gateway's paired device, once: until then it gives our connections no rights."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import structlog
+
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayAdmin, GatewayUnreachable
+from ocmt_agent.gateway.handshake import HandshakeRefused, Link, connect
+
+log = structlog.get_logger(__name__)
+
+
+class GatewayLinks:
+    """Opens authorised sockets to gateways, pairing with each on the first refusal."""
+
+    def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
+        self._session = session
+        self._admin = admin
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def open(self, access: GatewayAccess, *, caller_params: dict[str, Any]) -> Link:
+        """Raises `GatewayUnreachable`, `GatewayRefused` or `HandshakeRefused`."""
+        try:
+            return await connect(self._session, access, caller_params=caller_params)
+        except HandshakeRefused as refusal:
+            if not refusal.not_paired:
+                raise
+        # One pairing a user: two sockets at once would ask for the same device twice.
+        async with self._locks.setdefault(access.user_id, asyncio.Lock()):
+            try:
+                return await connect(self._session, access, caller_params=caller_params)
+            except HandshakeRefused as refusal:
+                if not refusal.not_paired:
+                    raise
+            await self._approve(access)
+            return await connect(self._session, access, caller_params=caller_params)
+
+    async def _approve(self, access: GatewayAccess) -> None:
+        listed = await self._admin.call(access, "device.pair.list")
+        for request in listed.get("pending") or []:
+            # Ours only: another pending device is somebody else's wish, not ours to grant.
+            if request.get("deviceId") == access.device.device_id:
+                await self._admin.call(
+                    access, "device.pair.approve", {"requestId": request["requestId"]}
+                )
+                log.info("paired with the gateway", user_id=access.user_id)
+                return
+        raise GatewayUnreachable("the gateway asks for pairing but lists no request of ours")

@@ -1,0 +1,78 @@
+"""`ANY /api/containers/{userId}/proxy/{path}`: a request to an agent, which wakes it."""
+
+import aiohttp
+import structlog
+from ocmt_common.problems import Problem
+from ocmt_common.user_ids import is_user_id
+from starlette.types import Receive, Scope, Send
+from yarl import URL
+
+from ocmt_agent.hibernation.waking import ActivityKind, Waking
+from ocmt_agent.proxy.exchange import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
+from ocmt_agent.proxy.headers import to_gateway
+from ocmt_agent.proxy.paths import gateway_path
+
+log = structlog.get_logger(__name__)
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+
+
+def user_of(scope: Scope) -> str:
+    user_id: str = scope["path_params"]["user_id"]
+    if not is_user_id(user_id):
+        raise Problem(404, "no-such-agent", "This user has no agent here.")
+    return user_id
+
+
+class HttpProxy:
+    """An ASGI endpoint; authorisation came before it."""
+
+    def __init__(
+        self, waking: Waking, session: aiohttp.ClientSession, *, max_body_bytes: int
+    ) -> None:
+        self._waking = waking
+        self._session = session
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            user_id = user_of(scope)
+            path = gateway_path(scope["raw_path"], user_id=user_id)
+            body = RequestBody(scope, receive, max_bytes=self._max_body_bytes)
+            await self._forward(scope, body, send, user_id=user_id, path=path)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+        except CallerLeft:
+            return
+        except AnswerBroken as broken:
+            # Returning without an end breaks the caller's connection, which is what is meant.
+            log.warning("the gateway's answer broke off", reason=str(broken))
+
+    async def _forward(
+        self, scope: Scope, body: RequestBody, send: Send, *, user_id: str, path: str
+    ) -> None:
+        for last in (False, True):
+            async with self._waking.using(user_id, kind=ActivityKind.HTTP) as access:
+                query = scope["query_string"].decode("ascii", errors="replace")
+                target = f"{access.endpoint.url}/{path}" + (f"?{query}" if query else "")
+                try:
+                    await pass_on(
+                        self._session,
+                        scope,
+                        body,
+                        send,
+                        url=URL(target, encoded=True),
+                        headers=to_gateway(scope["headers"], gateway_token=access.gateway_token),
+                    )
+                    return
+                except Unreachable as error:
+                    self._waking.doubt(access)
+                    log.warning("gateway did not answer", user_id=user_id, reason=str(error))
+                    again = error.replayable and scope["method"] in _IDEMPOTENT
+                    if last or not again:
+                        raise Problem(
+                            502,
+                            "gateway-lost",
+                            "The agent's gateway went away before it answered. Send the request "
+                            "again: it is started if it is not running.",
+                        ) from error

@@ -1,0 +1,51 @@
+"""Which of a gateway's paths a caller of the proxy may reach, decided on the raw bytes.
+
+An allow-list: the gateway's admin calls, its control page and whatever a plugin adds are out of
+reach in every spelling, because a path either is plainly one of these or is refused.
+"""
+
+import re
+
+from ocmt_common.problems import Problem
+
+ALLOWED = frozenset({"healthz", "readyz", "startupz", "v1", "hooks"})
+"""First segments: probes, the OpenAI-shaped API, and webhooks."""
+
+# One segment: no slash or backslash in any spelling, no dots alone, no control character.
+_FORBIDDEN_ESCAPES = re.compile(r"%(?:2f|5c|2e|25|00|0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
+_PLAIN = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def gateway_path(raw_path: bytes, *, user_id: str) -> str:
+    """The gateway's own path behind `/api/containers/{user_id}/proxy/`, without the first slash.
+
+    Raises `Problem` 400 for a path that could mean two things, 404 for one nobody may reach.
+    """
+    prefix = f"/api/containers/{user_id}/proxy/"
+    text = raw_path.decode("ascii", errors="replace")
+    if not text.startswith(prefix):
+        raise _ambiguous()
+    path = text.removeprefix(prefix)
+    segments = path.split("/")
+    if (
+        _PLAIN.fullmatch(path) is None
+        or _FORBIDDEN_ESCAPES.search(path)
+        or _BROKEN_ESCAPE.search(path)
+        or "" in segments[:-1]
+        or any(segment in (".", "..") for segment in segments)
+    ):
+        raise _ambiguous()
+    if path and segments[0] not in ALLOWED:
+        raise Problem(
+            404, "no-such-path", f"The proxy reaches {', '.join(sorted(ALLOWED))} and the socket."
+        )
+    return path
+
+
+def _ambiguous() -> Problem:
+    return Problem(
+        400,
+        "ambiguous-path",
+        "Send a plain path: no empty or dot segments, no encoded slashes, dots or percent signs.",
+    )

@@ -1,0 +1,87 @@
+"""The relay: what a container may reach of ours. `/llm` and `/mcp`, and nothing else.
+
+It listens on the agents' own network, knows which tokens belong to this host's agents, and passes
+the request on to management, which decides what the token is good for.
+"""
+
+from collections.abc import Callable
+
+import aiohttp
+import structlog
+from ocmt_common.problems import Problem
+from ocmt_common.web import RequestIdMiddleware
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+from yarl import URL
+
+from ocmt_agent.proxy.exchange import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
+from ocmt_agent.proxy.headers import to_management
+
+log = structlog.get_logger(__name__)
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""A long conversation with pictures in it fits; what management takes at most."""
+
+
+class Relay:
+    """An ASGI application for both paths."""
+
+    def __init__(
+        self,
+        management_url: str,
+        is_agent_token: Callable[[str], bool],
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self._base = management_url.rstrip("/")
+        self._is_agent_token = is_agent_token
+        self._session = session
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._pass_on(scope, receive, send)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+        except CallerLeft:
+            return
+        except AnswerBroken as broken:
+            log.warning("management's answer broke off", reason=str(broken))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw: str = scope["raw_path"].decode("ascii", errors="replace")
+        if scope["type"] != "http" or not _reachable(raw):
+            raise Problem(404, "no-such-path", "Agents reach /llm and /mcp here, nothing else.")
+        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._is_agent_token(token):
+            raise Problem(401, "wrong-token", "Send the agent's own token as a bearer token.")
+        query = scope["query_string"].decode("ascii", errors="replace")
+        body = RequestBody(scope, receive, max_bytes=MAX_BODY_BYTES)
+        try:
+            await pass_on(
+                self._session,
+                scope,
+                body,
+                send,
+                url=URL(f"{self._base}{raw}" + (f"?{query}" if query else ""), encoded=True),
+                headers=to_management(scope["headers"]),
+            )
+        except Unreachable as error:
+            log.warning("management does not answer", reason=str(error))
+            raise Problem(
+                503,
+                "management-unavailable",
+                "The management server does not answer. Try again in a moment. Operator: check "
+                "that it runs and that MANAGEMENT_URL is right.",
+                retry_after_s=5,
+            ) from error
+
+
+def _reachable(path: str) -> bool:
+    plain = "%" not in path and "\\" not in path and ".." not in path and "//" not in path
+    return plain and (path == "/mcp" or path.startswith(("/mcp/", "/llm/")))
+
+
+def relay_app(
+    management_url: str, is_agent_token: Callable[[str], bool], session: aiohttp.ClientSession
+) -> ASGIApp:
+    """The relay as an application of its own."""
+    return RequestIdMiddleware(Relay(management_url, is_agent_token, session))
