@@ -20,7 +20,7 @@ from ocmt_cli.up.data_folder import DataFolder, open_data_folder
 from ocmt_cli.up.prepare import choose_runtime, prepare
 from ocmt_cli.up.record import Record, RunLock, read_record, try_lock, write_record
 from ocmt_cli.up.run import run
-from ocmt_cli.up.servers import OWNER, agent_port, relay_port
+from ocmt_cli.up.servers import OWNER, agent_port, refuse_ineffective_settings, relay_port
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -48,6 +48,7 @@ def up(
 ) -> None:
     """Set up and start everything on this machine; again, it starts in seconds."""
     folder = open_data_folder(data)
+    refuse_ineffective_settings(folder)
     lock = try_lock(folder.root)
     if lock is None:
         _already_running(folder, detach=detach)

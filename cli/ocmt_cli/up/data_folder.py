@@ -14,21 +14,6 @@ from dotenv import dotenv_values
 
 from ocmt_cli.failure import CommandFailed, explained
 
-# Settings that follow from the command's own options: a value in a file would have no effect.
-_COMPUTED = {
-    "management.env": ("PORT", "DATA_DIR", "AGENT_SERVER_URL", "AGENT_AUTH_TOKEN", "UI_DIR"),
-    "agent.env": (
-        "PORT",
-        "DATA_DIR",
-        "RELAY_PORT",
-        "MANAGEMENT_URL",
-        "RUNTIME",
-        "OPENCLAW_DIR",
-        "NODE_BINARY",
-        "STOP_AGENTS_ON_EXIT",
-    ),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
@@ -92,13 +77,6 @@ def open_data_folder(root: Path) -> DataFolder:
             data.management_env,
             {"JWT_SECRET": secrets.token_urlsafe(48), "VAULT_KEY": f"k1:{vault_key}"},
         )
-    for file, names in _COMPUTED.items():
-        for name in names:
-            if data.setting(data.root / file, name):
-                raise CommandFailed(
-                    f"{name} in {data.root / file} would have no effect: `ocmt up` computes it "
-                    "(see `ocmt up --help`). Remove that line."
-                )
     return data
 
 

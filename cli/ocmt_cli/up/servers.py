@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import node_binary
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import page_folder
@@ -60,8 +61,29 @@ def servers(data: DataFolder, *, port: int, runtime: str) -> tuple[Server, ...]:
 
 
 def agent_environment(data: DataFolder, *, port: int, runtime: str) -> dict[str, str]:
+    return _base(data.root) | _agent_settings(data, port=port, runtime=runtime)
+
+
+def management_environment(data: DataFolder, *, port: int) -> dict[str, str]:
+    return _base(data.root) | _management_settings(data, port=port)
+
+
+def refuse_ineffective_settings(data: DataFolder) -> None:
+    """Raise `CommandFailed` for a line in the files that the computed settings would overrule."""
+    for file, computed in (
+        (data.agent_env, _agent_settings(data, port=0, runtime="")),
+        (data.management_env, _management_settings(data, port=0)),
+    ):
+        for name in computed:
+            if data.setting(file, name):
+                raise CommandFailed(
+                    f"{name} in {file} would have no effect: `ocmt up` computes it (see "
+                    "`ocmt up --help`). Remove that line."
+                )
+
+
+def _agent_settings(data: DataFolder, *, port: int, runtime: str) -> dict[str, str]:
     return {
-        **_base(data.root),
         "DATA_DIR": str(data.agent),
         "PORT": str(agent_port(port)),
         "RELAY_PORT": str(relay_port(port)),
@@ -74,9 +96,8 @@ def agent_environment(data: DataFolder, *, port: int, runtime: str) -> dict[str,
     }
 
 
-def management_environment(data: DataFolder, *, port: int) -> dict[str, str]:
+def _management_settings(data: DataFolder, *, port: int) -> dict[str, str]:
     computed = {
-        **_base(data.root),
         "DATA_DIR": str(data.management),
         "PORT": str(port),
         "AGENT_SERVER_URL": f"http://127.0.0.1:{agent_port(port)}",

@@ -1,0 +1,154 @@
+"""What the pages say is so: settings, commands, links, and what must never be in the tree."""
+
+import importlib.util
+import json
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ocmt_cli.main import COMMANDS
+from typer.main import get_command
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """The files of the commit and those about to be in it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    paths = (ROOT / name for name in listed.split("\0") if name)
+    return tuple(path for path in paths if path.is_file() and not path.is_symlink())
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+PAGES = sorted(path for path in tracked() if path.suffix == ".md")
+LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
+
+
+def settings_page() -> ModuleType:
+    path = ROOT / "scripts" / "settings_page.py"
+    spec = importlib.util.spec_from_file_location("settings_page", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_settings_page_is_what_the_classes_say() -> None:
+    made = settings_page()
+    assert made.PAGE.read_text(encoding="utf-8") == made.page(), (
+        "run .venv/bin/python scripts/settings_page.py"
+    )
+
+
+def test_the_settings_page_names_no_example_for_a_setting_that_is_gone() -> None:
+    made = settings_page()
+    names = {*made.ManagementSettings.names(), *made.AgentSettings.names()}
+    assert set(made._EXAMPLES) == names
+
+
+def commands_named_in(page: Path) -> set[tuple[str, ...]]:
+    """`ocmt WORD [WORD]` where a page shows it as code."""
+    text = text_of(page)
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"```\w*\n(.*?)```", text, re.S)
+    found = set()
+    for piece in code:
+        for line in piece.splitlines():
+            if match := re.match(r"(?:\./)?ocmt ([a-z]+)(?: ([a-z]+))?", line.strip()):
+                found.add(tuple(word for word in match.groups() if word))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    for name, *rest in commands_named_in(page):
+        assert name in COMMANDS, f"{page.name} names `ocmt {name}`"
+        entry = COMMANDS[name]
+        command = get_command(getattr(importlib.import_module(entry.module), entry.attribute))
+        subcommands = getattr(command, "commands", None)
+        if rest and subcommands is not None:
+            assert rest[0] in subcommands, f"{page.name} names `ocmt {name} {rest[0]}`"
+
+
+def test_the_readme_names_every_command() -> None:
+    assert {words[0] for words in commands_named_in(ROOT / "README.md")} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if re.match(r"[a-z]+:", target) or target.startswith("#"):
+            continue
+        assert (page.parent / target.partition("#")[0]).exists(), f"{page.name} → {target}"
+
+
+# Written apart, so that this file does not contain them.
+FORBIDDEN = {
+    "a machine's own path": re.compile(
+        "/" + r"(?:home/(?!node\b)[a-z]+|Users/[A-Za-z]+|work|root)/"
+    ),
+    "a package registry's address": re.compile(
+        "|".join((r"registry\.npm" + r"js", r"pypi\." + r"org", r"files\.python" + r"hosted"))
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_tracked_file_contains(what: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group(0)}"
+        for path in tracked()
+        if (match := FORBIDDEN[what].search(text_of(path)))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_locked_package_is_pinned_and_hashed(lock: Path) -> None:
+    entries = re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8").strip())
+    assert entries
+    for entry in entries:
+        assert re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+", entry), entry.splitlines()[0]
+        assert "--hash=sha256:" in entry, entry.splitlines()[0]
+        assert "://" not in entry
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_lock_has_the_versions_that_the_tests_run_with(lock: Path) -> None:
+    def versions(path: Path) -> set[str]:
+        return set(re.findall(r"^(\S+==\S+)", path.read_text(encoding="utf-8"), re.M))
+
+    assert versions(lock) <= versions(ROOT / "requirements" / "dev.lock")
+
+
+NPM_LOCKS = [path for path in tracked() if path.name == "package-lock.json"]
+
+
+@pytest.mark.parametrize("lock", NPM_LOCKS, ids=lambda lock: str(lock.relative_to(ROOT)))
+def test_every_npm_package_is_hashed_and_bound_to_no_registry(lock: Path) -> None:
+    for name, package in json.loads(text_of(lock))["packages"].items():
+        assert "resolved" not in package, name
+        assert name == "" or package.get("link") or package.get("inBundle") or package["integrity"]
+
+
+def test_every_action_of_the_workflows_is_pinned_to_a_commit() -> None:
+    workflows = list((ROOT / ".github" / "workflows").glob("*.yml"))
+    uses = [use for one in workflows for use in re.findall(r"uses:\s*(\S+)", text_of(one))]
+    assert uses
+    assert [use for use in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", use)] == []
