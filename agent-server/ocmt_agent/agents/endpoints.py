@@ -23,7 +23,7 @@ from ocmt_agent.wiring import Parts
 router = APIRouter()
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 

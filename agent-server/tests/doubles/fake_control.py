@@ -21,7 +21,6 @@ class FakeControl:
         self._runtime = runtime
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
-        self.gates: dict[str, asyncio.Event] = {}
         self.busy: dict[str, Busy] = {}
         """By user: what `suspend` answers instead of agreeing."""
         self.jobs: dict[str, datetime] = {}
@@ -33,10 +32,7 @@ class FakeControl:
 
     async def _called(self, method: str, access: GatewayAccess) -> None:
         self.calls[method] += 1
-        if method in self.gates:
-            await self.gates[method].wait()
-        else:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         container = self._runtime.containers.get(access.user_id)
         if self.silent or container is None or container.status is not ContainerStatus.RUNNING:
             raise GatewayUnreachable("Nothing answers.")

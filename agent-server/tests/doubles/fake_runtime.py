@@ -22,6 +22,21 @@ from ocmt_agent.runtime.base import (
 ENDPOINT = Endpoint("127.0.0.1", 9)
 
 
+class Gate:
+    """Holds a call up: `reached` is set when one waits, `open` lets it and later ones pass."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._open = asyncio.Event()
+
+    async def passed(self) -> None:
+        self.reached.set()
+        await self._open.wait()
+
+    def open(self) -> None:
+        self._open.set()
+
+
 @dataclass
 class FakeContainer:
     spec: AgentSpec
@@ -41,8 +56,7 @@ class FakeRuntime:
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
         """By method: raised by its next calls, one each."""
-        self.gates: dict[str, asyncio.Event] = {}
-        """By method: its calls wait for the event."""
+        self._gates: dict[str, Gate] = {}
         self.down: str | None = None
         """Set: every call raises `RuntimeUnavailable` with this text."""
         self.removed_state: list[str] = []
@@ -54,8 +68,8 @@ class FakeRuntime:
         self.calls[method] += 1
         if self.down is not None:
             raise RuntimeUnavailable(self.down)
-        if method in self.gates:
-            await self.gates[method].wait()
+        if method in self._gates:
+            await self._gates[method].passed()
         else:
             await asyncio.sleep(0)  # as every real call, let others run
         if self.faults.get(method):
@@ -156,6 +170,11 @@ class FakeRuntime:
         self.calls["close"] += 1
 
     # What tests do to it from outside
+
+    def hold(self, method: str) -> Gate:
+        """Make the calls of `method` wait until the gate is opened."""
+        self._gates[method] = gate = Gate()
+        return gate
 
     def die(self, user_id: str, *, exit_code: int = 137, oom_killed: bool = False) -> None:
         """End a container as a crash would, and report it."""

@@ -74,14 +74,13 @@ async def test_a_failed_provision_cleans_up_says_why_and_can_be_repeated(
 
 async def test_a_caller_who_leaves_does_not_cut_a_provision_short(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
-        host.runtime.gates["start"] = asyncio.Event()
+        gate = host.runtime.hold("start")
         caller = asyncio.create_task(host.provision())
-        while not host.runtime.calls["start"]:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        host.runtime.gates["start"].set()
+        gate.open()
         await host.provision()
         assert host.runtime.calls["create"] == 1
         assert host.parts.registry.get("ada").state is S.RUNNING

@@ -77,13 +77,12 @@ async def test_an_agent_frozen_by_a_killed_server_is_thawed_and_opened(tmp_path:
     machine = Machine(tmp_path)
     async with machine.server() as host:
         await host.provision()
-        machine.runtime.gates["pause"] = asyncio.Event()
+        gate = machine.runtime.hold("pause")
         pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
-        while not machine.runtime.calls["pause"]:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
     # Killed between the gateway's consent and the freeze, which the engine still carried out.
     await asyncio.gather(pausing, return_exceptions=True)
-    del machine.runtime.gates["pause"]
+    gate.open()
     await machine.runtime.pause("ada")
     async with machine.server() as host:
         agent = host.parts.registry.get("ada")
@@ -97,10 +96,9 @@ async def test_a_gateway_closed_by_a_killed_server_is_opened_by_the_next(tmp_pat
     machine = Machine(tmp_path)
     async with machine.server() as host:
         await host.provision()
-        machine.runtime.gates["pause"] = asyncio.Event()
+        gate = machine.runtime.hold("pause")
         pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
-        while not machine.runtime.calls["pause"]:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
     await asyncio.gather(pausing, return_exceptions=True)
     assert machine.gateway.closed("ada")
     async with machine.server() as host:
@@ -113,12 +111,11 @@ async def test_a_wake_cut_short_by_a_crash_is_resolved(tmp_path: Path) -> None:
     async with machine.server() as host:
         await host.provision()
         await host.parts.engine.hibernate("ada", "stop")
-        machine.runtime.gates["start"] = asyncio.Event()
+        gate = machine.runtime.hold("start")
         waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
-        while machine.runtime.calls["start"] < 2:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
     await asyncio.gather(waking, return_exceptions=True)
-    del machine.runtime.gates["start"]
+    gate.open()
     async with machine.server() as host:
         agent = host.parts.registry.get("ada")
         assert agent.state is S.WAKING
@@ -131,12 +128,11 @@ async def test_a_wake_cut_short_by_a_crash_is_resolved(tmp_path: Path) -> None:
 async def test_a_provision_cut_short_by_a_crash_can_be_repeated(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     async with machine.server() as host:
-        machine.runtime.gates["create"] = asyncio.Event()
+        gate = machine.runtime.hold("create")
         making = asyncio.create_task(host.provision())
-        while not machine.runtime.calls["create"]:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
     await asyncio.gather(making, return_exceptions=True)
-    del machine.runtime.gates["create"]
+    gate.open()
     async with machine.server() as host:
         await host.sweep()
         agent = host.parts.registry.get("ada")

@@ -91,14 +91,13 @@ async def test_a_request_that_arrives_while_the_gateway_agrees_calls_the_pause_o
 async def test_a_request_that_arrives_while_it_freezes_wakes_it_again(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        host.runtime.gates["pause"] = asyncio.Event()
+        gate = host.runtime.hold("pause")
         pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
-        while not host.runtime.calls["pause"]:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
         waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
         await asyncio.sleep(0)
         assert not waking.done()
-        host.runtime.gates["pause"].set()
+        gate.open()
         await asyncio.gather(pausing, waking)
         assert agent.state is S.RUNNING
         assert not host.gateway.closed("ada")
@@ -242,13 +241,12 @@ async def test_waking_a_removed_agent_is_refused(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         await host.parts.engine.hibernate("ada", "stop")
-        host.runtime.gates["remove"] = asyncio.Event()
+        gate = host.runtime.hold("remove")
         removing = asyncio.create_task(host.parts.service.remove("ada", with_state=False))
-        while not host.runtime.calls["remove"]:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
         waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
         await asyncio.sleep(0)
-        host.runtime.gates["remove"].set()
+        gate.open()
         await removing
         with pytest.raises(Problem) as refused:
             await waking

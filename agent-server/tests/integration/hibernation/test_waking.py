@@ -49,14 +49,13 @@ async def test_a_caller_who_leaves_does_not_leave_the_agent_half_awake(tmp_path:
     async with open_host(tmp_path) as host:
         await host.provision()
         await host.parts.engine.hibernate("ada", "stop")
-        host.runtime.gates["start"] = asyncio.Event()
+        gate = host.runtime.hold("start")
         caller = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
-        while host.runtime.calls["start"] < 2:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        host.runtime.gates["start"].set()
+        gate.open()
         # The next one joins the same wake.
         await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
         assert host.runtime.calls["start"] == 2
@@ -95,9 +94,11 @@ async def test_a_gateway_that_dies_while_starting_is_told_with_its_last_words(
         await host.parts.engine.hibernate("ada", "stop")
         host.gateway.silent = True
         host.runtime.log_text = f"bad config near {AGENT_TOKEN} and {agent.gateway_token}"
+        gate = host.runtime.hold("start")
         waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
-        while host.runtime.containers["ada"].status is not ContainerStatus.RUNNING:
-            await asyncio.sleep(0)
+        await gate.reached.wait()
+        gate.open()
+        await asyncio.sleep(0)
         host.runtime.die("ada", exit_code=exit_code, oom_killed=oom_killed)
         with pytest.raises(Problem) as refused:
             await waking

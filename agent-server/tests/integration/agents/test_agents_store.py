@@ -1,0 +1,152 @@
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from doubles.host import AGENT_TOKEN, open_host
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.agents.store import EVENTS_KEPT, AgentStore, StoreError
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_common.agent_api import HibernationState as S
+from ocmt_common.agent_api import StateEvent
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+async def test_an_agent_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    store = await AgentStore.open(tmp_path / "agent.db")
+    agent = Agent.new("ada", agent_token=AGENT_TOKEN, now=NOW)
+    agent.state, agent.failure = S.FAILED, "no image"
+    agent.blockers, agent.suspension_id, agent.next_job_at = ["1 request"], "lease", NOW
+    await store.save(agent)
+    (read,) = await store.load()
+    await store.close()
+    for name in ("user_id", "gateway_token", "agent_token", "created_at", "last_activity_at",
+                 "last_activity_kind", "state", "state_since", "next_job_at", "suspension_id",
+                 "blockers", "failure"):  # fmt: skip
+        assert getattr(read, name) == getattr(agent, name), name
+    assert read.device.device_id == agent.device.device_id
+    assert read.access is None
+    assert AGENT_TOKEN not in repr(read)
+    assert str(read.gateway_token) not in repr(read)
+
+
+async def test_only_the_servers_own_user_may_read_the_database(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    path.touch(mode=0o644)
+    store = await AgentStore.open(path)
+    await store.save(Agent.new("ada", agent_token=AGENT_TOKEN, now=NOW))
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    await store.close()
+    assert set(modes.values()) == {0o600}
+    assert "agent.db-wal" in modes
+
+
+async def test_a_users_events_are_bounded_and_kept_in_order(tmp_path: Path) -> None:
+    store = await AgentStore.open(tmp_path / "agent.db")
+    ada, ben = (Agent.new(u, agent_token=AGENT_TOKEN, now=NOW) for u in ("ada", "ben"))
+    event = StateEvent(user_id="ben", at=NOW, from_state=None, to_state=S.RUNNING, why="first")
+    await store.save(ben, event=event)
+    for number in range(EVENTS_KEPT + 20):
+        event = StateEvent(
+            user_id="ada", at=NOW, from_state=None, to_state=S.RUNNING, why=str(number)
+        )
+        await store.save(ada, event=event)
+    kept = await store.events("ada", limit=1000)
+    assert [e.why for e in kept] == [str(n) for n in range(20, EVENTS_KEPT + 20)]
+    assert [e.why for e in await store.events("ada", limit=2)] == ["218", "219"]
+    assert len(await store.events("ben", limit=1000)) == 1
+    await store.delete("ada")
+    assert await store.events("ada", limit=1000) == []
+    await store.close()
+
+
+async def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "agent.db") as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(StoreError, match="newer release"):
+        await AgentStore.open(tmp_path / "agent.db")
+
+
+async def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "agent.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match=r"agent\.db"):
+        await AgentStore.open(tmp_path / "agent.db")
+
+
+async def test_what_was_committed_survives_a_kill_without_warning(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, os, signal, sys; from pathlib import Path; from datetime import *\n"
+        "from ocmt_agent.agents.agent import Agent; from ocmt_agent.agents.store import AgentStore\n"
+        "async def main():\n"
+        "    store = await AgentStore.open(Path(sys.argv[1]))\n"
+        f"    await store.save(Agent.new('ada', agent_token={AGENT_TOKEN!r}, now=datetime.now(UTC)))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    path = tmp_path / "agent.db"
+    killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    store = await AgentStore.open(path)
+    assert [a.user_id for a in await store.load()] == ["ada"]
+    await store.close()
+
+
+async def test_a_full_disk_loses_no_state_and_is_over_when_there_is_room(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        store = host.parts.registry._store
+        await store._db.execute("PRAGMA max_page_count = 1")
+        agent.blockers = ["x" * 200_000]
+        await host.parts.registry.save(agent)
+
+        health = (await host.client.get("/health")).json()
+        assert health["status"] == "degraded"
+        assert "full" in health["problems"][0]
+        assert "Make room" in health["problems"][0]
+        # Agents go on: waking and pausing do not depend on the disk.
+        assert (
+            await host.client.post("/api/containers/ada/hibernate", json={"mode": "pause"})
+        ).status_code == 200
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+
+        await store._db.execute("PRAGMA max_page_count = 1000000")
+        await host.sweep()
+        assert (await host.client.get("/health")).json()["status"] == "ok"
+        (read,) = await store.load()
+        assert (read.state, read.last_activity_kind) == (S.RUNNING, ActivityKind.HTTP)
+
+
+async def test_a_new_agent_is_not_made_while_it_cannot_be_remembered(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        store = host.parts.registry._store
+        await store._db.execute("PRAGMA query_only = ON")
+        body = {"userId": "ben", "agentToken": AGENT_TOKEN}
+        answer = await host.client.post("/api/containers", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (503, "database-unavailable")
+        assert answer.headers["retry-after"] == "10"
+        assert "ben" not in host.runtime.containers
+        assert (await host.client.get("/api/containers/ben")).status_code == 404
+
+        await store._db.execute("PRAGMA query_only = OFF")
+        assert (await host.client.post("/api/containers", json=body)).status_code == 201
+
+
+async def test_activity_is_written_by_the_sweep_not_by_the_request(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        store = host.parts.registry._store
+        host.clock.advance(minutes=5)
+        await host.parts.engine.awake("ada", kind=ActivityKind.WEBSOCKET)
+        (read,) = await store.load()
+        assert read.last_activity_at < agent.last_activity_at
+        await host.sweep()
+        (read,) = await store.load()
+        assert read.last_activity_at == agent.last_activity_at
+        assert read.last_activity_kind is ActivityKind.WEBSOCKET
