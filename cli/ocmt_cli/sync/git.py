@@ -51,10 +51,13 @@ def _split(stream: IO[bytes] | None) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """A repository to run git in. `environment` adds variables, for the temporary object store."""
+    """A repository to run git in. `environment` adds variables, for the temporary object store.
+    `keep_open` are file descriptors that git inherits: a lock stays held while any git still runs.
+    """
 
     cwd: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    keep_open: tuple[int, ...] = ()
 
     def variables(self) -> dict[str, str]:
         inherited = {
@@ -82,6 +85,7 @@ class Git:
                 input=stdin,
                 capture_output=True,
                 check=False,
+                pass_fds=self.keep_open,
             )
         except FileNotFoundError as error:
             if not self.cwd.is_dir():
@@ -136,6 +140,7 @@ class Git:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=self.keep_open,
         )
 
     def tokens(self, *args: str, stdin: Iterable[str] = ()) -> Iterator[bytes]:

@@ -54,13 +54,13 @@ class Ledger:
         return max((e.at for e in self.entries if e.act == "applied"), default=None)
 
 
-def ledger_file(entries: Sequence[Entry], at: datetime) -> tuple[str, bytes]:
+def ledger_file(entries: Sequence[Entry], at: str) -> tuple[str, bytes]:
     """The name and content of the file for one act of deciding."""
     body = "".join(
         json.dumps({k: v for k, v in asdict(entry).items() if v}, sort_keys=True) + "\n"
         for entry in entries
     ).encode()
-    name = f"{at:%Y-%m-%dT%H%M%SZ}-{hashlib.sha256(body).hexdigest()[:10]}.jsonl"
+    name = f"{at.replace(':', '')}-{hashlib.sha256(body).hexdigest()[:10]}.jsonl"
     return name, body
 
 

@@ -20,17 +20,29 @@ from ocmt_cli.sync.survey import Item, Progress, Survey
 
 # A conflict rarely needs more than a few earlier commits; trying very many would take minutes.
 _TRIED_PREREQUISITES = 24
+EMPTY = "picking it changes nothing here"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What a plan takes on its own; everything else waits for a person."""
 
-    classes: Collection[CommitClass] = ("always",)
+    classes: tuple[CommitClass, ...] = ("always",)
     security: bool = True
     commits: Collection[str] = ()
     skip_unwanted: bool = True
     limit: int | None = None
+
+
+def considered(survey: Survey, choice: Choice) -> list[Item]:
+    """What a plan is about: everything open, what was asked for by name, and the reverts of those
+    (a revert skipped because its commit was not taken matters again when it is)."""
+    waiting = {item.commit.sha for item in survey.open} | set(choice.commits)
+    return [
+        item
+        for sha, item in survey.items.items()
+        if sha in waiting or (item.taken is None and not waiting.isdisjoint(item.commit.reverts))
+    ]
 
 
 def choose(items: Sequence[Item], choice: Choice) -> list[Line]:
@@ -45,8 +57,10 @@ def choose(items: Sequence[Item], choice: Choice) -> list[Line]:
             or (choice.security and bool(item.security))
             or item.cls in choice.classes
             # Who took a commit that upstream took back wants the revert as well.
-            or any(r in picked for r in item.commit.reverts)
+            or not picked.isdisjoint(item.commit.reverts)
         )
+        if not wanted and not item.open:
+            continue
         if item.commit.is_merge and sha not in choice.commits:
             line = replace(line, do="skip", why="a merge; its commits are decided one by one")
         elif not item.commit.files and not item.commit.is_merge:
@@ -77,7 +91,7 @@ def make_plan(
             f"`{survey.policy.sync_branch}` and the one on {survey.policy.fork_remote} have both "
             f"moved. Rebase yours onto {survey.policy.fork_remote}/{survey.policy.sync_branch}.",
         )
-    items = survey.open
+    items = considered(survey, choice)
     lines = choose(items, choice)
     chosen = [line.commit for line in lines if line.do == "pick"]
     target, name = _target(survey, strategy, tag)
@@ -85,12 +99,18 @@ def make_plan(
     start = git.tree_of(refs.base)
     trees = trees_of(git, [item.commit.sha for item in items])
     compared: dict[str, str] = {}
+    steps: dict[str, Step] = {}
     with forecaster(survey.repository, refs.base) as cast:
-        plan = Plan(strategy, refs.base, refs.upstream, target, name, start)
+        old = snapshot_base(survey) if strategy == "snapshot" else None
+        if strategy == "snapshot" and old is None:
+            raise SyncError(
+                Exit.REPOSITORY, "The fork has no common history with upstream to start from."
+            )
+        plan = Plan(strategy, refs.base, refs.upstream, target, name, start, before=old or "")
         if strategy == "pick" or compare:
             lines = _evil_merges(survey, lines)
             steps = _forecast(cast, start, chosen, trees, progress)
-            lines = _explained(survey, cast, start, lines, steps, trees)
+            lines = _explained(survey, cast, lines, start=start, steps=steps, trees=trees)
             bad = sum(bool(s.conflicts) for s in steps.values())
             compared["pick"] = f"{len(chosen)} commits, {bad} conflicting"
         if strategy == "pick":
@@ -178,8 +198,9 @@ def _evil_merges(survey: Survey, lines: list[Line]) -> list[Line]:
 def _explained(
     survey: Survey,
     cast: Forecaster,
-    start: str,
     lines: Sequence[Line],
+    *,
+    start: str,
     steps: Mapping[str, Step],
     trees: Mapping[str, Trees],
 ) -> list[Line]:
@@ -201,7 +222,7 @@ def _explained(
             out.append(replace(line, do="hold", why=why, conflicts=files, needs=tuple(needs or ())))
             left.append(line.commit)
         elif step.empty:
-            out.append(replace(line, do="skip", why="picking it changes nothing here"))
+            out.append(replace(line, do="skip", why=EMPTY))
         else:
             out.append(replace(line, tree=step.tree))
             tree = step.tree

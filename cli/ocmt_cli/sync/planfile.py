@@ -14,6 +14,7 @@ from ocmt_cli.sync.git import shown
 Strategy = Literal["pick", "merge", "snapshot"]
 Do = Literal["pick", "skip", "defer", "hold"]
 _SHA_LENGTHS = (40, 64)
+_TARGETS = {"merge": ("target",), "snapshot": ("target", "before")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan. `base` is the commit it starts from, `target` what is merged or snapshotted."""
+    """A plan. `base` is the commit it starts from, `target` what is merged or
+    snapshotted, `before` what the last snapshot was of."""
 
     strategy: Strategy
     base: str
@@ -42,6 +44,7 @@ class Plan:
     target: str
     target_name: str
     tree: str
+    before: str = ""
     lines: tuple[Line, ...] = ()
     conflicts: tuple[str, ...] = ()
     compared: dict[str, str] = field(default_factory=dict)
@@ -74,6 +77,7 @@ def render(plan: Plan, *, name: str) -> str:
     out += [f"upstream = {_quoted(plan.upstream)}"]
     if plan.strategy != "pick":
         out += [f"target = {_quoted(plan.target)}", f"target_name = {_quoted(plan.target_name)}"]
+        out += [f"before = {_quoted(plan.before)}"]
         out += [f"conflicts = {_list(plan.conflicts)}"]
     out += [f"tree = {_quoted(plan.tree)}"]
     if plan.strategy == "pick":
@@ -118,7 +122,7 @@ def parse(data: bytes, *, source: str) -> Plan:
     strategy = document.get("strategy")
     if strategy not in get_args(Strategy):
         mistakes.append(f"strategy {strategy!r} is none of {', '.join(get_args(Strategy))}")
-    for key in ("base", "upstream", *(("target",) if strategy in ("merge", "snapshot") else ())):
+    for key in ("base", "upstream", *_TARGETS.get(str(strategy), ())):
         if not _is_sha(document.get(key)):
             mistakes.append(f"`{key}` is not a full commit name")
     lines: list[Line] = []
@@ -140,6 +144,7 @@ def parse(data: bytes, *, source: str) -> Plan:
         target=document.get("target", ""),
         target_name=document.get("target_name", ""),
         tree=document.get("tree", ""),
+        before=document.get("before", ""),
         lines=tuple(lines),
         conflicts=tuple(document.get("conflicts", [])),
     )
@@ -150,10 +155,14 @@ def _line(entry: Any, number: int, mistakes: list[str]) -> Line | None:
         mistakes.append(f"commit {number} has no full `commit` name")
         return None
     where = entry["commit"][:12]
-    do, until = entry.get("do"), str(entry.get("until", ""))
-    if do not in get_args(Do):
-        mistakes.append(f"{where}: do = {do!r} is none of {', '.join(get_args(Do))}")
-        return None
+    do: Do
+    match entry.get("do"):
+        case "pick" | "skip" | "defer" | "hold" as do:
+            pass
+        case other:
+            mistakes.append(f"{where}: do = {other!r} is none of {', '.join(get_args(Do))}")
+            return None
+    until = str(entry.get("until", ""))
     if do == "skip" and not str(entry.get("why", "")).strip():
         mistakes.append(f"{where}: a skip needs its reason in `why`")
     if do == "defer":

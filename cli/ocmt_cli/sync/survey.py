@@ -182,7 +182,7 @@ def take_survey(
     eye = SecurityEye(read_owners(git, refs.upstream, policy.teams), advisories)
     progress("looking for commits taken already", 0, 0)
     taken = find_taken(commits, ours, lambda shas: patch_ids(git, shas, cache))
-    taken.update(_emptied(repository, refs, cache, commits, ours, taken))
+    taken.update(_emptied(repository, refs, cache, commits=commits, ours=ours, taken=taken))
     entries = _entries(ledger, commits, lambda shas: patch_ids(git, shas, cache))
     items = {
         sha: Item(
@@ -218,6 +218,7 @@ def _emptied(
     repository: Repository,
     refs: Refs,
     cache: CommitCache,
+    *,
     commits: Mapping[str, Commit],
     ours: Sequence[Commit],
     taken: Mapping[str, Taken],

@@ -1,0 +1,66 @@
+"""Recording decisions without a plan: skip, defer, reopen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ocmt_cli.sync import worktree
+from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
+from ocmt_cli.sync.git import Git
+from ocmt_cli.sync.journal import read_journal
+from ocmt_cli.sync.ledger import Act, Entry, ledger_file
+from ocmt_cli.sync.steps import CONFIG
+from ocmt_cli.sync.survey import Item, Survey
+from ocmt_cli.sync.taken import patch_ids
+
+
+def record(
+    survey: Survey, items: Sequence[Item], act: Act, *, reason: str, until: str, at: str, by: str
+) -> str:
+    """Commit one ledger file to the sync branch, by git's plumbing: no work tree is needed, and a
+    checked-out one is brought along. Returns the new tip."""
+    repository, policy, refs = survey.repository, survey.policy, survey.refs
+    git, branch = repository.git, policy.sync_branch
+    if read_journal(repository.state) is not None:
+        raise SyncError(
+            Exit.REFUSED, "An apply is unfinished: `ocmt sync apply --continue` or `--abort` first."
+        )
+    if refs.diverged:
+        raise SyncError(Exit.REFUSED, f"`{branch}` has diverged from {policy.fork_remote}'s.")
+    ids = patch_ids(git, [item.commit.sha for item in items], survey.cache)
+    entries = [
+        Entry(i.commit.sha, act, reason, until, i.commit.subject, ids.get(i.commit.sha, ""), at, by)
+        for i in items
+    ]
+    tree = worktree.find_tree(repository, branch)
+    if tree is not None and worktree.is_dirty(Git(tree)):
+        raise SyncError(Exit.REFUSED, f"{tree} has changes of its own. Commit or remove them.")
+    name, body = ledger_file(entries, at)
+    tip = _commit(survey, f"{policy.ledger}/{name}", body, f"Record {len(entries)} as {act}")
+    before = refs.sync or "0" * len(tip)
+    git.output("update-ref", "-m", f"ocmt sync: {act}", f"refs/heads/{branch}", tip, before)
+    if tree is not None:
+        Git(tree).output(*CONFIG, "reset", "--hard", "--quiet", tip)
+    return tip
+
+
+def _commit(survey: Survey, path: str, body: bytes, subject: str) -> str:
+    git, base = survey.repository.git, survey.refs.base
+    index = survey.repository.state / "decision.index"
+    try:
+        staged = Git(git.cwd, {"GIT_INDEX_FILE": str(index)})
+        staged.output("read-tree", base)
+        blob = staged.text("hash-object", "-w", "--stdin", stdin=body)
+        staged.output("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+        return staged.text("commit-tree", staged.text("write-tree"), "-p", base, "-m", subject)
+    finally:
+        Path(index).unlink(missing_ok=True)
+
+
+def operator(git: Git) -> str:
+    """Who decides, as git knows them."""
+    try:
+        return git.text("var", "GIT_COMMITTER_IDENT").rsplit(" ", 2)[0]
+    except GitFailed as error:
+        raise SyncError(
+            Exit.REFUSED, "git does not know who you are: set user.name and user.email."
+        ) from error

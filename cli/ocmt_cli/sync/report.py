@@ -1,0 +1,158 @@
+"""`sync status`, `list` and `show` as data: what the commands print and `--json` gives."""
+
+import hashlib
+import json
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from ocmt_cli.sync.forecast import forecaster, prerequisites
+from ocmt_cli.sync.git import Repository, shown
+from ocmt_cli.sync.history import trees_of
+from ocmt_cli.sync.journal import read_journal
+from ocmt_cli.sync.policy import FOLD, Policy
+from ocmt_cli.sync.security import load_advisories
+from ocmt_cli.sync.survey import Item, Progress, Survey, divergence, read_refs, take_survey
+
+_SECURITY_SHOWN = 20
+_KIND = "status-2"
+
+
+def status(
+    repository: Repository, policy: Policy, *, now: datetime, progress: Progress
+) -> dict[str, Any]:
+    """The report, from the cache when no ref, rule, advisory or day has changed since."""
+    refs = read_refs(repository, policy)
+    _, advisories = load_advisories(policy, top=repository.top, state=repository.state)
+    parts = [policy.digest, refs.upstream, *refs.ours, refs.base, f"{now:%Y-%m-%d}"]
+    key = hashlib.sha256(repr(parts).encode() + advisories).hexdigest()
+    path = repository.state / "status.json"
+    try:
+        kept = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        kept = {}
+    if kept.get("key") == [_KIND, key]:
+        report: dict[str, Any] = kept["report"]
+    else:
+        survey = take_survey(repository, policy, today=now.date(), progress=progress)
+        report = _status(survey)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({"key": [_KIND, key], "report": report}), encoding="utf-8")
+        partial.replace(path)
+    journal = read_journal(repository.state)
+    oldest = report["security"]["oldestAt"]
+    report["security"]["oldestAgeDays"] = (
+        None if oldest is None else round(max(0.0, now.timestamp() - oldest) / 86400, 1)
+    )
+    report["unfinishedApply"] = None if journal is None else (journal.conflict or "interrupted")
+    return report
+
+
+def _status(survey: Survey) -> dict[str, Any]:
+    git, refs = survey.repository.git, survey.refs
+    waiting = survey.open
+    secure = sorted((i for i in waiting if i.security), key=lambda i: i.commit.committed)
+    classes = Counter(item.cls for item in waiting)
+    states = Counter(item.state for item in survey.items.values())
+    surface = divergence(survey)
+    picks = [c.committed for c in survey.ours if c.picked_from or c.snapshot_of]
+    return {
+        "upstream": refs.upstream,
+        "base": refs.base,
+        "behind": int(git.text("rev-list", "--count", f"{refs.main}..{refs.upstream}")),
+        "ahead": int(git.text("rev-list", "--count", f"{refs.upstream}..{refs.main}")),
+        "open": len(waiting),
+        "byClass": {cls: classes[cls] for cls in FOLD[::-1]},
+        "byState": dict(sorted(states.items())),
+        "security": {
+            "open": len(secure),
+            "oldestAt": secure[0].commit.committed if secure else None,
+            "commits": [brief(item) for item in secure[:_SECURITY_SHOWN]],
+        },
+        "divergence": {"files": len(surface), "paths": [shown(p) for p in surface[:50]]},
+        "lastSync": survey.ledger.last_at(),
+        "lastPickAt": max(picks, default=None),
+        "branchesDiverged": refs.diverged,
+        "policy": survey.policy.source,
+    }
+
+
+def brief(item: Item) -> dict[str, Any]:
+    """One commit in a list."""
+    commit = item.commit
+    return {
+        "commit": commit.sha,
+        "subject": shown(commit.subject),
+        "author": shown(commit.author),
+        "at": commit.committed,
+        "class": item.cls,
+        "state": item.state,
+        "security": [shown(e) for e in item.security],
+        "files": len(commit.files),
+        "numbers": list(commit.numbers),
+    }
+
+
+def show(survey: Survey, item: Item) -> dict[str, Any]:
+    """All that is known about one commit, with a forecast of picking it now."""
+    commit, policy = item.commit, survey.policy
+    by_class: dict[str, list[dict[str, str]]] = {}
+    for path in commit.files:
+        rule = policy.rule_for(path)
+        by_class.setdefault(rule.cls if rule else "unknown", []).append(
+            {
+                "path": shown(path),
+                "rule": rule.pattern if rule else "",
+                "why": rule.why if rule else "",
+            }
+        )
+    later = [
+        i.commit.sha
+        for i in survey.items.values()
+        if any(r and commit.sha.startswith(r) for r in i.commit.reverts)
+    ]
+    return {
+        **brief(item),
+        "filesByClass": by_class,
+        "merge": commit.is_merge,
+        "submodules": commit.submodules,
+        "reverts": list(commit.reverts),
+        "revertedBy": later,
+        "taken": None if item.taken is None else {"how": item.taken.how, "by": item.taken.by},
+        "decision": None
+        if item.entry is None
+        else {
+            "act": item.entry.act,
+            "reason": item.entry.reason,
+            "until": item.entry.until,
+            "at": item.entry.at,
+            "by": item.entry.by,
+        },
+        "forecast": _forecast(survey, item),
+    }
+
+
+def _forecast(survey: Survey, item: Item) -> dict[str, Any]:
+    sha = item.commit.sha
+    order = list(survey.items)
+    earlier = order[: order.index(sha)] if sha in survey.items else []
+    git, base = survey.repository.git, survey.refs.base
+    with forecaster(survey.repository, base) as cast:
+        tree = git.tree_of(base)
+        outcome = cast.pick(tree, trees_of(git, [sha])[sha])
+        needs: list[str] | None = None
+        if not outcome.clean:
+            paths = set(outcome.conflicts)
+            touching = [
+                s
+                for s in earlier
+                if survey.items[s].taken is None and paths & set(survey.items[s].commit.files)
+            ][-24:]
+            needs = prerequisites(cast, tree, sha, touching, trees_of(git, [*touching, sha]))
+    return {
+        "clean": outcome.clean,
+        "empty": outcome.clean and outcome.tree == tree,
+        "conflicts": {shown(path): kind for path, kind in sorted(outcome.conflicts.items())},
+        "needs": needs or [],
+    }

@@ -1,0 +1,124 @@
+"""The separate work tree of the sync branch: the user's own is never touched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocmt_cli.sync.errors import Exit, SyncError
+from ocmt_cli.sync.git import Git, Repository, raw, shown, text
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One of a repository's work trees; `branch` is "" when its head is detached."""
+
+    path: Path
+    branch: str
+
+
+def list_trees(git: Git) -> list[Tree]:
+    out: list[Tree] = []
+    for block in git.output("worktree", "list", "--porcelain", "-z").split(b"\0\0"):
+        fields = dict((text(line).partition(" ")[::2]) for line in block.split(b"\0") if line)
+        if "worktree" in fields:
+            branch = fields.get("branch", "").removeprefix("refs/heads/")
+            out.append(Tree(Path(fields["worktree"]), branch))
+    return out
+
+
+def default_place(repository: Repository, branch: str) -> Path:
+    """Beside the main checkout, since an operator resolves conflicts there."""
+    main = list_trees(repository.git)[0].path
+    if (main / ".git").is_dir():
+        return main.with_name(f"{main.name}.{branch}")
+    return repository.state / "worktree"
+
+
+def find_tree(repository: Repository, branch: str) -> Path | None:
+    """The work tree that has the sync branch, which must not be one a person works in."""
+    trees = list_trees(repository.git)
+    place = default_place(repository, branch)
+    for number, tree in enumerate(trees):
+        if tree.branch == branch and (number == 0 or tree.path == repository.top):
+            raise SyncError(
+                Exit.REFUSED,
+                f"`{branch}` is checked out in {tree.path}. Switch that to another branch first "
+                f"(git switch -): sync works in a work tree of its own.",
+            )
+    for tree in trees[1:]:
+        if (tree.branch == branch or tree.path == place) and tree.path.is_dir():
+            return tree.path
+    return None
+
+
+def make_tree(git: Git, place: Path, branch: str, base: str) -> None:
+    """Check the branch out at `place`, starting it at `base` if there is none."""
+    if place.exists() and any(place.iterdir()):
+        raise SyncError(Exit.REFUSED, f"{place} exists and is not sync's; move it away.")
+    new = git.resolve(f"refs/heads/{branch}") is None
+    # Forced only past a registration whose folder is gone.
+    wanted = ["-b", branch, str(place), base] if new else [str(place), branch]
+    git.output("worktree", "add", "--force", "--no-track", *wanted)
+
+
+def remove_tree(git: Git, place: Path) -> None:
+    git.output("worktree", "remove", "--force", "--force", str(place))
+
+
+def unmerged(git: Git) -> list[str]:
+    """Paths with an unresolved conflict."""
+    listed = git.output("ls-files", "-u", "-z").split(b"\0")
+    return sorted({text(item.split(b"\t", 1)[1]) for item in listed if item})
+
+
+def marked(git: Git) -> list[str]:
+    """Staged paths that still hold conflict markers."""
+    said = git.result("diff", "--cached", "--check", "HEAD").stdout
+    return sorted(
+        {
+            shown(text(line.split(b":", 1)[0]))
+            for line in said.splitlines()
+            if line.endswith(b"leftover conflict marker")
+        }
+    )
+
+
+def is_dirty(git: Git) -> bool:
+    return bool(git.output("status", "--porcelain", "-z", "--untracked-files=all"))
+
+
+def drop_stale_locks(git: Git, repository: Repository, branch: str) -> None:
+    """Lock files of a git that was killed. Only under the sync lock, which a living git of ours
+    would still hold, and only what belongs to the sync branch's work tree."""
+    own = Path(git.text("rev-parse", "--absolute-git-dir"))
+    for path in (
+        own / "index.lock",
+        own / "HEAD.lock",
+        repository.common_dir / "refs" / "heads" / f"{branch}.lock",
+    ):
+        path.unlink(missing_ok=True)
+
+
+def head_file(git: Git, name: str) -> str:
+    """The commit in CHERRY_PICK_HEAD and the like, or ""."""
+    done = git.result("rev-parse", "--verify", "--quiet", name)
+    return text(done.stdout).strip() if done.returncode == 0 else ""
+
+
+def put_back(git: Git) -> None:
+    """Forget an unfinished pick or merge of ours: the tree as its branch has it."""
+    git.result("cherry-pick", "--quit")
+    git.output("reset", "--hard", "--quiet", "HEAD")
+    git.output("clean", "-ffdq")
+
+
+def commit_files(
+    git: Git, files: dict[str, bytes], *, subject: str, config: tuple[str, ...]
+) -> None:
+    """Add files to the work tree's branch as one commit."""
+    for name, content in files.items():
+        target = git.cwd / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    paths = b"".join(raw(name) + b"\0" for name in files)
+    git.output("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=paths)
+    git.output(*config, "commit", "--quiet", "--no-verify", "-m", subject)
