@@ -72,6 +72,18 @@ describe("an agent's markdown", () => {
     expect(root.children[1]?.textContent?.trim()).toBe("second and more");
   });
 
+  it("shows what is done and what is open in a list of tasks", () => {
+    const boxes = [...shown("- [x] a\n- [ ] b").querySelectorAll("input")];
+    expect(boxes.map((box) => [box.checked, box.disabled, box.ariaLabel])).toEqual([
+      [true, true, "Done"],
+      [false, true, "Open"],
+    ]);
+  });
+
+  it("keeps the number at which a list starts", () => {
+    expect(shown("4. four\n5. five").querySelector("ol")?.start).toBe(4);
+  });
+
   it("removes blocks that the text no longer has", () => {
     const root = document.createElement("div");
     const view = new MarkdownView(root);

@@ -41,12 +41,14 @@ export class MessageComposer extends LitElement {
         max-height: min(40dvh, 16rem);
         padding: 0.5rem 0.25rem 0.5rem 0.875rem;
         border: 0;
-        outline: 0;
         background: transparent;
         color: inherit;
         font: inherit;
         line-height: 1.5;
         resize: none;
+      }
+      textarea:focus-visible {
+        outline: 0; /* The form around it shows the focus. */
       }
       textarea::placeholder {
         color: var(--muted);

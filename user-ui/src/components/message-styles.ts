@@ -10,6 +10,9 @@ export const messageStyles = css`
     display: flex;
     flex-direction: column;
   }
+  .answer > * {
+    min-width: 0;
+  }
   .question {
     align-items: flex-end;
   }

@@ -26,6 +26,8 @@ const CONFIG: Config = {
   ALLOWED_ATTR: ["href", "title", "src", "alt", "align", "start", "class", "type"].concat(
     ["checked", "disabled", "target", "rel"],
   ),
+  // DOMPurify holds every other attribute's value against the pattern for addresses.
+  ADD_URI_SAFE_ATTR: ["align", "start", "type", "checked", "disabled"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/)/i,
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,

@@ -22,12 +22,12 @@ export const appStyles = css`
   header img {
     margin: 0 0.375rem;
   }
-  .icon {
+  .button.icon {
     width: 2.75rem;
     padding: 0;
     border-color: transparent;
   }
-  .icon[aria-current] {
+  .button.icon[aria-current] {
     background: var(--sunken);
   }
   .alone {

@@ -11,6 +11,7 @@ export const chatStyles = css`
   .conversation {
     position: relative;
     display: grid;
+    grid-template: minmax(0, 1fr) / minmax(0, 1fr);
     flex: 1;
     min-height: 0;
   }

@@ -34,7 +34,7 @@ export class SettingsView extends LitElement {
         letter-spacing: -0.01em;
         outline: 0;
       }
-      footer {
+      .version {
         color: var(--muted);
         font-size: 0.8125rem;
         text-align: center;
@@ -55,7 +55,7 @@ export class SettingsView extends LitElement {
       ${user.role === "admin"
         ? html`<settings-people .api=${this.api} myId=${user.id}></settings-people>`
         : nothing}
-      <footer>OCMT ${version}</footer>
+      <p class="version">OCMT ${version}</p>
     </div>`;
   }
 }

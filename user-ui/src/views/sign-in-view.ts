@@ -30,7 +30,7 @@ export class SignInView extends LitElement {
   @state() private code = "";
   @state() private busy = false;
   @state() private problem = "";
-  @query("h1") private heading!: HTMLElement;
+  @query("h1") private heading!: HTMLElement | null;
 
   static override styles = [base, controls, signInStyles];
 
@@ -132,7 +132,7 @@ export class SignInView extends LitElement {
   private go(step: Step): void {
     this.step = step;
     this.problem = "";
-    void this.updateComplete.then(() => this.heading.focus());
+    void this.updateComplete.then(() => this.heading?.focus());
   }
 
   private readonly onAddress = async (event: SubmitEvent) => {
