@@ -49,6 +49,11 @@ class HandshakeRefused(Exception):
         super().__init__(f"{self.code}: {error.get('message', 'no message')}")
 
     @property
+    def passing(self) -> bool:
+        """Whether the gateway only asks for a moment: it takes calls before it takes sockets."""
+        return self.code == "UNAVAILABLE"
+
+    @property
     def not_paired(self) -> bool:
         return "NOT_PAIRED" in (self.code, self.reason) or "PAIRING_REQUIRED" in (
             self.code,

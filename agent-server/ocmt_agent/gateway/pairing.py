@@ -12,6 +12,9 @@ from ocmt_agent.gateway.handshake import HandshakeRefused, Link, connect
 
 log = structlog.get_logger(__name__)
 
+_STARTING_S = 30
+_RETRY_S = 0.2
+
 
 class GatewayLinks:
     """Opens authorised sockets to gateways, pairing with each on the first refusal."""
@@ -24,19 +27,31 @@ class GatewayLinks:
     async def open(self, access: GatewayAccess, *, caller_params: dict[str, Any]) -> Link:
         """Raises `GatewayUnreachable`, `GatewayRefused` or `HandshakeRefused`."""
         try:
-            return await connect(self._session, access, caller_params=caller_params)
+            return await self._connect(access, caller_params)
         except HandshakeRefused as refusal:
             if not refusal.not_paired:
                 raise
         # One pairing a user: two sockets at once would ask for the same device twice.
         async with self._locks.setdefault(access.user_id, asyncio.Lock()):
             try:
-                return await connect(self._session, access, caller_params=caller_params)
+                return await self._connect(access, caller_params)
             except HandshakeRefused as refusal:
                 if not refusal.not_paired:
                     raise
             await self._approve(access)
-            return await connect(self._session, access, caller_params=caller_params)
+            return await self._connect(access, caller_params)
+
+    async def _connect(self, access: GatewayAccess, caller_params: dict[str, Any]) -> Link:
+        """A handshake, repeated while the gateway is still starting its sidecars."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _STARTING_S
+        while True:
+            try:
+                return await connect(self._session, access, caller_params=caller_params)
+            except HandshakeRefused as refusal:
+                if not refusal.passing or loop.time() > deadline:
+                    raise
+            await asyncio.sleep(_RETRY_S)
 
     async def _approve(self, access: GatewayAccess) -> None:
         listed = await self._admin.call(access, "device.pair.list")
