@@ -54,9 +54,12 @@ async def open_parts(
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
         stack.push_async_callback(store.close)
-        # Requests to gateways carry their tokens: no proxy from the environment, no redirects.
-        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        # Two pools: a crowd of long answers being passed on must not delay a wake. Neither keeps
+        # cookies (users would share them) or takes a proxy from the environment.
         passing_on = await stack.enter_async_context(open_session())
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        )
         hub = EventHub()
         registry = AgentRegistry(store, hub=hub, clock=clock)
         await registry.load()
