@@ -43,6 +43,9 @@ export const markdownStyles = css`
   li > p {
     margin: 0 0 0.375rem;
   }
+  li input {
+    margin: 0 0.375rem 0 0;
+  }
   li:has(> input) {
     list-style: none;
     margin-left: -1.375rem;

@@ -117,7 +117,7 @@ export class MessageComposer extends LitElement {
   }
 
   override focus(): void {
-    this.field.focus();
+    void this.updateComplete.then(() => this.field.focus());
   }
 
   private readonly onInput = () => this.emit("draft", this.field.value);

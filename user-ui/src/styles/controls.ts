@@ -113,7 +113,7 @@ export const controls = css`
     margin-bottom: 0.375rem;
     font-weight: 600;
   }
-  input:not([type="radio"]),
+  input:not([type="radio"], [type="checkbox"]),
   select {
     width: 100%;
     min-height: 2.75rem;
