@@ -21,6 +21,8 @@ const NEAR_END_PX = 64;
 export class MessageList extends LitElement {
   @property({ attribute: false }) messages: readonly Message[] = [];
   @property() waiting = "";
+  /** Something lies over the top: leave room, so that a short conversation is not hidden. */
+  @property({ type: Boolean, reflect: true }) under = false;
   @state() private following = true;
   @query(".scroll") private scroller!: HTMLElement;
   @query(".column") private column!: HTMLElement;
@@ -52,6 +54,9 @@ export class MessageList extends LitElement {
         min-height: 100%;
         margin: 0 auto;
         padding: 1rem 1rem 1.5rem;
+      }
+      :host([under]) .column {
+        padding-top: 8rem;
       }
       .day {
         align-self: center;

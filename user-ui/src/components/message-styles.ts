@@ -33,7 +33,7 @@ export const messageStyles = css`
     overflow: hidden;
     mask-image: linear-gradient(#000 70%, transparent);
   }
-  .more {
+  button.more {
     align-self: flex-start;
     margin-top: 0.25rem;
     color: var(--accent);

@@ -87,7 +87,7 @@ export class TroubleBanner extends LitElement {
     }
     if (connection === "waiting") {
       return {
-        text: "No connection to the server. It is tried again and again; what you write is kept.",
+        text: "No connection to the server. Trying again; what you write is kept.",
         action: { label: "Try now", run: () => this.session.reconnect() },
       };
     }

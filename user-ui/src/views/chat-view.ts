@@ -14,6 +14,7 @@ import type { MessageComposer } from "../components/message-composer";
 import "../components/message-list";
 import type { MessageList } from "../components/message-list";
 import "../components/setup-progress";
+import { moodOf } from "../components/status-pill";
 import "../components/trouble-banner";
 import { base, controls } from "../styles/controls";
 import { chatStyles } from "./chat-styles";
@@ -61,6 +62,7 @@ export class ChatView extends LitElement {
         <message-list
           .messages=${messages}
           waiting=${this.waiting()}
+          ?under=${moodOf(this.chat) === "trouble"}
           @again=${(event: CustomEvent<string>) => this.session.again(event.detail)}
           @discard=${(event: CustomEvent<string>) => this.session.discard(event.detail)}
         >
