@@ -47,7 +47,7 @@ def run_tests(
     ] = None,
 ) -> None:
     """Run the checks and the tests; the last line counts them."""
-    chosen = _tiers(tier)
+    chosen = runnable_tiers(tier)
     checks = static_checks() if "unit" in chosen else ()
     if checks:
         install_page_tools()
@@ -64,7 +64,7 @@ def run_tests(
         raise typer.Exit(1)
 
 
-def _tiers(wanted: TierChoice | None) -> list[str]:
+def runnable_tiers(wanted: TierChoice | None) -> list[str]:
     if wanted is not None:
         obstacle = TIERS[wanted.value].obstacle()
         if obstacle:
@@ -93,10 +93,10 @@ def _pytest(tiers: Sequence[str], arguments: Sequence[str]) -> tuple[Counts, int
         )  # fmt: skip
         if not report.exists():
             return Counts(0, 1), done.returncode
-        return _read(report), done.returncode
+        return read_counts(report), done.returncode
 
 
-def _read(report: Path) -> Counts:
+def read_counts(report: Path) -> Counts:
     """Sum up pytest's own report; an error in a fixture is a failure too."""
     total = failed = skipped = 0
     # Written by our own pytest a moment ago.

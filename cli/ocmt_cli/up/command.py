@@ -140,7 +140,7 @@ def _start_in_background(data: DataFolder, lock: RunLock, *, port: int, runtime:
         "--report-fd", str(writing),
     )  # fmt: skip
     with (data.logs / "ocmt.log").open("ab") as log:
-        subprocess.Popen(
+        supervisor = subprocess.Popen(
             command,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -159,4 +159,6 @@ def _start_in_background(data: DataFolder, lock: RunLock, *, port: int, runtime:
         raise CommandFailed(f"The start failed; see {data.logs / 'ocmt.log'}")
     outcome = json.loads(said)
     if "failed" in outcome:
+        # It has stopped everything already, and holds the lock until it has ended itself.
+        supervisor.wait()
         raise CommandFailed(outcome["failed"], exit_code=outcome["exitCode"])

@@ -1,0 +1,234 @@
+"""The real `ocmt up` … `down` with both servers and, once, the real OpenClaw as a process."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ocmt_cli import processes
+from ocmt_cli.up.data_folder import DataFolder
+from ocmt_cli.up.health import get
+from ocmt_cli.up.servers import OWNER
+
+
+def free_base() -> int:
+    for base in range(31000, 40000, 13):
+        try:
+            for port in (base, base + 1000, base + 1001):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return base
+    raise AssertionError("no free ports")
+
+
+def until(holds: Callable[[], bool], *, within_s: float, what: str) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Installation:
+    data: DataFolder
+    port: int
+
+    def words(self, name: str, *more: str) -> list[str]:
+        return [sys.executable, "-m", "ocmt_cli.main", name, "--data", str(self.data.root), *more]
+
+    def ocmt(self, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.words(name, *more), capture_output=True, text=True, timeout=240, check=False
+        )
+
+    def up(self, *more: str) -> subprocess.CompletedProcess[str]:
+        return self.ocmt("up", "--runtime", "process", "--port", str(self.port), *more)
+
+    def status(self) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads(self.ocmt("status", "--json").stdout)
+        return read
+
+    def processes(self) -> list[int]:
+        """Every process of this installation: supervisor's servers and gateways."""
+        found = processes.find(
+            lambda env: (
+                env.get(OWNER) == str(self.data.root)
+                or env.get("OPENCLAW_STATE_DIR", "").startswith(f"{self.data.root}/")
+            )
+        )
+        pids = [process.pid for process in found]
+        for process in found:
+            process.close()
+        return pids
+
+    def agent_api(self, path: str, body: dict[str, str]) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port + 1000}{path}",
+            data=json.dumps(body).encode(),
+            headers={"x-auth-token": self.data.auth_token, "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=150) as response:
+            return json.loads(response.read())
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Set up and stopped; what the first start takes is spent here."""
+    folder = tmp_path_factory.mktemp("up") / "data"
+    installation = Installation(DataFolder(folder), free_base())
+    done = installation.up("--detach")
+    assert done.returncode == 0, done.stdout + done.stderr
+    stopped = installation.ocmt("down")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    yield installation
+    installation.ocmt("down")
+
+
+@pytest.fixture
+def running(prepared: Installation) -> Iterator[Installation]:
+    done = prepared.up("--detach")
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield prepared
+    prepared.ocmt("down")
+    assert prepared.processes() == []
+
+
+def test_up_ends_with_the_address_and_a_link_and_the_page_answers(prepared: Installation) -> None:
+    started = time.monotonic()
+    done = prepared.up("--detach")
+    answered = get(f"http://127.0.0.1:{prepared.port}/").status
+    took_s = time.monotonic() - started
+    assert done.returncode == 0, done.stderr
+    assert f"OCMT is running: http://127.0.0.1:{prepared.port}" in done.stdout
+    assert re.search(rf"http://127\.0\.0\.1:{prepared.port}/sign-in#\S{{20,}}", done.stdout)
+    assert answered == 200
+    # The promise is 5 s on a quiet machine; here other tests may be running beside it.
+    assert took_s < 10
+    assert prepared.ocmt("down").returncode == 0
+
+
+def test_status_tells_both_servers_healthy(running: Installation) -> None:
+    found = running.status()
+    assert found["running"]
+    assert found["phase"] == "running"
+    assert {name: one["healthy"] for name, one in found["servers"].items()} == {
+        "agent": True,
+        "management": True,
+    }
+    assert all(processes.start_ticks(one["pid"]) for one in found["servers"].values())
+
+
+def test_a_second_up_says_where_it_runs_and_how_to_stop_it(running: Installation) -> None:
+    again = running.up("--detach")
+    assert again.returncode == 0
+    assert f"already running at http://127.0.0.1:{running.port}" in again.stdout
+    assert f"ocmt down --data {running.data.root}" in again.stdout
+    assert running.up().returncode == 1
+
+
+def test_another_installation_on_the_same_port_is_told_who_has_it(
+    running: Installation, tmp_path: Path
+) -> None:
+    other = Installation(DataFolder(tmp_path / "other"), running.port)
+    refused = other.up("--detach")
+    assert refused.returncode == 75
+    assert f"Port {running.port} (the page) is taken by" in refused.stderr
+    assert "ocmt up --port" in refused.stderr
+
+
+def test_a_killed_agent_server_is_back_in_seconds(running: Installation) -> None:
+    pid = running.status()["servers"]["agent"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+
+    def back() -> bool:
+        agent = running.status()["servers"]["agent"]
+        return bool(agent["pid"] != pid and agent["healthy"] and agent["restarts"] == 1)
+
+    until(back, within_s=30, what="the agent server healthy again")
+
+
+def test_a_killed_supervisor_is_recovered_by_the_next_up(running: Installation) -> None:
+    os.kill(running.status()["supervisor"]["pid"], signal.SIGKILL)
+    until(lambda: not running.status()["running"], within_s=10, what="status tells the truth")
+    again = running.up("--detach")
+    assert again.returncode == 0, again.stderr
+    assert "Ended what an earlier run left behind" in again.stdout
+    assert running.status()["phase"] == "running"
+
+
+def test_down_after_a_killed_supervisor_leaves_nothing(running: Installation) -> None:
+    os.kill(running.status()["supervisor"]["pid"], signal.SIGKILL)
+    assert running.processes() != []
+    assert running.ocmt("down").returncode == 0
+    assert running.processes() == []
+
+
+def test_down_stops_an_agent_that_is_awake(running: Installation) -> None:
+    made = running.agent_api(
+        "/api/containers", {"userId": "ada", "agentToken": "A-token-of-some-length"}
+    )
+    assert made["hibernationState"] == "running"
+    assert len(running.processes()) > 2
+    (agent,) = running.status()["agents"]
+    assert agent["userId"] == "ada"
+    assert agent["memoryBytes"] > 50_000_000
+    done = running.ocmt("down")
+    assert done.returncode == 0
+    assert "nothing is left running" in done.stdout
+    assert running.processes() == []
+    assert "Nothing was running" in running.ocmt("down").stdout
+
+
+def test_wrong_settings_are_shown_and_nothing_is_left_running(prepared: Installation) -> None:
+    file = prepared.data.management_env
+    usual = file.read_text()
+    file.write_text(f"{usual}SMTP_PROT=25\n")
+    try:
+        refused = prepared.up("--detach")
+    finally:
+        file.write_text(usual)
+    assert refused.returncode == 78
+    assert "SMTP_PROT" in refused.stderr
+    assert "did you mean SMTP_PORT?" in refused.stderr
+    assert prepared.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_in_the_foreground_a_signal_stops_everything(
+    prepared: Installation, number: signal.Signals
+) -> None:
+    foreground = subprocess.Popen(
+        prepared.words("up", "--runtime", "process", "--port", str(prepared.port)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    # A start that hangs must not hang the tests: then the end of the output breaks the loop.
+    watchdog = threading.Timer(120, foreground.kill)
+    watchdog.start()
+    said: list[str] = []
+    assert foreground.stdout is not None
+    for line in foreground.stdout:
+        said.append(line)
+        if "Press Ctrl-C to stop." in line:
+            break
+    assert prepared.processes() != [], said
+    foreground.send_signal(number)
+    rest, _ = foreground.communicate(timeout=60)
+    watchdog.cancel()
+    assert foreground.returncode == 0, rest
+    assert "Stopped; nothing is left running." in rest
+    assert prepared.processes() == []
