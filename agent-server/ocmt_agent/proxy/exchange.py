@@ -16,7 +16,6 @@ from ocmt_agent.proxy.headers import Headers, to_caller
 
 # No total time: an answer may stream for hours. Only the connection itself must come quickly.
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
-_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -51,8 +50,7 @@ class RequestBody:
         self.problem: Problem | None = None
         self.ended = asyncio.Event()
         names = {name.lower() for name, _ in scope["headers"]}
-        declared = b"content-length" in names or b"transfer-encoding" in names
-        self.present = declared and scope["method"] not in _BODILESS
+        self.present = b"content-length" in names or b"transfer-encoding" in names
         if not self.present:
             self.ended.set()
 

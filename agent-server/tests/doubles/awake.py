@@ -1,0 +1,50 @@
+"""What proxy tests stand on: an agent that is always awake at an address the test chooses."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.device import DeviceKey
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import Endpoint, SecretText
+from ocmt_common.problems import Problem
+
+GATEWAY_TOKEN = "gateway-token-that-never-leaves"
+
+
+class AlwaysAwake:
+    """`Waking` without sleeping. Counts what it was asked for; `asleep` makes wakes fail."""
+
+    def __init__(self, endpoint: Endpoint, *, user_id: str = "ada") -> None:
+        self.access = GatewayAccess(
+            user_id, endpoint, SecretText(GATEWAY_TOKEN), DeviceKey.generate()
+        )
+        self.wakes: Counter[ActivityKind] = Counter()
+        self.in_flight = 0
+        self.unused = asyncio.Event()
+        self.doubts = 0
+        self.problem: Problem | None = None
+
+    async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
+        if user_id != self.access.user_id:
+            raise Problem(404, "no-such-agent", "This user has no agent here.")
+        if self.problem is not None:
+            raise self.problem
+        self.wakes[kind] += 1
+        return self.access
+
+    @asynccontextmanager
+    async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
+        self.in_flight += 1
+        try:
+            yield await self.awake(user_id, kind=kind)
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.unused.set()
+
+    def doubt(self, access: GatewayAccess) -> None:
+        assert access == self.access
+        self.doubts += 1

@@ -1,0 +1,33 @@
+"""A real uvicorn on loopback for an ASGI application, configured as the agent server's own."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from ocmt_agent.runtime.base import Endpoint
+from starlette.types import ASGIApp
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[Endpoint]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            lifespan="off",
+            ws="websockets-sansio",
+            ws_max_size=65536,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    # The socket listens already: a request that comes before the server is ready just waits.
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield Endpoint("127.0.0.1", listener.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
