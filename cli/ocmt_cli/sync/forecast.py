@@ -40,7 +40,8 @@ class Forecaster:
         self._process: subprocess.Popen[bytes] | None = None
         self._merges = 0
         self._buffer = b""
-        self._empty_tree: str | None = None
+        self._empty_tree = store.empty_tree()
+        self._nothing = store.write_commit(self._empty_tree)
 
     def merge_commits(self, ours: str, theirs: str) -> Outcome:
         """A true merge of two commits, whatever their merge base."""
@@ -48,10 +49,10 @@ class Forecaster:
 
     def merge_trees(self, base: str, ours: str, theirs: str) -> Outcome:
         """A three-way merge of trees; "" is the empty tree."""
-        root = self.store.write_commit(base or self._empty())
+        root = self.store.write_commit(base or self._empty_tree)
         return self._merge(
-            self.store.write_commit(ours or self._empty(), root),
-            self.store.write_commit(theirs or self._empty(), root),
+            self.store.write_commit(ours or self._empty_tree, root),
+            self.store.write_commit(theirs or self._empty_tree, root),
         )
 
     def pick(self, onto: str, commit: Trees) -> Outcome:
@@ -60,18 +61,21 @@ class Forecaster:
             return Outcome(commit.own, {})
         return self.merge_trees(commit.before, onto, commit.own)
 
-    def _empty(self) -> str:
-        if self._empty_tree is None:
-            self._empty_tree = self.store.empty_tree()
-        return self._empty_tree
-
     def _merge(self, ours: str, theirs: str) -> Outcome:
         process = self._running()
         assert process.stdin is not None  # noqa: S101 (PIPE)
         try:
-            process.stdin.write(f"{ours} {theirs}\n".encode())
+            # git 2.39 flushes before a record's last byte, which then waits for the next record:
+            # a merge of nothing with itself is that next record.
+            nothing = self._nothing
+            process.stdin.write(f"{ours} {theirs}\n{nothing} {nothing}\n".encode())
             process.stdin.flush()
-            return self._read()
+            if self._merges > 1:
+                self._token()  # the last byte of the nothing before
+            outcome = self._read()
+            for _ in range(3):  # "1", the empty tree, no conflicts
+                self._token()
+            return outcome
         except (BrokenPipeError, EOFError) as error:
             assert process.stderr is not None  # noqa: S101 (PIPE)
             said = text(process.stderr.read()).strip()
