@@ -89,12 +89,15 @@ class GatewayAdmin:
         await self.call(access, "health", timeout_s=5)
 
     async def next_job_at(self, access: GatewayAccess) -> datetime | None:
-        """When the gateway's scheduler has to run next; `None` when nothing is scheduled."""
-        status = await self.call(access, "cron.status")
-        at_ms = status.get("nextWakeAtMs")
-        if not status.get("enabled", True) or not isinstance(at_ms, int | float):
+        """When a scheduled job has to run next; `None` when nothing is worth waking for.
+
+        A heartbeat is not: it looks after a conversation, and of a sleeper there is none.
+        """
+        if not (await self.call(access, "cron.status")).get("enabled", True):
             return None
-        return datetime.fromtimestamp(at_ms / 1000, UTC)
+        jobs = (await self.call(access, "cron.list")).get("jobs") or []
+        due_ms = [job["nextRunAtMs"] for job in jobs if _wakes_for(job)]
+        return datetime.fromtimestamp(min(due_ms) / 1000, UTC) if due_ms else None
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
         """Ask whether the gateway may be frozen now, and close its door if so.
@@ -170,3 +173,11 @@ def _blocker(item: object) -> str:
     if not isinstance(item, dict):
         return str(item)
     return str(item.get("message") or f"{item.get('count', 1)} {item.get('kind', 'task')}")
+
+
+def _wakes_for(job: object) -> bool:
+    if not isinstance(job, dict) or not isinstance(job.get("nextRunAtMs"), int | float):
+        return False
+    payload = job.get("payload")
+    heartbeat = isinstance(payload, dict) and payload.get("kind") == "heartbeat"
+    return job.get("enabled") is not False and not heartbeat

@@ -10,13 +10,15 @@ import aiohttp
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayAdmin, Suspended
-from ocmt_agent.gateway.probe import is_live
+from ocmt_agent.gateway.probe import is_live, is_started
 
 
 class GatewayControl(Protocol):
-    """Every method but `is_live` raises `GatewayUnreachable` or `GatewayRefused`."""
+    """Every method but the two probes raises `GatewayUnreachable` or `GatewayRefused`."""
 
     async def is_live(self, access: GatewayAccess) -> bool: ...
+
+    async def is_started(self, access: GatewayAccess) -> bool: ...
 
     async def health(self, access: GatewayAccess) -> None: ...
 
@@ -28,7 +30,7 @@ class GatewayControl(Protocol):
 
 
 class HttpGatewayControl(GatewayAdmin):
-    """The real one: OpenClaw's liveness probe and its admin calls."""
+    """The real one: OpenClaw's probes and its admin calls."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         super().__init__(session)
@@ -36,3 +38,6 @@ class HttpGatewayControl(GatewayAdmin):
 
     async def is_live(self, access: GatewayAccess) -> bool:
         return await is_live(self._http, access.endpoint)
+
+    async def is_started(self, access: GatewayAccess) -> bool:
+        return await is_started(self._http, access.endpoint)

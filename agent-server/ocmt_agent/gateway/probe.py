@@ -1,6 +1,7 @@
-"""Whether a gateway is alive at all: `/healthz`, the one probe that may gate a wake.
+"""Whether a gateway is alive (`/healthz`) and done starting (`/startupz`).
 
-`/readyz` may not: it fails while a channel of the user's is broken, with the gateway quite usable.
+`/readyz` may not gate a wake: it fails while a channel of the user's is broken, with the gateway
+quite usable. OpenClaw's page `gateway/health.md` has the three.
 """
 
 import aiohttp
@@ -10,12 +11,22 @@ from ocmt_agent.runtime.base import Endpoint
 
 async def is_live(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
     """Whether a gateway answers there within two seconds."""
+    return await _status(session, f"{endpoint.url}/healthz") == 200
+
+
+async def is_started(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
+    """Whether it takes all calls now. Before, it listens but answers most with UNAVAILABLE.
+
+    A gateway older than the probe (404) counts as started.
+    """
+    return await _status(session, f"{endpoint.url}/startupz") in (200, 404)
+
+
+async def _status(session: aiohttp.ClientSession, url: str) -> int | None:
     try:
         async with session.get(
-            f"{endpoint.url}/healthz",
-            timeout=aiohttp.ClientTimeout(total=2),
-            allow_redirects=False,
+            url, timeout=aiohttp.ClientTimeout(total=2), allow_redirects=False
         ) as response:
-            return response.status == 200
+            return response.status
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
+        return None

@@ -81,7 +81,7 @@ class Waker:
                 f"The gateway refuses our call ({refusal.code}). Restart the agent; if that does "
                 "not help, its OpenClaw does not fit this release."
             ) from refusal
-        return True
+        return await self._gateway.is_started(access)
 
     async def _until(self, agent: Agent, check: Check, access: GatewayAccess) -> None:
         looks = 0

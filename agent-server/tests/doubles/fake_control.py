@@ -50,6 +50,9 @@ class FakeControl:
             return False
         return True
 
+    async def is_started(self, access: GatewayAccess) -> bool:
+        return await self.is_live(access)
+
     async def health(self, access: GatewayAccess) -> None:
         await self._called("health", access)
         if self.closed(access.user_id):
