@@ -18,6 +18,8 @@ from ocmt_cli.sync.survey import Item, take_survey
 sync_app = typer.Typer(
     name="sync", help="Follow an upstream: what is new, what matters, what conflicts.",
     no_args_is_help=True, add_completion=False,
+    # Plain help and errors: importing rich would take as long as a cached status does.
+    rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 STATES = ("open", "taken", "applied", "skipped", "deferred", "empty", "reverted", "all")
 

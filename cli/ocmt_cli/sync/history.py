@@ -3,9 +3,10 @@
 A `Commit` holds what decisions need and no more: a hundred thousand must fit into memory.
 """
 
-import json
+import marshal
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -52,8 +53,11 @@ Evidence = Callable[[str, str], tuple[str, ...]]  # (subject, body) → why it i
 
 def _numbers(subject: str, body: str) -> tuple[str, ...]:
     message = f"{subject}\n{body}"
-    found = [f"#{n}" for n in _NUMBER.findall(message)]
-    return tuple(dict.fromkeys([*found, *(a.upper() for a in _ADVISORY.findall(message))]))
+    found = [f"#{n}" for n in _NUMBER.findall(message)] if "#" in message else []
+    upper = message.upper()
+    if "CVE-" in upper or "GHSA-" in upper:
+        found += [a.upper() for a in _ADVISORY.findall(message)]
+    return tuple(dict.fromkeys(found))
 
 
 def read_log(git: Git, shas: Iterable[str], evidence: Evidence) -> Iterator[Commit]:
@@ -93,8 +97,9 @@ def _commit(
     fields: Sequence[bytes], files: Sequence[str], submodules: bool, evidence: Evidence
 ) -> Commit:
     sha, parents, authored, committed, author, subject, body = (text(f) for f in fields)
-    reverts = _REVERTS.findall(body)
-    snapshot = _SNAPSHOT.findall(body)
+    # Substring tests first: regular expressions over ten thousand bodies take half a second.
+    reverts = _REVERTS.findall(body) if "This reverts" in body else ()
+    snapshot = _SNAPSHOT.findall(body) if "Upstream-Snapshot" in body else ()
     return Commit(
         sha=sha,
         parents=tuple(parents.split()),
@@ -104,7 +109,7 @@ def _commit(
         subject=subject,
         files=tuple(files),
         submodules=submodules,
-        picked_from=tuple(PICKED.findall(body)),
+        picked_from=tuple(PICKED.findall(body)) if "cherry picked" in body else (),
         reverts=tuple(reverts),
         snapshot_of=snapshot[-1] if snapshot else "",
         numbers=_numbers(subject, body),
@@ -121,7 +126,8 @@ class CommitCache:
     def __init__(self, folder: Path, *, flavour: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "cache.sqlite"
-        self._flavour = f"{_SCHEMA}:{flavour}"
+        # marshal is three times as fast as JSON, and as stable as the Python that wrote it.
+        self._flavour = f"{_SCHEMA}:{sys.hexversion:x}:{flavour}"
 
     def _open(self) -> sqlite3.Connection:
         for attempt in (1, 2):
@@ -180,20 +186,19 @@ class CommitCache:
 
 
 def _dump(c: Commit) -> bytes:
-    return json.dumps(
-        [c.sha, c.parents, c.authored, c.committed, c.author, c.subject, c.files, c.submodules,
-         c.picked_from, c.reverts, c.snapshot_of, c.numbers, c.evidence],
-        separators=(",", ":"),
-    ).encode()  # fmt: skip
+    return marshal.dumps(
+        (c.sha, c.parents, c.authored, c.committed, c.author, c.subject, c.files, c.submodules,
+         c.picked_from, c.reverts, c.snapshot_of, c.numbers, c.evidence)
+    )  # fmt: skip
 
 
 def _load(value: bytes, interned: dict[str, str]) -> Commit:
     (sha, parents, authored, committed, author, subject, files, submodules,
-     picked, reverts, snapshot, numbers, evidence) = json.loads(value)  # fmt: skip
+     picked, reverts, snapshot, numbers, evidence) = marshal.loads(value)  # noqa: S302  # fmt: skip
     return Commit(
-        sha, tuple(parents), authored, committed, interned.setdefault(author, author), subject,
+        sha, parents, authored, committed, interned.setdefault(author, author), subject,
         tuple(interned.setdefault(f, f) for f in files), submodules,
-        tuple(picked), tuple(reverts), snapshot, tuple(numbers), tuple(evidence),
+        picked, reverts, snapshot, numbers, evidence,
     )  # fmt: skip
 
 

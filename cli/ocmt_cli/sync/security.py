@@ -27,7 +27,8 @@ _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 def message_evidence(policy: Policy, subject: str, body: str) -> tuple[str, ...]:
     """Keywords in the subject and security trailers in the body."""
     found = [f"keyword: {m.group(0)}" for m in [policy.keyword_pattern.search(subject)] if m]
-    found += [f"trailer: {m.group(0).strip()}" for m in policy.trailer_pattern.finditer(body)]
+    if ":" in body:
+        found += [f"trailer: {m.group(0).strip()}" for m in policy.trailer_pattern.finditer(body)]
     return tuple(found)
 
 

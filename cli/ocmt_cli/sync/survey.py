@@ -41,10 +41,23 @@ class Refs:
         return [r for r in dict.fromkeys([self.main, self.sync, self.origin_sync]) if r]
 
 
+def _named(policy: Policy) -> list[str]:
+    heads = [policy.fork_branch, policy.sync_branch]
+    return [
+        policy.upstream_ref,
+        *(f"refs/heads/{name}" for name in heads),
+        *(f"refs/remotes/{policy.fork_remote}/{name}" for name in heads),
+    ]
+
+
 def read_refs(repository: Repository, policy: Policy) -> Refs:
     """Find the branches, or say which is missing and how to get it."""
     git = repository.git
-    upstream = git.resolve(policy.upstream_ref)
+    refs = dict(
+        line.split(" ", 1)[::-1]
+        for line in git.lines("for-each-ref", "--format=%(objectname) %(refname)", *_named(policy))
+    )
+    upstream = refs.get(policy.upstream_ref)
     if upstream is None:
         if policy.upstream_remote not in git.lines("remote"):
             raise SyncError(
@@ -58,16 +71,16 @@ def read_refs(repository: Repository, policy: Policy) -> Refs:
             "run `ocmt sync fetch`.",
         )
     main_ref = f"refs/heads/{policy.fork_branch}"
-    main = git.resolve(main_ref)
+    main = refs.get(main_ref)
     if main is None:
         main_ref = f"refs/remotes/{policy.fork_remote}/{policy.fork_branch}"
-        main = git.resolve(main_ref)
+        main = refs.get(main_ref)
     if main is None:
         raise SyncError(
             Exit.REPOSITORY, f"The fork has no branch `{policy.fork_branch}` (fork.branch)."
         )
-    sync = git.resolve(f"refs/heads/{policy.sync_branch}")
-    origin_sync = git.resolve(f"refs/remotes/{policy.fork_remote}/{policy.sync_branch}")
+    sync = refs.get(f"refs/heads/{policy.sync_branch}")
+    origin_sync = refs.get(f"refs/remotes/{policy.fork_remote}/{policy.sync_branch}")
     base, diverged = sync or main, False
     if origin_sync is not None and origin_sync != sync:
         if sync is None or git.is_ancestor(sync, origin_sync):
@@ -251,7 +264,7 @@ def _emptied(
 
 
 def now_iso(now: datetime) -> str:
-    return f"{now:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def divergence(survey: Survey) -> list[str]:

@@ -4,13 +4,15 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from ocmt_cli.sync.commands import sync_app
 
 START = 1_790_000_000  # a fixed moment, so that histories are the same on every run
 POLICY = """
@@ -151,16 +153,13 @@ class World:
         return git(self.fork, *args, stdin=stdin, ok=ok)
 
     def run(self, *args: str, at: Path | None = None) -> Ran:
-        """`ocmt sync …` as its own process."""
-        done = subprocess.run(
-            [sys.executable, "-m", "ocmt_cli.sync", *args],
-            cwd=at or self.fork, capture_output=True, check=False, env=self.variables(),
-        )  # fmt: skip
-        return Ran(
-            done.returncode,
-            done.stdout.decode("utf-8", "replace"),
-            done.stderr.decode("utf-8", "replace"),
+        """`ocmt sync …` in this process; its exit code, stdout and stderr."""
+        done = CliRunner().invoke(
+            sync_app, ["--repo", str(at or self.fork), *args], env=self.variables()
         )
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Ran(done.exit_code, done.stdout, done.stderr)
 
     def ok(self, *args: str) -> Any:
         """Run with `--json`, expect success, return the document."""

@@ -1,0 +1,113 @@
+"""Killed at every step of `apply`, it resumes to the same result."""
+
+import os
+import signal
+from collections.abc import Callable
+
+from ocmt_cli.sync import git as git_module
+from ocmt_cli.sync import journal as journal_module
+
+
+def kill_at(step: int, *, after: bool) -> None:
+    """Die without warning at the nth effect: a git command or a write of the journal."""
+    count = 0
+
+    def wrap(function: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object, **kwargs: object) -> object:
+            nonlocal count
+            count += 1
+            mine = count
+            if mine == step and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = function(*args, **kwargs)
+            if mine == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return wrapped
+
+    git_module.Git.result = wrap(git_module.Git.result)  # type: ignore[method-assign]
+    journal_module.write_whole = wrap(journal_module.write_whole)  # type: ignore[assignment]
+
+
+def run_killed(world, step: int, *, after: bool) -> bool:
+    """Apply in a child that dies at `step`; False when it finished before."""
+    child = os.fork()
+    if child == 0:
+        try:
+            kill_at(step, after=after)
+            world.run("apply", str(world.root / "plan.toml"))
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def trees(world) -> list[str]:
+    return world.git("log", "--format=%T %an %s", "main..upstream-sync").splitlines()
+
+
+def prepare(world) -> None:
+    world.upstream.commit({"core/a.txt": "short\n"}, "one")
+    world.upstream.commit({"core/b.txt": "two\n", "core/a.txt": "shorter\n"}, "two")
+    world.upstream.commit({"docs/guide.md": "x\n"}, "docs")
+    side = world.upstream.commit({"core/side.txt": "s\n"}, "side", branch="side", parents=("main",))
+    world.upstream.commit({"core/side.txt": "s\n"}, "merge", parents=("refs/heads/main", side))
+    world.upstream.commit({"core/c.txt": "c\n"}, "three")
+    world.ok("fetch")
+    world.plan()
+
+
+def test_killed_before_or_after_any_step_an_apply_resumes_to_the_same_result(new_world) -> None:
+    whole = new_world()
+    prepare(whole)
+    whole.apply()
+    expected = trees(whole)
+    kills = 0
+    for after in (False, True):
+        step = 0
+        while True:
+            step += 1
+            world = new_world()
+            prepare(world)
+            if not run_killed(world, step, after=after):
+                break
+            kills += 1
+            world.apply()
+            assert [t.split(" ", 1)[1] for t in trees(world)] == [
+                t.split(" ", 1)[1] for t in expected
+            ], f"killed at step {step}"
+            picked = {t.split(" ", 1)[1]: t.split(" ", 1)[0] for t in trees(world)[1:]}
+            wanted = {t.split(" ", 1)[1]: t.split(" ", 1)[0] for t in expected[1:]}
+            assert picked == wanted
+            assert not (world.fork / ".git/ocmt-sync/apply.json").exists()
+            assert world.git("-C", str(world.tree), "status", "--porcelain") == ""
+            assert world.git("status", "--porcelain") == ""
+    assert kills > 20
+
+
+def test_killed_while_a_conflict_is_being_committed_it_resumes(new_world) -> None:
+    kills = 0
+    step = 0
+    while True:
+        step += 1
+        world = new_world()
+        world.local({"core/b.txt": "one\nOURS\nthree\n"})
+        world.upstream.commit({"core/b.txt": "one\nTHEIRS\nthree\n"}, "their two")
+        world.upstream.commit({"core/a.txt": "short\n"}, "shorter")
+        world.ok("fetch")
+        world.plan()
+        path = world.root / "plan.toml"
+        path.write_text(path.read_text().replace('{do = "hold"', '{do = "pick"'))
+        assert world.run("apply", str(path)).code == 5
+        (world.tree / "core/b.txt").write_text("one\nBOTH\nthree\n")
+        world.git("-C", str(world.tree), "add", "core/b.txt")
+        killed = run_killed(world, step, after=True)
+        if killed:
+            kills += 1
+            assert world.run("apply", "--continue").code in (0, 4), "4: it had finished already"
+        assert (world.tree / "core/b.txt").read_text() == "one\nBOTH\nthree\n"
+        assert world.git("show", "upstream-sync:core/a.txt") == "short"
+        assert len(world.git("log", "--format=%s", "main..upstream-sync").splitlines()) == 3
+        if not killed:
+            break
+    assert kills > 8
