@@ -1,7 +1,7 @@
+import asyncio
 import signal
 import sqlite3
 import stat
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,10 +40,14 @@ async def test_only_the_servers_own_user_may_read_the_database(tmp_path: Path) -
     path.touch(mode=0o644)
     store = await AgentStore.open(path)
     await store.save(Agent.new("ada", agent_token=AGENT_TOKEN, now=NOW))
-    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    modes = modes_in(tmp_path)
     await store.close()
     assert set(modes.values()) == {0o600}
     assert "agent.db-wal" in modes
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {p.name: stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()}
 
 
 async def test_a_users_events_are_bounded_and_kept_in_order(tmp_path: Path) -> None:
@@ -80,18 +84,23 @@ async def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: P
 
 
 async def test_what_was_committed_survives_a_kill_without_warning(tmp_path: Path) -> None:
-    script = (
-        "import asyncio, os, signal, sys; from pathlib import Path; from datetime import *\n"
-        "from ocmt_agent.agents.agent import Agent; from ocmt_agent.agents.store import AgentStore\n"
-        "async def main():\n"
-        "    store = await AgentStore.open(Path(sys.argv[1]))\n"
-        f"    await store.save(Agent.new('ada', agent_token={AGENT_TOKEN!r}, now=datetime.now(UTC)))\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "asyncio.run(main())\n"
-    )
+    script = f"""
+import asyncio, os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.agents.store import AgentStore
+
+async def main():
+    store = await AgentStore.open(Path(sys.argv[1]))
+    await store.save(Agent.new("ada", agent_token={AGENT_TOKEN!r}, now=datetime.now(UTC)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
     path = tmp_path / "agent.db"
-    killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path))
+    assert await killed.wait() == -signal.SIGKILL
     store = await AgentStore.open(path)
     assert [a.user_id for a in await store.load()] == ["ada"]
     await store.close()

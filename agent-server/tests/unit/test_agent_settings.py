@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+from ocmt_agent.settings import AgentSettings
+from ocmt_common.settings import SettingsError, load
+
+GOOD = {"AUTH_TOKEN": "0123456789abcdefghijklmnopqrstuv", "DATA_DIR": "/srv/ocmt"}
+
+
+def test_the_hibernation_times_are_the_specifications() -> None:
+    settings = load(AgentSettings, environ=GOOD)
+    assert settings.pause_after_ms == 30 * 60 * 1000
+    assert settings.stop_after_ms == 4 * 60 * 60 * 1000
+    assert settings.hibernation_check_interval == 60_000
+    assert settings.port == 4000
+    assert settings.data_dir == Path("/srv/ocmt")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("AUTH_TOKEN", "", "AUTH_TOKEN is not set"),
+        ("AUTH_TOKEN", "too-short", "openssl rand -hex 32"),
+        ("AUTH_TOKEN", "a" * 64, "openssl rand -hex 32"),
+        ("AUTH_TOKEN", "0123456789 with spaces in it 0123", "printable ASCII"),
+        ("DATA_DIR", "", "DATA_DIR is not set"),
+        ("PORT", "0", "PORT"),
+        ("PORT", "70000", "PORT"),
+        ("PORT", "4001", "must differ"),
+        ("RUNTIME", "podman", "'auto', 'docker' or 'process'"),
+        ("PAUSE_AFTER_MS", "0", "greater than or equal to 1"),
+        ("STOP_AFTER_MS", "-1", "greater than or equal to 1"),
+        ("HIBERNATION_CHECK_INTERVAL", "1m", "HIBERNATION_CHECK_INTERVAL"),
+        ("WAKE_TIMEOUT_MS", "0", "WAKE_TIMEOUT_MS"),
+        ("MANAGEMENT_URL", "localhost:3000", "MANAGEMENT_URL"),
+        ("AGENT_CPUS", "0", "AGENT_CPUS"),
+        ("STOP_AGENTS_ON_EXIT", "perhaps", "STOP_AGENTS_ON_EXIT"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_name_and_the_cure(
+    name: str, value: str, cure: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(AgentSettings, environ={**GOOD, name: value})
+    assert cure in str(refused.value)
+    assert value not in str(refused.value) or len(value) < 8
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [n for n, f in AgentSettings.model_fields.items() if not f.description] == []
