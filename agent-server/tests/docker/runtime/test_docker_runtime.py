@@ -1,0 +1,234 @@
+"""The Docker runtime with the real engine, the real image and the real OpenClaw."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiodocker
+import aiohttp
+import pytest
+from doubles.openclaw import installed_openclaw
+from doubles.real_gateway import boot, spec_of, suspend, until_open
+from ocmt_agent.gateway.control import HttpGatewayControl
+from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.spec import Limits
+from ocmt_cli.openclaw.commands import build_image
+from ocmt_common.openclaw import default_image
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    build_image(installed_openclaw())
+    return default_image()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+def runtime_on(root: Path, image: str) -> DockerRuntime:
+    return DockerRuntime(
+        image=image,
+        state_root=root,
+        limits=Limits(memory_mb=2048, cpus=2.0, pids=512),
+        relay_host=None,
+        relay_port=9,
+    )
+
+
+@pytest.fixture
+async def runtime(image: str, tmp_path: Path) -> AsyncIterator[DockerRuntime]:
+    # A container's user must be able to pass through to its own folder.
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o711)
+    made = runtime_on(tmp_path, image)
+    try:
+        yield made
+    finally:
+        for user_id in await made.observe_all():
+            await made.remove(user_id, with_state=True)
+        await made.close()
+
+
+async def shown(runtime: DockerRuntime, user_id: str) -> dict[str, object]:
+    async with aiodocker.Docker() as docker:
+        container = await docker.containers.get(runtime._name(user_id))
+        return dict(await container.show())
+
+
+async def test_a_container_is_as_strict_as_it_must_be(runtime: DockerRuntime) -> None:
+    await runtime.create(spec_of("ada"))
+    container = await shown(runtime, "ada")
+    host, config = container["HostConfig"], container["Config"]
+    assert isinstance(host, dict)
+    assert isinstance(config, dict)
+
+    assert host["CapDrop"] == ["ALL"]
+    assert host["CapAdd"] is None
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Privileged"] is False
+    assert host["ReadonlyRootfs"] is True
+    assert host["Init"] is True
+    assert host["PidsLimit"] == 512
+    assert host["NanoCpus"] == 2_000_000_000
+    assert host["Memory"] == 2048 * 1024 * 1024
+    assert host["MemorySwap"] == -1
+    assert not host["PortBindings"]
+    assert host["RestartPolicy"]["Name"] == "no"
+    assert host["LogConfig"]["Config"] == {"max-size": "5m", "max-file": "2"}
+    assert config["User"] == "1000:1000"
+    assert config["Hostname"].startswith("agent-")
+    mounts = {m["Target"]: m for m in host["Mounts"]}
+    assert set(mounts) == {"/home/node/.openclaw", "/etc/openclaw"}
+    assert mounts["/etc/openclaw"]["ReadOnly"] is True
+    assert not any("docker.sock" in m["Source"] for m in mounts.values())
+
+
+async def test_a_container_sleeps_is_found_again_and_wakes_with_its_lease(
+    runtime: DockerRuntime, session: aiohttp.ClientSession, tmp_path: Path, image: str
+) -> None:
+    access = await boot(runtime, spec_of("bob"), session)
+    state = tmp_path / "bob" / "state"
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert state.stat().st_uid == 1000
+    lease = await suspend(access, session)
+
+    await runtime.pause("bob")
+    await runtime.pause("bob")  # what is already so is no error
+    used_s = await runtime.cpu_seconds("bob")
+    assert used_s is not None
+    assert not await HttpGatewayControl(session).is_live(access)
+    assert await runtime.cpu_seconds("bob") == used_s
+
+    restarted = runtime_on(tmp_path, image)
+    found = (await restarted.observe_all())["bob"]
+    assert found.status is ContainerStatus.PAUSED
+    assert found.endpoint == access.endpoint
+    await restarted.unpause("bob")
+    await restarted.unpause("bob")
+    await HttpGatewayControl(session).resume(access, lease)
+    await until_open(access, session)
+
+    await restarted.pause("bob")
+    await restarted.stop("bob", grace_s=10)
+    stopped = await restarted.inspect("bob")
+    assert stopped is not None
+    assert stopped.status is ContainerStatus.EXITED
+    assert not stopped.oom_killed
+    await restarted.close()
+
+
+async def test_two_creates_at_once_make_one_container(runtime: DockerRuntime) -> None:
+    spec = spec_of("eve")
+    await asyncio.gather(*(runtime.create(spec) for _ in range(4)))
+
+    assert list(await runtime.observe_all()) == ["eve"]
+
+
+async def test_equal_settings_keep_the_container_and_a_new_token_replaces_it(
+    runtime: DockerRuntime,
+) -> None:
+    await runtime.create(spec_of("kim"))
+    first = (await shown(runtime, "kim"))["Id"]
+    await runtime.create(spec_of("kim"))
+    assert (await shown(runtime, "kim"))["Id"] == first
+
+    await runtime.create(spec_of("kim", agent_token="another-agent-token-012"))
+    assert (await shown(runtime, "kim"))["Id"] != first
+
+
+async def test_another_server_s_containers_are_not_seen(
+    runtime: DockerRuntime, image: str, tmp_path: Path
+) -> None:
+    await runtime.create(spec_of("ada"))
+    other_root = tmp_path / "other"
+    other_root.mkdir()
+    other = runtime_on(other_root, image)
+
+    assert await other.observe_all() == {}
+    assert await other.inspect("ada") is None
+    await other.close()
+
+
+async def test_no_traffic_passes_between_containers(
+    runtime: DockerRuntime, session: aiohttp.ClientSession
+) -> None:
+    first = await boot(runtime, spec_of("one"), session)
+    await runtime.create(spec_of("two"))
+    await runtime.start("two")
+
+    async with aiodocker.Docker() as docker:
+        container = await docker.containers.get(runtime._name("two"))
+        url = f"http://{first.endpoint.host}:{first.endpoint.port}/healthz"
+        probe = await container.exec(["curl", "-s", "-m", "3", "-o", "/dev/null", url])
+        async with probe.start(detach=False) as stream:
+            while await stream.read_out() is not None:
+                pass
+        assert (await probe.inspect())["ExitCode"] in (7, 28)  # refused or no answer
+    with socket.create_connection((first.endpoint.host, first.endpoint.port), 3):
+        pass  # while the host itself reaches it
+
+
+async def test_the_engine_reports_what_happens(runtime: DockerRuntime) -> None:
+    seen: list[tuple[str, str]] = []
+    started = asyncio.Event()
+
+    async def listen() -> None:
+        async for event in runtime.events():
+            seen.append((event.user_id, event.kind))
+            if event.kind == "start":
+                started.set()
+            if event.kind == "remove":
+                return
+
+    listening = asyncio.create_task(listen())
+    await runtime.create(spec_of("ada"))
+    async with asyncio.timeout(30):
+        while not started.is_set():  # the stream may attach after a first start
+            await runtime.start("ada")
+            await runtime.stop("ada", grace_s=0)
+        await runtime.remove("ada", with_state=True)
+        await listening
+
+    assert {("ada", "start"), ("ada", "die"), ("ada", "remove")} <= set(seen)
+
+
+async def test_a_missing_image_is_told_with_its_cure_and_leaves_nothing(tmp_path: Path) -> None:
+    runtime = runtime_on(tmp_path, "ocmt/no-such-image:1")
+
+    assert "ocmt image build" in (await runtime.problems())[0]
+    with pytest.raises(RuntimeFailed, match="ocmt image build"):
+        await runtime.create(spec_of("ada"))
+    assert await runtime.observe_all() == {}
+    await runtime.close()
+
+
+async def test_an_engine_that_is_gone_is_told_and_used_again_when_it_is_back(
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a socket of our own that is cut and restored: the engine itself serves others."""
+    path = tmp_path / "engine.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    runtime = runtime_on(tmp_path, image)
+
+    with pytest.raises(RuntimeUnavailable, match="Docker does not answer"):
+        await runtime.observe_all()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection("/var/run/docker.sock")
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+            sink.close()
+
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async with await asyncio.start_unix_server(pass_on, path):
+        assert await runtime.observe_all() == {}
+    await runtime.close()

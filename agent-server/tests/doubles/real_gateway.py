@@ -1,0 +1,50 @@
+"""A real OpenClaw gateway under a real runtime, for tests that must not take anybody's word."""
+
+import asyncio
+
+import aiohttp
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable, Suspended
+from ocmt_agent.gateway.control import HttpGatewayControl
+from ocmt_agent.gateway.device import DeviceKey
+from ocmt_agent.runtime.base import AgentSpec, Endpoint, Runtime, SecretText
+
+_BOOT_S = 120
+
+
+def spec_of(user_id: str, *, agent_token: str = "agent-token-0123456789") -> AgentSpec:
+    return AgentSpec(user_id, SecretText("gateway-token-0123456789"), SecretText(agent_token))
+
+
+def access_to(spec: AgentSpec, endpoint: Endpoint) -> GatewayAccess:
+    return GatewayAccess(spec.user_id, endpoint, spec.gateway_token, DeviceKey.generate())
+
+
+async def boot(runtime: Runtime, spec: AgentSpec, session: aiohttp.ClientSession) -> GatewayAccess:
+    """Create and start the container; return once its gateway takes calls."""
+    await runtime.create(spec)
+    access = access_to(spec, await runtime.start(spec.user_id))
+    await until_open(access, session)
+    return access
+
+
+async def until_open(access: GatewayAccess, session: aiohttp.ClientSession) -> None:
+    control = HttpGatewayControl(session)
+    async with asyncio.timeout(_BOOT_S):
+        while True:
+            try:
+                await control.health(access)
+                return
+            except (GatewayUnreachable, GatewayRefused):
+                await asyncio.sleep(0.1)
+
+
+async def suspend(access: GatewayAccess, session: aiohttp.ClientSession) -> str:
+    """Wait until the gateway agrees to be frozen; the lease."""
+    control = HttpGatewayControl(session)
+    async with asyncio.timeout(_BOOT_S):
+        while True:
+            answer = await control.suspend(access, request_id="test")
+            if isinstance(answer, Suspended):
+                return answer.suspension_id
+            await asyncio.sleep(0.5)

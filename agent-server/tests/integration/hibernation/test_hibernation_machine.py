@@ -1,0 +1,222 @@
+"""Random orders of requests, sweeps, crashes and faults; some things must hold after each."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from doubles.fake_clock import FakeClock
+from doubles.fake_control import FakeControl
+from doubles.fake_runtime import FakeRuntime
+from doubles.host import Host, open_host
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
+from ocmt_common.agent_api import HibernationState as S
+from ocmt_common.problems import Problem
+
+RUNTIME_CALLS = ["create", "start", "pause", "unpause", "stop", "inspect", "observe_all"]
+GATEWAY_CALLS = ["health", "next_job_at", "suspend", "resume"]
+SHOWN = {
+    ContainerStatus.RUNNING: S.RUNNING,
+    ContainerStatus.PAUSED: S.PAUSED,
+    ContainerStatus.EXITED: S.STOPPED,
+}
+
+
+class HibernationMachine(RuleBasedStateMachine):
+    """One user on a host whose engine, gateway, clock and server misbehave in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = Path(tempfile.mkdtemp())
+        self.runtime = FakeRuntime()
+        self.gateway = FakeControl(self.runtime)
+        self.clock = FakeClock()
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(asyncio.wait_for(work, 20))
+
+    async def open_server(self) -> None:
+        self.stack = AsyncExitStack()
+        self.host: Host = await self.stack.enter_async_context(
+            open_host(
+                self.folder,
+                runtime=self.runtime,
+                gateway=self.gateway,
+                clock=self.clock,
+                WAKE_TIMEOUT_MS="300",
+            )
+        )
+
+    def reported(self) -> None:
+        """The engine reports that something happened to the container."""
+
+        async def settle() -> None:
+            with contextlib.suppress(RuntimeFailed, RuntimeUnavailable):  # the watch logs them
+                await self.host.parts.engine.settle(self.agent)
+
+        self.do(settle())
+
+    @initialize()
+    def provision(self) -> None:
+        async def start() -> None:
+            await self.open_server()
+            self.agent = await self.host.provision()
+
+        self.do(start())
+
+    @rule(callers=st.integers(1, 5), kind=st.sampled_from(list(ActivityKind)))
+    def requests_arrive(self, callers: int, kind: ActivityKind) -> None:
+        """Each is answered with an agent that works, or refused with what to do."""
+
+        async def request() -> None:
+            async with self.host.parts.engine.using("ada", kind=kind):
+                container = self.runtime.containers["ada"]
+                assert container.status is ContainerStatus.RUNNING
+                assert not self.gateway.closed("ada")
+
+        async def requests() -> None:
+            boots = self.runtime.calls["start"]
+            results = await asyncio.gather(
+                *(request() for _ in range(callers)), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    assert isinstance(result, Problem), repr(result)
+                    assert result.status in (503, 504)
+            assert self.runtime.calls["start"] <= boots + 1
+
+        self.do(requests())
+
+    @rule(minutes=st.sampled_from([1, 31, 241]))
+    def time_passes_and_the_sweep_looks(self, minutes: int) -> None:
+        self.clock.advance(minutes=minutes)
+        self.do(self.host.sweep())
+
+    @rule(mode=st.sampled_from(["pause", "stop"]))
+    def an_operator_orders(self, mode: Any) -> None:
+        async def order() -> None:
+            try:
+                await self.host.parts.engine.hibernate("ada", mode)
+            except Problem as problem:
+                assert problem.status in (409, 503)
+
+        self.do(order())
+
+    @rule()
+    def a_request_races_an_order(self) -> None:
+        async def race() -> None:
+            engine = self.host.parts.engine
+            results = await asyncio.gather(
+                engine.hibernate("ada", "pause"),
+                engine.awake("ada", kind=ActivityKind.HTTP),
+                self.host.sweep(),
+                return_exceptions=True,
+            )
+            for result in results:
+                assert result is None or not isinstance(result, AssertionError)
+
+        self.do(race())
+
+    @rule()
+    def the_gateway_is_killed(self) -> None:
+        if "ada" in self.runtime.containers:
+            self.runtime.die("ada", exit_code=137)
+            self.reported()
+
+    @rule()
+    def somebody_freezes_the_container_by_hand(self) -> None:
+        container = self.runtime.containers.get("ada")
+        if container is not None and container.status is ContainerStatus.RUNNING:
+            container.status = ContainerStatus.PAUSED
+            self.reported()
+
+    @rule()
+    def the_container_is_removed_by_hand(self) -> None:
+        self.runtime.containers.clear()
+        self.reported()
+
+    @rule(call=st.sampled_from(RUNTIME_CALLS), gone=st.booleans())
+    def the_runtime_will_fail(self, call: str, gone: bool) -> None:
+        fault = RuntimeUnavailable("The engine is gone.") if gone else RuntimeFailed("It cannot.")
+        self.runtime.faults.setdefault(call, []).append(fault)
+
+    @rule(call=st.sampled_from(GATEWAY_CALLS), gone=st.booleans())
+    def the_gateway_will_fail(self, call: str, gone: bool) -> None:
+        fault: Exception = GatewayUnreachable("Nothing answers.")
+        if not gone:
+            fault = GatewayRefused("UNAVAILABLE", "starting", retry_after_s=0.1)
+        self.gateway.faults.setdefault(call, []).append(fault)
+
+    @rule(busy=st.booleans())
+    def the_gateway_works_or_rests(self, busy: bool) -> None:
+        self.gateway.busy = {"ada": Busy(["1 active request"], 20)} if busy else {}
+
+    @rule(hours=st.none() | st.integers(0, 30))
+    def the_user_plans_a_job(self, hours: int | None) -> None:
+        self.gateway.jobs = {}
+        if hours is not None:
+            self.gateway.jobs["ada"] = self.clock.now() + timedelta(hours=hours)
+
+    @rule()
+    def the_server_restarts(self) -> None:
+        async def restart() -> None:
+            activity = self.agent.last_activity_at
+            await self.stack.aclose()
+            await self.open_server()
+            self.agent = self.host.parts.registry.get("ada")
+            assert self.agent.last_activity_at == activity
+
+        self.do(restart())
+
+    @rule()
+    def all_faults_end_and_a_request_is_answered(self) -> None:
+        """From wherever it is, it gets well by itself."""
+        self.runtime.faults.clear()
+        self.gateway.faults.clear()
+        self.do(self.host.sweep())
+        self.do(self.host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        assert self.agent.state is S.RUNNING
+        assert self.agent.failure is None
+        assert not self.gateway.closed("ada")
+
+    @invariant()
+    def access_is_only_to_what_runs(self) -> None:
+        agent = getattr(self, "agent", None)
+        if agent is not None and agent.access is not None:
+            assert self.runtime.containers["ada"].status is ContainerStatus.RUNNING
+            assert agent.state is S.RUNNING
+            assert not self.gateway.closed("ada")
+
+    @invariant()
+    def nothing_is_left_in_flight(self) -> None:
+        agent = getattr(self, "agent", None)
+        if agent is not None:
+            assert agent.in_flight == 0
+            assert not agent.lock.locked()
+            assert agent.state not in (S.WAKING, S.PROVISIONING)
+
+    def teardown(self) -> None:
+        if hasattr(self, "stack"):
+            self.do(self.stack.aclose())
+        self.loop.close()
+        shutil.rmtree(self.folder)
+
+
+TestHibernation = HibernationMachine.TestCase
+TestHibernation.settings = settings(
+    max_examples=25,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
