@@ -238,8 +238,13 @@ class Hibernation:
     async def settle(self, agent: Agent) -> None:
         """Correct one agent's record by what the runtime shows, after any transition in flight."""
         async with agent.lock:
-            if not agent.removed:
+            if agent.removed:
+                return
+            try:
                 await self._believe(agent)
+            except (RuntimeUnavailable, RuntimeFailed):
+                agent.access = None  # something happened and we could not see what
+                raise
 
     # Tasks
 
