@@ -1,0 +1,85 @@
+"""The relay in front of a management server's stand-in."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from doubles.serving import serving
+from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.relay import relay_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+TOKEN = "an-agent-s-token"
+
+
+async def tell(request: Request) -> Response:
+    return JSONResponse({"path": request.url.path, "headers": dict(request.headers)})
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[str]:
+    management = Starlette(routes=[Route("/{path:path}", tell, methods=["GET", "POST"])])
+    async with (
+        serving(management) as there,
+        open_session() as session,
+        serving(relay_app(there.url, TOKEN.__eq__, session)) as here,
+    ):
+        yield here.url
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+        yield session
+
+
+@pytest.mark.parametrize("path", ["/llm/v1/chat/completions", "/mcp", "/mcp/server"])
+async def test_an_agent_reaches_its_models_and_tools(
+    relay: str, agent: aiohttp.ClientSession, path: str
+) -> None:
+    async with agent.post(relay + path, json={}, headers={"x-auth-token": "x"}) as answer:
+        told = await answer.json()
+
+    assert told["path"] == path
+    assert told["headers"]["authorization"] == f"Bearer {TOKEN}"
+    assert "x-auth-token" not in told["headers"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/api/me", "/health", "/llm", "/mcpx", "/llm/%2e%2e/api/me", "/llm/..%2fapi", "/llm//x"],
+)
+async def test_an_agent_reaches_nothing_else(
+    relay: str, agent: aiohttp.ClientSession, path: str
+) -> None:
+    from yarl import URL
+
+    async with agent.get(URL(relay + path, encoded=True)) as answer:
+        assert answer.status == 404
+        assert (await answer.json())["code"] == "no-such-path"
+
+
+@pytest.mark.parametrize("header", ["", "Bearer wrong", "Basic an-agent-s-token", TOKEN])
+async def test_without_a_token_of_this_host_s_agents_nothing_is_passed_on(
+    relay: str, header: str
+) -> None:
+    headers = {"Authorization": header} if header else {}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{relay}/llm/v1/models", headers=headers) as answer,
+    ):
+        assert answer.status == 401
+
+
+async def test_a_management_server_that_is_gone_is_told(agent: aiohttp.ClientSession) -> None:
+    async with (
+        open_session() as session,
+        serving(relay_app("http://127.0.0.1:1", TOKEN.__eq__, session)) as here,
+        agent.post(f"{here.url}/llm/v1/chat/completions", json={}) as answer,
+    ):
+        assert answer.status == 503
+        assert answer.headers["retry-after"] == "5"
+        assert (await answer.json())["code"] == "management-unavailable"

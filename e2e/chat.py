@@ -1,0 +1,85 @@
+"""The page as a person sees it: by roles and names, never by inner structure."""
+
+import re
+import uuid
+from types import TracebackType
+
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocket, expect
+
+ANSWER_TIMEOUT_MS = 120_000
+
+
+class ChatPage:
+    """One person's browser: own cookies, the page open, its sockets and complaints recorded."""
+
+    def __init__(self, browser: Browser, *, width: int = 1280, height: int = 800) -> None:
+        self.context: BrowserContext = browser.new_context(
+            viewport={"width": width, "height": height}
+        )
+        self.page: Page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.sockets_opened: list[WebSocket] = []
+        self.sockets_closed: list[WebSocket] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "console",
+            lambda line: (
+                self.complaints.append(line.text)
+                if "Content Security Policy" in line.text
+                else None
+            ),
+        )
+        self.page.on("websocket", self._watch)
+
+    def _watch(self, socket: WebSocket) -> None:
+        self.sockets_opened.append(socket)
+        socket.on("close", self.sockets_closed.append)
+
+    def __enter__(self) -> "ChatPage":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.context.close()
+
+    def sign_in(self, link: str) -> None:
+        self.page.goto(link)
+        self.page.get_by_role("button", name="Sign in", exact=True).click()
+        expect(self.message_box).to_be_visible(timeout=30_000)
+
+    @property
+    def message_box(self) -> Locator:
+        return self.page.get_by_role("textbox", name="Message")
+
+    @property
+    def pill(self) -> Locator:
+        return self.page.get_by_role("status").and_(self.page.locator("[data-state]"))
+
+    def wait_for_pill(self, *states: str, timeout_s: float = 150) -> None:
+        expect(self.pill).to_have_attribute(
+            "data-state", re.compile("|".join(f"^{s}$" for s in states)), timeout=timeout_s * 1000
+        )
+
+    def ask(self, text: str) -> str:
+        """Send `text` with a mark of its own; the answer, once it is complete and repeats it."""
+        mark = f"mark-{uuid.uuid4().hex[:8]}"
+        self.message_box.fill(f"{text} ({mark})")
+        self.message_box.press("Enter")
+        answer = self.answers.filter(has_text=mark)
+        expect(answer).to_have_count(1, timeout=ANSWER_TIMEOUT_MS)
+        expect(self.page.get_by_role("button", name="Stop")).to_have_count(
+            0, timeout=ANSWER_TIMEOUT_MS
+        )
+        return mark
+
+    @property
+    def answers(self) -> Locator:
+        return self.page.get_by_role("article", name="Your agent")
+
+    @property
+    def questions(self) -> Locator:
+        return self.page.get_by_role("article", name="You", exact=True)

@@ -1,0 +1,152 @@
+"""The whole system as an operator starts it: `./ocmt up --detach`, on ports and data of its own."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from dotenv import dotenv_values
+from ocmt_agent.runtime.spec import hostname_of
+
+ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"https?://\S+/sign-in#\S+")
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], *, within_s: float, what: str) -> T:
+    """The first truthy answer of `look`, or a failure that says what was awaited."""
+    deadline = time.monotonic() + within_s
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s: {what}; last seen: {seen!r}")
+        time.sleep(0.1)
+
+
+def docker_answers() -> bool:
+    docker = shutil.which("docker")
+    return docker is not None and (
+        subprocess.run([docker, "info"], capture_output=True, timeout=20, check=False).returncode
+        == 0
+    )
+
+
+def free_port_base() -> int:
+    """A port P with P, P+1000 and P+1001 free: management, agent server, relay."""
+    for base in range(21000, 30000, 17):
+        try:
+            for port in (base, base + 1000, base + 1001):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return base
+    raise AssertionError("no free ports")
+
+
+@dataclass
+class Stack:
+    runtime: str
+    data: Path
+    port: int = field(default_factory=free_port_base)
+    first_link: str = ""
+    """The operator's link that `up` printed: its person is the first, and so the admin."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def agent_url(self) -> str:
+        return f"http://127.0.0.1:{self.port + 1000}"
+
+    @property
+    def auth_token(self) -> str:
+        token = dotenv_values(self.data / "agent.env")["AUTH_TOKEN"]
+        assert token
+        return token
+
+    def ocmt(self, *words: str, timeout_s: float = 900) -> str:
+        done = subprocess.run(
+            [ROOT / "ocmt", *words],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, f"ocmt {words[0]}: {done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def up(self) -> str:
+        """Start it; the operator's one-time sign-in link."""
+        said = self.ocmt(
+            "up", "--detach", "--runtime", self.runtime, "--port", str(self.port),
+            "--data", str(self.data),
+        )  # fmt: skip
+        found = LINK.search(said)
+        assert found, said
+        return found.group(0)
+
+    def down(self) -> None:
+        self.ocmt("down", "--data", str(self.data))
+
+    def link(self, email: str) -> str:
+        found = LINK.search(self.ocmt("link", "--email", email, "--data", str(self.data)))
+        assert found
+        return found.group(0)
+
+    def status(self) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads(self.ocmt("status", "--json", "--data", str(self.data)))
+        return read
+
+    def agent(self, method: str, path: str, **kwargs: Any) -> httpx2.Response:
+        """A request to the agent server with the operator's token."""
+        with httpx2.Client(timeout=150, trust_env=False) as client:
+            return client.request(
+                method, self.agent_url + path, headers={"x-auth-token": self.auth_token}, **kwargs
+            )
+
+    def containers(self) -> list[dict[str, Any]]:
+        listed = self.agent("GET", "/api/containers")
+        assert listed.status_code == 200, listed.text
+        found: list[dict[str, Any]] = listed.json()
+        return found
+
+    def state(self, user_id: str) -> str:
+        return next(str(c["hibernationState"]) for c in self.containers() if c["userId"] == user_id)
+
+    def kill_agent_server(self) -> int:
+        """SIGKILL it, as the kernel would; its old pid."""
+        pid = int(self.status()["servers"]["agent"]["pid"])
+        Path(f"/proc/{pid}").stat()
+        subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
+        return pid
+
+    def gateway_pids(self, user_id: str) -> list[int]:
+        """The host pids of a user's gateway, oldest first; its helper processes are not counted."""
+        name = hostname_of(user_id).encode() if self.runtime == "docker" else None
+        folder = f"/agents/{user_id}/state".encode()
+        found = []
+        for proc in Path("/proc").iterdir():
+            if not proc.name.isdigit():
+                continue
+            try:
+                title = (proc / "cmdline").read_bytes()
+                environ = (proc / "environ").read_bytes()
+            except OSError:
+                continue
+            ours = b"HOSTNAME=" + name in environ if name else folder in environ
+            if ours and (title.startswith(b"openclaw-gateway") or b"openclaw.mjs" in title):
+                found.append(int(proc.name))
+        return sorted(found)

@@ -1,0 +1,61 @@
+"""What keeps an agent awake, with idle times short enough to watch."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from e2e.chat import ChatPage
+from e2e.stack import Stack, eventually
+
+PAUSE_AFTER_MS = 9_000
+STOP_AFTER_MS = 6_000
+
+
+@pytest.fixture
+def quick(stack: Stack) -> Iterator[Stack]:
+    """The same system with short idle times, set where an operator sets them."""
+    settings = stack.data / "agent.env"
+    usual = settings.read_text()
+    stack.down()
+    settings.write_text(
+        f"{usual}\nPAUSE_AFTER_MS={PAUSE_AFTER_MS}\nSTOP_AFTER_MS={STOP_AFTER_MS}\n"
+        "HIBERNATION_CHECK_INTERVAL=500\n"
+    )
+    stack.up()
+    try:
+        yield stack
+    finally:
+        stack.down()
+        settings.write_text(usual)
+        stack.up()
+
+
+def test_conversation_keeps_an_agent_awake_and_a_silent_tab_does_not(
+    quick: Stack, browser: Browser
+) -> None:
+    with ChatPage(browser) as chat:
+        chat.sign_in(quick.link("quiet@example.org"))
+        chat.ask("Hello")
+        user = next(c["userId"] for c in quick.containers() if c["hibernationState"] == "running")
+
+        talking_until = time.monotonic() + 2 * PAUSE_AFTER_MS / 1000
+        while time.monotonic() < talking_until:
+            chat.ask("Still here")
+            assert quick.state(user) == "running"
+
+        asleep = eventually(
+            lambda: quick.state(user) == "paused", within_s=60, what="an idle agent is paused"
+        )
+        assert asleep
+        chat.wait_for_pill("asleep", timeout_s=5)
+        eventually(
+            lambda: quick.state(user) == "stopped", within_s=60, what="a paused agent is stopped"
+        )
+        assert chat.sockets_closed == []
+        assert len(chat.sockets_opened) == 1
+
+        chat.ask("Awake again?")
+        assert chat.sockets_closed == []
+        assert len(chat.sockets_opened) == 1
