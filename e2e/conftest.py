@@ -1,6 +1,7 @@
 """One running system a runtime for the whole session, and a browser to use it with."""
 
 from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
