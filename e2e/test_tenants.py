@@ -1,0 +1,184 @@
+"""A second user reaches nothing of the first one's, by any route of either server.
+
+Routes come from the servers' own tables, so that a new one is tested the day it is added.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from ocmt_agent.agents import endpoints as agent_endpoints
+from ocmt_agent.auth import OPEN_PATHS
+from ocmt_agent.proxy.routes import PATH as PROXY_PATH
+from ocmt_management.app import ROUTERS
+from playwright.sync_api import Browser, expect
+
+from e2e.chat import ChatPage
+from e2e.stack import Stack
+
+SECRET = "a-secret-of-the-first-user-0123456789"
+SIGN_OUT = ("DELETE", "/api/auth/session")
+
+
+def routes_of(*routers: APIRouter) -> list[tuple[str, str]]:
+    return sorted(
+        (method, route.path)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+        if method != "HEAD"
+    )
+
+
+MANAGEMENT_ROUTES = [route for route in routes_of(*ROUTERS) if route != SIGN_OUT]
+AGENT_ROUTES = [
+    *(route for route in routes_of(agent_endpoints.router) if route[1] not in OPEN_PATHS),
+    ("GET", PROXY_PATH),
+    ("POST", PROXY_PATH),
+]
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/auth/link": {"email": "third@example.org"},
+    "/api/auth/session": {"token": "x" * 43},
+    "/api/model": {"provider": "demo", "model": "demo"},
+    "/api/secrets/{name}": {"value": "of-the-second-user"},
+    "/api/admin/users/{user_id}": {"status": "suspended"},
+    "/api/admin/invitations": {"email": "fourth@example.org"},
+}
+
+
+@dataclass
+class Tenants:
+    first: httpx2.Client
+    second: httpx2.Client
+    first_id: str
+    first_session: str
+    second_token: str
+    marks: tuple[str, ...]
+    """What only the first user may ever see."""
+
+    def path_of(self, route: str) -> str:
+        """The route with the first user's own names put in."""
+        names = {"user_id": self.first_id, "session_id": self.first_session, "name": "mine"}
+        return re.sub(r"\{(\w+)(?::\w+)?\}", lambda m: names.get(m.group(1), "openai"), route)
+
+
+def client_of(stack: Stack, chat: ChatPage) -> httpx2.Client:
+    """The page's session in a client that can send anything."""
+    cookies = {c["name"]: c["value"] for c in chat.context.cookies()}
+    return httpx2.Client(
+        base_url=stack.url,
+        cookies=cookies,
+        headers={"Origin": stack.url},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+def agent_token_of(stack: Stack, user_id: str) -> str:
+    environ = Path(f"/proc/{stack.gateway_pids(user_id)[0]}/environ").read_bytes()
+    return next(
+        part.partition(b"=")[2].decode()
+        for part in environ.split(b"\0")
+        if part.startswith(b"OCMT_AGENT_TOKEN=")
+    )
+
+
+@pytest.fixture(scope="module")
+def tenants(stack: Stack, browser: Browser) -> Any:
+    with ChatPage(browser) as one, ChatPage(browser) as two:
+        one.sign_in(stack.link("first-tenant@example.org"))
+        mark = one.ask("Something private")
+        two.sign_in(stack.link("second-tenant@example.org"))
+        two.ask("Hello")
+        first, second = client_of(stack, one), client_of(stack, two)
+        first.put("/api/secrets/mine", json={"value": SECRET}).raise_for_status()
+        sessions = first.get("/api/auth/sessions").json()["sessions"]
+        first_id = first.get("/api/me").json()["user"]["id"]
+        second_id = second.get("/api/me").json()["user"]["id"]
+        yield Tenants(
+            first=first,
+            second=second,
+            first_id=first_id,
+            first_session=sessions[0]["id"],
+            second_token=agent_token_of(stack, second_id),
+            marks=(mark, SECRET, SECRET[-4:], "first-tenant@example.org", sessions[0]["id"]),
+        )
+        # Whatever the second one tried, the first one's world is as it was.
+        assert first.get("/api/me").json()["user"]["id"] == first_id
+        assert [s["name"] for s in first.get("/api/secrets").json()["secrets"]] == ["mine"]
+        one.page.reload()
+        expect(one.answers.filter(has_text=mark)).to_have_count(1, timeout=60_000)
+        first.close()
+        second.close()
+
+
+@pytest.mark.parametrize(("method", "route"), MANAGEMENT_ROUTES)
+def test_no_route_of_management_shows_or_touches_another_user_s(
+    tenants: Tenants, method: str, route: str
+) -> None:
+    answer = tenants.second.request(method, tenants.path_of(route), json=BODIES.get(route))
+
+    if route.startswith("/api/admin"):
+        assert answer.status_code == 403
+    for mark in tenants.marks:
+        assert mark not in answer.text
+
+
+def test_the_second_user_s_conversation_is_their_own(
+    tenants: Tenants, stack: Stack, browser: Browser
+) -> None:
+    with ChatPage(browser) as chat:
+        chat.sign_in(stack.link("second-tenant@example.org"))
+        expect(chat.answers.first).to_be_visible(timeout=60_000)
+        assert tenants.marks[0] not in chat.page.content()
+        expect(chat.page.get_by_text(tenants.marks[0])).to_have_count(0)
+
+
+@pytest.mark.parametrize(("method", "route"), AGENT_ROUTES)
+def test_no_route_of_the_agent_server_takes_what_a_user_or_a_container_has(
+    tenants: Tenants, stack: Stack, method: str, route: str
+) -> None:
+    url = stack.agent_url + tenants.path_of(route).replace("openai", "healthz")
+    session = next(iter(tenants.second.cookies.values()))
+    offers: list[dict[str, str]] = [
+        {},
+        {"x-auth-token": tenants.second_token},
+        {"x-auth-token": session},
+        {"Authorization": f"Bearer {tenants.second_token}"},
+    ]
+    with httpx2.Client(timeout=60, trust_env=False) as stranger:
+        for headers in offers:
+            answer = stranger.request(method, url, headers=headers)
+            assert answer.status_code == 401, (headers.keys(), answer.text)
+
+
+def test_a_container_s_token_is_its_own_user_s_and_opens_nothing_else(
+    tenants: Tenants, stack: Stack
+) -> None:
+    token = {"Authorization": f"Bearer {tenants.second_token}"}
+    request = {"model": "default", "messages": [{"role": "user", "content": "mine"}]}
+    with httpx2.Client(timeout=60, trust_env=False, headers=token) as container:
+        answer = container.post(f"{stack.url}/llm/v1/chat/completions", json=request)
+        assert answer.status_code == 200, answer.text
+        for path in ("/api/me", "/api/secrets", "/api/agent", "/api/admin/users"):
+            assert container.get(stack.url + path).status_code == 401
+        assert container.get(f"{stack.agent_url}/api/containers").status_code == 401
+
+
+def test_secrets_are_nowhere_in_the_logs(tenants: Tenants, stack: Stack) -> None:
+    cookies = [*tenants.first.cookies.values(), *tenants.second.cookies.values()]
+    hidden = [SECRET, tenants.second_token, stack.auth_token, *cookies]
+    logs = list((stack.data / "logs").iterdir())
+    assert logs
+    for log in logs:
+        text = log.read_text(errors="replace")
+        for secret in hidden:
+            assert secret not in text, log.name
+    assert json.dumps(stack.status()).count(stack.auth_token) == 0
