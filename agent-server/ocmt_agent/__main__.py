@@ -101,6 +101,7 @@ async def serve(settings: AgentSettings) -> None:
             relay_port=settings.relay_port,
         )
         stack.push_async_callback(runtime.close)
+        relay_socket = await _relay_socket(runtime, settings)
         parts = await stack.enter_async_context(
             open_parts(settings, runtime=runtime, clock=SystemClock())
         )
@@ -121,23 +122,30 @@ async def serve(settings: AgentSettings) -> None:
             loop.add_signal_handler(signum, stop)
         await stack.enter_async_context(watching(parts.watch))
         async with asyncio.TaskGroup() as group:
-            group.create_task(_serve_relay(relay, runtime, settings))
+            group.create_task(_serve_relay(relay, relay_socket, runtime, settings))
             group.create_task(api.serve(sockets=[api_socket]))
             log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
             notify_ready()
 
 
-async def _serve_relay(relay: "_Server", runtime: Runtime, settings: AgentSettings) -> None:
+async def _relay_socket(runtime: Runtime, settings: AgentSettings) -> socket.socket | None:
+    """The relay's listener; `None` while its address does not exist. Raises `Taken`."""
+    try:
+        return _listen(await runtime.relay_host(), settings.relay_port, setting="RELAY_PORT")
+    except (RuntimeUnavailable, RuntimeFailed, AddressMissing) as error:
+        log.warning("the relay has no address yet", reason=str(error))
+        return None
+
+
+async def _serve_relay(
+    relay: "_Server", listener: socket.socket | None, runtime: Runtime, settings: AgentSettings
+) -> None:
     """Serve the relay once its address exists: with Docker, the engine makes it."""
-    while not relay.should_exit:
-        try:
-            listener = _listen(
-                await runtime.relay_host(), settings.relay_port, setting="RELAY_PORT"
-            )
-        except (RuntimeUnavailable, RuntimeFailed, AddressMissing) as error:
-            log.warning("the relay has no address yet", reason=str(error))
-            await asyncio.sleep(_RETRY_S)
-            continue
+    while listener is None and not relay.should_exit:
+        await asyncio.sleep(_RETRY_S)
+        with contextlib.suppress(Taken):
+            listener = await _relay_socket(runtime, settings)
+    if listener is not None:
         with listener:
             await relay.serve(sockets=[listener])
 

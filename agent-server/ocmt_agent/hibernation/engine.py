@@ -211,7 +211,6 @@ class Hibernation:
         with runtime_problems():
             if await self._runtime.inspect(agent.user_id) is not None:
                 await self._runtime.stop(agent.user_id, grace_s=STOP_GRACE_S)
-        agent.suspension_id = None
         if agent.state in (HibernationState.RUNNING, HibernationState.PAUSED):
             await self._registry.move(agent, HibernationState.STOPPED, why=why)
 

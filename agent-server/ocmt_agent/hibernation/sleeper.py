@@ -81,7 +81,6 @@ class Sleeper:
         """End a suspended or paused agent's container."""
         started = self._clock.monotonic()
         await self._runtime.stop(agent.user_id, grace_s=STOP_GRACE_S)
-        agent.suspension_id = None
         await self._registry.move(
             agent, HibernationState.STOPPED, why=why, duration_ms=self._since_ms(started)
         )

@@ -3,11 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from doubles.fake_clock import FakeClock
 from doubles.fake_control import FakeControl
 from doubles.fake_runtime import FakeRuntime
 from doubles.host import open_host
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.wiring import watching
 from ocmt_common.agent_api import HibernationState as S
 
@@ -156,6 +158,19 @@ async def test_a_killed_gateway_is_noticed_at_once_and_started_by_the_next_reque
         await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
         assert agent.state is S.RUNNING
         assert agent.failure is None
+
+
+async def test_a_report_that_cannot_be_followed_up_makes_the_next_request_look(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        host.runtime.die("ada")
+        host.runtime.faults["inspect"] = [RuntimeFailed("busy")]
+        with pytest.raises(RuntimeFailed):
+            await host.parts.engine.settle(host.parts.registry.get("ada"))
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert str(host.runtime.containers["ada"].status) == "running"
 
 
 async def test_the_first_look_after_the_engine_comes_back_finds_what_was_missed(

@@ -73,11 +73,15 @@ async def test_a_request_that_arrives_while_the_gateway_agrees_calls_the_pause_o
 ) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        late: list[asyncio.Task[object]] = []
+        late: list[asyncio.Task[None]] = []
+
+        async def request() -> None:
+            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            assert not host.gateway.closed("ada")  # it waited until the gateway was open again
 
         def request_arrives() -> None:
             host.gateway.during_suspend = None
-            late.append(asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP)))
+            late.append(asyncio.create_task(request()))
             host.parts.registry.touch(agent, ActivityKind.HTTP)
 
         host.gateway.during_suspend = request_arrives

@@ -24,6 +24,20 @@ async def test_twenty_requests_to_a_sleeping_agent_cause_one_wake(tmp_path: Path
         assert host.parts.registry.get("ada").state is S.RUNNING
 
 
+async def test_twenty_requests_to_an_agent_that_cannot_start_cause_one_attempt(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "stop")
+        host.runtime.calls.clear()
+        host.runtime.faults["start"] = [RuntimeFailed("No such image.")]
+        asked = [host.parts.engine.awake("ada", kind=ActivityKind.HTTP) for _ in range(20)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert {getattr(a, "code", a) for a in answers} == {"runtime-failed"}
+        assert host.runtime.calls["start"] == 1
+
+
 async def test_a_running_agent_is_reached_without_asking_the_runtime(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
