@@ -1,12 +1,12 @@
 """OpenClaw's WebSocket handshake (protocol 4), made by us as the gateway's paired device.
 
-Source: OpenClaw's own page `gateway/protocol` and the gateway itself. The signed text's shape is
-versioned (`v3`) by OpenClaw; the contract tests run it against the pinned release.
+Source: OpenClaw's own pages `gateway/protocol/handshake.md` and `auth.md`. The signed text's shape
+is versioned (`v3`) by OpenClaw; the contract tests run it against the pinned release.
 """
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -18,14 +18,16 @@ ROLE = "operator"
 SCOPES = ("operator.read", "operator.write", "operator.approvals")
 """What a user may do with their own agent over the socket; never `operator.admin`."""
 
-_PROTOCOL = 4
-_CLIENT = {"id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend"}
-_ANSWER_WITHIN_S = 20
-# What a caller may say about itself; everything about identity and rights is ours.
-_CALLERS_PARAMS = ("caps", "locale", "userAgent")
-
+PROTOCOL = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """Largest frame taken from a gateway; it may send a whole history in one."""
+
+_CLIENT = {"id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend"}
+_ANSWER_WITHIN_S = 20
+# A frozen gateway answers no farewell; nobody should wait long for it.
+_FAREWELL = aiohttp.ClientWSTimeout(ws_close=1.0)
+# `hello-ok` has more: a device token, a recovery secret, URLs that carry a capability.
+_HELLO_FOR_CALLERS = ("type", "protocol", "server", "features", "snapshot", "policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,9 @@ class Link:
     socket: aiohttp.ClientWebSocketResponse
     access: GatewayAccess
     hello: dict[str, Any]
-    """The gateway's `hello-ok` payload."""
+    """The gateway's `hello-ok` payload, without its credentials."""
+    under_way: set[str] = field(default_factory=set)
+    """Ids of the requests sent over it that have no answer yet."""
 
 
 class HandshakeRefused(Exception):
@@ -55,10 +59,7 @@ class HandshakeRefused(Exception):
 
     @property
     def not_paired(self) -> bool:
-        return "NOT_PAIRED" in (self.code, self.reason) or "PAIRING_REQUIRED" in (
-            self.code,
-            self.reason,
-        )
+        return not {self.code, self.reason}.isdisjoint({"NOT_PAIRED", "PAIRING_REQUIRED"})
 
 
 async def connect(
@@ -71,10 +72,10 @@ async def connect(
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             socket = await session.ws_connect(
-                access.endpoint.url.replace("http", "ws", 1) + "/",
+                access.endpoint.url,
                 max_msg_size=MAX_FRAME_BYTES,
                 heartbeat=None,  # a frozen gateway answers no ping, and is still there
-                autoclose=True,
+                timeout=_FAREWELL,
             )
             try:
                 hello = await _shake_hands(socket, access, caller_params)
@@ -105,8 +106,7 @@ async def _shake_hands(
         answer = await _next(socket)
     if answer.get("ok") is not True:
         raise HandshakeRefused(answer.get("error") or {})
-    hello: dict[str, Any] = answer["payload"]
-    return hello
+    return hello_for_callers(answer["payload"])
 
 
 def connect_params(
@@ -130,9 +130,9 @@ def connect_params(
         ]
     )
     return {
-        **{name: caller_params[name] for name in _CALLERS_PARAMS if name in caller_params},
-        "minProtocol": _PROTOCOL,
-        "maxProtocol": _PROTOCOL,
+        **_harmless(caller_params),
+        "minProtocol": PROTOCOL,
+        "maxProtocol": PROTOCOL,
         "client": _CLIENT,
         "role": ROLE,
         "scopes": list(SCOPES),
@@ -145,6 +145,25 @@ def connect_params(
             "nonce": nonce,
         },
     }
+
+
+def _harmless(caller_params: dict[str, Any]) -> dict[str, Any]:
+    """What a caller may say about itself; everything about identity and rights is ours."""
+    kept: dict[str, Any] = {}
+    for name in ("locale", "userAgent"):
+        if isinstance(caller_params.get(name), str):
+            kept[name] = caller_params[name]
+    caps = caller_params.get("caps")
+    if isinstance(caps, list) and all(isinstance(cap, str) for cap in caps):
+        kept["caps"] = caps
+    return kept
+
+
+def hello_for_callers(hello: dict[str, Any]) -> dict[str, Any]:
+    """A `hello-ok` payload without anything that would let its reader reach the gateway alone."""
+    kept = {name: hello[name] for name in _HELLO_FOR_CALLERS if name in hello}
+    granted = hello["auth"]
+    return kept | {"auth": {"role": granted.get("role"), "scopes": granted.get("scopes")}}
 
 
 async def _next(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from weakref import WeakValueDictionary
 
 import aiohttp
 import structlog
@@ -22,7 +23,7 @@ class GatewayLinks:
     def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
         self._session = session
         self._admin = admin
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, access: GatewayAccess, *, caller_params: dict[str, Any]) -> Link:
         """Raises `GatewayUnreachable`, `GatewayRefused` or `HandshakeRefused`."""
