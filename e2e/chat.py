@@ -33,7 +33,10 @@ class ChatPage:
 
     def _watch(self, socket: WebSocket) -> None:
         self.sockets_opened.append(socket)
-        socket.on("close", self.sockets_closed.append)
+        socket.on("close", self._note_closed)
+
+    def _note_closed(self, socket: WebSocket) -> None:
+        self.sockets_closed.append(socket)
 
     def __enter__(self) -> "ChatPage":
         return self

@@ -19,7 +19,9 @@ _SECRET_KEY = re.compile(
     r"(^|_|-)(auth|authorization|cookie|token|secret|password|passwd|pass|api_?key|key|code)$", re.I
 )
 # Bearer credentials and links with a token, wherever they slipped into a message.
-_SECRET_TEXT = re.compile(r"(?i)(bearer\s+|[?#&](?:token|code|key)=|://[^/\s:@]+:)[^\s&\"'@]+")
+_SECRET_TEXT = re.compile(
+    r"(?i)(bearer\s+|[?#&](?:token|code|key)=)[^\s&\"']+|(?<=://)[^/\s:@]+:[^\s\"'@]+(?=@)"
+)
 
 
 def mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -28,7 +30,7 @@ def mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
         if _SECRET_KEY.search(key) and value is not None:
             event[key] = MASK
         elif isinstance(value, str):
-            event[key] = _SECRET_TEXT.sub(lambda m: m.group(1) + MASK, value)
+            event[key] = _SECRET_TEXT.sub(lambda m: (m.group(1) or "") + MASK, value)
     return event
 
 
@@ -70,3 +72,5 @@ def configure_logging(*, form: LogFormat | None = None, level: int = logging.INF
     root.setLevel(level)
     # One line a request comes from our own middleware, with the request id.
     logging.getLogger("uvicorn.access").disabled = True
+    for chatty in ("httpx2", "httpcore2", "alembic", "aiosqlite"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

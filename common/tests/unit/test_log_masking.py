@@ -20,6 +20,7 @@ def test_the_value_of_a_key_that_names_a_secret_is_masked(key: str) -> None:
         "GET /x?token=s3cret",
         "postgresql://ocmt:s3cret@db/ocmt",
         "see /sign-in#token=s3cret",
+        "postgresql://ocmt:s3cret@db:5432/ocmt",
     ],
 )
 def test_a_credential_inside_a_text_is_masked(text: str) -> None:
@@ -27,7 +28,7 @@ def test_a_credential_inside_a_text_is_masked(text: str) -> None:
 
 
 def test_ordinary_fields_are_kept() -> None:
-    event = {"event": "woke", "user_id": "maria", "ms": 12, "keyboard": "qwerty"}
+    event = {"event": "woke", "url": "http://127.0.0.1:4000/health", "ms": 12, "keyboard": "qwerty"}
 
     assert mask_secrets(None, "", dict(event)) == event
 

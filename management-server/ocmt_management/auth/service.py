@@ -153,24 +153,20 @@ async def operator_link(
     """Make a link that any browser may use once; returns `(address, link)`.
 
     Whoever can run this reads the database and its keys anyway. Without `email` it is for the
-    first admin; in an empty installation the address becomes the admin.
-    Raises `Problem` when the address may not sign in.
+    first admin; in an empty installation the address becomes the admin, and later a new address
+    becomes a member: the operator's word is an invitation. Raises `Problem` when the user is
+    suspended.
     """
     users = UserRepository(session)
     admission = Admission(session, settings, clock)
     await users.lock_installation()
     admin = await users.first_admin()
     chosen = email or (LOCAL_ADMIN if admin is None else admin.email)
-    if not await users.anybody():
-        admission.add_user(chosen, Role.ADMIN)
+    if await users.by_email(chosen) is None:
+        admission.add_user(chosen, Role.MEMBER if await users.anybody() else Role.ADMIN)
         await session.flush()
     if not await admission.is_open_to(chosen):
-        raise Problem(
-            403,
-            "not-admitted",
-            f"{chosen} may not sign in: they are suspended, or neither invited nor allowed by "
-            "ALLOWED_EMAILS or ALLOWED_DOMAINS.",
-        )
+        raise Problem(403, "suspended", f"{chosen} is suspended. An admin can let them in again.")
     token = _add_link(
         LinkRepository(session), KeyedHash(settings.jwt_secret), chosen, clock=clock, verifier=None
     )

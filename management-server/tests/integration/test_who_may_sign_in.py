@@ -233,13 +233,16 @@ async def test_an_operator_link_works_in_any_browser_and_makes_the_first_admin(
     assert second.json()["user"] == answer.json()["user"]
 
 
-async def test_an_operator_link_for_a_stranger_is_refused_with_the_cure(
-    app: FastAPI, sign_in: SignIn
+async def test_an_operator_link_for_a_stranger_makes_them_a_member(
+    app: FastAPI, sign_in: SignIn, new_browser: Callable[[], httpx2.AsyncClient]
 ) -> None:
     await sign_in(ADA)
 
-    with pytest.raises(Problem, match="ALLOWED_EMAILS"):
-        await link_for(app, BOB)
+    token = (await link_for(app, BOB)).partition("#")[2]
+    answer = await new_browser().post("/api/auth/session", json={"token": token})
+
+    assert answer.json()["user"]["email"] == BOB
+    assert answer.json()["user"]["role"] == "member"
 
 
 async def test_each_sign_in_asks_for_the_agent_after_the_user_is_saved(
