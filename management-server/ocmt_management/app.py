@@ -4,23 +4,32 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
-from ocmt_common.problems import Problem, install_problem_handlers
+from ocmt_common.problems import install_problem_handlers
 from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ocmt_management.admin import endpoints as admin
+from ocmt_management.agents import endpoints as agents_api
+from ocmt_management.agents.client import AgentServer
+from ocmt_management.agents.service import Agents
 from ocmt_management.auth import endpoints as auth
 from ocmt_management.auth import me
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
 from ocmt_management.auth.mail import Outbox, mailer_for
 from ocmt_management.auth.origins import OriginMiddleware
+from ocmt_management.chat import endpoints as chat
+from ocmt_management.chat.open_chats import OpenChats
 from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
 from ocmt_management.health import endpoints as health
 from ocmt_management.housekeeping import housekeeping
+from ocmt_management.models import endpoints as models
+from ocmt_management.models import gateway
+from ocmt_management.models.running import Llm
+from ocmt_management.models.service import Models
 from ocmt_management.page import endpoints as page
 from ocmt_management.page.headers import SecurityHeadersMiddleware
 from ocmt_management.settings import ManagementSettings
@@ -32,6 +41,10 @@ from ocmt_management.wiring import ModelInUse, Parts
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
     me.router,
+    agents_api.router,
+    models.router,
+    gateway.router,
+    chat.router,
     vault.router,
     admin.router,
     health.router,
@@ -51,9 +64,20 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             database = Database(settings.database)
             stack.push_async_callback(database.close)
             keys = KeyRing(settings.vault_keys)
-            await stack.enter_async_context(housekeeping(database, keys, clock))
             outbox = await stack.enter_async_context(Outbox(mailer_for(settings)))
-            # The agents and models domains are entered here and take over the three callables.
+            agent_server = AgentServer(
+                settings.agent_server_url, settings.agent_auth_token.get_secret_value()
+            )
+            stack.push_async_callback(agent_server.close)
+            agents = Agents(database, agent_server, clock)
+            await stack.enter_async_context(agents.running())
+            llm = await stack.enter_async_context(Llm.open(database, clock))
+            await stack.enter_async_context(housekeeping(database, keys, clock))
+
+            async def model_of(session: AsyncSession, user_id: str) -> ModelInUse:
+                chosen = await Models(session, keys, clock, user_id).chosen()
+                return ModelInUse(provider=chosen.provider.id, model=chosen.model, demo=chosen.demo)
+
             app.state.parts = Parts(
                 settings=settings,
                 database=database,
@@ -62,9 +86,12 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
                 outbox=outbox,
                 limits=SignInLimits(),
                 ended=EndedSessions(),
-                ensure_agent=lambda _user_id: None,
-                model_of=_demo_model,
-                check_agent_server=_no_agent_server,
+                ensure_agent=agents.ensure,
+                model_of=model_of,
+                check_agent_server=agents.check_server,
+                agents=agents,
+                llm=llm,
+                chats=OpenChats(),
             )
             yield
 
@@ -106,11 +133,3 @@ class _BodyLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_model = scope["type"] == "http" and scope["path"].startswith("/llm/")
         await (self.large if is_model else self.small)(scope, receive, send)
-
-
-async def _demo_model(_: AsyncSession, __: str) -> ModelInUse:
-    return ModelInUse(provider="demo", model="demo", demo=True)
-
-
-async def _no_agent_server() -> None:
-    raise Problem(503, "agent-server-unavailable", "No agent server is wired.")

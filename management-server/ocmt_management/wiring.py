@@ -12,11 +12,14 @@ from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection, Request
 
+from ocmt_management.agents.service import Agents
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
 from ocmt_management.auth.mail import Outbox
+from ocmt_management.chat.open_chats import OpenChats
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.models.running import Llm
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.vault.keys import KeyRing
 
@@ -46,6 +49,9 @@ class Parts:
     """The model a user chose, by user id."""
     check_agent_server: Callable[[], Awaitable[None]]
     """Raises `Problem` saying what is wrong with the agent server, and the cure."""
+    agents: Agents
+    llm: Llm
+    chats: OpenChats
 
 
 def parts_of(connection: HTTPConnection) -> Parts:

@@ -1,0 +1,211 @@
+"""The agent server's API, as management calls it, and what can go wrong with it, typed.
+
+Every call carries our token and the current request's id. Nothing here knows a user of ours beyond
+the id it is given.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import structlog
+from ocmt_common.agent_api import (
+    AUTH_HEADER,
+    AgentServerHealth,
+    Container,
+    ProvisionRequest,
+    StateEvent,
+    Wire,
+)
+from ocmt_common.problems import REQUEST_ID_HEADER, Problem
+from pydantic import TypeAdapter, ValidationError
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT = httpx2.Timeout(10, read=30)
+# Answered once the gateway answers: the agent server's own limit is WAKE_TIMEOUT_MS.
+_WAKE_TIMEOUT = httpx2.Timeout(10, read=600)
+# The stream says something at least every 15 s.
+_EVENTS_TIMEOUT = httpx2.Timeout(10, read=45)
+_SOCKET_TIMEOUT_S = 10
+_CLOSE_TIMEOUT_S = 2
+_MAX_EVENT_BYTES = 64 * 1024 * 1024
+_MAX_GATEWAY_FRAME_BYTES = 32 * 1024 * 1024
+
+_CONTAINERS = TypeAdapter(list[Container])
+
+
+class AgentServerUnreachable(Problem):
+    """Nobody answers at AGENT_SERVER_URL, or somebody who is not the agent server."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            503,
+            "agent-server-unreachable",
+            "The server that runs the agents does not answer. It is tried again by itself. "
+            f"Operator: check that it runs and that AGENT_SERVER_URL is right ({reason}).",
+            retry_after_s=5,
+        )
+
+
+class AgentServerRefusesUs(Problem):
+    """Our token is not the agent server's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503,
+            "agent-server-refuses-us",
+            "The server that runs the agents does not accept this one. Operator: make "
+            "AGENT_AUTH_TOKEN here and AUTH_TOKEN there the same.",
+            retry_after_s=30,
+        )
+
+
+class NoSuchAgent(Problem):
+    """The agent server does not have this user's agent (any more)."""
+
+    def __init__(self) -> None:
+        super().__init__(404, NO_SUCH_AGENT, "The agent is not on its server. It is made again.")
+
+
+NO_SUCH_AGENT = "no-such-agent"
+"""The agent server's code for it, in problems and as a close reason."""
+
+
+class Snapshot(Wire):
+    """The first event of the stream: every agent there is."""
+
+    containers: list[Container]
+
+
+class AgentServer:
+    def __init__(self, url: str, token: str) -> None:
+        self._socket_url = "ws" + url.removeprefix("http")
+        self._headers = {AUTH_HEADER: token}
+        self._http = httpx2.AsyncClient(
+            base_url=url, headers=self._headers, timeout=_TIMEOUT, trust_env=False
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def provision(self, user_id: str, agent_token: str) -> Container:
+        """Make the user's agent, or give it another token. Returns once its gateway answers."""
+        body = ProvisionRequest(user_id=user_id, agent_token=agent_token)
+        return await self._container(
+            "POST", "/api/containers", json=body.model_dump(by_alias=True), timeout=_WAKE_TIMEOUT
+        )
+
+    async def wake(self, user_id: str) -> Container:
+        """Returns once the agent is awake."""
+        return await self._container(
+            "POST", f"/api/containers/{user_id}/wake", timeout=_WAKE_TIMEOUT
+        )
+
+    async def containers(self) -> list[Container]:
+        response = await self._ask("GET", "/api/containers")
+        with _understood():
+            return _CONTAINERS.validate_json(response.content)
+
+    async def check(self) -> None:
+        """Raises `Problem` when the agent server is gone or says that something is wrong."""
+        response = await self._ask("GET", "/health")
+        with _understood():
+            health = AgentServerHealth.model_validate_json(response.content)
+        if health.status != "ok":
+            raise Problem(
+                503,
+                "agent-server-degraded",
+                " ".join(health.problems) or "The agent server says that it is not well.",
+            )
+
+    async def events(self) -> AsyncIterator[Snapshot | StateEvent]:
+        """What happens to all agents: a snapshot first. Ends when the agent server stops."""
+        try:
+            async with self._http.stream(
+                "GET", "/api/events", headers=_request_id(), timeout=_EVENTS_TIMEOUT
+            ) as response:
+                await _checked(response)
+                source = httpx2.EventSource(response, max_event_size=_MAX_EVENT_BYTES)
+                async for event in source:
+                    with _understood():
+                        kind = Snapshot if event.event == "snapshot" else StateEvent
+                        yield kind.model_validate_json(event.data)
+        except httpx2.HTTPError as error:
+            raise _unreachable(error) from error
+
+    async def open_gateway(self, user_id: str) -> ClientConnection:
+        """A socket to this user's gateway, through the agent server, before its handshake."""
+        try:
+            return await connect(
+                f"{self._socket_url}/api/containers/{user_id}/proxy/",
+                additional_headers={**self._headers, **_request_id()},
+                open_timeout=_SOCKET_TIMEOUT_S,
+                close_timeout=_CLOSE_TIMEOUT_S,
+                max_size=_MAX_GATEWAY_FRAME_BYTES,
+                compression=None,
+                proxy=None,
+            )
+        except InvalidStatus as error:
+            raise _refusal(error.response.status_code, bytes(error.response.body or b"")) from error
+        except (OSError, InvalidHandshake) as error:
+            raise _unreachable(error) from error
+
+    async def _container(self, method: str, path: str, **options: Any) -> Container:
+        response = await self._ask(method, path, **options)
+        with _understood():
+            return Container.model_validate_json(response.content)
+
+    async def _ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        try:
+            return await _checked(
+                await self._http.request(method, path, headers=_request_id(), **options)
+            )
+        except httpx2.HTTPError as error:
+            raise _unreachable(error) from error
+
+
+def _request_id() -> dict[str, str]:
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return {} if request_id is None else {REQUEST_ID_HEADER: str(request_id)}
+
+
+async def _checked(response: httpx2.Response) -> httpx2.Response:
+    if not response.is_success:
+        raise _refusal(response.status_code, await response.aread())
+    return response
+
+
+def _refusal(status: int, body: bytes) -> Problem:
+    """The agent server's problem as ours: its code and words pass on to the user."""
+    if status == 401:
+        return AgentServerRefusesUs()
+    try:
+        said = _ProblemBody.model_validate_json(body)
+    except ValidationError:
+        return AgentServerUnreachable(f"it answered {status} without saying why")
+    if said.code == NO_SUCH_AGENT:
+        return NoSuchAgent()
+    return Problem(status, said.code, said.detail)
+
+
+class _ProblemBody(Wire):
+    code: str
+    detail: str
+
+
+class _understood:
+    """What is not in the agent server's own words did not come from an agent server."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ValidationError):
+            raise AgentServerUnreachable("something else answers there") from error
+
+
+def _unreachable(error: BaseException) -> AgentServerUnreachable:
+    return AgentServerUnreachable(str(error) or type(error).__name__)

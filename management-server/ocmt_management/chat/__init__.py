@@ -1,0 +1,1 @@
+"""A person's conversation with their own agent: a small protocol over one WebSocket a tab."""

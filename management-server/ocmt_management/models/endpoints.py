@@ -1,0 +1,39 @@
+"""Choosing one's model and keeping the keys for it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from ocmt_management.auth.dependencies import CurrentUser
+from ocmt_management.models.providers import PROVIDERS, ProviderId
+from ocmt_management.models.schemas import ModelAnswer, ModelRequest
+from ocmt_management.models.service import Models
+from ocmt_management.wiring import Db, Server
+
+router = APIRouter(prefix="/api/model")
+
+
+def _models(user: CurrentUser, server: Server, db: Db) -> Models:
+    return Models(db, server.keys, server.clock, user.user_id)
+
+
+UsersModels = Annotated[Models, Depends(_models)]
+
+
+@router.get("")
+async def show_model(models: UsersModels) -> ModelAnswer:
+    return await models.answer()
+
+
+@router.put("")
+async def choose_model(
+    body: ModelRequest, models: UsersModels, user: CurrentUser, server: Server
+) -> ModelAnswer:
+    await models.choose(body)
+    server.llm.troubles.forget(user.user_id)
+    return await models.answer()
+
+
+@router.delete("/keys/{provider}", status_code=204)
+async def delete_key(provider: ProviderId, models: UsersModels) -> None:
+    await models.delete_key(PROVIDERS[provider])

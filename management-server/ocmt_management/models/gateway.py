@@ -1,0 +1,183 @@
+"""`/llm`: the address an agent knows as its model's.
+
+An agent knows one model, `default`. Which provider and model that is, and with which key, is the
+user's choice and looked up for every request, so that a change works at once and no container
+holds a key.
+"""
+
+import json
+from typing import Any
+
+from fastapi import APIRouter
+from ocmt_common.problems import Problem
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ocmt_management.models import refusals
+from ocmt_management.models.demo_shapes import DemoAnswer
+from ocmt_management.models.exchange import Exchange, Order, Outcome, Streamed
+from ocmt_management.models.models import MODEL_CHARACTERS
+from ocmt_management.models.providers import ProviderId, Shape, credentials
+from ocmt_management.models.refusals import Refusal
+from ocmt_management.models.service import Chosen, Models
+from ocmt_management.vault.secret_value import SecretValue
+from ocmt_management.wiring import Parts, Server
+
+router = APIRouter(prefix="/llm/v1")
+
+_STAND_INS = frozenset({"default", "ocmt/default"})
+_ANTHROPIC_VERSION = "2023-06-01"
+
+
+@router.post("/chat/completions")
+async def chat_completions(request: Request, server: Server) -> Response:
+    return await _answer(Shape.OPENAI, request, server)
+
+
+@router.post("/messages")
+async def messages(request: Request, server: Server) -> Response:
+    return await _answer(Shape.ANTHROPIC, request, server)
+
+
+@router.get("/models")
+async def list_models(request: Request, server: Server) -> Response:
+    try:
+        await _caller(request, server)
+    except Problem as problem:
+        return _refused(problem, Shape.OPENAI)
+    model = {"id": "default", "object": "model", "created": 0, "owned_by": "ocmt"}
+    return JSONResponse({"object": "list", "data": [model]})
+
+
+async def _answer(shape: Shape, request: Request, server: Parts) -> Response:
+    try:
+        user_id, chosen = await _caller(request, server)
+        body = await _body(request)
+        if chosen.demo:
+            return _demo(shape, body, user_id, server)
+        return await _provider(shape, body, request, server, user_id=user_id, chosen=chosen)
+    except Problem as problem:
+        return _refused(problem, shape)
+
+
+def _refused(problem: Problem, shape: Shape) -> Response:
+    refusal = problem if isinstance(problem, Refusal) else refusals.of_problem(problem)
+    return refusal.in_shape(shape).response()
+
+
+async def _caller(request: Request, server: Parts) -> tuple[str, Chosen]:
+    """Whose agent asks, and the model that answers it."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        async with server.database.read() as session:
+            user_id = await server.agents.user_of(session, token)
+            if user_id is not None:
+                models = Models(session, server.keys, server.clock, user_id)
+                return user_id, await models.chosen()
+    raise refusals.not_an_agent()
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise refusals.bad_request("not-json", "Send the request as one JSON object.") from error
+    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+        raise refusals.bad_request("no-messages", "Send a JSON object with a list of messages.")
+    if not isinstance(body.get("model", "default"), str):
+        raise refusals.bad_request("no-model", "Name the model as a text, such as `default`.")
+    return body
+
+
+def _demo(shape: Shape, body: dict[str, Any], user_id: str, server: Parts) -> Response:
+    answer = DemoAnswer.to(shape, body, created_s=int(server.clock().timestamp()))
+    server.llm.troubles.forget(user_id)
+
+    def done() -> None:
+        server.llm.meter.count(
+            user_id=user_id, provider=ProviderId.DEMO, model=ProviderId.DEMO, tokens=answer.used
+        )
+
+    if body.get("stream") is True:
+        return Streamed(answer.stream(), done=done)
+    done()
+    return JSONResponse(answer.whole())
+
+
+async def _provider(
+    shape: Shape,
+    body: dict[str, Any],
+    request: Request,
+    server: Parts,
+    *,
+    user_id: str,
+    chosen: Chosen,
+) -> Response:
+    url = chosen.provider.url(shape, server.settings)
+    if url is None:
+        raise refusals.bad_request(
+            "shape-unsupported",
+            f"{chosen.provider.name} has no Messages API. Ask /llm/v1/chat/completions, or choose "
+            "an Anthropic model in the settings.",
+        )
+    key = await _key(server, user_id, chosen)
+    model = body.get("model", "default")
+    body["model"] = model = chosen.model if model in _STAND_INS else model
+    if shape is Shape.OPENAI and body.get("stream") is True:
+        # Without it a stream does not tell what it used. It adds one chunk without choices.
+        options = body.get("stream_options")
+        asked = options if isinstance(options, dict) else {}
+        body["stream_options"] = {**asked, "include_usage": True}
+    order = Order(
+        shape=shape,
+        provider=chosen.provider.name,
+        model=model,
+        url=url,
+        setting=f"{chosen.provider.id.upper()}_BASE_URL",
+        headers=_headers(shape, request, key),
+        key=key,
+        body=json.dumps(body, separators=(",", ":")).encode(),
+    )
+
+    def done(outcome: Outcome) -> None:
+        if outcome.trouble is None:
+            server.llm.troubles.forget(user_id)
+        else:
+            server.llm.troubles.note(user_id, outcome.trouble)
+        server.llm.meter.count(
+            user_id=user_id,
+            provider=chosen.provider.id,
+            # A name that nobody knows is the agent's to make up: it is not kept.
+            model=chosen.model if outcome.tokens is None else model[:MODEL_CHARACTERS],
+            tokens=outcome.tokens,
+        )
+
+    return Exchange(server.llm.http, order, done=done)
+
+
+async def _key(server: Parts, user_id: str, chosen: Chosen) -> SecretValue:
+    async with server.database.write() as session:
+        models = Models(session, server.keys, server.clock, user_id)
+        key = await models.key(chosen, reason=f"model request to {chosen.provider.name}")
+    if key is None:
+        refusal = refusals.no_key(chosen.provider.name)
+        server.llm.troubles.note(user_id, refusals.Trouble(refusal.code, refusal.detail))
+        raise refusal
+    return key
+
+
+def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]:
+    """The request's headers, made here: nothing of the caller's but what names a version."""
+    headers = {
+        "content-type": "application/json",
+        "accept": "text/event-stream, application/json",
+        # Plain bytes pass through as they are and can be read on the way.
+        "accept-encoding": "identity",
+        "user-agent": "ocmt",
+        **credentials(shape, key.reveal()),
+    }
+    if shape is Shape.ANTHROPIC:
+        headers["anthropic-version"] = request.headers.get("anthropic-version", _ANTHROPIC_VERSION)
+        if beta := request.headers.get("anthropic-beta"):
+            headers["anthropic-beta"] = beta
+    return headers

@@ -1,0 +1,74 @@
+"""Sums usage up in memory and writes it in turns, so that no answer waits for the database."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from ocmt_common.problems import Problem
+
+from ocmt_management.clock import Clock
+from ocmt_management.db import Database
+from ocmt_management.models.repository import ModelRepository
+from ocmt_management.models.usage import Bill, Sum, Tokens
+
+log = structlog.get_logger(__name__)
+
+_WRITE_EVERY_S = 1.0
+_RETRY_S = 10.0
+
+
+class Meter:
+    """Counts at once, writes at most every second and at the end. A crash loses that second."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._sums: defaultdict[Bill, Sum] = defaultdict(Sum)
+        self._counted = asyncio.Event()
+
+    def count(self, *, user_id: str, provider: str, model: str, tokens: Tokens | None) -> None:
+        """Note one request. `tokens` is `None` when its answer did not tell."""
+        bill = Bill(user_id, self._clock().date(), provider, model)
+        used = Sum(1, 1, 0, 0) if tokens is None else Sum(1, 0, tokens.read, tokens.written)
+        self._sums[bill].add(used)
+        self._counted.set()
+
+    async def write(self) -> None:
+        """Write what was counted so far. Raises `Problem`, and keeps the counts then."""
+        taken, self._sums = self._sums, defaultdict(Sum)
+        self._counted.clear()
+        try:
+            async with self._database.write() as session:
+                rows = ModelRepository(session)
+                for bill, used in taken.items():
+                    await rows.add_usage(bill, used)
+        except BaseException:
+            for bill, used in taken.items():
+                self._sums[bill].add(used)
+            self._counted.set()
+            raise
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._keep_writing())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            try:
+                await self.write()
+            except Problem as problem:
+                log.error("usage not written", reason=problem.detail)
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._counted.wait()
+            try:
+                await asyncio.sleep(_WRITE_EVERY_S)
+                await self.write()
+            except Problem as problem:
+                log.warning("usage not written yet", reason=problem.detail)
+                await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,35 @@
+"""What `/llm` keeps between requests: connections, counts, and each user's last trouble."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+
+from ocmt_management.clock import Clock
+from ocmt_management.db import Database
+from ocmt_management.models.meter import Meter
+from ocmt_management.models.troubles import Troubles
+
+# A model may think for minutes before its first byte.
+_TIMEOUT = httpx2.Timeout(10, read=600, write=60)
+_LIMITS = httpx2.Limits(max_connections=500, max_keepalive_connections=50)
+
+
+class Llm:
+    """Use `open` as long as the server lives."""
+
+    def __init__(self, http: httpx2.AsyncClient, meter: Meter) -> None:
+        self.http = http
+        self.meter = meter
+        self.troubles = Troubles()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database: Database, clock: Clock) -> AsyncIterator["Llm"]:
+        meter = Meter(database, clock)
+        # The environment's proxies and .netrc have no say in who gets a user's key.
+        async with (
+            meter.running(),
+            httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False) as http,
+        ):
+            yield cls(http, meter)

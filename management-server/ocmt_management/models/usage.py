@@ -1,0 +1,104 @@
+"""What an answer used, read from copies of its bytes as they pass."""
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+_MAX_LINE_BYTES = 1024 * 1024
+_MAX_JSON_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What one answer says it used."""
+
+    read: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Whose usage, of what, on which day (UTC)."""
+
+    user_id: str
+    day: date
+    provider: str
+    model: str
+
+
+@dataclass(slots=True)
+class Sum:
+    requests: int = 0
+    unmeasured: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def add(self, other: "Sum") -> None:
+        self.requests += other.requests
+        self.unmeasured += other.unmeasured
+        self.tokens_in += other.tokens_in
+        self.tokens_out += other.tokens_out
+
+
+class UsageReader:
+    """Finds the token counts in an answer of either shape, streamed or whole."""
+
+    def __init__(self, *, streamed: bool) -> None:
+        self._streamed = streamed
+        self._rest = bytearray()
+        self._read = self._written = 0
+        self._found = False
+
+    def feed(self, chunk: bytes) -> None:
+        self._rest += chunk
+        if not self._streamed:
+            if len(self._rest) > _MAX_JSON_BYTES:
+                self._rest.clear()
+            return
+        if b"\n" in chunk:
+            *lines, rest = self._rest.split(b"\n")
+            self._rest = rest
+            for line in lines:
+                self._line(line)
+        elif len(self._rest) > _MAX_LINE_BYTES:
+            self._rest.clear()
+
+    def tokens(self) -> Tokens | None:
+        """The counts, once the answer is over; `None` when it said nothing of them."""
+        if self._streamed:
+            self._line(self._rest)
+        else:
+            self._take(self._rest)
+        return Tokens(self._read, self._written) if self._found else None
+
+    def _line(self, line: bytearray) -> None:
+        # Most lines are words of the answer: those are not parsed.
+        if line.startswith(b"data:") and b'"usage"' in line:
+            self._take(line[5:])
+
+    def _take(self, text: bytearray) -> None:
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        # Anthropic's stream tells the tokens read in its first event, inside the message.
+        for holder in (body, body.get("message")) if isinstance(body, dict) else ():
+            usage = holder.get("usage") if isinstance(holder, dict) else None
+            if isinstance(usage, dict):
+                self._found = True
+                self._read = max(self._read, _read(usage))
+                self._written = max(
+                    self._written, _sum(usage, "completion_tokens") or _sum(usage, "output_tokens")
+                )
+
+
+def _read(usage: dict[str, Any]) -> int:
+    # Anthropic counts what came from its cache, and what went into it, apart.
+    return _sum(usage, "prompt_tokens") or _sum(
+        usage, "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
+    )
+
+
+def _sum(usage: dict[str, Any], *names: str) -> int:
+    return sum(value for name in names if isinstance(value := usage.get(name), int) and value > 0)
