@@ -11,6 +11,7 @@ from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation, runtime_problems
+from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
 _LOOK_EVERY_S = 2.0
@@ -62,6 +63,7 @@ class AgentService:
             except Problem as problem:
                 await self._clean_up(agent, problem)
                 raise
+            self._registry.touch(agent, ActivityKind.PROVISION)  # idle counts from here
 
     async def _clean_up(self, agent: Agent, problem: Problem) -> None:
         """Leave no container of a failed provision; what the user's state folder holds stays."""

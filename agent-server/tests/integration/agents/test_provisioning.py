@@ -72,6 +72,19 @@ async def test_a_failed_provision_cleans_up_says_why_and_can_be_repeated(
         assert (shown["hibernationState"], shown["failure"]) == ("running", None)
 
 
+async def test_an_agent_that_took_long_to_make_is_not_idle_when_it_is_there(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        gate = host.runtime.hold("start")
+        making = asyncio.create_task(host.provision())
+        await gate.reached.wait()
+        host.clock.advance(minutes=20)
+        gate.open()
+        agent = await making
+        assert agent.last_activity_at == host.clock.now()
+
+
 async def test_a_caller_who_leaves_does_not_cut_a_provision_short(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         gate = host.runtime.hold("start")
