@@ -16,6 +16,9 @@ from ocmt_agent.proxy.headers import Headers, to_caller
 
 # No total time: an answer may stream for hours. Only the connection itself must come quickly.
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
+# Shorter than the other side's own (Node and uvicorn: 5 s), or a request could meet its closing.
+_KEEPALIVE_S = 4
+_OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -23,17 +26,21 @@ def open_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
         trust_env=False,
     )
 
 
 class Unreachable(Exception):
-    """Nothing answered before the answer began. `replayable`: none of the body was sent yet."""
+    """No answer began. `unsent`: no connection came about, so that nobody saw the request."""
 
-    def __init__(self, reason: str, *, replayable: bool) -> None:
+    def __init__(self, reason: str, *, unsent: bool) -> None:
         super().__init__(reason)
-        self.replayable = replayable
+        self.unsent = unsent
+
+
+class AnswerBroken(Exception):
+    """The other side went away in the middle of its answer."""
 
 
 class CallerLeft(Exception):
@@ -41,16 +48,26 @@ class CallerLeft(Exception):
 
 
 class RequestBody:
-    """The caller's body, pulled when the other side takes it; knows whether any was taken."""
+    """The caller's body, pulled when the other side takes it; knows how much was taken.
+
+    Raises `Problem` 413 for a declared length above the limit, before anything is woken for it.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, *, max_bytes: int) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
         self.taken = 0
-        self.problem: Problem | None = None
+        self.failure: Problem | CallerLeft | None = None
+        """Why it ended early. The HTTP client would otherwise report only that it did."""
         self.ended = asyncio.Event()
-        names = {name.lower() for name, _ in scope["headers"]}
-        self.present = b"content-length" in names or b"transfer-encoding" in names
+        self.present = False
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                self.present = self.present or value != b"0"
+                if value.isdigit() and int(value) > max_bytes:
+                    raise self._too_large()
+            elif name == b"transfer-encoding":
+                self.present = True
         if not self.present:
             self.ended.set()
 
@@ -59,14 +76,13 @@ class RequestBody:
         while more:
             message: Message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise CallerLeft
+                self.failure = CallerLeft()
+                raise self.failure
             chunk: bytes = message.get("body", b"")
             self.taken += len(chunk)
             if self.taken > self._max_bytes:
-                self.problem = Problem(
-                    413, "body-too-large", f"Send at most {self._max_bytes} bytes in one request."
-                )
-                raise self.problem
+                self.failure = self._too_large()
+                raise self.failure
             more = message.get("more_body", False)
             if chunk:
                 yield chunk
@@ -75,10 +91,13 @@ class RequestBody:
     async def caller_left(self) -> None:
         """Return when the caller closes the connection. The body must be read first."""
         await self.ended.wait()
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                return
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def _too_large(self) -> Problem:
+        return Problem(
+            413, "body-too-large", f"Send at most {self._max_bytes} bytes in one request."
+        )
 
 
 async def pass_on(
@@ -92,8 +111,8 @@ async def pass_on(
 ) -> None:
     """Send the request to `url` and its answer to the caller.
 
-    Raises `Unreachable` when no answer began. Once it began, a broken answer breaks the caller's
-    connection: an answer cut short must not look complete.
+    Raises `Unreachable` when no answer began and `AnswerBroken` when one broke off; the caller's
+    connection must then break too: an answer cut short must not look complete.
     """
     work = asyncio.ensure_future(_exchange(session, scope, body, send, url=url, headers=headers))
     leaving = asyncio.ensure_future(body.caller_left())
@@ -124,28 +143,30 @@ async def _exchange(
             data=body.chunks() if body.present else None,
             allow_redirects=False,
             timeout=TIMEOUT,
-            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
+            skip_auto_headers=_OURS_TO_CHOOSE,
         )
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise Unreachable(_reason(error), unsent=True) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        if body.problem is not None:
-            raise body.problem from error
-        reason = str(error) or type(error).__name__
-        raise Unreachable(reason, replayable=body.taken == 0) from error
+        raise body.failure or Unreachable(_reason(error), unsent=False) from error
     async with response:
         await send(
             {
                 "type": "http.response.start",
                 "status": response.status,
-                "headers": to_caller(response.raw_headers),
+                "headers": to_caller(response.raw_headers, status=response.status),
             }
         )
         try:
             async for chunk in response.content.iter_any():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise AnswerBroken(str(error) or type(error).__name__) from error
+            raise AnswerBroken(_reason(error)) from error
         await send({"type": "http.response.body", "body": b""})
 
 
-class AnswerBroken(Exception):
-    """The other side went away in the middle of its answer."""
+def _reason(error: Exception) -> str:
+    """For the log. A response's error would quote the URL, and so the caller's query."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{type(error).__name__}: {error.message}"
+    return str(error) or type(error).__name__

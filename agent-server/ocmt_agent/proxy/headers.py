@@ -2,67 +2,68 @@
 
 from collections.abc import Iterable
 
+Raw = Iterable[tuple[bytes, bytes]]
 Headers = list[tuple[str, str]]
 
 # RFC 9110 section 7.6.1, and what belongs to one hop by custom.
 _HOP_BY_HOP = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        b"connection",
+        b"expect",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
     }
 )
-_CALLERS_OWN = frozenset(
-    {
-        "authorization",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "origin",
-        "x-auth-token",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-openclaw-scopes",
-        "x-real-ip",
-    }
-)
-_ANSWERERS_OWN = frozenset({"set-cookie", "server", "date"})
-
-Raw = Iterable[tuple[bytes, bytes]]
+_CALLERS_OWN = _HOP_BY_HOP | {
+    b"authorization",
+    b"cookie",
+    b"forwarded",
+    b"host",
+    b"origin",
+    b"x-auth-token",
+    b"x-openclaw-scopes",
+    b"x-openclaw-token",
+    b"x-real-ip",
+}
+_FORWARDING = b"x-forwarded-"
+_ANSWERERS_OWN = _HOP_BY_HOP | {b"set-cookie", b"server", b"date"}
+# These have no body; a length would promise one.
+_NO_BODY = frozenset({204, 205, 304})
 
 
-def to_gateway(headers: Raw, *, gateway_token: str) -> Headers:
-    """A caller's headers as the gateway gets them, with our credential."""
-    return [*_without(headers, _CALLERS_OWN), ("authorization", f"Bearer {gateway_token}")]
-
-
-def to_management(headers: Raw) -> Headers:
-    """An agent's headers as management gets them: its own bearer token and nothing else of ours."""
-    return _without(headers, _CALLERS_OWN - {"authorization"})
-
-
-def to_caller(headers: Raw) -> list[tuple[bytes, bytes]]:
-    """An answer's headers as the caller gets them; nobody behind the proxy sets its cookies."""
-    return [
-        (n.encode("latin-1"), v.encode("latin-1")) for n, v in _without(headers, _ANSWERERS_OWN)
+def with_our_bearer(headers: Raw, token: str) -> Headers:
+    """A caller's headers as the next server gets them, with one credential: `token`."""
+    kept = [
+        (_text(name), _text(value))
+        for name, value in _without(headers, _CALLERS_OWN)
+        if not name.startswith(_FORWARDING)
     ]
+    return [*kept, ("authorization", f"Bearer {token}")]
 
 
-def _without(headers: Raw, names: frozenset[str]) -> Headers:
-    decoded = [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in headers]
-    named = {
-        token.strip().lower()
-        for name, value in decoded
-        if name == "connection"
-        for token in value.split(",")
-    }
-    dropped = _HOP_BY_HOP | names | named
-    return [(name, value) for name, value in decoded if name not in dropped]
+def to_caller(headers: Raw, *, status: int) -> list[tuple[bytes, bytes]]:
+    """An answer's headers as the caller gets them; nobody behind the proxy sets its cookies."""
+    own = _ANSWERERS_OWN | {b"content-length"} if status in _NO_BODY else _ANSWERERS_OWN
+    return _without(headers, own)
+
+
+def _without(headers: Raw, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+    lowered = [(name.lower(), value) for name, value in headers]
+    for name, value in lowered:
+        if name == b"connection":
+            names = names | {token.strip().lower() for token in value.split(b",")}
+    return [(name, value) for name, value in lowered if name not in names]
+
+
+def _text(raw: bytes) -> str:
+    """What the HTTP client encodes as UTF-8 again: the same bytes wherever that is possible."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

@@ -9,8 +9,8 @@ from yarl import URL
 
 from ocmt_agent.hibernation.waking import ActivityKind, Waking
 from ocmt_agent.proxy.exchange import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
-from ocmt_agent.proxy.headers import to_gateway
-from ocmt_agent.proxy.paths import gateway_path
+from ocmt_agent.proxy.headers import with_our_bearer
+from ocmt_agent.proxy.paths import gateway_path, plain_query
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +37,11 @@ class HttpProxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             user_id = user_of(scope)
-            path = gateway_path(scope["raw_path"], user_id=user_id)
+            target = gateway_path(scope["raw_path"], user_id=user_id) + plain_query(
+                scope["query_string"]
+            )
             body = RequestBody(scope, receive, max_bytes=self._max_body_bytes)
-            await self._forward(scope, body, send, user_id=user_id, path=path)
+            await self._forward(scope, body, send, user_id=user_id, target=target)
         except Problem as problem:
             await problem.response()(scope, receive, send)
         except CallerLeft:
@@ -49,27 +51,25 @@ class HttpProxy:
             log.warning("the gateway's answer broke off", reason=str(broken))
 
     async def _forward(
-        self, scope: Scope, body: RequestBody, send: Send, *, user_id: str, path: str
+        self, scope: Scope, body: RequestBody, send: Send, *, user_id: str, target: str
     ) -> None:
         for last in (False, True):
             async with self._waking.using(user_id, kind=ActivityKind.HTTP) as access:
-                query = scope["query_string"].decode("ascii", errors="replace")
-                target = f"{access.endpoint.url}/{path}" + (f"?{query}" if query else "")
                 try:
                     await pass_on(
                         self._session,
                         scope,
                         body,
                         send,
-                        url=URL(target, encoded=True),
-                        headers=to_gateway(scope["headers"], gateway_token=access.gateway_token),
+                        url=URL(f"{access.endpoint.url}/{target}", encoded=True),
+                        headers=with_our_bearer(scope["headers"], str(access.gateway_token)),
                     )
                     return
                 except Unreachable as error:
                     self._waking.doubt(access)
                     log.warning("gateway did not answer", user_id=user_id, reason=str(error))
-                    again = error.replayable and scope["method"] in _IDEMPOTENT
-                    if last or not again:
+                    untouched = body.taken == 0 and scope["method"] in _IDEMPOTENT
+                    if last or not (error.unsent or untouched):
                         raise Problem(
                             502,
                             "gateway-lost",

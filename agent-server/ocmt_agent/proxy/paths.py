@@ -1,19 +1,21 @@
 """Which of a gateway's paths a caller of the proxy may reach, decided on the raw bytes.
 
 An allow-list: the gateway's admin calls, its control page and whatever a plugin adds are out of
-reach in every spelling, because a path either is plainly one of these or is refused.
+reach in every spelling, because a path either is plainly one of these or is refused. That matters:
+the gateway itself resolves `/v1/../api/v1/admin/rpc` to its admin calls.
 """
 
 import re
 
 from ocmt_common.problems import Problem
 
-ALLOWED = frozenset({"healthz", "readyz", "startupz", "v1", "hooks"})
-"""First segments: probes, the OpenAI-shaped API, and webhooks."""
+ALLOWED = frozenset({"healthz", "readyz", "startupz", "v1"})
+"""First segments: the probes and the OpenAI-shaped API."""
 
 # One segment: no slash or backslash in any spelling, no dots alone, no control character.
 _FORBIDDEN_ESCAPES = re.compile(r"%(?:2f|5c|2e|25|00|0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_PLAIN_QUERY = re.compile(r"[!-~]*")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -41,6 +43,14 @@ def gateway_path(raw_path: bytes, *, user_id: str) -> str:
             404, "no-such-path", f"The proxy reaches {', '.join(sorted(ALLOWED))} and the socket."
         )
     return path
+
+
+def plain_query(query: bytes) -> str:
+    """The query with its question mark, or nothing; refused with 400 when it is not plain text."""
+    text = query.decode("ascii", errors="replace")
+    if _PLAIN_QUERY.fullmatch(text) is None:
+        raise Problem(400, "ambiguous-query", "Percent-encode the query: plain characters only.")
+    return f"?{text}" if text else ""
 
 
 def _ambiguous() -> Problem:

@@ -4,6 +4,7 @@ It listens on the agents' own network, knows which tokens belong to this host's 
 the request on to management, which decides what the token is good for.
 """
 
+import re
 from collections.abc import Callable
 
 import aiohttp
@@ -15,9 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
 from ocmt_agent.proxy.exchange import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
-from ocmt_agent.proxy.headers import to_management
+from ocmt_agent.proxy.headers import with_our_bearer
+from ocmt_agent.proxy.paths import plain_query
 
 log = structlog.get_logger(__name__)
+
+# No escapes and no dot segments: what is asked for is what management is asked for.
+_SEGMENT = r"/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*"
+_REACHABLE = re.compile(rf"/mcp/?|/(?:llm|mcp)(?:{_SEGMENT})+/?")
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """A long conversation with pictures in it fits; what management takes at most."""
@@ -48,12 +54,11 @@ class Relay:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw: str = scope["raw_path"].decode("ascii", errors="replace")
-        if scope["type"] != "http" or not _reachable(raw):
+        if scope["type"] != "http" or _REACHABLE.fullmatch(raw) is None:
             raise Problem(404, "no-such-path", "Agents reach /llm and /mcp here, nothing else.")
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not self._is_agent_token(token):
             raise Problem(401, "wrong-token", "Send the agent's own token as a bearer token.")
-        query = scope["query_string"].decode("ascii", errors="replace")
         body = RequestBody(scope, receive, max_bytes=MAX_BODY_BYTES)
         try:
             await pass_on(
@@ -61,8 +66,8 @@ class Relay:
                 scope,
                 body,
                 send,
-                url=URL(f"{self._base}{raw}" + (f"?{query}" if query else ""), encoded=True),
-                headers=to_management(scope["headers"]),
+                url=URL(self._base + raw + plain_query(scope["query_string"]), encoded=True),
+                headers=with_our_bearer(scope["headers"], token),
             )
         except Unreachable as error:
             log.warning("management does not answer", reason=str(error))
@@ -73,11 +78,6 @@ class Relay:
                 "that it runs and that MANAGEMENT_URL is right.",
                 retry_after_s=5,
             ) from error
-
-
-def _reachable(path: str) -> bool:
-    plain = "%" not in path and "\\" not in path and ".." not in path and "//" not in path
-    return plain and (path == "/mcp" or path.startswith(("/mcp/", "/llm/")))
 
 
 def relay_app(

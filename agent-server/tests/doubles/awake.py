@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.device import DeviceKey
@@ -23,9 +24,12 @@ class AlwaysAwake:
         )
         self.wakes: Counter[ActivityKind] = Counter()
         self.in_flight = 0
+        self.used = asyncio.Event()
         self.unused = asyncio.Event()
         self.doubts = 0
         self.problem: Problem | None = None
+        self.then_at: Endpoint | None = None
+        """Where the gateway is found once it was doubted."""
 
     async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
         if user_id != self.access.user_id:
@@ -38,6 +42,7 @@ class AlwaysAwake:
     @asynccontextmanager
     async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
         self.in_flight += 1
+        self.used.set()
         try:
             yield await self.awake(user_id, kind=kind)
         finally:
@@ -48,3 +53,5 @@ class AlwaysAwake:
     def doubt(self, access: GatewayAccess) -> None:
         assert access == self.access
         self.doubts += 1
+        if self.then_at is not None:
+            self.access = replace(access, endpoint=self.then_at)

@@ -196,11 +196,103 @@ async def test_a_gateway_that_is_not_there_is_doubted_and_asked_once_more() -> N
         assert proxy.waking.doubts == 2
 
 
-async def test_a_post_is_never_sent_twice() -> None:
-    async with proxy_to(Endpoint("127.0.0.1", 1)) as proxy:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_what_found_no_gateway_is_sent_after_a_wake(method: str) -> None:
+    async with (
+        serving(Starlette(routes=[Route("/{path:path}", tell, methods=["GET", "POST"])])) as there,
+        proxy_to(Endpoint("127.0.0.1", 1)) as proxy,
+    ):
+        proxy.waking.then_at = there
+        async with proxy.session.request(method, proxy.url("v1/x"), data=b"pay") as answer:
+            assert (await answer.json())["body"] == "pay"
+
+
+@asynccontextmanager
+async def hanging_up_on(requests: list[bytes]) -> AsyncIterator[Endpoint]:
+    """A gateway that takes a whole request and dies without a word."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        requests.append(
+            head + (await reader.readexactly(3) if b"content-length: 3" in head else b"")
+        )
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
+
+
+async def test_a_post_that_may_have_been_seen_is_not_sent_twice() -> None:
+    seen: list[bytes] = []
+    async with hanging_up_on(seen) as there, proxy_to(there) as proxy:
         async with proxy.session.post(proxy.url("v1/x"), data=b"pay") as answer:
             assert answer.status == 502
         assert proxy.waking.doubts == 1
+    assert len(seen) == 1
+
+
+async def test_a_get_that_may_have_been_seen_is_sent_again_after_a_wake() -> None:
+    seen: list[bytes] = []
+    async with hanging_up_on(seen) as there, proxy_to(there) as proxy:
+        async with proxy.session.get(proxy.url("v1/x")) as answer:
+            assert answer.status == 502
+        assert proxy.waking.wakes[ActivityKind.HTTP] == 2
+    assert len(seen) > 1
+
+
+async def test_a_caller_who_leaves_in_the_middle_of_its_body_blames_nobody() -> None:
+    async def patient(request: Request) -> Response:
+        await request.body()
+        return Response()
+
+    async with proxied(patient) as proxy:
+        host, port = proxy.base.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /api/containers/ada/proxy/v1/x HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Length: 500\r\n\r\nonly the start"
+        )
+        await writer.drain()
+        async with asyncio.timeout(5):
+            await proxy.waking.used.wait()
+        writer.close()
+        async with asyncio.timeout(5):
+            await proxy.waking.unused.wait()
+        assert proxy.waking.doubts == 0
+
+
+async def test_a_get_with_a_body_does_not_confuse_the_next_request() -> None:
+    async with proxied(tell) as proxy:
+        for body in (b"GET /v1/smuggled HTTP/1.1\r\n\r\n", b""):
+            async with proxy.session.get(proxy.url("v1/x"), data=body) as answer:
+                told = await answer.json()
+                assert (told["path"], told["body"]) == ("/v1/x", body.decode())
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_without_a_body_ends_although_it_names_a_length(status: int) -> None:
+    async def bodiless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 9\r\nETag: x\r\n\r\n" % status)
+
+    server = await asyncio.start_server(bodiless, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, proxy_to(Endpoint("127.0.0.1", port)) as proxy:
+        async with proxy.session.get(proxy.url("v1/x")) as answer:
+            assert answer.status == status
+            assert answer.headers["etag"] == "x"
+            assert await answer.read() == b""
+        await proxy.session.close()  # or the stand-in waits for the connection's end
+
+
+async def test_a_header_in_utf_8_arrives_as_it_was_sent() -> None:
+    async with (
+        proxied(tell) as proxy,
+        proxy.session.get(proxy.url("v1/x"), headers={"X-Title": "Grüße"}) as answer,
+    ):
+        told = (await answer.json())["headers"]["x-title"]
+        assert told.encode("latin-1").decode() == "Grüße"
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])

@@ -1,15 +1,17 @@
 """The relay in front of a management server's stand-in."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 from doubles.serving import serving
 from ocmt_agent.proxy.exchange import open_session
-from ocmt_agent.proxy.relay import relay_app
+from ocmt_agent.proxy.relay import MAX_BODY_BYTES, relay_app
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 TOKEN = "an-agent-s-token"
@@ -19,15 +21,21 @@ async def tell(request: Request) -> Response:
     return JSONResponse({"path": request.url.path, "headers": dict(request.headers)})
 
 
-@pytest.fixture
-async def relay() -> AsyncIterator[str]:
-    management = Starlette(routes=[Route("/{path:path}", tell, methods=["GET", "POST"])])
+@asynccontextmanager
+async def relayed(handler: Callable[[Request], Awaitable[Response]]) -> AsyncIterator[str]:
+    management = Starlette(routes=[Route("/{path:path}", handler, methods=["GET", "POST"])])
     async with (
         serving(management) as there,
         open_session() as session,
         serving(relay_app(there.url, TOKEN.__eq__, session)) as here,
     ):
         yield here.url
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[str]:
+    async with relayed(tell) as url:
+        yield url
 
 
 @pytest.fixture
@@ -50,7 +58,18 @@ async def test_an_agent_reaches_its_models_and_tools(
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/api/me", "/health", "/llm", "/mcpx", "/llm/%2e%2e/api/me", "/llm/..%2fapi", "/llm//x"],
+    [
+        "/",
+        "/api/me",
+        "/health",
+        "/llm",
+        "/mcpx",
+        "/llm/%2e%2e/api/me",
+        "/llm/..%2fapi",
+        "/llm//x",
+        "/llm/../api/me",
+        "/mcp/./x",
+    ],
 )
 async def test_an_agent_reaches_nothing_else(
     relay: str, agent: aiohttp.ClientSession, path: str
@@ -83,3 +102,60 @@ async def test_a_management_server_that_is_gone_is_told(agent: aiohttp.ClientSes
         assert answer.status == 503
         assert answer.headers["retry-after"] == "5"
         assert (await answer.json())["code"] == "management-unavailable"
+
+
+async def test_each_piece_of_an_answer_arrives_before_the_next_is_made(
+    agent: aiohttp.ClientSession,
+) -> None:
+    taken = asyncio.Event()
+
+    async def stream(_: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"data: one\n\n"
+            await taken.wait()
+            yield b"data: two\n\n"
+
+        return StreamingResponse(pieces(), media_type="text/event-stream")
+
+    async with relayed(stream) as url, agent.post(f"{url}/llm/v1/x", json={}) as answer:
+        assert await answer.content.readany() == b"data: one\n\n"
+        taken.set()
+        assert await answer.content.read() == b"data: two\n\n"
+
+
+async def test_an_agent_that_stops_listening_stops_the_model(agent: aiohttp.ClientSession) -> None:
+    stopped = asyncio.Event()
+
+    async def endless(_: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"data: more\n\n"
+                    await asyncio.sleep(0.01)
+            finally:
+                stopped.set()
+
+        return StreamingResponse(pieces(), media_type="text/event-stream")
+
+    async with relayed(endless) as url:
+        answer = await agent.post(f"{url}/llm/v1/x", json={})
+        await answer.content.readany()
+        answer.close()
+        async with asyncio.timeout(5):
+            await stopped.wait()
+
+
+async def test_a_body_no_management_server_would_take_is_refused(
+    relay: str, agent: aiohttp.ClientSession
+) -> None:
+    async with agent.post(
+        f"{relay}/llm/v1/x", headers={"Content-Length": str(MAX_BODY_BYTES + 1)}
+    ) as answer:
+        assert answer.status == 413
+
+
+async def test_no_socket_opens_at_the_relay(relay: str, agent: aiohttp.ClientSession) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await agent.ws_connect(f"{relay}/mcp")
+
+    assert refused.value.status == 404

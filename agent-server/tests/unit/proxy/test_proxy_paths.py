@@ -1,17 +1,16 @@
+import contextlib
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ocmt_agent.proxy.paths import ALLOWED, gateway_path
+from ocmt_agent.proxy.paths import ALLOWED, gateway_path, plain_query
 from ocmt_common.problems import Problem
 
 PREFIX = b"/api/containers/ada/proxy/"
 
 
-@pytest.mark.parametrize(
-    "path", ["", "healthz", "v1/chat/completions", "hooks/telegram", "v1/models/a%20b", "v1/"]
-)
+@pytest.mark.parametrize("path", ["", "healthz", "v1/chat/completions", "v1/models/a%20b", "v1/"])
 def test_a_plain_path_reaches_the_gateway_as_it_is(path: str) -> None:
     assert gateway_path(PREFIX + path.encode(), user_id="ada") == path
 
@@ -47,7 +46,18 @@ def test_a_path_that_could_mean_two_things_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["api/v1/admin/rpc", "API/v1/admin/rpc", "api", "chat", "tools/invoke", "V1/models"]
+    "path",
+    [
+        "api/v1/admin/rpc",
+        "API/v1/admin/rpc",
+        "api",
+        "chat",
+        "tools/invoke",
+        "V1/models",
+        "hooks/agent",
+        "v1.",
+        "v1;x/models",
+    ],
 )
 def test_what_nobody_may_reach_is_not_there(path: str) -> None:
     with pytest.raises(Problem) as caught:
@@ -75,3 +85,22 @@ def test_no_accepted_path_ever_leaves_what_is_allowed(path: str) -> None:
     assert accepted == "" or segments[0] in ALLOWED
     assert not {".", ".."} & set(segments)
     assert "\\" not in unquote(accepted)
+
+
+@given(st.binary(max_size=40))
+def test_whatever_the_bytes_a_path_is_accepted_or_refused(path: bytes) -> None:
+    with contextlib.suppress(Problem):
+        assert gateway_path(PREFIX + path, user_id="ada").isascii()
+
+
+@pytest.mark.parametrize("query", ["", "a=1&b=%20", "x=/../y"])
+def test_a_plain_query_passes_as_it_is(query: str) -> None:
+    assert plain_query(query.encode()) == (f"?{query}" if query else "")
+
+
+@pytest.mark.parametrize("query", [b"a b", b"\x00", b"a=\r\nx", "é".encode(), b"\x7f"])
+def test_a_query_that_is_no_plain_text_is_refused(query: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        plain_query(query)
+
+    assert caught.value.status == 400

@@ -1,0 +1,72 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ocmt_agent.proxy import frames
+
+
+def compact(frame: object) -> str:
+    """As the gateway writes: no spaces, nothing escaped that need not be."""
+    return json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
+
+
+@given(st.text(max_size=20), st.booleans())
+def test_an_answer_is_known_by_its_request_whatever_the_id(request: str, ok: bool) -> None:
+    frame = compact({"type": "res", "id": request, "ok": ok, "payload": {"id": "inner"}})
+
+    assert frames.answered_id(frame) == request
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_reading_it_fail(text: str) -> None:
+    frames.answered_id(text)
+    assert frames.request_id(text) is None or text.startswith("{")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"event","event":"chat","payload":{"type":"res","id":"1"}}',
+        '{"type":"res","id":7}',
+        '{"type":"res","id":"\\ud83d',
+        '{"type":"res","id":"\\x"}',
+        "",
+    ],
+)
+def test_what_answers_no_request_answers_no_request(text: str) -> None:
+    assert frames.answered_id(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[]",
+        "null",
+        '{"type":"event","id":"1"}',
+        '{"type":"req","id":1}',
+        compact({"type": "req", "id": "x" * (frames.MAX_ID_CHARS + 1)}),
+    ],
+    ids=["deep", "list", "null", "event", "number", "long"],
+)
+def test_what_is_no_request_awaits_no_answer(text: str) -> None:
+    assert frames.request_id(text) is None
+
+
+@given(st.text(max_size=20))
+def test_a_refusal_is_an_answer_in_the_gateway_s_own_shape(request: str) -> None:
+    text = frames.refusal(request, "Try again.", retry_after_s=5)
+
+    assert frames.answered_id(text) == request
+    assert json.loads(text)["error"] == {
+        "code": "UNAVAILABLE",
+        "message": "Try again.",
+        "retryable": True,
+        "retryAfterMs": 5000,
+    }
+
+
+def test_our_shutdown_reads_like_the_gateway_s() -> None:
+    assert frames.is_shutdown(frames.shutdown("gateway lost"))
+    assert not frames.is_shutdown(frames.event("chat", {"event": "shutdown"}))
