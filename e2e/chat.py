@@ -54,6 +54,11 @@ class ChatPage:
         self.page.get_by_role("button", name="Sign in", exact=True).click()
         expect(self.message_box).to_be_visible(timeout=30_000)
 
+    def user_id(self) -> str:
+        """Whose page this is."""
+        me = self.page.evaluate("fetch('/api/me').then(answer => answer.json())")
+        return str(me["user"]["id"])
+
     @property
     def message_box(self) -> Locator:
         return self.page.get_by_role("textbox", name="Message")

@@ -21,7 +21,7 @@ LINK = re.compile(r"https?://\S+/sign-in#\S+")
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, within_s: float, what: str) -> T:
+def eventually(look: Callable[[], T | None], *, within_s: float, what: str) -> T:
     """The first truthy answer of `look`, or a failure that says what was awaited."""
     deadline = time.monotonic() + within_s
     while True:
@@ -125,6 +125,17 @@ class Stack:
 
     def state(self, user_id: str) -> str:
         return next(str(c["hibernationState"]) for c in self.containers() if c["userId"] == user_id)
+
+    def hibernate(self, user_id: str, mode: str) -> httpx2.Response:
+        """Order a sleep; asked again while the gateway still tidies up after its last work."""
+
+        def ordered() -> httpx2.Response | None:
+            answer = self.agent("POST", f"/api/containers/{user_id}/hibernate", json={"mode": mode})
+            return None if answer.status_code == 409 else answer
+
+        answer = eventually(ordered, within_s=60, what=f"the agent agrees to {mode}")
+        assert answer.status_code == 200, answer.text
+        return answer
 
     def kill_agent_server(self) -> int:
         """SIGKILL it, as the kernel would; its old pid."""

@@ -38,7 +38,7 @@ def test_conversation_keeps_an_agent_awake_and_a_silent_tab_does_not(
     with ChatPage(browser) as chat:
         chat.sign_in(quick.link("quiet@example.org"))
         chat.ask("Hello")
-        user = next(c["userId"] for c in quick.containers() if c["hibernationState"] == "running")
+        user = chat.user_id()
 
         talking_until = time.monotonic() + 2 * PAUSE_AFTER_MS / 1000
         while time.monotonic() < talking_until:

@@ -9,11 +9,6 @@ from e2e.chat import ChatPage
 from e2e.stack import Stack, eventually
 
 
-def only_user(stack: Stack) -> str:
-    (container,) = stack.containers()
-    return str(container["userId"])
-
-
 def test_the_first_person_signs_in_chats_and_nothing_ends_the_conversation(
     stack: Stack, browser: Browser
 ) -> None:
@@ -21,17 +16,15 @@ def test_the_first_person_signs_in_chats_and_nothing_ends_the_conversation(
         chat.sign_in(stack.first_link)
         chat.wait_for_pill("awake")
         marks = [chat.ask("Hello, who are you?")]
-        user = only_user(stack)
+        user = chat.user_id()
 
-        paused = stack.agent("POST", f"/api/containers/{user}/hibernate", json={"mode": "pause"})
-        assert paused.status_code == 200, paused.text
+        stack.hibernate(user, "pause")
         chat.wait_for_pill("asleep", timeout_s=10)
         assert stack.state(user) == "paused"
         marks.append(chat.ask("Are you still there after a nap?"))
         chat.wait_for_pill("awake")
 
-        stopped = stack.agent("POST", f"/api/containers/{user}/hibernate", json={"mode": "stop"})
-        assert stopped.status_code == 200, stopped.text
+        stack.hibernate(user, "stop")
         chat.wait_for_pill("asleep", timeout_s=10)
         assert stack.state(user) == "stopped"
         assert stack.gateway_pids(user) == []

