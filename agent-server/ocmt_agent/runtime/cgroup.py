@@ -5,7 +5,9 @@ allow; what is not there is simply not limited. Sources: the kernel's `cgroup-v2
 `cgroup-v1/` pages.
 """
 
+import contextlib
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +26,16 @@ class CgroupTree:
     parents: dict[str, Path]
 
     @property
-    def can_freeze(self) -> bool:
-        return "" in self.parents or "freezer" in self.parents
+    def limits_memory(self) -> bool:
+        v2 = self.parents.get("")
+        if v2 is None:
+            return "memory" in self.parents
+        return "memory" in _read(v2 / "cgroup.subtree_control").split()
+
+    def remove(self) -> None:
+        """Remove our folders where no user's group is left in them."""
+        for parent in self.parents.values():
+            _remove(parent)
 
 
 def probe(name: str, *, root: Path = CGROUP_ROOT) -> CgroupTree:
@@ -63,7 +73,10 @@ def _makeable(parent: Path) -> bool:
 class Cgroup:
     """One user's group. Methods do nothing for what the kernel or our rights do not offer."""
 
-    def __init__(self, tree: CgroupTree, user_id: str) -> None:
+    def __init__(
+        self, tree: CgroupTree, user_id: str, *, freeze_within_s: float = _FREEZE_WITHIN_S
+    ) -> None:
+        self._freeze_within_s = freeze_within_s
         self._folders = {name: parent / user_id for name, parent in tree.parents.items()}
         self._freezer = self._folders.get("", self._folders.get("freezer"))
 
@@ -82,6 +95,8 @@ class Cgroup:
         ):
             if name in self._folders:
                 _try_write(self._folders[name] / file, value)
+        if self._freezer is not None:
+            self.set_frozen(False)  # perhaps left behind so; who joins would freeze at once
 
     def join_files(self) -> list[Path]:
         """The files a process writes its pid to in order to be inside."""
@@ -90,43 +105,50 @@ class Cgroup:
     def pids(self) -> list[int]:
         found: set[int] = set()
         for file in self.join_files():
-            try:
-                found.update(int(pid) for pid in file.read_text().split())
-            except OSError:
-                continue
+            found.update(int(pid) for pid in _read(file).split())
         return sorted(found)
 
-    @property
-    def can_freeze(self) -> bool:
-        return self._freezer is not None
+    def can_freeze(self, pid: int) -> bool:
+        """Whether that process is inside, where a freeze takes hold of it and all it started."""
+        return (
+            self._freezer is not None and str(pid) in _read(self._freezer / "cgroup.procs").split()
+        )
 
     def is_frozen(self) -> bool:
         if self._freezer is None:
             return False
-        try:
-            if "" in self._folders:
-                return "frozen 1" in (self._freezer / "cgroup.events").read_text()
-            return (self._freezer / "freezer.state").read_text().strip() == "FROZEN"
-        except OSError:
-            return False
+        if "" in self._folders:
+            return "frozen 1" in _read(self._freezer / "cgroup.events")
+        return _read(self._freezer / "freezer.state").strip() == "FROZEN"
 
     def set_frozen(self, frozen: bool) -> None:
         """Freeze or thaw every process inside and return once the kernel says it is so.
 
-        Blocking, milliseconds as a rule. Raises `TimeoutError` when the kernel does not get there.
+        Blocking, milliseconds as a rule. Raises `TimeoutError` when the kernel does not get there,
+        and leaves nothing half frozen.
         """
         assert self._freezer is not None  # noqa: S101 (callers ask can_freeze first)
         v2 = "" in self._folders
         file = self._freezer / ("cgroup.freeze" if v2 else "freezer.state")
-        value = ("1" if frozen else "0") if v2 else ("FROZEN" if frozen else "THAWED")
-        deadline = time.monotonic() + _FREEZE_WITHIN_S
-        file.write_text(value)
+        freeze, thaw = ("1", "0") if v2 else ("FROZEN", "THAWED")
+        deadline = time.monotonic() + self._freeze_within_s
+        file.write_text(freeze if frozen else thaw)
         while self.is_frozen() != frozen:
             if time.monotonic() > deadline:
-                raise TimeoutError("the kernel did not finish freezing the processes")
+                file.write_text(thaw)
+                raise TimeoutError("the kernel did not finish in time")
             time.sleep(0.001)
             if not v2:
-                file.write_text(value)  # v1 may need to be asked again for a busy process
+                file.write_text(freeze if frozen else thaw)  # v1: once more for a busy process
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel killed a process in here because of the memory limit."""
+        for name, file in (("", "memory.events"), ("memory", "memory.oom_control")):
+            folder = self._folders.get(name)
+            text = "" if folder is None else _read(folder / file)
+            if any(re.fullmatch(r"oom_kill [1-9]\d*", line) for line in text.splitlines()):
+                return True
+        return False
 
     def cpu_seconds(self) -> float | None:
         try:
@@ -143,14 +165,21 @@ class Cgroup:
     def remove(self) -> None:
         """Remove the empty group. One that still has processes stays until they are gone."""
         for folder in self._folders.values():
-            try:
-                folder.rmdir()
-            except OSError:
-                continue
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
 
 
 def _try_write(file: Path, value: str) -> None:
-    try:
+    with contextlib.suppress(OSError):  # a limit the kernel or our rights do not offer
         file.write_text(value)
-    except OSError:
-        return  # a limit the kernel or our rights do not offer

@@ -5,12 +5,9 @@ an init, a network without traffic between containers, no published port, no eng
 """
 
 import asyncio
-import contextlib
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +25,23 @@ from ocmt_agent.runtime.base import (
     RuntimeFailed,
     RuntimeUnavailable,
 )
-from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
-from ocmt_agent.runtime.spec import (
-    GATEWAY_PORT,
-    Limits,
-    fingerprint,
-    gateway_config,
-    gateway_environment,
-    hostname_of,
-    relay_urls,
+from ocmt_agent.runtime.docker_container import (
+    INSTANCE_LABEL,
+    SPEC_LABEL,
+    USER_LABEL,
+    container_config,
+    prepare_folders,
 )
+from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
+from ocmt_agent.runtime.docker_engine import already, no_engine, no_image, translated
+from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
+from ocmt_agent.runtime.removal import remove_folder
+from ocmt_agent.runtime.spec import GATEWAY_PORT, Limits, gateway_config, relay_urls
 
-USER_LABEL = "ocmt.user"
-SPEC_LABEL = "ocmt.spec"
-INSTANCE_LABEL = "ocmt.instance"
-_UID = 1000  # `node`, in our image and in upstream's
-_STATE = "/home/node/.openclaw"
-_CONFIG = "/etc/openclaw/openclaw.json"
 _EVENTS = {"start": "start", "die": "die", "pause": "pause", "unpause": "unpause",
            "destroy": "remove"}  # fmt: skip
 _CALL_TIMEOUT_S = 60
-# Measured: about 125 MB less than Node's defaults at the same boot time.
-_NODE_OPTIONS = "--max-old-space-size=1024 --max-semi-space-size=8"
+_REPLACE_GRACE_S = 10
 
 
 class DockerRuntime:
@@ -81,13 +73,13 @@ class DockerRuntime:
     async def relay_host(self) -> str:
         """The bridge's address on the host: what a container reaches, and nobody outside it."""
         if self._relay_host is None:
-            with _translated():
+            with translated():
                 self._relay_host = await bridge_address(self._docker())
         return self._relay_host
 
     async def problems(self) -> list[str]:
         try:
-            with _translated():
+            with translated():
                 await self._image_id()
         except (RuntimeUnavailable, RuntimeFailed) as error:
             return [str(error)]
@@ -97,17 +89,49 @@ class DockerRuntime:
         relay = relay_urls(await self.relay_host(), self._relay_port)
         gateway = gateway_config(relay, bind="lan", port=GATEWAY_PORT)
         async with self._lock(spec.user_id):
-            with _translated():
-                await ensure_network(self._docker())
+            with translated():
+                network_id = await ensure_network(self._docker())
                 image_id = await self._image_id()
-                config = self._container_config(spec, image_id=image_id, gateway=gateway)
-                existing = await self._find(spec.user_id)
-                if existing is not None:
-                    if existing["Labels"].get(SPEC_LABEL) == config["Labels"][SPEC_LABEL]:
-                        return
-                    await self._handle(existing["Id"]).delete(force=True, v=True)
-                await asyncio.to_thread(self._prepare_folders, spec.user_id, gateway)
-                await self._create(spec.user_id, config)
+                config = container_config(
+                    spec,
+                    home=self._home(spec.user_id),
+                    image=self._image,
+                    # A network made anew under the same name is another: a container keeps the id.
+                    made_from=[image_id, network_id],
+                    instance=self._instance,
+                    limits=self._limits,
+                    gateway=gateway,
+                )
+                if await self._is_made(spec.user_id, config):
+                    return
+                await asyncio.to_thread(prepare_folders, self._home(spec.user_id), gateway)
+                await self._make(spec.user_id, config)
+
+    async def _is_made(self, user_id: str, config: dict[str, Any]) -> bool:
+        """Whether a container with these settings exists; one with others is ended and removed."""
+        existing = await self._find(user_id)
+        if existing is None:
+            return False
+        if existing["Labels"].get(SPEC_LABEL) == config["Labels"][SPEC_LABEL]:
+            return True
+        await self._end(self._handle(existing["Id"]), grace_s=_REPLACE_GRACE_S)
+        await self._handle(existing["Id"]).delete(force=True, v=True)
+        return False
+
+    async def _make(self, user_id: str, config: dict[str, Any]) -> None:
+        try:
+            made = await self._docker().containers.create(config, name=self._name(user_id))
+        except DockerError as error:
+            if error.status != 409:
+                raise
+            # Made this moment: by a call of ours that was cut short, but not at the engine.
+            if await self._is_made(user_id, config):
+                return
+            raise RuntimeFailed(
+                f"A container named {self._name(user_id)} exists that this server did not make. "
+                f"Remove it with `docker rm -f {self._name(user_id)}`."
+            ) from error
+        self._ids[user_id] = made.id
 
     async def _image_id(self) -> str:
         """Which image the name means now: a rebuilt one is taken up at the next cold start."""
@@ -116,28 +140,12 @@ class DockerRuntime:
         except DockerError as error:
             if error.status != 404:
                 raise
-            raise RuntimeFailed(_no_image(self._image)) from error
-
-    async def _create(self, user_id: str, config: dict[str, Any]) -> None:
-        try:
-            made = await self._docker().containers.create(config, name=self._name(user_id))
-        except DockerError as error:
-            if error.status != 409:
-                raise
-            # The name is taken by a container that is not ours to find by labels: a leftover.
-            raise RuntimeFailed(
-                f"A container named {self._name(user_id)} exists that this server did not make. "
-                "Remove it with `docker rm -f`."
-            ) from error
-        self._ids[user_id] = made.id
+            raise no_image(self._image) from error
 
     async def start(self, user_id: str) -> Endpoint:
-        with _translated():
+        with translated():
             container = await self._container(user_id)
-            try:
-                await container.start()
-            except DockerError as error:
-                raise RuntimeFailed(f"The container does not start: {error.message}") from error
+            await container.start()
             shown = await container.show()
         endpoint = _endpoint(shown["NetworkSettings"])
         if endpoint is None:
@@ -145,38 +153,39 @@ class DockerRuntime:
         return endpoint
 
     async def pause(self, user_id: str) -> None:
-        with _translated():
+        with translated():
             container = await self._container(user_id)
-            with _already("is already paused"):
+            with already("is already paused"):
                 await container.pause()
 
     async def unpause(self, user_id: str) -> None:
-        with _translated():
+        with translated():
             container = await self._container(user_id)
-            with _already("is not paused"):
+            with already("is not paused"):
                 await container.unpause()
 
     async def stop(self, user_id: str, *, grace_s: float) -> None:
-        with _translated():
-            container = await self._container(user_id)
-            with _already("is not paused", "is not running"):
-                await container.unpause()
-            await container.stop(t=int(grace_s), timeout=grace_s + _CALL_TIMEOUT_S)
+        with translated():
+            await self._end(await self._container(user_id), grace_s=grace_s)
+
+    async def _end(self, container: DockerContainer, *, grace_s: float) -> None:
+        with already("is not paused", "is not running"):
+            await container.unpause()
+        await container.stop(t=int(grace_s), timeout=grace_s + _CALL_TIMEOUT_S)
 
     async def remove(self, user_id: str, *, with_state: bool) -> None:
         async with self._lock(user_id):
-            with _translated():
+            with translated():
                 existing = await self._find(user_id)
                 if existing is not None:
                     await self._handle(existing["Id"]).delete(force=True, v=True)
             self._ids.pop(user_id, None)
             self._cpu_files.pop(user_id, None)
             if with_state:
-                # rmtree does not follow links an agent may have planted in its folder.
-                await asyncio.to_thread(shutil.rmtree, self._home(user_id), ignore_errors=True)
+                await asyncio.to_thread(remove_folder, self._home(user_id))
 
     async def inspect(self, user_id: str) -> Observed | None:
-        with _translated():
+        with translated():
             existing = await self._find(user_id)
             if existing is None:
                 return None
@@ -184,7 +193,7 @@ class DockerRuntime:
         return _observed(user_id, shown["State"], shown["NetworkSettings"])
 
     async def observe_all(self) -> dict[str, Observed]:
-        with _translated():
+        with translated():
             listed = await self._docker().containers.list(
                 all=True, filters=self._filters(), timeout=_CALL_TIMEOUT_S
             )
@@ -200,25 +209,22 @@ class DockerRuntime:
     async def cpu_seconds(self, user_id: str) -> float | None:
         file = self._cpu_files.get(user_id)
         if file is None:
-            with _translated():
+            with translated():
                 existing = await self._find(user_id)
-            if existing is None:
-                return None
-            file = _cpu_file(existing["Id"])
-            if file is None:
-                return None
+                if existing is None:
+                    return None
+                file = cpu_file(existing["Id"])
+                if file is None:
+                    return await ask_cpu_seconds(self._handle(existing["Id"]))
             self._cpu_files[user_id] = file
         try:
-            text = file.read_text()
+            return read_cpu_seconds(file)
         except OSError:
             self._cpu_files.pop(user_id, None)
             return None
-        if file.name == "cpuacct.usage":
-            return int(text) / 1e9
-        return int(text.split("usage_usec ", 1)[1].split()[0]) / 1e6
 
     async def logs(self, user_id: str, *, lines: int) -> str:
-        with _translated():
+        with translated():
             container = await self._container(user_id)
             said = await container.log(stdout=True, stderr=True, tail=lines)
         return "".join(said)
@@ -226,7 +232,7 @@ class DockerRuntime:
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         docker = self._docker()
         subscriber = docker.events.subscribe(create_task=False)  # type: ignore[no-untyped-call]
-        with _translated():
+        with translated():
             pump = asyncio.create_task(
                 docker.events.run(filters=json.dumps({"type": ["container"], **self._filters()}))
             )
@@ -251,70 +257,6 @@ class DockerRuntime:
             await self._client.close()
             self._client = None
 
-    # -- how a container is made -----------------------------------------------------------------
-
-    def _container_config(
-        self, spec: AgentSpec, *, image_id: str, gateway: dict[str, Any]
-    ) -> dict[str, Any]:
-        home = self._home(spec.user_id)
-        environment = gateway_environment(spec, state_dir=_STATE, config_path=_CONFIG) | {
-            "HOME": _STATE,
-            "NODE_OPTIONS": _NODE_OPTIONS,
-        }
-        config: dict[str, Any] = {
-            "Image": self._image,
-            "Entrypoint": [],
-            "Cmd": [
-                *("node", "openclaw.mjs", "gateway"),
-                *("--bind", "lan", "--port", str(GATEWAY_PORT)),
-            ],
-            "Hostname": hostname_of(spec.user_id),
-            "User": f"{_UID}:{_UID}",
-            "Env": [f"{name}={value}" for name, value in sorted(environment.items())],
-            "HostConfig": {
-                "Init": True,
-                "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges"],
-                "PidsLimit": self._limits.pids,
-                "NanoCpus": int(self._limits.cpus * 1e9),
-                "Memory": self._limits.memory_mb * 1024 * 1024,
-                # Without swap of its own a paused agent's memory could not leave.
-                "MemorySwap": -1,
-                "ReadonlyRootfs": True,
-                "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=256m,mode=1777"},  # noqa: S108
-                "NetworkMode": NETWORK,
-                # We start it ourselves; the engine must not wake anybody after a reboot.
-                "RestartPolicy": {"Name": "no"},
-                "LogConfig": {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "2"}},
-                "Mounts": [
-                    _bind(home / "state", _STATE, read_only=False),
-                    _bind(home / "config", "/etc/openclaw", read_only=True),
-                ],
-            },
-        }
-        config["Labels"] = {
-            USER_LABEL: spec.user_id,
-            INSTANCE_LABEL: self._instance,
-            SPEC_LABEL: fingerprint([config, gateway, image_id]),
-        }
-        return config
-
-    def _prepare_folders(self, user_id: str, gateway: dict[str, Any]) -> None:
-        """Make the user's folders. The agent writes in `state` only: nothing there is opened."""
-        home = self._home(user_id)
-        try:
-            for folder, mode, owner in ((home, 0o711, -1), (home / "state", 0o700, _UID),
-                                        (home / "config", 0o755, -1)):  # fmt: skip
-                folder.mkdir(mode=mode, parents=True, exist_ok=True)
-                folder.chmod(mode)
-                if owner >= 0:
-                    os.chown(folder, owner, owner, follow_symlinks=False)
-            draft = home / "config" / ".openclaw.json.new"
-            draft.write_text(json.dumps(gateway, indent=1))
-            draft.replace(home / "config" / "openclaw.json")
-        except OSError as error:
-            raise RuntimeFailed(f"The agent's folders cannot be made: {error}.") from error
-
     # -- finding containers ----------------------------------------------------------------------
 
     def _docker(self) -> aiodocker.Docker:
@@ -324,7 +266,7 @@ class DockerRuntime:
                     timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S)
                 )
             except (DockerError, ValueError) as error:
-                raise _no_engine(str(error)) from error
+                raise no_engine(str(error)) from error
         return self._client
 
     def _handle(self, container_id: str) -> DockerContainer:
@@ -366,44 +308,6 @@ class DockerRuntime:
         return self._locks.setdefault(user_id, asyncio.Lock())
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """The engine's errors in the runtime's words."""
-    try:
-        yield
-    except DockerError as error:
-        if error.status in (0, 900):  # aiodocker's own: no connection
-            raise _no_engine(error.message) from error
-        raise RuntimeFailed(f"Docker: {error.message}") from error
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise _no_engine(str(error) or type(error).__name__) from error
-
-
-@contextlib.contextmanager
-def _already(*messages: str) -> Iterator[None]:
-    """Asking for what is already so is no error."""
-    try:
-        yield
-    except DockerError as error:
-        if not any(message in error.message for message in messages):
-            raise
-
-
-def _no_engine(reason: str) -> RuntimeUnavailable:
-    return RuntimeUnavailable(
-        f"Docker does not answer ({reason}). Start it (`systemctl start docker`) and see that this "
-        "server's user may use its socket; nothing here needs a restart."
-    )
-
-
-def _no_image(image: str) -> str:
-    return f"The image {image} is not on this host: make it with `ocmt image build`."
-
-
-def _bind(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
-    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": read_only}
-
-
 def _observed(user_id: str, state: dict[str, Any], network: dict[str, Any]) -> Observed:
     status = {
         "running": ContainerStatus.RUNNING,
@@ -422,16 +326,3 @@ def _observed(user_id: str, state: dict[str, Any], network: dict[str, Any]) -> O
 def _endpoint(network: dict[str, Any]) -> Endpoint | None:
     address = (network.get("Networks") or {}).get(NETWORK, {}).get("IPAddress")
     return Endpoint(address, GATEWAY_PORT) if address else None
-
-
-def _cpu_file(container_id: str) -> Path | None:
-    root = Path("/sys/fs/cgroup")
-    for file in (
-        root / "cpuacct" / "docker" / container_id / "cpuacct.usage",
-        root / "cpuacct" / "system.slice" / f"docker-{container_id}.scope" / "cpuacct.usage",
-        root / "docker" / container_id / "cpu.stat",
-        root / "system.slice" / f"docker-{container_id}.scope" / "cpu.stat",
-    ):
-        if file.exists():
-            return file
-    return None

@@ -9,27 +9,38 @@ from aiodocker.exceptions import DockerError
 from ocmt_agent.runtime.base import RuntimeFailed
 
 NETWORK = "ocmt"
+_ICC = "com.docker.network.bridge.enable_icc"
 # A bridge holds at most 1,023 ports; a /21 leaves room for all of them. Explicit, because the
 # engine's own default pools run out after about thirty networks.
 _RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
 
 
 async def ensure_network(docker: aiodocker.Docker) -> str:
-    """Make the agents' network unless it exists; its name."""
-    try:
-        await docker.networks.get(NETWORK)
-    except DockerError as error:
-        if error.status != 404:
-            raise
-        await _make(docker)
-    return NETWORK
+    """Make the agents' network unless it exists; its id. Raises `RuntimeFailed` on an open one."""
+    shown = await _shown(docker)
+    if (shown.get("Options") or {}).get(_ICC) != "false":
+        raise RuntimeFailed(
+            f"The network {NETWORK} lets agents reach each other. Remove it (`docker network rm "
+            f"{NETWORK}`): it is made again as it must be."
+        )
+    return str(shown["Id"])
 
 
 async def bridge_address(docker: aiodocker.Docker) -> str:
     """The host's own address on the agents' network."""
-    await ensure_network(docker)
-    shown = await (await docker.networks.get(NETWORK)).show()
-    return str(shown["IPAM"]["Config"][0]["Gateway"])
+    return str((await _shown(docker))["IPAM"]["Config"][0]["Gateway"])
+
+
+async def _shown(docker: aiodocker.Docker) -> dict[str, Any]:
+    try:
+        network = await docker.networks.get(NETWORK)
+    except DockerError as error:
+        if error.status != 404:
+            raise
+        await _make(docker)
+        network = await docker.networks.get(NETWORK)
+    shown: dict[str, Any] = await network.show()
+    return shown
 
 
 async def _make(docker: aiodocker.Docker) -> None:
@@ -54,7 +65,7 @@ async def _make(docker: aiodocker.Docker) -> None:
         return
     raise RuntimeFailed(
         f"No free address range for the agents' network. Make a bridge network named {NETWORK} "
-        "yourself, with a range of your own and com.docker.network.bridge.enable_icc=false."
+        f"yourself, with a range of your own and the option {_ICC}=false."
     )
 
 
@@ -65,7 +76,7 @@ def _config(subnet: Any) -> dict[str, Any]:
         "CheckDuplicate": True,
         "IPAM": {"Config": [{"Subnet": str(subnet), "Gateway": str(subnet[1])}]},
         "Options": {
-            "com.docker.network.bridge.enable_icc": "false",
+            _ICC: "false",
             "com.docker.network.bridge.name": "ocmt0",
         },
         "Labels": {"ocmt": "agents"},

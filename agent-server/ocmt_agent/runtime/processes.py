@@ -1,7 +1,14 @@
-"""Naming a process so that a reused pid is never mistaken for it, and signalling only that one."""
+"""Naming a process so that a reused pid is never mistaken for it, and signalling only that one.
 
+Starting one belongs here too: not through asyncio or `subprocess`, whose objects end their child
+(or complain of it) when they are thrown away, while a gateway is to outlive this server.
+"""
+
+import asyncio
+import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +46,21 @@ class ProcessId:
             os.close(fd)
         return True
 
+    async def ended(self) -> int | None:
+        """Wait until it has ended; its exit code (negative: a signal) if it was our child."""
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(self.pid)
+            try:
+                if self.state() is not None:
+                    await _readable(fd)
+            finally:
+                os.close(fd)
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)  # noqa: ASYNC222 (does not wait)
+        except ChildProcessError:
+            return None  # started by an earlier server: init has its exit code
+        return os.waitstatus_to_exitcode(status) if pid else None
+
 
 def identify(pid: int) -> ProcessId | None:
     """The running process with this pid now."""
@@ -46,22 +68,90 @@ def identify(pid: int) -> ProcessId | None:
     return None if read is None or read[0] in "ZX" else ProcessId(pid, read[1])
 
 
-def session_members(session: int) -> list[ProcessId]:
-    """Every live process of a session: a gateway and all it started, unless it left on purpose."""
-    members = []
+def spawn(arguments: list[str], *, environment: Mapping[str, str], output: int) -> ProcessId | None:
+    """Start a program in a session of its own; `None` if it ended at once. Raises `OSError`."""
+    pid = os.posix_spawn(
+        arguments[0],
+        arguments,
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # ignored by Python, and inherited
+    )
+    started = identify(pid)
+    if started is None:
+        os.waitpid(pid, 0)
+    return started
+
+
+def family(leader: ProcessId | None, *, marks: Mapping[str, str]) -> set[ProcessId]:
+    """Every live process of the leader's session, and every one that carries `marks`.
+
+    A session's number is its leader's pid: of a leader that is gone it may be somebody else's by
+    now. The marks (variables of the environment, inherited) find those it left behind, and those
+    that made a session of their own.
+    """
+    session = leader.pid if leader is not None and leader.state() is not None else None
+    wanted = {f"{name}={value}".encode() for name, value in marks.items()}
+    members = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         pid = int(entry.name)
-        try:
-            if os.getsid(pid) != session:
-                continue
-        except OSError:
-            continue
         found = identify(pid)
-        if found is not None:
-            members.append(found)
+        if found is None or pid == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == session or wanted <= set(
+                (entry / "environ").read_bytes().split(b"\0")
+            ):
+                members.add(found)
     return members
+
+
+async def stop_all(members: Callable[[], Iterable[ProcessId]], *, within_s: float) -> None:
+    """SIGSTOP them, and those they start meanwhile. Raises `TimeoutError`, with none stopped."""
+    try:
+        async with asyncio.timeout(within_s):
+            while moving := [one for one in members() if one.state() not in ("T", None)]:
+                for one in moving:
+                    one.signal(signal.SIGSTOP)
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        continue_all(members())
+        raise TimeoutError("not all of its processes stopped in time") from None
+
+
+def continue_all(members: Iterable[ProcessId]) -> None:
+    for one in members:
+        one.signal(signal.SIGCONT)
+
+
+async def gone(processes: Iterable[ProcessId], *, within_s: float) -> bool:
+    """Wait until all of them have ended; whether they did in time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    for process in processes:
+        while process.state() is not None:
+            if loop.time() > deadline:
+                return False
+            await asyncio.sleep(0.02)
+    return True
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(fd, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(fd)
 
 
 def _read_stat(pid: int) -> tuple[str, int] | None:

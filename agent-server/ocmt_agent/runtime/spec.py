@@ -81,6 +81,15 @@ def gateway_environment(spec: AgentSpec, *, state_dir: str, config_path: str) ->
     }
 
 
+def heap_flags(limits: Limits) -> list[str]:
+    """Node's heap: half of the agent's memory; the rest is for code, SQLite and the agent's tools.
+
+    A small young generation keeps an idle gateway small. Flags and not NODE_OPTIONS, which every
+    Node program the agent runs would inherit.
+    """
+    return [f"--max-old-space-size={limits.memory_mb // 2}", "--max-semi-space-size=8"]
+
+
 def hostname_of(user_id: str) -> str:
     """One fixed host name a user: the gateway's owner lease is bound to it."""
     return "agent-" + hashlib.sha256(user_id.encode()).hexdigest()[:16]

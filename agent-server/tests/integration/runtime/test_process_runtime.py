@@ -1,6 +1,7 @@
 """The process runtime with the real OpenClaw."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -143,9 +144,8 @@ async def test_a_pid_that_was_reused_is_neither_believed_nor_signalled(
         known = identify(bystander.pid)
         assert known is not None
         record = tmp_path / "agents" / "max" / "process.json"
-        record.write_text(
-            f'{{"pid": {known.pid}, "startedTicks": {known.started_ticks - 1}, "port": 1}}'
-        )
+        reused = {"pid": known.pid, "startedTicks": known.started_ticks - 1, "port": 1, "spec": ""}
+        record.write_text(json.dumps(reused))
 
         observed = await runtime.inspect("max")
         assert observed is not None

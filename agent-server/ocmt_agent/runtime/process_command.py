@@ -1,0 +1,83 @@
+"""What a gateway process is started with: arguments, environment, configuration."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ocmt_agent.runtime.base import AgentSpec
+from ocmt_agent.runtime.process_home import AgentHome
+from ocmt_agent.runtime.spec import (
+    Limits,
+    OpenClawSettings,
+    fingerprint,
+    gateway_config,
+    gateway_environment,
+    heap_flags,
+)
+
+# Joins its groups and then becomes the gateway, so that there is no moment outside: $1 the folder
+# to run in, $2 the groups' files, then the program.
+_JOIN_AND_BECOME = """
+cd "$1" || exit; join=$2; shift 2
+for file in $join; do echo $$ > "$file"; done
+exec "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCommand:
+    node: Path
+    entry: Path
+    limits: Limits
+    relay: OpenClawSettings
+
+    def problems(self) -> list[str]:
+        """What keeps it from being started on this machine, a sentence each."""
+        found = []
+        if not self.entry.is_file():
+            found.append(
+                f"OpenClaw is not installed at {self.entry.parent}. `ocmt up` installs it; or "
+                "set OPENCLAW_DIR to the folder that holds its node_modules."
+            )
+        if not os.access(self.node, os.X_OK):
+            found.append(f"There is no Node.js at {self.node}: set NODE_BINARY.")
+        return found
+
+    def arguments(self, home: AgentHome, *, port: int, join: list[Path]) -> list[str]:
+        return [
+            *("/bin/sh", "-c", _JOIN_AND_BECOME, "sh"),
+            *(str(home.state), " ".join(str(file) for file in join)),
+            *(str(self.node), *heap_flags(self.limits), str(self.entry)),
+            *("gateway", "--bind", "loopback", "--port", str(port)),
+        ]
+
+    def environment(self, spec: AgentSpec, home: AgentHome) -> dict[str, str]:
+        return gateway_environment(
+            spec, state_dir=str(home.state), config_path=str(home.config)
+        ) | {
+            "PATH": f"{self.node.parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(home.state),
+            "TMPDIR": str(home.temporary),
+            "LANG": "C.UTF-8",
+        }
+
+    def config(self, port: int) -> dict[str, Any]:
+        return gateway_config(self.relay, bind="loopback", port=port)
+
+    def fingerprint(self, spec: AgentSpec, home: AgentHome) -> str:
+        """Equal for equal settings; the port is another at each start and does not count."""
+        limits = self.limits
+        return fingerprint(
+            [
+                self.arguments(home, port=0, join=[]),
+                [limits.memory_mb, limits.cpus, limits.pids],
+                self.environment(spec, home),
+                self.config(0),
+            ]
+        )
+
+
+def marks(home: AgentHome) -> dict[str, str]:
+    """Variables that everything an agent starts inherits, and nothing of anybody else's has."""
+    return {"OPENCLAW_STATE_DIR": str(home.state), "OPENCLAW_SUPERVISOR_MODE": "external"}

@@ -1,0 +1,98 @@
+"""One user's folder under the process runtime, and the record by which a gateway is found again.
+
+The agent runs as our own user and can plant links here: nothing is opened through one.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ocmt_agent.runtime.processes import ProcessId
+from ocmt_agent.runtime.tail import tail
+
+_MAX_LOG_BYTES = 5 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a restarted server needs to find a gateway again, and to tell whether it still fits."""
+
+    process: ProcessId
+    port: int
+    spec: str
+
+
+class AgentHome:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        self.config = folder / "openclaw.json"
+        self.temporary = folder / "tmp"
+        self._record = folder / "process.json"
+        self._log = folder / "gateway.log"
+
+    def make(self) -> None:
+        for folder in (self.folder, self.state, self.temporary):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            # Ours now, should it come from containers: the Docker runtime looks at this owner.
+            os.chown(self.state, 0, 0, follow_symlinks=False)
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_private(self.config, json.dumps(config, indent=1))
+
+    def open_log(self) -> int:
+        """A descriptor to append to; the caller closes it."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self._log, flags, 0o600)
+
+    def bound_log(self) -> None:
+        """Keep the log and one older part below the limit. The gateway has it open: emptied."""
+        try:
+            if self._log.is_symlink() or self._log.stat().st_size <= _MAX_LOG_BYTES:
+                return
+            older = self._log.with_suffix(".log.1")
+            older.unlink(missing_ok=True)
+            shutil.copyfile(self._log, older)
+            os.truncate(self._log, 0)
+        except OSError:
+            return  # a full disk, most likely; the next time perhaps
+
+    def log_tail(self, lines: int) -> str:
+        return "" if self._log.is_symlink() else tail(self._log, lines)
+
+    def save(self, record: Record) -> None:
+        process = record.process
+        values = {
+            "pid": process.pid,
+            "startedTicks": process.started_ticks,
+            "port": record.port,
+            "spec": record.spec,
+        }
+        write_private(self._record, json.dumps(values))
+
+    def record(self) -> Record | None:
+        """What was written last; it is believed only as far as the kernel confirms the process."""
+        try:
+            read = json.loads(self._record.read_text())
+            process = ProcessId(int(read["pid"]), int(read["startedTicks"]))
+            return Record(process, int(read["port"]), str(read["spec"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step, readable by us only."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
