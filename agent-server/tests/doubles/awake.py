@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -55,3 +55,22 @@ class AlwaysAwake:
         self.doubts += 1
         if self.then_at is not None:
             self.access = replace(access, endpoint=self.then_at)
+
+
+class Sleepy(AlwaysAwake):
+    """A `Waking` whose agent can be put away: the next `awake` brings it up again, once asked."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self.bring_up: Callable[[], Awaitable[Endpoint]] | None = None
+
+    async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
+        access = await super().awake(user_id, kind=kind)
+        if self.bring_up is None:
+            return access
+        start, self.bring_up = self.bring_up, None
+        self.access = replace(access, endpoint=await start())
+        return self.access
+
+    def doubt(self, access: GatewayAccess) -> None:
+        self.doubts += 1

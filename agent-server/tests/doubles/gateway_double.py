@@ -206,13 +206,16 @@ class _Client:
         return self._stranger(params, nonce, at_ms)
 
     def _stranger(self, params: Frame, nonce: str, at_ms: int) -> Frame | None:
-        """What is wrong with who connects. A wrong token shows as a wrong signature."""
-        device = params["device"]
+        """What is wrong with who connects."""
+        device, token = params["device"], params["auth"].get("token")
         if device["nonce"] != nonce:
             return _invalid("device nonce mismatch", code="DEVICE_AUTH_NONCE_MISMATCH")
-        genuine = params["auth"].get("token") == self.gateway.token and self._signed(params)
-        if device["signedAt"] != at_ms or not genuine:
+        if abs(device["signedAt"] - at_ms) > 60_000:
+            return _invalid("device signature expired", code="DEVICE_AUTH_SIGNATURE_EXPIRED")
+        if not self._signed(params):
             return _invalid("device signature invalid", code="DEVICE_AUTH_SIGNATURE_INVALID")
+        if token != self.gateway.token:
+            return _invalid("unauthorized", code="AUTH_TOKEN_MISMATCH")
         return None if self._is_paired(params) else self._unpaired(params)
 
     def _signed(self, params: Frame) -> bool:
@@ -229,7 +232,7 @@ class _Client:
                 params["role"],
                 ",".join(params["scopes"]),
                 str(device["signedAt"]),
-                self.gateway.token,
+                params["auth"]["token"],
                 device["nonce"],
                 client["platform"],
                 client.get("deviceFamily", ""),

@@ -1,19 +1,16 @@
 """The WebSocket proxy in front of a gateway's stand-in, over real sockets."""
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import WSMsgType
-from doubles.awake import GATEWAY_TOKEN, AlwaysAwake
+from doubles.awake import GATEWAY_TOKEN, Sleepy
+from doubles.caller import LIMIT_S, Caller
 from doubles.gateway_double import REPLY, GatewayDouble, gateway_double
 from doubles.serving import serving
-from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.proxy.exchange import open_session
@@ -22,71 +19,7 @@ from ocmt_agent.runtime.base import Endpoint
 from ocmt_common.problems import Problem
 from starlette.applications import Starlette
 
-Frame = dict[str, Any]
-LIMIT_S = 5
 MAX_CALLER_FRAME = 65536  # what `serving` is set to
-
-
-class Sleepy(AlwaysAwake):
-    """A `Waking` whose agent can be put away: the next `awake` brings it up again, once asked."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(endpoint)
-        self.bring_up: Callable[[], Awaitable[Endpoint]] | None = None
-
-    async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
-        access = await super().awake(user_id, kind=kind)
-        if self.bring_up is None:
-            return access
-        start, self.bring_up = self.bring_up, None
-        self.access = GatewayAccess(
-            access.user_id, await start(), access.gateway_token, access.device
-        )
-        return self.access
-
-    def doubt(self, access: GatewayAccess) -> None:
-        self.doubts += 1
-
-
-class Caller:
-    """A client of the proxy, such as management; keeps every byte it was sent."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.socket = socket
-        self.seen = ""
-
-    async def next(self) -> Frame:
-        async with asyncio.timeout(LIMIT_S):
-            message = await self.socket.receive()
-        assert message.type is WSMsgType.TEXT, message
-        self.seen += message.data
-        frame: Frame = json.loads(message.data)
-        return frame
-
-    async def until(self, **wanted: object) -> Frame:
-        while True:
-            frame = await self.next()
-            if wanted.items() <= frame.items():
-                return frame
-
-    async def end(self) -> tuple[int | None, str | None]:
-        async with asyncio.timeout(LIMIT_S):
-            message = await self.socket.receive()
-        assert message.type is WSMsgType.CLOSE, message
-        return message.data, message.extra
-
-    async def send(self, method: str, request: str, **params: object) -> None:
-        await self.socket.send_json(
-            {"type": "req", "id": request, "method": method, "params": params}
-        )
-
-    async def ask(self, method: str, request: str, **params: object) -> Frame:
-        await self.send(method, request, **params)
-        return await self.until(type="res", id=request)
-
-    async def introduce(self) -> Frame:
-        assert (await self.next())["event"] == "connect.challenge"
-        return await self.ask("connect", "c", auth={"token": "theirs"}, role="node")
 
 
 class Rig:
@@ -136,20 +69,13 @@ async def rig() -> AsyncIterator[Rig]:
 async def test_a_caller_without_credentials_gets_ours_rights_and_chats(rig: Rig) -> None:
     async with rig.caller(introduced=False) as caller:
         hello = await caller.introduce()
-        sent = await caller.ask("chat.send", "1", message="hi", idempotencyKey="run-1")
-        text = ""
-        while True:
-            payload = (await caller.until(event="chat"))["payload"]
-            if payload["state"] == "final":
-                break
-            text += payload["deltaText"]
+        text = await caller.say("hi", "run-1")
 
     assert hello["payload"]["auth"]["scopes"] == [
         "operator.read",
         "operator.write",
         "operator.approvals",
     ]
-    assert sent["payload"]["status"] == "started"
     assert text == "".join(REPLY)
 
 

@@ -1,0 +1,280 @@
+"""What the agent server relies on in a gateway: the real OpenClaw and its double, held alike."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from doubles.awake import AlwaysAwake
+from doubles.caller import Caller
+from doubles.gateway_double import REPLY, gateway_double
+from doubles.lan_gateway import lan_gateway
+from doubles.serving import serving
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayAdmin, GatewayRefused, Suspended
+from ocmt_agent.gateway.device import DeviceKey
+from ocmt_agent.gateway.handshake import (
+    SCOPES,
+    HandshakeRefused,
+    connect,
+    connect_params,
+    hello_for_callers,
+)
+from ocmt_agent.gateway.pairing import GatewayLinks
+from ocmt_agent.gateway.probe import is_live, is_started
+from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.routes import proxy_routes
+from ocmt_agent.runtime.base import Endpoint, SecretText
+from starlette.applications import Starlette
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOKEN = "gateway-token-of-the-contract"
+LIMIT_S = 60
+
+
+@dataclass
+class Gateway:
+    endpoint: Endpoint
+    session: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]
+
+    @property
+    def admin(self) -> GatewayAdmin:
+        return GatewayAdmin(self.session)
+
+    @property
+    def links(self) -> GatewayLinks:
+        return GatewayLinks(self.session, self.admin)
+
+    def access(self, *, token: str = TOKEN) -> GatewayAccess:
+        """With a device that the gateway has never seen."""
+        return GatewayAccess("ada", self.endpoint, SecretText(token), DeviceKey.generate())
+
+    @asynccontextmanager
+    async def caller(self) -> AsyncIterator[Caller]:
+        """One behind the proxy, which holds the credentials."""
+        waking = AlwaysAwake(self.endpoint)
+        waking.access = self.access()
+        async with open_session() as passing_on:
+            routes = proxy_routes(
+                waking, passing_on, GatewayAdmin(passing_on), max_body_bytes=1_000_000
+            )
+            async with (
+                serving(Starlette(routes=routes)) as proxy,
+                self.session.ws_connect(f"{proxy.url}/api/containers/ada/proxy/") as socket,
+            ):
+                caller = Caller(socket, limit_s=LIMIT_S)
+                assert (await caller.introduce())["ok"]
+                yield caller
+
+
+@asynccontextmanager
+async def opened(kind: str, folder: Path) -> AsyncIterator[Gateway]:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        if kind == "real":
+            real = await stack.enter_async_context(lan_gateway(folder, token=TOKEN))
+            yield Gateway(real.endpoint, session, real.stop)
+        else:
+            double, endpoint = await stack.enter_async_context(gateway_double(token=TOKEN))
+            yield Gateway(endpoint, session, double.stop)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["double", "real"])
+async def gateway(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Gateway]:
+    async with opened(request.param, tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
+
+
+async def test_the_probes_answer(gateway: Gateway) -> None:
+    assert await is_live(gateway.session, gateway.endpoint)
+    assert await is_started(gateway.session, gateway.endpoint)
+
+
+async def test_admin_calls_need_the_token(gateway: Gateway) -> None:
+    url = f"{gateway.endpoint.url}/api/v1/admin/rpc"
+    async with gateway.session.post(url, json={"method": "health"}) as answer:
+        assert answer.status == 401
+
+
+async def test_an_unknown_admin_call_is_an_invalid_request(gateway: Gateway) -> None:
+    with pytest.raises(GatewayRefused) as refused:
+        await gateway.admin.call(gateway.access(), "no.such.method")
+
+    assert refused.value.code == "INVALID_REQUEST"
+
+
+async def test_a_new_device_has_to_be_paired_once(gateway: Gateway) -> None:
+    access = gateway.access()
+    with pytest.raises(HandshakeRefused) as refused:
+        await connect(gateway.session, access, caller_params={})
+    assert refused.value.not_paired
+
+    for _ in range(2):
+        link = await gateway.links.open(access, caller_params={})
+        await link.socket.close()
+    again = await connect(gateway.session, access, caller_params={})
+    await again.socket.close()
+
+    assert again.hello["auth"] == {"role": "operator", "scopes": list(SCOPES)}
+
+
+async def test_however_many_connect_at_once_one_pairing_is_made(gateway: Gateway) -> None:
+    access, links = gateway.access(), gateway.links
+    opened = await asyncio.gather(*[links.open(access, caller_params={}) for _ in range(8)])
+    for link in opened:
+        await link.socket.close()
+
+    listed = await gateway.admin.call(access, "device.pair.list")
+    assert [d["deviceId"] for d in listed["paired"]].count(access.device.device_id) == 1
+    assert access.device.device_id not in [d["deviceId"] for d in listed["pending"]]
+
+
+async def test_a_wrong_token_is_refused_for_good(gateway: Gateway) -> None:
+    with pytest.raises(HandshakeRefused) as refused:
+        await gateway.links.open(gateway.access(token="wrong"), caller_params={})
+
+    assert refused.value.reason == "AUTH_TOKEN_MISMATCH"
+    assert not refused.value.passing
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"nonce": "another"}, "DEVICE_AUTH_NONCE_MISMATCH"),
+        ({"signature": "A" * 86}, "DEVICE_AUTH_SIGNATURE_INVALID"),
+        ({"signedAt": 1}, "DEVICE_AUTH_SIGNATURE_EXPIRED"),
+    ],
+)
+async def test_a_device_proves_itself_on_the_challenge(
+    gateway: Gateway, changed: dict[str, Any], reason: str
+) -> None:
+    answer = await raw_connect(gateway, lambda params: params["device"].update(changed))
+
+    assert answer["error"]["details"]["code"] == reason
+
+
+async def test_the_token_is_part_of_what_is_signed(gateway: Gateway) -> None:
+    answer = await raw_connect(gateway, lambda params: params["auth"].update(token="wrong"))
+
+    assert answer["error"]["details"]["code"] == "DEVICE_AUTH_SIGNATURE_INVALID"
+
+
+async def test_another_protocol_is_refused(gateway: Gateway) -> None:
+    answer = await raw_connect(gateway, lambda params: params.update(minProtocol=9, maxProtocol=9))
+
+    assert answer["error"]["details"]["code"] == "PROTOCOL_MISMATCH"
+
+
+async def test_a_hello_carries_credentials_and_callers_get_none_of_them(gateway: Gateway) -> None:
+    access = gateway.access()
+    link = await gateway.links.open(access, caller_params={})
+    await link.socket.close()
+    hello = (await raw_connect(gateway, lambda _: None, access=access))["payload"]
+
+    secret = [hello["auth"]["deviceToken"], hello["auth"]["recoveryScope"]]
+    secret += hello["pluginSurfaceUrls"].values()
+    shown = json.dumps(hello_for_callers(hello))
+    assert "sessionDefaults" in shown
+    assert all(secret)
+    assert not [text for text in secret if text in shown]
+
+
+async def test_a_caller_may_say_nonsense_about_itself(gateway: Gateway) -> None:
+    nonsense = {"caps": 5, "locale": [], "userAgent": {}, "scopes": ["operator.admin"]}
+    link = await gateway.links.open(gateway.access(), caller_params=nonsense)
+    await link.socket.close()
+
+    assert "operator.admin" not in link.hello["auth"]["scopes"]
+
+
+async def test_a_caller_behind_the_proxy_chats_and_reads_the_history(gateway: Gateway) -> None:
+    async with gateway.caller() as caller:
+        heard = await caller.say("What do you say?", secrets.token_hex(4))
+        history = await caller.ask("chat.history", "h", sessionKey="main", limit=10)
+
+    assert heard == "".join(REPLY)
+    said = [(m["role"], m["content"]) for m in history["payload"]["messages"]][-2:]
+    assert said[0] == ("user", "What do you say?")
+    assert said[1] == ("assistant", [{"type": "text", "text": heard}])
+    for secret in (TOKEN, '"signature"', '"deviceToken"', '"recoveryScope"', "/cap/"):
+        assert secret not in caller.seen
+
+
+async def test_answers_begin_with_type_and_id(gateway: Gateway) -> None:
+    """The proxy knows them by that, without reading whole answers."""
+    async with gateway.caller() as caller:
+        await caller.ask("chat.history", "found-me", sessionKey="main", limit=1)
+
+    assert '{"type":"res","id":"found-me",' in caller.seen
+
+
+async def test_our_rights_end_before_administration(gateway: Gateway) -> None:
+    async with gateway.caller() as caller:
+        answer = await caller.ask("config.set", "1")
+
+    assert answer["error"]["code"] == "FORBIDDEN"
+
+
+async def test_a_suspended_gateway_asks_to_be_called_later(gateway: Gateway) -> None:
+    access = gateway.access()
+    async with gateway.caller() as caller, asyncio.timeout(LIMIT_S):
+        while True:
+            lease = await gateway.admin.suspend(access, request_id="contract")
+            if isinstance(lease, Suspended):
+                break
+            await asyncio.sleep(min(lease.retry_after_s, 2))
+        refused = await caller.ask(
+            "chat.send", "1", sessionKey="main", message="hi", idempotencyKey="suspended"
+        )
+        await gateway.admin.resume(access, lease.suspension_id)
+        heard = await caller.say("hi", secrets.token_hex(4))
+
+    assert refused["error"]["code"] == "UNAVAILABLE"
+    assert refused["error"]["retryable"] is True
+    assert heard == "".join(REPLY)
+
+
+@pytest.mark.parametrize("kind", ["double", "real"])
+async def test_a_gateway_that_stops_says_so_and_closes_with_1012(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path) as gateway:
+        link = await gateway.links.open(gateway.access(), caller_params={})
+        stopping = asyncio.create_task(gateway.stop())
+        announced = None
+        async with asyncio.timeout(LIMIT_S):
+            async for message in link.socket:
+                frame = json.loads(message.data)
+                if frame["event"] == "shutdown":
+                    announced = frame
+            await stopping
+
+    assert announced == {**announced, "payload": {"reason": "gateway stopping"}}
+    assert link.socket.close_code == 1012
+
+
+async def raw_connect(
+    gateway: Gateway,
+    change: Callable[[dict[str, Any]], object],
+    *,
+    access: GatewayAccess | None = None,
+) -> dict[str, Any]:
+    """The gateway's own answer to our `connect` with something changed in it."""
+    async with gateway.session.ws_connect(gateway.endpoint.url) as socket:
+        challenge = (await socket.receive_json())["payload"]
+        params = connect_params(
+            access or gateway.access(), {}, nonce=challenge["nonce"], signed_at_ms=challenge["ts"]
+        )
+        change(params)
+        await socket.send_json({"type": "req", "id": "1", "method": "connect", "params": params})
+        answer: dict[str, Any] = await socket.receive_json()
+        return answer
