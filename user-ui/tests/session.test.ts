@@ -116,6 +116,15 @@ describe("sending", () => {
     expect(sent("send")).toHaveLength(1);
   });
 
+  it("holds messages while the agents' server is away, and sends them when it is back", () => {
+    openWith("running");
+    is("unreachable");
+    session.write("hello");
+    expect(sent("send")).toHaveLength(0);
+    is("running");
+    expect(sent("send")).toHaveLength(1);
+  });
+
   it("keeps an unsent message over a reload, and forgets it once accepted", () => {
     session.write("hello");
     session.end();

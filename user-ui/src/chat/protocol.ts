@@ -73,3 +73,8 @@ export function isAsleep(state: AgentState): boolean {
 export function isSettingUp(state: AgentState): boolean {
   return state === "none" || state === "provisioning";
 }
+
+/** States in which a written message is sent; in the others it waits here and goes out by itself. */
+export function canTakeMessages(state: AgentState): boolean {
+  return !isSettingUp(state) && state !== "unreachable";
+}

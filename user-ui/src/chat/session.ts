@@ -5,7 +5,7 @@
 
 import type { Kept } from "./kept";
 import { newId } from "./ids";
-import { canAnswer, HISTORY_LIMIT, isSettingUp, type ServerFrame } from "./protocol";
+import { canAnswer, canTakeMessages, HISTORY_LIMIT, type ServerFrame } from "./protocol";
 import { ChatSocket, type SocketWorld } from "./socket";
 import { INITIAL, isStreaming, unsent, type ChatState, type Connection } from "./state";
 import { reduce, type Happening } from "./store";
@@ -128,7 +128,7 @@ export class ChatSession extends EventTarget {
         this.listen();
       }
     }
-    if (!isSettingUp(status.state)) this.sendWaiting();
+    if (canTakeMessages(status.state)) this.sendWaiting();
     this.recover();
   }
 

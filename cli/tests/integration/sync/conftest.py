@@ -4,15 +4,14 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
-
 from ocmt_cli.sync.commands import sync_app
+from typer.testing import CliRunner
 
 START = 1_790_000_000  # a fixed moment, so that histories are the same on every run
 POLICY = """
@@ -227,9 +226,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> World:
     """A fork one commit ahead of where upstream began, with its policy committed."""
-    yield make_world(tmp_path)
+    return make_world(tmp_path)
 
 
 @pytest.fixture

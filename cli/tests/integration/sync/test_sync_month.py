@@ -1,4 +1,4 @@
-"""A fork followed for a simulated month: nothing lost, nothing taken twice, everything explained."""
+"""A fork followed for a simulated month: nothing lost, nothing taken twice, all explained."""
 
 from collections import Counter
 
@@ -35,9 +35,7 @@ def test_a_month_of_three_hundred_commits_a_day(world) -> None:
             names = [f"core/m{n}.txt" for n in range(60)]
             there = set(world_files(up))
             moves = {n: None for n in names if n in there}
-            moves |= {
-                n.replace("core/", "core/engine/"): "moved\n" for n in names if n in there
-            }
+            moves |= {n.replace("core/", "core/engine/"): "moved\n" for n in names if n in there}
             up.commit(moves, "core: move everything into engine")
         if day in (3, 12, 20):
             world.git("merge", "-q", "--ff-only", "upstream-sync")
