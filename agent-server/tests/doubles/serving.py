@@ -6,22 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
+from ocmt_agent.proxy.server_options import socket_options
 from ocmt_agent.runtime.base import Endpoint
 from starlette.types import ASGIApp
 
+MAX_FRAME_BYTES = 65536
+
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[Endpoint]:
+async def serving(app: ASGIApp, *, ping_interval_s: float | None = None) -> AsyncIterator[Endpoint]:
+    options = socket_options(max_frame_bytes=MAX_FRAME_BYTES)
+    if ping_interval_s is not None:
+        options["ws_ping_interval"] = ping_interval_s
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            lifespan="off",
-            ws="websockets-sansio",
-            ws_max_size=65536,
-            timeout_graceful_shutdown=1,
-        )
+        uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1, **options)
     )
     # The socket listens already: a request that comes before the server is ready just waits.
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -10,7 +10,7 @@ import pytest
 from doubles.awake import GATEWAY_TOKEN, Sleepy
 from doubles.caller import LIMIT_S, Caller
 from doubles.gateway_double import REPLY, GatewayDouble, gateway_double
-from doubles.serving import serving
+from doubles.serving import MAX_FRAME_BYTES, serving
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.proxy.exchange import open_session
@@ -18,8 +18,6 @@ from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint
 from ocmt_common.problems import Problem
 from starlette.applications import Starlette
-
-MAX_CALLER_FRAME = 65536  # what `serving` is set to
 
 
 class Rig:
@@ -47,7 +45,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def open_rig() -> AsyncIterator[Rig]:
+async def open_rig(*, ping_interval_s: float | None = None) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
         double, endpoint = await stack.enter_async_context(gateway_double(token=GATEWAY_TOKEN))
         session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -55,7 +53,9 @@ async def open_rig() -> AsyncIterator[Rig]:
         rig = Rig(double, endpoint, "", session)
         admin = GatewayAdmin(passing_on)
         routes = proxy_routes(rig.waking, passing_on, admin, max_body_bytes=1000)
-        proxy = await stack.enter_async_context(serving(Starlette(routes=routes)))
+        proxy = await stack.enter_async_context(
+            serving(Starlette(routes=routes), ping_interval_s=ping_interval_s)
+        )
         rig.url = f"{proxy.url}/api/containers/ada/proxy/"
         yield rig
 
@@ -168,6 +168,22 @@ async def test_a_silent_socket_survives_a_stop_and_its_next_frame_wakes_the_agen
         assert caller.seen.count('"shutdown"') == 2  # the event's name, and in the hello's list
 
 
+async def test_frames_that_wait_for_a_long_wake_keep_their_socket() -> None:
+    """Pongs wait behind them, so a pong that is late must not end it."""
+    async with open_rig(ping_interval_s=0.05) as rig, rig.caller() as caller:
+
+        async def start() -> Endpoint:
+            await asyncio.sleep(0.5)  # many pings long
+            return rig.endpoint
+
+        rig.waking.bring_up = start
+        for request in ("1", "2", "3"):
+            await caller.send("chat.history", request, sessionKey="main")
+
+        for request in ("1", "2", "3"):
+            assert (await caller.until(type="res"))["id"] == request
+
+
 async def test_requests_under_way_when_the_gateway_dies_are_answered(rig: Rig) -> None:
     async with rig.caller() as caller:
         await caller.ask("chat.history", "done", sessionKey="main")
@@ -256,7 +272,7 @@ async def test_frames_that_are_no_requests_pass_unchanged(rig: Rig) -> None:
 
 async def test_a_frame_too_large_closes_the_caller_with_1009(rig: Rig) -> None:
     async with rig.caller() as caller:
-        await caller.socket.send_str("x" * (MAX_CALLER_FRAME + 1))
+        await caller.socket.send_str("x" * (MAX_FRAME_BYTES + 1))
         assert (await caller.end())[0] == 1009
 
 
