@@ -10,8 +10,10 @@ from typing import Any
 MAX_ID_CHARS = 200
 """Longer request ids are passed on, but an answer for them is never made up here."""
 
-# The gateway writes an answer's type and id first: most frames, and long answers, are never parsed.
-_ANSWER = re.compile(r'\{"type":"res","id":("(?:[^"\\]|\\.)*")')
+# Frames are written type and id first: so most of them, and all long ones, need no parsing.
+_ID = r'"id":\s?("(?:[^"\\]|\\.)*")'
+_REQUEST = re.compile(rf'\{{"type":\s?"req",\s?{_ID}')
+_ANSWER = re.compile(rf'\{{"type":"res",{_ID}')
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -25,20 +27,24 @@ def parsed(text: str) -> dict[str, Any]:
 
 def request_id(text: str) -> str | None:
     """The id under which a caller's frame awaits an answer."""
-    frame = parsed(text)
-    found = frame.get("id")
-    if frame.get("type") == "req" and isinstance(found, str) and len(found) <= MAX_ID_CHARS:
-        return found
-    return None
+    match = _REQUEST.match(text)
+    if match is not None:
+        found = _string(match[1])
+    else:
+        frame = parsed(text)
+        found = frame.get("id") if frame.get("type") == "req" else None
+    return found if isinstance(found, str) and len(found) <= MAX_ID_CHARS else None
 
 
 def answered_id(text: str) -> str | None:
     """The id of the request that a gateway's frame answers."""
     match = _ANSWER.match(text)
-    if match is None:
-        return None
+    return None if match is None else _string(match[1])
+
+
+def _string(literal: str) -> str | None:
     try:
-        return str(json.loads(match[1]))
+        return str(json.loads(literal))
     except ValueError:
         return None
 

@@ -18,6 +18,17 @@ def test_an_answer_is_known_by_its_request_whatever_the_id(request: str, ok: boo
     assert frames.answered_id(frame) == request
 
 
+@given(st.text(max_size=20), st.permutations(["type", "id", "method"]), st.booleans())
+def test_a_request_is_known_by_its_id_however_it_is_written(
+    request: str, order: list[str], spaced: bool
+) -> None:
+    frame = {"type": "req", "id": request, "method": "chat.send"}
+    written = {name: frame[name] for name in order}
+    text = json.dumps(written) if spaced else compact(written)
+
+    assert frames.request_id(text) == request
+
+
 @given(st.text(max_size=60))
 def test_no_text_makes_reading_it_fail(text: str) -> None:
     frames.answered_id(text)
