@@ -1,4 +1,8 @@
-"""Which runtime this host uses: Docker where it answers and has the image, else plain processes."""
+"""Which runtime this host uses: Docker where it answers and has the image, else plain processes.
+
+`auto` decides once for a data folder. A Docker that is merely not up yet must never turn people's
+containers into plain processes of this server's user.
+"""
 
 import asyncio
 from pathlib import Path
@@ -33,7 +37,11 @@ async def open_runtime(
     merely down is no reason to refuse: the server reports it and recovers with it.
     """
     await asyncio.to_thread(_make_root, state_root)
-    if choice in ("auto", "docker"):
+    chosen = state_root / ".runtime"
+    if choice == "auto":
+        choice = _read_choice(chosen)
+    runtime: Runtime | None = None
+    if choice != "process":
         docker = DockerRuntime(
             image=image,
             state_root=state_root,
@@ -43,22 +51,34 @@ async def open_runtime(
         )
         problems = await docker.problems()
         if choice == "docker" or not problems:
-            return docker
-        await docker.close()
-        log.info("using plain processes", because=problems[0])
-    if node is None or openclaw_dir is None:
-        raise RuntimeUnavailable(
-            "There is no Docker Engine with the agents' image here, and the process runtime needs "
-            "NODE_BINARY and OPENCLAW_DIR. `ocmt up` sets both."
+            runtime = docker
+        else:
+            await docker.close()
+            log.info("using plain processes", because=problems[0])
+    if runtime is None:
+        if node is None or openclaw_dir is None:
+            raise RuntimeUnavailable(
+                "There is no Docker Engine with the agents' image here, and the process runtime "
+                "needs NODE_BINARY and OPENCLAW_DIR. `ocmt up` sets both."
+            )
+        runtime = ProcessRuntime(
+            node=node,
+            openclaw_dir=openclaw_dir,
+            state_root=state_root,
+            limits=limits,
+            relay_host=relay_host or "127.0.0.1",
+            relay_port=relay_port,
         )
-    return ProcessRuntime(
-        node=node,
-        openclaw_dir=openclaw_dir,
-        state_root=state_root,
-        limits=limits,
-        relay_host=relay_host or "127.0.0.1",
-        relay_port=relay_port,
-    )
+    chosen.write_text(runtime.name)
+    return runtime
+
+
+def _read_choice(file: Path) -> RuntimeChoice:
+    try:
+        text = file.read_text()
+    except FileNotFoundError:
+        return "auto"
+    return "docker" if text == "docker" else "process"
 
 
 def _make_root(state_root: Path) -> None:

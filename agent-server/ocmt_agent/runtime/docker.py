@@ -42,6 +42,8 @@ _EVENTS = {"start": "start", "die": "die", "pause": "pause", "unpause": "unpause
            "destroy": "remove"}  # fmt: skip
 _CALL_TIMEOUT_S = 60
 _REPLACE_GRACE_S = 10
+_POLL_S = 0.05
+_APPEARS_WITHIN_POLLS = 200
 
 
 class DockerRuntime:
@@ -125,13 +127,26 @@ class DockerRuntime:
             if error.status != 409:
                 raise
             # Made this moment: by a call of ours that was cut short, but not at the engine.
-            if await self._is_made(user_id, config):
+            if await self._appears(user_id) and await self._is_made(user_id, config):
                 return
             raise RuntimeFailed(
                 f"A container named {self._name(user_id)} exists that this server did not make. "
                 f"Remove it with `docker rm -f {self._name(user_id)}`."
             ) from error
         self._ids[user_id] = made.id
+
+    async def _appears(self, user_id: str) -> bool:
+        """Wait for the user's container: a name is taken a moment before anything shows it."""
+        for _ in range(_APPEARS_WITHIN_POLLS):
+            try:
+                await self._docker().containers.get(self._name(user_id))
+            except DockerError as error:
+                if error.status != 404:
+                    raise
+                await asyncio.sleep(_POLL_S)
+            else:
+                return True
+        return False
 
     async def _image_id(self) -> str:
         """Which image the name means now: a rebuilt one is taken up at the next cold start."""

@@ -17,18 +17,13 @@ _RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
 
 async def ensure_network(docker: aiodocker.Docker) -> str:
     """Make the agents' network unless it exists; its id. Raises `RuntimeFailed` on an open one."""
-    shown = await _shown(docker)
-    if (shown.get("Options") or {}).get(_ICC) != "false":
-        raise RuntimeFailed(
-            f"The network {NETWORK} lets agents reach each other. Remove it (`docker network rm "
-            f"{NETWORK}`): it is made again as it must be."
-        )
-    return str(shown["Id"])
+    return str((await _shown(docker))["Id"])
 
 
 async def bridge_address(docker: aiodocker.Docker) -> str:
-    """The host's own address on the agents' network."""
-    return str((await _shown(docker))["IPAM"]["Config"][0]["Gateway"])
+    """The host's own address on the agents' network; raises like `ensure_network`."""
+    config = (await _shown(docker))["IPAM"]["Config"][0]
+    return str(config.get("Gateway") or ipaddress.ip_network(config["Subnet"])[1])
 
 
 async def _shown(docker: aiodocker.Docker) -> dict[str, Any]:
@@ -40,6 +35,11 @@ async def _shown(docker: aiodocker.Docker) -> dict[str, Any]:
         await _make(docker)
         network = await docker.networks.get(NETWORK)
     shown: dict[str, Any] = await network.show()
+    if (shown.get("Options") or {}).get(_ICC) != "false":
+        raise RuntimeFailed(
+            f"The network {NETWORK} lets agents reach each other. Remove it (`docker network rm "
+            f"{NETWORK}`): it is made again as it must be."
+        )
     return shown
 
 

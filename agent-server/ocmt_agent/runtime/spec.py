@@ -62,6 +62,16 @@ def gateway_config(openclaw: OpenClawSettings, *, bind: str, port: int) -> dict[
             }
         },
         "agents": {"defaults": {"model": {"primary": "ocmt/default"}}},
+        # Harmless where nobody serves it: boot takes as long, a conversation logs one warning.
+        "mcp": {
+            "servers": {
+                "ocmt": {
+                    "url": openclaw.mcp_url,
+                    "transport": "streamable-http",
+                    "headers": {"Authorization": "Bearer ${OCMT_AGENT_TOKEN}"},
+                }
+            }
+        },
     }
 
 

@@ -1,6 +1,7 @@
 """The Docker runtime with the real engine, the real image and the real OpenClaw."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,11 +9,21 @@ from pathlib import Path
 import aiodocker
 import aiohttp
 import pytest
+from doubles.engine_socket import EngineSocket
 from doubles.openclaw import installed_openclaw
 from doubles.real_gateway import boot, spec_of, suspend, until_open
 from ocmt_agent.gateway.control import HttpGatewayControl
-from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.runtime import docker_network
+from ocmt_agent.runtime.base import (
+    ContainerStatus,
+    Runtime,
+    RuntimeFailed,
+    RuntimeUnavailable,
+)
+from ocmt_agent.runtime.choose import RuntimeChoice, open_runtime
 from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds
+from ocmt_agent.runtime.process_home import AgentHome
 from ocmt_agent.runtime.spec import Limits
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.openclaw import default_image
@@ -141,6 +152,89 @@ async def test_equal_settings_keep_the_container_and_a_new_token_replaces_it(
     assert (await shown(runtime, "kim"))["Id"] != first
 
 
+async def test_servers_that_make_the_same_container_at_once_share_it(
+    runtime: DockerRuntime, image: str, tmp_path: Path
+) -> None:
+    """As after a call that was cut short here but not at the engine: the name is taken, by ours."""
+    others = [runtime_on(tmp_path, image) for _ in range(3)]
+    await asyncio.gather(*(each.create(spec_of("eve")) for each in (runtime, *others)))
+
+    assert list(await runtime.observe_all()) == ["eve"]
+    for other in others:
+        await other.close()
+
+
+async def test_a_foreign_container_of_the_same_name_is_told_and_left_alone(
+    runtime: DockerRuntime, image: str
+) -> None:
+    async with aiodocker.Docker() as docker:
+        foreign = await docker.containers.create({"Image": image}, name=runtime._name("eve"))
+        try:
+            with pytest.raises(RuntimeFailed, match="docker rm -f"):
+                await runtime.create(spec_of("eve"))
+            assert await runtime.observe_all() == {}
+            await foreign.show()
+        finally:
+            await foreign.delete(force=True)
+
+
+async def test_a_killed_gateway_is_seen_and_starts_again_on_its_state(
+    runtime: DockerRuntime, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    spec = spec_of("bob")
+    await boot(runtime, spec, session)
+    database = tmp_path / "bob" / "state" / "state" / "openclaw.sqlite"
+    made = database.stat().st_ino
+
+    async with aiodocker.Docker() as docker:
+        container = await docker.containers.get(runtime._name("bob"))
+        await container.kill(signal="SIGKILL")
+        await container.wait()
+    observed = await runtime.inspect("bob")
+    assert observed is not None
+    assert observed.status is ContainerStatus.EXITED
+    assert observed.exit_code == 128 + signal.SIGKILL
+    assert observed.endpoint is None
+    assert (await runtime.observe_all())["bob"].status is ContainerStatus.EXITED
+    assert await runtime.cpu_seconds("bob") is None
+
+    await boot(runtime, spec, session)  # at once: under the same host name its lease is its own
+    assert database.stat().st_ino == made
+    used_s = await runtime.cpu_seconds("bob")
+    async with aiodocker.Docker() as docker:
+        asked_s = await ask_cpu_seconds(docker.containers.container(runtime._ids["bob"]))
+    assert used_s is not None
+    assert asked_s is not None
+    assert used_s == pytest.approx(asked_s, abs=5)
+
+
+async def test_a_folder_that_plain_processes_used_becomes_the_container_s(
+    runtime: DockerRuntime, tmp_path: Path
+) -> None:
+    home = AgentHome(tmp_path / "ada")
+    home.make()
+    (home.state / "notes").mkdir()
+    (home.state / "notes" / "one").write_text("mine")
+    outside = tmp_path / "outside"
+    outside.write_text("not mine")
+    (home.state / "link").symlink_to(outside)
+
+    await runtime.create(spec_of("ada"))
+
+    for path in (home.state, home.state / "notes", home.state / "notes" / "one"):
+        assert path.stat().st_uid == 1000
+    assert outside.stat().st_uid == 0
+
+
+async def test_a_network_that_lets_agents_reach_each_other_is_refused(
+    runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_network, "NETWORK", "bridge")  # the engine's own, which is open
+    with pytest.raises(RuntimeFailed, match="reach each other"):
+        await runtime.create(spec_of("ada"))
+    assert await runtime.observe_all() == {}
+
+
 async def test_another_server_s_containers_are_not_seen(
     runtime: DockerRuntime, image: str, tmp_path: Path
 ) -> None:
@@ -207,7 +301,7 @@ async def test_a_missing_image_is_told_with_its_cure_and_leaves_nothing(tmp_path
     await runtime.close()
 
 
-async def test_an_engine_that_is_gone_is_told_and_used_again_when_it_is_back(
+async def test_an_engine_that_goes_and_comes_back_is_told_and_used_again(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through a socket of our own that is cut and restored: the engine itself serves others."""
@@ -215,20 +309,50 @@ async def test_an_engine_that_is_gone_is_told_and_used_again_when_it_is_back(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     runtime = runtime_on(tmp_path, image)
 
-    with pytest.raises(RuntimeUnavailable, match="Docker does not answer"):
-        await runtime.observe_all()
+    async def assert_gone() -> None:
+        with pytest.raises(RuntimeUnavailable, match="systemctl start docker"):
+            await runtime.observe_all()
+        with pytest.raises(RuntimeUnavailable):
+            await runtime.start("ada")
+        with pytest.raises(RuntimeUnavailable):
+            await anext(runtime.events())
+        assert "Docker does not answer" in (await runtime.problems())[0]
 
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection("/var/run/docker.sock")
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-            sink.close()
-
-        await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    async with await asyncio.start_unix_server(pass_on, path):
-        assert await runtime.observe_all() == {}
+    await assert_gone()
+    for _ in range(2):
+        async with EngineSocket(path) as engine:
+            assert await runtime.observe_all() == {}
+            assert await runtime.problems() == []
+            reports = asyncio.ensure_future(anext(runtime.events()))
+            await engine.asked_for("/events")
+        with pytest.raises(RuntimeUnavailable):
+            await reports
+        await assert_gone()
     await runtime.close()
+
+
+async def test_auto_takes_docker_and_keeps_to_it_while_the_engine_is_gone(
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def opened(choice: RuntimeChoice, root: Path) -> Runtime:
+        runtime = await open_runtime(
+            choice,
+            image=image,
+            node=Path("/usr/bin/env"),
+            openclaw_dir=tmp_path,
+            state_root=root,
+            limits=Limits(memory_mb=2048, cpus=2.0, pids=512),
+            relay_host=None,
+            relay_port=9,
+        )
+        await runtime.close()
+        return runtime
+
+    assert (await opened("auto", tmp_path / "old")).name == "docker"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    assert (await opened("auto", tmp_path / "old")).name == "docker"
+    assert (await opened("auto", tmp_path / "new")).name == "process"
+    monkeypatch.undo()
+    assert (await opened("auto", tmp_path / "new")).name == "process"
+    assert (await opened("docker", tmp_path / "new")).name == "docker"
+    assert (await opened("auto", tmp_path / "new")).name == "docker"

@@ -4,15 +4,18 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from doubles.openclaw import installed_openclaw, node_binary
-from doubles.real_gateway import boot, spec_of, suspend, until_open
+from doubles.real_gateway import access_to, boot, spec_of, suspend, until_open
 from ocmt_agent.gateway.control import HttpGatewayControl
-from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed
+from ocmt_agent.runtime.base import ContainerStatus, RuntimeEvent, RuntimeFailed
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.processes import identify
 from ocmt_agent.runtime.spec import Limits
@@ -29,7 +32,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-def runtime_on(root: Path, openclaw: Path) -> ProcessRuntime:
+def runtime_on(root: Path, openclaw: Path, *, relay_port: int = 9) -> ProcessRuntime:
     root.mkdir(exist_ok=True)
     return ProcessRuntime(
         node=node_binary(),
@@ -37,7 +40,7 @@ def runtime_on(root: Path, openclaw: Path) -> ProcessRuntime:
         state_root=root,
         limits=Limits(memory_mb=2048, cpus=2.0, pids=512),
         relay_host="127.0.0.1",
-        relay_port=9,
+        relay_port=relay_port,
     )
 
 
@@ -82,6 +85,110 @@ async def test_a_gateway_sleeps_outlives_its_server_and_wakes_with_its_lease(
     await restarted.close()
 
 
+_SERVER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from doubles.real_gateway import spec_of
+from ocmt_agent.runtime.process import ProcessRuntime
+from ocmt_agent.runtime.spec import Limits
+
+async def serve():
+    node, openclaw, root = map(Path, sys.argv[2:5])
+    runtime = ProcessRuntime(node=node, openclaw_dir=openclaw, state_root=root,
+        limits=Limits(memory_mb=2048, cpus=2.0, pids=512), relay_host="127.0.0.1", relay_port=9)
+    await runtime.create(spec_of("zoe"))
+    await runtime.start("zoe")
+    print("started", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(serve())
+"""
+
+
+async def test_a_gateway_outlives_a_killed_server_and_the_next_one_sees_to_it(
+    runtime: ProcessRuntime, session: aiohttp.ClientSession, tmp_path: Path, openclaw: Path
+) -> None:
+    doubles, root = Path(__file__).parents[2], tmp_path / "agents"
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _SERVER, doubles, node_binary(), openclaw, root),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert server.stdout is not None
+    assert await server.stdout.readline() == b"started\n"
+    server.kill()
+    await server.wait()
+
+    found = (await runtime.observe_all())["zoe"]
+    assert found.status is ContainerStatus.RUNNING
+    assert found.endpoint is not None
+    spec = spec_of("zoe")
+    await until_open(access_to(spec, found.endpoint), session)
+    await runtime.create(spec)
+    assert await runtime.start("zoe") == found.endpoint  # the same settings: the same process
+    first = runtime._running("zoe")
+    assert first is not None
+
+    await runtime.create(spec_of("zoe", agent_token="another-agent-token-012"))
+    assert first.process.state() is None  # other settings: ended
+    await runtime.start("zoe")
+    second = runtime._running("zoe")
+    assert second is not None
+
+    await runtime.close()  # and once more, by a server that did not start it
+    heir = runtime_on(root, openclaw)
+    reports = heir.events()
+    reported = asyncio.ensure_future(anext(reports))
+    await asyncio.sleep(0)  # it listens now
+    os.kill(second.process.pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        assert await reported == RuntimeEvent("zoe", "die")
+    await heir.close()
+
+
+async def test_a_gateway_finds_its_model_and_its_tools_with_its_own_token(
+    tmp_path: Path, session: aiohttp.ClientSession, openclaw: Path
+) -> None:
+    """Nobody serves tools here: the relay's 404 must neither hold up nor break a conversation."""
+    asked: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append((request.path, request.headers.get("Authorization")))
+        if request.path != "/llm/v1/chat/completions":
+            raise web.HTTPNotFound
+        body = await request.json()
+        assert body["model"] == "default"
+        chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "default"}
+        said = [{"delta": {"role": "assistant", "content": "I am here."}, "finish_reason": None},
+                {"delta": {}, "finish_reason": "stop"}]  # fmt: skip
+        lines = [json.dumps({**chunk, "choices": [{"index": 0, **choice}]}) for choice in said]
+        text = "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
+        return web.Response(text=text, content_type="text/event-stream")
+
+    app = web.Application(client_max_size=1 << 24)
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as relay:
+        assert relay.port is not None
+        runtime = runtime_on(tmp_path / "agents", openclaw, relay_port=relay.port)
+        spec = spec_of("liv")
+        try:
+            access = await boot(runtime, spec, session)
+            reply = await session.post(
+                f"{access.endpoint.url}/v1/chat/completions",
+                json={"model": "openclaw", "messages": [{"role": "user", "content": "There?"}]},
+                headers={"Authorization": f"Bearer {spec.gateway_token}"},
+            )
+            said = (await reply.json())["choices"][0]["message"]["content"]
+        finally:
+            await runtime.remove("liv", with_state=True)
+            await runtime.close()
+
+    assert said == "I am here."
+    bearer = f"Bearer {spec.agent_token}"
+    assert ("/llm/v1/chat/completions", bearer) in asked
+    assert ("/mcp", bearer) in asked
+
+
 async def test_a_killed_gateway_is_seen_at_once_and_starts_again_on_its_state(
     runtime: ProcessRuntime, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
@@ -91,6 +198,8 @@ async def test_a_killed_gateway_is_seen_at_once_and_starts_again_on_its_state(
     assert record is not None
     reports = runtime.events()
 
+    left_behind = runtime._members("bob", record) - {record.process}
+    assert left_behind  # its spawn broker
     os.kill(record.process.pid, signal.SIGKILL)
     async with asyncio.timeout(10):
         assert (await anext(reports)).kind == "die"
@@ -100,6 +209,7 @@ async def test_a_killed_gateway_is_seen_at_once_and_starts_again_on_its_state(
     assert observed.exit_code == -signal.SIGKILL
 
     again = await boot(runtime, spec, session)
+    assert not any(process.state() for process in left_behind)
     assert again.endpoint.port > 0
     assert access.endpoint is not None
     assert (tmp_path / "agents" / "bob" / "state" / "state" / "openclaw.sqlite").exists()

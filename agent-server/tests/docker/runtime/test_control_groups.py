@@ -1,0 +1,144 @@
+"""Control groups of the real kernel, in every version this machine mounts.
+
+In this tier because they need what Docker needs: root, and a kernel that lets it make groups.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ocmt_agent.runtime.cgroup import CGROUP_ROOT, Cgroup, CgroupTree, probe
+from ocmt_agent.runtime.processes import ProcessId, gone, identify, spawn
+from ocmt_agent.runtime.spec import Limits
+
+LIMITS = Limits(memory_mb=64, cpus=2.0, pids=4)
+_BOMB = """
+import os, signal
+while True:
+    try:
+        os.fork() or signal.pause()
+    except OSError:
+        os._exit(7)
+"""
+ROOTS = [root for root in (CGROUP_ROOT, CGROUP_ROOT / "unified") if os.access(root, os.W_OK)]
+
+
+@pytest.fixture(params=ROOTS, ids=str)
+def tree(request: pytest.FixtureRequest) -> Iterator[CgroupTree]:
+    tree = probe(f"ocmt-test-{os.getpid()}", root=request.param)
+    assert tree.parents
+    yield tree
+    tree.remove()
+    assert not any(parent.exists() for parent in tree.parents.values())
+
+
+@pytest.fixture
+def group(tree: CgroupTree) -> Iterator[Cgroup]:
+    group = Cgroup(tree, "ada")
+    group.make(LIMITS)
+    yield group
+    group.set_frozen(False)
+    for pid in group.pids():
+        os.kill(pid, signal.SIGKILL)
+    while group.pids():
+        os.sched_yield()
+    group.remove()
+
+
+def start_inside(group: Cgroup, program: str) -> ProcessId:
+    joins = "".join(f"echo $$ > {file}; " for file in group.join_files())
+    process = spawn(
+        ["/bin/sh", "-c", f'{joins}exec "$@"', "sh", sys.executable, "-c", program],
+        environment={},
+        output=2,
+    )
+    assert process is not None
+    while process.pid not in group.pids():
+        os.sched_yield()
+    return process
+
+
+def used_s(group: Cgroup) -> float:
+    used = group.cpu_seconds()
+    assert used is not None
+    return used
+
+
+def test_frozen_means_no_cpu_at_all_and_thawed_means_it_goes_on(group: Cgroup) -> None:
+    process = start_inside(group, "import os; os.fork()\nwhile True: pass")
+    assert group.can_freeze(process.pid)
+    assert not group.can_freeze(os.getpid())
+
+    group.set_frozen(True)
+    group.set_frozen(True)
+    assert group.is_frozen()
+    before = used_s(group)
+    busy_until = os.times().user + 0.3
+    while os.times().user < busy_until:
+        pass
+    assert used_s(group) == before
+
+    group.set_frozen(False)
+    assert not group.is_frozen()
+    while used_s(group) <= before:
+        pass
+
+
+async def test_a_frozen_process_that_was_killed_is_gone_once_thawed(group: Cgroup) -> None:
+    process = start_inside(group, "while True: pass")
+    group.set_frozen(True)
+    process.signal(signal.SIGKILL)
+    group.set_frozen(False)
+
+    assert await gone([process], within_s=5)
+    assert await process.ended() == -signal.SIGKILL
+
+
+def test_a_group_left_frozen_is_thawed_for_the_next_process(group: Cgroup) -> None:
+    first = start_inside(group, "while True: pass")
+    group.set_frozen(True)
+    group.make(LIMITS)
+    assert not group.is_frozen()
+    assert identify(first.pid) == first
+
+
+async def test_an_agent_that_wants_more_memory_than_its_limit_is_killed_and_it_shows(
+    tmp_path: Path,
+) -> None:
+    tree = probe(f"ocmt-test-{os.getpid()}")
+    assert tree.limits_memory
+    group = Cgroup(tree, "ada")
+    group.make(LIMITS)
+    # Swap would take what the limit does not: this is about memory.
+    for parent in tree.parents.values():
+        swap = parent / "ada" / "memory.swap.max"
+        if swap.exists():
+            swap.write_text("0")
+    try:
+        assert not group.out_of_memory()
+        greedy = start_inside(group, "x = b'x' * (1 << 30)")
+        assert await greedy.ended() == -signal.SIGKILL
+        assert group.out_of_memory()
+    finally:
+        group.remove()
+        tree.remove()
+
+
+async def test_an_agent_cannot_start_more_processes_than_its_limit() -> None:
+    tree = probe(f"ocmt-test-{os.getpid()}")
+    group = Cgroup(tree, "ada")
+    group.make(LIMITS)
+    try:
+        bomber = start_inside(group, _BOMB)
+        assert await bomber.ended() == 7
+        assert len(group.pids()) == LIMITS.pids - 1
+    finally:
+        for pid in group.pids():
+            os.kill(pid, signal.SIGKILL)
+        while group.pids():
+            os.sched_yield()
+        group.remove()
+        tree.remove()

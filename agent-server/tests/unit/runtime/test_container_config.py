@@ -1,0 +1,81 @@
+"""What a container and its gateway are made from, as the pure values they are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ocmt_agent.runtime.base import AgentSpec, SecretText
+from ocmt_agent.runtime.docker_container import SPEC_LABEL, container_config
+from ocmt_agent.runtime.spec import Limits, gateway_config, heap_flags, hostname_of, relay_urls
+
+USER_IDS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
+TOKENS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=32, max_size=64)
+ADA = AgentSpec("ada", SecretText("g" * 32), SecretText("a" * 32))
+GATEWAY = gateway_config(relay_urls("10.213.0.1", 4001), bind="lan", port=18789)
+
+
+def config_of(spec: AgentSpec = ADA, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "home": Path("/data/agents/ada"),
+        "image": "ocmt/openclaw:1",
+        "made_from": ["image-1", "network-1"],
+        "instance": "one",
+        "limits": Limits(memory_mb=2048, cpus=2.0, pids=512),
+        "gateway": GATEWAY,
+    }
+    return container_config(spec, **(values | changes))
+
+
+@given(user_id=USER_IDS, gateway_token=TOKENS, agent_token=TOKENS)
+def test_tokens_are_in_the_environment_and_nowhere_else(
+    user_id: str, gateway_token: str, agent_token: str
+) -> None:
+    spec = AgentSpec(user_id, SecretText(gateway_token), SecretText(agent_token))
+    config = config_of(spec)
+
+    environment = config.pop("Env")
+    assert f"OPENCLAW_GATEWAY_TOKEN={gateway_token}" in environment
+    assert f"OCMT_AGENT_TOKEN={agent_token}" in environment
+    for token in (gateway_token, agent_token):
+        assert token not in json.dumps(config)
+        assert token not in json.dumps(GATEWAY)
+        assert token not in repr(spec)
+
+
+@given(user_id=USER_IDS)
+def test_a_host_name_is_the_user_s_own_and_a_valid_one(user_id: str) -> None:
+    name = hostname_of(user_id)
+    assert name == hostname_of(user_id)
+    assert name != hostname_of(user_id + "x")
+    assert len(name) <= 63
+    assert name.replace("-", "").isalnum()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spec": AgentSpec("ada", SecretText("g" * 32), SecretText("b" * 32))},
+        {"spec": AgentSpec("ada", SecretText("h" * 32), SecretText("a" * 32))},
+        {"image": "ocmt/openclaw:2"},
+        {"made_from": ["image-2", "network-1"]},
+        {"made_from": ["image-1", "network-2"]},
+        {"limits": Limits(memory_mb=4096, cpus=2.0, pids=512)},
+        {"limits": Limits(memory_mb=2048, cpus=1.5, pids=512)},
+        {"limits": Limits(memory_mb=2048, cpus=2.0, pids=100)},
+        {"gateway": GATEWAY | {"agents": {}}},
+    ],
+)
+def test_any_other_setting_makes_another_container(changes: dict[str, Any]) -> None:
+    def label(config: dict[str, Any]) -> str:
+        return str(config["Labels"][SPEC_LABEL])
+
+    assert label(config_of()) == label(config_of())
+    assert label(config_of(**changes)) != label(config_of())
+
+
+def test_node_s_heap_leaves_room_within_the_agent_s_memory() -> None:
+    assert heap_flags(Limits(memory_mb=2048, cpus=1, pids=1))[0] == "--max-old-space-size=1024"
+    assert heap_flags(Limits(memory_mb=700, cpus=1, pids=1))[0] == "--max-old-space-size=350"
