@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -33,6 +34,13 @@ from ocmt_common.settings import load
 from ocmt_management.app import create_app
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
+
+# Makes `stand_ins` importable.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from stand_ins.agent_server import TOKEN as AGENT_SERVER_TOKEN
+from stand_ins.agent_server import FakeAgentServer, running_agent_server
+from stand_ins.serving import Server, serving
 
 
 class Postgres:
@@ -161,6 +169,36 @@ def make_settings(tmp_path: Path, seen_secrets: set[str]) -> Callable[..., Manag
         return load(ManagementSettings, environ=environ)
 
     return make
+
+
+@pytest.fixture
+async def agent_server() -> AsyncIterator[FakeAgentServer]:
+    """An agent server that a test plays by hand; for it, make settings with `its_settings`."""
+    async with running_agent_server() as fake:
+        yield fake
+
+
+@pytest.fixture
+def its_settings(
+    agent_server: FakeAgentServer, mailbox: tuple[int, list[EmailMessage]]
+) -> dict[str, str]:
+    """What makes a management server use the agent server of this test, and sign people in."""
+    return {
+        "agent_server_url": agent_server.server.url,
+        "agent_auth_token": AGENT_SERVER_TOKEN,
+        "smtp_host": "127.0.0.1",
+        "smtp_port": str(mailbox[0]),
+        "smtp_from": "ocmt@example.com",
+        "smtp_tls": "none",
+        "allowed_domains": "example.com",
+    }
+
+
+@pytest.fixture
+async def served(app: FastAPI) -> AsyncIterator[Server]:
+    """The server on a real port, for what streams and for WebSockets."""
+    async with serving(app) as server:
+        yield server
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 _HISTORY_LIMIT = 100
 # The gateway says at least a tick every 30 s.
 _SILENT_AFTER_S = 75.0
-_CATCH_UP_FOR_S = 30.0
+_CATCH_UP_FOR_S = 60.0
+_TAKEN_UP_WITHIN_S = 15.0
 _RETRY_S = 1.0
 _ASLEEP_OR_GONE = frozenset({AgentState.STOPPED, AgentState.FAILED, AgentState.NONE})
 
@@ -119,8 +120,7 @@ class Conversation:
         payload = await self._history()
         self._tell(frames.history(transcript.history(payload)))
         for run_id, text in transcript.standing(payload).under_way.items():
-            if frame := self._runs.caught_up(run_id, text):
-                self._tell(frame)
+            self._tell_if(self._runs.caught_up(self._runs.told_as(run_id), text))
 
     async def _history(self) -> dict[str, Any]:
         gateway = await self._attached()
@@ -188,35 +188,50 @@ class Conversation:
     async def _ask_how_answers_stand(self) -> None:
         """The answers under way may have gone on, ended or died without our hearing of it."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + _CATCH_UP_FOR_S
+        answered_at: float | None = None
+        give_up_at = loop.time() + _CATCH_UP_FOR_S
+        reason = "The agent was interrupted before it answered. Send it again."
         try:
-            while True:
+            while self._runs.told and loop.time() < give_up_at:
                 try:
                     standing = transcript.standing(await self._history())
-                    break
                 except (Problem, GatewayRefused) as error:
-                    if loop.time() > until:
-                        for run_id in list(self._runs.told):
-                            self._runs.ended(run_id)
-                            self._tell_lost(run_id, str(error))
+                    reason = str(error)
+                else:
+                    if self._settle(standing):
+                        self._heard_at = loop.time()
                         return
-                    await asyncio.sleep(_RETRY_S)
-            self._heard_at = loop.time()
+                    # It answers again; what it takes up by itself, it takes up soon.
+                    if answered_at is None:
+                        answered_at = loop.time()
+                        give_up_at = answered_at + _TAKEN_UP_WITHIN_S
+                await asyncio.sleep(_RETRY_S)
             for run_id in list(self._runs.told):
-                self._settle(run_id, standing)
+                self._runs.ended(run_id)
+                self._tell(frames.error(run_id, code="answer-lost", detail=reason, retry=True))
         finally:
             self._catching_up = None
 
-    def _settle(self, run_id: str, standing: transcript.Standing) -> None:
-        frame: Frame | None
-        if run_id in standing.under_way:
-            frame = self._runs.caught_up(run_id, standing.under_way[run_id])
-        elif run_id in standing.answers:
-            frame = self._runs.final(run_id, *standing.answers[run_id])
-        else:
-            self._runs.ended(run_id)
-            self._tell_lost(run_id, "The agent was interrupted before it answered. Send it again.")
-            return
+    def _settle(self, standing: transcript.Standing) -> bool:
+        """Tell the page how its answers stand; whether that is known of all of them."""
+        under_way = {self._runs.told_as(key): text for key, text in standing.under_way.items()}
+        answers = {self._runs.told_as(key): answer for key, answer in standing.answers.items()}
+        unknown: list[str] = []
+        for run_id in list(self._runs.told):
+            if run_id in under_way:
+                self._tell_if(self._runs.caught_up(run_id, under_way.pop(run_id)))
+            elif run_id in answers:
+                self._tell_if(self._runs.final(run_id, *answers[run_id]))
+            else:
+                unknown.append(run_id)
+        while unknown and under_way:
+            run_id = unknown.pop()
+            resumed_id, text = under_way.popitem()
+            self._runs.goes_on_as(run_id, resumed_id)
+            self._tell_if(self._runs.caught_up(run_id, text))
+        return not unknown
+
+    def _tell_if(self, frame: Frame | None) -> None:
         if frame is not None:
             self._tell(frame)
 
@@ -227,9 +242,6 @@ class Conversation:
         trouble = self._troubles.of(self._user_id)
         code, detail = (trouble.code, trouble.detail) if trouble else ("run-failed", said)
         self._tell(frames.error(run_id, code=code, detail=detail, retry=True))
-
-    def _tell_lost(self, run_id: str, detail: str) -> None:
-        self._tell(frames.error(run_id, code="answer-lost", detail=detail, retry=True))
 
     def _tell_problem(self, about: str | None, problem: Problem) -> None:
         retry = problem.status >= 500 or problem.code in ("agent-provisioning", "no-such-agent")

@@ -3,7 +3,8 @@
 Facts from OpenClaw 2026.9.6: a run has the id that its message was sent under. A message that
 arrives while a run is under way joins that run; its own run then ends without a message. A failed
 run may say so twice. What one run says between two tools is one message while it streams and
-several in the history.
+several in the history. After a crash, a gateway takes up its interrupted run by itself,
+seconds after it came up and under another id.
 """
 
 from collections import OrderedDict
@@ -37,6 +38,8 @@ class Runs:
     sent: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _ended: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _row_ids: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    _goes_on_as: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    """Runs by which a restarted gateway goes on with an earlier one."""
 
     def began(self, run_id: str) -> None:
         if run_id not in self._ended:
@@ -49,6 +52,10 @@ class Runs:
             return False
         _remember(self._ended, run_id, run_id)
         return True
+
+    def goes_on_as(self, run_id: str, resumed_id: str) -> None:
+        """A restarted gateway answers `run_id` in another run: the page hears of one."""
+        _remember(self._goes_on_as, resumed_id, run_id)
 
     def sent_here(self, message_id: str) -> None:
         _remember(self.sent, message_id, message_id)
@@ -65,26 +72,25 @@ class Runs:
         meta = _dict(_dict(payload.get("message")).get("__openclaw"))
         run_id, row_id = meta.get("runId"), meta.get("id")
         if isinstance(run_id, str) and isinstance(row_id, str):
-            _remember(self._row_ids, run_id, row_id)
+            _remember(self._row_ids, self.told_as(run_id), row_id)
 
     def on_chat(self, payload: dict[str, Any]) -> Frame | Failed | None:
         """A `chat` event as a frame for the page; `Failed` for an error, whose words vary."""
-        run_id = payload.get("runId")
-        if not isinstance(run_id, str) or not _is_ours(payload) or run_id in self._ended:
+        run_id = self.told_as(str(payload.get("runId")))
+        if not _is_ours(payload) or run_id in self._ended:
             return None
+        row = _dict(payload.get("message"))
         match payload.get("state"):
             case "status":
                 self.began(run_id)
             case "delta":
-                return self._delta(run_id, payload)
+                # The whole text comes with every delta: that heals what was missed.
+                return self.caught_up(run_id, text_of(row))
             case "final":
-                row = _dict(payload.get("message"))
                 return self.final(run_id, text_of(row), row.get("timestamp"))
-            case "aborted":
-                self.ended(run_id)
+            case "aborted" if self.ended(run_id):
                 return frames.aborted(run_id)
-            case "error":
-                self.ended(run_id)
+            case "error" if self.ended(run_id):
                 return Failed(run_id, str(payload.get("errorMessage") or "The agent failed."))
         return None
 
@@ -100,18 +106,17 @@ class Runs:
         """All that a run said so far, as what the page has not been told of it."""
         if run_id in self._ended:
             return None
-        told = self.told.get(run_id, "")
+        told = self.told.setdefault(run_id, "")
+        if told.startswith(text):
+            return None  # a history may be a little older than the deltas
         self.told[run_id] = text
-        if text == told:
-            return None
         if text.startswith(told):
             return frames.delta(run_id, text[len(told) :])
         return frames.delta(run_id, text, replace=True)
 
-    def _delta(self, run_id: str, payload: dict[str, Any]) -> Frame | None:
-        # The whole text so far comes with every delta; after a lost connection it heals the gap.
-        whole = text_of(_dict(payload.get("message")))
-        return self.caught_up(run_id, whole)
+    def told_as(self, run_id: str) -> str:
+        """The run as which the page knows `run_id`."""
+        return self._goes_on_as.get(run_id, run_id)
 
 
 def history(payload: dict[str, Any]) -> list[Frame]:
@@ -156,6 +161,7 @@ def standing(payload: dict[str, Any]) -> Standing:
         if isinstance(_dict(item).get("runId"), str):
             under_way.setdefault(item["runId"], "")
     answers: dict[str, tuple[str, Any]] = {}
+    unfinished: set[str] = set()
     rows = payload.get("messages")
     for row in rows if isinstance(rows, list) else ():
         run_id = _dict(_dict(row).get("__openclaw")).get("runId")
@@ -164,7 +170,10 @@ def standing(payload: dict[str, Any]) -> Standing:
             before = answers.get(run_id, ("", None))[0]
             joined = before + _BETWEEN_PARTS + text if before else text
             answers[run_id] = (joined, row.get("timestamp"))
-    return Standing(under_way, answers)
+            # What was said before a tool ran is no answer yet.
+            (unfinished.add if row.get("stopReason") == "toolUse" else unfinished.discard)(run_id)
+    ended = {run_id: found for run_id, found in answers.items() if run_id not in unfinished}
+    return Standing(under_way, ended)
 
 
 def text_of(row: dict[str, Any]) -> str:

@@ -1,0 +1,149 @@
+"""What is said of an agent is what its server says now, or that nothing is known."""
+
+from collections.abc import Awaitable, Callable
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from ocmt_management.settings import ManagementSettings
+from stand_ins.agent_server import TOKEN, FakeAgentServer
+from stand_ins.people import agent_is, id_of
+
+SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
+
+
+@pytest.fixture
+def settings(
+    make_settings: Callable[..., ManagementSettings], its_settings: dict[str, str]
+) -> ManagementSettings:
+    return make_settings(**its_settings)
+
+
+async def test_nobody_without_an_agent_is_told_of_one(
+    sign_in: SignIn, agent_server: FakeAgentServer, app: FastAPI
+) -> None:
+    view = await app.state.parts.agents.view("nobody")
+
+    assert (view.state, view.detail, view.since) == ("none", None, None)
+
+
+async def test_every_change_is_followed(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    await agent_is(app, user_id, "running")
+
+    for state in ("paused", "waking", "running", "stopped"):
+        agent_server.move(user_id, state)
+        await agent_is(app, user_id, state)
+        assert (await browser.get("/api/agent")).json()["state"] == state
+
+    agent_server.move(user_id, "failed", failure="The gateway ended by itself.")
+    assert (await agent_is(app, user_id, "failed")).detail == "The gateway ended by itself."
+
+
+async def test_an_agent_server_that_is_gone_makes_no_state_up(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    await agent_is(app, user_id, "running")
+
+    agent_server.hang_up()
+    await agent_server.server.stop()
+    gone = await agent_is(app, user_id, "unreachable")
+    assert "does not answer" in (gone.detail or "")
+    refused = await browser.post("/api/agent/wake")
+    assert (refused.status_code, refused.json()["code"]) == (503, "agent-server-unreachable")
+    health = (await browser.get("/health")).json()
+    assert (health["status"], health["checks"]["agentServer"]["ok"]) == ("degraded", False)
+
+    agent_server.containers[user_id]["hibernationState"] = "stopped"
+    await agent_server.server.start()
+    await agent_is(app, user_id, "stopped")
+
+
+async def test_only_one_stream_is_opened_for_everybody(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    for name in ("ada", "bob", "eve"):
+        await agent_is(app, await id_of(await sign_in(f"{name}@example.com")), "running")
+
+    assert len(agent_server.listeners) == 1
+
+
+async def test_waking_is_passed_on_under_the_requests_id(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    await agent_is(app, user_id, "running")
+    agent_server.move(user_id, "stopped")
+    await agent_is(app, user_id, "stopped")
+
+    answer = await browser.post("/api/agent/wake", headers={"x-request-id": "one-story"})
+    assert answer.status_code == 202
+    await agent_is(app, user_id, "running")
+
+    assert agent_server.woken == [user_id]
+    assert agent_server.request_ids[-1] == "one-story"
+    assert agent_server.tokens == {TOKEN}
+
+
+async def test_what_is_wrong_with_the_agent_server_is_in_the_health(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    await agent_server.listening.wait()
+    browser = await sign_in("ada@example.com")
+    await agent_is(app, await id_of(browser), "running")
+    assert (await browser.get("/health")).json()["status"] == "ok"
+
+    agent_server.health = {"status": "degraded", "problems": ["Docker does not answer."]}
+    check = (await browser.get("/health")).json()["checks"]["agentServer"]
+    assert check == {"ok": False, "detail": "Docker does not answer."}
+
+
+class TestWithAnotherToken:
+    @pytest.fixture
+    def settings(
+        self, make_settings: Callable[..., ManagementSettings], its_settings: dict[str, str]
+    ) -> ManagementSettings:
+        return make_settings(**{**its_settings, "agent_auth_token": "not-the-token-" + "7x" * 20})
+
+    async def test_the_operator_is_told_which_settings_differ(
+        self, app: FastAPI, sign_in: SignIn
+    ) -> None:
+        browser = await sign_in("ada@example.com")
+        agents = app.state.parts.agents
+        user_id = await id_of(browser)
+        with agents.statuses.watch(user_id) as changed:
+            while (view := await agents.view(user_id)).detail is None:
+                await changed.wait()
+                changed.clear()
+
+        assert view.state == "provisioning"
+        assert "AGENT_AUTH_TOKEN" in view.detail
+        health = (await browser.get("/health")).json()["checks"]["agentServer"]
+        assert "AGENT_AUTH_TOKEN" in health["detail"]
+
+
+class TestWithSomethingElseThere:
+    @pytest.fixture
+    def settings(
+        self,
+        make_settings: Callable[..., ManagementSettings],
+        its_settings: dict[str, str],
+        mailbox: tuple[int, object],
+    ) -> ManagementSettings:
+        """AGENT_SERVER_URL points at the mail server."""
+        return make_settings(
+            **{**its_settings, "agent_server_url": f"http://127.0.0.1:{mailbox[0]}"}
+        )
+
+    async def test_that_is_no_agent_server(self, app: FastAPI, sign_in: SignIn) -> None:
+        browser = await sign_in("ada@example.com")
+
+        check = (await browser.get("/health")).json()["checks"]["agentServer"]
+        assert not check["ok"]
+        assert "AGENT_SERVER_URL" in check["detail"]

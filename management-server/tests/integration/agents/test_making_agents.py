@@ -1,0 +1,201 @@
+"""Everybody gets an agent: once, in the background, in spite of troubles, and again when lost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from ocmt_management.agents.models import Agent
+from ocmt_management.app import create_app
+from ocmt_management.settings import ManagementSettings
+from sqlalchemy import select
+from stand_ins.agent_server import FakeAgentServer
+from stand_ins.people import agent_is, hash_of, id_of
+
+SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
+
+
+@pytest.fixture
+def settings(
+    make_settings: Callable[..., ManagementSettings],
+    database_url: str,
+    its_settings: dict[str, str],
+) -> ManagementSettings:
+    return make_settings(database_url=database_url, **its_settings)
+
+
+async def token_hash_in(app: FastAPI, user_id: str) -> bytes:
+    async with app.state.parts.database.read() as session:
+        stored = await session.scalar(select(Agent.token_hash).where(Agent.user_id == user_id))
+    assert isinstance(stored, bytes)
+    return stored
+
+
+async def test_the_first_sign_in_makes_the_agent(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+
+    await agent_is(app, user_id, "running")
+
+    shown = (await browser.get("/api/agent")).json()
+    assert (shown["state"], shown["detail"]) == ("running", None)
+    assert [made for made, _ in agent_server.provisioned] == [user_id]
+
+
+async def test_of_the_agents_token_only_a_hash_is_kept(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    user_id = await id_of(await sign_in("ada@example.com"))
+    await agent_is(app, user_id, "running")
+
+    token = agent_server.provisioned[0][1]
+    assert len(token) == 43
+    assert await token_hash_in(app, user_id) == hash_of(token)
+
+
+async def test_a_ready_agent_is_left_alone(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    await agent_is(app, user_id, "running")
+
+    await sign_in("ada@example.com")
+    assert (await browser.post("/api/agent")).status_code == 202
+    await asyncio.gather(*app.state.parts.agents._making.values())
+
+    assert len(agent_server.provisioned) == 1
+
+
+async def test_two_who_ask_at_once_make_one_agent(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    agent_server.hold = asyncio.Event()
+    browser = await sign_in("ada@example.com")
+    await asyncio.gather(*(browser.post("/api/agent") for _ in range(5)))
+    agent_server.hold.set()
+    await agent_is(app, await id_of(browser), "running")
+
+    assert len(agent_server.provisioned) == 1
+
+
+async def test_an_agent_server_that_is_away_is_waited_for(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    await agent_server.server.stop()
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    agents = app.state.parts.agents
+    with agents.statuses.watch(user_id) as changed:
+        while (await agents.view(user_id)).detail is None:
+            await changed.wait()
+            changed.clear()
+
+    shown = (await browser.get("/api/agent")).json()
+    assert shown["state"] == "provisioning"
+    assert "AGENT_SERVER_URL" in shown["detail"]
+
+    await agent_server.server.start()
+    await agent_is(app, user_id, "running")
+    assert len(agent_server.provisioned) == 1
+
+
+async def test_a_failure_is_kept_and_shown_until_somebody_tries_again(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    agent_server.refusals = [(503, "gateway-exited", "The gateway did not start. Disk full.")]
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+
+    failed = await agent_is(app, user_id, "failed")
+    assert failed.detail == "The gateway did not start. Disk full."
+    refused_wake = await browser.post("/api/agent/wake")
+    assert (refused_wake.status_code, refused_wake.json()["code"]) == (409, "agent-failed")
+
+    await browser.post("/api/agent")
+    assert (await agent_is(app, user_id, "running")).detail is None
+
+
+async def test_a_restart_goes_on_with_what_was_not_finished(
+    settings: ManagementSettings,
+    times: dict[str, datetime],
+    app: FastAPI,
+    sign_in: SignIn,
+    agent_server: FakeAgentServer,
+) -> None:
+    agent_server.hold = asyncio.Event()
+    user_id = await id_of(await sign_in("ada@example.com"))
+    await agent_is(app, user_id, "provisioning")
+
+    restarted = create_app(settings, clock=lambda: times["now"])
+    async with restarted.router.lifespan_context(restarted):
+        agent_server.hold.set()
+        await agent_is(restarted, user_id, "running")
+        token = agent_server.provisioned[-1][1]
+        assert await token_hash_in(restarted, user_id) == hash_of(token)
+
+        made = len(agent_server.provisioned)
+        again = create_app(settings, clock=lambda: times["now"])
+        async with again.router.lifespan_context(again):
+            await agent_is(again, user_id, "running")
+            assert len(agent_server.provisioned) == made
+
+
+async def test_an_agent_that_its_server_lost_is_made_again_under_a_new_token(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    await agent_is(app, user_id, "running")
+    agent_server.forget(user_id)
+
+    assert (await browser.post("/api/agent/wake")).status_code == 202
+    await agent_is(app, user_id, "none", "provisioning")
+    await agent_is(app, user_id, "running")
+
+    tokens = [token for _, token in agent_server.provisioned]
+    assert len(set(tokens)) == 2
+    assert await token_hash_in(app, user_id) == hash_of(tokens[1])
+
+
+async def test_a_suspended_user_gets_no_agent(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    admin = await sign_in("ada@example.com")
+    await agent_is(app, await id_of(admin), "running")
+    agent_server.refusals = [(503, "gateway-exited", "No.")]
+    bob = await id_of(await sign_in("bob@example.com"))
+    await agent_is(app, bob, "failed")
+    await admin.patch(f"/api/admin/users/{bob}", json={"status": "suspended"})
+
+    app.state.parts.agents.ensure(bob)
+    await asyncio.gather(*app.state.parts.agents._making.values())
+
+    assert bob not in {made for made, _ in agent_server.provisioned}
+
+
+async def test_an_admin_sees_all_agents_and_renews_their_tokens(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    admin, member = await sign_in("ada@example.com"), await sign_in("bob@example.com")
+    ada, bob = await id_of(admin), await id_of(member)
+    await agent_is(app, ada, "running")
+    await agent_is(app, bob, "running")
+
+    rows = {row["userId"]: row for row in (await admin.get("/api/admin/agents")).json()["agents"]}
+    assert set(rows) == {ada, bob}
+    assert (rows[bob]["state"], rows[bob]["idleMinutes"]) == ("running", 3)
+    assert (await member.get("/api/admin/agents")).status_code == 403
+    assert (await member.post(f"/api/admin/agents/{ada}/token")).status_code == 403
+    assert (await admin.post("/api/admin/agents/nobody/token")).status_code == 404
+
+    old = dict(agent_server.provisioned)[bob]
+    renewed = await admin.post(f"/api/admin/agents/{bob}/token")
+    assert renewed.status_code == 202
+    assert await token_hash_in(app, bob) != hash_of(old)
+    await agent_is(app, bob, "running")
+    assert await token_hash_in(app, bob) == hash_of(dict(agent_server.provisioned)[bob])

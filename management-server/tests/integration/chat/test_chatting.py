@@ -1,0 +1,320 @@
+"""A conversation over `/api/chat`, with a gateway whose part the test plays."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from ocmt_management.chat import conversation
+from ocmt_management.models.refusals import Trouble
+from stand_ins.agent_server import FakeAgentServer, FakeGateway
+from stand_ins.page import Tab
+from stand_ins.people import agent_is, id_of
+
+OpenTab = Callable[[httpx2.AsyncClient], Awaitable[Tab]]
+SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
+
+
+def methods(gateway: FakeGateway) -> list[str]:
+    return [method for method, _ in gateway.asked]
+
+
+async def test_an_open_chat_tells_the_agents_state_and_never_wakes_it(
+    app: FastAPI,
+    tab: Tab,
+    gateway: FakeGateway,
+    agent_server: FakeAgentServer,
+    ada: httpx2.AsyncClient,
+) -> None:
+    assert (await tab.gets("status"))["state"] == "running"
+    user_id = await id_of(ada)
+    for state in ("paused", "stopped"):
+        agent_server.move(user_id, state)
+        status = await tab.gets("status", state=state)
+        assert status["since"]
+    await tab.send(type="stop")
+    await tab.send(type="nonsense")
+    await tab.gets("error", code="invalid-frame")
+
+    assert gateway.asked == []
+    assert gateway.sockets == []
+    assert agent_server.woken == []
+
+
+async def test_a_message_is_accepted_streamed_and_answered(tab: Tab, gateway: FakeGateway) -> None:
+    sent = await tab.say("Hello?")
+    assert (await tab.gets("accepted", id=sent))["runId"] == sent
+    await gateway.say(sent, "Hel")
+    await gateway.say(sent, "lo.")
+    await gateway.finish(sent)
+
+    assert (await tab.gets("delta", runId=sent))["text"] == "Hel"
+    assert (await tab.gets("delta", runId=sent))["text"] == "lo."
+    final = await tab.gets("final", runId=sent)
+    assert (final["message"]["role"], final["message"]["text"]) == ("assistant", "Hello.")
+
+    await tab.send(type="history")
+    history = (await tab.gets("history"))["messages"]
+    assert [(m["role"], m["text"]) for m in history] == [
+        ("user", "Hello?"),
+        ("assistant", "Hello."),
+    ]
+    assert [m["id"] for m in history] == [sent, final["message"]["id"]]
+
+
+async def test_the_same_message_twice_is_one_message(tab: Tab, gateway: FakeGateway) -> None:
+    sent = await tab.say("Hello?")
+    await tab.gets("accepted", id=sent)
+    await tab.say("Hello?", sent)
+    await tab.gets("accepted", id=sent)
+    await gateway.say(sent, "Hi.")
+    await gateway.finish(sent)
+    await tab.gets("final", runId=sent)
+    await tab.say("Hello?", sent)
+    await tab.gets("accepted", id=sent)
+
+    assert [row["content"] for row in gateway.rows if row["role"] == "user"] == ["Hello?"]
+
+
+async def test_one_gateway_connection_serves_a_whole_chat(tab: Tab, gateway: FakeGateway) -> None:
+    for text in ("one", "two", "three"):
+        sent = await tab.say(text)
+        await tab.gets("accepted", id=sent)
+        await gateway.finish(sent)
+        await tab.gets("final", runId=sent)
+
+    assert len(gateway.sockets) == 1
+    assert methods(gateway).count("sessions.messages.subscribe") == 1
+    assert [p["message"] for m, p in gateway.asked if m == "chat.send"] == ["one", "two", "three"]
+    assert {p["sessionKey"] for m, p in gateway.asked if m == "chat.send"} == {"main"}
+
+
+async def test_a_second_tab_sees_the_same_conversation_live(
+    tab: Tab, ada: httpx2.AsyncClient, open_tab: OpenTab, gateway: FakeGateway
+) -> None:
+    other = await open_tab(ada)
+    await other.send(type="history")
+    assert (await other.gets("history"))["messages"] == []
+
+    sent = await tab.say("Hello?")
+    await tab.gets("accepted")
+    unasked = await other.gets("history")
+    assert [(m["id"], m["text"]) for m in unasked["messages"]] == [(sent, "Hello?")]
+    await gateway.say(sent, "Hi.")
+    await gateway.finish(sent)
+
+    for one in (tab, other):
+        assert (await one.gets("delta", runId=sent))["text"] == "Hi."
+        assert (await one.gets("final", runId=sent))["message"]["text"] == "Hi."
+
+
+async def test_a_tab_opened_in_the_middle_of_an_answer_gets_what_was_said(
+    tab: Tab, ada: httpx2.AsyncClient, open_tab: OpenTab, gateway: FakeGateway
+) -> None:
+    sent = await tab.say("Hello?")
+    await tab.gets("accepted")
+    await gateway.say(sent, "Once upon")
+    late = await open_tab(ada)
+    await late.send(type="history")
+    assert (await late.gets("delta", runId=sent))["text"] == "Once upon"
+    await gateway.say(sent, " a time.")
+    assert (await late.gets("delta", runId=sent))["text"] == " a time."
+
+
+async def test_stop_ends_the_answer(tab: Tab, gateway: FakeGateway) -> None:
+    sent = await tab.say("Tell me a long story")
+    await tab.gets("accepted")
+    await gateway.say(sent, "Once")
+    await tab.send(type="stop")
+
+    await tab.gets("aborted", runId=sent)
+
+
+async def test_a_message_that_joins_a_run_ends_without_an_answer_of_its_own(
+    tab: Tab, gateway: FakeGateway
+) -> None:
+    first = await tab.say("one")
+    await tab.gets("accepted")
+    second = await tab.say("two")
+    await tab.gets("accepted")
+    await gateway.join(second)
+
+    assert (await tab.gets("final", runId=second))["message"]["text"] == ""
+    await gateway.say(first, "both")
+    await gateway.finish(first)
+    assert (await tab.gets("final", runId=first))["message"]["text"] == "both"
+
+
+async def test_a_failed_run_says_why_the_model_failed(
+    app: FastAPI, tab: Tab, gateway: FakeGateway, ada: httpx2.AsyncClient
+) -> None:
+    sent = await tab.say("Hello?")
+    await tab.gets("accepted")
+    app.state.parts.llm.troubles.note(await id_of(ada), Trouble("why", "OpenAI is asleep."))
+    await gateway.fail(sent, "request failed")
+
+    error = await tab.gets("error", id=sent)
+    assert (error["code"], error["detail"], error["retry"]) == ("why", "OpenAI is asleep.", True)
+
+    app.state.parts.llm.troubles.forget(await id_of(ada))
+    sent = await tab.say("Hello again?")
+    await tab.gets("accepted")
+    await gateway.fail(sent, "The disk is full.")
+    error = await tab.gets("error", id=sent)
+    assert (error["code"], error["detail"]) == ("run-failed", "The disk is full.")
+    assert [frame for frame in tab.frames if frame["type"] == "error"] == []
+
+
+async def test_a_gateway_that_is_just_coming_up_is_asked_again(
+    tab: Tab, gateway: FakeGateway
+) -> None:
+    starting = {"code": "UNAVAILABLE", "message": "startup", "retryable": True, "retryAfterMs": 5}
+    gateway.refusals = [starting, starting]
+    sent = await tab.say("Hello?")
+
+    await tab.gets("accepted", id=sent)
+
+
+async def test_what_the_gateway_refuses_is_told_for_that_message(
+    tab: Tab, gateway: FakeGateway
+) -> None:
+    await tab.send(type="history")
+    await tab.gets("history")
+    gateway.refusals = [{"code": "INVALID_REQUEST", "message": "message too long"}]
+    sent = await tab.say("Hello?")
+
+    error = await tab.gets("error", id=sent)
+    assert (error["code"], error["detail"]) == ("agent-refused", "message too long")
+    assert error["retry"] is False
+
+
+async def test_an_answer_goes_on_after_the_connection_broke(tab: Tab, gateway: FakeGateway) -> None:
+    sent = await tab.say("Hello?")
+    await tab.gets("accepted")
+    await gateway.say(sent, "Once")
+    await tab.gets("delta", text="Once")
+    await gateway.drop()
+    gateway.runs[sent] += " upon"  # said while nobody listened
+
+    assert (await tab.gets("delta", runId=sent))["text"] == " upon"
+    await gateway.say(sent, " a time.")
+    await gateway.finish(sent)
+    assert (await tab.gets("final", runId=sent))["message"]["text"] == "Once upon a time."
+
+
+async def test_an_answer_that_ended_unheard_is_found_in_the_history(
+    tab: Tab, gateway: FakeGateway
+) -> None:
+    sent = await tab.say("Hello?")
+    await tab.gets("accepted")
+    await gateway.drop()
+    gateway.runs[sent] = "Hi."
+    await gateway.finish(sent)
+
+    assert (await tab.gets("final", runId=sent))["message"]["text"] == "Hi."
+
+
+async def test_an_answer_that_died_with_its_gateway_can_be_asked_for_again(
+    tab: Tab, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "_TAKEN_UP_WITHIN_S", 0.0)
+    sent = await tab.say("Hello?")
+    await tab.gets("accepted")
+    await gateway.say(sent, "Once")
+    await gateway.crash()
+
+    error = await tab.gets("error", id=sent)
+    assert (error["code"], error["retry"]) == ("answer-lost", True)
+    again = await tab.say("Hello?")
+    await tab.gets("accepted", id=again)
+    await gateway.say(again, "Hi.")
+    await gateway.finish(again)
+    assert (await tab.gets("final", runId=again))["message"]["text"] == "Hi."
+
+
+async def test_an_answer_that_a_restarted_gateway_takes_up_goes_on_in_its_place(
+    tab: Tab, gateway: FakeGateway
+) -> None:
+    sent = await tab.say("Hello?")
+    await tab.gets("accepted")
+    await gateway.say(sent, "Once upon")
+    await gateway.crash()
+    gateway.runs["resumed"] = "Once upon a"
+
+    assert (await tab.gets("delta", runId=sent, text=" a"))["text"] == " a"
+    await gateway.say("resumed", " time.")
+    await gateway.finish("resumed")
+    assert (await tab.gets("final", runId=sent))["message"]["text"] == "Once upon a time."
+
+
+async def test_the_chat_outlives_an_agent_server_that_goes_and_comes_back(
+    app: FastAPI,
+    tab: Tab,
+    gateway: FakeGateway,
+    agent_server: FakeAgentServer,
+    ada: httpx2.AsyncClient,
+) -> None:
+    await tab.send(type="history")
+    await tab.gets("history")
+    agent_server.hang_up()
+    await gateway.drop()
+    await agent_server.server.stop()
+    await tab.gets("status", state="unreachable")
+    sent = await tab.say("Hello?")
+    error = await tab.gets("error", id=sent)
+    assert (error["code"], error["retry"]) == ("agent-server-unreachable", True)
+
+    await agent_server.server.start()
+    await tab.gets("status", state="running")
+    await tab.gets("history")  # what happened meanwhile, unasked
+    await tab.say("Hello?", sent)
+    await tab.gets("accepted", id=sent)
+
+
+async def test_a_tab_that_only_listens_is_kept_up_to_date_when_the_agent_comes_back(
+    tab: Tab, gateway: FakeGateway, agent_server: FakeAgentServer, ada: httpx2.AsyncClient
+) -> None:
+    await tab.send(type="history")
+    await tab.gets("history")
+    user_id = await id_of(ada)
+    agent_server.move(user_id, "stopped")
+    await tab.gets("status", state="stopped")
+    gateway.subscribed.clear()
+    agent_server.move(user_id, "running")
+    await tab.gets("history")
+
+    assert methods(gateway).count("sessions.messages.subscribe") == 2
+
+
+async def test_an_agent_that_its_server_lost_is_made_again(
+    app: FastAPI, tab: Tab, agent_server: FakeAgentServer, ada: httpx2.AsyncClient
+) -> None:
+    await tab.gets("status", state="running")
+    user_id = await id_of(ada)
+    agent_server.forget(user_id)
+    sent = await tab.say("Hello?")
+    error = await tab.gets("error", id=sent)
+    assert (error["code"], error["retry"]) == ("no-such-agent", True)
+
+    await tab.gets("status", state="running")
+    await tab.say("Hello?", sent)
+    await tab.gets("accepted", id=sent)
+
+
+async def test_an_agent_still_being_made_is_not_spoken_to(
+    sign_in: SignIn, open_tab: OpenTab, agent_server: FakeAgentServer, app: FastAPI
+) -> None:
+    agent_server.hold = asyncio.Event()
+    bob = await sign_in("bob@example.com")
+    tab = await open_tab(bob)
+    await tab.gets("status", state="provisioning")
+    sent = await tab.say("Hello?")
+    error = await tab.gets("error", id=sent)
+    assert (error["code"], error["retry"]) == ("agent-provisioning", True)
+
+    agent_server.hold.set()
+    await agent_is(app, await id_of(bob), "running")
+    await tab.gets("status", state="running")
+    await tab.say("Hello?", sent)
+    await tab.gets("accepted", id=sent)

@@ -1,0 +1,86 @@
+"""A provider of models beside the running server, and agents' tokens to ask with."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from ocmt_management.settings import ManagementSettings
+from stand_ins.agent_server import FakeAgentServer
+from stand_ins.people import agent_is, id_of
+from stand_ins.provider import Provider
+from stand_ins.serving import Server, serving
+
+SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    playing = Provider()
+    async with serving(playing.app()) as playing.server:
+        yield playing
+
+
+@pytest.fixture
+def settings(
+    make_settings: Callable[..., ManagementSettings],
+    its_settings: dict[str, str],
+    provider: Provider,
+) -> ManagementSettings:
+    url = provider.server.url
+    return make_settings(
+        openai_base_url=f"{url}/openai/v1",
+        anthropic_base_url=f"{url}/anthropic",
+        openrouter_base_url=f"{url}/openrouter/v1",
+        **its_settings,
+    )
+
+
+@dataclass
+class Person:
+    """Somebody signed in, and a client that speaks as their agent."""
+
+    id: str
+    browser: httpx2.AsyncClient
+    agent: httpx2.AsyncClient
+    token: str
+
+    async def choose(self, provider: str, model: str, key: str | None) -> None:
+        body = {"provider": provider, "model": model} | ({"key": key} if key else {})
+        answer = await self.browser.put("/api/model", json=body)
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture
+async def person(
+    app: FastAPI,
+    served: Server,
+    sign_in: SignIn,
+    agent_server: FakeAgentServer,
+    seen_secrets: set[str],
+) -> AsyncIterator[Callable[[str], Awaitable[Person]]]:
+    clients: list[httpx2.AsyncClient] = []
+
+    async def make(name: str) -> Person:
+        browser = await sign_in(f"{name}@example.com")
+        user_id = await id_of(browser)
+        await agent_is(app, user_id, "running")
+        token = dict(agent_server.provisioned)[user_id]
+        seen_secrets.add(token)
+        agent = httpx2.AsyncClient(
+            base_url=f"{served.url}/llm/v1",
+            headers={"authorization": f"Bearer {token}"},
+            trust_env=False,
+        )
+        clients.append(agent)
+        return Person(user_id, browser, agent, token)
+
+    yield make
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+async def ada(person: Callable[[str], Awaitable[Person]]) -> Person:
+    return await person("ada")

@@ -1,0 +1,396 @@
+"""`/llm` between an agent and a real HTTP server that plays the provider."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from ocmt_management.models.models import Usage
+from sqlalchemy import select
+from stand_ins.provider import Provider, openai_chunks
+
+KEY = "sk-adas-own-key-0123456789"
+BOBS_KEY = "sk-bobs-own-key-0123456789"
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(autouse=True)
+def keys_are_secret(seen_secrets: set[str]) -> None:
+    seen_secrets.update({KEY, BOBS_KEY})
+
+
+def asking(**changes: Any) -> dict[str, Any]:
+    return {"model": "default", "messages": MESSAGES, "stream": True, **changes}
+
+
+async def test_the_demo_answers_without_any_key(ada: Any, provider: Provider) -> None:
+    streamed = await ada.agent.post("/chat/completions", json=asking())
+    whole = await ada.agent.post("/chat/completions", json=asking(stream=False))
+
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    assert streamed.text.endswith("data: [DONE]\n\n")
+    assert "> hello" in whole.json()["choices"][0]["message"]["content"]
+    assert provider.asked == []
+
+
+async def test_the_users_model_and_key_replace_the_agents(ada: Any, provider: Provider) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.chunks = openai_chunks("Hel", "lo")
+
+    answer = await ada.agent.post(
+        "/chat/completions",
+        json=asking(tools=[{"type": "function"}], temperature=0.5),
+        headers={"x-api-key": "mine", "cookie": "a=b", "x-forwarded-for": "1.2.3.4"},
+    )
+
+    assert answer.content == b"".join(provider.chunks)
+    asked = provider.asked[0]
+    assert asked.path == "/openai/v1/chat/completions"
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert ada.token not in str(asked)
+    assert not {"x-api-key", "cookie", "x-forwarded-for"} & set(asked.headers)
+    assert asked.body == {
+        **asking(tools=[{"type": "function"}], temperature=0.5),
+        "model": "gpt-x",
+        "stream_options": {"include_usage": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("named", "asked_for"),
+    [("default", "gpt-x"), ("ocmt/default", "gpt-x"), ("gpt-other", "gpt-other")],
+)
+async def test_only_the_stand_in_name_is_replaced(
+    ada: Any, provider: Provider, named: str, asked_for: str
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    await ada.agent.post("/chat/completions", json=asking(model=named, stream=False))
+
+    assert provider.asked[0].body["model"] == asked_for
+    assert "stream_options" not in provider.asked[0].body
+
+
+@pytest.mark.parametrize(
+    ("chosen", "path", "asked_path"),
+    [
+        ("anthropic", "/chat/completions", "/anthropic/v1/chat/completions"),
+        ("anthropic", "/messages", "/anthropic/v1/messages"),
+        ("openrouter", "/chat/completions", "/openrouter/v1/chat/completions"),
+    ],
+)
+async def test_each_provider_is_asked_where_and_how_it_wants(
+    ada: Any, provider: Provider, chosen: str, path: str, asked_path: str
+) -> None:
+    await ada.choose(chosen, "some-model", KEY)
+    await ada.agent.post(path, json=asking(), headers={"anthropic-beta": "x"})
+
+    asked = provider.asked[0]
+    assert asked.path == asked_path
+    credentials = {
+        n: asked.headers[n] for n in ("authorization", "x-api-key") if n in asked.headers
+    }
+    if path == "/messages":
+        assert credentials == {"x-api-key": KEY}
+    else:
+        assert credentials == {"authorization": f"Bearer {KEY}"}
+    if path == "/messages":
+        assert asked.headers["anthropic-version"] == "2023-06-01"
+        assert asked.headers["anthropic-beta"] == "x"
+        assert "stream_options" not in asked.body
+
+
+async def test_a_provider_without_the_messages_shape_is_not_asked(
+    ada: Any, provider: Provider
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    refused = await ada.agent.post("/messages", json=asking())
+
+    assert refused.status_code == 400
+    assert refused.json()["type"] == "error"
+    assert "chat/completions" in refused.json()["error"]["message"]
+    assert provider.asked == []
+
+
+async def test_each_chunk_is_passed_on_before_the_next_one_comes(
+    ada: Any, provider: Provider
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.chunks = openai_chunks("one", "two", "three")
+    provider.go_on = asyncio.Queue()
+
+    async with ada.agent.stream("POST", "/chat/completions", json=asking()) as answer:
+        received = answer.aiter_raw()
+        # The provider sends a chunk only after the one before it has arrived here.
+        for chunk in provider.chunks:
+            assert await anext(received) == chunk
+            provider.go_on.put_nowait(None)
+
+
+async def test_a_caller_that_leaves_ends_the_request_to_the_provider(
+    ada: Any, provider: Provider
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.chunks = openai_chunks("one", "two")
+    provider.go_on = asyncio.Queue()
+
+    async with ada.agent.stream("POST", "/chat/completions", json=asking()) as answer:
+        await anext(answer.aiter_raw())
+
+    async with asyncio.timeout(5):
+        await provider.left.wait()
+
+
+async def test_a_caller_that_leaves_while_the_model_thinks_ends_the_request_too(
+    ada: Any, provider: Provider
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.silent = True
+
+    asking_long = asyncio.create_task(ada.agent.post("/chat/completions", json=asking()))
+    async with asyncio.timeout(5):
+        await provider.thinking.wait()
+        asking_long.cancel()
+        await provider.left.wait()
+    await asyncio.gather(asking_long, return_exceptions=True)
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 529])
+async def test_a_providers_refusal_passes_with_status_and_body(
+    ada: Any, provider: Provider, status: int
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.status = status
+    provider.error = {"error": {"message": f"no, because of {KEY}", "code": "why"}}
+    provider.headers = {"retry-after": "7", "set-cookie": "a=b", "openai-organization": "ada-inc"}
+
+    refused = await ada.agent.post("/chat/completions", json=asking())
+
+    assert refused.status_code == status
+    assert refused.json()["error"] == {"message": "no, because of •••", "code": "why"}
+    assert refused.headers["retry-after"] == "7"
+    assert not {"set-cookie", "openai-organization"} & set(refused.headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [
+        (401, {"message": f"Incorrect API key provided: {KEY}"}, "provider-refused-key"),
+        (402, {"message": "Payment required"}, "provider-unpaid"),
+        (403, {"message": "Forbidden"}, "provider-refused-key"),
+        (429, {"message": "over quota", "code": "insufficient_quota"}, "provider-unpaid"),
+    ],
+)
+async def test_a_refused_key_is_told_as_a_424_that_does_not_shut_the_provider_out(
+    ada: Any, provider: Provider, status: int, error: dict[str, str], code: str
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.status, provider.error = status, {"error": error}
+
+    refused = await ada.agent.post("/chat/completions", json=asking())
+
+    assert (refused.status_code, refused.json()["code"]) == (424, code)
+    assert KEY not in refused.text
+
+
+async def test_a_key_put_right_works_at_once(ada: Any, provider: Provider) -> None:
+    await ada.choose("openai", "gpt-x", BOBS_KEY)
+    await ada.agent.post("/chat/completions", json=asking())
+    await ada.choose("openai", "gpt-x", KEY)
+    await ada.agent.post("/chat/completions", json=asking())
+
+    sent = [asked.headers["authorization"] for asked in provider.asked]
+    assert sent == [f"Bearer {BOBS_KEY}", f"Bearer {KEY}"]
+
+
+async def test_an_unreachable_provider_is_a_502_with_the_cure(ada: Any, provider: Provider) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    await provider.server.stop()
+
+    refused = await ada.agent.post("/chat/completions", json=asking())
+
+    assert refused.status_code == 502
+    assert refused.json()["error"]["code"] == "provider-unreachable"
+    assert "OPENAI_BASE_URL" in refused.json()["error"]["message"]
+
+
+async def test_a_provider_that_redirects_gets_no_key_elsewhere(
+    ada: Any, provider: Provider
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.status, provider.error = 307, {}
+    provider.headers = {"location": f"{provider.server.url}/elsewhere"}
+
+    refused = await ada.agent.post("/chat/completions", json=asking())
+
+    assert (refused.status_code, refused.json()["code"]) == (502, "provider-unreachable")
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize("shape", ["/chat/completions", "/messages"])
+async def test_an_answer_that_breaks_off_ends_in_an_error(
+    ada: Any, provider: Provider, shape: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await ada.choose("anthropic", "some-model", KEY)
+    provider.chunks, provider.break_off = openai_chunks("one")[:1], True
+
+    answer = await ada.agent.post(shape, json=asking())
+
+    last = answer.text.removesuffix("\n\n").rsplit("\n\n", 1)[1]
+    assert last.startswith("event: error\n") == (shape == "/messages")
+    assert json.loads(last.split("data: ")[1])["error"]["code"] == "provider-lost"
+
+
+async def usage_of(app: FastAPI, user_id: str) -> list[tuple[Any, ...]]:
+    await app.state.parts.llm.meter.write()
+    async with app.state.parts.database.read() as session:
+        rows = await session.scalars(select(Usage).where(Usage.user_id == user_id))
+        return [
+            (u.day, u.provider, u.model, u.requests, u.unmeasured, u.tokens_in, u.tokens_out)
+            for u in rows
+        ]
+
+
+async def test_what_was_used_is_counted_by_user_day_and_model(
+    app: FastAPI, ada: Any, provider: Provider
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.chunks = openai_chunks("Hello", usage=(12, 3))
+    await ada.agent.post("/chat/completions", json=asking())
+    await ada.agent.post("/chat/completions", json=asking(stream=False))
+    provider.status, provider.error = 500, {"error": {"message": "no"}}
+    await ada.agent.post("/chat/completions", json=asking(model="made-up"))
+
+    today = date(2026, 11, 23)
+    assert await usage_of(app, ada.id) == [(today, "openai", "gpt-x", 3, 1, 23, 10)]
+
+
+async def test_counts_survive_a_database_that_is_away(
+    app: FastAPI, ada: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ada.agent.post("/chat/completions", json=asking(stream=False))
+    meter = app.state.parts.llm.meter
+    with monkeypatch.context() as patched:
+        patched.setattr(meter._database, "write", None)
+        with pytest.raises(TypeError):
+            await meter.write()
+    await ada.agent.post("/chat/completions", json=asking(stream=False))
+
+    assert [row[3] for row in await usage_of(app, ada.id)] == [2]
+
+
+async def test_nobodys_agent_gets_anybody_elses_key(
+    ada: Any, person: Callable[[str], Awaitable[Any]], provider: Provider
+) -> None:
+    bob = await person("bob")
+    await ada.choose("openai", "gpt-x", KEY)
+    await bob.choose("openai", "gpt-y", BOBS_KEY)
+    await asyncio.gather(
+        *(one.agent.post("/chat/completions", json=asking(user=one.id)) for one in [ada, bob] * 5)
+    )
+
+    keys = {asked.body["user"]: asked.headers["authorization"] for asked in provider.asked}
+    assert keys == {ada.id: f"Bearer {KEY}", bob.id: f"Bearer {BOBS_KEY}"}
+    assert {a.body["model"] for a in provider.asked if a.body["user"] == bob.id} == {"gpt-y"}
+
+
+async def test_without_an_agents_token_there_is_a_401(ada: Any) -> None:
+    ada.agent.headers.pop("authorization")
+    credentials = ["", "Bearer", "Bearer x", f"Bearer {'x' * 43}", f"Basic {ada.token}", ada.token]
+    for path in ("/chat/completions", "/messages", "/models"):
+        method = "GET" if path == "/models" else "POST"
+        for headers in [{}, *({"authorization": one} for one in credentials)]:
+            refused = await ada.agent.request(method, path, json=asking(), headers=headers)
+
+            assert refused.status_code == 401, (path, headers)
+            assert refused.json()["error"]["message"] == refused.json()["detail"]
+
+
+async def test_a_session_is_no_agents_token(ada: Any) -> None:
+    assert (await ada.browser.get("/llm/v1/models")).status_code == 401
+
+
+async def test_a_suspended_users_agent_is_refused(
+    ada: Any, person: Callable[[str], Awaitable[Any]]
+) -> None:
+    bob = await person("bob")
+    assert (await bob.agent.get("/models")).json()["data"][0]["id"] == "default"
+
+    await ada.browser.patch(f"/api/admin/users/{bob.id}", json={"status": "suspended"})
+
+    assert (await bob.agent.get("/models")).status_code == 401
+
+
+async def test_a_renewed_token_ends_the_old_one(ada: Any) -> None:
+    await ada.browser.post(f"/api/admin/agents/{ada.id}/token")
+
+    assert (await ada.agent.post("/chat/completions", json=asking())).status_code == 401
+
+
+async def test_a_request_that_is_none_is_a_400(ada: Any) -> None:
+    for body, code in {
+        b"": "not-json",
+        b"{": "not-json",
+        b"\xff": "not-json",
+        b"[" * 100_000: "not-json",
+        b"[]": "no-messages",
+        b"{}": "no-messages",
+        b'{"messages":{}}': "no-messages",
+        b'{"messages":[],"model":5}': "no-model",
+    }.items():
+        refused = await ada.agent.post("/chat/completions", content=body)
+
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, code), body[:20]
+
+
+async def test_odd_messages_do_not_upset_the_demo(ada: Any) -> None:
+    for messages in ([], [None], [5, "x"], [{"role": "user", "content": 5}]):
+        answer = await ada.agent.post("/chat/completions", json=asking(messages=messages))
+
+        assert answer.status_code == 200, messages
+
+
+async def test_a_body_above_32_mib_is_a_413(ada: Any) -> None:
+    body = b'{"messages":"' + b"x" * (32 * 1024 * 1024) + b'"}'
+    refused = await ada.agent.post("/chat/completions", content=body)
+
+    assert refused.status_code == 413
+
+
+async def test_a_picture_of_many_megabytes_passes(ada: Any, provider: Provider) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    picture = {"role": "user", "content": [{"type": "image_url", "image_url": "x" * 8_000_000}]}
+    answer = await ada.agent.post("/chat/completions", json=asking(messages=[picture]))
+
+    assert answer.status_code == 200
+    assert provider.asked[0].body["messages"] == [picture]
+
+
+async def test_each_use_of_a_key_is_audited(app: FastAPI, ada: Any) -> None:
+    from ocmt_management.audit.models import AuditEvent
+
+    await ada.choose("openai", "gpt-x", KEY)
+    await ada.agent.post("/chat/completions", json=asking())
+
+    async with app.state.parts.database.read() as session:
+        rows = await session.scalars(select(AuditEvent).where(AuditEvent.action == "secret.read"))
+        uses = [(row.user_id, row.subject, row.detail) for row in rows]
+    assert uses == [(ada.id, "model:openai", "model request to OpenAI")]
+
+
+async def test_a_vault_without_the_key_is_a_424_not_a_crash(
+    app: FastAPI, ada: Any, provider: Provider
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    async with app.state.parts.database.write() as session:
+        from ocmt_management.vault.service import Vault
+
+        parts = app.state.parts
+        await Vault(session, parts.keys, parts.clock).delete(ada.id, "model:openai", actor="test")
+
+    refused = await ada.agent.post("/chat/completions", json=asking())
+
+    assert (refused.status_code, refused.json()["code"]) == (424, "key-missing")
+    assert provider.asked == []

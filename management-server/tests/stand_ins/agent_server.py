@@ -1,0 +1,311 @@
+"""An agent server with gateways that a test plays by hand.
+
+It has as much of both as management uses. That it behaves like the real ones is held by
+`integration/chat/test_real_conversation.py`, which runs the same conversation on both.
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from stand_ins.serving import Server, serving
+
+TOKEN = "token-of-the-agent-server-0123456789"
+
+Refusal = tuple[int, str, str]
+"""Status, code, detail."""
+
+
+class FakeGateway:
+    """One user's OpenClaw: a transcript, runs that the test speaks for, sockets that hear it."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.runs: dict[str, str] = {}
+        self.sockets: list[WebSocket] = []
+        self.subscribed: set[WebSocket] = set()
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.requests: asyncio.Queue[str] = asyncio.Queue()
+        self.refusals: list[dict[str, Any]] = []
+        """Errors to answer the next requests with."""
+
+    async def say(self, run_id: str, more: str) -> None:
+        """The run goes on with these words."""
+        self.runs[run_id] = self.runs.get(run_id, "") + more
+        await self._chat(
+            run_id, state="delta", deltaText=more, message=self._assistant(self.runs[run_id])
+        )
+
+    async def finish(self, run_id: str) -> None:
+        text = self.runs.pop(run_id)
+        row = self._assistant(text) | {
+            "__openclaw": {"id": f"row-{len(self.rows)}", "runId": run_id}
+        }
+        await self.row(row)
+        await self._chat(run_id, state="final", message=self._assistant(text))
+
+    async def fail(self, run_id: str, message: str) -> None:
+        self.runs.pop(run_id, None)
+        await self._chat(run_id, state="error", errorMessage=message)
+        await self._chat(run_id, state="error", errorMessage=f"Agent failed: {message}")
+
+    async def join(self, run_id: str) -> None:
+        """The run's message joined another run: it ends without one of its own."""
+        self.runs.pop(run_id, None)
+        await self._chat(run_id, state="final")
+
+    async def row(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        payload = {"sessionKey": "agent:main:main", "message": row}
+        for socket in list(self.subscribed):
+            await self._event(socket, "session.message", payload)
+
+    async def crash(self) -> None:
+        """The gateway dies: its runs are gone, and so are the sockets, without a word."""
+        self.runs.clear()
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Every connection breaks; the runs go on."""
+        sockets, self.sockets = self.sockets, []
+        self.subscribed.clear()
+        for socket in sockets:
+            await socket.close(1012, "service restart")
+
+    async def _chat(self, run_id: str, **payload: Any) -> None:
+        common = {"runId": run_id, "sessionKey": "agent:main:main"}
+        for socket in list(self.sockets):
+            await self._event(socket, "chat", common | payload)
+
+    async def _event(self, socket: WebSocket, name: str, payload: dict[str, Any]) -> None:
+        await socket.send_json({"type": "event", "event": name, "payload": payload})
+
+    def _assistant(self, text: str) -> dict[str, Any]:
+        content = [{"type": "text", "text": text}]
+        return {"role": "assistant", "content": content, "timestamp": _now_ms()}
+
+    async def serve(self, socket: WebSocket) -> None:
+        self.sockets.append(socket)
+        try:
+            while True:
+                request = await socket.receive_json()
+                method, params = request["method"], request["params"]
+                self.asked.append((method, params))
+                if self.refusals:
+                    answer: dict[str, Any] = {"ok": False, "error": self.refusals.pop(0)}
+                else:
+                    answer = {"ok": True, "payload": await self._do(method, params, socket)}
+                await socket.send_json({"type": "res", "id": request["id"], **answer})
+                self.requests.put_nowait(method)
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        finally:
+            self.subscribed.discard(socket)
+            if socket in self.sockets:
+                self.sockets.remove(socket)
+
+    async def _do(self, method: str, params: dict[str, Any], socket: WebSocket) -> dict[str, Any]:
+        if method == "sessions.messages.subscribe":
+            self.subscribed.add(socket)
+            return {"subscribed": True, "key": "agent:main:main"}
+        if method == "chat.history":
+            flying = next(iter(self.runs.items()), None)
+            in_flight = {"inFlightRun": {"runId": flying[0], "text": flying[1]}} if flying else {}
+            return {"messages": self.rows[-params["limit"] :], **in_flight}
+        if method == "chat.abort":
+            for run_id in list(self.runs):
+                del self.runs[run_id]
+                await self._chat(run_id, state="aborted")
+            return {"ok": True}
+        assert method == "chat.send"
+        run_id = params["idempotencyKey"]
+        if run_id in self.runs:
+            return {"runId": run_id, "status": "in_flight"}
+        if any(row.get("idempotencyKey") == f"{run_id}:user" for row in self.rows):
+            return {"runId": run_id, "status": "ok"}
+        self.runs[run_id] = ""
+        await self.row(
+            {
+                "role": "user",
+                "content": params["message"],
+                "timestamp": _now_ms(),
+                "idempotencyKey": f"{run_id}:user",
+            }
+        )
+        return {"runId": run_id, "status": "started"}
+
+
+class FakeAgentServer:
+    server: Server
+
+    def __init__(self) -> None:
+        self.provisioned: list[tuple[str, str]] = []
+        self.refusals: list[Refusal] = []
+        """Answers to the next provisions."""
+        self.health: dict[str, Any] = {"status": "ok", "problems": []}
+        self.hold: asyncio.Event | None = None
+        """When set, provisions wait for it."""
+        self.woken: list[str] = []
+        self.tokens: set[str | None] = set()
+        self.request_ids: list[str | None] = []
+        self.containers: dict[str, dict[str, Any]] = {}
+        self.gateways: defaultdict[str, FakeGateway] = defaultdict(FakeGateway)
+        self.listeners: list[asyncio.Queue[dict[str, Any] | None]] = []
+        self.listening = asyncio.Event()
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/health", self._health),
+                Route("/api/events", self._events),
+                Route("/api/containers", self._list),
+                Route("/api/containers", self._provision, methods=["POST"]),
+                Route("/api/containers/{user_id}/wake", self._wake, methods=["POST"]),
+                WebSocketRoute("/api/containers/{user_id}/proxy/", self._proxy),
+            ]
+        )
+
+    def move(self, user_id: str, state: str, *, failure: str | None = None) -> None:
+        """The agent is in this state now, and everybody is told."""
+        before = self.containers.get(user_id, {}).get("hibernationState")
+        self.containers[user_id] = _container(user_id, state, failure)
+        event = {
+            "userId": user_id,
+            "at": datetime.now(UTC).isoformat(),
+            "fromState": before,
+            "toState": state,
+            "why": "test",
+            "failure": failure,
+        }
+        for listener in self.listeners:
+            listener.put_nowait(event)
+
+    def forget(self, user_id: str) -> None:
+        del self.containers[user_id]
+
+    def hang_up(self) -> None:
+        """End every stream of events."""
+        for listener in self.listeners:
+            listener.put_nowait(None)
+
+    def _known(self, request: Request | WebSocket) -> bool:
+        self.tokens.add(request.headers.get("x-auth-token"))
+        self.request_ids.append(request.headers.get("x-request-id"))
+        return request.headers.get("x-auth-token") == TOKEN
+
+    async def _health(self, _: Request) -> Response:
+        counts = {"running": 0, "paused": 0, "stopped": 0}
+        return JSONResponse(
+            {"containers": 0, "hibernation": counts, "runtime": "fake", **self.health}
+        )
+
+    async def _list(self, request: Request) -> Response:
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        return JSONResponse(list(self.containers.values()))
+
+    async def _events(self, request: Request) -> Response:
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+
+        async def stream() -> AsyncIterator[str]:
+            listener: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+            self.listeners.append(listener)
+            snapshot = {"containers": list(self.containers.values())}
+            yield f"event: snapshot\ndata: {json.dumps(snapshot)}\n\n"
+            self.listening.set()
+            try:
+                while (event := await listener.get()) is not None:
+                    yield f"data: {json.dumps(event)}\n\n"
+            finally:
+                self.listeners.remove(listener)
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    async def _provision(self, request: Request) -> Response:
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        body = await request.json()
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.refusals:
+            return _problem(*self.refusals.pop(0))
+        self.provisioned.append((body["userId"], body["agentToken"]))
+        made = body["userId"] not in self.containers
+        self.move(body["userId"], "running")
+        return JSONResponse(self.containers[body["userId"]], status_code=201 if made else 200)
+
+    async def _wake(self, request: Request) -> Response:
+        user_id = request.path_params["user_id"]
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        if user_id not in self.containers:
+            return _problem(404, "no-such-agent", "This user has no agent here.")
+        self.woken.append(user_id)
+        self.move(user_id, "running")
+        return JSONResponse(self.containers[user_id])
+
+    async def _proxy(self, socket: WebSocket) -> None:
+        if not self._known(socket):
+            await socket.close(1008)
+            return
+        user_id = socket.path_params["user_id"]
+        await socket.accept()
+        challenge = {"nonce": "nonce", "ts": _now_ms()}
+        await socket.send_json(
+            {"type": "event", "event": "connect.challenge", "payload": challenge}
+        )
+        connect = await socket.receive_json()
+        assert connect["method"] == "connect"
+        if user_id not in self.containers:
+            error = {"code": "UNAVAILABLE", "message": "No agent here.", "retryable": True}
+            await socket.send_json(
+                {"type": "res", "id": connect["id"], "ok": False, "error": error}
+            )
+            await socket.close(1013, "no-such-agent")
+            return
+        self.move(user_id, "running")
+        hello = {"type": "res", "id": connect["id"], "ok": True, "payload": {"type": "hello-ok"}}
+        await socket.send_json(hello)
+        await self.gateways[user_id].serve(socket)
+
+
+@asynccontextmanager
+async def running_agent_server() -> AsyncIterator[FakeAgentServer]:
+    fake = FakeAgentServer()
+    async with serving(fake.app()) as fake.server:
+        yield fake
+        fake.hang_up()
+
+
+def _container(user_id: str, state: str, failure: str | None) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat()
+    return {
+        "userId": user_id,
+        "hibernationState": state,
+        "idleMinutes": 3,
+        "lastActivity": now,
+        "lastActivityKind": "http",
+        "stateSince": now,
+        "awakeBecause": [],
+        "failure": failure,
+    }
+
+
+def _problem(status: int, code: str, detail: str) -> Response:
+    body = {"type": f"/problems/{code}", "status": status, "code": code, "detail": detail}
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+
+def _now_ms() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)

@@ -1,0 +1,38 @@
+"""Finding one's way around a running server: who is signed in, how their agent is."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+
+import httpx2
+from fastapi import FastAPI
+from ocmt_management.agents.schemas import AgentState, AgentView
+
+
+async def id_of(browser: httpx2.AsyncClient) -> str:
+    return str((await browser.get("/api/me")).json()["user"]["id"])
+
+
+async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
+    """Wait until the user's agent is in one of these states."""
+    agents = app.state.parts.agents
+    wanted = {AgentState(state) for state in states}
+    async with asyncio.timeout(20):
+        with agents.statuses.watch(user_id) as changed:
+            while True:
+                changed.clear()
+                view: AgentView = await agents.view(user_id)
+                if view.state in wanted:
+                    return view
+                await changed.wait()
+
+
+def hash_of(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens inside the server and is announced by nothing."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

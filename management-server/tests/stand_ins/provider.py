@@ -1,0 +1,85 @@
+"""A provider of models on loopback: records what it is asked, answers as it is told.
+
+It stands for OpenAI and Anthropic, whose shapes it has; it checks nothing.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from stand_ins.serving import Server
+
+
+@dataclass
+class Asked:
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass
+class Provider:
+    """Streams `chunks`, or answers with `error`; records every request."""
+
+    server: Server = field(init=False)
+    chunks: list[bytes] = field(default_factory=list)
+    status: int = 200
+    error: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    go_on: asyncio.Queue[None] | None = None
+    """When set, each chunk after the first waits for one entry."""
+    break_off: bool = False
+    silent: bool = False
+    """Say nothing until the caller goes away."""
+    thinking: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the caller went away before the answer was over."""
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
+
+    async def _answer(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        self.asked.append(Asked(request.url.path, dict(request.headers), body))
+        if self.silent:
+            self.thinking.set()
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            self.left.set()
+        if self.error is not None:
+            return JSONResponse(self.error, status_code=self.status, headers=self.headers)
+        if body.get("stream") is not True:
+            return JSONResponse(
+                {"id": "1", "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7}},
+                headers=self.headers,
+            )
+        return StreamingResponse(
+            self._stream(), media_type="text/event-stream", headers=self.headers
+        )
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        try:
+            for number, chunk in enumerate(self.chunks):
+                if number and self.go_on is not None:
+                    await self.go_on.get()
+                yield chunk
+            if self.break_off:
+                raise ConnectionResetError
+        except asyncio.CancelledError:
+            self.left.set()
+            raise
+
+
+def openai_chunks(*words: str, usage: tuple[int, int] = (12, 3)) -> list[bytes]:
+    deltas = [{"choices": [{"index": 0, "delta": {"content": word}}]} for word in words]
+    counts = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+    events = [*deltas, {"choices": [], "usage": counts}]
+    return [f"data: {json.dumps(event)}\n\n".encode() for event in events] + [b"data: [DONE]\n\n"]

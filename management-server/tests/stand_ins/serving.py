@@ -1,0 +1,59 @@
+"""A real uvicorn on loopback for an ASGI application."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+class Server:
+    """Where the application is served, and the switch that takes it away and brings it back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._task: asyncio.Task[None] | None = None
+        self._server: uvicorn.Server | None = None
+        self._listener: socket.socket | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._app,
+                log_config=None,
+                lifespan="off",
+                ws="websockets-sansio",
+                ws_max_size=256 * 1024,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        # The socket listens already: a request that comes before the server is ready just waits.
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+
+    async def stop(self) -> None:
+        if self._task is None or self._server is None or self._listener is None:
+            return
+        self._server.should_exit = True
+        self._server.force_exit = True
+        await self._task
+        self._listener.close()
+        self._task = None
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[Server]:
+    server = Server(app)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()

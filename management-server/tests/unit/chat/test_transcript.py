@@ -1,0 +1,220 @@
+"""OpenClaw's events and history, as it really sends them, in the page's words."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ocmt_management.chat import transcript
+from ocmt_management.chat.transcript import Failed, Runs
+
+KEY = "agent:main:main"
+
+
+def assistant(text: str) -> dict[str, Any]:
+    content = [{"type": "text", "text": text}]
+    return {"role": "assistant", "content": content, "timestamp": 1795455435245}
+
+
+def chat(state: str, run_id: str = "r1", key: str = KEY, **more: Any) -> dict[str, Any]:
+    return {"runId": run_id, "sessionKey": key, "agentId": "main", "state": state, **more}
+
+
+def delta(whole: str, run_id: str = "r1") -> dict[str, Any]:
+    return chat("delta", run_id, message=assistant(whole))
+
+
+def told(runs: Runs, *payloads: dict[str, Any]) -> list[Any]:
+    return [frame for payload in payloads if (frame := runs.on_chat(payload)) is not None]
+
+
+def test_an_answer_streams_in_and_ends() -> None:
+    frames = told(
+        Runs(),
+        chat("status", phase="preparing_context"),
+        delta("Hello"),
+        delta("Hello there"),
+        chat("final", message=assistant("Hello there")),
+    )
+
+    assert frames == [
+        {"type": "delta", "runId": "r1", "text": "Hello"},
+        {"type": "delta", "runId": "r1", "text": " there"},
+        {
+            "type": "final",
+            "runId": "r1",
+            "message": {
+                "id": "r1",
+                "role": "assistant",
+                "text": "Hello there",
+                "at": "2026-11-23T17:37:15.245000+00:00",
+            },
+        },
+    ]
+
+
+@given(st.lists(st.text(alphabet="ab \n", max_size=6), max_size=8))
+def test_deltas_joined_are_the_text_whatever_was_missed(pieces: list[str]) -> None:
+    runs = Runs()
+    text, page = "", ""
+    for piece in pieces:
+        text += piece
+        for frame in told(runs, delta(text)):
+            page = frame["text"] if frame.get("replace") else page + frame["text"]
+
+    assert page == text.strip()
+
+
+def test_text_that_was_taken_back_replaces_what_was_told() -> None:
+    frames = told(Runs(), delta("Let me think"), delta("Paris."))
+
+    assert frames[1] == {"type": "delta", "runId": "r1", "text": "Paris.", "replace": True}
+
+
+def test_the_final_message_has_the_id_it_has_in_the_history() -> None:
+    runs = Runs()
+    row = assistant("Hello") | {"__openclaw": {"id": "row-7", "runId": "r1"}}
+    runs.note_row({"sessionKey": KEY, "message": row})
+    final = told(runs, chat("final", message=assistant("Hello")))[0]
+
+    assert final["message"]["id"] == "row-7"
+    assert transcript.history({"messages": [row]})[0]["id"] == "row-7"
+
+
+def test_a_message_that_joined_a_run_under_way_ends_with_an_empty_answer() -> None:
+    frame = told(Runs(), chat("final", "r2"))[0]
+
+    assert (frame["type"], frame["runId"], frame["message"]["text"]) == ("final", "r2", "")
+
+
+def test_a_failure_is_told_once() -> None:
+    failures = told(
+        Runs(),
+        chat("error", errorMessage="request failed"),
+        chat("error", errorMessage="Agent failed before reply: request failed"),
+    )
+
+    assert failures == [Failed("r1", "request failed")]
+
+
+def test_nothing_follows_an_end() -> None:
+    ended = [
+        chat("aborted", message=assistant("Hel")),
+        delta("Hello"),
+        chat("final"),
+        chat("status"),
+    ]
+    runs = Runs()
+
+    assert told(runs, *ended) == [{"type": "aborted", "runId": "r1"}]
+    assert runs.told == {}
+
+
+def test_other_sessions_of_the_agent_are_not_the_conversation() -> None:
+    assert told(Runs(), chat("final", key="agent:main:cron:1", message=assistant("x"))) == []
+
+
+def test_a_history_older_than_the_deltas_takes_nothing_back() -> None:
+    runs = Runs()
+    told(runs, delta("Hello there"))
+
+    assert runs.caught_up("r1", "Hello") is None
+    assert runs.caught_up("r1", "Hello there you") == {
+        "type": "delta",
+        "runId": "r1",
+        "text": " you",
+    }
+
+
+def test_a_run_taken_up_after_a_crash_goes_on_under_its_old_name() -> None:
+    runs = Runs()
+    told(runs, delta("Hello the"))
+    runs.goes_on_as("r1", "resumed")
+
+    frames = told(runs, delta("Hello there", "resumed"), chat("final", "resumed"))
+
+    assert [frame["runId"] for frame in frames] == ["r1", "r1"]
+    assert frames[0]["text"] == "re"
+
+
+@pytest.mark.parametrize("payload", [{}, {"runId": 5}, chat("delta"), chat("?"), chat("final")])
+def test_odd_events_break_nothing(payload: dict[str, Any]) -> None:
+    Runs().on_chat(payload)
+    Runs().note_row(payload)
+    Runs().is_foreign(payload)
+
+
+def user(text: str, message_id: str) -> dict[str, Any]:
+    return {
+        "role": "user",
+        "content": text,
+        "timestamp": 1795455429310,
+        "idempotencyKey": f"{message_id}:user",
+        "__openclaw": {"id": "row-1"},
+    }
+
+
+def test_messages_of_other_tabs_are_told_from_ones_own() -> None:
+    runs = Runs()
+    runs.sent_here("mine")
+
+    assert not runs.is_foreign({"sessionKey": KEY, "message": user("x", "mine")})
+    assert runs.is_foreign({"sessionKey": KEY, "message": user("x", "other")})
+    assert not runs.is_foreign({"sessionKey": KEY, "message": assistant("x")})
+
+
+def test_the_history_has_what_was_said_newest_last() -> None:
+    tool_use = {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "hm"},
+            {"type": "text", "text": "Let me look."},
+            {"type": "toolCall", "name": "exec", "arguments": {}},
+        ],
+        "stopReason": "toolUse",
+        "__openclaw": {"id": "row-2", "runId": "r1"},
+    }
+    answer = assistant("Done.") | {"__openclaw": {"id": "row-4", "runId": "r1"}}
+    messages = [
+        user("Do it", "sent-id"),
+        tool_use,
+        {"role": "toolResult", "content": "hi"},
+        answer,
+        {"role": "custom", "content": "This turn ended before a reply"},
+        {"role": "assistant", "content": []},
+    ]
+
+    history = transcript.history({"messages": messages})
+
+    assert [(m["id"], m["role"], m["text"]) for m in history] == [
+        ("sent-id", "user", "Do it"),
+        ("row-4", "assistant", "Let me look.\n\nDone."),
+    ]
+
+
+def test_a_run_that_joined_two_questions_stays_apart_in_the_history() -> None:
+    part = assistant("a") | {"__openclaw": {"id": "row-2", "runId": "r1"}}
+    messages = [user("1", "m1"), part, user("2", "m2"), part | {"content": "b"}]
+
+    assert [m["text"] for m in transcript.history({"messages": messages})] == ["1", "a", "2", "b"]
+
+
+@pytest.mark.parametrize("payload", [{}, {"messages": 5}, {"messages": [None, 3, {"role": []}]}])
+def test_an_odd_history_is_an_empty_one(payload: dict[str, Any]) -> None:
+    assert transcript.history(payload) == []
+    assert transcript.standing(payload).answers == {}
+
+
+def test_the_history_says_how_runs_stand() -> None:
+    done = assistant("Done.") | {"__openclaw": {"runId": "done"}, "stopReason": "stop"}
+    busy = assistant("Looking.") | {"__openclaw": {"runId": "busy"}, "stopReason": "toolUse"}
+    standing = transcript.standing(
+        {
+            "messages": [done, busy],
+            "inFlightRun": {"runId": "flying", "text": "Hel"},
+            "pendingInputs": {"items": [{"runId": "queued"}, {}]},
+        }
+    )
+
+    assert standing.under_way == {"flying": "Hel", "queued": ""}
+    assert standing.answers == {"done": ("Done.", 1795455435245)}
