@@ -25,6 +25,7 @@ from ocmt_agent.agents.store import StoreError
 from ocmt_agent.app import create_app
 from ocmt_agent.hibernation.clock import SystemClock
 from ocmt_agent.proxy.relay import relay_app
+from ocmt_agent.proxy.server_options import socket_options
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 from ocmt_agent.runtime.choose import open_runtime
 from ocmt_agent.runtime.spec import Limits
@@ -161,8 +162,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 lifespan="off",
-                ws="websockets-sansio",
-                ws_max_size=settings.max_frame_bytes,
+                **socket_options(max_frame_bytes=settings.max_frame_bytes),
                 timeout_graceful_shutdown=_DRAIN_S,
             )
         )
