@@ -1,0 +1,1 @@
+"""`ocmt upgrade`: OpenClaw images follow upstream's releases, too."""

@@ -1,0 +1,47 @@
+"""Which OpenClaw the agents of an installation run: by their images, or the installed tree."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from ocmt_cli.leftovers import instance_label
+from ocmt_cli.up.data_folder import DataFolder
+
+
+def agents_by_version(data: DataFolder) -> dict[str, int]:
+    """How many agents have each version; an image with a foreign name counts under that name."""
+    containers = _containers(data)
+    if containers:
+        return dict(sorted(Counter(containers).items()))
+    agents = data.root / "agent" / "agents"
+    count = sum(1 for one in agents.iterdir() if one.is_dir()) if agents.is_dir() else 0
+    return {_installed(data.openclaw): count} if count else {}
+
+
+def _containers(data: DataFolder) -> list[str]:
+    from ocmt_cli.engine import Engine  # noqa: PLC0415 (a client for HTTP takes 0.2 s)
+
+    engine = Engine()
+    try:
+        if engine.version() is None:
+            return []
+        filters = json.dumps({"label": [instance_label(data.root)]})
+        answer = engine.request("GET", "/containers/json", params={"filters": filters, "all": "1"})
+        answer.raise_for_status()
+        return [version_of_image(str(item["Image"])) for item in answer.json()]
+    finally:
+        engine.close()
+
+
+def version_of_image(image: str) -> str:
+    """`2026.9.6` from `ocmt/openclaw:2026.9.6`."""
+    name, _, tag = image.rpartition(":")
+    return tag if name.endswith("openclaw") else image
+
+
+def _installed(openclaw: Path) -> str:
+    manifest = openclaw / "node_modules" / "openclaw" / "package.json"
+    try:
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError):
+        return "unknown"
