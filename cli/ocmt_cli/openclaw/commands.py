@@ -54,7 +54,13 @@ def pull(
         )
     engine = _engine()
     try:
-        engine_images.pull(engine, repository, digest, name=default_image())
+        run_together(
+            {
+                f"Pulling {repository}": lambda: engine_images.pull(
+                    engine, repository, digest, name=default_image()
+                )
+            }
+        )
     finally:
         engine.close()
     say(f"{repository}@{digest} is now {default_image()}.")

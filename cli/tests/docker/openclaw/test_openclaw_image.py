@@ -1,0 +1,164 @@
+"""The agents' image with the real engine: made from npm, and taken from a registry by digest."""
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.engine import Engine
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.openclaw import commands, engine_images
+from ocmt_cli.openclaw.commands import build_image
+from ocmt_cli.openclaw.image import CONTENT_LABEL, content_hash
+from ocmt_common.openclaw import default_image, openclaw_version
+
+NAME = "ocmt-test/pulled:1"
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.request("DELETE", f"/images/{NAME}", params={"force": "true"})
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    build_image(DEFAULT_DATA / "openclaw")
+    return default_image()
+
+
+def said_by(engine: Engine, image: str, command: list[str]) -> str:
+    """What a command prints in a container as strict as an agent's, without a network."""
+    host = {"ReadonlyRootfs": True, "CapDrop": ["ALL"], "NetworkMode": "none", "Init": True}
+    settings = {"Image": image, "Cmd": command, "Tty": True, "HostConfig": host}
+    made = engine.request("POST", "/containers/create", json=settings)
+    container = f"/containers/{made.json()['Id']}"
+    try:
+        engine.request("POST", f"{container}/start").raise_for_status()
+        engine.request("POST", f"{container}/wait", timeout=120).raise_for_status()
+        return engine.request("GET", f"{container}/logs", params={"stdout": "true"}).text.strip()
+    finally:
+        engine.request("DELETE", container, params={"force": "true"})
+
+
+def test_the_image_holds_the_pinned_openclaw_for_a_user_without_rights(
+    engine: Engine, image: str
+) -> None:
+    shown = engine.request("GET", f"/images/{image}/json").json()
+    assert shown["Config"]["User"] == "node"
+    assert shown["Config"]["Labels"][CONTENT_LABEL] == content_hash()
+    assert shown["Config"]["Labels"]["org.opencontainers.image.version"] == openclaw_version()
+    assert shown["Size"] < 1_000_000_000
+
+    assert said_by(engine, image, ["id", "-u"]) == "1000"
+    assert openclaw_version() in said_by(engine, image, ["openclaw", "--version"])
+    assert said_by(engine, image, ["node", "-p", "process.version"]).startswith("v24.")
+    programs = ["git", "curl", "ssh", "rg", "ps"]
+    found = said_by(engine, image, ["which", *programs]).split()
+    assert [Path(path).name for path in found] == programs
+    assert "PRIVATE KEY" not in said_by(engine, image, ["sh", "-c", "cat /etc/ssh/* 2>/dev/null"])
+
+
+def test_an_image_with_the_same_content_is_not_made_again(
+    image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(commands, "make_base", lambda _: pytest.fail("made again"))
+    build_image(tmp_path)
+    assert capsys.readouterr().out == f"{image} is up to date.\n"
+
+
+class Registry:
+    """One image on loopback, as the OCI distribution API serves it; the engine checks each byte."""
+
+    def __init__(self) -> None:
+        layer = io.BytesIO()
+        with tarfile.open(fileobj=layer, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("hello"))
+        diff_id = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Labels": {"from": "upstream"}},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        }
+        self.served: dict[str, bytes] = {}
+        docker = "application/vnd.docker"
+        self.type = f"{docker}.distribution.manifest.v2+json"
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": self.type,
+            "config": self._blob(json.dumps(config).encode(), f"{docker}.container.image.v1+json"),
+            "layers": [
+                self._blob(gzip.compress(layer.getvalue()), f"{docker}.image.rootfs.diff.tar.gzip")
+            ],
+        }
+        self.digest: str = self._blob(json.dumps(manifest).encode(), self.type)["digest"]
+
+    def _blob(self, content: bytes, media_type: str) -> dict[str, Any]:
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        self.served[digest] = content
+        return {"mediaType": media_type, "size": len(content), "digest": digest}
+
+    @contextmanager
+    def listening(self) -> Iterator[str]:
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                digest = self.path.rpartition("/")[2]
+                found = b"{}" if self.path == "/v2/" else registry.served.get(digest)
+                self.send_response(404 if found is None else 200)
+                self.send_header("Content-Type", registry.type)
+                self.send_header("Content-Length", str(len(found or b"")))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(found or b"")
+
+            do_HEAD = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield f"127.0.0.1:{server.server_port}/openclaw/openclaw"
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+def test_an_image_is_pulled_by_its_digest_and_given_the_name(engine: Engine) -> None:
+    registry = Registry()
+    with registry.listening() as repository:
+        engine_images.pull(engine, repository, registry.digest, name=NAME)
+
+    assert engine_images.label_of(engine, NAME, "from") == "upstream"
+    shown = engine.request("GET", f"/images/{NAME}/json").json()
+    assert shown["RepoDigests"] == [f"{repository}@{registry.digest}"]
+
+
+def test_an_image_that_is_not_what_its_digest_says_is_refused(engine: Engine) -> None:
+    registry = Registry()
+    registry.served[registry.digest] = registry.served[registry.digest] + b" "
+    with registry.listening() as repository, pytest.raises(CommandFailed, match="Pulling"):
+        engine_images.pull(engine, repository, registry.digest, name=NAME)
+    assert not engine.has_image(NAME)
+
+
+def test_a_digest_that_the_registry_does_not_have_is_told(engine: Engine) -> None:
+    digest = "sha256:" + "0" * 64
+    with Registry().listening() as repository, pytest.raises(CommandFailed, match=digest):
+        engine_images.pull(engine, repository, digest, name=NAME)
