@@ -173,6 +173,10 @@ def pygit2_walk(fork: Path) -> float | None:
     return timed(work)
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
 def bench_sync(commits: int = 10_000) -> dict[str, Any]:
     """Every figure, with its aim."""
     with tempfile.TemporaryDirectory(prefix="ocmt-bench-") as made:
@@ -189,7 +193,7 @@ def bench_sync(commits: int = 10_000) -> dict[str, Any]:
             "statusPeakMb": round(memory, 1),
             "forecastMsACommit": round(forecast(fork, min(600, commits)), 2),
             "byHandS": {name: round(value, 3) for name, value in hand.items()},
-            "pygit2WalkS": pygit2_walk(fork),
+            "pygit2WalkS": _rounded(pygit2_walk(fork)),
             "aims": {"classifyS": 1.5, "statusS": 2, "statusCachedS": 0.3,
                      "forecastMsACommit": 20, "statusPeakMb": 200},
         }  # fmt: skip

@@ -71,7 +71,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             stack.push_async_callback(agent_server.close)
             agents = Agents(database, agent_server, clock)
             await stack.enter_async_context(agents.running())
-            llm = await stack.enter_async_context(Llm.open(database, clock))
+            llm = await stack.enter_async_context(Llm.open(database, keys, clock))
             await stack.enter_async_context(housekeeping(database, keys, clock))
 
             async def model_of(session: AsyncSession, user_id: str) -> ModelInUse:

@@ -86,10 +86,13 @@ def build_image(openclaw_dir: Path) -> None:
 
             run_together({"A minimal Debian": base, "OpenClaw and Node": openclaw})
             archive = work / "image.tar"
+            before = engine_images.id_of(engine, default_image())
 
             def load() -> None:
                 write_archive(archive, [layers["base"], layers["openclaw"]], name=default_image())
                 engine_images.load(engine, archive)
+                if before not in (None, engine_images.id_of(engine, default_image())):
+                    engine_images.remove_unused(engine, str(before))
 
             run_together({"Loading the image into the engine": load})
     finally:

@@ -23,6 +23,16 @@ def label_of(engine: Engine, image: str, label: str) -> str | None:
     return found
 
 
+def id_of(engine: Engine, image: str) -> str | None:
+    answer = engine.request("GET", f"/images/{image}/json")
+    return str(answer.json()["Id"]) if answer.status_code == 200 else None
+
+
+def remove_unused(engine: Engine, image_id: str) -> None:
+    """Remove an image that lost its name, unless a container is made from it: the engine knows."""
+    engine.request("DELETE", f"/images/{image_id}", timeout=_LONG_S)
+
+
 def load(engine: Engine, archive: Path) -> None:
     answer = engine.request(
         "POST",

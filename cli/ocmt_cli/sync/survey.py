@@ -239,8 +239,10 @@ def _emptied(
     """Commits whose picking would change nothing, because an edited pick brought their content.
 
     Only commits whose every file we changed can be such: elsewhere our file is upstream's old one.
+    Picks that name their source do not count as such changes, or every day's news would be probed
+    for having touched the files of yesterday's.
     """
-    surface = {path for commit in ours for path in commit.files}
+    surface = {path for commit in ours if not commit.picked_from for path in commit.files}
     probed = [
         sha
         for sha, c in commits.items()

@@ -18,6 +18,7 @@ from ocmt_management.auth.dependencies import AdminUser
 from ocmt_management.auth.models import Invitation, Role, Status, User
 from ocmt_management.auth.people import People
 from ocmt_management.auth.sessions import Sessions
+from ocmt_management.db import after_commit
 from ocmt_management.wiring import Db, Server
 
 router = APIRouter(prefix="/api/admin")
@@ -43,8 +44,12 @@ async def list_users(people: ByAdmin) -> UsersAnswer:
 
 
 @router.patch("/users/{user_id}")
-async def change_user(user_id: UserId, body: UserChange, people: ByAdmin) -> UserRow:
-    return _user_row(await people.set_status(user_id, body.status))
+async def change_user(
+    user_id: UserId, body: UserChange, people: ByAdmin, server: Server, db: Db
+) -> UserRow:
+    user = await people.set_status(user_id, body.status)
+    after_commit(db, lambda: server.llm.user_changed(user_id))
+    return _user_row(user)
 
 
 @router.get("/invitations")

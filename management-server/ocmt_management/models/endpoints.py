@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from ocmt_management.auth.dependencies import CurrentUser
+from ocmt_management.db import after_commit
 from ocmt_management.models.providers import PROVIDERS, ProviderId
 from ocmt_management.models.schemas import ModelAnswer, ModelRequest
 from ocmt_management.models.service import Models
@@ -27,13 +28,16 @@ async def show_model(models: UsersModels) -> ModelAnswer:
 
 @router.put("")
 async def choose_model(
-    body: ModelRequest, models: UsersModels, user: CurrentUser, server: Server
+    body: ModelRequest, models: UsersModels, user: CurrentUser, server: Server, db: Db
 ) -> ModelAnswer:
     await models.choose(body)
-    server.llm.troubles.forget(user.user_id)
+    after_commit(db, lambda: server.llm.user_changed(user.user_id))
     return await models.answer()
 
 
 @router.delete("/keys/{provider}", status_code=204)
-async def delete_key(provider: ProviderId, models: UsersModels) -> None:
+async def delete_key(
+    provider: ProviderId, models: UsersModels, user: CurrentUser, server: Server, db: Db
+) -> None:
     await models.delete_key(PROVIDERS[provider])
+    after_commit(db, lambda: server.llm.user_changed(user.user_id))

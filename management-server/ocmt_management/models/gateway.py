@@ -6,7 +6,7 @@ holds a key.
 """
 
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 from fastapi import APIRouter
 from ocmt_common.problems import Problem
@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ocmt_management.models import refusals
+from ocmt_management.models.callers import Caller
 from ocmt_management.models.demo_shapes import DemoAnswer
 from ocmt_management.models.exchange import Exchange, Order, Outcome, Streamed
 from ocmt_management.models.models import MODEL_CHARACTERS
-from ocmt_management.models.providers import ProviderId, Shape, credentials
+from ocmt_management.models.providers import DEMO_MODEL, ProviderId, Shape, credentials
 from ocmt_management.models.refusals import Refusal
-from ocmt_management.models.service import Chosen, Models
+from ocmt_management.models.service import Models
 from ocmt_management.vault.secret_value import SecretValue
 from ocmt_management.wiring import Parts, Server
 
@@ -51,11 +52,11 @@ async def list_models(request: Request, server: Server) -> Response:
 
 async def _answer(shape: Shape, request: Request, server: Parts) -> Response:
     try:
-        user_id, chosen = await _caller(request, server)
+        caller = await _caller(request, server)
         body = await _body(request)
-        if chosen.demo:
-            return _demo(shape, body, user_id, server)
-        return await _provider(shape, body, request, server, user_id=user_id, chosen=chosen)
+        if caller.chosen.demo:
+            return _demo(shape, body, caller, server)
+        return _provider(shape, body, request, server, caller)
     except Problem as problem:
         return _refused(problem, shape)
 
@@ -65,16 +66,22 @@ def _refused(problem: Problem, shape: Shape) -> Response:
     return refusal.in_shape(shape).response()
 
 
-async def _caller(request: Request, server: Parts) -> tuple[str, Chosen]:
-    """Whose agent asks, and the model that answers it."""
+async def _caller(request: Request, server: Parts) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
+
+    async def look_up() -> Caller | None:
         async with server.database.read() as session:
             user_id = await server.agents.user_of(session, token)
-            if user_id is not None:
-                models = Models(session, server.keys, server.clock, user_id)
-                return user_id, await models.chosen()
-    raise refusals.not_an_agent()
+            if user_id is None:
+                return None
+            models = Models(session, server.keys, server.clock, user_id)
+            chosen = await models.chosen()
+            return Caller(user_id, chosen, None if chosen.demo else await models.key(chosen))
+
+    caller = await server.llm.callers.find(token, look_up) if scheme.lower() == "bearer" else None
+    if caller is None:
+        raise refusals.not_an_agent()
+    return caller
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -89,13 +96,16 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _demo(shape: Shape, body: dict[str, Any], user_id: str, server: Parts) -> Response:
+def _demo(shape: Shape, body: dict[str, Any], caller: Caller, server: Parts) -> Response:
     answer = DemoAnswer.to(shape, body, created_s=int(server.clock().timestamp()))
-    server.llm.troubles.forget(user_id)
+    server.llm.troubles.forget(caller.user_id)
 
     def done() -> None:
         server.llm.meter.count(
-            user_id=user_id, provider=ProviderId.DEMO, model=ProviderId.DEMO, tokens=answer.used
+            user_id=caller.user_id,
+            provider=ProviderId.DEMO,
+            model=DEMO_MODEL,
+            tokens=answer.used,
         )
 
     if body.get("stream") is True:
@@ -104,15 +114,10 @@ def _demo(shape: Shape, body: dict[str, Any], user_id: str, server: Parts) -> Re
     return JSONResponse(answer.whole())
 
 
-async def _provider(
-    shape: Shape,
-    body: dict[str, Any],
-    request: Request,
-    server: Parts,
-    *,
-    user_id: str,
-    chosen: Chosen,
+def _provider(
+    shape: Shape, body: dict[str, Any], request: Request, server: Parts, caller: Caller
 ) -> Response:
+    user_id, chosen = caller.user_id, caller.chosen
     url = chosen.provider.url(shape, server.settings)
     if url is None:
         raise refusals.bad_request(
@@ -120,7 +125,7 @@ async def _provider(
             f"{chosen.provider.name} has no Messages API. Ask /llm/v1/chat/completions, or choose "
             "an Anthropic model in the settings.",
         )
-    key = await _key(server, user_id, chosen)
+    key = caller.key or _no_key(server, caller)
     model = body.get("model", "default")
     body["model"] = model = chosen.model if model in _STAND_INS else model
     if shape is Shape.OPENAI and body.get("stream") is True:
@@ -155,15 +160,10 @@ async def _provider(
     return Exchange(server.llm.http, order, done=done)
 
 
-async def _key(server: Parts, user_id: str, chosen: Chosen) -> SecretValue:
-    async with server.database.write() as session:
-        models = Models(session, server.keys, server.clock, user_id)
-        key = await models.key(chosen, reason=f"model request to {chosen.provider.name}")
-    if key is None:
-        refusal = refusals.no_key(chosen.provider.name)
-        server.llm.troubles.note(user_id, refusals.Trouble(refusal.code, refusal.detail))
-        raise refusal
-    return key
+def _no_key(server: Parts, caller: Caller) -> NoReturn:
+    refusal = refusals.no_key(caller.chosen.provider.name)
+    server.llm.troubles.note(caller.user_id, refusals.Trouble(refusal.code, refusal.detail))
+    raise refusal
 
 
 def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]:

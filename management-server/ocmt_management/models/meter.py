@@ -1,4 +1,7 @@
-"""Sums usage up in memory and writes it in turns, so that no answer waits for the database."""
+"""Sums up, in memory, what was used and how often a key was, and writes it in turns.
+
+So no answer waits for a write, and a busy agent makes a row every few seconds at most.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -7,23 +10,28 @@ from contextlib import asynccontextmanager
 
 import structlog
 from ocmt_common.problems import Problem
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.models.providers import PROVIDERS, ProviderId
 from ocmt_management.models.repository import ModelRepository
 from ocmt_management.models.usage import Bill, Sum, Tokens
+from ocmt_management.vault.keys import KeyRing
+from ocmt_management.vault.service import Vault
 
 log = structlog.get_logger(__name__)
 
-_WRITE_EVERY_S = 1.0
+_WRITE_EVERY_S = 5.0
 _RETRY_S = 10.0
 
 
 class Meter:
-    """Counts at once, writes at most every second and at the end. A crash loses that second."""
+    """Counts at once, writes every few seconds and at the end. A crash loses those seconds."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, keys: KeyRing, clock: Clock) -> None:
         self._database = database
+        self._keys = keys
         self._clock = clock
         self._sums: defaultdict[Bill, Sum] = defaultdict(Sum)
         self._counted = asyncio.Event()
@@ -44,11 +52,22 @@ class Meter:
                 rows = ModelRepository(session)
                 for bill, used in taken.items():
                     await rows.add_usage(bill, used)
+                    self._record_key_use(session, bill, used)
         except BaseException:
             for bill, used in taken.items():
                 self._sums[bill].add(used)
             self._counted.set()
             raise
+
+    def _record_key_use(self, session: AsyncSession, bill: Bill, used: Sum) -> None:
+        provider = PROVIDERS[ProviderId(bill.provider)]
+        if provider.id is not ProviderId.DEMO:
+            Vault(session, self._keys, self._clock).record_use(
+                bill.user_id,
+                provider.secret_name,
+                actor="agent",
+                reason=f"{used.requests} requests for {bill.model}",
+            )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

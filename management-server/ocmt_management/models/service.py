@@ -94,11 +94,9 @@ class Models:
                 self._user_id, provider=DEMO.provider.id, model=DEMO.model, now=self._clock()
             )
 
-    async def key(self, chosen: Chosen, *, reason: str) -> SecretValue | None:
-        """The key to call the chosen model with. Audited, so it needs a writing unit of work."""
-        return await self._vault.get(
-            self._user_id, chosen.provider.secret_name, actor="agent", reason=reason
-        )
+    async def key(self, chosen: Chosen) -> SecretValue | None:
+        """The key to call the chosen model with. The meter records its uses, in turns."""
+        return await self._vault.use(self._user_id, chosen.provider.secret_name)
 
     async def _keep_key(self, provider: Provider, key: SecretStr) -> None:
         value = SecretValue(key.get_secret_value())

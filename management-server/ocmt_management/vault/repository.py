@@ -34,6 +34,19 @@ class VaultRepository:
     async def secret(self, user_id: str, name: str) -> StoredSecret | None:
         return await self._session.get(StoredSecret, (user_id, name))
 
+    async def secret_and_key(
+        self, user_id: str, name: str
+    ) -> tuple[StoredSecret, StoredDataKey] | None:
+        """What it takes to open a secret, by one query."""
+        row = (
+            await self._session.execute(
+                select(StoredSecret, StoredDataKey)
+                .join(StoredDataKey, StoredDataKey.user_id == StoredSecret.user_id)
+                .where(StoredSecret.user_id == user_id, StoredSecret.name == name)
+            )
+        ).one_or_none()
+        return None if row is None else (row[0], row[1])
+
     def add(self, row: StoredSecret) -> None:
         self._session.add(row)
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from ocmt_cli.checkout import DEFAULT_DATA
@@ -18,7 +19,7 @@ from ocmt_cli.engine import Engine
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.openclaw import commands, engine_images
 from ocmt_cli.openclaw.commands import build_image
-from ocmt_cli.openclaw.image import CONTENT_LABEL, content_hash
+from ocmt_cli.openclaw.image import CONTENT_LABEL, Layer, content_hash, write_archive
 from ocmt_common.openclaw import default_image, openclaw_version
 
 NAME = "ocmt-test/pulled:1"
@@ -28,7 +29,9 @@ NAME = "ocmt-test/pulled:1"
 def engine() -> Iterator[Engine]:
     engine = Engine()
     yield engine
-    engine.request("DELETE", f"/images/{NAME}", params={"force": "true"})
+    pulled = engine_images.id_of(engine, NAME)
+    if pulled is not None:
+        engine.request("DELETE", f"/images/{pulled}", params={"force": "true"})
     engine.close()
 
 
@@ -78,6 +81,36 @@ def test_an_image_with_the_same_content_is_not_made_again(
     assert capsys.readouterr().out == f"{image} is up to date.\n"
 
 
+def load_tiny(engine: Engine, folder: Path, text: str) -> str:
+    """Load an image of one small file under `NAME`; its id."""
+    layer = folder / "layer.tar"
+    with tarfile.open(layer, "w") as tar:
+        (folder / "file").write_text(text)
+        tar.add(folder / "file", "file")
+    diff_id = f"sha256:{hashlib.sha256(layer.read_bytes()).hexdigest()}"
+    write_archive(folder / "image.tar", [Layer(layer, diff_id)], name=NAME)
+    engine_images.load(engine, folder / "image.tar")
+    image = engine_images.id_of(engine, NAME)
+    assert image is not None
+    return image
+
+
+def test_an_image_that_was_replaced_goes_with_its_last_container(
+    engine: Engine, tmp_path: Path
+) -> None:
+    old = load_tiny(engine, tmp_path, "old")
+    made = engine.request("POST", "/containers/create", json={"Image": NAME, "Cmd": ["x"]})
+    new = load_tiny(engine, tmp_path, "new")
+    assert new != old
+
+    engine_images.remove_unused(engine, old)
+    assert engine.has_image(old)
+    engine.request("DELETE", f"/containers/{made.json()['Id']}")
+    engine_images.remove_unused(engine, old)
+    assert not engine.has_image(old)
+    assert engine_images.id_of(engine, NAME) == new
+
+
 class Registry:
     """One image on loopback, as the OCI distribution API serves it; the engine checks each byte."""
 
@@ -89,7 +122,8 @@ class Registry:
         config = {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Labels": {"from": "upstream"}},
+            # No two alike: the engine remembers what it pulled, and would not ask again.
+            "config": {"Labels": {"from": "upstream", "made": uuid4().hex}},
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         }
         self.served: dict[str, bytes] = {}

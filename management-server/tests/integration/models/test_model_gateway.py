@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from ocmt_management.audit.models import AuditEvent
 from ocmt_management.models.models import Usage
+from ocmt_management.vault.service import Vault
 from sqlalchemy import select
 from stand_ins.provider import Provider, openai_chunks
 
@@ -368,16 +370,16 @@ async def test_a_picture_of_many_megabytes_passes(ada: Any, provider: Provider) 
     assert provider.asked[0].body["messages"] == [picture]
 
 
-async def test_each_use_of_a_key_is_audited(app: FastAPI, ada: Any) -> None:
-    from ocmt_management.audit.models import AuditEvent
-
+async def test_the_uses_of_a_key_are_audited(app: FastAPI, ada: Any) -> None:
     await ada.choose("openai", "gpt-x", KEY)
-    await ada.agent.post("/chat/completions", json=asking())
+    for _ in range(3):
+        await ada.agent.post("/chat/completions", json=asking())
+    await app.state.parts.llm.meter.write()
 
     async with app.state.parts.database.read() as session:
         rows = await session.scalars(select(AuditEvent).where(AuditEvent.action == "secret.read"))
-        uses = [(row.user_id, row.subject, row.detail) for row in rows]
-    assert uses == [(ada.id, "model:openai", "model request to OpenAI")]
+        uses = [(row.user_id, row.actor, row.subject, row.detail) for row in rows]
+    assert uses == [(ada.id, "agent", "model:openai", "3 requests for gpt-x")]
 
 
 async def test_a_vault_without_the_key_is_a_424_not_a_crash(
@@ -385,8 +387,6 @@ async def test_a_vault_without_the_key_is_a_424_not_a_crash(
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     async with app.state.parts.database.write() as session:
-        from ocmt_management.vault.service import Vault
-
         parts = app.state.parts
         await Vault(session, parts.keys, parts.clock).delete(ada.id, "model:openai", actor="test")
 
