@@ -60,7 +60,7 @@ def without(ranges: Iterable[Range], kept: Iterable[Range]) -> list[Range]:
 
 
 def mapped(maps: str) -> list[Range]:
-    """The accessible areas of `/proc/<pid>/maps`; what is only reserved, or the kernel's, is not."""
+    """The accessible areas of `/proc/<pid>/maps`: not what is only reserved, or the kernel's."""
     areas = []
     for line in maps.splitlines():
         addresses, rights, *_ = line.split(maxsplit=2)

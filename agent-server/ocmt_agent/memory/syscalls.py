@@ -33,7 +33,7 @@ def process_madvise(pidfd: int, ranges: Sequence[Range], advice: Advice) -> int:
     Fewer than asked when a range is not mapped any more or cannot be advised on. Raises `OSError`
     when it was taken for none. The interpreter's lock is released meanwhile.
     """
-    vectors = (_IoVec * len(ranges))(*((one.start, one.size) for one in ranges))
+    vectors = (_IoVec * len(ranges))(*(_IoVec(one.start, one.size) for one in ranges))
     taken: int = _libc.syscall(
         _SYS_PROCESS_MADVISE,
         ctypes.c_int(pidfd),
@@ -80,6 +80,7 @@ class _PageRegion(ctypes.Structure):
 
 
 _PAGEMAP_SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg)
+_PAGE_IS_FILE = 1 << 2
 _PAGE_IS_PRESENT = 1 << 3
 _REGIONS = 4096
 _PRESENT_BIT = 63
