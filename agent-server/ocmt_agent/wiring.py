@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,6 +18,7 @@ from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation
 from ocmt_agent.hibernation.policy import Times
 from ocmt_agent.hibernation.watch import Watch
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
@@ -29,6 +30,7 @@ class Parts:
     clock: Clock
     hub: EventHub
     registry: AgentRegistry
+    memory: MemoryKeeper
     engine: Hibernation
     service: AgentService
     watch: Watch
@@ -69,15 +71,18 @@ async def open_parts(
             stop_after=timedelta(milliseconds=settings.stop_after_ms),
             check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
         )
+        memory = MemoryKeeper(runtime, registry, clock=clock)
+        stack.push_async_callback(memory.close)
         engine = Hibernation(
             runtime,
             gateway or HttpGatewayControl(session),
             registry,
+            memory,
             clock=clock,
             times=times,
             wake_timeout_s=settings.wake_timeout_ms / 1000,
         )
-        service = AgentService(runtime, registry, engine, clock=clock)
+        service = AgentService(runtime, registry, engine, memory, clock=clock)
         if settings.stop_agents_on_exit:
             stack.push_async_callback(service.stop_all)
         stack.push_async_callback(engine.close)
@@ -88,6 +93,7 @@ async def open_parts(
             clock,
             hub,
             registry,
+            memory,
             engine,
             service,
             watch,
@@ -97,12 +103,12 @@ async def open_parts(
 
 
 @asynccontextmanager
-async def watching(watch: Watch) -> AsyncIterator[None]:
-    """Run the watch beside the block."""
-    task = asyncio.create_task(watch.run())
+async def watching(parts: Parts) -> AsyncIterator[None]:
+    """Run the watches, of the agents and of their memory, beside the block."""
+    tasks = [asyncio.create_task(parts.watch.run()), asyncio.create_task(parts.memory.run())]
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
