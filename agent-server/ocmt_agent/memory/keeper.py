@@ -33,8 +33,7 @@ from ocmt_agent.memory.working_set import (
     Pages,
     WorkingSet,
     advise,
-    better,
-    minus,
+    learned,
     resident_pages,
     turns,
 )
@@ -223,11 +222,12 @@ class MemoryKeeper:
         where = await self._where(agent)
         if where is None or kept.working_set is None:
             return
-        most = prefetch_most(read_host_memory())
-        await self._fetch_pages(kept.working_set.first, most)
+        wanted, most = kept.working_set, prefetch_most(read_host_memory())
+        await self._fetch_pages(wanted.first, most)
         # The rest only now: reading it would hold up what the gateway itself reads to come back.
         await kept.live.wait()
-        await self._fetch_pages(kept.working_set.then, most)
+        await self._fetch_pages(wanted.then, most)
+        await self._fetch_pages(wanted.earlier, most)
 
     async def _fetch_pages(self, pages: Pages, most: int) -> None:
         for process, batch in turns(pages, at_most=most):
@@ -245,8 +245,7 @@ class MemoryKeeper:
     async def _note_use(self, kept: _Kept, where: Whereabouts) -> None:
         used = await in_thread(self._in, partial(resident_pages, where))
         if kept.first is not None:
-            seen = WorkingSet(first=kept.first, then=minus(used, kept.first))
-            kept.working_set = better(kept.working_set, seen)
+            kept.working_set = learned(kept.working_set, first=kept.first, used=used)
             kept.first = None
 
     async def _trim(self, agent: Agent, kept: _Kept, where: Whereabouts) -> None:
@@ -255,7 +254,7 @@ class MemoryKeeper:
         used = await in_thread(self._out, partial(resident_pages, where))
         needed = kept.working_set
         async with self._reclaims:
-            await page_out(minus(minus(used, needed.first), needed.then), self._out)
+            await page_out(needed.spare(used), self._out)
         self._measure(agent, where, read_host_memory())
 
     # Parts

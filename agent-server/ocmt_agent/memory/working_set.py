@@ -28,10 +28,16 @@ class WorkingSet:
     """What it used until its gateway answered."""
     then: Pages
     """What it used besides until its first answer was given."""
+    earlier: Pages
+    """What it used the time before and not this time: a garbage collection is not in every wake."""
 
     @property
     def size(self) -> int:
         return size(self.first) + size(self.then)
+
+    def spare(self, pages: Pages) -> Pages:
+        """Those of the pages that it can do without."""
+        return minus(minus(minus(pages, self.first), self.then), self.earlier)
 
 
 def size(pages: Pages) -> int:
@@ -53,11 +59,17 @@ def minus(pages: Pages, taken: Pages) -> Pages:
     return {process: without(ranges, taken.get(process, [])) for process, ranges in pages.items()}
 
 
-def better(known: WorkingSet | None, seen: WorkingSet) -> WorkingSet:
-    """What to keep. A wake that was followed by no turn shows too little, and is passed over."""
-    if known is not None and seen.size < _USUAL_SHARE * known.size:
+def learned(known: WorkingSet | None, *, first: Pages, used: Pages) -> WorkingSet:
+    """What is known after one more wake.
+
+    A wake that was followed by no turn shows too little, and is passed over.
+    """
+    then = minus(used, first)
+    if known is None:
+        return WorkingSet(first, then, earlier={})
+    if size(first) + size(then) < _USUAL_SHARE * known.size:
         return known
-    return seen
+    return WorkingSet(first, then, earlier=minus(minus(known.then, first), then))
 
 
 def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range]]]:
