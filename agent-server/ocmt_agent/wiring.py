@@ -1,7 +1,7 @@
 """The server's parts, put together once and taken down in the opposite order."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,12 +46,13 @@ async def open_parts(
     runtime: Runtime,
     clock: Clock,
     gateway: GatewayControl | None = None,
+    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
     Leaving it ends every stream, cuts short what is in flight and writes what is unsaved. The
-    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway` is
-    for tests.
+    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`
+    and `keeper` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
@@ -71,7 +72,7 @@ async def open_parts(
             stop_after=timedelta(milliseconds=settings.stop_after_ms),
             check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
         )
-        memory = MemoryKeeper(runtime, registry, clock=clock)
+        memory = keeper(runtime, registry, clock=clock)
         stack.push_async_callback(memory.close)
         engine = Hibernation(
             runtime,

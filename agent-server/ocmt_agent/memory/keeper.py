@@ -6,7 +6,7 @@ object's own, at most one an agent and purpose, and end with it.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -73,12 +73,14 @@ class MemoryKeeper:
         *,
         clock: Clock,
         found: list[Driver] | None = None,
+        host: Callable[[], HostMemory] = read_host_memory,
     ) -> None:
-        """`found`: the drivers to use, instead of those this host offers."""
+        """`found`: the drivers to use, instead of those this host offers. Both are for tests."""
         self._runtime = runtime
         self._registry = registry
         self._clock = clock
         self._drivers = drivers() if found is None else found
+        self._read_host = host
         self.prefetches = can_advise()
         self._kept: dict[str, _Kept] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,6 +93,9 @@ class MemoryKeeper:
     def driver(self) -> str | None:
         """How memory is taken back here; `None` when this host offers no way."""
         return self._drivers[0].name if self._drivers else None
+
+    def host(self) -> HostMemory:
+        return self._read_host()
 
     # What the transitions tell
 
@@ -145,7 +150,7 @@ class MemoryKeeper:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def look(self) -> None:
-        host = read_host_memory()
+        host = self.host()
         for agent in self._registry.all():
             match agent.state:
                 case HibernationState.RUNNING:
@@ -197,7 +202,7 @@ class MemoryKeeper:
             return
         if kept.first is not None:  # it slept again before its first answer was due
             await self._note_use(kept, where)
-        host = read_host_memory()
+        host = self.host()
         if not self._measure(agent, where, host) or agent.memory is None:
             return
         agent.paused_memory = paused_memory(agent.memory)
@@ -206,7 +211,7 @@ class MemoryKeeper:
             return
         before, started = agent.memory, self._clock.monotonic()
         await driver.reclaim(where, self._out)
-        if not self._measure(agent, where, read_host_memory()):
+        if not self._measure(agent, where, self.host()):
             return
         agent.paused_memory = paused_memory(agent.memory)
         log.info(
@@ -222,7 +227,7 @@ class MemoryKeeper:
         where = await self._where(agent)
         if where is None or kept.working_set is None:
             return
-        wanted, most = kept.working_set, prefetch_most(read_host_memory())
+        wanted, most = kept.working_set, prefetch_most(self.host())
         await self._fetch_pages(wanted.first, most)
         # The rest only now: reading it would hold up what the gateway itself reads to come back.
         await kept.live.wait()
@@ -240,7 +245,7 @@ class MemoryKeeper:
         kept.first = await in_thread(self._in, partial(resident_pages, where))
         await asyncio.sleep(_ANSWERED_WITHIN_S)
         await self._note_use(kept, where)
-        self._measure(agent, where, read_host_memory())
+        self._measure(agent, where, self.host())
 
     async def _note_use(self, kept: _Kept, where: Whereabouts) -> None:
         used = await in_thread(self._in, partial(resident_pages, where))
@@ -255,7 +260,7 @@ class MemoryKeeper:
         needed = kept.working_set
         async with self._reclaims:
             await page_out(needed.spare(used), self._out)
-        self._measure(agent, where, read_host_memory())
+        self._measure(agent, where, self.host())
 
     # Parts
 

@@ -1,6 +1,6 @@
 """A whole agent server's inside on fakes: what most tests here start from."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.app import create_app
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.settings import AgentSettings
 from ocmt_agent.wiring import Parts, open_parts
 from ocmt_common.agent_api import AUTH_HEADER, ProvisionRequest
@@ -57,6 +58,7 @@ async def open_host(
     runtime: FakeRuntime | None = None,
     gateway: FakeControl | None = None,
     clock: FakeClock | None = None,
+    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
     **values: str,
 ) -> AsyncIterator[Host]:
     """A server on `data_dir`; given the same fakes again, a restarted one."""
@@ -64,7 +66,9 @@ async def open_host(
     gateway = gateway or FakeControl(runtime)
     clock = clock or FakeClock()
     settings = settings_for(data_dir, **values)
-    async with open_parts(settings, runtime=runtime, clock=clock, gateway=gateway) as parts:
+    async with open_parts(
+        settings, runtime=runtime, clock=clock, gateway=gateway, keeper=keeper
+    ) as parts:
         transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://agent", headers={AUTH_HEADER: TOKEN}
