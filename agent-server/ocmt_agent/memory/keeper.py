@@ -56,6 +56,8 @@ class _Kept:
     working_set: WorkingSet | None = None
     first: Pages | None = None
     """Seen since the last wake from reclaimed: what it used until it answered."""
+    taken: bool = False
+    """Whether memory was taken from it in this sleep, all or a part."""
     trimmed_at: float | None = None
     reclaiming: asyncio.Task[None] | None = None
     fetching: asyncio.Task[None] | None = None
@@ -109,12 +111,10 @@ class MemoryKeeper:
     def wakes(self, agent: Agent) -> None:
         """Its thaw begins: nothing is taken from it any more, and what it will use is fetched."""
         kept = self._keep(agent)
-        cut_short = kept.reclaiming is not None and not kept.reclaiming.done()
         _cancel(kept.reclaiming, kept.watching)
         kept.live = asyncio.Event()
         kept.first = None
-        gone = cut_short or agent.paused_memory is PausedMemory.RECLAIMED
-        if gone and self.prefetches:
+        if kept.taken and self.prefetches:
             kept.fetching = self._own(self._fetch(agent, kept))
 
     def answers(self, agent: Agent) -> None:
@@ -127,8 +127,10 @@ class MemoryKeeper:
         kept.unseen = False
         _cancel(kept.reclaiming)  # still there if somebody else thawed it
         if agent.paused_memory is PausedMemory.RECLAIMED and self.prefetches:
+            # Else much of what is in RAM was not used, but never left.
             kept.watching = self._own(self._watch_use(agent, kept))
         agent.paused_memory = None
+        kept.taken = False
 
     def ended(self, agent: Agent) -> None:
         """Its processes are gone, or about to be: what was known of their memory is void."""
@@ -210,6 +212,7 @@ class MemoryKeeper:
         if driver is None or not worth_reclaiming(agent.memory, host):
             return
         before, started = agent.memory, self._clock.monotonic()
+        kept.taken = True
         await driver.reclaim(where, self._out)
         if not self._measure(agent, where, self.host()):
             return
