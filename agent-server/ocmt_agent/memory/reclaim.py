@@ -96,7 +96,7 @@ class GroupEmptying:
 class PageOut:
     """Without control groups: `process_madvise(MADV_PAGEOUT)` on every process, in batches.
 
-    Pages that several processes share stay. What went to a disk is clean then but stays in RAM until
+    Pages that several processes share stay. What was written to a disk stays in RAM as well until
     somebody needs the room (the kernel takes it first, without writing): it gives back later.
     """
 

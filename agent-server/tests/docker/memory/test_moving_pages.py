@@ -121,7 +121,7 @@ async def test_what_was_recorded_is_fetched_ahead_and_not_taken_for_used(
     assert free.total > 0
 
 
-async def test_old_kernels_pages_are_read_one_by_one_with_the_same_result(
+def test_old_kernels_pages_are_read_one_by_one_with_the_same_result(
     holder: Whereabouts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = holder.leader.pid
