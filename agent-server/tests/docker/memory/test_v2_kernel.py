@@ -145,6 +145,6 @@ def test_reclaim_freeze_and_prefetch_on_a_real_kernel_with_cgroup_v2(tmp_path: P
     assert found["more_than_there_is"] == os.strerror(11)  # EAGAIN
     # Fetched ahead: charged again, and not taken for used. And it is whole.
     assert found["fetched"]["usage"] > asleep["usage"] + 60 * MB
-    # (What stays is the guest's own Python, which the child shares and another group is charged with.)
+    # What stays is the guest's own Python: the child shares it, another group is charged with it.
     assert found["fetched"]["resident"] < 30 * MB
     assert found["exit"] == 3
