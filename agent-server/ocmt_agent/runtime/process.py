@@ -7,6 +7,7 @@ confirms it.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -208,7 +209,9 @@ class ProcessRuntime:
             finally:
                 os.close(output)
         except (OSError, TimeoutError) as error:
-            raise RuntimeFailed(f"The gateway process cannot be started: {error}.") from error
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            why = "its disk is full. Make room; the next request tries again" if full else error
+            raise RuntimeFailed(f"The gateway process cannot be started: {why}.") from error
         if process is None:
             raise RuntimeFailed("The gateway process ended at once; see its log.")
         self._exit_codes.pop(spec.user_id, None)
