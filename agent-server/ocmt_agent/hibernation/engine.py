@@ -117,6 +117,7 @@ class Hibernation:
                 return await self.raise_up(agent, why=why)
         finally:
             agent.waking = None
+            self._gate.ended(agent)
 
     async def raise_up(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         """With the lock held: bring the gateway up, record it, or fail with a `Problem`."""
