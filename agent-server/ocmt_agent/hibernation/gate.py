@@ -91,7 +91,8 @@ class Gate:
             yield
 
     async def _find_room(self, agent: Agent) -> None:
-        need = need_bytes(agent.state)
+        swapped = None if agent.memory is None else agent.memory.swap
+        need = need_bytes(agent.state, swapped=swapped)
         async with self._one_at_a_time:
             for _ in range(_ROUNDS):
                 lacking, host = self._lacking(need)
@@ -147,7 +148,7 @@ class Gate:
             until_job=None if agent.next_job_at is None else agent.next_job_at - now,
             in_flight=agent.in_flight,
             never_sleeps=agent.wishes.never_sleep,
-            frees=None,
+            frees=None if agent.memory is None else agent.memory.host,
         )
 
     async def _settled(self, need: int) -> None:
