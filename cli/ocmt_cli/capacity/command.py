@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ocmt_cli.capacity.figures import Figures, figures
+from ocmt_cli.capacity.simulate import costs, lines, simulate
 from ocmt_cli.capacity.table import BUSY_TO_CALM, RESERVE_TEXT, SEED_SIZES, Row, row
 from ocmt_cli.checkout import DEFAULT_DATA
 from ocmt_cli.console import say
@@ -22,11 +23,15 @@ capacity_app = typer.Typer(
 )
 
 
-def _size(text: str) -> int:
+def _bytes(text: str) -> int:
     try:
-        size = parse_size(text)
+        return parse_size(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _size(text: str) -> int:
+    size = _bytes(text)
     if size < 2 * 1024**3:
         raise typer.BadParameter("OCMT needs a machine of at least 2 GB.")
     return size
@@ -69,6 +74,49 @@ def capacity(
     say()
     for line in assumptions(measured, shares):
         say(line)
+
+
+@capacity_app.command("simulate")
+def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
+    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many people.")] = 1000,
+    hosts: Annotated[int, typer.Option(min=1, help="Machines; offices stay together.")] = 1,
+    ram: Annotated[str, typer.Option(help="Memory of each machine.")] = "64GB",
+    swap: Annotated[
+        str | None, typer.Option(help="Swap on disk of each machine. [default: 4 × RAM]")
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores of each machine.")] = 16,
+    pause_after: Annotated[int, typer.Option(min=1, help="Minutes idle before a pause.")] = 30,
+    stop_after: Annotated[int, typer.Option(min=1, help="Minutes paused before a stop.")] = 240,
+    days: Annotated[int, typer.Option(min=1, max=31)] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed, the same days.")] = 1,
+    json_wanted: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+) -> None:
+    """Play users' days with the agent server's own policy, and tell where it breaks."""
+    try:
+        measured = figures(data.resolve())
+    except ValueError as error:
+        raise CommandFailed(str(error)) from error
+    ram_bytes = _size(ram)
+    scenario = {
+        "users": users,
+        "hosts": hosts,
+        "ramBytes": ram_bytes,
+        "swapBytes": 4 * ram_bytes if swap is None else _bytes(swap),
+        "cores": cores,
+        "pauseAfterMinutes": pause_after,
+        "stopAfterMinutes": stop_after,
+        "days": days,
+        "seed": seed,
+        "costs": costs(measured),
+    }
+    outcome = simulate(scenario, progress=lambda text: typer.echo(f"… {text}", err=True))
+    if json_wanted:
+        say(json.dumps({"scenario": scenario, "outcome": outcome}, indent=2))
+        return
+    for line in lines(outcome, scenario):
+        say(line)
+    say(f"Figures: {measured.origin}.")
 
 
 def table(rows: list[Row]) -> list[str]:
