@@ -1,6 +1,7 @@
 """The server's parts, put together once and taken down in the opposite order."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.control import GatewayControl, HttpGatewayControl
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation
+from ocmt_agent.hibernation.gate import HostReader
 from ocmt_agent.hibernation.policy import Times
 from ocmt_agent.hibernation.watch import Watch
+from ocmt_agent.memory.figures import host_figures
 from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.runtime.base import Runtime
@@ -47,12 +50,13 @@ async def open_parts(
     clock: Clock,
     gateway: GatewayControl | None = None,
     keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
+    read_host: HostReader = host_figures,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
     Leaving it ends every stream, cuts short what is in flight and writes what is unsaved. The
-    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`
-    and `keeper` are for tests.
+    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`,
+    `keeper` and `read_host` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
@@ -82,6 +86,8 @@ async def open_parts(
             clock=clock,
             times=times,
             wake_timeout_s=settings.wake_timeout_ms / 1000,
+            read_host=read_host,
+            cores=max(1, len(os.sched_getaffinity(0))),
         )
         service = AgentService(runtime, registry, engine, memory, clock=clock)
         if settings.stop_agents_on_exit:

@@ -9,6 +9,7 @@ from ocmt_common.version import release_version
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
+from ocmt_agent.hibernation import cause
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation, runtime_problems
 from ocmt_agent.hibernation.waking import ActivityKind
@@ -62,13 +63,13 @@ class AgentService:
             if agent.state is HibernationState.PROVISIONING:
                 await self._registry.insert(agent)
             elif agent.agent_token != token:
-                await self._engine.put_down(agent, why="new agent token")
+                await self._engine.put_down(agent, why=cause.NEW_TOKEN)
                 await self._registry.replace_token(agent, token)
             elif agent.state is not HibernationState.FAILED:
                 return
-            await self._registry.move(agent, HibernationState.PROVISIONING, why="provision")
+            await self._registry.move(agent, HibernationState.PROVISIONING, why=cause.PROVISION)
             try:
-                await self._engine.raise_up(agent, why="provision")
+                await self._engine.raise_up(agent, why=cause.PROVISION)
             except Problem as problem:
                 await self._clean_up(agent, problem)
                 raise
@@ -78,7 +79,10 @@ class AgentService:
         """Leave no container of a failed provision; what the user's state folder holds stays."""
         if agent.state is not HibernationState.FAILED:
             await self._registry.move(
-                agent, HibernationState.FAILED, why=problem.code, failure=problem.detail
+                agent,
+                HibernationState.FAILED,
+                why=cause.failed(problem.code),
+                failure=problem.detail,
             )
         with contextlib.suppress(RuntimeFailed, RuntimeUnavailable):  # the next one replaces it
             await self._runtime.remove(agent.user_id, with_state=False)
@@ -99,7 +103,7 @@ class AgentService:
 
         async def stop(agent: Agent) -> None:
             async with agent.lock:
-                await self._engine.put_down(agent, why="the server stops")
+                await self._engine.put_down(agent, why=cause.SERVER_STOPS)
 
         agents = self._registry.all()
         await asyncio.gather(*(stop(agent) for agent in agents), return_exceptions=True)

@@ -217,13 +217,12 @@ class MemoryKeeper:
         if not self._measure(agent, where, self.host()):
             return
         agent.paused_memory = paused_memory(agent.memory)
-        log.info(
-            "memory reclaimed",
-            user_id=agent.user_id,
-            by=driver.name,
-            ms=round((self._clock.monotonic() - started) * 1000),
-            before_mb=before.host >> 20,
-            after_mb=agent.memory.host >> 20,
+        log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
+        await self._registry.gave_back(
+            agent,
+            before_bytes=before.host,
+            after_bytes=agent.memory.host,
+            duration_ms=(self._clock.monotonic() - started) * 1000,
         )
 
     async def _fetch(self, agent: Agent, kept: _Kept) -> None:
