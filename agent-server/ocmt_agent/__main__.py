@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+import uvloop
 from ocmt_common.logs import configure_logging
 from ocmt_common.settings import SettingsError, load
 from starlette.types import ASGIApp
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = load(AgentSettings, env_file=parser.parse_args(argv).env_file)
         with _data_folder(settings.data_dir):
-            asyncio.run(serve(settings))
+            uvloop.run(serve(settings))
     except (SettingsError, StoreError, RuntimeUnavailable) as error:
         print(error, file=sys.stderr)
         return EX_CONFIG
