@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import aiohttp
-from agents import Agents, answers, machine, meminfo, server, summary, until
+from shared.agents import Agents, answers, machine, meminfo, server, summary, until
 
 USER = "bench-wake"
 

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCKER = "/var/run/docker.sock"
 GATEWAY_PORT = 18789
 _BUSY_S = 90.0
