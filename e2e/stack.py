@@ -145,19 +145,23 @@ class Stack:
         return pid
 
     def gateway_pids(self, user_id: str) -> list[int]:
-        """The host pids of a user's gateway, oldest first; its helper processes are not counted."""
+        """The host pids of a user's gateway, oldest first; its helper processes are not counted.
+
+        Neither is a child of the gateway: between fork and exec it looks like its parent.
+        """
         name = hostname_of(user_id).encode() if self.runtime == "docker" else None
         folder = f"/agents/{user_id}/state".encode()
-        found = []
+        parents: dict[int, int] = {}
         for proc in Path("/proc").iterdir():
             if not proc.name.isdigit():
                 continue
             try:
                 title = (proc / "cmdline").read_bytes()
                 environ = (proc / "environ").read_bytes()
+                parent = int((proc / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
             ours = b"HOSTNAME=" + name in environ if name else folder in environ
             if ours and (title.startswith(b"openclaw-gateway") or b"openclaw.mjs" in title):
-                found.append(int(proc.name))
-        return sorted(found)
+                parents[int(proc.name)] = parent
+        return sorted(pid for pid, parent in parents.items() if parent not in parents)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+import uvloop
 from ocmt_common.logs import configure_logging
 from ocmt_common.settings import SettingsError, load
 from starlette.types import ASGIApp
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = load(AgentSettings, env_file=parser.parse_args(argv).env_file)
         with _data_folder(settings.data_dir):
-            asyncio.run(serve(settings))
+            uvloop.run(serve(settings))
     except (SettingsError, StoreError, RuntimeUnavailable) as error:
         print(error, file=sys.stderr)
         return EX_CONFIG
@@ -121,7 +122,7 @@ async def serve(settings: AgentSettings) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop)
-        await stack.enter_async_context(watching(parts.watch))
+        await stack.enter_async_context(watching(parts))
         async with asyncio.TaskGroup() as group:
             group.create_task(_serve_relay(relay, relay_socket, runtime, settings))
             group.create_task(api.serve(sockets=[api_socket]))

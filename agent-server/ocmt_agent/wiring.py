@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,6 +21,7 @@ from ocmt_agent.hibernation.gate import HostReader
 from ocmt_agent.hibernation.policy import Times
 from ocmt_agent.hibernation.watch import Watch
 from ocmt_agent.memory.figures import host_figures
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
@@ -32,6 +33,7 @@ class Parts:
     clock: Clock
     hub: EventHub
     registry: AgentRegistry
+    memory: MemoryKeeper
     engine: Hibernation
     service: AgentService
     watch: Watch
@@ -73,17 +75,20 @@ async def open_parts(
             stop_after=timedelta(milliseconds=settings.stop_after_ms),
             check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
         )
+        memory = MemoryKeeper(runtime, registry, clock=clock)
+        stack.push_async_callback(memory.close)
         engine = Hibernation(
             runtime,
             gateway or HttpGatewayControl(session),
             registry,
+            memory,
             clock=clock,
             times=times,
             wake_timeout_s=settings.wake_timeout_ms / 1000,
             read_host=read_host,
             cores=max(1, len(os.sched_getaffinity(0))),
         )
-        service = AgentService(runtime, registry, engine, clock=clock)
+        service = AgentService(runtime, registry, engine, memory, clock=clock)
         if settings.stop_agents_on_exit:
             stack.push_async_callback(service.stop_all)
         stack.push_async_callback(engine.close)
@@ -94,6 +99,7 @@ async def open_parts(
             clock,
             hub,
             registry,
+            memory,
             engine,
             service,
             watch,
@@ -103,12 +109,12 @@ async def open_parts(
 
 
 @asynccontextmanager
-async def watching(watch: Watch) -> AsyncIterator[None]:
-    """Run the watch beside the block."""
-    task = asyncio.create_task(watch.run())
+async def watching(parts: Parts) -> AsyncIterator[None]:
+    """Run the watches, of the agents and of their memory, beside the block."""
+    tasks = [asyncio.create_task(parts.watch.run()), asyncio.create_task(parts.memory.run())]
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

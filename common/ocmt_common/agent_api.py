@@ -28,6 +28,15 @@ class HibernationState(StrEnum):
     FAILED = "failed"
 
 
+class PausedMemory(StrEnum):
+    """Where a paused agent's memory is."""
+
+    RESIDENT = "resident"
+    """In RAM: the fastest wake, and nothing saved."""
+    RECLAIMED = "reclaimed"
+    """In swap."""
+
+
 class Wire(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
@@ -50,6 +59,20 @@ class HibernateRequest(Command):
     mode: Literal["pause", "stop"]
 
 
+class MemoryFigures(Wire):
+    """One agent's memory as last measured, in bytes."""
+
+    usage: int
+    """All RAM its container is charged with: its own memory, page cache, the kernel's part."""
+    anon: int
+    """Its processes' own memory in RAM."""
+    cache: int
+    swap: int
+    """What left RAM for swap, uncompressed."""
+    compressed: int
+    """What that still takes of RAM in zram or zswap; zero with swap on disk alone."""
+
+
 class Container(Wire):
     """One agent, as `GET /api/containers` lists it."""
 
@@ -65,6 +88,10 @@ class Container(Wire):
     """The gateway's own blockers the last time it refused to be paused; empty when it agreed."""
     failure: str | None = None
     """Why the agent is `failed`, and what to do; `None` otherwise."""
+    memory: MemoryFigures | None = None
+    """`None` while it does not run, or where this server cannot see its processes."""
+    paused_memory: PausedMemory | None = None
+    """Where a paused agent's memory is; `None` while it is not paused or was not measured yet."""
 
 
 class Actor(StrEnum):
@@ -197,6 +224,37 @@ class HibernationCounts(Wire):
     failed: int = 0
 
 
+class HostFigures(Wire):
+    """The host's memory now, in bytes; pressure in percent of the last 10 seconds (PSI)."""
+
+    total: int
+    available: int
+    swap_disk: int
+    swap_disk_free: int
+    swap_zram: int
+    swap_zram_free: int
+    zram_ram: int
+    """RAM that zram's content takes, compressed."""
+    zswap_ram: int
+    pressure_some: float | None = None
+    pressure_full: float | None = None
+
+
+class MemoryHealth(Wire):
+    """Which of the means to save memory are on here; every one is optional."""
+
+    reclaim: str | None
+    """How the memory of paused agents is taken out of RAM; `None`: it cannot be, here."""
+    swap_disk: bool
+    zram: bool
+    zswap: bool
+    prefetch: bool
+    psi: bool
+    host: HostFigures
+    advice: list[str] = Field(default_factory=list)
+    """What would save more, and how, a sentence each. Not problems: all works without."""
+
+
 class AgentServerHealth(Wire):
     """`GET /health`, open. The first three fields are the specification's contract."""
 
@@ -207,3 +265,4 @@ class AgentServerHealth(Wire):
     problems: list[str] = Field(default_factory=list)
     """What is wrong and what to do, a sentence each; empty when `status` is `ok`."""
     version: str = "unknown"
+    memory: MemoryHealth | None = None

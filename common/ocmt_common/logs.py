@@ -70,7 +70,8 @@ def configure_logging(*, form: LogFormat | None = None, level: int = logging.INF
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # One line a request comes from our own middleware, with the request id.
+    # One line a request comes from our own middleware, with the request id; `uvicorn.error` would
+    # add two for every socket.
     logging.getLogger("uvicorn.access").disabled = True
-    for chatty in ("httpx2", "httpcore2", "alembic", "aiosqlite"):
+    for chatty in ("uvicorn.error", "httpx2", "httpcore2", "alembic", "aiosqlite"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
 import uvicorn
 from ocmt_common.logs import configure_logging
 from ocmt_common.problems import Problem
@@ -24,6 +25,8 @@ from ocmt_management.clock import utc_now
 from ocmt_management.db import Database
 from ocmt_management.migrations import MigrationError, migrate
 from ocmt_management.settings import ManagementSettings
+
+log = structlog.get_logger(__name__)
 
 _EXIT_SETTINGS = 78
 _EXIT_PORT_TAKEN = 75
@@ -125,6 +128,7 @@ def _serve(settings: ManagementSettings) -> int:
     # uvicorn raises the signal that stopped it once more when it is done; a clean end is no crash.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log.info("serving", host=settings.host, port=settings.port)
     server.run(sockets=[listener])
     return 0 if server.started else _EXIT_FAILED
 

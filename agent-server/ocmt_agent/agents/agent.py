@@ -5,13 +5,15 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ocmt_common.agent_api import Actor, AgentPolicy, Container, HibernationState
+from ocmt_common.agent_api import Actor, AgentPolicy, Container, HibernationState, PausedMemory
 
 from ocmt_agent.agents.policies import wishes
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.hibernation.policy import Wishes
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.memory.host import AgentMemory
+from ocmt_agent.memory.report import agent_memory
 from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
 
 
@@ -70,6 +72,10 @@ class Agent:
     """Monotonic seconds before which it is not woken by itself again."""
     jobs_read_at: float = float("-inf")
     """Monotonic seconds at which its gateway was last asked for its next job."""
+    memory: AgentMemory | None = None
+    """As last measured: at its transitions, and now and then while it is awake."""
+    paused_memory: PausedMemory | None = None
+    """Where its memory is while it is paused, as measured; `None` until then."""
 
     @classmethod
     def new(cls, user_id: str, *, agent_token: str, now: datetime) -> "Agent":
@@ -111,6 +117,8 @@ class Agent:
             state_since=self.state_since,
             awake_because=list(self.blockers),
             failure=self.failure,
+            memory=None if self.memory is None else agent_memory(self.memory),
+            paused_memory=self.paused_memory,
         )
 
 

@@ -137,8 +137,6 @@ class AgentRegistry:
         *,
         why: Cause,
         duration_ms: float | None = None,
-        memory_before_bytes: int | None = None,
-        memory_after_bytes: int | None = None,
         failure: str | None = None,
     ) -> None:
         """Change the agent's state: in memory, to whoever listens, and in the database."""
@@ -150,8 +148,7 @@ class AgentRegistry:
             who=why.who,
             why=why.why,
             duration_ms=duration_ms,
-            memory_before_bytes=memory_before_bytes,
-            memory_after_bytes=memory_after_bytes,
+            memory_before_bytes=None if agent.memory is None else agent.memory.host,
             failure=failure,
         )
         agent.state = to
@@ -171,15 +168,35 @@ class AgentRegistry:
             agent.blockers = []
             agent.cpu = None
         self.metrics.observe(event)
+        await self._tell(agent, event)
+
+    async def gave_back(
+        self, agent: Agent, *, before_bytes: int, after_bytes: int, duration_ms: float
+    ) -> None:
+        """Tell that a sleeper's memory was given back to the host; its state is as it was."""
+        event = StateEvent(
+            user_id=agent.user_id,
+            at=self._clock.now(),
+            from_state=agent.state,
+            to_state=agent.state,
+            who=Actor.POLICY,
+            why="memory given back",
+            duration_ms=duration_ms,
+            memory_before_bytes=before_bytes,
+            memory_after_bytes=after_bytes,
+        )
+        await self._tell(agent, event)
+
+    async def _tell(self, agent: Agent, event: StateEvent) -> None:
         self._hub.publish(event)
         log.info(
             "agent moved",
             user_id=agent.user_id,
-            to=str(to),
-            who=str(why.who),
-            why=why.why,
-            ms=round(duration_ms) if duration_ms is not None else None,
-            failure=failure,
+            to=str(event.to_state),
+            who=str(event.who),
+            why=event.why,
+            ms=round(event.duration_ms) if event.duration_ms is not None else None,
+            failure=event.failure,
         )
         await self.save(agent, event=event)
 

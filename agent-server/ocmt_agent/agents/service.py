@@ -13,6 +13,8 @@ from ocmt_agent.hibernation import cause
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation, runtime_problems
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.memory.report import memory_health
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
 _LOOK_EVERY_S = 2.0
@@ -20,11 +22,18 @@ _LOOK_EVERY_S = 2.0
 
 class AgentService:
     def __init__(
-        self, runtime: Runtime, registry: AgentRegistry, engine: Hibernation, *, clock: Clock
+        self,
+        runtime: Runtime,
+        registry: AgentRegistry,
+        engine: Hibernation,
+        memory: MemoryKeeper,
+        *,
+        clock: Clock,
     ) -> None:
         self._runtime = runtime
         self._registry = registry
         self._engine = engine
+        self._memory = memory
         self._clock = clock
         self._version = release_version("ocmt-agent")
         self._looked_at = -_LOOK_EVERY_S
@@ -116,6 +125,7 @@ class AgentService:
             runtime=self._runtime.name,
             problems=problems,
             version=self._version,
+            memory=memory_health(self._memory),
         )
 
     async def _runtime_problems(self) -> list[str]:

@@ -29,6 +29,7 @@ from ocmt_agent.hibernation.reconcile import correction, half_asleep
 from ocmt_agent.hibernation.sleeper import STOP_GRACE_S, Sleeper
 from ocmt_agent.hibernation.waker import GatewayExited, Waker
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import Observed, Runtime, RuntimeFailed, RuntimeUnavailable
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class Hibernation:
         runtime: Runtime,
         gateway: GatewayControl,
         registry: AgentRegistry,
+        memory: MemoryKeeper,
         *,
         clock: Clock,
         times: Times,
@@ -62,8 +64,10 @@ class Hibernation:
         self._registry = registry
         self._clock = clock
         self._wake_timeout_s = wake_timeout_s
-        self._waker = Waker(runtime, gateway)
-        self._sleeper = Sleeper(runtime, gateway, self._waker, registry, clock=clock, times=times)
+        self._waker = Waker(runtime, gateway, memory)
+        self._sleeper = Sleeper(
+            runtime, gateway, self._waker, registry, memory, clock=clock, times=times
+        )
         self._gate = Gate(
             registry,
             read_host=read_host,
@@ -117,6 +121,7 @@ class Hibernation:
                 return await self.raise_up(agent, why=why)
         finally:
             agent.waking = None
+            self._gate.ended(agent)
 
     async def raise_up(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         """With the lock held: bring the gateway up, record it, or fail with a `Problem`."""

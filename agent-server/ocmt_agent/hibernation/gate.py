@@ -24,7 +24,7 @@ from ocmt_agent.hibernation.admission import (
     short_by,
 )
 from ocmt_agent.hibernation.clock import Clock
-from ocmt_agent.hibernation.queue import THAW_SLOTS, WakeQueue, need_of
+from ocmt_agent.hibernation.queue import THAW_SLOTS, Need, WakeQueue, need_of
 
 log = structlog.get_logger(__name__)
 
@@ -59,23 +59,31 @@ class Gate:
         self._cores = cores
         self._one_at_a_time = asyncio.Lock()
         self._promised: dict[str, int] = {}
+        self._needs: dict[str, Need] = {}
         registry.metrics.follow_host(read_host)
         registry.metrics.follow_queue(lambda: len(self._boots) + len(self._thaws))
 
     def hurry(self, agent: Agent, who: Actor) -> None:
-        """Somebody else waits for the same wake."""
+        """Somebody else waits for the same wake, which may not have come to the queue yet."""
+        need = need_of(who)
+        self._needs[agent.user_id] = min(need, self._needs.get(agent.user_id, need))
         for queue in (self._boots, self._thaws):
-            queue.hurry(agent.user_id, need_of(who))
+            queue.hurry(agent.user_id, need)
+
+    def ended(self, agent: Agent) -> None:
+        """Its wake is over, however: nobody waits for it any more."""
+        self._needs.pop(agent.user_id, None)
 
     @asynccontextmanager
     async def passed(self, agent: Agent, who: Actor) -> AsyncIterator[None]:
         """Let one wake through; refuses with 503 `host-full` what does not fit."""
         thaw = agent.state is HibernationState.PAUSED
         queue = self._thaws if thaw else self._boots
+        need = min(need_of(who), self._needs.get(agent.user_id, Need.OTHER))
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._wait_s):
-                    await stack.enter_async_context(queue.turn(agent.user_id, need_of(who)))
+                    await stack.enter_async_context(queue.turn(agent.user_id, need))
             except TimeoutError:
                 self._refuse("queue", "Too many agents are being woken at once.", len(queue))
             await self._find_room(agent)
@@ -83,14 +91,15 @@ class Gate:
             yield
 
     async def _find_room(self, agent: Agent) -> None:
-        need = need_bytes(agent.state)
+        swapped = None if agent.memory is None else agent.memory.swap
+        need = need_bytes(agent.state, swapped=swapped)
         async with self._one_at_a_time:
             for _ in range(_ROUNDS):
                 lacking, host = self._lacking(need)
                 if lacking <= 0 or host is None:
                     self._promised[agent.user_id] = need
                     return
-                if not await self._make_room(agent, host, lacking):
+                if not await self._make_room(agent, host, need):
                     break
                 await self._settled(need)
         self._refuse(
@@ -103,18 +112,23 @@ class Gate:
         host = self._read_host()
         if host is None:
             return 0, None
-        return short_by(host, need, promised=sum(self._promised.values())), host
+        return short_by(host, need, promised=self._owed()), host
 
-    async def _make_room(self, agent: Agent, host: HostFigures, lacking: int) -> bool:
-        """Whether anybody gave way."""
+    def _owed(self) -> int:
+        return sum(self._promised.values())
+
+    async def _make_room(self, agent: Agent, host: HostFigures, need: int) -> bool:
+        """Whether anybody gave way. One after another, until it fits by the host's own figures."""
         others = {a.user_id: a for a in self._registry.all() if a is not agent and self._free(a)}
-        chosen = make_room((self._candidate(a) for a in others.values()), host, lacking)
+        candidates = [self._candidate(a) for a in others.values()]
         gone = 0
-        for eviction in chosen:
+        for eviction in make_room(candidates, host, short_by(host, need, promised=self._owed())):
             if await self._evict(others[eviction.user_id], eviction.relief):
                 self._registry.metrics.evicted(str(eviction.relief))
                 gone += 1
-        log.info("made room", for_user_id=agent.user_id, lacking=lacking, evicted=gone)
+                if self._lacking(need)[0] <= 0:
+                    break
+        log.info("made room", for_user_id=agent.user_id, evicted=gone)
         return gone > 0
 
     def _free(self, agent: Agent) -> bool:
@@ -134,7 +148,7 @@ class Gate:
             until_job=None if agent.next_job_at is None else agent.next_job_at - now,
             in_flight=agent.in_flight,
             never_sleeps=agent.wishes.never_sleep,
-            frees=None,
+            frees=None if agent.memory is None else agent.memory.host,
         )
 
     async def _settled(self, need: int) -> None:

@@ -18,6 +18,7 @@ from ocmt_agent.hibernation.cause import Cause
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.policy import Times, worth_sleeping
 from ocmt_agent.hibernation.waker import ASKED, Waker, suspension_request
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ class Sleeper:
         gateway: GatewayControl,
         waker: Waker,
         registry: AgentRegistry,
+        memory: MemoryKeeper,
         *,
         clock: Clock,
         times: Times,
@@ -42,6 +44,7 @@ class Sleeper:
         self._gateway = gateway
         self._waker = waker
         self._registry = registry
+        self._memory = memory
         self._clock = clock
         self._times = times
 
@@ -77,11 +80,13 @@ class Sleeper:
         await self._registry.move(
             agent, HibernationState.PAUSED, why=why, duration_ms=self._since_ms(started)
         )
+        self._memory.slept(agent)
         return True
 
     async def stop(self, agent: Agent, *, why: Cause) -> None:
         """End a suspended or paused agent's container."""
         started = self._clock.monotonic()
+        self._memory.ended(agent)
         await self._runtime.stop(agent.user_id, grace_s=STOP_GRACE_S)
         await self._registry.move(
             agent, HibernationState.STOPPED, why=why, duration_ms=self._since_ms(started)

@@ -10,6 +10,7 @@ from ocmt_agent.agents.agent import Agent
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import ContainerStatus, Observed, Runtime, RuntimeFailed
 
 ASKED = "asked"
@@ -32,9 +33,10 @@ class GatewayExited(Exception):
 
 
 class Waker:
-    def __init__(self, runtime: Runtime, gateway: GatewayControl) -> None:
+    def __init__(self, runtime: Runtime, gateway: GatewayControl, memory: MemoryKeeper) -> None:
         self._runtime = runtime
         self._gateway = gateway
+        self._memory = memory
 
     async def bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
         """Thaw, start or just check the gateway, and return once it serves.
@@ -49,6 +51,7 @@ class Waker:
             endpoint = await self._runtime.start(agent.user_id)
         else:
             if observed.status is ContainerStatus.PAUSED:
+                self._memory.wakes(agent)
                 await self._runtime.unpause(agent.user_id)
             if observed.endpoint is None:
                 raise RuntimeFailed(
@@ -58,7 +61,9 @@ class Waker:
             endpoint = observed.endpoint
         access = agent.access_at(endpoint)
         await self._until(agent, self._is_live, access)
+        self._memory.answers(agent)
         await self._until(agent, self._is_open, access)
+        self._memory.woke(agent)
         return access
 
     async def release(self, agent: Agent, access: GatewayAccess) -> None:

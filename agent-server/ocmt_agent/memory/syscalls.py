@@ -5,6 +5,7 @@ needs CAP_SYS_NICE and the right to trace), `pagemap.rst` for PAGEMAP_SCAN (kern
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,27 +84,34 @@ _PAGEMAP_SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg)
 _PAGE_IS_FILE = 1 << 2
 _PAGE_IS_PRESENT = 1 << 3
 _REGIONS = 4096
-_PRESENT_BIT = 63
+_OLDER_KERNEL = (errno.ENOTTY, errno.EINVAL)
+# The same two in an entry of the file itself.
+_ENTRY_FILE = 1 << 61
+_ENTRY_PRESENT = 1 << 63
 
 
-def present(pid: int, areas: Iterable[Range]) -> list[Range]:
-    """The pages of the areas that are in RAM and mapped now. Raises `OSError` once it is gone.
+def resident(pid: int, areas: Iterable[Range]) -> list[Range]:
+    """The process's own pages (not those of files) that are in RAM and mapped now.
 
-    A page that was only fetched ahead, and not used since, is not among them.
+    A page that was only fetched ahead and not used since is not among them: what is found after a
+    wake is what the process really used. Raises `OSError` once the process is gone.
     """
     found: list[Range] = []
     with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
+        read = _scan
         for area in areas:
             try:
-                found += _scan(pagemap.fileno(), area)
+                found += read(pagemap.fileno(), area)
             except OSError as error:
-                if error.errno not in (25, 22):  # ENOTTY, EINVAL: an older kernel
+                if error.errno not in _OLDER_KERNEL or read is _read:
                     raise
-                found += _read(pagemap.fileno(), area)
+                read = _read
+                found += read(pagemap.fileno(), area)
     return merged(found)
 
 
-def _scan(pagemap: int, area: Range) -> Iterator[Range]:
+def _scan(pagemap: int, area: Range) -> list[Range]:
+    found: list[Range] = []
     regions = (_PageRegion * _REGIONS)()
     start = area.start
     while start < area.end:
@@ -113,18 +121,22 @@ def _scan(pagemap: int, area: Range) -> Iterator[Range]:
             end=area.end,
             vec=ctypes.addressof(regions),
             vec_len=_REGIONS,
-            category_mask=_PAGE_IS_PRESENT,
+            category_inverted=_PAGE_IS_FILE,
+            category_mask=_PAGE_IS_PRESENT | _PAGE_IS_FILE,
             return_mask=_PAGE_IS_PRESENT,
         )
         count = fcntl.ioctl(pagemap, _PAGEMAP_SCAN, argument)
-        for region in regions[:count]:
-            yield Range(region.start, region.end)
+        found += (Range(region.start, region.end) for region in regions[:count])
         start = int(argument.walk_end)
+    return found
 
 
-def _read(pagemap: int, area: Range) -> Iterator[Range]:
+def _read(pagemap: int, area: Range) -> list[Range]:
+    found: list[Range] = []
     for piece in area.pieces(64 << 20):
-        entries = memoryview(os.pread(pagemap, piece.size // PAGE * 8, piece.start // PAGE * 8))
-        for number, entry in enumerate(entries.cast("Q")):
-            if entry >> _PRESENT_BIT:
-                yield Range(piece.start + number * PAGE, piece.start + (number + 1) * PAGE)
+        text = os.pread(pagemap, piece.size // PAGE * 8, piece.start // PAGE * 8)
+        for number, entry in enumerate(memoryview(text).cast("Q")):
+            if entry & (_ENTRY_PRESENT | _ENTRY_FILE) == _ENTRY_PRESENT:
+                start = piece.start + number * PAGE
+                found.append(Range(start, start + PAGE))
+    return found

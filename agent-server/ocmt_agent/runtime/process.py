@@ -7,6 +7,7 @@ confirms it.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -120,11 +121,11 @@ class ProcessRuntime:
 
     async def pause(self, user_id: str) -> None:
         async with self._lock(user_id):
-            await self._set_frozen(user_id, frozen=True)
+            await self._set_frozen(user_id, self._gateway(user_id), frozen=True)
 
     async def unpause(self, user_id: str) -> None:
         async with self._lock(user_id):
-            await self._set_frozen(user_id, frozen=False)
+            await self._set_frozen(user_id, self._gateway(user_id), frozen=False)
 
     async def stop(self, user_id: str, *, grace_s: float) -> None:
         async with self._lock(user_id):
@@ -222,7 +223,9 @@ class ProcessRuntime:
             finally:
                 os.close(output)
         except (OSError, TimeoutError) as error:
-            raise RuntimeFailed(f"The gateway process cannot be started: {error}.") from error
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            why = "its disk is full. Make room; the next request tries again" if full else error
+            raise RuntimeFailed(f"The gateway process cannot be started: {why}.") from error
         if process is None:
             raise RuntimeFailed("The gateway process ended at once; see its log.")
         self._exit_codes.pop(spec.user_id, None)
@@ -255,10 +258,14 @@ class ProcessRuntime:
             ended.cancel()
             await asyncio.gather(ended, return_exceptions=True)
 
-    async def _set_frozen(self, user_id: str, *, frozen: bool) -> None:
+    def _gateway(self, user_id: str) -> Record:
         record = self._running(user_id)
         if record is None:
             raise RuntimeFailed(_NO_PROCESS)
+        return record
+
+    async def _set_frozen(self, user_id: str, record: Record, *, frozen: bool) -> None:
+        """Freeze or thaw the gateway's family; thawing one that has ended is no error."""
         cgroup = self._cgroup(user_id)
         try:
             if cgroup.can_freeze(record.process.pid):
@@ -276,7 +283,7 @@ class ProcessRuntime:
         if record is not None:
             record.process.signal(signal.SIGTERM)
             # A frozen process only sees its signals once it is thawed.
-            await self._set_frozen(user_id, frozen=False)
+            await self._set_frozen(user_id, record, frozen=False)
             await gone({record.process}, within_s=grace_s)
         leftovers = self._members(user_id, record)
         for member in leftovers:

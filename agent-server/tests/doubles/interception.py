@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 When = Literal["before", "after"]
-_PASSED = {"events", "observe_all", "problems", "close", "relay_host"}
+_PASSED = {"whereabouts", "events", "observe_all", "problems", "close", "relay_host"}
 """Not part of any transition."""
 
 

@@ -10,6 +10,7 @@ from ocmt_cli.sync.commands_act import add_acting_commands
 from ocmt_cli.sync.console import Json, Session, emit, say, session, speaking, styled
 from ocmt_cli.sync.doctor import examine
 from ocmt_cli.sync.errors import Exit, SyncError
+from ocmt_cli.sync.filters import Author, PathPrefix, Since, Words, filters
 from ocmt_cli.sync.git import shown
 from ocmt_cli.sync.policy import FOLD, POLICY_FILE, default_policy_bytes
 from ocmt_cli.sync.report import brief, show, status
@@ -97,10 +98,10 @@ def list_(
     cls: Annotated[list[str] | None, typer.Option("--class", help="Only this class.")] = None,
     state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}.")] = "open",
     security: Annotated[bool, typer.Option("--security", help="Only security commits.")] = False,
-    path: Annotated[str | None, typer.Option(help="Only commits touching this prefix.")] = None,
-    author: Annotated[str | None, typer.Option(help="Part of the author's name.")] = None,
-    grep: Annotated[str | None, typer.Option(help="Part of the subject.")] = None,
-    since: Annotated[str | None, typer.Option(help="Committed on or after this date.")] = None,
+    path: PathPrefix = None,
+    author: Author = None,
+    grep: Words = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(min=1, help="Commits on a page.")] = 50,
     page: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Json = False,
@@ -112,23 +113,16 @@ def list_(
                 raise SyncError(Exit.INPUT, f"Class {name!r} is none of {', '.join(FOLD)}.")
         if state not in STATES:
             raise SyncError(Exit.INPUT, f"State {state!r} is none of {', '.join(STATES)}.")
-        try:
-            after = datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None
-        except ValueError as error:
-            raise SyncError(Exit.INPUT, f"{since!r} is no date such as 2030-01-31.") from error
+        wanted = filters(path, author, grep, since)
         here = session(context)
         survey = take_survey(*here.open(), today=here.clock().date(), progress=progress)
 
         def fits(item: Item) -> bool:
-            commit = item.commit
             return (
                 (not cls or item.cls in cls)
                 and state in ("all", item.state)
                 and (not security or bool(item.security))
-                and (path is None or any(f.startswith(path) for f in commit.files))
-                and (author is None or author.lower() in commit.author.lower())
-                and (grep is None or grep.lower() in commit.subject.lower())
-                and (after is None or commit.committed >= after.timestamp())
+                and wanted.fits(item)
             )
 
         found = [item for item in survey.items.values() if fits(item)]

@@ -21,6 +21,7 @@ from ocmt_cli.sync.console import (
 from ocmt_cli.sync.decide import operator, record
 from ocmt_cli.sync.errors import Exit, SyncError
 from ocmt_cli.sync.fetch import fetch
+from ocmt_cli.sync.filters import Author, PathPrefix, Since, Words, filters
 from ocmt_cli.sync.git import shown
 from ocmt_cli.sync.journal import write_whole
 from ocmt_cli.sync.ledger import Act
@@ -66,6 +67,10 @@ def plan_(
         bool, typer.Option("--security-only", help="Pick only security commits.")
     ] = False,
     commit: Annotated[list[str] | None, typer.Option(help="Pick this commit, too.")] = None,
+    path: PathPrefix = None,
+    author: Author = None,
+    grep: Words = None,
+    since: Since = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Pick no more than this.")] = None,
     strategy: Annotated[str, typer.Option(help="pick, merge or snapshot.")] = "pick",
     tag: Annotated[str | None, typer.Option(help="Merge or snapshot this release tag.")] = None,
@@ -78,13 +83,14 @@ def plan_(
     """Choose commits, forecast their conflicts, write a plan to read and edit."""
     with speaking(as_json) as progress:
         here = session(context)
-        chosen = _strategy(strategy, tag)
+        chosen, wanted = _strategy(strategy, tag), filters(path, author, grep, since)
         survey = take_survey(*here.open(), today=here.clock().date(), progress=progress)
         choice = Choice(
             classes=() if security_only else tuple(_class(name) for name in cls or ["always"]),
             commits=frozenset(survey.find(name).commit.sha for name in commit or []),
             skip_unwanted=not security_only,
             limit=limit,
+            filters=wanted,
         )
         plan = make_plan(
             survey, choice, strategy=chosen, tag=tag, compare=compare, progress=progress

@@ -1,9 +1,11 @@
 """Making a plan: choose by class and filter, keep upstream's order, forecast in sequence."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from ocmt_cli.sync.errors import Exit, SyncError
+from ocmt_cli.sync.filters import Filters
 from ocmt_cli.sync.forecast import (
     Forecaster,
     Step,
@@ -25,19 +27,20 @@ EMPTY = "picking it changes nothing here"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a plan takes on its own; everything else waits for a person."""
+    """What a plan is about (`filters`) and takes on its own; the rest waits for a person."""
 
     classes: tuple[CommitClass, ...] = ("always",)
     security: bool = True
     commits: Collection[str] = ()
     skip_unwanted: bool = True
     limit: int | None = None
+    filters: Filters = field(default_factory=Filters)
 
 
 def considered(survey: Survey, choice: Choice) -> list[Item]:
     """What a plan is about: everything open, what was asked for by name, and the reverts of those
     (a revert skipped because its commit was not taken matters again when it is)."""
-    waiting = {item.commit.sha for item in survey.open} | set(choice.commits)
+    waiting = {i.commit.sha for i in survey.open if choice.filters.fits(i)} | set(choice.commits)
     return [
         item
         for sha, item in survey.items.items()
@@ -97,7 +100,8 @@ def make_plan(
     target, name = _target(survey, strategy, tag)
     git = survey.repository.git
     start = git.tree_of(refs.base)
-    trees = trees_of(git, [item.commit.sha for item in items])
+    # Also of what the filters leave out: a conflicting pick may need it first.
+    trees = trees_of(git, list({i.commit.sha: None for i in [*survey.open, *items]}))
     compared: dict[str, str] = {}
     steps: dict[str, Step] = {}
     with forecaster(survey.repository, refs.base) as cast:
@@ -207,25 +211,31 @@ def _explained(
     """Lines with their forecast: conflicting picks are held, with what they need first."""
     out: list[Line] = []
     tree = start
-    left: list[str] = []  # open commits before this one that the plan does not take
+    picked: set[str] = set()
     for line in lines:
         step = steps.get(line.commit)
         if step is None:
             out.append(line)
-            left.append(line.commit)
         elif step.conflicts:
             paths = set(step.conflicts)
-            earlier = [s for s in left if paths & set(survey.items[s].commit.files)]
+            before = takewhile(lambda sha: sha != line.commit, survey.items)  # noqa: B023 (used up here)
+            earlier = [
+                sha
+                for sha in before
+                if sha in trees
+                and sha not in picked
+                and not paths.isdisjoint(survey.items[sha].commit.files)
+            ]
             needs = prerequisites(cast, tree, line.commit, earlier[-_TRIED_PREREQUISITES:], trees)
             why = _conflict_reason(survey, paths, needs)
             files = tuple(f"{shown(p)} ({kind})" for p, kind in sorted(step.conflicts.items()))
             out.append(replace(line, do="hold", why=why, conflicts=files, needs=tuple(needs or ())))
-            left.append(line.commit)
         elif step.empty:
             out.append(replace(line, do="skip", why=EMPTY))
         else:
             out.append(replace(line, tree=step.tree))
             tree = step.tree
+            picked.add(line.commit)
     return out
 
 

@@ -1,6 +1,11 @@
-"""A server's output: all of it into a bounded file, the important lines to the operator."""
+"""A server's output: all of it into a bounded file, the important lines to the operator.
+
+Whatever becomes of the file or the terminal, the output is read on: a server whose pipe is full
+stands still.
+"""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -16,13 +21,20 @@ _REMEMBERED_LINES = 20
 _IMPORTANT = frozenset({"warning", "error", "critical"})
 
 
+class _LogFile(RotatingFileHandler):
+    """Loses the lines that a full disk does not take, instead of telling the full disk so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 class ServerLog:
     """Takes a server's output line by line; `notice` gets what an operator should see."""
 
     def __init__(self, name: str, folder: Path, notice: Callable[[str], None]) -> None:
         self._name = name
         self._notice = notice
-        self._file = RotatingFileHandler(
+        self._file = _LogFile(
             folder / f"{name}.log", maxBytes=_MAX_BYTES, backupCount=_KEPT_FILES, encoding="utf-8"
         )
         self._logger = logging.Logger(name)
@@ -46,7 +58,8 @@ class ServerLog:
             return
         if record.get("level") in _IMPORTANT:
             reason = record.get("error") or record.get("detail") or record.get("reason") or ""
-            self._notice(f"{self._name}: {record.get('event', text)} {reason}".rstrip())
+            with contextlib.suppress(OSError):
+                self._notice(f"{self._name}: {record.get('event', text)} {reason}".rstrip())
 
     async def drain(self, fd: int) -> None:
         """Read lines from `fd`, which is closed in the end, until nobody can write to it."""
@@ -69,7 +82,8 @@ class ServerLog:
                 self.line(rest.decode(errors="replace"))
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def _parsed(text: str) -> dict[str, object] | None:

@@ -1,3 +1,5 @@
+import asyncio
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -67,3 +69,23 @@ async def test_text_that_looks_like_json_but_is_not_an_object_is_plain(told: Tol
     told.log.line("{not json")
     told.log.line("[1]")
     assert told.log.last_words == "{not json\n[1]"
+
+
+async def test_a_full_disk_does_not_stop_the_reading(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "agent.log").symlink_to("/dev/full")
+
+    def fail(_: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = ServerLog("agent", tmp_path, fail)
+    reading, writing = os.pipe()
+    written = asyncio.create_task(
+        asyncio.to_thread(os.write, writing, (record("error", "no room") + "\n").encode() * 2000)
+    )
+    written.add_done_callback(lambda _: os.close(writing))
+    async with asyncio.timeout(20):
+        await log.drain(reading)
+    log.close()
+    assert capfd.readouterr().err == ""

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,7 +17,7 @@ from ocmt_common.problems import Problem
 from ocmt_management.db import Database, after_commit, create_sqlite_file, make_engine
 from ocmt_management.migrations import MigrationError, alembic_config, migrate
 from ocmt_management.settings import ManagementSettings, parse_database_url
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 
 ADA = "ada@example.com"
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
@@ -197,14 +198,14 @@ async def test_a_full_disk_is_a_507_and_over_when_there_is_room(
 ) -> None:
     browser = await sign_in(ADA)
     database: Database = app.state.parts.database
-
-    async def allow_pages(limit: str) -> None:
-        async with database.write() as session:
-            await session.execute(text(f"PRAGMA max_page_count = {limit}"))
-
     async with database.read() as session:
-        pages = await session.scalar(text("PRAGMA page_count"))
-    await allow_pages(str(pages))
+        allowed = {"pages": await session.scalar(text("PRAGMA page_count"))}
+
+    # SQLite keeps the limit with the connection, and any of the pool's may serve a request.
+    @event.listens_for(database._engine.sync_engine, "checkout")
+    def limit(connection: Any, *_: object) -> None:
+        connection.cursor().execute(f"PRAGMA max_page_count = {allowed['pages']}")
+
     big = {"value": "x" * 16_000}
     answers = [await browser.put(f"/api/secrets/S{n}", json=big) for n in range(3)]
     full = answers[-1]
@@ -213,7 +214,7 @@ async def test_a_full_disk_is_a_507_and_over_when_there_is_room(
     assert full.json()["code"] == "disk-full"
     assert (await browser.get("/api/secrets")).status_code == 200
 
-    await allow_pages("1000000")
+    allowed["pages"] = 1_000_000
     assert (await browser.put("/api/secrets/S9", json=big)).status_code == 200
 
 

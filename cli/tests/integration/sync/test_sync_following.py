@@ -187,3 +187,17 @@ def test_a_merge_of_upstream_is_forecast_and_made(world) -> None:
     done = world.apply()
     assert world.git("rev-parse", f"{done['tip']}^{{tree}}") == plan["tree"]
     assert world.ok("status")["open"] == 0
+
+
+def test_a_plan_is_about_what_the_filters_leave_and_names_needs_outside_of_them(world) -> None:
+    needed = world.upstream.commit({"extras/x.txt": "x\nnew part\n"}, "extras: part")
+    wanted = world.upstream.commit(
+        {"extras/x.txt": "x\nnew part, mended\n", "core/b.txt": "b\n"}, "core: mend the part"
+    )
+    other = world.upstream.commit({"core/a.txt": "short\n"}, "shorter")
+    world.ok("fetch")
+    (line,) = world.plan("--class", "evaluate", "--path", "core/", "--grep", "MEND")["commits"]
+    assert (line["commit"], line["do"], line["needs"]) == (wanted, "hold", [needed])
+    assert [c["commit"] for c in world.plan("--grep", "shorter")["commits"]] == [other]
+    assert world.plan("--author", "nobody")["commits"] == []
+    assert world.plan("--since", "2999-01-01")["commits"] == []
