@@ -99,6 +99,8 @@ class Host:
     """Longest idle first, as evictions go."""
     paused: "OrderedDict[Agent, None]" = field(default_factory=OrderedDict)
     jobs: list[tuple[float, Agent]] = field(default_factory=list)
+    """Daily ones, by their second of the day."""
+    job_times: list[float] = field(default_factory=list)
 
     @property
     def available(self) -> int:
