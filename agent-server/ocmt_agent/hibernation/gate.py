@@ -5,6 +5,7 @@ cannot wait for each other.
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NoReturn
@@ -30,7 +31,10 @@ log = structlog.get_logger(__name__)
 
 HostReader = Callable[[], HostFigures | None]
 """Reads the host's memory now; `None` where that cannot be read, and everything is let in."""
+Quiet = Callable[[Agent], Awaitable[bool]]
+"""Whether an agent does nothing at this moment, by its use of the CPU."""
 Evict = Callable[[Agent, Relief], Awaitable[bool]]
+"""Puts an agent to sleep for another's sake, and tells whether it did."""
 
 _ROUNDS = 3
 _SETTLES_WITHIN_S = 2.0
@@ -44,6 +48,7 @@ class Gate:
         registry: AgentRegistry,
         *,
         read_host: HostReader,
+        quiet: Quiet,
         evict: Evict,
         clock: Clock,
         cores: int,
@@ -51,6 +56,7 @@ class Gate:
     ) -> None:
         self._registry = registry
         self._read_host = read_host
+        self._quiet = quiet
         self._evict = evict
         self._clock = clock
         self._wait_s = wait_s
@@ -101,7 +107,6 @@ class Gate:
                     return
                 if not await self._make_room(agent, host, need):
                     break
-                await self._settled(need)
         self._refuse(
             "memory",
             "The host has no memory free for another agent, and nobody else can be put to sleep.",
@@ -121,15 +126,19 @@ class Gate:
         """Whether anybody gave way. One after another, until it fits by the host's own figures."""
         others = {a.user_id: a for a in self._registry.all() if a is not agent and self._free(a)}
         candidates = [self._candidate(a) for a in others.values()]
-        gone = 0
-        for eviction in make_room(candidates, host, short_by(host, need, promised=self._owed())):
+        chosen = make_room(candidates, host, short_by(host, need, promised=self._owed()))
+        able = await asyncio.gather(*(self._quiet(others[one.user_id]) for one in chosen))
+        given: list[Relief] = []
+        for eviction in itertools.compress(chosen, able):
             if await self._evict(others[eviction.user_id], eviction.relief):
                 self._registry.metrics.evicted(str(eviction.relief))
-                gone += 1
+                given.append(eviction.relief)
                 if self._lacking(need)[0] <= 0:
                     break
-        log.info("made room", for_user_id=agent.user_id, evicted=gone)
-        return gone > 0
+        log.info("made room", for_user_id=agent.user_id, evicted=len(given))
+        if Relief.PAUSE in given:
+            await self._settled(need)
+        return bool(given)
 
     def _free(self, agent: Agent) -> bool:
         """Whether it may be asked at all: nothing under way with it, and not refused just now."""
