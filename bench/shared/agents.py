@@ -105,6 +105,8 @@ class Agents:
 
     async def settled(self, user: str, *, within_s: float = 30.0) -> str:
         """Where the memory of a paused agent ended up: `reclaimed` or `resident`."""
+        if meminfo()["SwapTotal"] == 0:  # there is nowhere to go
+            return "resident"
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             where = (await self.container(user)).get("pausedMemory")
