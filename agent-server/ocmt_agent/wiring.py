@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,12 +50,13 @@ async def open_parts(
     clock: Clock,
     gateway: GatewayControl | None = None,
     read_host: HostReader = host_figures,
+    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
     Leaving it ends every stream, cuts short what is in flight and writes what is unsaved. The
-    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`
-    and `read_host` are for tests.
+    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`,
+    `read_host` and `keeper` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
@@ -75,7 +76,7 @@ async def open_parts(
             stop_after=timedelta(milliseconds=settings.stop_after_ms),
             check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
         )
-        memory = MemoryKeeper(runtime, registry, clock=clock)
+        memory = keeper(runtime, registry, clock=clock)
         stack.push_async_callback(memory.close)
         engine = Hibernation(
             runtime,

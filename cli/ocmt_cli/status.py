@@ -104,6 +104,16 @@ def _show(found: dict[str, Any]) -> None:
             f"    {agent['userId']}  {agent['hibernationState']}, "
             f"idle {agent['idleMinutes']} min{memory}"
         )
+        for line in _story(agent):
+            say(f"      {line}")
+
+
+def _story(agent: dict[str, Any]) -> Iterable[str]:
+    """Why it is as it is, and when that ends by itself; an older server tells neither."""
+    if agent.get("because"):
+        yield agent["because"]
+    if agent.get("nextWakeAt"):
+        yield f"Wakes by itself at {agent['nextWakeAt']}."
 
 
 def _complaints(health: dict[str, Any]) -> Iterable[str]:

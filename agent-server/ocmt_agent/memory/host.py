@@ -111,6 +111,11 @@ class AgentMemory:
     """The RAM which that still takes, compressed, in zram or zswap; zero with disk swap alone."""
 
     @property
+    def held(self) -> int:
+        """RAM that only swap can take, or that waits to be given back: all but the page cache."""
+        return self.usage - self.cache
+
+    @property
     def host(self) -> int:
         """What it really costs the host: RAM it is charged with and what is compressed in RAM."""
         return self.usage + self.compressed

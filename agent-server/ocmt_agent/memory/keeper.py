@@ -6,7 +6,7 @@ object's own, at most one an agent and purpose, and end with it.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -56,6 +56,8 @@ class _Kept:
     working_set: WorkingSet | None = None
     first: Pages | None = None
     """Seen since the last wake from reclaimed: what it used until it answered."""
+    taken: bool = False
+    """Whether memory was taken from it in this sleep, all or a part."""
     trimmed_at: float | None = None
     reclaiming: asyncio.Task[None] | None = None
     fetching: asyncio.Task[None] | None = None
@@ -73,12 +75,14 @@ class MemoryKeeper:
         *,
         clock: Clock,
         found: list[Driver] | None = None,
+        host: Callable[[], HostMemory] = read_host_memory,
     ) -> None:
-        """`found`: the drivers to use, instead of those this host offers."""
+        """`found`: the drivers to use, instead of those this host offers. Both are for tests."""
         self._runtime = runtime
         self._registry = registry
         self._clock = clock
         self._drivers = drivers() if found is None else found
+        self._read_host = host
         self.prefetches = can_advise()
         self._kept: dict[str, _Kept] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +96,9 @@ class MemoryKeeper:
         """How memory is taken back here; `None` when this host offers no way."""
         return self._drivers[0].name if self._drivers else None
 
+    def host(self) -> HostMemory:
+        return self._read_host()
+
     # What the transitions tell
 
     def slept(self, agent: Agent) -> None:
@@ -104,12 +111,10 @@ class MemoryKeeper:
     def wakes(self, agent: Agent) -> None:
         """Its thaw begins: nothing is taken from it any more, and what it will use is fetched."""
         kept = self._keep(agent)
-        cut_short = kept.reclaiming is not None and not kept.reclaiming.done()
         _cancel(kept.reclaiming, kept.watching)
         kept.live = asyncio.Event()
         kept.first = None
-        gone = cut_short or agent.paused_memory is PausedMemory.RECLAIMED
-        if gone and self.prefetches:
+        if kept.taken and self.prefetches:
             kept.fetching = self._own(self._fetch(agent, kept))
 
     def answers(self, agent: Agent) -> None:
@@ -122,8 +127,10 @@ class MemoryKeeper:
         kept.unseen = False
         _cancel(kept.reclaiming)  # still there if somebody else thawed it
         if agent.paused_memory is PausedMemory.RECLAIMED and self.prefetches:
+            # Else much of what is in RAM was not used, but never left.
             kept.watching = self._own(self._watch_use(agent, kept))
         agent.paused_memory = None
+        kept.taken = False
 
     def ended(self, agent: Agent) -> None:
         """Its processes are gone, or about to be: what was known of their memory is void."""
@@ -145,7 +152,7 @@ class MemoryKeeper:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def look(self) -> None:
-        host = read_host_memory()
+        host = self.host()
         for agent in self._registry.all():
             match agent.state:
                 case HibernationState.RUNNING:
@@ -197,7 +204,7 @@ class MemoryKeeper:
             return
         if kept.first is not None:  # it slept again before its first answer was due
             await self._note_use(kept, where)
-        host = read_host_memory()
+        host = self.host()
         if not self._measure(agent, where, host) or agent.memory is None:
             return
         agent.paused_memory = paused_memory(agent.memory)
@@ -205,8 +212,9 @@ class MemoryKeeper:
         if driver is None or not worth_reclaiming(agent.memory, host):
             return
         before, started = agent.memory, self._clock.monotonic()
+        kept.taken = True
         await driver.reclaim(where, self._out)
-        if not self._measure(agent, where, read_host_memory()):
+        if not self._measure(agent, where, self.host()):
             return
         agent.paused_memory = paused_memory(agent.memory)
         log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
@@ -221,7 +229,7 @@ class MemoryKeeper:
         where = await self._where(agent)
         if where is None or kept.working_set is None:
             return
-        wanted, most = kept.working_set, prefetch_most(read_host_memory())
+        wanted, most = kept.working_set, prefetch_most(self.host())
         await self._fetch_pages(wanted.first, most)
         # The rest only now: reading it would hold up what the gateway itself reads to come back.
         await kept.live.wait()
@@ -239,7 +247,7 @@ class MemoryKeeper:
         kept.first = await in_thread(self._in, partial(resident_pages, where))
         await asyncio.sleep(_ANSWERED_WITHIN_S)
         await self._note_use(kept, where)
-        self._measure(agent, where, read_host_memory())
+        self._measure(agent, where, self.host())
 
     async def _note_use(self, kept: _Kept, where: Whereabouts) -> None:
         used = await in_thread(self._in, partial(resident_pages, where))
@@ -254,7 +262,7 @@ class MemoryKeeper:
         needed = kept.working_set
         async with self._reclaims:
             await page_out(needed.spare(used), self._out)
-        self._measure(agent, where, read_host_memory())
+        self._measure(agent, where, self.host())
 
     # Parts
 

@@ -8,8 +8,8 @@ from ocmt_agent.memory.host import AgentMemory, HostMemory
 
 MIB = 1 << 20
 
-_LEFT_BY_RECLAIM = 64 * MIB
-_LEFT_SHARE = 0.2
+_LEFT_BY_RECLAIM = 96 * MIB  # some 30 MB are the kernel's own and stay
+_LEFT_SHARE = 0.25
 _PREFETCH_MOST = 512 * MIB
 _PREFETCH_SHARE = 0.25
 _PRESSED_SOME_AVG10 = 10.0
@@ -21,8 +21,8 @@ _TRIM_AGAIN_S = 300.0
 
 def paused_memory(memory: AgentMemory) -> PausedMemory:
     """Told from figures alone, so that it holds after a restart of this server too."""
-    own = memory.anon + memory.swap
-    if memory.swap > 0 and memory.anon <= max(_LEFT_BY_RECLAIM, _LEFT_SHARE * own):
+    left = max(_LEFT_BY_RECLAIM, _LEFT_SHARE * (memory.held + memory.swap))
+    if memory.swap > 0 and memory.held <= left:
         return PausedMemory.RECLAIMED
     return PausedMemory.RESIDENT
 

@@ -96,8 +96,8 @@ class GroupEmptying:
 class PageOut:
     """Without control groups: `process_madvise(MADV_PAGEOUT)` on every process, in batches.
 
-    Pages that several processes share stay, and what it took out leaves the RAM only once it is
-    written: it gives back less, and later.
+    Pages that several processes share stay. What was written to a disk stays in RAM as well until
+    somebody needs the room (the kernel takes it first, without writing): it gives back later.
     """
 
     name = "process_madvise"

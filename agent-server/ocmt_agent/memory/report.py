@@ -4,7 +4,7 @@ from typing import Protocol
 
 from ocmt_common.agent_api import HostFigures, MemoryFigures, MemoryHealth
 
-from ocmt_agent.memory.host import AgentMemory, HostMemory, SwapKind, read_host_memory
+from ocmt_agent.memory.host import AgentMemory, HostMemory, SwapKind
 
 
 class Means(Protocol):
@@ -15,6 +15,8 @@ class Means(Protocol):
 
     @property
     def prefetches(self) -> bool: ...
+
+    def host(self) -> HostMemory: ...
 
 
 def agent_memory(memory: AgentMemory) -> MemoryFigures:
@@ -29,7 +31,7 @@ def agent_memory(memory: AgentMemory) -> MemoryFigures:
 
 def memory_health(means: Means) -> MemoryHealth:
     """Which means are on, read now: swap comes and goes while this server runs."""
-    host = read_host_memory()
+    host = means.host()
     return MemoryHealth(
         reclaim=means.driver,
         swap_disk=host.swap_size(SwapKind.DISK) > 0,

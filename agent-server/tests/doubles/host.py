@@ -1,6 +1,6 @@
 """A whole agent server's inside on fakes: what most tests here start from."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ import httpx2
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.app import create_app
 from ocmt_agent.hibernation.admission import HostFigures
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.settings import AgentSettings
 from ocmt_agent.wiring import Parts, open_parts
 from ocmt_common.agent_api import AUTH_HEADER, ProvisionRequest
@@ -70,6 +71,7 @@ async def open_host(
     gateway: FakeControl | None = None,
     clock: FakeClock | None = None,
     figures: HostFigures | None = None,
+    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
     **values: str,
 ) -> AsyncIterator[Host]:
     """A server on `data_dir`; given the same fakes again, a restarted one."""
@@ -79,7 +81,7 @@ async def open_host(
     settings = settings_for(data_dir, **values)
     room = Room(figures)
     async with open_parts(
-        settings, runtime=runtime, clock=clock, gateway=gateway, read_host=room.read
+        settings, runtime=runtime, clock=clock, gateway=gateway, read_host=room.read, keeper=keeper
     ) as parts:
         transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
         async with httpx2.AsyncClient(
