@@ -151,7 +151,7 @@ class Simulation:
     # Waking
 
     def _wake(self, agent: Agent, need: Need) -> None:
-        agent.woken_from, agent.asked_at = agent.state, self._now
+        agent.woken_from = agent.state
         agent.number += 1
         self._become(agent, WAKING)
         slots = self._slots(agent)
@@ -165,7 +165,7 @@ class Simulation:
 
     def _enqueue(self, agent: Agent, slots: Slots, need: Need) -> None:
         self._arrivals += 1
-        heapq.heappush(slots.waiting, (need, self._arrivals, self._now, agent, agent.number))
+        heapq.heappush(slots.waiting, (need, self._arrivals, agent, agent.number))
         self.outcome.longest_queue = max(self.outcome.longest_queue, len(slots.waiting))
 
     def _hurry(self, agent: Agent) -> None:
@@ -179,7 +179,7 @@ class Simulation:
     def _next_in_turn(self, slots: Slots) -> None:
         """A place came free: to the first who still waits for it."""
         while slots.waiting:
-            _, _, _, agent, number = heapq.heappop(slots.waiting)
+            _, _, agent, number = heapq.heappop(slots.waiting)
             if agent.number == number and agent.state is WAKING and agent.promised == 0:
                 self._admit(agent)
                 return
