@@ -73,9 +73,13 @@ def _status_lines(report: dict[str, Any]) -> list[str]:
         head = f"{security['open']} about security, the oldest {security['oldestAgeDays']} days old"
         lines.append(styled(head, fg="red", bold=True))
         lines += [f"  {_line(commit)}" for commit in security["commits"]]
+        if more := security["open"] - len(security["commits"]):
+            lines.append(f"  and {more} more: ocmt sync list --security")
     lines += [f"  {cls:9} {count:6}" for cls, count in report["byClass"].items() if count]
     lines.append(f"divergence surface: {report['divergence']['files']} of upstream's files")
-    lines.append(f"last sync: {report['lastSync'] or 'never'}")
+    last = report["lastSync"]
+    when = f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "never"
+    lines.append(f"last sync: {when}")
     if report["unfinishedApply"]:
         lines.append(styled("an apply is unfinished: ocmt sync apply --continue", fg="yellow"))
     if report["branchesDiverged"]:

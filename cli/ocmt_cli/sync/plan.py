@@ -23,6 +23,7 @@ from ocmt_cli.sync.survey import Item, Progress, Survey
 # A conflict rarely needs more than a few earlier commits; trying very many would take minutes.
 _TRIED_PREREQUISITES = 24
 EMPTY = "picking it changes nothing here"
+NEUTRAL_CONFLICT = "conflicts only in neutral files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,9 @@ def make_plan(
     target, name = _target(survey, strategy, tag)
     git = survey.repository.git
     start = git.tree_of(refs.base)
-    # Also of what the filters leave out: a conflicting pick may need it first.
-    trees = trees_of(git, list({i.commit.sha: None for i in [*survey.open, *items]}))
+    # Also of what was skipped or filtered out: a conflicting pick may need it first.
+    asked = {item.commit.sha for item in items}
+    trees = trees_of(git, [s for s, i in survey.items.items() if s in asked or i.taken is None])
     compared: dict[str, str] = {}
     steps: dict[str, Step] = {}
     with forecaster(survey.repository, refs.base) as cast:
@@ -217,19 +219,11 @@ def _explained(
         if step is None:
             out.append(line)
         elif step.conflicts:
-            paths = set(step.conflicts)
             before = takewhile(lambda sha: sha != line.commit, survey.items)  # noqa: B023 (used up here)
-            earlier = [
-                sha
-                for sha in before
-                if sha in trees
-                and sha not in picked
-                and not paths.isdisjoint(survey.items[sha].commit.files)
-            ]
-            needs = prerequisites(cast, tree, line.commit, earlier[-_TRIED_PREREQUISITES:], trees)
-            why = _conflict_reason(survey, paths, needs)
+            left = [sha for sha in before if sha in trees and sha not in picked]
+            why, needs = _conflict(survey, cast, line.commit, step, left, tree=tree, trees=trees)
             files = tuple(f"{shown(p)} ({kind})" for p, kind in sorted(step.conflicts.items()))
-            out.append(replace(line, do="hold", why=why, conflicts=files, needs=tuple(needs or ())))
+            out.append(replace(line, do="hold", why=why, conflicts=files, needs=tuple(needs)))
         elif step.empty:
             out.append(replace(line, do="skip", why=EMPTY))
         else:
@@ -239,11 +233,29 @@ def _explained(
     return out
 
 
-def _conflict_reason(survey: Survey, paths: set[str], needs: Sequence[str] | None) -> str:
+def _conflict(
+    survey: Survey,
+    cast: Forecaster,
+    sha: str,
+    step: Step,
+    left: Sequence[str],
+    *,
+    tree: str,
+    trees: Mapping[str, Trees],
+) -> tuple[str, Sequence[str]]:
+    """Why a pick conflicts, and the commits among those `left` out before it that it needs."""
+    paths = {p for p in step.conflicts if survey.policy.class_of_file(p) != "neutral"}
+    if not paths:
+        return NEUTRAL_CONFLICT, ()
+    earlier = [s for s in left if not paths.isdisjoint(survey.items[s].commit.files)]
+    tried = earlier[-_TRIED_PREREQUISITES:]
+    needs = prerequisites(cast, tree, sha, tried, trees, paths=paths)
     if needs:
-        return "conflicts; needs first " + ", ".join(sha[:12] for sha in needs)
-    mine = [c for c in survey.ours if not c.picked_from and paths & set(c.files)]
+        return "conflicts; needs first " + ", ".join(sha[:12] for sha in needs), needs
+    mine = [c for c in survey.ours if not c.picked_from and not paths.isdisjoint(c.files)]
     if mine:
         last = mine[-1]
-        return f"conflicts with our {last.sha[:12]} {shown(last.subject)[:60]}"
-    return "conflicts with the state of the fork"
+        return f"conflicts with our {last.sha[:12]} {shown(last.subject)[:60]}", ()
+    if earlier:
+        return f"conflicts; earlier commits not taken touch the same files: {len(earlier)}", ()
+    return "conflicts with the state of the fork", ()

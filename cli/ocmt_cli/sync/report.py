@@ -143,13 +143,17 @@ def _forecast(survey: Survey, item: Item) -> dict[str, Any]:
         outcome = cast.pick(tree, trees_of(git, [sha])[sha])
         needs: list[str] | None = None
         if not outcome.clean:
-            paths = set(outcome.conflicts)
+            conflicting = set(outcome.conflicts)
+            paths = {
+                p for p in conflicting if survey.policy.class_of_file(p) != "neutral"
+            } or conflicting
             touching = [
                 s
                 for s in earlier
                 if survey.items[s].taken is None and paths & set(survey.items[s].commit.files)
             ][-24:]
-            needs = prerequisites(cast, tree, sha, touching, trees_of(git, [*touching, sha]))
+            trees = trees_of(git, [*touching, sha])
+            needs = prerequisites(cast, tree, sha, touching, trees, paths=paths)
     return {
         "clean": outcome.clean,
         "empty": outcome.clean and outcome.tree == tree,
