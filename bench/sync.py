@@ -111,7 +111,7 @@ def command(fork: Path, *args: str) -> tuple[float, float]:
     """Wall seconds and peak MB of an `ocmt sync` process."""
     started = time.perf_counter()
     child = subprocess.Popen(
-        [sys.executable, "-m", "ocmt_cli.sync", "--repo", str(fork), *args],
+        [sys.executable, "-m", "ocmt_cli.main", "sync", "--repo", str(fork), *args],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_environment(),
     )  # fmt: skip
     _, status, usage = os.wait4(child.pid, 0)

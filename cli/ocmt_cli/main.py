@@ -25,7 +25,7 @@ COMMANDS = {
     "link": Entry("Make a one-time sign-in link", "ocmt_cli.link"),
     "doctor": Entry("Tell what this machine has, lacks, and what to do", "ocmt_cli.doctor.command"),
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
-    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.commands", "sync_app"),
+    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.app", "sync_app"),
     "upgrade": Entry("Compare OpenClaw's pin with npm", "ocmt_cli.upgrade.commands", "upgrade_app"),
     "bench": Entry("Run a benchmark", "ocmt_cli.bench.command"),
     "test": Entry("Run the checks and tests", "ocmt_cli.testing.command"),
