@@ -24,6 +24,7 @@ from ocmt_agent.runtime.base import (
     RuntimeEvent,
     RuntimeFailed,
     RuntimeUnavailable,
+    Whereabouts,
 )
 from ocmt_agent.runtime.docker_container import (
     INSTANCE_LABEL,
@@ -34,6 +35,7 @@ from ocmt_agent.runtime.docker_container import (
 )
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
 from ocmt_agent.runtime.docker_engine import already, no_engine, no_image, translated
+from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
 from ocmt_agent.runtime.removal import remove_folder
 from ocmt_agent.runtime.spec import GATEWAY_PORT, Limits, gateway_config, relay_urls
@@ -70,6 +72,7 @@ class DockerRuntime:
         self._client: aiodocker.Docker | None = None
         self._ids: dict[str, str] = {}
         self._cpu_files: dict[str, Path] = {}
+        self._whereabouts: dict[str, Whereabouts] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def relay_host(self) -> str:
@@ -237,6 +240,21 @@ class DockerRuntime:
         except OSError:
             self._cpu_files.pop(user_id, None)
             return None
+
+    async def whereabouts(self, user_id: str) -> Whereabouts | None:
+        known = self._whereabouts.get(user_id)
+        if known is not None and known.leader.state() is not None:
+            return known
+        self._whereabouts.pop(user_id, None)
+        with translated():
+            existing = await self._find(user_id)
+            if existing is None:
+                return None
+            shown = await self._handle(existing["Id"]).show()
+        found = whereabouts_of(existing["Id"], shown["State"].get("Pid", 0))
+        if found is not None:
+            self._whereabouts[user_id] = found
+        return found
 
     async def logs(self, user_id: str, *, lines: int) -> str:
         with translated():

@@ -157,11 +157,12 @@ async def test_servers_that_make_the_same_container_at_once_share_it(
 ) -> None:
     """As after a call that was cut short here but not at the engine: the name is taken, by ours."""
     others = [runtime_on(tmp_path, image) for _ in range(3)]
-    await asyncio.gather(*(each.create(spec_of("eve")) for each in (runtime, *others)))
-
-    assert list(await runtime.observe_all()) == ["eve"]
-    for other in others:
-        await other.close()
+    try:
+        await asyncio.gather(*(each.create(spec_of("eve")) for each in (runtime, *others)))
+        assert list(await runtime.observe_all()) == ["eve"]
+    finally:
+        for other in others:
+            await other.close()
 
 
 async def test_a_foreign_container_of_the_same_name_is_told_and_left_alone(

@@ -1,0 +1,266 @@
+"""`ocmt.toml`: which hosts there are, what each one runs, and where. Checked as a whole, at once.
+
+Every mistake is told with the file, the key and the cure, so that nothing is found out half-way
+through a deploy.
+"""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from ocmt_cli.failure import CommandFailed
+
+Role = Literal["mgmt", "agent", "ui"]
+# The order of a deploy: management understands old agent servers, the page needs both.
+ORDER: tuple[Role, ...] = ("mgmt", "agent", "ui")
+DEFAULT_FILE = Path("ocmt.toml")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+_HOST_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,252}")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
+
+
+def _plain_path(path: PurePosixPath) -> PurePosixPath:
+    # Paths travel through ssh's shell and rsync; plain ones mean the same everywhere.
+    if not re.fullmatch(r"/[A-Za-z0-9._/-]*", str(path)) or ".." in path.parts:
+        raise ValueError("must be absolute, of letters, digits, dot, dash, underscore and slash")
+    return path
+
+
+def _domain(value: str) -> str:
+    if value and not _DOMAIN.fullmatch(value):
+        raise ValueError("is not a domain name such as app.example.com (lower case)")
+    return value
+
+
+PlainPath = Annotated[PurePosixPath, AfterValidator(_plain_path)]
+Domain = Annotated[str, AfterValidator(_domain)]
+
+
+class InventoryError(CommandFailed):
+    """The inventory cannot be used. `str()` has a line for each mistake."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HostEntry(_Table):
+    """One machine, `[hosts.NAME]`."""
+
+    name: str
+    """The table's own name; what messages call the host."""
+    address: str
+    ssh_port: Port = 22
+    user: str = "root"
+    """Whom ssh logs in as; anybody but root needs `sudo` without a password."""
+    roles: tuple[Role, ...] = Field(min_length=1)
+    identity_file: Path | None = None
+    """A private key; without it, what ssh itself finds."""
+    root: PlainPath = PurePosixPath("/")
+    """The folder all paths on the host are below; tests give each host its own."""
+    supervisor: Literal["systemd", "pidfile"] = "systemd"
+    """What starts the servers; `pidfile` is for machines and containers without systemd."""
+
+    @field_validator("address")
+    @classmethod
+    def _one_address(cls, value: str) -> str:
+        if not _ADDRESS.fullmatch(value):
+            raise ValueError("is not a host name or an IP address")
+        return value
+
+    @field_validator("user")
+    @classmethod
+    def _a_user(cls, value: str) -> str:
+        if not _USER.fullmatch(value):
+            raise ValueError("is not a user's name")
+        return value
+
+    @field_validator("roles")
+    @classmethod
+    def _once_each(cls, value: tuple[Role, ...]) -> tuple[Role, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("names a role twice")
+        return value
+
+    def path(self, place: PurePosixPath) -> PurePosixPath:
+        """Where `place` (absolute) is on this host."""
+        return self.root / place.relative_to("/")
+
+
+class MgmtSettings(_Table):
+    path: PlainPath = PurePosixPath("/opt/management-server")
+    bind: str = "127.0.0.1"
+    """The address the server listens on; Caddy or nginx on the host forwards to it."""
+    port: Port = 3000
+    domain: Domain = ""
+    """The public name, such as api.example.com; empty: no front is set up."""
+
+
+class AgentComponentSettings(_Table):
+    path: PlainPath = PurePosixPath("/opt/ocmt/agent-server")
+    data: PlainPath = PurePosixPath("/opt/ocmt/data")
+    """The agents' state (DATA_DIR). A deploy never touches it."""
+    bind: str = "127.0.0.1"
+    port: Port = 4000
+    relay_bind: str = ""
+    """The relay's address, when it is not the containers' bridge, which Docker makes later."""
+    relay_port: Port = 4001
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.port == self.relay_port:
+            raise ValueError("port and relay_port must differ")
+        return self
+
+
+class UiSettings(_Table):
+    path: PlainPath = PurePosixPath("/var/www/ocmt")
+    """Releases are below it; the web server's root is `current` in it."""
+    domain: Domain = ""
+    """The public name, such as app.example.com; empty: no front is set up."""
+
+
+class Policy(_Table):
+    """`[deploy]`: how patient a deploy is and how much it keeps."""
+
+    keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
+    gate_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60
+    """How long a new release may take until it is healthy."""
+    gate_answers: Annotated[int, Field(ge=1, le=100)] = 3
+    """Healthy answers in a row that open the gate."""
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
+    """How long the old release may take to end its requests before it is killed."""
+    min_free_mb: Annotated[int, Field(ge=0)] = 500
+    max_clock_skew_s: Annotated[float, Field(gt=0)] = 30
+    known_hosts: Path | None = None
+    """The servers' host keys; without it, the user's own known_hosts."""
+    service_user: str = "ocmt"
+    """Whom the servers run as on hosts with systemd."""
+
+
+class Inventory(_Table):
+    file: Path
+    hosts: dict[str, HostEntry] = Field(min_length=1)
+    mgmt: MgmtSettings = MgmtSettings()
+    agent: AgentComponentSettings = AgentComponentSettings()
+    ui: UiSettings = UiSettings()
+    deploy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        places = [self.mgmt.path, self.agent.path, self.agent.data, self.ui.path]
+        for place in places:
+            for other in places:
+                if place is not other and place.is_relative_to(other):
+                    raise ValueError(f"paths overlap: {place} is in {other}; give each its own")
+        taken: dict[tuple[str, int, PurePosixPath], str] = {}
+        for host in self.hosts.values():
+            where = (host.address, host.ssh_port, host.root)
+            if where in taken:
+                raise ValueError(
+                    f"hosts {taken[where]} and {host.name} are the same machine; make it one host "
+                    "with the roles of both"
+                )
+            taken[where] = host.name
+        return self
+
+    def with_role(self, role: Role) -> list[HostEntry]:
+        """The hosts that run `role`, in the file's order; the first is the others' gatekeeper."""
+        return [host for host in self.hosts.values() if role in host.roles]
+
+    def component_path(self, host: HostEntry, role: Role) -> PurePosixPath:
+        """The folder of a component on a host: `.env`, `releases/`, `current`, the journal."""
+        places = {"mgmt": self.mgmt.path, "agent": self.agent.path, "ui": self.ui.path}
+        return host.path(places[role])
+
+    def host(self, name: str) -> HostEntry:
+        """Raises `InventoryError` for a name that is not in the file."""
+        if name in self.hosts:
+            return self.hosts[name]
+        known = ", ".join(self.hosts)
+        raise InventoryError(f"{self.file} has no host {name!r}. It has: {known}.", exit_code=2)
+
+
+def load_inventory(file: Path = DEFAULT_FILE) -> Inventory:
+    """Read and check `file`. Raises `InventoryError` naming file, keys and cures."""
+    try:
+        read = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InventoryError(
+            f"There is no {file}. Copy deploy/ocmt.example.toml to it and fill in your servers, or "
+            "name another file with --inventory.",
+            exit_code=2,
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InventoryError(f"{file} cannot be read: {error}.", exit_code=2) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InventoryError(f"{file} is not TOML: {error}.", exit_code=2) from error
+    hosts = read.get("hosts")
+    problems: list[str] = []
+    if isinstance(hosts, dict):
+        for name, entry in hosts.items():
+            if not _HOST_NAME.fullmatch(name):
+                problems.append(
+                    f"{file}: hosts.{name}: a host's name is of a-z, 0-9 and -, starting with a "
+                    "letter or digit."
+                )
+            if isinstance(entry, dict):
+                entry["name"] = name
+                if isinstance(entry.get("identity_file"), str):
+                    entry["identity_file"] = _beside(file, entry["identity_file"])
+    policy = read.get("deploy")
+    if isinstance(policy, dict) and isinstance(policy.get("known_hosts"), str):
+        policy["known_hosts"] = _beside(file, policy["known_hosts"])
+    try:
+        inventory = Inventory.model_validate({**read, "file": file})
+    except ValidationError as error:
+        problems += [
+            _told(file, item["loc"], item["type"], item["msg"])
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+    if problems:
+        raise InventoryError("\n".join(problems), exit_code=2)
+    return inventory
+
+
+def _beside(file: Path, text: str) -> str:
+    """A path in the inventory is relative to the inventory, wherever the command is run."""
+    return str(file.resolve().parent / Path(text).expanduser())
+
+
+def _told(file: Path, place: tuple[int | str, ...], kind: str, message: str) -> str:
+    key = ".".join(str(part) for part in place) or "the file"
+    if kind == "missing":
+        return f"{file}: {key} is missing. Add it; deploy/ocmt.example.toml shows how."
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(str(place[-1]), _known_keys(place), 1, 0.6)
+        hint = f"did you mean {close[0]}?" if close else "remove it."
+        return f"{file}: {key} is not a key; {hint}"
+    return f"{file}: {key}: {message.removeprefix('Value error, ')}."
+
+
+def _known_keys(place: tuple[int | str, ...]) -> list[str]:
+    tables: dict[str, type[BaseModel]] = {
+        "hosts": HostEntry,
+        "mgmt": MgmtSettings,
+        "agent": AgentComponentSettings,
+        "ui": UiSettings,
+        "deploy": Policy,
+    }
+    model: type[BaseModel] = tables.get(str(place[0]), Inventory) if len(place) > 1 else Inventory
+    return list(model.model_fields)

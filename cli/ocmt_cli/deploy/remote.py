@@ -1,0 +1,245 @@
+"""Reaching a host: the system's own ssh and rsync, with every way they fail told with its cure.
+
+`SshHost` reaches another machine, `LocalHost` is this one (`ocmt deploy --pull`). Commands are
+argument lists; they are quoted in one place for the shell that ssh puts between.
+"""
+
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from ocmt_cli.deploy.host_failures import SSH_FAILED, HostFailed, Unreachable, explain, last_lines
+from ocmt_cli.deploy.inventory import HostEntry, Policy
+from ocmt_cli.failure import CommandFailed
+
+CONNECT_TIMEOUT_S = 10
+# rsync's own exit codes for a connection that ended (rsync(1), EXIT VALUES).
+_RSYNC_DROPPED = frozenset({10, 12, 30, 35, 255})
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A command that ran to its end on a host."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Host(Protocol):
+    """A machine that commands run on and files go to."""
+
+    name: str
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        step: str,
+        stdin: bytes = b"",
+        check: bool = True,
+        timeout_s: float = 600,
+    ) -> Finished:
+        """Run as root and wait. With `check`, raises `HostFailed` unless it ended with 0."""
+        ...
+
+    def put(self, text: str, path: PurePosixPath, *, mode: int, step: str) -> None:
+        """Write a file in one step, readable from the first byte on only by whom `mode` lets."""
+        ...
+
+    def rsync(
+        self, src: Path, dst: PurePosixPath, *, step: str, options: Sequence[str] = ()
+    ) -> None:
+        """Copy what is in the folder `src` into the folder `dst`, which is made if missing."""
+        ...
+
+    def popen(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a command as root with pipes; `failure` explains how it ended."""
+        ...
+
+    def failure(self, code: int, stderr: str, step: str) -> HostFailed:
+        """What a command's end means, for the operator."""
+        ...
+
+    def close(self) -> None: ...
+
+
+# Writes standard input to a file beside the target first, so that nobody reads half of it.
+_PUT = (
+    'set -e; umask 077; d=$(dirname "$1"); mkdir -p "$d"; t=$(mktemp "$d/.put.XXXXXX"); '
+    'trap \'rm -f "$t"\' EXIT; cat > "$t"; chmod "$2" "$t"; mv -f "$t" "$1"; trap - EXIT'
+)
+
+
+class _Base:
+    name: str
+
+    def _finish(
+        self,
+        argv: Sequence[str],
+        *,
+        step: str,
+        stdin: bytes,
+        check: bool,
+        timeout_s: float,
+    ) -> Finished:
+        try:
+            done = subprocess.run(
+                argv, input=stdin, capture_output=True, timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Unreachable(
+                self.name,
+                step,
+                f"no answer within {timeout_s:.0f} s. Check the host's load, then run this again.",
+            ) from error
+        except FileNotFoundError as error:
+            raise CommandFailed(
+                f"{argv[0]} is not installed on this machine. apt-get install openssh-client rsync"
+            ) from error
+        finished = Finished(
+            done.returncode,
+            done.stdout.decode(errors="replace"),
+            done.stderr.decode(errors="replace"),
+        )
+        if done.returncode == SSH_FAILED or (check and done.returncode != 0):
+            raise self.failure(finished.code, finished.stderr, step)
+        return finished
+
+    def failure(self, code: int, stderr: str, step: str) -> HostFailed:
+        return HostFailed(self.name, step, f"{last_lines(stderr)} (exit code {code})")
+
+
+class LocalHost(_Base):
+    """This machine, for a server that deploys to itself. Needs root for system folders."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        step: str,
+        stdin: bytes = b"",
+        check: bool = True,
+        timeout_s: float = 600,
+    ) -> Finished:
+        return self._finish(argv, step=step, stdin=stdin, check=check, timeout_s=timeout_s)
+
+    def put(self, text: str, path: PurePosixPath, *, mode: int, step: str) -> None:
+        self.run(("sh", "-c", _PUT, "sh", str(path), f"{mode:o}"), step=step, stdin=text.encode())
+
+    def rsync(
+        self, src: Path, dst: PurePosixPath, *, step: str, options: Sequence[str] = ()
+    ) -> None:
+        self.run(("rsync", "-a", "--mkpath", *options, f"{src}/", f"{dst}/"), step=step)
+
+    def popen(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        return _piped(argv)
+
+    def close(self) -> None:
+        pass
+
+
+class SshHost(_Base):
+    """A host over ssh. One connection is made and shared by all that follows."""
+
+    def __init__(self, entry: HostEntry, policy: Policy) -> None:
+        self.name = entry.name
+        self.entry = entry
+        self.policy = policy
+        # ssh's socket path may have about 100 characters; the system's temporary folder is short.
+        self._control = Path(tempfile.mkdtemp(prefix="ocmt-ssh-"))
+
+    def _options(self) -> list[str]:
+        words = [
+            "-o", "BatchMode=yes",
+            "-o", "StrictHostKeyChecking=yes",
+            "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}",
+            "-o", "ServerAliveInterval=5",
+            "-o", "ServerAliveCountMax=3",
+            "-o", "ControlMaster=auto",
+            "-o", f"ControlPath={self._control}/%C",
+            "-o", "ControlPersist=15",
+            "-o", "LogLevel=ERROR",
+            "-p", str(self.entry.ssh_port),
+            "-l", self.entry.user,
+        ]  # fmt: skip
+        if self.policy.known_hosts is not None:
+            words += ["-o", f"UserKnownHostsFile={self.policy.known_hosts}"]
+        if self.entry.identity_file is not None:
+            words += ["-i", str(self.entry.identity_file), "-o", "IdentitiesOnly=yes"]
+        return words
+
+    def _as_root(self, argv: Sequence[str]) -> list[str]:
+        return list(argv) if self.entry.user == "root" else ["sudo", "-n", "--", *argv]
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """The local command that runs `argv` as root on the host."""
+        return ["ssh", *self._options(), "--", self.entry.address, shlex.join(self._as_root(argv))]
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        step: str,
+        stdin: bytes = b"",
+        check: bool = True,
+        timeout_s: float = 600,
+    ) -> Finished:
+        return self._finish(
+            self.command(argv), step=step, stdin=stdin, check=check, timeout_s=timeout_s
+        )
+
+    def put(self, text: str, path: PurePosixPath, *, mode: int, step: str) -> None:
+        self.run(("sh", "-c", _PUT, "sh", str(path), f"{mode:o}"), step=step, stdin=text.encode())
+
+    def rsync(
+        self, src: Path, dst: PurePosixPath, *, step: str, options: Sequence[str] = ()
+    ) -> None:
+        address = f"[{self.entry.address}]" if ":" in self.entry.address else self.entry.address
+        words = [
+            "rsync", "-a", "--mkpath", "--timeout=60",
+            "-e", shlex.join(["ssh", *self._options()]),
+            "--rsync-path", shlex.join(self._as_root(["rsync"])),
+            *options, f"{src}/", f"{address}:{dst}/",
+        ]  # fmt: skip
+        finished = self._finish(words, step=step, stdin=b"", check=False, timeout_s=1800)
+        if finished.code in _RSYNC_DROPPED:
+            raise self.failure(SSH_FAILED, finished.stderr, step)
+        if finished.code != 0:
+            raise self.failure(finished.code, finished.stderr, step)
+
+    def popen(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        return _piped(self.command(argv))
+
+    def failure(self, code: int, stderr: str, step: str) -> HostFailed:
+        return explain(self.entry, self.policy, code=code, stderr=stderr, step=step)
+
+    def close(self) -> None:
+        """End the shared connection."""
+        farewell = ["ssh", *self._options(), "-O", "exit", self.entry.address]
+        subprocess.run(farewell, capture_output=True, check=False)
+        shutil.rmtree(self._control, ignore_errors=True)
+
+
+def open_host(entry: HostEntry, policy: Policy, *, local: bool = False) -> Host:
+    """The transport to a host; nothing is connected yet."""
+    return LocalHost(entry.name) if local else SshHost(entry, policy)
+
+
+def _piped(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Ctrl-C is the deployer's to handle: a step on a host ends as a whole.
+        start_new_session=True,
+    )

@@ -1,0 +1,76 @@
+"""The inventory: the example holds, and every mistake is told with file, key and cure."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+from ocmt_cli.checkout import ROOT
+from ocmt_cli.deploy.inventory import InventoryError, load_inventory
+
+WORKING = '[hosts.one]\naddress = "192.0.2.1"\nroles = ["mgmt", "agent", "ui"]\n'
+
+
+def _load(tmp_path: Path, text: str) -> str:
+    """What is said about an inventory that must not be accepted."""
+    file = tmp_path / "ocmt.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(InventoryError) as refused:
+        load_inventory(file)
+    assert str(file) in str(refused.value)
+    return str(refused.value)
+
+
+def test_the_example_is_valid_and_means_what_it_says() -> None:
+    inventory = load_inventory(ROOT / "deploy" / "ocmt.example.toml")
+
+    assert [host.name for host in inventory.with_role("agent")] == ["agents-1", "agents-2"]
+    assert inventory.mgmt.path == PurePosixPath("/opt/management-server")
+    assert inventory.agent.path == PurePosixPath("/opt/ocmt/agent-server")
+    assert inventory.ui.path == PurePosixPath("/var/www/ocmt")
+    identity = inventory.host("agents-2").identity_file
+    assert identity == ROOT / "deploy" / "keys" / "deploy"
+
+
+def test_one_host_may_be_everything_below_its_own_root(tmp_path: Path) -> None:
+    file = tmp_path / "ocmt.toml"
+    file.write_text(WORKING + 'root = "/srv/one"\n', encoding="utf-8")
+
+    inventory = load_inventory(file)
+
+    where = inventory.component_path(inventory.host("one"), "mgmt")
+    assert where == PurePosixPath("/srv/one/opt/management-server")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[hosts.one]\nroles=['ui']\n", "hosts.one.address is missing"),
+        (WORKING + "[deploy]\nkeep_relases = 3\n", "did you mean keep_releases?"),
+        (WORKING + "sshport = 22\n", "did you mean ssh_port?"),
+        ("[hosts.one]\naddress='a'\nroles=['mgnt']\n", "hosts.one.roles.0"),
+        ("[hosts.one]\naddress='a'\nroles=[]\n", "hosts.one.roles"),
+        ("[hosts.one]\naddress='-oProxyCommand=x'\nroles=['ui']\n", "hosts.one.address"),
+        ("[hosts.'a b']\naddress='a'\nroles=['ui']\n", "a host's name is of"),
+        (WORKING + "root='../x'\n", "hosts.one.root: must be absolute"),
+        (WORKING + "[mgmt]\nport = 70000\n", "mgmt.port"),
+        (WORKING + "[ui]\ndomain = 'https://x'\n", "ui.domain: is not a domain name"),
+        (WORKING + "[agent]\ndata = '/opt/ocmt/agent-server/data'\n", "paths overlap"),
+        (WORKING + "[hosts.two]\naddress='192.0.2.1'\nroles=['ui']\n", "same machine"),
+        ("[hosts.one\n", "is not TOML"),
+        ("", "hosts is missing"),
+    ],
+)
+def test_a_mistake_is_told_with_key_and_cure(tmp_path: Path, text: str, told: str) -> None:
+    assert told in _load(tmp_path, text)
+
+
+def test_a_missing_file_names_the_example(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"deploy/ocmt\.example\.toml"):
+        load_inventory(tmp_path / "none.toml")
+
+
+def test_an_unknown_host_names_those_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "ocmt.toml"
+    file.write_text(WORKING, encoding="utf-8")
+
+    with pytest.raises(InventoryError, match="It has: one"):
+        load_inventory(file).host("two")
