@@ -49,14 +49,14 @@ async def open_parts(
     runtime: Runtime,
     clock: Clock,
     gateway: GatewayControl | None = None,
-    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
     read_host: HostReader = host_figures,
+    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
     Leaving it ends every stream, cuts short what is in flight and writes what is unsaved. The
     agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`,
-    `keeper` and `read_host` are for tests.
+    `read_host` and `keeper` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")

@@ -86,6 +86,10 @@ class Container(Wire):
     state_since: datetime
     awake_because: list[str] = Field(default_factory=list)
     """The gateway's own blockers the last time it refused to be paused; empty when it agreed."""
+    because: str = ""
+    """A sentence for people: why it is awake, asleep or failed now."""
+    next_wake_at: datetime | None = None
+    """When it will be woken by itself, as planned now: for a scheduled job, or office hours."""
     failure: str | None = None
     """Why the agent is `failed`, and what to do; `None` otherwise."""
     memory: MemoryFigures | None = None

@@ -15,6 +15,7 @@ from ocmt_common.agent_api import (
     Wire,
 )
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import TypeAdapter
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.events import sse
@@ -23,6 +24,9 @@ from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.wiring import Parts
 
 router = APIRouter()
+
+_JSON = "application/json"
+_LIST = TypeAdapter(list[Container])
 
 
 async def _parts(request: Request) -> Parts:
@@ -40,7 +44,12 @@ class Snapshot(Wire):
 
 
 def _container(parts: Parts, agent: Agent) -> Container:
-    return agent.container(now=parts.clock.now())
+    now = parts.clock.now()
+    container = agent.container(now=now)
+    container.because = because(agent, now=now)
+    planned = parts.watch.next_wake(agent)
+    container.next_wake_at = planned[0] if planned else None
+    return container
 
 
 def _containers(parts: Parts) -> list[Container]:
@@ -72,8 +81,9 @@ async def follow_events(parts: PartsDep) -> StreamingResponse:
 
 
 @router.get("/api/containers")
-async def list_containers(parts: PartsDep) -> list[Container]:
-    return _containers(parts)
+async def list_containers(parts: PartsDep) -> Response:
+    # Written out here: the framework would validate and copy every one once more.
+    return Response(_LIST.dump_json(_containers(parts), by_alias=True), media_type=_JSON)
 
 
 @router.post("/api/containers")

@@ -71,6 +71,7 @@ class Hibernation:
         self._gate = Gate(
             registry,
             read_host=read_host,
+            quiet=self._quiet_now,
             evict=self._give_way,
             clock=clock,
             cores=cores,
@@ -233,10 +234,7 @@ class Hibernation:
         mode: Mode = "pause" if relief is Relief.PAUSE else "stop"
         before = agent.state
         try:
-            if before is HibernationState.RUNNING and not await self._quiet_now(agent):
-                return False
-            why = cause.PRESSURE
-            slept = await self.sleep(agent, mode, why=why, mark=mark, if_free=True)
+            slept = await self.sleep(agent, mode, why=cause.PRESSURE, mark=mark, if_free=True)
         except (Problem, RuntimeFailed, RuntimeUnavailable) as error:
             log.warning("could not make room", user_id=agent.user_id, reason=str(error))
             return False
@@ -244,9 +242,14 @@ class Hibernation:
 
     async def _quiet_now(self, agent: Agent) -> bool:
         """Whether it uses next to no CPU at this moment: the veto of work nobody registered."""
-        before = await self._runtime.cpu_seconds(agent.user_id)
-        await asyncio.sleep(_CPU_LOOK_S)
-        after = await self._runtime.cpu_seconds(agent.user_id)
+        if agent.state is not HibernationState.RUNNING:
+            return True
+        try:
+            before = await self._runtime.cpu_seconds(agent.user_id)
+            await asyncio.sleep(_CPU_LOOK_S)
+            after = await self._runtime.cpu_seconds(agent.user_id)
+        except (RuntimeFailed, RuntimeUnavailable):
+            return False
         return before is None or after is None or after - before <= BUSY_CORES * _CPU_LOOK_S
 
     async def hibernate(self, user_id: str, mode: Mode) -> Agent:

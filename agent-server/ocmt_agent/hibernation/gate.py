@@ -5,6 +5,7 @@ cannot wait for each other.
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NoReturn
@@ -30,7 +31,10 @@ log = structlog.get_logger(__name__)
 
 HostReader = Callable[[], HostFigures | None]
 """Reads the host's memory now; `None` where that cannot be read, and everything is let in."""
+Quiet = Callable[[Agent], Awaitable[bool]]
+"""Whether an agent does nothing at this moment, by its use of the CPU."""
 Evict = Callable[[Agent, Relief], Awaitable[bool]]
+"""Puts an agent to sleep for another's sake, and tells whether it did."""
 
 _ROUNDS = 3
 _SETTLES_WITHIN_S = 2.0
@@ -44,6 +48,7 @@ class Gate:
         registry: AgentRegistry,
         *,
         read_host: HostReader,
+        quiet: Quiet,
         evict: Evict,
         clock: Clock,
         cores: int,
@@ -51,6 +56,7 @@ class Gate:
     ) -> None:
         self._registry = registry
         self._read_host = read_host
+        self._quiet = quiet
         self._evict = evict
         self._clock = clock
         self._wait_s = wait_s
@@ -93,43 +99,57 @@ class Gate:
     async def _find_room(self, agent: Agent) -> None:
         swapped = None if agent.memory is None else agent.memory.swap
         need = need_bytes(agent.state, swapped=swapped)
+        # What fits does not wait for those for whom room is being made.
+        if self._fits(agent, need):
+            return
         async with self._one_at_a_time:
             for _ in range(_ROUNDS):
-                lacking, host = self._lacking(need)
-                if lacking <= 0 or host is None:
-                    self._promised[agent.user_id] = need
+                if self._fits(agent, need):
                     return
-                if not await self._make_room(agent, host, need):
+                if not await self._make_room(agent, need):
                     break
-                await self._settled(need)
+            if self._fits(agent, need):
+                return
         self._refuse(
             "memory",
             "The host has no memory free for another agent, and nobody else can be put to sleep.",
             len(self._boots),
         )
 
-    def _lacking(self, need: int) -> tuple[int, HostFigures | None]:
+    def _fits(self, agent: Agent, need: int) -> bool:
+        """Whether it fits; then so much is promised to it. Nothing is awaited in between."""
+        if self._lacking(need) > 0:
+            return False
+        self._promised[agent.user_id] = need
+        return True
+
+    def _lacking(self, need: int) -> int:
         host = self._read_host()
-        if host is None:
-            return 0, None
-        return short_by(host, need, promised=self._owed()), host
+        return 0 if host is None else short_by(host, need, promised=self._owed())
 
     def _owed(self) -> int:
         return sum(self._promised.values())
 
-    async def _make_room(self, agent: Agent, host: HostFigures, need: int) -> bool:
+    async def _make_room(self, agent: Agent, need: int) -> bool:
         """Whether anybody gave way. One after another, until it fits by the host's own figures."""
+        host = self._read_host()
+        if host is None:
+            return False
         others = {a.user_id: a for a in self._registry.all() if a is not agent and self._free(a)}
         candidates = [self._candidate(a) for a in others.values()]
-        gone = 0
-        for eviction in make_room(candidates, host, short_by(host, need, promised=self._owed())):
+        chosen = make_room(candidates, host, short_by(host, need, promised=self._owed()))
+        able = await asyncio.gather(*(self._quiet(others[one.user_id]) for one in chosen))
+        given: list[Relief] = []
+        for eviction in itertools.compress(chosen, able):
             if await self._evict(others[eviction.user_id], eviction.relief):
                 self._registry.metrics.evicted(str(eviction.relief))
-                gone += 1
-                if self._lacking(need)[0] <= 0:
+                given.append(eviction.relief)
+                if self._lacking(need) <= 0:
                     break
-        log.info("made room", for_user_id=agent.user_id, evicted=gone)
-        return gone > 0
+        log.info("made room", for_user_id=agent.user_id, evicted=len(given))
+        if Relief.PAUSE in given:
+            await self._settled(need)
+        return bool(given)
 
     def _free(self, agent: Agent) -> bool:
         """Whether it may be asked at all: nothing under way with it, and not refused just now."""
@@ -154,7 +174,7 @@ class Gate:
     async def _settled(self, need: int) -> None:
         """Wait for the figures to show what was freed: reclaim goes on after a pause."""
         for _ in range(int(_SETTLES_WITHIN_S / _POLL_S)):
-            if self._lacking(need)[0] <= 0:
+            if self._lacking(need) <= 0:
                 return
             await asyncio.sleep(_POLL_S)
 

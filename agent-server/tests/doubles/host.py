@@ -70,8 +70,8 @@ async def open_host(
     runtime: FakeRuntime | None = None,
     gateway: FakeControl | None = None,
     clock: FakeClock | None = None,
-    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
     figures: HostFigures | None = None,
+    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
     **values: str,
 ) -> AsyncIterator[Host]:
     """A server on `data_dir`; given the same fakes again, a restarted one."""
@@ -81,12 +81,7 @@ async def open_host(
     settings = settings_for(data_dir, **values)
     room = Room(figures)
     async with open_parts(
-        settings,
-        runtime=runtime,
-        clock=clock,
-        gateway=gateway,
-        read_host=room.read,
-        keeper=keeper,
+        settings, runtime=runtime, clock=clock, gateway=gateway, read_host=room.read, keeper=keeper
     ) as parts:
         transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
         async with httpx2.AsyncClient(

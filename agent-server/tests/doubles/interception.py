@@ -5,13 +5,19 @@ never got there.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from ocmt_agent.hibernation.engine import Hibernation
 
 When = Literal["before", "after"]
 _PASSED = {"whereabouts", "events", "observe_all", "problems", "close", "relay_host"}
 """Not part of any transition."""
+
+
+_REACHES = ("_runtime", "_gateway")
 
 
 @dataclass
@@ -30,6 +36,19 @@ class Interception:
     def around(self, whose: str, target: Any) -> Any:
         """`target` with its calls counted and cut."""
         return _Proxy(self, whose, target)
+
+    @contextmanager
+    def into(self, engine: Hibernation) -> Iterator[None]:
+        """Cut what `engine` calls, for the block."""
+        parts = (engine, engine._waker, engine._sleeper)
+        kept = [(part, name, getattr(part, name)) for part in parts for name in _REACHES]
+        for part, name, value in kept:
+            setattr(part, name, self.around(name.removeprefix("_"), value))
+        try:
+            yield
+        finally:
+            for part, name, value in kept:
+                setattr(part, name, value)
 
     async def call(self, whose: str, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
         if not self.armed:
