@@ -67,6 +67,18 @@ async def test_a_paused_agent_s_memory_is_given_back_and_the_api_shows_it(
         assert (await shown(host))["pausedMemory"] is None
 
 
+async def test_what_a_busy_disk_had_not_written_yet_is_taken_in_another_round(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        memory.left = [400, 30]
+        await host.fall_asleep()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        assert agent.memory is not None
+        assert (memory.reclaims, agent.memory.anon) == (2, 30 * MB)
+
+
 async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
     tmp_path: Path, memory: FakeMemory
 ) -> None:
