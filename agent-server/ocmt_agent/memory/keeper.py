@@ -240,7 +240,7 @@ class MemoryKeeper:
     async def _take(
         self, driver: Driver, where: Whereabouts, before: AgentMemory
     ) -> AgentMemory | None:
-        """Reclaim in rounds while that brings something; the figures after, or `None`: it is gone."""
+        """Reclaim in rounds while that brings something; the figures after, `None` once gone."""
         while True:
             await driver.reclaim(where, self._out)
             after = read_agent_memory(where, self.host())
