@@ -20,6 +20,8 @@ _LEAST_RESERVE = 256 * MIB
 _RESERVE_SHARE = 0.05
 _STALLED = 20.0
 """Percent of the last ten seconds in which all work waited for memory: the host thrashes."""
+_MUCH = 128 * MIB
+"""A sleeper that holds less was reclaimed: 40-70 MB are left of it with swap on disk."""
 _SWAP_LOW = 64 * MIB
 _IDLE_ENOUGH = timedelta(minutes=1)
 """An awake agent used more recently than this is not put to sleep for another's sake."""
@@ -90,17 +92,21 @@ def short_by(host: HostFigures, need: int, *, promised: int) -> int:
 def make_room(candidates: Iterable[Candidate], host: HostFigures, lacking: int) -> list[Eviction]:
     """Who gives way for `lacking` bytes, longest idle first; as many as may suffice, or all.
 
-    Sleepers are stopped first: nobody misses what they hold. Then idle agents that are awake are
-    paused, which frees memory only into swap; where there is none, they are stopped.
+    Sleepers that still hold much are stopped first: nobody misses it. Then idle agents that are
+    awake are paused, which frees memory only into swap; where there is none, they are stopped.
+    Sleepers whose memory was given back come last: it takes many of them, and many boots later.
     """
     able = [c for c in candidates if _may_give_way(c)]
     asleep = [c for c in able if c.state is HibernationState.PAUSED]
+    big = [c for c in asleep if _frees(c) >= _MUCH]
+    small = [c for c in asleep if _frees(c) < _MUCH]
     awake = [c for c in able if c.state is HibernationState.RUNNING]
     to_swap = host.swap_free > max(_SWAP_LOW, lacking)
     chosen: list[Eviction] = []
     for group, relief in (
-        (asleep, Relief.STOP),
+        (big, Relief.STOP),
         (awake, Relief.PAUSE if to_swap else Relief.STOP),
+        (small, Relief.STOP),
     ):
         for candidate in sorted(group, key=lambda c: (-c.idle, c.user_id)):
             if lacking <= 0:
