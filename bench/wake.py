@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import aiohttp
-from agents import Agents, answers, machine, meminfo, server, summary, until
+from shared.agents import Agents, answers, machine, meminfo, server, summary, until
 
 USER = "bench-wake"
 
@@ -24,7 +24,7 @@ async def bench(*, port: int, rounds: int, boots: int) -> dict[str, Any]:
         for _ in range(3):
             await agents.chat(USER)
         figures: dict[str, list[float]] = {}
-        await _resident(agents, figures, rounds)
+        await _just_paused(agents, figures, rounds)
         where = await _settled(agents, figures, rounds)
         await _stopped(agents, figures, boots)
         await _awake(agents, figures, rounds)
@@ -43,13 +43,13 @@ def _note(figures: dict[str, list[float]], name: str, seconds: float) -> None:
     figures.setdefault(name, []).append(seconds)
 
 
-async def _resident(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
-    """Woken right after the pause, before its memory left."""
+async def _just_paused(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
+    """Woken right after the pause: a reclaim that has begun is cut short."""
     for _ in range(rounds):
         await agents.sleep(USER, "pause")
-        _note(figures, "paused, resident: first byte", await agents.first_byte(USER))
+        _note(figures, "just paused: first byte", await agents.first_byte(USER))
         await agents.sleep(USER, "pause")
-        _note(figures, "paused, resident: first token", await agents.chat(USER))
+        _note(figures, "just paused: first token", await agents.chat(USER))
 
 
 async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int) -> str:
@@ -58,13 +58,11 @@ async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int)
     for _ in range(rounds):
         await agents.sleep(USER, "pause")
         where = await agents.settled(USER)
-        if where != "reclaimed":
-            return where
-        _note(figures, "paused, reclaimed: first byte", await agents.first_byte(USER))
+        _note(figures, f"paused, {where}: first byte", await agents.first_byte(USER))
         await agents.chat(USER)
         await agents.sleep(USER, "pause")
-        await agents.settled(USER)
-        _note(figures, "paused, reclaimed: first token", await agents.chat(USER))
+        where = await agents.settled(USER)
+        _note(figures, f"paused, {where}: first token", await agents.chat(USER))
     return where
 
 

@@ -8,18 +8,20 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import structlog
 import uvicorn
 import uvloop
+from ocmt_common.handover import Handover, HandoverServer, notify_ready, standby
 from ocmt_common.logs import configure_logging
 from ocmt_common.settings import SettingsError, load
+from ocmt_common.version import release_version
 from starlette.types import ASGIApp
 
 from ocmt_agent.agents.store import StoreError
@@ -39,6 +41,7 @@ EX_TEMPFAIL = 75
 EX_CONFIG = 78
 _DRAIN_S = 5
 _RETRY_S = 2.0
+_LOCK_POLL_S = 0.05
 
 
 class AddressMissing(SettingsError):
@@ -55,8 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     configure_logging()
     try:
         settings = load(AgentSettings, env_file=parser.parse_args(argv).env_file)
-        with _data_folder(settings.data_dir):
-            uvloop.run(serve(settings))
+        uvloop.run(serve(settings, Handover.from_environment()))
     except (SettingsError, StoreError, RuntimeUnavailable) as error:
         print(error, file=sys.stderr)
         return EX_CONFIG
@@ -66,31 +68,51 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _data_folder(folder: Path) -> Iterator[None]:
-    """Hold the data folder for this process alone: two servers would fight over the agents."""
+@contextlib.asynccontextmanager
+async def _data_folder(folder: Path, *, wait: bool) -> AsyncIterator[None]:
+    """Hold the data folder for this process alone: two servers would fight over the agents.
+
+    With `wait`, until the release before has ended; otherwise another holder raises `Taken`.
+    """
+    lock = _lock_file(folder)
+    with lock:
+        while not _locked(lock):
+            if not wait:
+                raise Taken(
+                    f"Another agent server runs on {folder}. Stop it, or choose another DATA_DIR."
+                )
+            await asyncio.sleep(_LOCK_POLL_S)
+        yield
+
+
+def _lock_file(folder: Path) -> TextIO:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / "agent.lock").open("w")
+        return (folder / "agent.lock").open("w")
     except OSError as error:
         raise SettingsError(
             f"DATA_DIR: {folder} cannot be used ({error.strerror}). Choose a folder that this "
             "user may write to."
         ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Taken(
-                f"Another agent server runs on {folder}. Stop it, or choose another DATA_DIR."
-            ) from error
-        yield
 
 
-async def serve(settings: AgentSettings) -> None:
+def _locked(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def serve(settings: AgentSettings, handover: Handover) -> None:
     """Serve until SIGTERM or SIGINT. The agents live on, unless STOP_AGENTS_ON_EXIT."""
-    api_socket = _listen(settings.host, settings.port, setting="PORT")
     async with contextlib.AsyncExitStack() as stack:
+        released = handover.gate is not None
+        if not released:
+            await stack.enter_async_context(_data_folder(settings.data_dir, wait=False))
+        api_socket = handover.listener("api") or _listen(
+            settings.host, settings.port, setting="PORT"
+        )
         stack.callback(api_socket.close)
         runtime = await open_runtime(
             settings.runtime,
@@ -103,16 +125,21 @@ async def serve(settings: AgentSettings) -> None:
             relay_port=settings.relay_port,
         )
         stack.push_async_callback(runtime.close)
-        relay_socket = await _relay_socket(runtime, settings)
+        if not handover.admitted and not await standby(handover, release_version("ocmt-agent")):
+            return
+        relay_socket = await _relay_socket(runtime, settings, handover)
+        if released:
+            await stack.enter_async_context(_data_folder(settings.data_dir, wait=True))
         parts = await stack.enter_async_context(
             open_parts(settings, runtime=runtime, clock=SystemClock())
         )
-        api = _Server(create_app(parts), settings)
+        api = _Server(create_app(parts), settings, handover)
         relay = _Server(
             relay_app(
                 str(settings.management_url), parts.registry.is_agent_token, parts.passing_on
             ),
             settings,
+            handover.without_gate(),
         )
 
         def stop() -> None:
@@ -124,38 +151,51 @@ async def serve(settings: AgentSettings) -> None:
             loop.add_signal_handler(signum, stop)
         await stack.enter_async_context(watching(parts))
         async with asyncio.TaskGroup() as group:
-            group.create_task(_serve_relay(relay, relay_socket, runtime, settings))
-            group.create_task(api.serve(sockets=[api_socket]))
+            group.create_task(_serve_relay(relay, relay_socket, runtime, settings, handover))
+            group.create_task(api.serve_on(api_socket))
             log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
             notify_ready()
 
 
-async def _relay_socket(runtime: Runtime, settings: AgentSettings) -> socket.socket | None:
+async def _relay_socket(
+    runtime: Runtime, settings: AgentSettings, handover: Handover
+) -> socket.socket | None:
     """The relay's listener; `None` while its address does not exist. Raises `Taken`."""
+    if (shared := handover.listener("relay")) is not None:
+        return shared
     try:
-        return _listen(await runtime.relay_host(), settings.relay_port, setting="RELAY_PORT")
+        return _listen(
+            await runtime.relay_host(),
+            settings.relay_port,
+            setting="RELAY_PORT",
+            # The release before still has it: what is asked from now on waits for this one.
+            beside_another=handover.gate is not None,
+        )
     except (RuntimeUnavailable, RuntimeFailed, AddressMissing) as error:
         log.warning("the relay has no address yet", reason=str(error))
         return None
 
 
 async def _serve_relay(
-    relay: "_Server", listener: socket.socket | None, runtime: Runtime, settings: AgentSettings
+    relay: "_Server",
+    listener: socket.socket | None,
+    runtime: Runtime,
+    settings: AgentSettings,
+    handover: Handover,
 ) -> None:
     """Serve the relay once its address exists: with Docker, the engine makes it."""
     while listener is None and not relay.should_exit:
         await asyncio.sleep(_RETRY_S)
         with contextlib.suppress(Taken):
-            listener = await _relay_socket(runtime, settings)
+            listener = await _relay_socket(runtime, settings, handover)
     if listener is not None:
-        with listener:
-            await relay.serve(sockets=[listener])
+        await relay.serve_on(listener)
 
 
-class _Server(uvicorn.Server):
+class _Server(HandoverServer):
     """One listener of several: signals are the process's, not this server's."""
 
-    def __init__(self, app: ASGIApp, settings: AgentSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: AgentSettings, handover: Handover) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -165,7 +205,8 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 **socket_options(max_frame_bytes=settings.max_frame_bytes),
                 timeout_graceful_shutdown=_DRAIN_S,
-            )
+            ),
+            handover,
         )
 
     @contextlib.contextmanager
@@ -173,10 +214,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listen(host: str, port: int, *, setting: str) -> socket.socket:
+def _listen(host: str, port: int, *, setting: str, beside_another: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        return socket.create_server(
+            (host, port), family=family, backlog=1024, reuse_port=beside_another
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Taken(
@@ -186,16 +229,6 @@ def _listen(host: str, port: int, *, setting: str) -> socket.socket:
         raise AddressMissing(
             f"Cannot listen on {host}: {error.strerror}. It must be an address of this machine."
         ) from error
-
-
-def notify_ready() -> None:
-    """Tell systemd (`Type=notify`) that requests are taken now."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        notifier.connect("\0" + address[1:] if address.startswith("@") else address)
-        notifier.send(b"READY=1")
 
 
 if __name__ == "__main__":

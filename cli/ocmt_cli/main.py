@@ -29,7 +29,13 @@ COMMANDS = {
     ),
     "memory": Entry("Make swap for sleeping agents", "ocmt_cli.memory.command", "memory_app"),
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
-    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.commands", "sync_app"),
+    "deploy": Entry("Bring the servers to this commit", "ocmt_cli.deploy.commands"),
+    "rollback": Entry(
+        "Go back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"
+    ),
+    "releases": Entry("List the servers' releases", "ocmt_cli.deploy.commands", "releases_app"),
+    "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
+    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.app", "sync_app"),
     "upgrade": Entry("Compare OpenClaw's pin with npm", "ocmt_cli.upgrade.commands", "upgrade_app"),
     "bench": Entry("Run a benchmark", "ocmt_cli.bench.command"),
     "test": Entry("Run the checks and tests", "ocmt_cli.testing.command"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+from ocmt_common.handover import Handover, HandoverServer, notify_ready
 from ocmt_common.logs import configure_logging
 from ocmt_common.problems import Problem
 from ocmt_common.settings import SettingsError, load
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging()
     try:
         settings = load(ManagementSettings, env_file=chosen.env_file)
-        asyncio.run(migrate(settings.database))
+        if not chosen.migrated:
+            asyncio.run(migrate(settings.database))
         if chosen.command == "migrate":
             return 0
         if chosen.command == "sign-in-link":
@@ -69,9 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         description="OCMT's management server. Settings: docs/settings.md.",
         parents=[shared],
     )
-    parser.set_defaults(command="serve", env_file=None)
+    parser.set_defaults(command="serve", env_file=None, migrated=False)
     commands = parser.add_subparsers(dest="command", metavar="command")
-    commands.add_parser("serve", parents=[shared], help="migrate, then serve (the default)")
+    serve = commands.add_parser("serve", parents=[shared], help="migrate, then serve (the default)")
+    serve.add_argument(
+        "--migrated",
+        action="store_true",
+        help="the deploy has migrated; a release may also serve on a newer release's tables",
+    )
     commands.add_parser("migrate", parents=[shared], help="bring the database up to date")
     link = commands.add_parser(
         "sign-in-link", parents=[shared], help="print a link that signs in once, in any browser"
@@ -98,8 +105,9 @@ async def _sign_in_link(settings: ManagementSettings, email: str | None) -> str:
 
 
 def _serve(settings: ManagementSettings) -> int:
+    handover = Handover.from_environment()
     try:
-        listener = _listen(settings.host, settings.port)
+        listener = handover.listener("api") or _listen(settings.host, settings.port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             print(
@@ -110,7 +118,7 @@ def _serve(settings: ManagementSettings) -> int:
             return _EXIT_PORT_TAKEN
         print(f"Cannot listen on {settings.host}: {error.strerror}. Check HOST.", file=sys.stderr)
         return _EXIT_SETTINGS
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             create_app(settings),
             log_config=None,
@@ -123,14 +131,22 @@ def _serve(settings: ManagementSettings) -> int:
             ws_max_size=MAX_FRAME_BYTES,
             timeout_graceful_shutdown=_DRAIN_S,
             lifespan="on",
-        )
+        ),
+        handover,
     )
     # uvicorn raises the signal that stopped it once more when it is done; a clean end is no crash.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.info("serving", host=settings.host, port=settings.port)
-    server.run(sockets=[listener])
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.serve_on(listener))
     return 0 if server.started else _EXIT_FAILED
+
+
+class _Server(HandoverServer):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        notify_ready()
 
 
 def _listen(host: str, port: int) -> socket.socket:

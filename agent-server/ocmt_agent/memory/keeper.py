@@ -157,12 +157,20 @@ class MemoryKeeper:
             match agent.state:
                 case HibernationState.RUNNING:
                     await self._see_to_awake(agent, host)
-                case HibernationState.PAUSED if agent.paused_memory is None:
-                    # After a restart of ours: measured here, and given back if it was not.
-                    if not self._keep(agent).unseen:
-                        self.slept(agent)
+                case HibernationState.PAUSED if self._is_open(agent, host):
+                    self.slept(agent)
                 case HibernationState.STOPPED | HibernationState.FAILED:
                     self.ended(agent)
+
+    def _is_open(self, agent: Agent, host: HostMemory) -> bool:
+        """Whether a paused agent's memory is still to be seen to.
+
+        Not yet measured, after a restart of ours; or kept for want of swap that is there now.
+        """
+        kept = self._keep(agent)
+        if agent.paused_memory is None or agent.memory is None:
+            return not kept.unseen
+        return not kept.taken and worth_reclaiming(agent.memory, host)
 
     async def _see_to_awake(self, agent: Agent, host: HostMemory) -> None:
         where = await self._where(agent)

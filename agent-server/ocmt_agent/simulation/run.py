@@ -3,6 +3,7 @@ first sweep of the watch at which the policy could come to another answer."""
 
 import heapq
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -66,6 +67,7 @@ class Simulation:
         self.agents = [self._settle_in(number) for number in range(scenario.people.count)]
         for host in self.hosts:
             host.jobs.sort(key=lambda job: (job[0], job[1].name))
+            host.job_times = [at for at, _ in host.jobs]
             self._at(0.0, Kind.PLAN, host)
 
     def run(self, progress: Progress = lambda _: None) -> Outcome:
@@ -105,7 +107,7 @@ class Simulation:
             # Nobody was there to plan for the first minutes.
             job += DAY_S if job < _PLAN_AHEAD_S else 0.0
             agent.next_job = job
-            host.jobs.append((job, agent))
+            host.jobs.append((job % DAY_S, agent))
             self._at(job, Kind.JOB, agent)
         self._next_message(agent)
         self._arm(agent)
@@ -149,7 +151,7 @@ class Simulation:
     # Waking
 
     def _wake(self, agent: Agent, need: Need) -> None:
-        agent.woken_from, agent.asked_at = agent.state, self._now
+        agent.woken_from = agent.state
         agent.number += 1
         self._become(agent, WAKING)
         slots = self._slots(agent)
@@ -163,7 +165,7 @@ class Simulation:
 
     def _enqueue(self, agent: Agent, slots: Slots, need: Need) -> None:
         self._arrivals += 1
-        heapq.heappush(slots.waiting, (need, self._arrivals, self._now, agent, agent.number))
+        heapq.heappush(slots.waiting, (need, self._arrivals, agent, agent.number))
         self.outcome.longest_queue = max(self.outcome.longest_queue, len(slots.waiting))
 
     def _hurry(self, agent: Agent) -> None:
@@ -177,7 +179,7 @@ class Simulation:
     def _next_in_turn(self, slots: Slots) -> None:
         """A place came free: to the first who still waits for it."""
         while slots.waiting:
-            _, _, _, agent, number = heapq.heappop(slots.waiting)
+            _, _, agent, number = heapq.heappop(slots.waiting)
             if agent.number == number and agent.state is WAKING and agent.promised == 0:
                 self._admit(agent)
                 return
@@ -352,7 +354,7 @@ class Simulation:
 
     def _plan(self, host: Host) -> None:
         """Stagger the wakes for the jobs of the next minutes."""
-        soon = [agent for at, agent in host.jobs if self._is_soon(agent)]
+        soon = self._jobs_soon(host)
         jobs = [
             Job(
                 agent.name,
@@ -370,8 +372,18 @@ class Simulation:
                 self._arm(agent)
         self._at(self._now + _PLAN_EVERY_S, Kind.PLAN, host)
 
-    def _is_soon(self, agent: Agent) -> bool:
-        return self._now <= agent.next_job <= self._now + _PLAN_AHEAD_S
+    def _jobs_soon(self, host: Host) -> list[Agent]:
+        """Whose daily job is in the time ahead; around midnight, in two pieces of the day."""
+        begins = self._now % DAY_S
+        ends = begins + _PLAN_AHEAD_S
+        spans = [(begins, ends)] if ends < DAY_S else [(begins, DAY_S), (0.0, ends - DAY_S)]
+        times = host.job_times
+        return [
+            agent
+            for first, last in spans
+            for _, agent in host.jobs[bisect_left(times, first) : bisect_right(times, last)]
+            if agent.next_job >= self._now
+        ]
 
     def _job(self, agent: Agent) -> None:
         """The gateway's own clock: it fires where it runs, or as soon as it runs again."""

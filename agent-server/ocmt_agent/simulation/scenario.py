@@ -1,7 +1,6 @@
 """What is simulated: people's habits, the hosts, and what an agent costs. All times in seconds."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from ocmt_agent.hibernation.policy import Times
 
@@ -66,10 +65,3 @@ class Scenario:
     wake_timeout_s: float
     days: int
     seed: int
-
-
-DEFAULT_TIMES = Times(
-    pause_after=timedelta(minutes=30),
-    stop_after=timedelta(hours=4),
-    check_interval=timedelta(minutes=1),
-)

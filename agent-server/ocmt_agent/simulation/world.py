@@ -43,7 +43,6 @@ class Agent:
     waiting: list[tuple[float, float, int]] = field(default_factory=list)
     """Messages that wait for the wake under way: when written, how long the turn, tries so far."""
     woken_from: HibernationState = HibernationState.STOPPED
-    asked_at: float = 0.0
     number: int = 0
     """Of the wake under way; a place in the queue from an earlier one is void."""
     promised: int = 0
@@ -80,8 +79,8 @@ class Slots:
     """Places for wakes of one kind, and who waits for one."""
 
     free: int
-    waiting: list[tuple[int, int, float, Agent, int]] = field(default_factory=list)
-    """A heap: need, arrival, since when, who, which of its wakes."""
+    waiting: list[tuple[int, int, Agent, int]] = field(default_factory=list)
+    """A heap: need, arrival, who, which of its wakes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +98,8 @@ class Host:
     """Longest idle first, as evictions go."""
     paused: "OrderedDict[Agent, None]" = field(default_factory=OrderedDict)
     jobs: list[tuple[float, Agent]] = field(default_factory=list)
+    """Daily ones, by their second of the day."""
+    job_times: list[float] = field(default_factory=list)
 
     @property
     def available(self) -> int:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import IO, Protocol
 
 from ocmt_cli.deploy.host_failures import SSH_FAILED, HostFailed, Unreachable, explain, last_lines
 from ocmt_cli.deploy.inventory import HostEntry, Policy
@@ -58,7 +58,7 @@ class Host(Protocol):
         """Copy what is in the folder `src` into the folder `dst`, which is made if missing."""
         ...
 
-    def popen(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    def popen(self, argv: Sequence[str], *, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a command as root with pipes; `failure` explains how it ended."""
         ...
 
@@ -140,8 +140,8 @@ class LocalHost(_Base):
     ) -> None:
         self.run(("rsync", "-a", "--mkpath", *options, f"{src}/", f"{dst}/"), step=step)
 
-    def popen(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        return _piped(argv)
+    def popen(self, argv: Sequence[str], *, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        return _piped(argv, stderr)
 
     def close(self) -> None:
         pass
@@ -216,8 +216,8 @@ class SshHost(_Base):
         if finished.code != 0:
             raise self.failure(finished.code, finished.stderr, step)
 
-    def popen(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        return _piped(self.command(argv))
+    def popen(self, argv: Sequence[str], *, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        return _piped(self.command(argv), stderr)
 
     def failure(self, code: int, stderr: str, step: str) -> HostFailed:
         return explain(self.entry, self.policy, code=code, stderr=stderr, step=step)
@@ -234,12 +234,12 @@ def open_host(entry: HostEntry, policy: Policy, *, local: bool = False) -> Host:
     return LocalHost(entry.name) if local else SshHost(entry, policy)
 
 
-def _piped(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+def _piped(argv: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         # Ctrl-C is the deployer's to handle: a step on a host ends as a whole.
         start_new_session=True,
     )

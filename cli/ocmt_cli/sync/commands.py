@@ -1,6 +1,5 @@
 """`ocmt sync …`: the commands that only look. Those that act are in `commands_act`."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from ocmt_cli.sync.filters import Author, PathPrefix, Since, Words, filters
 from ocmt_cli.sync.git import shown
 from ocmt_cli.sync.policy import FOLD, POLICY_FILE, default_policy_bytes
 from ocmt_cli.sync.report import brief, show, status
+from ocmt_cli.sync.status_text import commit_line, status_lines
 from ocmt_cli.sync.survey import Item, take_survey
 
 sync_app = typer.Typer(
@@ -63,32 +63,7 @@ def status_(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             emit(report)
         else:
-            say(*_status_lines(report))
-
-
-def _status_lines(report: dict[str, Any]) -> list[str]:
-    security = report["security"]
-    lines = [f"{report['behind']} behind, {report['ahead']} ahead; {report['open']} undecided"]
-    if security["open"]:
-        head = f"{security['open']} about security, the oldest {security['oldestAgeDays']} days old"
-        lines.append(styled(head, fg="red", bold=True))
-        lines += [f"  {_line(commit)}" for commit in security["commits"]]
-    lines += [f"  {cls:9} {count:6}" for cls, count in report["byClass"].items() if count]
-    lines.append(f"divergence surface: {report['divergence']['files']} of upstream's files")
-    lines.append(f"last sync: {report['lastSync'] or 'never'}")
-    if report["unfinishedApply"]:
-        lines.append(styled("an apply is unfinished: ocmt sync apply --continue", fg="yellow"))
-    if report["branchesDiverged"]:
-        lines.append(styled("the sync branch and origin's have diverged", fg="yellow"))
-    return lines
-
-
-def _line(commit: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(commit["at"], UTC)
-    mark = "!" if commit["security"] else " "
-    colour = {"always": "green", "careful": "yellow", "unknown": "red"}.get(commit["class"])
-    cls = styled(f"{commit['class']:8}", fg=colour)
-    return f"{commit['commit'][:12]} {at:%Y-%m-%d} {cls} {mark} {commit['subject']}"
+            say(*status_lines(report))
 
 
 @sync_app.command("list")
@@ -132,7 +107,7 @@ def list_(
         if as_json:
             emit({"total": len(found), "page": page, "pages": pages, "commits": part})
         else:
-            say(*map(_line, part), f"{len(found)} commits, page {page} of {pages}")
+            say(*map(commit_line, part), f"{len(found)} commits, page {page} of {pages}")
 
 
 @sync_app.command("show")

@@ -26,11 +26,13 @@ from ocmt_cli.sync.git import shown
 from ocmt_cli.sync.journal import write_whole
 from ocmt_cli.sync.ledger import Act
 from ocmt_cli.sync.locks import exclusive
-from ocmt_cli.sync.plan import Choice, make_plan
+from ocmt_cli.sync.plan import NEUTRAL_CONFLICT, Choice, make_plan
 from ocmt_cli.sync.planfile import Plan, Strategy, read_plan, render
 from ocmt_cli.sync.policy import CLASSES, Class
 from ocmt_cli.sync.publish import open_pull_request, push
 from ocmt_cli.sync.survey import now_iso, take_survey
+
+_CONFLICTS_SHOWN = 20
 
 
 def fetch_(context: typer.Context, as_json: Json = False) -> None:
@@ -141,10 +143,21 @@ def _plan_json(plan: Plan, out: Path) -> dict[str, Any]:
 
 def _plan_lines(plan: Plan, out: Path) -> list[str]:
     lines = [f"Forecast, {how}: {what}" for how, what in plan.compared.items()]
-    for line in plan.lines:
-        if line.conflicts:
-            lines.append(styled(f"{line.commit[:12]} {shown(line.subject)}", fg="yellow"))
-            lines += [f"  {line.why}", *(f"  {path}" for path in line.conflicts)]
+    held = [line for line in plan.lines if line.conflicts]
+    noise = [line for line in held if line.why == NEUTRAL_CONFLICT]
+    shown_here = [line for line in held if line.why != NEUTRAL_CONFLICT]
+    for line in shown_here[:_CONFLICTS_SHOWN]:
+        lines.append(styled(f"{line.commit[:12]} {shown(line.subject)}", fg="yellow"))
+        lines += [f"  {line.why}", *(f"  {path}" for path in line.conflicts)]
+    if len(shown_here) > _CONFLICTS_SHOWN:
+        lines.append(f"{len(shown_here) - _CONFLICTS_SHOWN} more conflict; {out} has them.")
+    if noise:
+        paths = sorted({path.rpartition(" (")[0] for line in noise for path in line.conflicts})
+        lines.append(
+            styled(f"{len(noise)} conflict only in neutral files", fg="yellow")
+            + f": {', '.join(paths[:3])}. To merge such a file by lines: "
+            f"echo '{paths[0]} merge=union' >> .gitattributes, and commit that."
+        )
     lines += [styled(f"conflict: {path}", fg="yellow") for path in plan.conflicts]
     counts = {do: sum(line.do == do for line in plan.lines) for do in ("pick", "skip", "hold")}
     if plan.strategy == "pick":

@@ -104,6 +104,13 @@ async def test_without_swap_nothing_is_reclaimed_and_health_says_what_is_missing
         assert any("no swap" in sentence for sentence in health["advice"])
         assert health["host"]["total"] == 8 << 30
 
+        # Swap made meanwhile is taken into use for who sleeps already.
+        memory.has_swap = True
+        await host.parts.memory.look()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        await host.parts.memory.look()
+        assert memory.reclaims == 1
+
 
 async def test_an_agent_found_paused_after_a_restart_is_measured_not_remembered(
     tmp_path: Path, memory: FakeMemory

@@ -61,19 +61,32 @@ def test_a_thaw_needs_less_than_a_boot_and_no_more_than_was_swapped() -> None:
     assert need_bytes(S.PAUSED, swapped=GIB) == need_bytes(S.PAUSED)
 
 
-def test_the_longest_paused_is_stopped_first_then_the_idle_are_paused() -> None:
+def test_into_swap_the_idle_are_paused_before_any_sleeper_is_stopped() -> None:
+    others = [
+        one("awake", S.RUNNING, idle=HOUR, frees=GIB),
+        one("asleep", S.PAUSED, idle=9 * HOUR, frees=GIB // 20),
+    ]
+    swap = host(available=0, swap_free=4 * GIB)
+    assert make_room(others, swap, GIB) == [Eviction("awake", Relief.PAUSE)]
+    assert make_room(others, swap, GIB + 1) == [
+        Eviction("awake", Relief.PAUSE),
+        Eviction("asleep", Relief.STOP),
+    ]
+
+
+def test_without_swap_the_longest_paused_is_stopped_first() -> None:
     others = [
         one("awake", S.RUNNING, idle=9 * HOUR, frees=GIB),
         one("new", S.PAUSED, idle=HOUR, frees=GIB // 2),
         one("old", S.PAUSED, idle=5 * HOUR, frees=GIB // 2),
     ]
-    swap = host(available=0, swap_free=4 * GIB)
-    assert make_room(others, swap, GIB // 2) == [Eviction("old", Relief.STOP)]
-    assert make_room(others, swap, GIB) == [
+    bare = host(available=0)
+    assert make_room(others, bare, GIB // 2) == [Eviction("old", Relief.STOP)]
+    assert make_room(others, bare, GIB) == [
         Eviction("old", Relief.STOP),
         Eviction("new", Relief.STOP),
     ]
-    assert make_room(others, swap, 2 * GIB)[-1] == Eviction("awake", Relief.PAUSE)
+    assert make_room(others, bare, 2 * GIB)[-1] == Eviction("awake", Relief.STOP)
 
 
 def test_reclaimed_sleepers_are_stopped_last_for_they_hold_next_to_nothing() -> None:

@@ -3,12 +3,12 @@ from datetime import timedelta
 
 import pytest
 from ocmt_agent.hibernation import policy
-from ocmt_agent.hibernation.policy import Action
+from ocmt_agent.hibernation.policy import Action, Times
 from ocmt_agent.simulation import run
 from ocmt_agent.simulation.outcome import Outcome, clock, percentiles
 from ocmt_agent.simulation.people import DAY_S, messages, of
 from ocmt_agent.simulation.run import PAUSED, RUNNING, STOPPED, Simulation
-from ocmt_agent.simulation.scenario import DEFAULT_TIMES, Costs, HostSize, People, Scenario
+from ocmt_agent.simulation.scenario import Costs, HostSize, People, Scenario
 
 GIB = 1024**3
 CALM = People(count=200, stormy=0.0)
@@ -17,7 +17,7 @@ ROOMY = Scenario(
     hosts=1,
     host=HostSize(ram=256 * GIB, swap=512 * GIB, cores=64),
     costs=Costs(),
-    times=DEFAULT_TIMES,
+    times=Times(timedelta(minutes=30), timedelta(hours=4), timedelta(minutes=1)),
     wake_timeout_s=120.0,
     days=1,
     seed=1,

@@ -1,6 +1,7 @@
 """Real swap of 64 MB, made and removed by the kernel of this machine; root only."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,8 +11,8 @@ import pytest
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.carry_out import carry_out
 from ocmt_cli.memory.machine import Machine, Places, look
-from ocmt_cli.memory.plan import Wish, plan_disable, plan_enable
-from ocmt_cli.memory.record import read_made
+from ocmt_cli.memory.plan import Wish, boot_steps, plan_disable, plan_enable, unit_text
+from ocmt_cli.memory.record import Made, read_made
 
 MIB = 1024**2
 
@@ -119,3 +120,16 @@ def test_a_file_the_kernel_does_not_take_is_explained(here: Here) -> None:
     without_header = tuple(step for step in plan.steps if "mkswap" not in str(step))
     with pytest.raises(CommandFailed, match=r"(?s)swapon.*does not take this file.*disable"):
         carry_out(replace(plan, steps=without_header), say=lambda _: None)
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    made = Made(str(tmp_path / "swap"), 64 * MIB, encrypted=False, zram_bytes=MIB, zswap_before=())
+    unit = tmp_path / "ocmt-memory.service"
+    unit.write_text(unit_text(boot_steps(made, Places())))
+    done = subprocess.run(
+        [analyze, "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

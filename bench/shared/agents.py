@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCKER = "/var/run/docker.sock"
 GATEWAY_PORT = 18789
 _BUSY_S = 90.0
@@ -105,6 +105,8 @@ class Agents:
 
     async def settled(self, user: str, *, within_s: float = 30.0) -> str:
         """Where the memory of a paused agent ended up: `reclaimed` or `resident`."""
+        if meminfo()["SwapTotal"] == 0:  # there is nowhere to go
+            return "resident"
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             where = (await self.container(user)).get("pausedMemory")

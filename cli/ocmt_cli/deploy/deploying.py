@@ -1,0 +1,264 @@
+"""A deploy, from the preflight to the tag. What each step does on a host is in `hostside`."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ocmt_cli.deploy.build import Artefact, Platform, build
+from ocmt_cli.deploy.host_failures import HostFailed
+from ocmt_cli.deploy.inventory import ORDER, Inventory, Role
+from ocmt_cli.deploy.plan import Step, choose_rollback, decide, may_run_on, problems
+from ocmt_cli.deploy.remote import open_host
+from ocmt_cli.deploy.session import Session
+from ocmt_cli.deploy.source import Source, git
+from ocmt_cli.failure import CommandFailed
+
+Report = Callable[[str], None]
+"""Told each step before it is made, in words for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployer:
+    """What all that touches the hosts has in common."""
+
+    inventory: Inventory
+    roles: Sequence[Role]
+    report: Report
+    local: str | None = None
+    """The one host this is (`--pull`); `None`: all of them, by ssh."""
+
+    def targets(self) -> list[tuple[Role, str]]:
+        """Components on hosts in the order of a deploy."""
+        found = [
+            (role, host.name)
+            for role in ORDER
+            if role in self.roles
+            for host in self.inventory.with_role(role)
+            if self.local in (None, host.name)
+        ]
+        if not found:
+            raise CommandFailed(
+                f"{self.inventory.file} has no host for {', '.join(self.roles)}. Add the role to a "
+                "host's roles.",
+                exit_code=2,
+            )
+        return found
+
+    @contextmanager
+    def sessions(self) -> Iterator[dict[str, Session]]:
+        """A connection to every host that is needed."""
+        with ExitStack() as stack:
+            made: dict[str, Session] = {}
+            for _, name in self.targets():
+                if name not in made:
+                    entry = self.inventory.host(name)
+                    host = open_host(entry, self.inventory.deploy, local=self.local is not None)
+                    made[name] = stack.enter_context(Session(host, entry, self.inventory))
+            yield made
+
+    def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
+        """The answers of all targets; hosts side by side. Raises all failures as one."""
+        by_host: dict[str, list[Role]] = {}
+        for role, name in self.targets():
+            by_host.setdefault(name, []).append(role)
+
+        def one(name: str) -> list[tuple[tuple[Role, str], Any]]:
+            return [((role, name), ask(role, name)) for role in by_host[name]]
+
+        failures: list[str] = []
+        answers: dict[tuple[Role, str], Any] = {}
+        with ThreadPoolExecutor(len(by_host)) as pool:
+            for future in [pool.submit(one, name) for name in by_host]:
+                try:
+                    answers.update(future.result())
+                except HostFailed as failure:
+                    failures.append(str(failure))
+        if failures:
+            raise CommandFailed("\n".join(failures))
+        return answers
+
+
+def plan(deployer: Deployer, source: Source, sessions: dict[str, Session]) -> list[Step]:
+    """What would be done now. Raises `CommandFailed` with everything the preflight found."""
+    facts = deployer.each(lambda role, name: sessions[name].ask("facts", role))
+    return _plan(deployer, source, facts)
+
+
+def _plan(
+    deployer: Deployer, source: Source, facts: dict[tuple[Role, str], dict[str, Any]]
+) -> list[Step]:
+    inventory = deployer.inventory
+    now = time.time()
+    found = [
+        problem
+        for (role, name), known in facts.items()
+        for problem in problems(inventory, inventory.host(name), role, known, now)
+    ]
+    if found:
+        raise CommandFailed("The preflight found:\n" + "\n".join(found))
+    contents = {role: source.content(role) for role in deployer.roles}
+    return [
+        decide(role, name, facts[role, name], contents[role]) for role, name in deployer.targets()
+    ]
+
+
+def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
+    """Bring every target to `source`; what was done. Raises `CommandFailed` at the first failure,
+    with the releases before serving on every host that was not reached."""
+    with deployer.sessions() as sessions:
+        what = f"deploy of {source.commit[:12]}"
+
+        def begin(role: Role, name: str) -> dict[str, Any]:
+            facts: dict[str, Any] = sessions[name].ask("facts", role)
+            return facts
+
+        facts = deployer.each(begin)
+        steps = _plan(deployer, source, facts)
+        if all(step.action == "unchanged" for step in steps):
+            return steps
+        for step in steps:
+            sessions[step.host].lock(step.role, what=what)
+        # Somebody else's deploy may have ended in between; and what a killed one left is put right.
+        for step in steps:
+            if not facts[step.role, step.host]["settled"] and step.current:
+                deployer.report(f"{step.host}: {step.role}: put right what was left")
+                for line in sessions[step.host].ask("converge", step.role):
+                    deployer.report(f"{step.host}: {step.role}: {line}")
+        steps = _plan(deployer, source, deployer.each(begin))
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        release = f"{stamp}-{source.commit[:12]}"
+        done: list[Step] = []
+        for role in ORDER:
+            of_role = [step for step in steps if step.role == role]
+            for step in of_role:
+                if step.action == "unchanged":
+                    done.append(step)
+                    continue
+                platform = Platform.of(facts[role, step.host])
+                deployer.report(f"build {role}")
+                artefact = build(source, role, platform, builds)
+                send_and_switch(
+                    deployer,
+                    sessions[step.host],
+                    role=role,
+                    release=release,
+                    artefact=artefact,
+                    source=source,
+                )
+                done.append(replace(step, action="deploy", current=release))
+            if any(step.action != "unchanged" for step in of_role):
+                _tag(deployer, source, role, release)
+        return done
+
+
+def send_and_switch(
+    deployer: Deployer,
+    session: Session,
+    *,
+    role: Role,
+    release: str,
+    artefact: Artefact,
+    source: Source,
+) -> None:
+    """One component on one host: copy, install, migrate, start, switch, settle."""
+    name = session.host.name
+
+    def report(text: str) -> None:
+        deployer.report(f"{name}: {role}: {text}")
+
+    path = deployer.inventory.component_path(session.entry, role)
+    report(f"copy {release}")
+    session.ask("prepare", role, release)
+    if artefact.wheels is not None:
+        session.host.rsync(
+            artefact.wheels, path / "wheels", step=f"{role}: copy", options=("--ignore-existing",)
+        )
+    with tempfile.TemporaryDirectory() as working:
+        staged = Path(working) / "release"
+        shutil.copytree(artefact.files, staged)
+        _describe(staged, role, release, artefact, source)
+        session.host.rsync(staged, path / "releases" / release, step=f"{role}: copy")
+    report("install")
+    session.ask("install", role, release)
+    if role == "mgmt":
+        report("migrate")
+        session.ask("migrate", role, release)
+    report("start beside the old one")
+    session.ask("start", role, release)
+    report("switch")
+    session.ask("switch", role, release)
+    report("settle")
+    session.ask("settle", role, release)
+    report(f"{release} serves")
+
+
+def _describe(folder: Path, role: Role, release: str, artefact: Artefact, source: Source) -> None:
+    known, contracts = source.revisions() if role == "mgmt" else ([], [])
+    meta = {
+        "release": release,
+        "commit": source.commit,
+        "content": artefact.content,
+        "revisions": known,
+        "contracts": contracts,
+    }
+    (folder / "release.json").write_text(json.dumps(meta), encoding="utf-8")
+    # A page's file needs an ending, or no web server of ours hands it out.
+    name = "version.txt" if role == "ui" else "VERSION"
+    (folder / name).write_text(release + "\n", encoding="utf-8")
+    if role == "ui":
+        (folder / "VERSION").write_text(release + "\n", encoding="utf-8")
+
+
+def _tag(deployer: Deployer, source: Source, role: Role, release: str) -> None:
+    """Write down in git what was deployed, and push that one tag where there is an origin."""
+    tag = f"deploy/{role}/{release}"
+    git(source.checkout, "tag", "--force", tag, source.commit)
+    if "origin" in git(source.checkout, "remote").split():
+        try:
+            git(source.checkout, "push", "--quiet", "origin", f"refs/tags/{tag}")
+        except CommandFailed as failure:
+            deployer.report(f"the tag {tag} is only here: {failure}")
+
+
+def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str]]:
+    """Go back to `to`, or to the last healthy release before; component, host and release.
+
+    All targets are checked before the first is touched. The page goes first and management last,
+    the opposite of a deploy.
+    """
+    with deployer.sessions() as sessions:
+        for role, name in deployer.targets():
+            sessions[name].lock(role, what="rollback")
+        known = deployer.each(lambda role, name: sessions[name].ask("facts", role))
+        chosen: list[tuple[Role, str, str]] = []
+        for role, name in reversed(deployer.targets()):
+            facts = known[role, name]
+            release = choose_rollback(facts, to)
+            if release is None:
+                others = ", ".join(facts["healthy"]) or "none"
+                raise CommandFailed(
+                    f"{name}: {role}: there is no healthy release "
+                    f"{to or 'before the current one'}. `ocmt releases` lists them; healthy are: "
+                    f"{others}."
+                )
+            metas = {one["release"]: one["meta"] for one in sessions[name].ask("releases", role)}
+            newest = max(metas, default=release)
+            reason = may_run_on(metas.get(release, {}), metas.get(newest, {}))
+            if reason is not None:
+                raise CommandFailed(f"{name}: {role}: {release} cannot run any more: {reason}.")
+            chosen.append((role, name, release))
+        for role, name, release in chosen:
+            if known[role, name]["current"] == release and known[role, name]["settled"]:
+                continue
+            deployer.report(f"{name}: {role}: back to {release}")
+            for step in ("start", "switch", "settle"):
+                sessions[name].ask(step, role, release)
+        return chosen

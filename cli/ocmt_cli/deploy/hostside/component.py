@@ -1,0 +1,134 @@
+"""A component's folder on a host: its releases, which one is current, what is known about them.
+
+.env              the operator's; nothing here ever writes it
+releases/ID/      VERSION, release.json, venv (servers) or the page's files
+current           a link to the release that serves; replaced in one step
+state.json        the healthy releases; `current` and the processes say what runs
+journal.jsonl     what was done, by whom and when, one line a step
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+UNITS = {"mgmt": "ocmt-management", "agent": "ocmt-agent"}
+"""The systemd units' names: NAME.socket, NAME@RELEASE.service, NAME-migrate@RELEASE.service."""
+MODULES = {"mgmt": "ocmt_management", "agent": "ocmt_agent"}
+
+
+class StepFailed(Exception):
+    """A step did not work here; `str()` says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """What the deployer says about a component on this host."""
+
+    role: str
+    path: Path
+    supervisor: str
+    listeners: dict[str, str]
+    """Name → ADDRESS:PORT of the sockets that both releases share."""
+    gate_timeout_s: float
+    gate_answers: int
+    drain_s: float
+    keep_releases: int
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Component":
+        return cls(**{**said, "path": Path(said["path"])})
+
+    @property
+    def env_file(self) -> Path:
+        return self.path / ".env"
+
+    def release(self, name: str) -> Path:
+        return self.path / "releases" / name
+
+    def releases(self) -> list[str]:
+        """All that are here, complete or not, the oldest first."""
+        folder = self.path / "releases"
+        return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+
+    def is_complete(self, name: str) -> bool:
+        return (self.release(name) / ".complete").exists()
+
+    def meta(self, name: str) -> dict[str, Any]:
+        """What the build said about a release: commit, content, revisions; empty if unreadable."""
+        try:
+            read = json.loads((self.release(name) / "release.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return read if isinstance(read, dict) else {}
+
+    @property
+    def current(self) -> str | None:
+        try:
+            return (self.path / "current").readlink().name
+        except OSError:
+            return None
+
+    def point(self, name: str | None) -> None:
+        """Make `name` the current release, in one step; `None`: there is none."""
+        link = self.path / "current"
+        if name is None:
+            link.unlink(missing_ok=True)
+            return
+        fresh = self.path / ".current.new"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(Path("releases") / name)
+        fresh.replace(link)
+
+    def state(self) -> dict[str, Any]:
+        try:
+            read = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            read = {}
+        return {"healthy": [], "env": {}, **read}
+
+    def save(self, state: dict[str, Any]) -> None:
+        draft = self.path / ".state.json.new"
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.path / "state.json")
+
+    def healthy(self) -> list[str]:
+        """The releases that passed their gates and are still here, the last one last."""
+        return [name for name in self.state()["healthy"] if self.is_complete(name)]
+
+    def mark_healthy(self, name: str) -> None:
+        state = self.state()
+        state["healthy"] = [one for one in state["healthy"] if one != name] + [name]
+        state["env"] = {name: self.env_digest()}
+        self.save(state)
+
+    def env_digest(self) -> str:
+        """Of the operator's settings: a change of them needs a restart to be in force."""
+        try:
+            return hashlib.sha256(self.env_file.read_bytes()).hexdigest()
+        except OSError:
+            return ""
+
+    def note(self, step: str, **more: object) -> None:
+        """Add a line to the journal."""
+        line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "step": step, **more}
+        with (self.path / "journal.jsonl").open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(line) + "\n")
+
+    def prune(self) -> list[str]:
+        """Remove what is neither current, nor among the last healthy ones. The names removed."""
+        keep = set(self.healthy()[-self.keep_releases :]) | {self.current}
+        gone = [name for name in self.releases() if name not in keep]
+        for name in gone:
+            shutil.rmtree(self.release(name), ignore_errors=True)
+        state = self.state()
+        state["healthy"] = [name for name in state["healthy"] if name not in gone]
+        self.save(state)
+        return gone

@@ -1,0 +1,94 @@
+"""Making a release usable from the files sent: nothing is fetched, hashes are checked."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+from ocmt_cli.deploy.hostside.component import Component, StepFailed
+
+
+def install(component: Component, release: str) -> None:
+    """Check the files of a release and complete it. Idempotent. Raises `StepFailed`."""
+    folder = component.release(release)
+    if component.is_complete(release):
+        return
+    _check_files(folder)
+    if component.role == "ui":
+        _keep_old_assets(component, folder)
+    else:
+        _make_venv(component, folder)
+    (folder / ".complete").touch()
+
+
+def _check_files(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name, digest in manifest.items():
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError:
+            found = ""
+        if found != digest:
+            raise StepFailed(f"{name} did not arrive as it was built. Deploy again.")
+
+
+def _keep_old_assets(component: Component, folder: Path) -> None:
+    """Pages that are open go on asking for the files of the release that they came from."""
+    current = component.current
+    if current is None or not (component.release(current) / "assets").is_dir():
+        return
+    names = json.loads((component.release(current) / "manifest.json").read_text(encoding="utf-8"))
+    for name in names:
+        if name.startswith("assets/") and not (folder / name).exists():
+            os.link(component.release(current) / name, folder / name)
+
+
+def _make_venv(component: Component, folder: Path) -> None:
+    wheels = component.path / "wheels"
+    uv = _uv(wheels, component.path / "tools")
+    own = [
+        f"{wheel.name.partition('-')[0].replace('_', '-')} @ file://{wheel}"
+        f" --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+        for wheel in sorted((folder / "own").glob("*.whl"))
+    ]
+    wanted = folder / "requirements.all"
+    wanted.write_text((folder / "requirements.lock").read_text() + "".join(own), encoding="utf-8")
+    venv = folder / "venv"
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": os.environ.get("HOME", "/root"),
+        "UV_CACHE_DIR": str(component.path / "cache"),
+        "UV_NO_CONFIG": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+    shutil.rmtree(venv, ignore_errors=True)
+    sync = [
+        "pip", "sync", "--quiet", "--offline", "--no-index", "--find-links", str(wheels),
+        "--require-hashes", "--python", str(venv / "bin" / "python"), str(wanted),
+    ]  # fmt: skip
+    for words in (["venv", "--quiet", "--python", "python3", str(venv)], sync):
+        done = subprocess.run(
+            [str(uv), *words], capture_output=True, text=True, check=False, env=environment
+        )
+        if done.returncode != 0:
+            raise StepFailed(f"uv {words[0]} failed:\n  {done.stderr.strip()}")
+
+
+def _uv(wheels: Path, tools: Path) -> Path:
+    """uv itself comes as a wheel among the others: a program in a zip file."""
+    found = sorted(wheels.glob("uv-*.whl"))
+    if not found:
+        raise StepFailed("uv's wheel did not arrive. Deploy again.")
+    program = tools / found[-1].stem / "uv"
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(found[-1]) as wheel:
+            name = next(one for one in wheel.namelist() if one.endswith("/scripts/uv"))
+            draft = program.with_name("uv.new")
+            draft.write_bytes(wheel.read(name))
+        draft.chmod(0o755)
+        draft.replace(program)
+    return program

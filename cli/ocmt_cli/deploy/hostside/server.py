@@ -1,0 +1,103 @@
+"""The host's side of a deploy: a lock, and steps asked for in lines of JSON.
+
+The lock is the kernel's, held by this process; the process ends when its connection does, or when
+nothing was heard for a while. So a lock is never stale, however the deployer ended.
+"""
+
+import fcntl
+import json
+import os
+import select
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from ocmt_cli.deploy.hostside import logs, steps
+from ocmt_cli.deploy.hostside.component import Component, StepFailed
+from ocmt_cli.deploy.hostside.installing import install
+
+_SILENCE_S = 900.0
+
+# Steps that change something: they need the lock and are written to the journal.
+_CHANGES: dict[str, Callable[..., Any]] = {
+    "converge": steps.converge,
+    "prepare": steps.prepare,
+    "install": install,
+    "migrate": steps.migrate,
+    "start": steps.start,
+    "switch": steps.switch,
+    "settle": steps.settle,
+}
+_READS: dict[str, Callable[..., Any]] = {
+    "facts": steps.facts,
+    "status": steps.status,
+    "releases": steps.releases,
+    "logs": logs.logs,
+}
+
+
+def main() -> None:
+    """Answer requests from standard input until it ends."""
+    locks: dict[Path, TextIO] = {}
+    os.umask(0o022)
+    while True:
+        readable, _, _ = select.select([sys.stdin.buffer], [], [], _SILENCE_S)
+        line = sys.stdin.buffer.readline() if readable else b""
+        if not line:
+            return
+        request = json.loads(line)
+        try:
+            answer = {"value": _answer(request, locks)}
+        except StepFailed as failure:
+            answer = {"failed": str(failure)}
+        except OSError as error:
+            answer = {"failed": f"{error.strerror}: {error.filename or ''}".rstrip(": ")}
+        except Exception:
+            answer = {"failed": traceback.format_exc()}
+        try:
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return
+
+
+def _answer(request: dict[str, Any], locks: dict[Path, TextIO]) -> Any:
+    step = request["step"]
+    component = Component.from_json(request["component"])
+    if step == "lock":
+        return _lock(component, request["who"], locks)
+    if step in _READS:
+        return _READS[step](component, *request["words"])
+    if component.path not in locks:
+        raise StepFailed("this step needs the lock")
+    component.note(step, words=request["words"], phase="begin")
+    try:
+        value = _CHANGES[step](component, *request["words"])
+    except StepFailed as failure:
+        component.note(step, words=request["words"], phase="failed", why=str(failure))
+        raise
+    component.note(step, words=request["words"], phase="done")
+    return value
+
+
+def _lock(component: Component, who: str, locks: dict[Path, TextIO]) -> str | None:
+    """Take the component's lock; who has it when it is not ours."""
+    if component.path in locks:
+        return None
+    component.path.mkdir(parents=True, exist_ok=True)
+    lock = (component.path / "deploy.lock").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another deployer"
+        lock.close()
+        return holder
+    lock.truncate(0)
+    lock.write(who)
+    lock.flush()
+    locks[component.path] = lock
+    component.note("lock", who=who)
+    return None

@@ -1,0 +1,200 @@
+"""The steps of a deploy on one host. Each may be run again after a deployer was killed in it."""
+
+import os
+import platform
+import shutil
+import sys
+import time
+from typing import Any
+
+from ocmt_cli.deploy.hostside.component import Component, StepFailed
+from ocmt_cli.deploy.hostside.health import ask, pass_gate
+from ocmt_cli.deploy.supervisor import Supervisor, supervisor_of
+
+_STOP_NOW_S = 5.0
+
+
+def facts(component: Component) -> dict[str, Any]:
+    """What preflight and the plan need to know; changes nothing."""
+    place = component.path
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    known = {
+        "time": time.time(),
+        "python": list(sys.version_info[:2]),
+        "machine": platform.machine(),
+        "libc": "-".join(platform.libc_ver()),
+        "free_mb": free // 1_000_000,
+        "writable": os.access(place, os.W_OK),
+        "rsync": shutil.which("rsync") is not None,
+        "systemd": os.path.isdir("/run/systemd/system"),  # noqa: PTH112
+        "env_file": component.env_file.exists(),
+        "env_readable": os.access(component.env_file, os.R_OK),
+    }
+    return {**known, **status(component)}
+
+
+def status(component: Component) -> dict[str, Any]:
+    """What runs, what should, and how it is."""
+    current = component.current
+    healthy = component.healthy()
+    state = component.state()
+    said: dict[str, Any] = {
+        "current": current,
+        "last_good": healthy[-1] if healthy else None,
+        "healthy": healthy,
+        "meta": component.meta(current) if current else {},
+        "running": [],
+        "answer": "",
+        "ok": current is not None and component.is_complete(current),
+        "settings_changed": bool(current)
+        and state["env"].get(current, component.env_digest()) != component.env_digest(),
+        "wheels": sorted(one.name for one in (component.path / "wheels").glob("*.whl")),
+    }
+    if component.role != "ui" and (component.path / "releases").is_dir():
+        supervisor = supervisor_of(component)
+        said["running"] = supervisor.running()
+        answer = ask(supervisor.gate(current)) if current else None
+        said["answer"] = answer.text if answer else "nothing is deployed"
+        said["ok"] = bool(answer and answer.status == 200 and answer.version == current)
+    said["settled"] = (
+        said["ok"]
+        and said["last_good"] == current
+        and said["running"] == ([] if component.role == "ui" else [current])
+    )
+    return said
+
+
+def releases(component: Component) -> list[dict[str, Any]]:
+    healthy = set(component.healthy())
+    return [
+        {
+            "release": name,
+            "meta": component.meta(name),
+            "healthy": name in healthy,
+            "current": name == component.current,
+        }
+        for name in component.releases()
+    ]
+
+
+def prepare(component: Component, release: str) -> None:
+    """The folders that rsync copies into."""
+    component.release(release).mkdir(parents=True, exist_ok=True)
+    if component.role != "ui":
+        (component.path / "wheels").mkdir(exist_ok=True)
+
+
+def migrate(component: Component, release: str) -> None:
+    """Expand the tables for `release`; the one that serves goes on with them."""
+    try:
+        supervisor_of(component).migrate(release)
+    except StepFailed as failure:
+        raise StepFailed(f"the migration failed; nothing was switched. {failure}") from failure
+
+
+def start(component: Component, release: str) -> None:
+    """Start `release` beside the one that serves, and pass its gate. Raises `StepFailed`."""
+    if component.role == "ui":
+        return
+    supervisor = supervisor_of(component)
+    supervisor.start(release)
+    try:
+        pass_gate(component, supervisor, release, serving=False)
+    except StepFailed:
+        if component.current != release:
+            supervisor.stop(release, within_s=_STOP_NOW_S)
+        raise
+
+
+def switch(component: Component, release: str) -> None:
+    """Have `release` serve instead of the one before; back to that if it does not do well."""
+    before = component.current
+    component.point(release)
+    if component.role == "ui":
+        return
+    supervisor = supervisor_of(component)
+    supervisor.start(release)  # a no-op unless a reboot came between
+    supervisor.admit(release)
+    for other in supervisor.running():
+        if other != release:
+            supervisor.ask_to_stop(other)
+    try:
+        pass_gate(component, supervisor, release, serving=True)
+    except StepFailed as failure:
+        _return(component, supervisor, release, before)
+        raise StepFailed(f"{failure}\n{_serves_again(before)}") from failure
+
+
+def _serves_again(before: str | None) -> str:
+    return f"Release {before} serves again." if before else "Nothing served before."
+
+
+def _return(component: Component, supervisor: Supervisor, release: str, before: str | None) -> None:
+    if before is None or before == release:
+        supervisor.stop(release, within_s=_STOP_NOW_S)
+        component.point(None)
+        return
+    component.point(before)
+    supervisor.stop(release, within_s=_STOP_NOW_S)
+    # It was told to drain; what was it then ends, and it starts anew.
+    supervisor.stop(before, within_s=component.drain_s)
+    supervisor.start(before)
+    pass_gate(component, supervisor, before, serving=True)
+
+
+def settle(component: Component, release: str) -> list[str]:
+    """Let the release before end, keep this one as a healthy one, prune. The names pruned."""
+    if component.role != "ui":
+        supervisor = supervisor_of(component)
+        for other in supervisor.running():
+            if other != release:
+                supervisor.stop(other, within_s=component.drain_s)
+        supervisor.at_boot(release)
+    component.mark_healthy(release)
+    return component.prune()
+
+
+def converge(component: Component) -> list[str]:
+    """Bring what a killed deployer or a crash left into order; what was done, for the operator.
+
+    A current release that does well is kept and becomes a healthy one; one that does not gives
+    way to the last healthy release.
+    """
+    done: list[str] = []
+    current = component.current
+    if status(component)["settled"] or not component.releases():
+        return done
+    healthy = [name for name in component.healthy() if name != current]
+    if component.role == "ui":
+        if current is not None and component.is_complete(current):
+            settle(component, current)
+            return [f"{current} serves"]
+        if healthy:
+            component.point(healthy[-1])
+            return [f"back to {healthy[-1]}"]
+        component.point(None)
+        return done
+    supervisor = supervisor_of(component)
+    for candidate in ([current] if current else []) + healthy[-1:]:
+        try:
+            if not component.is_complete(candidate):
+                raise StepFailed(f"release {candidate} is not complete")
+            component.point(candidate)
+            supervisor.start(candidate)
+            supervisor.admit(candidate)
+            for other in supervisor.running():
+                if other != candidate:
+                    supervisor.ask_to_stop(other)
+            pass_gate(component, supervisor, candidate, serving=True)
+            settle(component, candidate)
+            done.append(f"{candidate} serves")
+            return done
+        except StepFailed as failure:
+            done.append(str(failure).splitlines()[0])
+    if not healthy:
+        for name in supervisor.running():
+            supervisor.stop(name, within_s=_STOP_NOW_S)
+        component.point(None)
+    return done

@@ -1,0 +1,106 @@
+"""What a deploy would do, decided from what hosts say and what the commit holds. No effects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
+
+Action = Literal["deploy", "restart", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One component on one host."""
+
+    role: Role
+    host: str
+    action: Action
+    why: str
+    current: str | None
+    content: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "component": self.role,
+            "host": self.host,
+            "action": self.action,
+            "why": self.why,
+            "current": self.current,
+        }
+
+
+def decide(role: Role, host: str, facts: dict[str, Any], content: str) -> Step:
+    """Whether a component on a host needs anything. Unchanged: same content, settings and well."""
+    current = facts["current"]
+    action: Action = "deploy"
+    if current is None:
+        why = "nothing is deployed yet"
+    elif facts["meta"].get("content") != content:
+        why = f"the commit differs from {current}"
+    elif facts["settings_changed"]:
+        why = "its settings (.env) changed"
+    elif not facts["settled"]:
+        action, why = "restart", f"{current} does not run as it should"
+    else:
+        action, why = "unchanged", f"{current} runs and is healthy"
+    return Step(role, host, action, why, current, content)
+
+
+def problems(
+    inventory: Inventory, host: HostEntry, role: Role, facts: dict[str, Any], now: float
+) -> list[str]:
+    """What keeps a deploy from being tried, each with its cure; empty when nothing does.
+
+    `now` is this machine's time, seconds since the epoch.
+    """
+    policy = inventory.deploy
+    path = inventory.component_path(host, role)
+    found: list[str] = []
+    if not facts["writable"]:
+        found.append(f"{host.user} may not write below {path}; deploy as root or give it sudo")
+    if not facts["rsync"]:
+        found.append("rsync is not installed; apt-get install rsync")
+    if facts["free_mb"] < policy.min_free_mb:
+        found.append(
+            f"only {facts['free_mb']} MB are free below {path}, {policy.min_free_mb} are needed; "
+            "free some space or lower keep_releases"
+        )
+    if abs(facts["time"] - now) > policy.max_clock_skew_s:
+        found.append(
+            f"its clock is {facts['time'] - now:+.0f} s off; turn on time synchronisation "
+            "(timedatectl set-ntp true)"
+        )
+    if role != "ui":
+        if not facts["env_file"]:
+            found.append(f"there is no {path}/.env; `ocmt setup {host.name}` writes one to fill in")
+        if host.supervisor == "systemd" and not facts["systemd"]:
+            found.append(
+                f'systemd does not run there; set hosts.{host.name}.supervisor = "pidfile"'
+            )
+    return [f"{host.name}: {role}: {problem}." for problem in found]
+
+
+def may_run_on(target: dict[str, Any], current: dict[str, Any]) -> str | None:
+    """Why a release cannot run on the tables of the current one; `None`: it can.
+
+    Migrations expand: an older release goes on with tables that have more. One that contracts
+    (`contract = True` in its file) takes away what older releases need.
+    """
+    known = set(target.get("revisions", []))
+    lost = [one for one in current.get("contracts", []) if one not in known]
+    if not lost:
+        return None
+    return (
+        f"migration {lost[0]} removed what it needs. Deploy a newer release instead, or restore "
+        "the backup that was made before (`ocmt restore`)"
+    )
+
+
+def choose_rollback(status: dict[str, Any], wanted: str | None) -> str | None:
+    """The release to go back to: `wanted`, or the last healthy one that is not current."""
+    healthy: Sequence[str] = status["healthy"]
+    if wanted is not None:
+        return wanted if wanted in healthy else None
+    others = [name for name in healthy if name != status["current"]]
+    return others[-1] if others else None

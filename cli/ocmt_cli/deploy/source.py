@@ -1,0 +1,89 @@
+"""What is deployed: a commit, never the working tree, and for each component its digest."""
+
+import hashlib
+import io
+import re
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocmt_cli.deploy.inventory import Role
+from ocmt_cli.failure import CommandFailed
+
+# Everything that a component's artefact is made from, and nothing else: a change of a test or a
+# page of documentation is no reason to restart a server.
+PARTS: dict[Role, tuple[str, ...]] = {
+    "mgmt": (
+        "common/ocmt_common", "common/pyproject.toml", "management-server/ocmt_management",
+        "management-server/pyproject.toml", "requirements/management.lock",
+    ),
+    "agent": (
+        "common/ocmt_common", "common/pyproject.toml", "agent-server/ocmt_agent",
+        "agent-server/pyproject.toml", "requirements/agent.lock",
+    ),
+    "ui": (
+        "user-ui/src", "user-ui/public", "user-ui/index.html", "user-ui/package.json",
+        "user-ui/package-lock.json", "user-ui/tsconfig.json", "user-ui/vite.config.ts",
+    ),
+}  # fmt: skip
+_FORMAT = "1"
+_REVISION = re.compile(r'^revision = "(\w+)"', re.M)
+_CONTRACT = re.compile(r"^contract = True", re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A clean checkout at a commit."""
+
+    checkout: Path
+    commit: str
+
+    def content(self, role: Role) -> str:
+        """The digest of what a component is made from; the same content, the same digest."""
+        listed = git(self.checkout, "ls-tree", self.commit, "--", *PARTS[role])
+        return hashlib.sha256(f"{_FORMAT}\n{role}\n{listed}".encode()).hexdigest()
+
+    def extract(self, role: Role, folder: Path) -> None:
+        """Write the component's parts as they are in the commit below `folder`."""
+        words = ["git", "-C", str(self.checkout), "archive", self.commit, "--", *PARTS[role]]
+        packed = subprocess.run(words, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
+
+    def revisions(self) -> tuple[list[str], list[str]]:
+        """Management's migrations in order, and those of them that contract."""
+        folder = "management-server/ocmt_management/migrations/versions/"
+        names = git(self.checkout, "ls-tree", "--name-only", self.commit, folder).split()
+        known: list[str] = []
+        contracts: list[str] = []
+        for name in sorted(name for name in names if name.endswith(".py")):
+            text = git(self.checkout, "show", f"{self.commit}:{name}")
+            for revision in _REVISION.findall(text):
+                known.append(revision)
+                if _CONTRACT.search(text):
+                    contracts.append(revision)
+        return known, contracts
+
+
+def read_source(checkout: Path) -> Source:
+    """Raises `CommandFailed` for a dirty tree: what runs must be what a commit says."""
+    commit = git(checkout, "rev-parse", "HEAD").strip()
+    parts = sorted({part for parts in PARTS.values() for part in parts})
+    dirty = git(checkout, "status", "--porcelain", "--", *parts)
+    if dirty:
+        shown = "\n".join(f"  {line}" for line in dirty.splitlines()[:10])
+        raise CommandFailed(
+            f"There are changes that no commit has:\n{shown}\nCommit them or put them away "
+            "(git stash); a deploy sends a commit, so that everybody can tell what runs."
+        )
+    return Source(checkout, commit)
+
+
+def git(checkout: Path, *words: str) -> str:
+    """What git printed. Raises `CommandFailed` with what it complained about."""
+    command = ["git", "-C", str(checkout), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CommandFailed(f"git {words[0]} failed in {checkout}: {done.stderr.strip()}")
+    return done.stdout

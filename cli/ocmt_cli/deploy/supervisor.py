@@ -1,0 +1,326 @@
+"""Starting, admitting and stopping one release of a server: systemd, or pid files without it.
+
+Standard library only: it is sent to the host with `hostside`. What systemd's units must be:
+
+- `NAME.socket` holds the listeners (FileDescriptorName=api, for the agent server also relay).
+- `NAME@.service` (the instance is the release): Type=notify, Sockets=NAME.socket, Environment=
+  OCMT_RELEASE_DIR=PATH/releases/%i OCMT_GATE_SOCKET=/run/NAME/%i.sock, RuntimeDirectory=NAME with
+  RuntimeDirectoryPreserve=yes, ExecStart=`server_command`, KillMode=mixed (agents: process),
+  TimeoutStopSec= a little more than the drain.
+- `NAME-migrate@.service` (management only): Type=oneshot, ExecStart=`migrate_command`.
+
+NAME is in `UNITS`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+from ocmt_cli.deploy.hostside.component import MODULES, UNITS, Component, StepFailed
+
+_POLL_S = 0.05
+_HOLDER_START_S = 10.0
+# Where the listeners are before they become 3, 4, …: out of the way of the new process's own.
+_PARKED_FD = 50
+_EXEC = (
+    "import os,sys;n=int(sys.argv[1]);"
+    "[(os.dup2(50+i,3+i),os.close(50+i)) for i in range(n)];"
+    "os.environ['LISTEN_PID']=str(os.getpid());os.execv(sys.argv[2],sys.argv[2:])"
+)
+
+
+def server_command(role: str, path: str, release: str) -> list[str]:
+    """The command line of a release's server; `release` may be systemd's %i."""
+    serve = ["serve", "--migrated"] if role == "mgmt" else []
+    python = f"{path}/releases/{release}/venv/bin/python"
+    return [python, "-m", MODULES[role], *serve, "--env-file", f"{path}/.env"]
+
+
+def migrate_command(path: str, release: str) -> list[str]:
+    """The command line that brings management's database to a release's tables."""
+    python = f"{path}/releases/{release}/venv/bin/python"
+    return [python, "-m", MODULES["mgmt"], "migrate", "--env-file", f"{path}/.env"]
+
+
+class Supervisor(Protocol):
+    """One server on one host, a process a release."""
+
+    def start(self, release: str) -> None:
+        """Start a release; it stays in standby unless it is the current one. Idempotent."""
+
+    def admit(self, release: str) -> None:
+        """Have a running release look again whether it is the current one."""
+
+    def ask_to_stop(self, release: str) -> None:
+        """Have it drain and end; returns at once."""
+
+    def stop(self, release: str, *, within_s: float) -> None:
+        """Have it drain and end, and kill it after `within_s`."""
+
+    def is_alive(self, release: str) -> bool: ...
+
+    def running(self) -> list[str]:
+        """The releases with a process, draining ones too."""
+
+    def gate(self, release: str) -> Path:
+        """The Unix socket where the release answers, whether or not it is the current one."""
+
+    def at_boot(self, release: str) -> None:
+        """Have the machine start this release, and no other, when it boots."""
+
+    def migrate(self, release: str) -> None:
+        """Raises `StepFailed` with what the migration said."""
+
+    def log(self, release: str, lines: int) -> str: ...
+
+
+def supervisor_of(component: Component) -> Supervisor:
+    return Systemd(component) if component.supervisor == "systemd" else PidFiles(component)
+
+
+def _ends(alive: Callable[[], bool], within_s: float) -> bool:
+    until = time.monotonic() + within_s
+    while alive():
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+class Systemd:
+    def __init__(self, component: Component) -> None:
+        self._name = UNITS[component.role]
+
+    def _unit(self, release: str) -> str:
+        return f"{self._name}@{release}.service"
+
+    def _ctl(self, *words: str, check: bool = True) -> str:
+        command = ["systemctl", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if check and done.returncode != 0:
+            raise StepFailed(
+                f"systemctl {' '.join(words)} failed: {done.stderr.strip()}. `ocmt setup` installs "
+                "the units."
+            )
+        return done.stdout
+
+    def start(self, release: str) -> None:
+        self._ctl("start", f"{self._name}.socket")
+        self._ctl("reset-failed", self._unit(release), check=False)
+        self._ctl("start", "--no-block", self._unit(release))
+
+    def admit(self, release: str) -> None:
+        self._ctl("kill", "--kill-whom=main", "--signal=SIGUSR1", self._unit(release))
+
+    def ask_to_stop(self, release: str) -> None:
+        self._ctl("stop", "--no-block", self._unit(release))
+
+    def stop(self, release: str, *, within_s: float) -> None:
+        self.ask_to_stop(release)
+        if not _ends(lambda: self.is_alive(release), within_s):
+            self._ctl("kill", "--signal=SIGKILL", self._unit(release), check=False)
+            _ends(lambda: self.is_alive(release), 10)
+
+    def is_alive(self, release: str) -> bool:
+        shown = self._ctl("show", "--property=ActiveState", "--value", self._unit(release))
+        return shown.strip() in ("active", "activating", "deactivating", "reloading")
+
+    def running(self) -> list[str]:
+        listed = self._ctl(
+            "list-units", "--plain", "--no-legend", "--all",
+            "--state=active,activating,deactivating", f"{self._name}@*.service",
+        )  # fmt: skip
+        units = [line.split()[0] for line in listed.splitlines() if line.strip()]
+        return [unit.partition("@")[2].removesuffix(".service") for unit in units]
+
+    def gate(self, release: str) -> Path:
+        return Path("/run") / self._name / f"{release}.sock"
+
+    def at_boot(self, release: str) -> None:
+        enabled = self._ctl("list-unit-files", "--no-legend", f"{self._name}@*.service")
+        wanted = self._unit(release)
+        links = Path("/etc/systemd/system/multi-user.target.wants").glob(f"{self._name}@*.service")
+        for link in links:
+            if link.name != wanted:
+                self._ctl("disable", link.name, check=False)
+        if wanted not in enabled:
+            self._ctl("enable", f"{self._name}.socket", wanted)
+
+    def migrate(self, release: str) -> None:
+        unit = f"{self._name}-migrate@{release}.service"
+        try:
+            self._ctl("start", unit)
+        except StepFailed as failure:
+            raise StepFailed(f"{failure}\n{self._journal(unit, 20)}") from failure
+
+    def log(self, release: str, lines: int) -> str:
+        return self._journal(self._unit(release), lines)
+
+    @staticmethod
+    def _journal(unit: str, lines: int) -> str:
+        words = ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", "--unit", unit]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
+class PidFiles:
+    """For containers and tests: a pid file a release, and a small process that holds the ports."""
+
+    def __init__(self, component: Component) -> None:
+        self._component = component
+        self._run = component.path / "run"
+        self._logs = component.path / "log"
+
+    def start(self, release: str) -> None:
+        if self.is_alive(release):
+            return
+        self._run.mkdir(exist_ok=True)
+        self._logs.mkdir(exist_ok=True)
+        parked: list[int] = []
+        listeners = self._listeners()
+        try:
+            for index, fd in enumerate(listeners):
+                os.dup2(fd, _PARKED_FD + index)
+                parked.append(_PARKED_FD + index)
+            environment = {
+                "PATH": os.environ.get("PATH", os.defpath),
+                "LISTEN_FDS": str(len(parked)),
+                "LISTEN_FDNAMES": ":".join(self._component.listeners),
+                "OCMT_RELEASE_DIR": str(self._component.release(release)),
+                "OCMT_GATE_SOCKET": str(self.gate(release)),
+            }
+            role, path = self._component.role, str(self._component.path)
+            with (self._logs / f"{release}.log").open("ab") as log:
+                process = subprocess.Popen(
+                    ["/usr/bin/env", "python3", "-c", _EXEC, str(len(parked)),
+                     *server_command(role, path, release)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd="/",
+                    pass_fds=parked,
+                    start_new_session=True,
+                )  # fmt: skip
+        finally:
+            for fd in (*parked, *listeners):
+                os.close(fd)
+        note = {"pid": process.pid, "ticks": _start_ticks(process.pid)}
+        draft = self._run / f".{release}.pid.new"
+        draft.write_text(json.dumps(note), encoding="utf-8")
+        draft.replace(self._run / f"{release}.pid")
+
+    def _listeners(self) -> list[int]:
+        """Copies of the shared listeners; starts the process that holds them if there is none."""
+        control = self._run / "holder.sock"
+        fds = self._ask_holder(control)
+        if fds is not None:
+            return fds
+        source = resources.files("ocmt_cli.deploy.hostside").joinpath("holder.py").read_text()
+        wanted = [f"{name}={where}" for name, where in self._component.listeners.items()]
+        with (self._logs / "holder.log").open("ab") as log:
+            holder = subprocess.Popen(
+                ["/usr/bin/env", "python3", "-c", source, str(control), *wanted],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until = time.monotonic() + _HOLDER_START_S
+        while (fds := self._ask_holder(control)) is None:
+            if holder.poll() is not None or time.monotonic() > until:
+                raise StepFailed(
+                    f"the ports {', '.join(wanted)} cannot be opened: "
+                    f"{_tail(self._logs / 'holder.log', 1)}. Stop what listens there, or choose "
+                    "other ports in the inventory."
+                )
+            time.sleep(_POLL_S)
+        (self._run / "holder.pid").write_text(str(holder.pid), encoding="ascii")
+        return fds
+
+    def _ask_holder(self, control: Path) -> list[int] | None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.settimeout(5)
+            try:
+                asking.connect(str(control))
+                return list(socket.recv_fds(asking, 1, len(self._component.listeners))[1])
+            except OSError:
+                return None
+
+    def admit(self, release: str) -> None:
+        self._signal(release, signal.SIGUSR1)
+
+    def ask_to_stop(self, release: str) -> None:
+        self._signal(release, signal.SIGTERM)
+
+    def stop(self, release: str, *, within_s: float) -> None:
+        self.ask_to_stop(release)
+        if not _ends(lambda: self.is_alive(release), within_s):
+            self._signal(release, signal.SIGKILL)
+            _ends(lambda: self.is_alive(release), 10)
+        (self._run / f"{release}.pid").unlink(missing_ok=True)
+
+    def _signal(self, release: str, number: signal.Signals) -> None:
+        if self.is_alive(release):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._note(release)["pid"], number)
+
+    def _note(self, release: str) -> dict[str, Any]:
+        try:
+            note = json.loads((self._run / f"{release}.pid").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def is_alive(self, release: str) -> bool:
+        note = self._note(release)
+        return bool(note) and _start_ticks(note["pid"]) == note["ticks"] is not None
+
+    def running(self) -> list[str]:
+        names = sorted(file.stem for file in self._run.glob("*.pid") if file.stem != "holder")
+        return [name for name in names if self.is_alive(name)]
+
+    def gate(self, release: str) -> Path:
+        return self._run / f"{release}.sock"
+
+    def at_boot(self, release: str) -> None:
+        """Nothing boots here: who starts the container deploys."""
+
+    def migrate(self, release: str) -> None:
+        done = subprocess.run(
+            migrate_command(str(self._component.path), release),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+        )
+        if done.returncode != 0:
+            raise StepFailed(done.stderr.strip() or f"exit code {done.returncode}")
+
+    def log(self, release: str, lines: int) -> str:
+        return _tail(self._logs / f"{release}.log", lines)
+
+
+def _tail(file: Path, lines: int) -> str:
+    try:
+        return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def _start_ticks(pid: int) -> int | None:
+    """With the pid it names a process for good; `None` when it is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else int(fields[18])

@@ -1,0 +1,188 @@
+"""Three real sshd on loopback ports, each with its own root folder and host key."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SSHD = "/usr/sbin/sshd"
+AUTH_TOKEN = "6f1d2c3b4a5968778695a4b3c2d1e0f0123456789abcdef0"
+MGMT_ENV = """\
+DATA_DIR={data}
+JWT_SECRET=q8Zl1x7Vb3Nn5Mm2Kk9Jj4Hh6Gg0FfDd7Ss1Aa
+VAULT_KEY=k1:{vault_key}
+AGENT_SERVER_URL=http://127.0.0.1:{agent_port}
+AGENT_AUTH_TOKEN={token}
+BASE_URL=http://127.0.0.1:{port}
+UI_DIR={ui}
+"""
+AGENT_ENV = """\
+AUTH_TOKEN={token}
+DATA_DIR={data}
+RUNTIME=process
+NODE_BINARY=/nowhere/node
+OPENCLAW_DIR=/nowhere/openclaw
+RELAY_PORT={relay_port}
+MANAGEMENT_URL=http://127.0.0.1:{port}
+"""
+VAULT_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@dataclass
+class Machine:
+    """One "server": an sshd and a root folder."""
+
+    name: str
+    root: Path
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        config = self.folder / "sshd_config"
+        config.write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host_key\n"
+            f"AuthorizedKeysFile {self.folder.parent}/client.pub\nPidFile none\nUsePAM no\n"
+            "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+            "PermitRootLogin yes\nMaxStartups 100\n"
+        )
+        with (self.folder / "sshd.log").open("ab") as log:
+            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError((self.folder / "sshd.log").read_text())
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+
+    def new_host_key(self) -> None:
+        key = self.folder / "host_key"
+        key.unlink(missing_ok=True)
+        key.with_suffix(".pub").unlink(missing_ok=True)
+        _keygen(key)
+
+
+def _keygen(file: Path) -> None:
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(file)]
+    subprocess.run(words, check=True)
+
+
+@dataclass
+class Farm:
+    """The machines, their inventory, and the ports that their servers have."""
+
+    folder: Path
+    machines: dict[str, Machine]
+    inventory: Path
+    port: int
+    agent_port: int
+
+    def known_hosts(self) -> None:
+        lines = []
+        for machine in self.machines.values():
+            public = (machine.folder / "host_key.pub").read_text().split()[:2]
+            lines.append(f"[127.0.0.1]:{machine.port} {' '.join(public)}\n")
+        (self.folder / "known_hosts").write_text("".join(lines))
+
+    def component(self, role: str) -> Path:
+        places = {
+            "mgmt": "opt/management-server",
+            "agent": "opt/ocmt/agent-server",
+            "ui": "var/www/ocmt",
+        }
+        return self.machines[role].root / places[role]
+
+
+@contextmanager
+def farm() -> Iterator[Farm]:
+    """Three machines named after their roles, with `.env` files as an operator writes them."""
+    # Unix sockets below it: the path must be short.
+    folder = Path(tempfile.mkdtemp(prefix="ocmt-f-"))
+    Path("/run/sshd").mkdir(exist_ok=True)
+    port, agent_port, relay_port, *ssh = free_ports(6)
+    _keygen(folder / "client")
+    machines = {}
+    for name, ssh_port in zip(("mgmt", "agent", "ui"), ssh, strict=True):
+        own = folder / f"sshd-{name}"
+        own.mkdir()
+        root = folder / name
+        root.mkdir()
+        machines[name] = Machine(name, root, ssh_port, own)
+        machines[name].new_host_key()
+    inventory = folder / "ocmt.toml"
+    hosts = "".join(
+        f'[hosts.{name}]\naddress = "127.0.0.1"\nssh_port = {machine.port}\nroles = ["{name}"]\n'
+        f'root = "{machine.root}"\nidentity_file = "client"\nsupervisor = "pidfile"\n'
+        for name, machine in machines.items()
+    )
+    inventory.write_text(
+        f"{hosts}[mgmt]\nport = {port}\n[agent]\nport = {agent_port}\nrelay_port = {relay_port}\n"
+        '[deploy]\nknown_hosts = "known_hosts"\ngate_timeout_s = 60\ngate_answers = 2\n'
+        "keep_releases = 3\ndrain_s = 15\nmin_free_mb = 1\n"
+    )
+    made = Farm(folder, machines, inventory, port, agent_port)
+    made.known_hosts()
+    fill = {
+        "token": AUTH_TOKEN, "port": port, "agent_port": agent_port, "relay_port": relay_port,
+        "vault_key": VAULT_KEY, "ui": made.component("ui") / "current",
+    }  # fmt: skip
+    for role, text in (("mgmt", MGMT_ENV), ("agent", AGENT_ENV)):
+        place = made.component(role)
+        place.mkdir(parents=True)
+        (place / ".env").write_text(text.format(data=folder / f"{role}-data", **fill))
+    try:
+        for machine in machines.values():
+            machine.start()
+        yield made
+    finally:
+        for machine in machines.values():
+            machine.stop()
+        end_processes_below(folder)
+        shutil.rmtree(folder)
+
+
+def processes_below(folder: Path) -> list[int]:
+    """Processes that have the folder on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"{folder}/".encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def end_processes_below(folder: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in processes_below(folder):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        until = time.monotonic() + 10
+        while processes_below(folder) and time.monotonic() < until:
+            time.sleep(0.05)

@@ -1,0 +1,226 @@
+"""Replacing a running server without losing a request.
+
+Both releases share one listening socket, which neither of them opened: systemd holds it (or the
+deploy's own holder) and hands it to each by the LISTEN_FDS protocol. What waits to be accepted
+therefore waits for whichever of them accepts next. A new release starts in *standby*: it answers on
+a Unix socket of its own, the gate, and accepts from the shared one when the release that `current`
+points at is it. `SIGUSR1` makes it look again.
+
+Outside of a release (a checkout, `ocmt up`) nothing of this is set and a server opens its own port.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+RELEASE_DIR = "OCMT_RELEASE_DIR"
+GATE_SOCKET = "OCMT_GATE_SOCKET"
+_FIRST_FD = 3
+# Longer than a request on a fresh connection needs to arrive, so that none is cut unread.
+_LAME_DUCK_S = 1.0
+_BACKLOG = 1024
+
+
+def release_dir(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The folder of the release that this process runs from; `None` outside of a release."""
+    value = (os.environ if environ is None else environ).get(RELEASE_DIR)
+    return Path(value) if value else None
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What the supervisor gave this process: the shared listeners by name, gate and release."""
+
+    listeners: Mapping[str, int]
+    """File descriptors; the names are FileDescriptorName= of the socket units."""
+    gate: Path | None
+    release: Path | None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Handover":
+        """Read sd_listen_fds(3)'s variables; those meant for another process are ignored."""
+        given = os.environ if environ is None else environ
+        listeners: dict[str, int] = {}
+        if given.get("LISTEN_PID") == str(os.getpid()):
+            count = int(given.get("LISTEN_FDS", "0"))
+            names = given.get("LISTEN_FDNAMES", "").split(":")
+            for index in range(count):
+                name = names[index] if index < len(names) else ""
+                listeners[name] = _FIRST_FD + index
+                os.set_inheritable(_FIRST_FD + index, False)
+        gate = given.get(GATE_SOCKET)
+        if gate:
+            # Until somebody waits for it, the signal must not end the process.
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        return cls(listeners, Path(gate) if gate else None, release_dir(given))
+
+    def listener(self, name: str) -> socket.socket | None:
+        """The shared listener `name`, for this process's use; `None` when it was given none."""
+        if name not in self.listeners:
+            return None
+        listener = socket.socket(fileno=os.dup(self.listeners[name]))
+        listener.set_inheritable(False)
+        listener.setblocking(False)
+        return listener
+
+    @property
+    def admitted(self) -> bool:
+        """Whether this release is the one that serves; true outside of a release."""
+        if self.release is None or self.gate is None:
+            return True
+        return (self.release.parent.parent / "current").resolve() == self.release.resolve()
+
+    async def admission(self) -> None:
+        """Wait until this release is the one that serves."""
+        if self.admitted:
+            return
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, asked.set)
+        while not self.admitted:
+            await asked.wait()
+            asked.clear()
+
+    def without_gate(self) -> "Handover":
+        """For a second server of the same process, which has no gate of its own."""
+        return replace(self, gate=None)
+
+    def open_gate(self) -> socket.socket | None:
+        """The gate's listener, in the place of one that a killed process left."""
+        if self.gate is None:
+            return None
+        self.gate.parent.mkdir(parents=True, exist_ok=True)
+        self.gate.unlink(missing_ok=True)
+        gate = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        gate.bind(str(self.gate))
+        gate.listen(16)
+        gate.setblocking(False)
+        return gate
+
+
+class HandoverServer(uvicorn.Server):
+    """A uvicorn server that begins to accept when its release is admitted and ends gently.
+
+    At the end, a request on a connection that was accepted just before would be cut unread, so it
+    serves on for a moment without accepting, telling each client to close.
+    """
+
+    def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
+        super().__init__(config)
+        self._listener: socket.socket | None = None
+        self._handover = handover
+        self._lame_duck_s = 0.0 if handover.release is None else _LAME_DUCK_S
+        self._admission: asyncio.Task[None] | None = None
+
+    async def serve_on(self, listener: socket.socket) -> None:
+        """Serve until told to end. `listener` is closed then."""
+        self._listener = listener
+        with listener:
+            await self.serve(sockets=[])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        gate = self._handover.open_gate()
+        if gate is not None:
+            await self._accept_from(gate)
+        if self._handover.admitted:
+            await self._accept_from(self._listener)
+        else:
+            self._admission = asyncio.create_task(self._admit())
+
+    async def _admit(self) -> None:
+        await self._handover.admission()
+        await self._accept_from(self._listener)
+
+    async def _accept_from(self, listener: socket.socket | None) -> None:
+        if listener is None:
+            return
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            )
+            return made
+
+        loop = asyncio.get_running_loop()
+        if listener.family == socket.AF_UNIX:
+            server = await loop.create_unix_server(protocol, sock=listener, backlog=_BACKLOG)
+        else:
+            server = await loop.create_server(protocol, sock=listener, backlog=_BACKLOG)
+        self.servers.append(server)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._admission is not None:
+            self._admission.cancel()
+        if self._lame_duck_s:
+            for server in self.servers:
+                server.close()
+            self.server_state.default_headers = [
+                *self.server_state.default_headers,
+                (b"connection", b"close"),
+            ]
+            await asyncio.sleep(self._lame_duck_s)
+        await super().shutdown(sockets)
+
+
+async def standby(handover: Handover, version: str) -> bool:
+    """Answer at the gate, and nothing else, until the release is admitted; false: told to end.
+
+    For a server that cannot run beside the release before it: all that can fail without that one's
+    data is to be tried before this is called.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse({"status": "standby", "version": version})(scope, receive, send)
+
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, ended.set)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+    gate = _Gate(config, handover)
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(gate.serve(sockets=[]))
+        asked = [asyncio.create_task(handover.admission()), asyncio.create_task(ended.wait())]
+        await asyncio.wait([*asked, serving], return_when=asyncio.FIRST_COMPLETED)
+        for task in asked:
+            task.cancel()
+        gate.should_exit = True
+    return not ended.is_set()
+
+
+class _Gate(HandoverServer):
+    """The gate alone; signals are the process's."""
+
+    def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
+        super().__init__(config, handover)
+        self._lame_duck_s = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        notify_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def notify_ready() -> None:
+    """Tell systemd (`Type=notify`) that the process is up: requests are taken, or the gate is."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.connect("\0" + address[1:] if address.startswith("@") else address)
+        notifier.send(b"READY=1")
