@@ -18,6 +18,6 @@ def test_the_sync_benchmark_gives_its_figures_and_its_peers() -> None:
         part = figures
         for key in name.split("."):
             part = part[key]
-        assert 0 < part, f"{name} is measured, whose aim is {aim}"  # type: ignore[operator]
+        assert part > 0, f"{name} is measured, whose aim is {aim}"
     assert set(figures["byHandS"]) == {"git cherry", "git log --name-only"}
     assert figures["pygit2WalkS"] > 0
