@@ -19,9 +19,9 @@ from typing import Any
 from shared.agents import ROOT, Agents, machine, meminfo, server, summary, zram_bytes
 from shared.fleet import Fleet, FleetRefused
 
-AWAKE_BYTES = 900_000_000
+AWAKE_BYTES = 1_100_000_000
 ASLEEP_BYTES = 60_000_000
-SWAP_BYTES = 800_000_000
+SWAP_BYTES = 1_100_000_000
 _SETTLES_S = 15.0
 
 
@@ -38,7 +38,7 @@ def lacking(count: int, *, cells: int, available: int, swap_free: int) -> str | 
     return (
         f"{count} agents need {need / 1e9:.1f} GB of available memory {kind}; there are "
         f"{available / 1e9:.1f} GB of memory and {swap_free / 1e9:.1f} GB of swap. Make swap with "
-        f"`ocmt memory enable --swap {count}G`, or measure fewer with --agents."
+        f"`ocmt memory enable --swap {count + count // 8 + 1}G`, or measure fewer with --agents."
     )
 
 
@@ -48,12 +48,15 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
         users = [f"bench-density-{number}" for number in range(count)]
         awake, rss = await _make_all(agents, users)
         asleep = await _quiet_host()
+        per_agent = (before["MemAvailable"] - asleep["MemAvailable"]) / count
+        print(
+            f"… asleep: {_mb(per_agent)} MB of MemAvailable an agent", file=sys.stderr, flush=True
+        )
         shims = [await asyncio.to_thread(_shim_bytes, await agents.docker.of(u)) for u in users]
         where = [(await agents.container(user)).get("pausedMemory") for user in users]
         first_bytes, first_tokens, woken = await _wake_all(agents, users)
         tiers = (await agents.health()).get("memory")
     always_on = await _always_on(port + 10, cells)
-    per_agent = (before["MemAvailable"] - asleep["MemAvailable"]) / count
     swapped = (asleep["swapUsed"] - before["swapUsed"]) / count
     zram = (asleep["zram"] - before["zram"]) / count
     return {
@@ -146,13 +149,13 @@ async def _quiet_host() -> dict[str, int]:
 
 
 def _shim_bytes(container: str) -> int:
-    """RAM of the container's shim: Docker keeps one a container, asleep or not."""
+    """RAM of the container's shim, its share of what shims share; Docker keeps one a container."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_text(encoding="utf-8")
             if container in words and "containerd-shim" in words:
-                status = (process / "status").read_text(encoding="utf-8")
-                return int(status.split("VmRSS:")[1].split()[0]) * 1024
+                rollup = (process / "smaps_rollup").read_text(encoding="utf-8")
+                return int(rollup.split("Pss:")[1].split()[0]) * 1024
         except (OSError, IndexError):
             continue
     return 0
