@@ -85,6 +85,13 @@ class Machine:
             self.process.terminate()
             self.process.wait()
 
+    def drop_connections(self) -> None:
+        """Cut every connection to it, as a network does."""
+        assert self.process is not None
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        for pid in Path(children).read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
     def new_host_key(self) -> None:
         key = self.folder / "host_key"
         key.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from deploy_farm import BUILDS, Farm, Load, deployer
 from ocmt_cli.deploy.deploying import deploy, plan, rollback
+from ocmt_cli.deploy.host_failures import Unreachable
 from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
@@ -152,6 +153,41 @@ def _deploy_when_free(farm: Farm, checkout: Path) -> None:
     raise AssertionError("the lock of a killed deployer was never given back")
 
 
+def test_a_connection_dropped_in_a_step_is_told_and_the_next_run_completes(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    commit(AGENT_FILE, '"""', '"""Deployed at the second try. ')  # type: ignore[operator]
+
+    def drop(text: str) -> None:
+        if text.endswith(": install"):
+            deployed.machines["agent"].drop_connections()
+
+    made = deployer(deployed, "agent", report=drop)
+    with pytest.raises(Unreachable, match="agent: agent: install: the connection was lost"):
+        deploy(made, read_source(checkout), builds=BUILDS)
+
+    _deploy_when_free(deployed, checkout)
+    assert deployed.serving("agent").endswith(read_source(checkout).commit[:12])
+
+
+def test_a_migration_that_fails_is_told_and_nothing_is_switched(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    before = deployed.serving("mgmt")
+    commit(  # type: ignore[operator]
+        "management-server/ocmt_management/migrations/versions/0001_the_first_tables.py",
+        'revision = "0001"',
+        'raise OSError("this migration is broken on purpose")\nrevision = "0001"',
+    )
+
+    with pytest.raises(CommandFailed) as failed:
+        _deploy(deployed, checkout, "mgmt")
+
+    assert "mgmt: mgmt: migrate: the migration failed; nothing was switched" in str(failed.value)
+    assert "broken on purpose" in str(failed.value)
+    assert deployed.serving("mgmt") == before
+
+
 def test_two_deployers_do_not_meet(deployed: Farm, checkout: Path, commit: object) -> None:
     commit(AGENT_FILE, '"""', '"""Wanted by two. ')  # type: ignore[operator]
     first = deployer(deployed, "agent")
@@ -197,8 +233,9 @@ def test_the_plan_tells_what_a_deploy_then_does(
     with made.sessions() as sessions:
         steps = plan(made, read_source(checkout), sessions)
 
-    assert {step.role: step.action for step in steps} == {
-        "mgmt": "unchanged",
-        "agent": "unchanged",
-        "ui": "deploy",
-    }
+    told = {step.role: step.action for step in steps}
+    assert (told["mgmt"], told["ui"]) == ("unchanged", "deploy")
+    done = _deploy(deployed, checkout, "mgmt", "ui")
+    assert done == {"mgmt": "unchanged", "ui": "deploy"}
+    page = (deployed.component("ui") / "current" / "index.html").read_text()
+    assert "<title>Planned " in page
