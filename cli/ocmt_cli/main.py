@@ -25,12 +25,15 @@ COMMANDS = {
     "link": Entry("Make a one-time sign-in link", "ocmt_cli.link"),
     "doctor": Entry("Tell what this machine has, lacks, and what to do", "ocmt_cli.doctor.command"),
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
+    "setup": Entry("Make a server ready for deploys", "ocmt_cli.setup.command"),
     "deploy": Entry("Bring the servers to this commit", "ocmt_cli.deploy.commands"),
     "rollback": Entry(
         "Go back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"
     ),
     "releases": Entry("List the servers' releases", "ocmt_cli.deploy.commands", "releases_app"),
     "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
+    "backup": Entry("Copy the servers' data to this machine", "ocmt_cli.backup.commands"),
+    "restore": Entry("Put a backup back on its servers", "ocmt_cli.backup.commands", "restore_app"),
     "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.commands", "sync_app"),
     "test": Entry("Run the checks and tests", "ocmt_cli.testing.command"),
 }
