@@ -25,6 +25,7 @@ COMMANDS = {
     "link": Entry("Make a one-time sign-in link", "ocmt_cli.link"),
     "doctor": Entry("Tell what this machine has, lacks, and what to do", "ocmt_cli.doctor.command"),
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
+    "changed": Entry("Tell what differs from the last deploy", "ocmt_cli.deploy.changed"),
     "setup": Entry("Make a server ready for deploys", "ocmt_cli.setup.command"),
     "deploy": Entry("Bring the servers to this commit", "ocmt_cli.deploy.commands"),
     "rollback": Entry(

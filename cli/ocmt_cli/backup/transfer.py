@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from io import StringIO
 from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
@@ -119,10 +120,10 @@ def _back_up_agents(
     text, settings = settings_of(remote, inventory.component_path(host, "agent") / ".env")
     data = PurePosixPath(settings["DATA_DIR"])
     parts = [_keep_env(inventory, host, "agent", folder, text)]
-    database = data / "agents.db"
+    database = data / "agent.db"
     if _exists(remote, database):
         say(f"{host.name}: agent server's database")
-        name = f"data/{host.name}-agents.db"
+        name = f"data/{host.name}-agent.db"
         found = _fetch(remote, _python(scripts.SQLITE_DUMP, str(database)), folder, name)
         parts.append(Part(name, "sqlite", host.name, "agent", str(database), *found))
     say(f"{host.name}: agents' state")
@@ -132,9 +133,7 @@ def _back_up_agents(
     return parts
 
 
-def _keep_env(
-    inventory: Inventory, host: HostEntry, role: Role, folder: Path, text: str
-) -> Part:
+def _keep_env(inventory: Inventory, host: HostEntry, role: Role, folder: Path, text: str) -> Part:
     name = f"keys/{host.name}-{role}.env"
     file = folder / name
     file.parent.mkdir(mode=0o700, exist_ok=True)
@@ -148,7 +147,7 @@ def _keep_env(
 def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> None:
     """Put a backup back. Everything is checked before the first byte is written.
 
-    Raises `CommandFailed` when data is there already and not `force`, or when a server runs.
+    Raises `CommandFailed` when data is there already and not `force`.
     """
     manifest = read_manifest(folder)
     with ExitStack() as stack:
@@ -166,9 +165,7 @@ def _refuse_overwriting(
     there: list[str] = []
     for part in manifest.parts:
         remote = hosts[part.host]
-        path = inventory.component_path(inventory.host(part.host), "mgmt") / "current"
         if part.kind == "postgresql":
-            del path
             there += _postgres_tables(inventory, part, remote)
         elif part.kind != "env" and _exists(remote, PurePosixPath(part.place)):
             there.append(f"{part.host}:{part.place}")
@@ -208,8 +205,8 @@ def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> N
         kind, url = database_of(settings_of(remote, env)[1])
         if kind != "postgresql":
             raise CommandFailed(
-                f"{part.host}: the backup is PostgreSQL's, and DATABASE_URL in {env} is not. Set it "
-                "to an empty PostgreSQL database."
+                f"{part.host}: the backup is PostgreSQL's, and DATABASE_URL in {env} is not. Set "
+                "it to an empty PostgreSQL database."
             )
         words, password = postgres_words("pg_restore", url)
         words += ["--clean", "--if-exists", "--no-owner", "--single-transaction"]
@@ -242,11 +239,10 @@ def _fetch(
     seen = hashlib.sha256()
     with tempfile.TemporaryFile() as errors, file.open("xb") as kept:
         process = remote.popen(argv, stderr=errors)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(f"{stdin}\n".encode())
-        process.stdin.close()
-        while block := process.stdout.read(1 << 20):
+        given, printed = _pipes(process)
+        given.write(f"{stdin}\n".encode())
+        given.close()
+        while block := printed.read(1 << 20):
             seen.update(block)
             kept.write(block)
         _finished(remote, process, errors, step=f"back up {name}")
@@ -257,19 +253,27 @@ def _fetch(
 def _send(remote: Host, argv: Sequence[str], file: Path, *, before: bytes = b"") -> None:
     with tempfile.TemporaryFile() as errors, file.open("rb") as kept:
         process = remote.popen(argv, stderr=errors)
-        assert process.stdin is not None
-        assert process.stdout is not None
+        given, printed = _pipes(process)
         try:
-            process.stdin.write(before)
-            shutil.copyfileobj(kept, process.stdin)
-            process.stdin.close()
+            given.write(before)
+            shutil.copyfileobj(kept, given)
+            given.close()
         except BrokenPipeError:
-            pass  # its exit code and words say why, below
-        process.stdout.read()
+            pass  # the program has ended; its exit code and words say why
+        printed.read()
         _finished(remote, process, errors, step=f"restore {file.name}")
 
 
-def _finished(remote: Host, process: subprocess.Popen[bytes], errors, *, step: str) -> None:  # type: ignore[no-untyped-def]
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    """Standard input and output of a process that the transport started with pipes."""
+    if process.stdin is None or process.stdout is None:
+        raise TypeError("a process of Host.popen has pipes")
+    return process.stdin, process.stdout
+
+
+def _finished(
+    remote: Host, process: subprocess.Popen[bytes], errors: IO[bytes], *, step: str
+) -> None:
     code = process.wait()
     if process.stdout is not None:
         process.stdout.close()
