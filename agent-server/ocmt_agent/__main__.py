@@ -149,7 +149,7 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop)
-        await stack.enter_async_context(watching(parts.watch))
+        await stack.enter_async_context(watching(parts))
         async with asyncio.TaskGroup() as group:
             group.create_task(_serve_relay(relay, relay_socket, runtime, settings, handover))
             group.create_task(api.serve_on(api_socket))

@@ -1,8 +1,9 @@
 """The server's parts, put together once and taken down in the opposite order."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,8 +17,11 @@ from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.control import GatewayControl, HttpGatewayControl
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation
+from ocmt_agent.hibernation.gate import HostReader
 from ocmt_agent.hibernation.policy import Times
 from ocmt_agent.hibernation.watch import Watch
+from ocmt_agent.memory.figures import host_figures
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
@@ -29,6 +33,7 @@ class Parts:
     clock: Clock
     hub: EventHub
     registry: AgentRegistry
+    memory: MemoryKeeper
     engine: Hibernation
     service: AgentService
     watch: Watch
@@ -44,12 +49,14 @@ async def open_parts(
     runtime: Runtime,
     clock: Clock,
     gateway: GatewayControl | None = None,
+    read_host: HostReader = host_figures,
+    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
     Leaving it ends every stream, cuts short what is in flight and writes what is unsaved. The
-    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway` is
-    for tests.
+    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`,
+    `read_host` and `keeper` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
@@ -69,15 +76,20 @@ async def open_parts(
             stop_after=timedelta(milliseconds=settings.stop_after_ms),
             check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
         )
+        memory = keeper(runtime, registry, clock=clock)
+        stack.push_async_callback(memory.close)
         engine = Hibernation(
             runtime,
             gateway or HttpGatewayControl(session),
             registry,
+            memory,
             clock=clock,
             times=times,
             wake_timeout_s=settings.wake_timeout_ms / 1000,
+            read_host=read_host,
+            cores=max(1, len(os.sched_getaffinity(0))),
         )
-        service = AgentService(runtime, registry, engine, clock=clock)
+        service = AgentService(runtime, registry, engine, memory, clock=clock)
         if settings.stop_agents_on_exit:
             stack.push_async_callback(service.stop_all)
         stack.push_async_callback(engine.close)
@@ -88,6 +100,7 @@ async def open_parts(
             clock,
             hub,
             registry,
+            memory,
             engine,
             service,
             watch,
@@ -97,12 +110,12 @@ async def open_parts(
 
 
 @asynccontextmanager
-async def watching(watch: Watch) -> AsyncIterator[None]:
-    """Run the watch beside the block."""
-    task = asyncio.create_task(watch.run())
+async def watching(parts: Parts) -> AsyncIterator[None]:
+    """Run the watches, of the agents and of their memory, beside the block."""
+    tasks = [asyncio.create_task(parts.watch.run()), asyncio.create_task(parts.memory.run())]
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

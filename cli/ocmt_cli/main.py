@@ -24,6 +24,10 @@ COMMANDS = {
     "status": Entry("Show the servers and everybody's agents", "ocmt_cli.status"),
     "link": Entry("Make a one-time sign-in link", "ocmt_cli.link"),
     "doctor": Entry("Tell what this machine has, lacks, and what to do", "ocmt_cli.doctor.command"),
+    "capacity": Entry(
+        "Tell how many people a machine holds", "ocmt_cli.capacity.command", "capacity_app"
+    ),
+    "memory": Entry("Make swap for sleeping agents", "ocmt_cli.memory.command", "memory_app"),
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
     "changed": Entry("Tell what differs from the last deploy", "ocmt_cli.deploy.changed"),
     "setup": Entry("Make a server ready for deploys", "ocmt_cli.setup.command"),
@@ -35,7 +39,9 @@ COMMANDS = {
     "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
     "backup": Entry("Copy the servers' data to this machine", "ocmt_cli.backup.commands"),
     "restore": Entry("Put a backup back on its servers", "ocmt_cli.backup.commands", "restore_app"),
-    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.commands", "sync_app"),
+    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.app", "sync_app"),
+    "upgrade": Entry("Compare OpenClaw's pin with npm", "ocmt_cli.upgrade.commands", "upgrade_app"),
+    "bench": Entry("Run a benchmark", "ocmt_cli.bench.command"),
     "test": Entry("Run the checks and tests", "ocmt_cli.testing.command"),
 }
 

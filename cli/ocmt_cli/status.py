@@ -22,8 +22,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+    inventory: Annotated[
+        Path | None, typer.Option(help="Show the servers of this inventory instead.")
+    ] = None,
 ) -> None:
     """Show what runs, which agents sleep, and since when."""
+    if inventory is not None:
+        from ocmt_cli.deploy.commands import show_servers  # noqa: PLC0415 (only with servers)
+
+        show_servers(inventory, as_json=as_json)
+        return
     folder = DataFolder(data.resolve())
     found = collect(folder)
     if as_json:
@@ -94,16 +102,57 @@ def _show(found: dict[str, Any]) -> None:
         healthy = "healthy" if server["healthy"] else "NOT HEALTHY"
         again = f", {server['restarts']} restarts" if server["restarts"] else ""
         say(f"  {name:<11} {healthy}, pid {server['pid']}, since {server['since']}{again}")
-        for line in _complaints(server["health"]):
+        for line in (*_complaints(server["health"]), *host_memory(server["health"])):
             say(f"              {line}")
     agents = found["agents"]
     say(f"  {len(agents)} agent{'' if len(agents) == 1 else 's'}")
     for agent in agents:
-        memory = f", {agent['memoryBytes'] / 1e6:.0f} MB" if agent["memoryBytes"] else ""
+        where = f" ({agent['pausedMemory']})" if agent.get("pausedMemory") else ""
         say(
-            f"    {agent['userId']}  {agent['hibernationState']}, "
-            f"idle {agent['idleMinutes']} min{memory}"
+            f"    {agent['userId']}  {agent['hibernationState']}{where}, "
+            f"idle {agent['idleMinutes']} min{agent_memory(agent)}"
         )
+        for line in _story(agent):
+            say(f"      {line}")
+
+
+def agent_memory(agent: dict[str, Any]) -> str:
+    """What it holds, as the agent server measured it, else as its process shows it."""
+    memory = agent.get("memory")
+    if memory is None:
+        return f", {agent['memoryBytes'] / 1e6:.0f} MB" if agent["memoryBytes"] else ""
+    swapped = ""
+    if memory["swap"]:
+        squeezed = memory["compressed"]
+        inside = f", {squeezed / 1e6:.0f} MB of RAM compressed" if squeezed else ""
+        swapped = f", {memory['swap'] / 1e6:.0f} MB in swap{inside}"
+    return f", {memory['usage'] / 1e6:.0f} MB of RAM{swapped}"
+
+
+def host_memory(health: dict[str, Any]) -> Iterable[str]:
+    """The host's memory and the means to save it; an older server tells neither."""
+    memory = health.get("memory")
+    if memory is None:
+        return
+    host = memory["host"]
+    swap, free = (host["swapDisk"] + host["swapZram"], host["swapDiskFree"] + host["swapZramFree"])
+    named = {"swapDisk": "swap on disk", "zram": "zram", "zswap": "zswap", "prefetch": "prefetch"}
+    means = [text for name, text in named.items() if memory[name]]
+    means = [f"reclaim by {memory['reclaim']}", *means] if memory["reclaim"] else means
+    yield (
+        f"memory: {host['available'] / 1e9:.1f} of {host['total'] / 1e9:.1f} GB available, "
+        f"{(swap - free) / 1e9:.1f} of {swap / 1e9:.1f} GB of swap used; "
+        f"{', '.join(means) or 'nothing to save it with'}"
+    )
+    yield from memory["advice"]
+
+
+def _story(agent: dict[str, Any]) -> Iterable[str]:
+    """Why it is as it is, and when that ends by itself; an older server tells neither."""
+    if agent.get("because"):
+        yield agent["because"]
+    if agent.get("nextWakeAt"):
+        yield f"Wakes by itself at {agent['nextWakeAt']}."
 
 
 def _complaints(health: dict[str, Any]) -> Iterable[str]:

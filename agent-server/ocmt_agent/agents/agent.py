@@ -5,17 +5,21 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ocmt_common.agent_api import Container, HibernationState
+from ocmt_common.agent_api import Actor, AgentPolicy, Container, HibernationState, PausedMemory
 
+from ocmt_agent.agents.policies import wishes
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.device import DeviceKey
+from ocmt_agent.hibernation.policy import Wishes
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.memory.host import AgentMemory
+from ocmt_agent.memory.report import agent_memory
 from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
 
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """Everything up to `failure` is stored; the rest is this process's own.
+    """Everything up to `policy` is stored; the rest is this process's own.
 
     `state` says what we believe; `access` says that we checked: it is set only after the gateway
     answered us, so an agent read back from the database is always verified before it is used.
@@ -36,7 +40,18 @@ class Agent:
     """The gateway's lease under which it sleeps; given back after the thaw."""
     blockers: list[str] = field(default_factory=list)
     failure: str | None = None
+    state_who: Actor | None = None
+    """Who brought it into its state; `None` in a record of an older release."""
+    state_why: str = ""
+    asleep_since: datetime | None = None
+    """When it first slept after the user's last activity; a wake for a job does not change it."""
+    rests_as: HibernationState | None = None
+    """How deep it slept last since the user's last activity: where it returns to after a job."""
+    policy: AgentPolicy = field(default_factory=AgentPolicy)
+    """The user's own times; change it with `set_policy`."""
 
+    wishes: Wishes = field(default_factory=Wishes)
+    """The same, as the decisions take it."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by every transition; a request that finds it taken waits for the outcome."""
     access: GatewayAccess | None = None
@@ -49,6 +64,18 @@ class Agent:
     ask_again_at: float = 0.0
     """Monotonic seconds before which the gateway is not asked again whether it may be frozen."""
     cpu: "CpuSample | None" = None
+    woken_for: datetime | None = None
+    """The job it was woken for and has not slept since."""
+    self_wakes: int = 0
+    """Wakes by itself since a sleep that noted its jobs: each next one waits longer."""
+    wake_again_at: float = 0.0
+    """Monotonic seconds before which it is not woken by itself again."""
+    jobs_read_at: float = float("-inf")
+    """Monotonic seconds at which its gateway was last asked for its next job."""
+    memory: AgentMemory | None = None
+    """As last measured: at its transitions, and now and then while it is awake."""
+    paused_memory: PausedMemory | None = None
+    """Where its memory is while it is paused, as measured; `None` until then."""
 
     @classmethod
     def new(cls, user_id: str, *, agent_token: str, now: datetime) -> "Agent":
@@ -64,6 +91,10 @@ class Agent:
             state=HibernationState.PROVISIONING,
             state_since=now,
         )
+
+    def set_policy(self, policy: AgentPolicy) -> None:
+        self.policy = policy
+        self.wishes = wishes(policy)
 
     def spec(self) -> AgentSpec:
         return AgentSpec(self.user_id, self.gateway_token, self.agent_token)
@@ -86,6 +117,8 @@ class Agent:
             state_since=self.state_since,
             awake_because=list(self.blockers),
             failure=self.failure,
+            memory=None if self.memory is None else agent_memory(self.memory),
+            paused_memory=self.paused_memory,
         )
 
 

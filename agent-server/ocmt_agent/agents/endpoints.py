@@ -6,21 +6,27 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from ocmt_common.agent_api import (
+    AgentPolicy,
     AgentServerHealth,
     Container,
+    EventHistory,
     HibernateRequest,
     ProvisionRequest,
-    StateEvent,
     Wire,
 )
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import TypeAdapter
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.events import sse
+from ocmt_agent.agents.story import because
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.wiring import Parts
 
 router = APIRouter()
+
+_JSON = "application/json"
+_LIST = TypeAdapter(list[Container])
 
 
 async def _parts(request: Request) -> Parts:
@@ -37,12 +43,13 @@ class Snapshot(Wire):
     containers: list[Container]
 
 
-class EventList(Wire):
-    events: list[StateEvent]
-
-
 def _container(parts: Parts, agent: Agent) -> Container:
-    return agent.container(now=parts.clock.now())
+    now = parts.clock.now()
+    container = agent.container(now=now)
+    container.because = because(agent, now=now)
+    planned = parts.watch.next_wake(agent)
+    container.next_wake_at = planned[0] if planned else None
+    return container
 
 
 def _containers(parts: Parts) -> list[Container]:
@@ -74,8 +81,9 @@ async def follow_events(parts: PartsDep) -> StreamingResponse:
 
 
 @router.get("/api/containers")
-async def list_containers(parts: PartsDep) -> list[Container]:
-    return _containers(parts)
+async def list_containers(parts: PartsDep) -> Response:
+    # Written out here: the framework would validate and copy every one once more.
+    return Response(_LIST.dump_json(_containers(parts), by_alias=True), media_type=_JSON)
 
 
 @router.post("/api/containers")
@@ -113,12 +121,35 @@ async def restart(user_id: str, parts: PartsDep) -> Container:
     return _container(parts, await parts.engine.restart(user_id))
 
 
+@router.get("/api/containers/{user_id}/policy")
+async def get_policy(user_id: str, parts: PartsDep) -> AgentPolicy:
+    return parts.registry.get(user_id).policy
+
+
+@router.put("/api/containers/{user_id}/policy")
+async def set_policy(user_id: str, body: AgentPolicy, parts: PartsDep) -> AgentPolicy:
+    agent = parts.registry.get(user_id)
+    await parts.registry.set_policy(agent, body)
+    return agent.policy
+
+
 @router.get("/api/containers/{user_id}/events")
 async def list_events(
-    user_id: str, parts: PartsDep, limit: Annotated[int, Query(ge=1, le=200)] = 100
-) -> EventList:
+    user_id: str,
+    parts: PartsDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 100,
+    before: Annotated[int | None, Query(ge=1)] = None,
+) -> EventHistory:
     agent = parts.registry.get(user_id)
-    return EventList(events=await parts.registry.events(agent, limit=limit))
+    events = await parts.registry.events(agent, limit=limit, before=before)
+    planned = parts.watch.next_wake(agent)
+    return EventHistory(
+        events=events,
+        next_wake_at=planned[0] if planned else None,
+        next_wake_for=str(planned[1]) if planned else None,
+        earlier=events[0].id if len(events) == limit else None,
+        because=because(agent, now=parts.clock.now()),
+    )
 
 
 @router.get("/api/containers/{user_id}/logs", response_class=PlainTextResponse)

@@ -6,20 +6,31 @@ on the database, because what they do cannot be found out again from the runtime
 """
 
 import hashlib
+from datetime import timedelta
 
 import structlog
-from ocmt_common.agent_api import HibernationCounts, HibernationState, StateEvent
+from ocmt_common.agent_api import (
+    Actor,
+    AgentPolicy,
+    HibernationCounts,
+    HibernationState,
+    StateEvent,
+)
 from ocmt_common.problems import Problem
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.events import EventHub
 from ocmt_agent.agents.metrics import Metrics
 from ocmt_agent.agents.store import AgentStore, StoreError
+from ocmt_agent.hibernation.cause import Cause
 from ocmt_agent.hibernation.clock import Clock
+from ocmt_agent.hibernation.leads import WakeTimes
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import SecretText
 
 log = structlog.get_logger(__name__)
+
+_EVENTS_KEPT_FOR = timedelta(days=90)
 
 
 class AgentRegistry:
@@ -32,8 +43,12 @@ class AgentRegistry:
         self._clock = clock
         self._agents: dict[str, Agent] = {}
         self._token_hashes: set[bytes] = set()
+        self._tidy_at_s = clock.monotonic()
+        self.wake_times = WakeTimes()
+        self._wake_times_unsaved = False
 
     async def load(self) -> None:
+        self.wake_times = WakeTimes(await self._store.wake_times())
         for agent in await self._store.load():
             self._agents[agent.user_id] = agent
             self._token_hashes.add(_token_hash(agent.agent_token))
@@ -65,6 +80,9 @@ class AgentRegistry:
         agent.last_activity_at = self._clock.now()
         agent.last_activity_kind = kind
         agent.activities += 1
+        agent.asleep_since = None
+        agent.rests_as = None
+        agent.self_wakes, agent.wake_again_at = 0, 0.0
         agent.unsaved = True
 
     def reserve(self, agent: Agent) -> None:
@@ -92,6 +110,16 @@ class AgentRegistry:
         self._token_hashes.discard(_token_hash(before))
         self._token_hashes.add(_token_hash(token))
 
+    async def set_policy(self, agent: Agent, policy: AgentPolicy) -> None:
+        """Store the user's own times, or refuse with 503 and keep those it has."""
+        before = agent.policy
+        agent.set_policy(policy)
+        try:
+            await self._store.save(agent)
+        except StoreError as error:
+            agent.set_policy(before)
+            raise self._database_down(error) from error
+
     async def forget(self, agent: Agent) -> None:
         """Remove the agent from the database and from memory, or refuse with 503."""
         try:
@@ -107,7 +135,7 @@ class AgentRegistry:
         agent: Agent,
         to: HibernationState,
         *,
-        why: str,
+        why: Cause,
         duration_ms: float | None = None,
         failure: str | None = None,
     ) -> None:
@@ -117,11 +145,22 @@ class AgentRegistry:
             at=self._clock.now(),
             from_state=agent.state if agent.state != to else None,
             to_state=to,
-            why=why,
+            who=why.who,
+            why=why.why,
             duration_ms=duration_ms,
+            memory_before_bytes=None if agent.memory is None else agent.memory.host,
             failure=failure,
         )
         agent.state = to
+        agent.state_who = why.who
+        agent.state_why = why.why
+        if to in (HibernationState.PAUSED, HibernationState.STOPPED):
+            agent.asleep_since = agent.asleep_since or event.at
+            if agent.rests_as is not HibernationState.STOPPED:
+                agent.rests_as = to
+            agent.woken_for = None
+            if why.who is not Actor.RUNTIME:
+                agent.self_wakes, agent.wake_again_at = 0, 0.0
         agent.state_since = event.at
         agent.failure = failure
         if to is not HibernationState.RUNNING:
@@ -129,14 +168,35 @@ class AgentRegistry:
             agent.blockers = []
             agent.cpu = None
         self.metrics.observe(event)
+        await self._tell(agent, event)
+
+    async def gave_back(
+        self, agent: Agent, *, before_bytes: int, after_bytes: int, duration_ms: float
+    ) -> None:
+        """Tell that a sleeper's memory was given back to the host; its state is as it was."""
+        event = StateEvent(
+            user_id=agent.user_id,
+            at=self._clock.now(),
+            from_state=agent.state,
+            to_state=agent.state,
+            who=Actor.POLICY,
+            why="memory given back",
+            duration_ms=duration_ms,
+            memory_before_bytes=before_bytes,
+            memory_after_bytes=after_bytes,
+        )
+        await self._tell(agent, event)
+
+    async def _tell(self, agent: Agent, event: StateEvent) -> None:
         self._hub.publish(event)
         log.info(
             "agent moved",
             user_id=agent.user_id,
-            to=str(to),
-            why=why,
-            ms=round(duration_ms) if duration_ms is not None else None,
-            failure=failure,
+            to=str(event.to_state),
+            who=str(event.who),
+            why=event.why,
+            ms=round(event.duration_ms) if event.duration_ms is not None else None,
+            failure=event.failure,
         )
         await self.save(agent, event=event)
 
@@ -149,6 +209,32 @@ class AgentRegistry:
             agent.unsaved = True
             self._database_down(error)
 
+    def shift_times(self, by: timedelta) -> None:
+        """After a jump of the wall clock: what counts is how long ago something was, not when."""
+        for agent in self._agents.values():
+            agent.last_activity_at += by
+            agent.state_since += by
+            if agent.asleep_since is not None:
+                agent.asleep_since += by
+            agent.unsaved = True
+
+    def woke(self, before: HibernationState, *, seconds: float) -> None:
+        """Learn from a wake how long it takes from that state."""
+        self.metrics.woke(before, seconds=seconds)
+        self.wake_times.add(before, seconds)
+        self._wake_times_unsaved = True
+
+    async def tidy(self) -> None:
+        """Once an hour, drop the events of the time before `_EVENTS_KEPT_FOR`."""
+        now_s = self._clock.monotonic()
+        if now_s < self._tidy_at_s:
+            return
+        self._tidy_at_s = now_s + 3600
+        try:
+            await self._store.drop_events(older_than=self._clock.now() - _EVENTS_KEPT_FOR)
+        except StoreError as error:
+            self._database_down(error)
+
     async def flush(self) -> None:
         """Write every agent that changed since it was last written, in one transaction."""
         # After a failure everything is written, so that success really means it works again.
@@ -158,15 +244,21 @@ class AgentRegistry:
         try:
             if to_write:
                 await self._store.save_all(to_write)
+            if self._wake_times_unsaved:
+                self._wake_times_unsaved = False
+                await self._store.save_wake_times(self.wake_times.kept())
             self.problem = None
         except StoreError as error:
             for agent in to_write:
                 agent.unsaved = True
             self._database_down(error)
 
-    async def events(self, agent: Agent, *, limit: int) -> list[StateEvent]:
+    async def events(
+        self, agent: Agent, *, limit: int, before: int | None = None
+    ) -> list[StateEvent]:
+        """The latest `limit` kept events older than the one with the id `before`, oldest first."""
         try:
-            return await self._store.events(agent.user_id, limit=limit)
+            return await self._store.events(agent.user_id, limit=limit, before=before)
         except StoreError as error:
             raise self._database_down(error) from error
 

@@ -9,9 +9,12 @@ from ocmt_common.version import release_version
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
+from ocmt_agent.hibernation import cause
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation, runtime_problems
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.memory.report import memory_health
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
 _LOOK_EVERY_S = 2.0
@@ -19,11 +22,18 @@ _LOOK_EVERY_S = 2.0
 
 class AgentService:
     def __init__(
-        self, runtime: Runtime, registry: AgentRegistry, engine: Hibernation, *, clock: Clock
+        self,
+        runtime: Runtime,
+        registry: AgentRegistry,
+        engine: Hibernation,
+        memory: MemoryKeeper,
+        *,
+        clock: Clock,
     ) -> None:
         self._runtime = runtime
         self._registry = registry
         self._engine = engine
+        self._memory = memory
         self._clock = clock
         self._version = release_version("ocmt-agent")
         self._looked_at = -_LOOK_EVERY_S
@@ -53,13 +63,13 @@ class AgentService:
             if agent.state is HibernationState.PROVISIONING:
                 await self._registry.insert(agent)
             elif agent.agent_token != token:
-                await self._engine.put_down(agent, why="new agent token")
+                await self._engine.put_down(agent, why=cause.NEW_TOKEN)
                 await self._registry.replace_token(agent, token)
             elif agent.state is not HibernationState.FAILED:
                 return
-            await self._registry.move(agent, HibernationState.PROVISIONING, why="provision")
+            await self._registry.move(agent, HibernationState.PROVISIONING, why=cause.PROVISION)
             try:
-                await self._engine.raise_up(agent, why="provision")
+                await self._engine.raise_up(agent, why=cause.PROVISION)
             except Problem as problem:
                 await self._clean_up(agent, problem)
                 raise
@@ -69,7 +79,10 @@ class AgentService:
         """Leave no container of a failed provision; what the user's state folder holds stays."""
         if agent.state is not HibernationState.FAILED:
             await self._registry.move(
-                agent, HibernationState.FAILED, why=problem.code, failure=problem.detail
+                agent,
+                HibernationState.FAILED,
+                why=cause.failed(problem.code),
+                failure=problem.detail,
             )
         with contextlib.suppress(RuntimeFailed, RuntimeUnavailable):  # the next one replaces it
             await self._runtime.remove(agent.user_id, with_state=False)
@@ -90,7 +103,7 @@ class AgentService:
 
         async def stop(agent: Agent) -> None:
             async with agent.lock:
-                await self._engine.put_down(agent, why="the server stops")
+                await self._engine.put_down(agent, why=cause.SERVER_STOPS)
 
         agents = self._registry.all()
         await asyncio.gather(*(stop(agent) for agent in agents), return_exceptions=True)
@@ -112,6 +125,7 @@ class AgentService:
             runtime=self._runtime.name,
             problems=problems,
             version=self._version,
+            memory=memory_health(self._memory),
         )
 
     async def _runtime_problems(self) -> list[str]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import aiosqlite
-from ocmt_common.agent_api import HibernationState, StateEvent
+from ocmt_common.agent_api import Actor, AgentPolicy, HibernationState, StateEvent
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.gateway.device import DeviceKey
@@ -21,7 +21,7 @@ from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import SecretText
 
 EVENTS_KEPT = 200
-"""Per user; older ones are dropped as new ones come."""
+"""Per user; older ones are dropped as new ones come, and by age (see the registry)."""
 
 # One script a schema version, in order; a released one is never edited.
 _MIGRATIONS = (
@@ -48,12 +48,27 @@ _MIGRATIONS = (
     ) STRICT;
     CREATE INDEX events_by_user ON events (user_id, id);
     """,
+    """
+    ALTER TABLE agents ADD COLUMN state_who TEXT;
+    ALTER TABLE agents ADD COLUMN state_why TEXT NOT NULL DEFAULT '';
+    ALTER TABLE agents ADD COLUMN asleep_since TEXT;
+    ALTER TABLE agents ADD COLUMN rests_as TEXT;
+    ALTER TABLE agents ADD COLUMN policy TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE events ADD COLUMN at TEXT NOT NULL DEFAULT '';
+    UPDATE events SET at = replace(json_extract(event, '$.at'), 'Z', '+00:00');
+    CREATE INDEX events_by_time ON events (at);
+    CREATE TABLE wake_times (
+        kind TEXT PRIMARY KEY,
+        seconds TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 _COLUMNS = (
     "user_id", "gateway_token", "agent_token", "device_seed", "created_at", "last_activity_at",
     "last_activity_kind", "state", "state_since", "next_job_at", "suspension_id",
-    "blockers", "failure",
+    "blockers", "failure", "state_who", "state_why", "asleep_since", "rests_as",
+    "policy",
 )  # fmt: skip
 _UPSERT = (
     f"INSERT INTO agents ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608 (our own names)
@@ -125,8 +140,12 @@ class AgentStore:
             await self._db.execute(_UPSERT, _row(agent))
             if event is not None:
                 await self._db.execute(
-                    "INSERT INTO events (user_id, event) VALUES (?, ?)",
-                    (agent.user_id, event.model_dump_json(by_alias=True)),
+                    "INSERT INTO events (user_id, event, at) VALUES (?, ?, ?)",
+                    (
+                        agent.user_id,
+                        event.model_dump_json(by_alias=True, exclude={"id"}),
+                        event.at.isoformat(),
+                    ),
                 )
                 await self._db.execute(
                     "DELETE FROM events WHERE user_id = ?1 AND id <= (SELECT id FROM events "
@@ -138,21 +157,45 @@ class AgentStore:
         async with self._transaction():
             await self._db.executemany(_UPSERT, [_row(agent) for agent in agents])
 
+    async def wake_times(self) -> dict[HibernationState, list[float]]:
+        """How long the latest wakes took, in seconds, by the state woken from."""
+        query = "SELECT kind, seconds FROM wake_times"
+        async with self._guarded(), self._db.execute(query) as cursor:
+            return {HibernationState(row[0]): json.loads(row[1]) async for row in cursor}
+
+    async def save_wake_times(self, seconds: dict[HibernationState, list[float]]) -> None:
+        async with self._transaction():
+            await self._db.executemany(
+                "INSERT INTO wake_times (kind, seconds) VALUES (?, ?) "
+                "ON CONFLICT (kind) DO UPDATE SET seconds = excluded.seconds",
+                [(str(state), json.dumps(values)) for state, values in seconds.items()],
+            )
+
     async def delete(self, user_id: str) -> None:
         async with self._transaction():
             await self._db.execute("DELETE FROM agents WHERE user_id = ?", (user_id,))
 
-    async def events(self, user_id: str, *, limit: int) -> list[StateEvent]:
-        """The user's latest `limit` events, oldest first."""
+    async def events(
+        self, user_id: str, *, limit: int, before: int | None = None
+    ) -> list[StateEvent]:
+        """The user's latest `limit` events, of those before the one with that id; oldest first."""
         async with (
             self._guarded(),
             self._db.execute(
-                "SELECT event FROM events WHERE user_id = ? ORDER BY id DESC LIMIT ?",
-                (user_id, limit),
+                "SELECT id, event FROM events WHERE user_id = ?1 AND (?2 IS NULL OR id < ?2) "
+                "ORDER BY id DESC LIMIT ?3",
+                (user_id, before, limit),
             ) as cursor,
         ):
-            rows = [str(row[0]) async for row in cursor]
-        return [StateEvent.model_validate_json(text) for text in reversed(rows)]
+            rows = [(int(row[0]), str(row[1])) async for row in cursor]
+        return [
+            StateEvent.model_validate_json(text).model_copy(update={"id": number})
+            for number, text in reversed(rows)
+        ]
+
+    async def drop_events(self, *, older_than: datetime) -> None:
+        async with self._transaction():
+            await self._db.execute("DELETE FROM events WHERE at < ?", (older_than.isoformat(),))
 
     @asynccontextmanager
     async def _guarded(self) -> AsyncIterator[None]:
@@ -193,13 +236,19 @@ def _row(agent: Agent) -> tuple[object, ...]:
         agent.suspension_id,
         json.dumps(agent.blockers),
         agent.failure,
+        str(agent.state_who) if agent.state_who else None,
+        agent.state_why,
+        agent.asleep_since.isoformat() if agent.asleep_since else None,
+        str(agent.rests_as) if agent.rests_as else None,
+        agent.policy.model_dump_json(by_alias=True, exclude_defaults=True),
     )
 
 
 def _agent(row: aiosqlite.Row) -> Agent:
     (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
-     since, next_job_at, suspension_id, blockers, failure) = row  # fmt: skip
-    return Agent(
+     since, next_job_at, suspension_id, blockers, failure, who, why, asleep_since,
+     rests_as, policy) = row  # fmt: skip
+    agent = Agent(
         user_id=user_id,
         gateway_token=SecretText(gateway_token),
         agent_token=SecretText(agent_token),
@@ -213,4 +262,10 @@ def _agent(row: aiosqlite.Row) -> Agent:
         suspension_id=suspension_id,
         blockers=json.loads(blockers),
         failure=failure,
+        state_who=Actor(who) if who else None,
+        state_why=why,
+        asleep_since=datetime.fromisoformat(asleep_since) if asleep_since else None,
+        rests_as=HibernationState(rests_as) if rests_as else None,
     )
+    agent.set_policy(AgentPolicy.model_validate_json(policy))
+    return agent

@@ -7,29 +7,38 @@ asked for it: a caller who leaves does not leave an agent half awake.
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Literal, NoReturn, TypeVar
 
 import structlog
-from ocmt_common.agent_api import HibernationState
+from ocmt_common.agent_api import Actor, HibernationState
 from ocmt_common.problems import Problem
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.hibernation import cause
+from ocmt_agent.hibernation.admission import Relief
+from ocmt_agent.hibernation.cause import Cause
 from ocmt_agent.hibernation.clock import Clock
+from ocmt_agent.hibernation.gate import Gate, HostReader
 from ocmt_agent.hibernation.policy import Times
-from ocmt_agent.hibernation.reconcile import correction
+from ocmt_agent.hibernation.reconcile import correction, half_asleep
 from ocmt_agent.hibernation.sleeper import STOP_GRACE_S, Sleeper
 from ocmt_agent.hibernation.waker import GatewayExited, Waker
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import Observed, Runtime, RuntimeFailed, RuntimeUnavailable
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Mode = Literal["pause", "stop"]
+BUSY_CORES = 0.25
+"""CPU an agent may use on average while it counts as idle; more means work nobody registered."""
+_CPU_LOOK_S = 0.5
 
 
 class Hibernation:
@@ -40,17 +49,35 @@ class Hibernation:
         runtime: Runtime,
         gateway: GatewayControl,
         registry: AgentRegistry,
+        memory: MemoryKeeper,
         *,
         clock: Clock,
         times: Times,
         wake_timeout_s: float,
+        read_host: HostReader,
+        cores: int,
     ) -> None:
+        self.cold_slots = cores
+        """How many agents may boot at once."""
         self._runtime = runtime
+        self._gateway = gateway
         self._registry = registry
         self._clock = clock
         self._wake_timeout_s = wake_timeout_s
-        self._waker = Waker(runtime, gateway)
-        self._sleeper = Sleeper(runtime, gateway, self._waker, registry, clock=clock, times=times)
+        self._waker = Waker(runtime, gateway, memory)
+        self._sleeper = Sleeper(
+            runtime, gateway, self._waker, registry, memory, clock=clock, times=times
+        )
+        self._gate = Gate(
+            registry,
+            read_host=read_host,
+            quiet=self._quiet_now,
+            evict=self._give_way,
+            clock=clock,
+            cores=cores,
+            # Less than a wake may take: who waited in vain has to hear of it in time.
+            wait_s=wake_timeout_s / 2,
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # Waking
@@ -58,7 +85,7 @@ class Hibernation:
     async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
         agent = self._registry.get(user_id)
         self._registry.touch(agent, kind)
-        return await self.wake(agent, why=f"{kind} request")
+        return await self.wake(agent, why=cause.request(kind))
 
     @asynccontextmanager
     async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
@@ -75,15 +102,17 @@ class Hibernation:
         if agent is not None and agent.access is access:
             agent.access = None
 
-    async def wake(self, agent: Agent, *, why: str) -> GatewayAccess:
+    async def wake(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         """The agent's access, waking it if needed; by itself this is no activity of the user."""
         if agent.access is not None and not agent.lock.locked():
             return agent.access
         if agent.waking is None:
             agent.waking = self._own(self._wake(agent, why=why))
+        else:
+            self._gate.hurry(agent, why.who)
         return await asyncio.shield(agent.waking)
 
-    async def _wake(self, agent: Agent, *, why: str) -> GatewayAccess:
+    async def _wake(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         try:
             async with agent.lock:
                 if agent.removed:
@@ -93,14 +122,23 @@ class Hibernation:
                 return await self.raise_up(agent, why=why)
         finally:
             agent.waking = None
+            self._gate.ended(agent)
 
-    async def raise_up(self, agent: Agent, *, why: str) -> GatewayAccess:
+    async def raise_up(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         """With the lock held: bring the gateway up, record it, or fail with a `Problem`."""
         started = self._clock.monotonic()
         with runtime_problems():
             # When provisioning, whatever may be there is made anew if it is not as it must be.
             making = agent.state is HibernationState.PROVISIONING
             observed = None if making else await self._believe(agent)
+        if agent.state is HibernationState.RUNNING:
+            return await self._bring_up(agent, observed, why=why, started=started)
+        async with self._gate.passed(agent, why.who):
+            return await self._bring_up(agent, observed, why=why, started=started)
+
+    async def _bring_up(
+        self, agent: Agent, observed: Observed | None, *, why: Cause, started: float
+    ) -> GatewayAccess:
         before = agent.state
         if before not in (HibernationState.RUNNING, HibernationState.PROVISIONING):
             await self._registry.move(agent, HibernationState.WAKING, why=why)
@@ -123,12 +161,12 @@ class Hibernation:
             await self._fail(agent, 503, "runtime-failed", str(error))
         except RuntimeUnavailable as error:
             if agent.state is HibernationState.WAKING:  # nothing is known to have changed
-                await self._registry.move(agent, before, why="the runtime went away")
+                await self._registry.move(agent, before, why=cause.RUNTIME_WENT_AWAY)
             raise runtime_gone(error) from error
         agent.access = access
         seconds = self._clock.monotonic() - started
         if agent.state is not HibernationState.RUNNING:
-            self._registry.metrics.woke(before, seconds=seconds)
+            self._registry.woke(before, seconds=seconds)
             await self._registry.move(
                 agent, HibernationState.RUNNING, why=why, duration_ms=seconds * 1000
             )
@@ -142,35 +180,77 @@ class Hibernation:
 
     async def _fail(self, agent: Agent, status: int, code: str, reason: str) -> NoReturn:
         self._registry.metrics.wake_failed()
-        await self._registry.move(agent, HibernationState.FAILED, why=code, failure=reason)
+        await self._registry.move(
+            agent, HibernationState.FAILED, why=cause.failed(code), failure=reason
+        )
         raise Problem(status, code, reason, retry_after_s=5)
 
     # Sleeping
 
     async def sleep(
-        self, agent: Agent, mode: Mode, *, why: str, mark: int, ordered: bool = False
+        self,
+        agent: Agent,
+        mode: Mode,
+        *,
+        why: Cause,
+        mark: int,
+        ordered: bool = False,
+        if_free: bool = False,
     ) -> bool:
         """Pause or stop; `False` when the gateway, or a request, keeps it awake.
 
         `mark` is `agent.activities` when this was decided: any later activity calls it off. A call
-        that changes nothing (already so, or deeper) succeeds.
+        that changes nothing (already so, or deeper) succeeds. `if_free`: refuse rather than wait
+        for a transition under way.
         """
-        return await self.run(self._sleep(agent, mode, why=why, mark=mark, ordered=ordered))
 
-    async def _sleep(self, agent: Agent, mode: Mode, *, why: str, mark: int, ordered: bool) -> bool:
-        async with agent.lock:
-            with runtime_problems():
-                observed = await self._believe(agent)
-                if agent.state is HibernationState.RUNNING:
-                    access = agent.access or await self._checked(agent, observed)
-                    if not await self._sleeper.suspended(agent, access, mark=mark, ordered=ordered):
-                        return False
-                    if mode == "pause":
-                        return await self._sleeper.pause(agent, access, why=why)
-                    await self._sleeper.stop(agent, why=why)
-                elif agent.state is HibernationState.PAUSED and mode == "stop":
-                    await self._sleeper.stop(agent, why=why)
+        async def sleep() -> bool:
+            if if_free and agent.lock.locked():
+                return False
+            async with agent.lock:
+                return await self._sleep(agent, mode, why=why, mark=mark, ordered=ordered)
+
+        return await self.run(sleep())
+
+    async def _sleep(
+        self, agent: Agent, mode: Mode, *, why: Cause, mark: int, ordered: bool
+    ) -> bool:
+        with runtime_problems():
+            observed = await self._believe(agent)
+            if agent.state is HibernationState.RUNNING:
+                access = agent.access or await self._checked(agent, observed)
+                if not await self._sleeper.suspended(agent, access, mark=mark, ordered=ordered):
+                    return False
+                if mode == "pause":
+                    return await self._sleeper.pause(agent, access, why=why)
+                await self._sleeper.stop(agent, why=why)
+            elif agent.state is HibernationState.PAUSED and mode == "stop":
+                await self._sleeper.stop(agent, why=why)
         return True
+
+    async def _give_way(self, agent: Agent, relief: Relief) -> bool:
+        """Put one agent to sleep for another's sake; its gateway is asked as ever."""
+        mark = agent.activities
+        mode: Mode = "pause" if relief is Relief.PAUSE else "stop"
+        before = agent.state
+        try:
+            slept = await self.sleep(agent, mode, why=cause.PRESSURE, mark=mark, if_free=True)
+        except (Problem, RuntimeFailed, RuntimeUnavailable) as error:
+            log.warning("could not make room", user_id=agent.user_id, reason=str(error))
+            return False
+        return slept and agent.state is not before
+
+    async def _quiet_now(self, agent: Agent) -> bool:
+        """Whether it uses next to no CPU at this moment: the veto of work nobody registered."""
+        if agent.state is not HibernationState.RUNNING:
+            return True
+        try:
+            before = await self._runtime.cpu_seconds(agent.user_id)
+            await asyncio.sleep(_CPU_LOOK_S)
+            after = await self._runtime.cpu_seconds(agent.user_id)
+        except (RuntimeFailed, RuntimeUnavailable):
+            return False
+        return before is None or after is None or after - before <= BUSY_CORES * _CPU_LOOK_S
 
     async def hibernate(self, user_id: str, mode: Mode) -> Agent:
         """The operator's order. Refused with 409 where it cannot be."""
@@ -184,7 +264,7 @@ class Hibernation:
                 extra={"hibernationState": str(agent.state)},
             )
         mark = agent.activities
-        if not await self.sleep(agent, mode, why="ordered", mark=mark, ordered=True):
+        if not await self.sleep(agent, mode, why=cause.ORDERED, mark=mark, ordered=True):
             raise Problem(
                 409,
                 "agent-busy",
@@ -202,10 +282,10 @@ class Hibernation:
 
     async def _restart(self, agent: Agent) -> None:
         async with agent.lock:
-            await self.put_down(agent, why="restart")
-            await self.raise_up(agent, why="restart")
+            await self.put_down(agent, why=cause.RESTART)
+            await self.raise_up(agent, why=cause.RESTART)
 
-    async def put_down(self, agent: Agent, *, why: str) -> None:
+    async def put_down(self, agent: Agent, *, why: Cause) -> None:
         """With the lock held: end the container without asking, if there is one."""
         agent.access = None
         with runtime_problems():
@@ -231,7 +311,9 @@ class Hibernation:
         fix = correction(agent.state, observed)
         if fix is not None:
             agent.access = None
-            await self._registry.move(agent, fix.to, why=fix.why, failure=fix.failure)
+            await self._registry.move(
+                agent, fix.to, why=Cause(Actor.RUNTIME, fix.why), failure=fix.failure
+            )
         return observed
 
     async def settle(self, agent: Agent) -> None:
@@ -240,10 +322,30 @@ class Hibernation:
             if agent.removed:
                 return
             try:
-                await self._believe(agent)
+                observed = await self._believe(agent)
             except (RuntimeUnavailable, RuntimeFailed):
                 agent.access = None  # something happened and we could not see what
                 raise
+            if half_asleep(agent):
+                await self._open_again(agent, observed)
+
+    async def _open_again(self, agent: Agent, observed: Observed | None) -> None:
+        """With the lock held: undo a sleep that broke off. Thaw what may be frozen, open, check."""
+        agent.access = None
+        await self._runtime.unpause(agent.user_id)
+        await self._checked(agent, observed)
+        await self._registry.save(agent)
+
+    async def read_jobs(self, agent: Agent) -> None:
+        """Ask an awake agent's gateway for its next job; what cannot be read stays as it was."""
+        access = agent.access
+        if access is None:
+            return
+        with suppress(GatewayUnreachable, GatewayRefused):
+            next_job_at = await self._gateway.next_job_at(access)
+            if agent.access is access and next_job_at != agent.next_job_at:
+                agent.next_job_at = next_job_at
+                agent.unsaved = True
 
     # Tasks
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ocmt_common.agent_api import HibernationState
 
+from ocmt_agent.agents.agent import Agent
 from ocmt_agent.hibernation.waker import how_it_ended
 from ocmt_agent.runtime.base import ContainerStatus, Observed
 
@@ -15,6 +16,15 @@ class Correction:
     to: HibernationState
     why: str
     failure: str | None = None
+
+
+def half_asleep(agent: Agent) -> bool:
+    """Whether a sleep broke off on the way: it runs, but its gateway may be closed or half frozen.
+
+    So it is found after a crash of this server between the gateway's consent and the freeze, and
+    after a runtime that went away in the middle.
+    """
+    return agent.state is HibernationState.RUNNING and agent.suspension_id is not None
 
 
 def correction(state: HibernationState, observed: Observed | None) -> Correction | None:

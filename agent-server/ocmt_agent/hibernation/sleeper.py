@@ -14,9 +14,11 @@ from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
 from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.hibernation.cause import Cause
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.policy import Times, worth_sleeping
-from ocmt_agent.hibernation.waker import Waker
+from ocmt_agent.hibernation.waker import ASKED, Waker, suspension_request
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed
 
 log = structlog.get_logger(__name__)
@@ -33,6 +35,7 @@ class Sleeper:
         gateway: GatewayControl,
         waker: Waker,
         registry: AgentRegistry,
+        memory: MemoryKeeper,
         *,
         clock: Clock,
         times: Times,
@@ -41,6 +44,7 @@ class Sleeper:
         self._gateway = gateway
         self._waker = waker
         self._registry = registry
+        self._memory = memory
         self._clock = clock
         self._times = times
 
@@ -55,6 +59,7 @@ class Sleeper:
         blockers, retry_after_s = await self._ask(agent, access, mark=mark, ordered=ordered)
         if not blockers and _came_in(agent, mark):
             blockers, retry_after_s = [_CAME_IN], _MIN_BETWEEN_ASKS_S
+        if blockers and agent.suspension_id is not None:
             await self._reopen(agent, access)
         agent.blockers = blockers
         agent.ask_again_at = self._clock.monotonic() + max(retry_after_s, _MIN_BETWEEN_ASKS_S)
@@ -64,7 +69,7 @@ class Sleeper:
         await self._registry.save(agent)
         return not blockers
 
-    async def pause(self, agent: Agent, access: GatewayAccess, *, why: str) -> bool:
+    async def pause(self, agent: Agent, access: GatewayAccess, *, why: Cause) -> bool:
         """Freeze a suspended agent; `False` (and `agent.blockers`) if the runtime cannot."""
         started = self._clock.monotonic()
         try:
@@ -75,11 +80,13 @@ class Sleeper:
         await self._registry.move(
             agent, HibernationState.PAUSED, why=why, duration_ms=self._since_ms(started)
         )
+        self._memory.slept(agent)
         return True
 
-    async def stop(self, agent: Agent, *, why: str) -> None:
+    async def stop(self, agent: Agent, *, why: Cause) -> None:
         """End a suspended or paused agent's container."""
         started = self._clock.monotonic()
+        self._memory.ended(agent)
         await self._runtime.stop(agent.user_id, grace_s=STOP_GRACE_S)
         await self._registry.move(
             agent, HibernationState.STOPPED, why=why, duration_ms=self._since_ms(started)
@@ -94,10 +101,14 @@ class Sleeper:
             agent.next_job_at = await self._gateway.next_job_at(access)
             if not ordered and not worth_sleeping(self._until_job(agent), self._times):
                 return ["a scheduled job is due soon"], self._times.check_interval.total_seconds()
-            answer = await self._gateway.suspend(access, request_id=f"ocmt-{agent.user_id}")
+            # Noted before it is asked: an answer lost on the way leaves no gateway closed.
+            agent.suspension_id = ASKED
+            await self._registry.save(agent)
+            answer = await self._gateway.suspend(access, request_id=suspension_request(agent))
         except (GatewayUnreachable, GatewayRefused) as error:
             return [f"its gateway could not be asked: {error}"], 10.0  # unknown means busy
         if isinstance(answer, Busy):
+            agent.suspension_id = None
             return answer.blockers, answer.retry_after_s
         agent.suspension_id = answer.suspension_id
         return [], 0.0

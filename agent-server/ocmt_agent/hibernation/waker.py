@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.gateway.access import GatewayAccess
-from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
+from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import ContainerStatus, Observed, Runtime, RuntimeFailed
 
+ASKED = "asked"
+"""The suspension id of an agent whose gateway was asked for one and has not answered yet."""
 _POLL_S = 0.05
 _LOOK_EVERY = 20  # polls: how often a silent gateway's container is looked at
 _LAST_WORDS = 8  # log lines kept of a gateway that died
@@ -20,14 +23,20 @@ _LAST_WORDS = 8  # log lines kept of a gateway that died
 Check = Callable[[Agent, GatewayAccess], Awaitable[bool]]
 
 
+def suspension_request(agent: Agent) -> str:
+    """The id under which its gateway is asked for a lease; always the same, to find it again."""
+    return f"ocmt-{agent.user_id}"
+
+
 class GatewayExited(Exception):
     """The container ended instead of coming up; `str()` says how, and its last words."""
 
 
 class Waker:
-    def __init__(self, runtime: Runtime, gateway: GatewayControl) -> None:
+    def __init__(self, runtime: Runtime, gateway: GatewayControl, memory: MemoryKeeper) -> None:
         self._runtime = runtime
         self._gateway = gateway
+        self._memory = memory
 
     async def bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
         """Thaw, start or just check the gateway, and return once it serves.
@@ -42,6 +51,7 @@ class Waker:
             endpoint = await self._runtime.start(agent.user_id)
         else:
             if observed.status is ContainerStatus.PAUSED:
+                self._memory.wakes(agent)
                 await self._runtime.unpause(agent.user_id)
             if observed.endpoint is None:
                 raise RuntimeFailed(
@@ -51,11 +61,20 @@ class Waker:
             endpoint = observed.endpoint
         access = agent.access_at(endpoint)
         await self._until(agent, self._is_live, access)
+        self._memory.answers(agent)
         await self._until(agent, self._is_open, access)
+        self._memory.woke(agent)
         return access
 
     async def release(self, agent: Agent, access: GatewayAccess) -> None:
-        """Give back the lease under which the gateway was to be frozen, if it has one."""
+        """Give back the lease under which the gateway was to be frozen, if it has one.
+
+        One that may have been granted without our learning of it is asked for again: the same
+        request renews the same lease.
+        """
+        if agent.suspension_id == ASKED:
+            answer = await self._gateway.suspend(access, request_id=suspension_request(agent))
+            agent.suspension_id = answer.suspension_id if isinstance(answer, Suspended) else None
         if agent.suspension_id is not None:
             await self._gateway.resume(access, agent.suspension_id)
             agent.suspension_id = None
@@ -64,11 +83,7 @@ class Waker:
         return await self._gateway.is_live(access)
 
     async def _is_open(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether the gateway takes work again: its lease given back, its calls answered.
-
-        If our record of the lease was lost with a killed server, the gateway refuses until the
-        lease runs out by itself (two minutes at most).
-        """
+        """Whether the gateway takes work again: its lease given back, its calls answered."""
         try:
             await self.release(agent, access)
             await self._gateway.health(access)

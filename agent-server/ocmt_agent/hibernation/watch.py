@@ -6,25 +6,43 @@ that fails, holds up no other and never ends the watch.
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from ocmt_common.agent_api import Actor, HibernationState
 from ocmt_common.problems import Problem
 
 from ocmt_agent.agents.agent import Agent, CpuSample
 from ocmt_agent.agents.registry import AgentRegistry
+from ocmt_agent.hibernation import cause
+from ocmt_agent.hibernation.cause import Cause
 from ocmt_agent.hibernation.clock import Clock
-from ocmt_agent.hibernation.engine import Hibernation
-from ocmt_agent.hibernation.policy import Action, Situation, Times, decide
-from ocmt_agent.hibernation.reconcile import correction
-from ocmt_agent.runtime.base import Observed, Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.hibernation.engine import BUSY_CORES, Hibernation, Mode
+from ocmt_agent.hibernation.leads import Job, plan
+from ocmt_agent.hibernation.policy import (
+    Action,
+    Reason,
+    Rest,
+    Situation,
+    Times,
+    clock_jump,
+    decide,
+    rest_reason,
+    wake_reason,
+)
+from ocmt_agent.hibernation.queue import THAW_SLOTS
+from ocmt_agent.hibernation.reconcile import correction, half_asleep
+from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
 log = structlog.get_logger(__name__)
 
-BUSY_CORES = 0.25
-"""CPU an agent may use on average while it counts as idle; more means work nobody registered."""
 _AT_ONCE = 8
 _RECONNECT_S = 2.0
+_FIRST_WAIT_S = 30.0
+"""Between two wakes of one agent by itself that led to no sleep; doubled each time."""
+_MOST_WAIT_S = 3600.0
+_READ_JOBS_EVERY_S = 600.0
 
 
 class Watch:
@@ -45,6 +63,8 @@ class Watch:
         self._clock = clock
         self._times = times
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._begins: dict[str, datetime] = {}
+        self._looked = (clock.now(), clock.monotonic())
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -57,17 +77,27 @@ class Watch:
 
     async def sweep(self) -> None:
         """Compare every record with the runtime, act on what is due, write what changed."""
+        self._mind_the_clock()
         try:
             observed = await self._runtime.observe_all()
         except (RuntimeUnavailable, RuntimeFailed) as error:
             self._went_away(error)
         else:
             self.problem = None
+            self._plan()
             async with asyncio.TaskGroup() as group:
+                # Most agents need nothing, and cost no task.
                 for agent in self._registry.all():
-                    if not agent.lock.locked():
-                        group.create_task(self._see_to(agent, observed.get(agent.user_id)))
+                    if agent.lock.locked() or agent.waking is not None:
+                        continue
+                    # A hint only (as old as the list): the engine reads the container afresh.
+                    wrong = correction(agent.state, observed.get(agent.user_id)) is not None
+                    if wrong or half_asleep(agent):
+                        group.create_task(self._put_right(agent))
+                    else:
+                        self._act(agent, group)
         await self._registry.flush()
+        await self._registry.tidy()
 
     async def _sweep_safely(self) -> None:
         try:
@@ -75,14 +105,56 @@ class Watch:
         except Exception:
             log.exception("sweep failed")
 
-    async def _see_to(self, agent: Agent, observed: Observed | None) -> None:
-        async with self._slots:
-            # A hint only (it is as old as the list): the engine reads the container afresh.
-            if correction(agent.state, observed) is not None:
-                await self._guarded(agent, self._engine.settle(agent))
-            await self._guarded(agent, self._act(agent))
+    def next_wake(self, agent: Agent) -> tuple[datetime, Reason] | None:
+        """When the agent will be woken by itself, as planned now, and what for."""
+        if agent.state not in (HibernationState.PAUSED, HibernationState.STOPPED):
+            return None
+        now = self._clock.now()
+        planned = [(at, Reason.JOB) for at in (self._job_wake_at(agent),) if at is not None]
+        hours = agent.wishes.office_hours
+        if hours is not None:
+            planned.append((hours.next_start(now), Reason.OFFICE))
+        return min(((max(at, now), reason) for at, reason in planned), default=None)
 
-    async def _guarded(self, agent: Agent, work: Coroutine[Any, Any, None]) -> None:
+    def _job_wake_at(self, agent: Agent) -> datetime | None:
+        if agent.next_job_at is None:
+            return None
+        alone = agent.next_job_at - self._registry.wake_times.lead(agent.state)
+        return min(alone, self._begins.get(agent.user_id, alone))
+
+    def _plan(self) -> None:
+        """Stagger the wakes for scheduled jobs of all who sleep."""
+        self._begins = plan(
+            (
+                Job(
+                    agent.user_id,
+                    agent.next_job_at,
+                    self._registry.wake_times.lead(agent.state),
+                    cold=agent.state is not HibernationState.PAUSED,
+                )
+                for agent in self._registry.all()
+                if agent.next_job_at is not None and agent.state is not HibernationState.RUNNING
+            ),
+            cold_slots=self._engine.cold_slots,
+            thaw_slots=THAW_SLOTS,
+        )
+
+    def _mind_the_clock(self) -> None:
+        """After a jump of the wall clock, idle times go on as if there had been none."""
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        jump = clock_jump(now - self._looked[0], now_s - self._looked[1])
+        self._looked = (now, now_s)
+        if jump is not None:
+            log.warning("the wall clock jumped", by_s=jump.total_seconds())
+            self._registry.shift_times(jump)
+
+    async def _put_right(self, agent: Agent) -> None:
+        async with self._slots:
+            await self._guarded(agent, self._engine.settle(agent))
+            async with asyncio.TaskGroup() as group:
+                self._act(agent, group)
+
+    async def _guarded(self, agent: Agent, work: Coroutine[Any, Any, Any]) -> None:
         try:
             await work
         except (Problem, RuntimeUnavailable, RuntimeFailed) as error:
@@ -90,28 +162,86 @@ class Watch:
         except Exception:
             log.exception("watch of an agent failed", user_id=agent.user_id)
 
-    async def _act(self, agent: Agent) -> None:
-        mark = agent.activities
-        match decide(self._situation(agent), self._times):
-            case Action.PAUSE:
-                if self._clock.monotonic() >= agent.ask_again_at and await self._quiet(agent):
-                    await self._engine.sleep(agent, "pause", why="idle", mark=mark)
-            case Action.STOP:
-                await self._engine.sleep(agent, "stop", why="paused for long", mark=mark)
+    def _act(self, agent: Agent, group: asyncio.TaskGroup) -> None:
+        situation = self._situation(agent)
+        match decide(situation, self._times):
             case Action.WAKE:
-                await self._engine.wake(agent, why="scheduled job")
+                reason = wake_reason(situation, self._times)
+                if reason is not None and self._clock.monotonic() >= agent.wake_again_at:
+                    # Not in the watch's slots: the engine has its own queue for wakes.
+                    group.create_task(self._guarded(agent, self._wake(agent, reason)))
+            case Action.PAUSE | Action.STOP as action:
+                mode: Mode = "pause" if action is Action.PAUSE else "stop"
+                if agent.state is HibernationState.RUNNING:
+                    reason_to_rest = rest_reason(situation, self._times)
+                    why = cause.RESTS[reason_to_rest or Rest.IDLE]
+                    if self._clock.monotonic() < agent.ask_again_at:
+                        return
+                else:
+                    why = cause.PAUSED_FOR_LONG
+                group.create_task(self._in_turn(agent, self._sleep(agent, mode, why)))
             case Action.NOTHING:
                 agent.cpu = None
                 agent.blockers = []
+                if self._jobs_unknown(agent):
+                    group.create_task(self._in_turn(agent, self._read_jobs(agent)))
+
+    async def _in_turn(self, agent: Agent, work: Coroutine[Any, Any, Any]) -> None:
+        async with self._slots:
+            await self._guarded(agent, work)
+
+    async def _sleep(self, agent: Agent, mode: Mode, why: Cause) -> None:
+        mark = agent.activities
+        if agent.state is not HibernationState.RUNNING or await self._quiet(agent):
+            await self._engine.sleep(agent, mode, why=why, mark=mark)
+
+    async def _wake(self, agent: Agent, reason: Reason) -> None:
+        agent.self_wakes += 1
+        wait = timedelta(seconds=min(_MOST_WAIT_S, _FIRST_WAIT_S * 2 ** (agent.self_wakes - 1)))
+        agent.wake_again_at = self._clock.monotonic() + wait.total_seconds()
+        job_at = agent.next_job_at if reason is Reason.JOB else None
+        agent.woken_for = job_at  # before: it must not be put to sleep again on the way
+        try:
+            await self._engine.wake(agent, why=cause.WAKES[reason])
+        except Problem as problem:
+            agent.woken_for = None
+            if problem.code in ("host-full", "runtime-unavailable"):  # no fault of the agent's
+                agent.self_wakes -= 1
+            raise
+        if job_at is not None:
+            late = (self._clock.now() - job_at).total_seconds()
+            self._registry.metrics.woke_for_job(late_s=max(0.0, late))
+
+    def _jobs_unknown(self, agent: Agent) -> bool:
+        """Whether what we know of an awake agent's jobs is old: should it crash, we wake it."""
+        age_s = self._clock.monotonic() - agent.jobs_read_at
+        return agent.access is not None and age_s >= _READ_JOBS_EVERY_S
+
+    async def _read_jobs(self, agent: Agent) -> None:
+        agent.jobs_read_at = self._clock.monotonic()
+        await self._engine.read_jobs(agent)
 
     def _situation(self, agent: Agent) -> Situation:
         now = self._clock.now()
+        job_at = agent.woken_for or agent.next_job_at
+        hours = agent.wishes.office_hours
+        office_since = None if hours is None else hours.since(now)
+        wake_at = self._job_wake_at(agent)
         return Situation(
             state=agent.state,
             idle=now - agent.last_activity_at,
             in_state=now - agent.state_since,
+            asleep=now - (agent.asleep_since or agent.state_since),
             in_flight=agent.in_flight,
-            until_job=None if agent.next_job_at is None else agent.next_job_at - now,
+            until_job=None if job_at is None else job_at - now,
+            lead=None
+            if wake_at is None or agent.next_job_at is None
+            else agent.next_job_at - wake_at,
+            woken_for_job=agent.woken_for is not None,
+            slept_stopped=agent.rests_as is HibernationState.STOPPED,
+            office_for=None if office_since is None else now - office_since,
+            ordered=agent.state_who is Actor.OPERATOR,
+            wishes=agent.wishes,
         )
 
     async def _quiet(self, agent: Agent) -> bool:

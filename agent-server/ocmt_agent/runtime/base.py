@@ -4,10 +4,13 @@ A runtime knows containers and processes; it knows nothing of idleness, users' s
 Every call is safe to repeat: asking for what is already so is not an error.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
+
+from ocmt_agent.runtime.processes import ProcessId
 
 
 class ContainerStatus(StrEnum):
@@ -68,6 +71,18 @@ class RuntimeEvent:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where the kernel holds a running or paused agent, as far as this host can see it."""
+
+    leader: ProcessId
+    """Its first process: another one means that the agent was started anew."""
+    memory: Path | None
+    """The folder of its control group for memory (v2, or v1's memory controller)."""
+    pids: Callable[[], list[int]]
+    """Every process of it, read afresh at each call."""
+
+
 class RuntimeUnavailable(Exception):
     """The engine (or what it needs) does not answer; `str()` says what to do about it."""
 
@@ -125,6 +140,13 @@ class Runtime(Protocol):
 
     async def cpu_seconds(self, user_id: str) -> float | None:
         """CPU time the container has used since it started; `None` when it cannot be read."""
+        ...
+
+    async def whereabouts(self, user_id: str) -> Whereabouts | None:
+        """Where the kernel holds it; `None` when it does not run or is out of our sight.
+
+        Cheap once known (no call to the engine): one look at procfs confirms it.
+        """
         ...
 
     async def logs(self, user_id: str, *, lines: int) -> str:

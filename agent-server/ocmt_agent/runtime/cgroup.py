@@ -98,6 +98,11 @@ class Cgroup:
         if self._freezer is not None:
             self.set_frozen(False)  # perhaps left behind so; who joins would freeze at once
 
+    def memory_folder(self) -> Path | None:
+        """The folder that accounts for memory, if this kernel and our rights gave us one."""
+        folder = self._folders.get("", self._folders.get("memory"))
+        return folder if folder is not None and (folder / "memory.stat").exists() else None
+
     def join_files(self) -> list[Path]:
         """The files a process writes its pid to in order to be inside."""
         return [folder / "cgroup.procs" for folder in self._folders.values()]

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiodocker
 import aiohttp
+import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
@@ -24,6 +25,7 @@ from ocmt_agent.runtime.base import (
     RuntimeEvent,
     RuntimeFailed,
     RuntimeUnavailable,
+    Whereabouts,
 )
 from ocmt_agent.runtime.docker_container import (
     INSTANCE_LABEL,
@@ -34,9 +36,13 @@ from ocmt_agent.runtime.docker_container import (
 )
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
 from ocmt_agent.runtime.docker_engine import already, no_engine, no_image, translated
+from ocmt_agent.runtime.docker_freezer import thaw
+from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
 from ocmt_agent.runtime.removal import remove_folder
 from ocmt_agent.runtime.spec import GATEWAY_PORT, Limits, gateway_config, relay_urls
+
+log = structlog.get_logger(__name__)
 
 _EVENTS = {"start": "start", "die": "die", "pause": "pause", "unpause": "unpause",
            "destroy": "remove"}  # fmt: skip
@@ -70,6 +76,7 @@ class DockerRuntime:
         self._client: aiodocker.Docker | None = None
         self._ids: dict[str, str] = {}
         self._cpu_files: dict[str, Path] = {}
+        self._whereabouts: dict[str, Whereabouts] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def relay_host(self) -> str:
@@ -175,17 +182,25 @@ class DockerRuntime:
 
     async def unpause(self, user_id: str) -> None:
         with translated():
-            container = await self._container(user_id)
-            with already("is not paused"):
-                await container.unpause()
+            await self._thaw(await self._container(user_id))
 
     async def stop(self, user_id: str, *, grace_s: float) -> None:
         with translated():
             await self._end(await self._container(user_id), grace_s=grace_s)
 
-    async def _end(self, container: DockerContainer, *, grace_s: float) -> None:
-        with already("is not paused", "is not running"):
+    async def _thaw(self, container: DockerContainer) -> None:
+        """Unpause it; one that does not run stays, one frozen without Docker is let go."""
+        try:
             await container.unpause()
+        except DockerError as error:
+            if not any(so in error.message for so in ("is not paused", "is not running")):
+                raise
+            state = (await container.show())["State"]
+            if await asyncio.to_thread(thaw, container.id, state["Pid"]):
+                log.warning("thawed a container that was not paused", container=container.id)
+
+    async def _end(self, container: DockerContainer, *, grace_s: float) -> None:
+        await self._thaw(container)
         await container.stop(t=int(grace_s), timeout=grace_s + _CALL_TIMEOUT_S)
 
     async def remove(self, user_id: str, *, with_state: bool) -> None:
@@ -193,6 +208,7 @@ class DockerRuntime:
             with translated():
                 existing = await self._find(user_id)
                 if existing is not None:
+                    await self._thaw(self._handle(existing["Id"]))
                     await self._handle(existing["Id"]).delete(force=True, v=True)
             self._ids.pop(user_id, None)
             self._cpu_files.pop(user_id, None)
@@ -237,6 +253,21 @@ class DockerRuntime:
         except OSError:
             self._cpu_files.pop(user_id, None)
             return None
+
+    async def whereabouts(self, user_id: str) -> Whereabouts | None:
+        known = self._whereabouts.get(user_id)
+        if known is not None and known.leader.state() is not None:
+            return known
+        self._whereabouts.pop(user_id, None)
+        with translated():
+            existing = await self._find(user_id)
+            if existing is None:
+                return None
+            shown = await self._handle(existing["Id"]).show()
+        found = whereabouts_of(existing["Id"], shown["State"].get("Pid", 0))
+        if found is not None:
+            self._whereabouts[user_id] = found
+        return found
 
     async def logs(self, user_id: str, *, lines: int) -> str:
         with translated():

@@ -6,6 +6,7 @@ The configuration is one pure value, so that it can be compared, hashed and read
 import json
 import os
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from ocmt_agent.runtime.base import AgentSpec, RuntimeFailed
@@ -94,14 +95,25 @@ def prepare_folders(home: Path, gateway: dict[str, Any]) -> None:
             folder.chmod(mode)
         if (home / "state").stat().st_uid != _UID:
             _give_away(home / "state")
-        draft = home / "config" / ".openclaw.json.new"
-        draft.write_text(json.dumps(gateway, indent=1))
-        draft.replace(home / "config" / "openclaw.json")
+        _replace(home / "config" / "openclaw.json", json.dumps(gateway, indent=1))
     except OSError as error:
         raise RuntimeFailed(
             f"The agent's folders cannot be made: {error}. This server needs to run as root, or "
             f"as uid {_UID}, for its agents to own their state."
         ) from error
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write it whole or not at all, by a draft of our own: another server may write it just now."""
+    with NamedTemporaryFile("w", dir=file.parent, prefix=".", delete=False) as draft:
+        try:
+            draft.write(text)
+            draft.flush()
+            os.fchmod(draft.fileno(), 0o644)
+            Path(draft.name).replace(file)
+        except BaseException:
+            Path(draft.name).unlink()
+            raise
 
 
 def _give_away(state: Path) -> None:

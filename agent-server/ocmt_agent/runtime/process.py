@@ -21,6 +21,7 @@ from ocmt_agent.runtime.base import (
     Observed,
     RuntimeEvent,
     RuntimeFailed,
+    Whereabouts,
 )
 from ocmt_agent.runtime.cgroup import Cgroup, probe
 from ocmt_agent.runtime.process_command import GatewayCommand, marks
@@ -169,6 +170,19 @@ class ProcessRuntime:
 
     async def cpu_seconds(self, user_id: str) -> float | None:
         return self._cgroup(user_id).cpu_seconds()
+
+    async def whereabouts(self, user_id: str) -> Whereabouts | None:
+        record = self._running(user_id)
+        if record is None:
+            return None
+        cgroup = self._cgroup(user_id)
+
+        def pids() -> list[int]:
+            # Without groups the whole of procfs is searched: milliseconds, for a reclaim only.
+            inside = cgroup.pids()
+            return inside or sorted(one.pid for one in self._members(user_id, record))
+
+        return Whereabouts(record.process, cgroup.memory_folder(), pids)
 
     async def logs(self, user_id: str, *, lines: int) -> str:
         return await asyncio.to_thread(self._home(user_id).log_tail, lines)

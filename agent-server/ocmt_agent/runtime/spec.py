@@ -61,7 +61,14 @@ def gateway_config(openclaw: OpenClawSettings, *, bind: str, port: int) -> dict[
                 }
             }
         },
-        "agents": {"defaults": {"model": {"primary": "ocmt/default"}}},
+        "agents": {
+            "defaults": {
+                "model": {"primary": "ocmt/default"},
+                # By default every agent takes a turn each half hour (OpenClaw's
+                # `gateway/heartbeat.md`): none would ever sleep, and each turn costs model calls.
+                "heartbeat": {"every": "0m"},
+            }
+        },
         # Harmless where nobody serves it: boot takes as long, a conversation logs one warning.
         "mcp": {
             "servers": {

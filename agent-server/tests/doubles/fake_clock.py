@@ -18,3 +18,7 @@ class FakeClock:
         step = timedelta(**units)
         self._now += step
         self._monotonic += step.total_seconds()
+
+    def jump(self, by: timedelta) -> None:
+        """The wall clock is set; no time passes."""
+        self._now += by

@@ -68,8 +68,9 @@ class FakeControl:
             self.during_suspend()
         if access.user_id in self.busy:
             return self.busy[access.user_id]
-        boot = self._runtime.containers[access.user_id].boot
-        self.leases[access.user_id] = (boot, f"lease-{self.calls['suspend']}")
+        if not self.closed(access.user_id):  # the same request renews the same lease
+            boot = self._runtime.containers[access.user_id].boot
+            self.leases[access.user_id] = (boot, f"lease-{self.calls['suspend']}")
         return Suspended(self.leases[access.user_id][1])
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None:

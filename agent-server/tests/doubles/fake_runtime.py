@@ -17,6 +17,7 @@ from ocmt_agent.runtime.base import (
     RuntimeEvent,
     RuntimeFailed,
     RuntimeUnavailable,
+    Whereabouts,
 )
 
 ENDPOINT = Endpoint("127.0.0.1", 9)
@@ -60,6 +61,8 @@ class FakeRuntime:
         self.down: str | None = None
         """Set: every call raises `RuntimeUnavailable` with this text."""
         self.removed_state: list[str] = []
+        self.kernel: dict[str, Whereabouts] = {}
+        """By user: where the test says the kernel holds it."""
         self.log_text = ""
         self._boots = 0
         self._events: asyncio.Queue[RuntimeEvent | None] = asyncio.Queue()
@@ -154,6 +157,12 @@ class FakeRuntime:
     async def cpu_seconds(self, user_id: str) -> float | None:
         await self._called("cpu_seconds")
         return self._one(user_id).cpu_s
+
+    async def whereabouts(self, user_id: str) -> Whereabouts | None:
+        await self._called("whereabouts")
+        container = self.containers.get(user_id)
+        runs = container is not None and container.status is not ContainerStatus.EXITED
+        return self.kernel.get(user_id) if runs else None
 
     async def logs(self, user_id: str, *, lines: int) -> str:
         await self._called("logs")

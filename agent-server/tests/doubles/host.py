@@ -1,6 +1,6 @@
 """A whole agent server's inside on fakes: what most tests here start from."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx2
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.app import create_app
+from ocmt_agent.hibernation.admission import HostFigures
+from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.settings import AgentSettings
 from ocmt_agent.wiring import Parts, open_parts
 from ocmt_common.agent_api import AUTH_HEADER, ProvisionRequest
@@ -22,12 +24,23 @@ AGENT_TOKEN = "agent-token-of-at-least-16"
 
 
 @dataclass
+class Room:
+    """The host's memory, as a test wants it; without figures everything fits."""
+
+    figures: HostFigures | None
+
+    def read(self) -> HostFigures | None:
+        return self.figures
+
+
+@dataclass
 class Host:
     parts: Parts
     runtime: FakeRuntime
     gateway: FakeControl
     clock: FakeClock
     client: httpx2.AsyncClient
+    room: "Room"
 
     async def provision(self, user_id: str = "ada", *, token: str = AGENT_TOKEN) -> Agent:
         request = ProvisionRequest(user_id=user_id, agent_token=token)
@@ -57,6 +70,8 @@ async def open_host(
     runtime: FakeRuntime | None = None,
     gateway: FakeControl | None = None,
     clock: FakeClock | None = None,
+    figures: HostFigures | None = None,
+    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
     **values: str,
 ) -> AsyncIterator[Host]:
     """A server on `data_dir`; given the same fakes again, a restarted one."""
@@ -64,9 +79,12 @@ async def open_host(
     gateway = gateway or FakeControl(runtime)
     clock = clock or FakeClock()
     settings = settings_for(data_dir, **values)
-    async with open_parts(settings, runtime=runtime, clock=clock, gateway=gateway) as parts:
+    room = Room(figures)
+    async with open_parts(
+        settings, runtime=runtime, clock=clock, gateway=gateway, read_host=room.read, keeper=keeper
+    ) as parts:
         transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://agent", headers={AUTH_HEADER: TOKEN}
         ) as client:
-            yield Host(parts, runtime, gateway, clock, client)
+            yield Host(parts, runtime, gateway, clock, client, room)

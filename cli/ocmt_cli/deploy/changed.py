@@ -1,8 +1,8 @@
 """`ocmt changed`: which components differ from what was deployed last.
 
-Each component is compared at the commit that its newest `deploy/COMPONENT/…` tag names, so a push of
-many commits, one of more than 300 files and one after a deploy that failed are all told right; the
-files of the event's last commit, which the seed's workflow asked for, tell none of these.
+Each component is compared at the commit that its newest `deploy/COMPONENT/…` tag names, so a push
+of many commits, one of more than 300 files and one after a deploy that failed are all told right;
+the files of the event's last commit, which the seed's workflow asked for, tell none of these.
 """
 
 import json
@@ -17,7 +17,7 @@ from ocmt_cli.console import say
 from ocmt_cli.deploy.inventory import ORDER, Role
 from ocmt_cli.deploy.source import Source, git
 
-_TAG = re.compile(r"deploy/(mgmt|agent|ui)/(\d{8}T?-?\d{6}Z?)-([0-9a-f]{12})")
+_TAG = re.compile(r"deploy/(mgmt|agent|ui)/(\d{8}T\d{6}Z)-([0-9a-f]{12})")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

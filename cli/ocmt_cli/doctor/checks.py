@@ -132,8 +132,8 @@ def _memory() -> Iterator[Check]:
             "swap",
             "note",
             swap,
-            "Swap on disk is where the memory of sleeping agents can go; add a swap file of "
-            "about 1 GB an agent.",
+            "Without swap on disk a sleeping agent keeps its 700–900 MB of RAM, with it about "
+            "40 MB. See what it would do: ocmt memory enable --plan",
         )
     else:
         yield Check("swap", "ok", swap)

@@ -1,6 +1,5 @@
 """`ocmt sync …`: the commands that only look. Those that act are in `commands_act`."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +9,11 @@ from ocmt_cli.sync.commands_act import add_acting_commands
 from ocmt_cli.sync.console import Json, Session, emit, say, session, speaking, styled
 from ocmt_cli.sync.doctor import examine
 from ocmt_cli.sync.errors import Exit, SyncError
+from ocmt_cli.sync.filters import Author, PathPrefix, Since, Words, filters
 from ocmt_cli.sync.git import shown
 from ocmt_cli.sync.policy import FOLD, POLICY_FILE, default_policy_bytes
 from ocmt_cli.sync.report import brief, show, status
+from ocmt_cli.sync.status_text import commit_line, status_lines
 from ocmt_cli.sync.survey import Item, take_survey
 
 sync_app = typer.Typer(
@@ -62,32 +63,7 @@ def status_(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             emit(report)
         else:
-            say(*_status_lines(report))
-
-
-def _status_lines(report: dict[str, Any]) -> list[str]:
-    security = report["security"]
-    lines = [f"{report['behind']} behind, {report['ahead']} ahead; {report['open']} undecided"]
-    if security["open"]:
-        head = f"{security['open']} about security, the oldest {security['oldestAgeDays']} days old"
-        lines.append(styled(head, fg="red", bold=True))
-        lines += [f"  {_line(commit)}" for commit in security["commits"]]
-    lines += [f"  {cls:9} {count:6}" for cls, count in report["byClass"].items() if count]
-    lines.append(f"divergence surface: {report['divergence']['files']} of upstream's files")
-    lines.append(f"last sync: {report['lastSync'] or 'never'}")
-    if report["unfinishedApply"]:
-        lines.append(styled("an apply is unfinished: ocmt sync apply --continue", fg="yellow"))
-    if report["branchesDiverged"]:
-        lines.append(styled("the sync branch and origin's have diverged", fg="yellow"))
-    return lines
-
-
-def _line(commit: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(commit["at"], UTC)
-    mark = "!" if commit["security"] else " "
-    colour = {"always": "green", "careful": "yellow", "unknown": "red"}.get(commit["class"])
-    cls = styled(f"{commit['class']:8}", fg=colour)
-    return f"{commit['commit'][:12]} {at:%Y-%m-%d} {cls} {mark} {commit['subject']}"
+            say(*status_lines(report))
 
 
 @sync_app.command("list")
@@ -97,10 +73,10 @@ def list_(
     cls: Annotated[list[str] | None, typer.Option("--class", help="Only this class.")] = None,
     state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}.")] = "open",
     security: Annotated[bool, typer.Option("--security", help="Only security commits.")] = False,
-    path: Annotated[str | None, typer.Option(help="Only commits touching this prefix.")] = None,
-    author: Annotated[str | None, typer.Option(help="Part of the author's name.")] = None,
-    grep: Annotated[str | None, typer.Option(help="Part of the subject.")] = None,
-    since: Annotated[str | None, typer.Option(help="Committed on or after this date.")] = None,
+    path: PathPrefix = None,
+    author: Author = None,
+    grep: Words = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(min=1, help="Commits on a page.")] = 50,
     page: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Json = False,
@@ -112,23 +88,16 @@ def list_(
                 raise SyncError(Exit.INPUT, f"Class {name!r} is none of {', '.join(FOLD)}.")
         if state not in STATES:
             raise SyncError(Exit.INPUT, f"State {state!r} is none of {', '.join(STATES)}.")
-        try:
-            after = datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None
-        except ValueError as error:
-            raise SyncError(Exit.INPUT, f"{since!r} is no date such as 2030-01-31.") from error
+        wanted = filters(path, author, grep, since)
         here = session(context)
         survey = take_survey(*here.open(), today=here.clock().date(), progress=progress)
 
         def fits(item: Item) -> bool:
-            commit = item.commit
             return (
                 (not cls or item.cls in cls)
                 and state in ("all", item.state)
                 and (not security or bool(item.security))
-                and (path is None or any(f.startswith(path) for f in commit.files))
-                and (author is None or author.lower() in commit.author.lower())
-                and (grep is None or grep.lower() in commit.subject.lower())
-                and (after is None or commit.committed >= after.timestamp())
+                and wanted.fits(item)
             )
 
         found = [item for item in survey.items.values() if fits(item)]
@@ -138,7 +107,7 @@ def list_(
         if as_json:
             emit({"total": len(found), "page": page, "pages": pages, "commits": part})
         else:
-            say(*map(_line, part), f"{len(found)} commits, page {page} of {pages}")
+            say(*map(commit_line, part), f"{len(found)} commits, page {page} of {pages}")
 
 
 @sync_app.command("show")

@@ -21,15 +21,18 @@ from ocmt_cli.sync.console import (
 from ocmt_cli.sync.decide import operator, record
 from ocmt_cli.sync.errors import Exit, SyncError
 from ocmt_cli.sync.fetch import fetch
+from ocmt_cli.sync.filters import Author, PathPrefix, Since, Words, filters
 from ocmt_cli.sync.git import shown
 from ocmt_cli.sync.journal import write_whole
 from ocmt_cli.sync.ledger import Act
 from ocmt_cli.sync.locks import exclusive
-from ocmt_cli.sync.plan import Choice, make_plan
+from ocmt_cli.sync.plan import NEUTRAL_CONFLICT, Choice, make_plan
 from ocmt_cli.sync.planfile import Plan, Strategy, read_plan, render
 from ocmt_cli.sync.policy import CLASSES, Class
 from ocmt_cli.sync.publish import open_pull_request, push
 from ocmt_cli.sync.survey import now_iso, take_survey
+
+_CONFLICTS_SHOWN = 20
 
 
 def fetch_(context: typer.Context, as_json: Json = False) -> None:
@@ -66,6 +69,10 @@ def plan_(
         bool, typer.Option("--security-only", help="Pick only security commits.")
     ] = False,
     commit: Annotated[list[str] | None, typer.Option(help="Pick this commit, too.")] = None,
+    path: PathPrefix = None,
+    author: Author = None,
+    grep: Words = None,
+    since: Since = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Pick no more than this.")] = None,
     strategy: Annotated[str, typer.Option(help="pick, merge or snapshot.")] = "pick",
     tag: Annotated[str | None, typer.Option(help="Merge or snapshot this release tag.")] = None,
@@ -78,13 +85,14 @@ def plan_(
     """Choose commits, forecast their conflicts, write a plan to read and edit."""
     with speaking(as_json) as progress:
         here = session(context)
-        chosen = _strategy(strategy, tag)
+        chosen, wanted = _strategy(strategy, tag), filters(path, author, grep, since)
         survey = take_survey(*here.open(), today=here.clock().date(), progress=progress)
         choice = Choice(
             classes=() if security_only else tuple(_class(name) for name in cls or ["always"]),
             commits=frozenset(survey.find(name).commit.sha for name in commit or []),
             skip_unwanted=not security_only,
             limit=limit,
+            filters=wanted,
         )
         plan = make_plan(
             survey, choice, strategy=chosen, tag=tag, compare=compare, progress=progress
@@ -135,10 +143,21 @@ def _plan_json(plan: Plan, out: Path) -> dict[str, Any]:
 
 def _plan_lines(plan: Plan, out: Path) -> list[str]:
     lines = [f"Forecast, {how}: {what}" for how, what in plan.compared.items()]
-    for line in plan.lines:
-        if line.conflicts:
-            lines.append(styled(f"{line.commit[:12]} {shown(line.subject)}", fg="yellow"))
-            lines += [f"  {line.why}", *(f"  {path}" for path in line.conflicts)]
+    held = [line for line in plan.lines if line.conflicts]
+    noise = [line for line in held if line.why == NEUTRAL_CONFLICT]
+    shown_here = [line for line in held if line.why != NEUTRAL_CONFLICT]
+    for line in shown_here[:_CONFLICTS_SHOWN]:
+        lines.append(styled(f"{line.commit[:12]} {shown(line.subject)}", fg="yellow"))
+        lines += [f"  {line.why}", *(f"  {path}" for path in line.conflicts)]
+    if len(shown_here) > _CONFLICTS_SHOWN:
+        lines.append(f"{len(shown_here) - _CONFLICTS_SHOWN} more conflict; {out} has them.")
+    if noise:
+        paths = sorted({path.rpartition(" (")[0] for line in noise for path in line.conflicts})
+        lines.append(
+            styled(f"{len(noise)} conflict only in neutral files", fg="yellow")
+            + f": {', '.join(paths[:3])}. To merge such a file by lines: "
+            f"echo '{paths[0]} merge=union' >> .gitattributes, and commit that."
+        )
     lines += [styled(f"conflict: {path}", fg="yellow") for path in plan.conflicts]
     counts = {do: sum(line.do == do for line in plan.lines) for do in ("pick", "skip", "hold")}
     if plan.strategy == "pick":

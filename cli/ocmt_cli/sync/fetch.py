@@ -1,6 +1,7 @@
 """`sync fetch`: bring upstream (and the fork's own remote) up to date, all or nothing."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
 from ocmt_cli.sync.git import Repository, text
@@ -46,9 +47,21 @@ def fetch(repository: Repository, policy: Policy) -> Fetched:
 
 
 def _fetch(repository: Repository, remote: str) -> None:
-    done = repository.git.result("fetch", "--atomic", "--no-write-fetch-head", "--quiet", remote)
+    before = _unfinished_packs(repository)
+    # A pack comes whole or not at all; unpacked, a full disk would leave some of its objects.
+    whole = ("-c", "fetch.unpackLimit=1")
+    done = repository.git.result(
+        *whole, "fetch", "--atomic", "--no-write-fetch-head", "--quiet", remote
+    )
     if done.returncode != 0:
+        # Git leaves a pack that it could not finish, which would keep a full disk full.
+        for path in _unfinished_packs(repository) - before:
+            path.unlink(missing_ok=True)
         said = text(done.stderr).strip()
         raise GitFailed(
             f"Fetching `{remote}` failed: {said[-600:]}", stderr=said, returncode=done.returncode
         )
+
+
+def _unfinished_packs(repository: Repository) -> set[Path]:
+    return set((repository.common_dir / "objects" / "pack").glob("tmp_*"))

@@ -7,7 +7,7 @@ merge commits alike and gets by without `merge-tree --merge-base` (git 2.40). On
 """
 
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -169,16 +169,25 @@ def sequence(
 
 
 def prerequisites(
-    cast: Forecaster, onto: str, sha: str, earlier: Sequence[str], trees: Mapping[str, Trees]
+    cast: Forecaster,
+    onto: str,
+    sha: str,
+    earlier: Sequence[str],
+    trees: Mapping[str, Trees],
+    *,
+    paths: Collection[str],
 ) -> list[str] | None:
-    """The fewest of `earlier` (oldest first, all touching what conflicts) with which `sha` applies,
-    or None when they do not help and the conflict is with changes of ours."""
+    """The fewest of `earlier` (oldest first, all touching `paths`) with which `sha` applies to
+    `paths`, or None when they do not help and the conflict is with changes of ours.
+
+    Conflicts elsewhere are passed over, or one in a changelog would hide every answer.
+    """
 
     def works(chosen: Sequence[str]) -> bool:
         tree = onto
         for one in [*chosen, sha]:
             outcome = cast.pick(tree, trees[one])
-            if not outcome.clean:
+            if not outcome.conflicts.keys().isdisjoint(paths):
                 return False
             tree = outcome.tree
         return True

@@ -17,6 +17,8 @@ from ocmt_cli.sync.git import Git, raw, text
 _SCHEMA = 3
 _FORMAT = "%x02%H%x00%P%x00%at%x00%ct%x00%an%x00%s%x00%b"
 _FIELDS = 7
+# One git keeps the trees it has read: 240 MB after a hundred thousand commits.
+_READ_AT_ONCE = 20_000
 PICKED = re.compile(r"\(cherry picked from commit ([0-9a-f]{7,64})\)")
 _REVERTS = re.compile(r"This reverts commit ([0-9a-f]{7,64})")
 _SNAPSHOT = re.compile(r"^Upstream-Snapshot: \S+ ([0-9a-f]{40,64})$", re.MULTILINE)
@@ -177,9 +179,10 @@ class CommitCache:
         if missing:
 
             def fresh() -> Iterator[tuple[str, bytes]]:
-                for commit in read_log(git, missing, evidence):
-                    known[commit.sha] = commit
-                    yield commit.sha, _dump(commit)
+                for start in range(0, len(missing), _READ_AT_ONCE):
+                    for commit in read_log(git, missing[start : start + _READ_AT_ONCE], evidence):
+                        known[commit.sha] = commit
+                        yield commit.sha, _dump(commit)
 
             self.put(kind, fresh())
         return {sha: known[sha] for sha in shas}

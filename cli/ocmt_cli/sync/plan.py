@@ -1,9 +1,10 @@
 """Making a plan: choose by class and filter, keep upstream's order, forecast in sequence."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ocmt_cli.sync.errors import Exit, SyncError
+from ocmt_cli.sync.filters import Filters
 from ocmt_cli.sync.forecast import (
     Forecaster,
     Step,
@@ -21,23 +22,25 @@ from ocmt_cli.sync.survey import Item, Progress, Survey
 # A conflict rarely needs more than a few earlier commits; trying very many would take minutes.
 _TRIED_PREREQUISITES = 24
 EMPTY = "picking it changes nothing here"
+NEUTRAL_CONFLICT = "conflicts only in neutral files"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a plan takes on its own; everything else waits for a person."""
+    """What a plan is about (`filters`) and takes on its own; the rest waits for a person."""
 
     classes: tuple[CommitClass, ...] = ("always",)
     security: bool = True
     commits: Collection[str] = ()
     skip_unwanted: bool = True
     limit: int | None = None
+    filters: Filters = field(default_factory=Filters)
 
 
 def considered(survey: Survey, choice: Choice) -> list[Item]:
     """What a plan is about: everything open, what was asked for by name, and the reverts of those
     (a revert skipped because its commit was not taken matters again when it is)."""
-    waiting = {item.commit.sha for item in survey.open} | set(choice.commits)
+    waiting = {i.commit.sha for i in survey.open if choice.filters.fits(i)} | set(choice.commits)
     return [
         item
         for sha, item in survey.items.items()
@@ -97,7 +100,7 @@ def make_plan(
     target, name = _target(survey, strategy, tag)
     git = survey.repository.git
     start = git.tree_of(refs.base)
-    trees = trees_of(git, [item.commit.sha for item in items])
+    trees = trees_of(git, chosen)
     compared: dict[str, str] = {}
     steps: dict[str, Step] = {}
     with forecaster(survey.repository, refs.base) as cast:
@@ -207,20 +210,17 @@ def _explained(
     """Lines with their forecast: conflicting picks are held, with what they need first."""
     out: list[Line] = []
     tree = start
-    left: list[str] = []  # open commits before this one that the plan does not take
+    earlier = _left_before(survey, steps)
+    tried = {sha for found in earlier.values() for sha in found[-_TRIED_PREREQUISITES:]}
+    trees = {**trees, **trees_of(survey.repository.git, sorted(tried - trees.keys()))}
     for line in lines:
         step = steps.get(line.commit)
         if step is None:
             out.append(line)
-            left.append(line.commit)
         elif step.conflicts:
-            paths = set(step.conflicts)
-            earlier = [s for s in left if paths & set(survey.items[s].commit.files)]
-            needs = prerequisites(cast, tree, line.commit, earlier[-_TRIED_PREREQUISITES:], trees)
-            why = _conflict_reason(survey, paths, needs)
+            why, needs = _conflict(survey, cast, step, earlier[line.commit], tree=tree, trees=trees)
             files = tuple(f"{shown(p)} ({kind})" for p, kind in sorted(step.conflicts.items()))
-            out.append(replace(line, do="hold", why=why, conflicts=files, needs=tuple(needs or ())))
-            left.append(line.commit)
+            out.append(replace(line, do="hold", why=why, conflicts=files, needs=tuple(needs)))
         elif step.empty:
             out.append(replace(line, do="skip", why=EMPTY))
         else:
@@ -229,11 +229,50 @@ def _explained(
     return out
 
 
-def _conflict_reason(survey: Survey, paths: set[str], needs: Sequence[str] | None) -> str:
+def _weighty(survey: Survey, step: Step) -> set[str]:
+    """The conflicting files that are not noise."""
+    return {path for path in step.conflicts if survey.policy.class_of_file(path) != "neutral"}
+
+
+def _left_before(survey: Survey, steps: Mapping[str, Step]) -> dict[str, list[str]]:
+    """For each conflicting pick: the commits before it, not taken by the fork nor by this plan
+    (also skipped and filtered ones), that touch the same files. Oldest first."""
+    weighty = {sha: _weighty(survey, step) for sha, step in steps.items() if step.conflicts}
+    touching: dict[str, list[tuple[int, str]]] = {p: [] for ps in weighty.values() for p in ps}
+    out: dict[str, list[str]] = {}
+    for number, (sha, item) in enumerate(survey.items.items()):
+        if sha in weighty:
+            found = {one for path in weighty[sha] for one in touching[path]}
+            out[sha] = [other for _, other in sorted(found)]
+        step = steps.get(sha)
+        picked = step is not None and not step.conflicts and not step.empty
+        if item.taken is None and not picked:
+            for path in touching.keys() & item.commit.files:
+                touching[path].append((number, sha))
+    return out
+
+
+def _conflict(
+    survey: Survey,
+    cast: Forecaster,
+    step: Step,
+    earlier: Sequence[str],
+    *,
+    tree: str,
+    trees: Mapping[str, Trees],
+) -> tuple[str, Sequence[str]]:
+    """Why a pick conflicts, and the commits among the `earlier` ones that it needs."""
+    paths = _weighty(survey, step)
+    if not paths:
+        return NEUTRAL_CONFLICT, ()
+    tried = earlier[-_TRIED_PREREQUISITES:]
+    needs = prerequisites(cast, tree, step.sha, tried, trees, paths=paths)
     if needs:
-        return "conflicts; needs first " + ", ".join(sha[:12] for sha in needs)
-    mine = [c for c in survey.ours if not c.picked_from and paths & set(c.files)]
+        return "conflicts; needs first " + ", ".join(sha[:12] for sha in needs), needs
+    mine = [c for c in survey.ours if not c.picked_from and not paths.isdisjoint(c.files)]
     if mine:
         last = mine[-1]
-        return f"conflicts with our {last.sha[:12]} {shown(last.subject)[:60]}"
-    return "conflicts with the state of the fork"
+        return f"conflicts with our {last.sha[:12]} {shown(last.subject)[:60]}", ()
+    if earlier:
+        return f"conflicts; earlier commits not taken touch the same files: {len(earlier)}", ()
+    return "conflicts with the state of the fork", ()

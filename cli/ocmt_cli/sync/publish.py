@@ -39,7 +39,11 @@ def check_destination(repository: Repository, policy: Policy) -> str:
     """Origin's push URL, once it is certain not to be upstream's."""
     to = urls(repository, policy.fork_remote, push=True)
     if not to:
-        raise SyncError(Exit.REPOSITORY, f"There is no remote `{policy.fork_remote}` to push to.")
+        raise SyncError(
+            Exit.REPOSITORY,
+            f"There is no remote `{policy.fork_remote}` to push to: "
+            f"git remote add {policy.fork_remote} URL-OF-YOUR-FORK",
+        )
     if len(to) > 1:
         raise SyncError(
             Exit.REFUSED, f"`{policy.fork_remote}` has several push URLs; sync pushes to one."

@@ -12,10 +12,11 @@ from ocmt_cli.sync.history import trees_of
 from ocmt_cli.sync.journal import read_journal
 from ocmt_cli.sync.policy import FOLD, Policy
 from ocmt_cli.sync.security import load_advisories
-from ocmt_cli.sync.survey import Item, Progress, Survey, divergence, read_refs, take_survey
+from ocmt_cli.sync.survey import Item, Progress, Refs, Survey, divergence, read_refs, take_survey
 
 _SECURITY_SHOWN = 20
 _KIND = "status-2"
+_CACHE = "status.json"
 
 
 def status(
@@ -23,23 +24,40 @@ def status(
 ) -> dict[str, Any]:
     """The report, from the cache when no ref, rule, advisory or day has changed since."""
     refs = read_refs(repository, policy)
-    _, advisories = load_advisories(policy, top=repository.top, state=repository.state)
-    parts = [policy.digest, refs.upstream, *refs.ours, refs.base, f"{now:%Y-%m-%d}"]
-    key = hashlib.sha256(repr(parts).encode() + advisories).hexdigest()
-    path = repository.state / "status.json"
-    try:
-        kept = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        kept = {}
-    if kept.get("key") == [_KIND, key]:
-        report: dict[str, Any] = kept["report"]
-    else:
-        survey = take_survey(repository, policy, today=now.date(), progress=progress)
-        report = _status(survey)
+    key = _key(repository, policy, refs, now)
+    report = _kept(repository, key)
+    if report is None:
+        report = _status(take_survey(repository, policy, today=now.date(), progress=progress))
+        path = repository.state / _CACHE
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"key": [_KIND, key], "report": report}), encoding="utf-8")
+        partial.write_text(json.dumps({"key": key, "report": report}), encoding="utf-8")
         partial.replace(path)
+    return _as_of_now(repository, report, now)
+
+
+def known_status(repository: Repository, policy: Policy, *, now: datetime) -> dict[str, Any] | None:
+    """The report if nothing has changed since it was made."""
+    report = _kept(repository, _key(repository, policy, read_refs(repository, policy), now))
+    return None if report is None else _as_of_now(repository, report, now)
+
+
+def _key(repository: Repository, policy: Policy, refs: Refs, now: datetime) -> list[str]:
+    _, advisories = load_advisories(policy, top=repository.top, state=repository.state)
+    parts = [policy.digest, refs.upstream, *refs.ours, refs.base, f"{now:%Y-%m-%d}"]
+    return [_KIND, hashlib.sha256(repr(parts).encode() + advisories).hexdigest()]
+
+
+def _kept(repository: Repository, key: list[str]) -> dict[str, Any] | None:
+    try:
+        kept = json.loads((repository.state / _CACHE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    report: dict[str, Any] | None = kept.get("report") if kept.get("key") == key else None
+    return report
+
+
+def _as_of_now(repository: Repository, report: dict[str, Any], now: datetime) -> dict[str, Any]:
     journal = read_journal(repository.state)
     oldest = report["security"]["oldestAt"]
     report["security"]["oldestAgeDays"] = (
@@ -143,13 +161,17 @@ def _forecast(survey: Survey, item: Item) -> dict[str, Any]:
         outcome = cast.pick(tree, trees_of(git, [sha])[sha])
         needs: list[str] | None = None
         if not outcome.clean:
-            paths = set(outcome.conflicts)
+            conflicting = set(outcome.conflicts)
+            paths = {
+                p for p in conflicting if survey.policy.class_of_file(p) != "neutral"
+            } or conflicting
             touching = [
                 s
                 for s in earlier
                 if survey.items[s].taken is None and paths & set(survey.items[s].commit.files)
             ][-24:]
-            needs = prerequisites(cast, tree, sha, touching, trees_of(git, [*touching, sha]))
+            trees = trees_of(git, [*touching, sha])
+            needs = prerequisites(cast, tree, sha, touching, trees, paths=paths)
     return {
         "clean": outcome.clean,
         "empty": outcome.clean and outcome.tree == tree,

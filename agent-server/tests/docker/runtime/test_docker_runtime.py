@@ -23,6 +23,7 @@ from ocmt_agent.runtime.base import (
 from ocmt_agent.runtime.choose import RuntimeChoice, open_runtime
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds
+from ocmt_agent.runtime.docker_freezer import freezers
 from ocmt_agent.runtime.process_home import AgentHome
 from ocmt_agent.runtime.spec import Limits
 from ocmt_cli.openclaw.commands import build_image
@@ -133,6 +134,47 @@ async def test_a_container_sleeps_is_found_again_and_wakes_with_its_lease(
     await restarted.close()
 
 
+async def freeze_behind_docker(runtime: DockerRuntime, user_id: str) -> None:
+    state = (await shown(runtime, user_id))["State"]
+    assert isinstance(state, dict)
+
+    def freeze() -> None:
+        file, frozen, _ = freezers(Path(f"/proc/{state['Pid']}/cgroup").read_text())[0]
+        file.write_text(frozen)
+
+    await asyncio.to_thread(freeze)
+
+
+async def test_a_container_frozen_behind_docker_s_back_is_let_go(
+    runtime: DockerRuntime, session: aiohttp.ClientSession
+) -> None:
+    """As a pause leaves it that failed half way, or an engine that was killed in one."""
+    access = await boot(runtime, spec_of("fay"), session)
+    control = HttpGatewayControl(session)
+
+    async def freeze() -> None:
+        await freeze_behind_docker(runtime, "fay")
+        assert not await control.is_live(access)
+        seen = await runtime.inspect("fay")
+        assert seen is not None
+        assert seen.status is ContainerStatus.RUNNING
+
+    await freeze()
+    await runtime.unpause("fay")
+    assert await control.is_live(access)
+    await freeze()
+    await runtime.stop("fay", grace_s=10)
+    seen = await runtime.inspect("fay")
+    assert seen is not None
+    assert seen.status is ContainerStatus.EXITED
+    await runtime.unpause("fay")  # nothing to thaw in one that does not run
+    await runtime.start("fay")
+    await asyncio.sleep(1)
+    await freeze_behind_docker(runtime, "fay")
+    await runtime.remove("fay", with_state=True)
+    assert await runtime.inspect("fay") is None
+
+
 async def test_two_creates_at_once_make_one_container(runtime: DockerRuntime) -> None:
     spec = spec_of("eve")
     await asyncio.gather(*(runtime.create(spec) for _ in range(4)))
@@ -157,11 +199,12 @@ async def test_servers_that_make_the_same_container_at_once_share_it(
 ) -> None:
     """As after a call that was cut short here but not at the engine: the name is taken, by ours."""
     others = [runtime_on(tmp_path, image) for _ in range(3)]
-    await asyncio.gather(*(each.create(spec_of("eve")) for each in (runtime, *others)))
-
-    assert list(await runtime.observe_all()) == ["eve"]
-    for other in others:
-        await other.close()
+    try:
+        await asyncio.gather(*(each.create(spec_of("eve")) for each in (runtime, *others)))
+        assert list(await runtime.observe_all()) == ["eve"]
+    finally:
+        for other in others:
+            await other.close()
 
 
 async def test_a_foreign_container_of_the_same_name_is_told_and_left_alone(

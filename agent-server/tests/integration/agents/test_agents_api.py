@@ -1,6 +1,7 @@
 import asyncio
 import json
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ ROUTES = [
     ("POST", "/api/containers/ada/hibernate"),
     ("POST", "/api/containers/ada/restart"),
     ("GET", "/api/containers/ada/events"),
+    ("GET", "/api/containers/ada/policy"),
+    ("PUT", "/api/containers/ada/policy"),
     ("GET", "/api/containers/ada/logs"),
     ("GET", "/nothing/here"),
     ("GET", "//health"),
@@ -125,14 +128,14 @@ async def test_a_wrong_mode_is_422_and_names_the_field(tmp_path: Path, body: obj
 @pytest.mark.parametrize(
     ("method", "suffix"),
     [("GET", ""), ("DELETE", ""), ("POST", "/wake"), ("POST", "/restart"), ("GET", "/events"),
-     ("GET", "/logs"), ("POST", "/hibernate")],
+     ("GET", "/policy"), ("PUT", "/policy"), ("GET", "/logs"), ("POST", "/hibernate")],
 )  # fmt: skip
 async def test_an_unknown_or_odd_user_is_404(
     tmp_path: Path, method: str, suffix: str, user_id: str
 ) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        json_body = {"mode": "pause"} if suffix == "/hibernate" else None
+        json_body = {"/hibernate": {"mode": "pause"}, "/policy": {}}.get(suffix)
         answer = await host.client.request(
             method, f"http://agent/api/containers/{user_id}{suffix}", json=json_body
         )
@@ -178,9 +181,87 @@ async def test_events_tell_who_why_from_to_and_how_long(tmp_path: Path) -> None:
             "provisioning", "running", "paused", "waking", "running",
         ]  # fmt: skip
         assert [e["why"] for e in events][2:] == ["ordered", "wake request", "wake request"]
+        assert [e["who"] for e in events] == ["user", "user", "operator", "user", "user"]
         assert events[1]["durationMs"] is not None
         latest = (await host.client.get("/api/containers/ada/events?limit=1")).json()["events"]
         assert latest == events[-1:]
+
+
+async def test_events_are_paged_backwards(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        for _ in range(3):
+            await host.client.post("/api/containers/ada/hibernate", json={"mode": "pause"})
+            await host.client.post("/api/containers/ada/wake")
+        path = "/api/containers/ada/events"
+        everything = (await host.client.get(path)).json()
+        assert everything["earlier"] is None
+        found: list[object] = []
+        before = ""
+        while True:
+            page = (await host.client.get(f"{path}?limit=4{before}")).json()
+            found = [*page["events"], *found]
+            if page["earlier"] is None:
+                break
+            before = f"&before={page['earlier']}"
+        assert found == everything["events"]
+        assert len(found) == 11
+
+
+async def test_an_agent_says_why_it_is_awake_or_asleep_and_when_it_wakes(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        path = "/api/containers/ada/events"
+        host.clock.advance(minutes=12)
+        told = (await host.client.get(path)).json()
+        assert told["because"] == (
+            "Awake for 12 min because: provision (the user); last used 12 min ago (provision)."
+        )
+        assert told["nextWakeAt"] is None
+        host.gateway.jobs["ada"] = host.clock.now() + timedelta(hours=9)
+        await host.fall_asleep()
+        host.clock.advance(hours=2)
+        told = (await host.client.get(path)).json()
+        assert told["because"] == "Paused for 2 h because: idle (the policy)."
+        assert told["nextWakeFor"] == "scheduled job"
+        wake_at = datetime.fromisoformat(told["nextWakeAt"])
+        assert agent.next_job_at is not None
+        assert timedelta() < agent.next_job_at - wake_at <= timedelta(minutes=1)
+
+
+async def test_a_users_policy_is_kept_and_told(tmp_path: Path) -> None:
+    path = "/api/containers/ada/policy"
+    policy = {
+        "pauseAfterMs": 60_000,
+        "stopAfterMs": None,
+        "neverSleep": False,
+        "officeHours": {
+            "timeZone": "Europe/Berlin",
+            "days": ["mon", "fri"],
+            "from": "09:00",
+            "to": "17:30",
+        },
+        "maxAwakeMs": None,
+    }
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        assert set((await host.client.get(path)).json().values()) == {None, False}
+        assert (await host.client.put(path, json=policy)).json() == policy
+        wrong = await host.client.put(path, json={"pauseAfterMs": -1, "naps": True})
+        assert wrong.status_code == 422
+        assert {e["field"] for e in wrong.json()["errors"]} == {"body.pauseAfterMs", "body.naps"}
+    async with open_host(tmp_path) as host:
+        assert (await host.client.get(path)).json() == policy
+        assert (await host.client.put(path, json={})).json()["officeHours"] is None
+
+
+async def test_a_policy_that_cannot_be_stored_is_not_followed(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await host.parts.registry._store._db.execute("PRAGMA query_only = 1")
+        answer = await host.client.put("/api/containers/ada/policy", json={"neverSleep": True})
+        assert answer.status_code == 503
+        assert not agent.wishes.never_sleep
 
 
 async def test_the_log_shows_no_token(tmp_path: Path) -> None:

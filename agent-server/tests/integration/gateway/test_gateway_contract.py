@@ -234,6 +234,8 @@ async def test_a_suspended_gateway_asks_to_be_called_later(gateway: Gateway) -> 
             if isinstance(lease, Suspended):
                 break
             await asyncio.sleep(min(lease.retry_after_s, 2))
+        # A lease whose answer was lost is found again by its request.
+        assert await gateway.admin.suspend(access, request_id="contract") == lease
         refused = await caller.ask(
             "chat.send", "1", sessionKey="main", message="hi", idempotencyKey="suspended"
         )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -14,16 +14,21 @@ from doubles.fake_clock import FakeClock
 from doubles.fake_control import FakeControl
 from doubles.fake_runtime import FakeRuntime
 from doubles.host import Host, open_host
+from doubles.interception import Interception
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
+from ocmt_agent.hibernation.admission import HostFigures
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
+from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
 
+GIB = 1024**3
 RUNTIME_CALLS = ["create", "start", "pause", "unpause", "stop", "inspect", "observe_all"]
+CHANGES = ["create", "start", "pause", "unpause", "stop", "remove"]
 GATEWAY_CALLS = ["health", "next_job_at", "suspend", "resume"]
 SHOWN = {
     ContainerStatus.RUNNING: S.RUNNING,
@@ -50,6 +55,23 @@ class HibernationMachine(RuleBasedStateMachine):
         self.runtime = FakeRuntime()
         self.gateway = FakeControl(self.runtime)
         self.clock = FakeClock()
+        self.under_way: set[str] = set()
+        self.overlapped: list[str] = []
+        for call in CHANGES:
+            setattr(self.runtime, call, self.one_at_a_time(call, getattr(self.runtime, call)))
+
+    def one_at_a_time(self, call: str, change: Callable[..., Any]) -> Callable[..., Any]:
+        """Notes when two changes of the container overlap."""
+
+        async def changing(*args: Any, **kwargs: Any) -> Any:
+            self.overlapped += [f"{call} during {other}" for other in self.under_way]
+            self.under_way.add(call)
+            try:
+                return await change(*args, **kwargs)
+            finally:
+                self.under_way.discard(call)
+
+        return changing
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(asyncio.wait_for(work, 20))
@@ -168,6 +190,66 @@ class HibernationMachine(RuleBasedStateMachine):
     def the_gateway_works_or_rests(self, busy: bool) -> None:
         self.gateway.busy = {"ada": Busy(["1 active request"], 20)} if busy else {}
 
+    @rule(hours=st.integers(-50, 50))
+    def the_wall_clock_is_set(self, hours: int) -> None:
+        self.clock.jump(timedelta(hours=hours))
+        self.do(self.host.sweep())
+
+    @rule(full=st.booleans())
+    def the_host_has_memory_or_not(self, full: bool) -> None:
+        self.host.room.figures = HostFigures(16 * GIB, 0 if full else 8 * GIB, 0, 0, None)
+
+    @rule(
+        policy=st.sampled_from(
+            [
+                AgentPolicy(),
+                AgentPolicy(never_sleep=True),
+                AgentPolicy(max_awake_ms=60_000),
+                AgentPolicy(pause_after_ms=1000, stop_after_ms=1000),
+            ]
+        )
+    )
+    def the_user_sets_a_policy(self, policy: AgentPolicy) -> None:
+        self.do(self.host.parts.registry.set_policy(self.agent, policy))
+
+    @rule(after=st.integers(0, 12))
+    def a_caller_leaves(self, after: int) -> None:
+        async def leave() -> None:
+            asked = asyncio.ensure_future(
+                self.host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            )
+            for _ in range(after):
+                await asyncio.sleep(0)
+            asked.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Problem):
+                await asked
+            if self.agent.waking is not None:  # nobody waits for it any more; it goes on
+                with contextlib.suppress(Problem):
+                    await asyncio.shield(self.agent.waking)
+
+        self.do(leave())
+
+    @rule(at=st.integers(1, 12), when=st.sampled_from(["before", "after"]), gone=st.booleans())
+    def a_call_of_a_transition_fails(self, at: int, when: Any, gone: bool) -> None:
+        """Whatever is under way: a request and an order, with the nth call to the outside cut."""
+        fault = {
+            "runtime": RuntimeUnavailable("gone") if gone else RuntimeFailed("cannot"),
+            "gateway": GatewayUnreachable("gone"),
+        }
+        cut = Interception(at, when, fault, armed=True)
+
+        async def work() -> None:
+            engine = self.host.parts.engine
+            await asyncio.gather(
+                engine.hibernate("ada", "pause"),
+                engine.awake("ada", kind=ActivityKind.HTTP),
+                return_exceptions=True,
+            )
+            await asyncio.gather(engine.hibernate("ada", "stop"), return_exceptions=True)
+
+        with cut.into(self.host.parts.engine):
+            self.do(work())
+
     @rule(hours=st.none() | st.integers(0, 30))
     def the_user_plans_a_job(self, hours: int | None) -> None:
         self.gateway.jobs = {}
@@ -190,7 +272,14 @@ class HibernationMachine(RuleBasedStateMachine):
         """From wherever it is, it gets well by itself."""
         self.runtime.faults.clear()
         self.gateway.faults.clear()
+        self.host.room.figures = None
         self.do(self.host.sweep())
+        container = self.runtime.containers.get("ada")
+        if self.agent.state is not S.FAILED:
+            shown = S.STOPPED if container is None else SHOWN[container.status]
+            assert self.agent.state is shown
+        if self.agent.state is S.RUNNING:
+            assert not self.gateway.closed("ada")
         self.do(self.host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
         assert self.agent.state is S.RUNNING
         assert self.agent.failure is None
@@ -203,6 +292,10 @@ class HibernationMachine(RuleBasedStateMachine):
             assert self.runtime.containers["ada"].status is ContainerStatus.RUNNING
             assert agent.state is S.RUNNING
             assert not self.gateway.closed("ada")
+
+    @invariant()
+    def one_change_at_a_time(self) -> None:
+        assert self.overlapped == []
 
     @invariant()
     def nothing_is_left_in_flight(self) -> None:

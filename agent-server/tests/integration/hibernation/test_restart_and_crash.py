@@ -147,7 +147,7 @@ async def test_a_provision_cut_short_by_a_crash_can_be_repeated(tmp_path: Path) 
 async def test_a_killed_gateway_is_noticed_at_once_and_started_by_the_next_request(
     tmp_path: Path,
 ) -> None:
-    async with open_host(tmp_path) as host, watching(host.parts.watch):
+    async with open_host(tmp_path) as host, watching(host.parts):
         agent = await host.provision()
         with host.parts.hub.subscribed() as news:
             host.runtime.die("ada", exit_code=137)

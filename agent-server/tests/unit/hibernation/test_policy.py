@@ -53,7 +53,7 @@ def test_the_policy_decides(given_situation: Situation, action: Action) -> None:
     assert decide(given_situation, TIMES) is action
 
 
-@pytest.mark.parametrize("state", [S.PROVISIONING, S.WAKING, S.FAILED])
+@pytest.mark.parametrize("state", [S.PROVISIONING, S.WAKING])
 def test_an_agent_between_states_is_left_alone(state: S) -> None:
     lost = situation(state, idle=9999 * MINUTE, in_state=9999 * MINUTE, until_job=-MINUTE)
     assert decide(lost, TIMES) is Action.NOTHING

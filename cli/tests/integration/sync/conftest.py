@@ -237,16 +237,29 @@ def new_world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], World]:
     return lambda: make_world(tmp_path_factory.mktemp("world"))
 
 
-def make_world(root: Path) -> World:
+@pytest.fixture
+def make_world_of(tmp_path: Path) -> Callable[[Mapping[str, str]], World]:
+    """A fork of an upstream with these files, which does not follow it yet."""
+
+    def make(base: Mapping[str, str]) -> World:
+        made = make_world(tmp_path, base=base, policy=None)
+        made.git("remote", "remove", "upstream")
+        return made
+
+    return make
+
+
+def make_world(root: Path, *, base: Mapping[str, str] = BASE, policy: str | None = POLICY) -> World:
     theirs, origin, fork = root / "upstream.git", root / "origin.git", root / "fork"
     for bare in (theirs, origin):
         git(root, "init", "-q", "--bare", "-b", "main", str(bare))
     upstream = Upstream(theirs)
-    upstream.commit(BASE, "start")
+    upstream.commit(base, "start")
     git(root, "clone", "-q", str(theirs), str(fork), "-o", "upstream")
     world = World(root, upstream, fork, origin)
     world.git("remote", "set-url", "--push", "upstream", "DISABLED")
     world.git("remote", "add", "origin", str(origin))
-    world.local({"sync.toml": POLICY}, "Follow upstream")
+    if policy is not None:
+        world.local({"sync.toml": policy}, "Follow upstream")
     world.git("push", "-q", "origin", "main")
     return world

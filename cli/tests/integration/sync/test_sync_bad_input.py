@@ -1,7 +1,10 @@
 """Bad input: a clear error, a stable exit code, and the repository exactly as it was."""
 
 import fcntl
+import os
+import random
 import resource
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -255,3 +258,48 @@ def test_push_never_goes_to_upstream(world) -> None:
 )
 def test_wrong_options_are_named(world, args: tuple[str, ...], says: str) -> None:
     refuse(world, *args, code=4, says=says)
+
+
+def limited(world, *args: str, largest_bytes: int):
+    """Run where no file can grow beyond this, which looks to git and to us like a full disk."""
+    # Left to itself the limit kills with a signal, where a full disk is an error of `write`.
+    programs = world.root / "programs"
+    programs.mkdir(exist_ok=True)
+    (programs / "git").write_text(f"#!/bin/sh\ntrap '' XFSZ\nexec {shutil.which('git')} \"$@\"\n")
+    (programs / "git").chmod(0o755)
+    world.environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, limits[1]))
+    try:
+        return world.run(*args)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        del world.environment["PATH"]
+
+
+def test_a_full_disk_while_fetching_or_planning_leaves_nothing_behind(world) -> None:
+    world.upstream.commit(CORE, "one")
+    world.ok("fetch")
+    world.ok("status")
+    world.upstream.commit({"core/big.bin": random.Random(1).randbytes(2_000_000)}, "big")
+    before = world.snapshot()
+    ran = limited(world, "fetch", largest_bytes=1_000_000)
+    assert ran.code == 8, ran.out
+    assert "Fetching `upstream` failed" in ran.err
+    assert world.snapshot() == before
+    world.ok("fetch")
+    before = world.snapshot()
+    plan = world.root / "plan.toml"
+    ran = limited(world, "plan", "-o", str(plan), largest_bytes=200)
+    assert ran.code == 8, ran.out
+    assert world.snapshot() == before
+    assert not plan.exists()
+    assert len(world.plan()["commits"]) == 2
+
+
+def test_a_damaged_ledger_is_named_with_its_line(world) -> None:
+    (world.fork / ".ocmt-sync/ledger").mkdir(parents=True)
+    world.local({".ocmt-sync/ledger/x.jsonl": '{"act": "applied"}\n'})
+    world.upstream.commit(CORE, "one")
+    world.ok("fetch")
+    refuse(world, "status", code=4, says="Line 1 of the ledger file .ocmt-sync/ledger/x.jsonl")

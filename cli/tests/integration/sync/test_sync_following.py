@@ -187,3 +187,42 @@ def test_a_merge_of_upstream_is_forecast_and_made(world) -> None:
     done = world.apply()
     assert world.git("rev-parse", f"{done['tip']}^{{tree}}") == plan["tree"]
     assert world.ok("status")["open"] == 0
+
+
+def test_a_plan_is_about_what_the_filters_leave_and_names_needs_outside_of_them(world) -> None:
+    needed = world.upstream.commit({"extras/x.txt": "x\nnew part\n"}, "extras: part")
+    wanted = world.upstream.commit(
+        {"extras/x.txt": "x\nnew part, mended\n", "core/b.txt": "b\n"}, "core: mend the part"
+    )
+    other = world.upstream.commit({"core/a.txt": "short\n"}, "shorter")
+    world.ok("fetch")
+    (line,) = world.plan("--class", "evaluate", "--path", "core/", "--grep", "MEND")["commits"]
+    assert (line["commit"], line["do"], line["needs"]) == (wanted, "hold", [needed])
+    assert [c["commit"] for c in world.plan("--grep", "shorter")["commits"]] == [other]
+    assert world.plan("--author", "nobody")["commits"] == []
+    assert world.plan("--since", "2999-01-01")["commits"] == []
+
+
+def test_a_conflict_in_a_changelog_hides_neither_what_is_needed_nor_itself(world) -> None:
+    skipped = world.upstream.commit(
+        {"docs/guide.md": "more\n", "core/b.txt": "one\ntwo\nnew\n", "CHANGELOG.md": "a\n"}, "part"
+    )
+    wanted = world.upstream.commit(
+        {"core/b.txt": "one\ntwo\nnew, mended\n", "CHANGELOG.md": "a\nb\n"}, "mend the part"
+    )
+    noisy = world.upstream.commit(
+        {"core/a.txt": "short\n", "CHANGELOG.md": "a\nb\nc\n"}, "only the changelog conflicts"
+    )
+    world.ok("fetch")
+    world.ok("skip", skipped, "--reason", "not for us")
+    said = world.run("plan", "-o", str(world.root / "plan.toml")).out
+    assert "1 conflict only in neutral files: CHANGELOG.md" in said
+    lines = {line["commit"]: line for line in world.plan()["commits"]}
+    assert (lines[wanted]["do"], lines[wanted]["needs"]) == ("hold", [skipped])
+    assert (lines[noisy]["do"], lines[noisy]["why"]) == ("hold", "conflicts only in neutral files")
+    world.local({".gitattributes": "CHANGELOG.md merge=union\n"})
+    world.git("checkout", "-q", "upstream-sync")
+    world.git("merge", "-q", "--no-edit", "main")
+    world.git("checkout", "-q", "main")
+    lines = {line["commit"]: line for line in world.plan("--commit", wanted)["commits"]}
+    assert lines[noisy]["do"] == "pick"

@@ -1,0 +1,230 @@
+"""What the host's memory and one agent's memory are, read from the kernel and never remembered.
+
+Small readers of procfs, sysfs and cgroupfs; a `root` other than `/` reads a recorded tree. What a
+kernel does not offer is `None`, or zero where it cannot be anything else. All sizes are bytes.
+
+Sources: the kernel's `proc.rst`, `cgroup-v2.rst`, `cgroup-v1/memory.rst`, `zram.rst` (mm_stat) and
+`psi.rst`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ocmt_agent.memory.files import counts, read_text, to_int
+from ocmt_agent.runtime.base import Whereabouts
+
+KIB = 1024
+
+
+class SwapKind(StrEnum):
+    DISK = "disk"
+    ZRAM = "zram"
+
+
+@dataclass(frozen=True, slots=True)
+class SwapArea:
+    """One line of `/proc/swaps`."""
+
+    name: str
+    kind: SwapKind
+    size: int
+    used: int
+
+    @property
+    def free(self) -> int:
+        return self.size - self.used
+
+
+@dataclass(frozen=True, slots=True)
+class Zram:
+    """All zram devices together: what was put in and the RAM it takes there."""
+
+    stored: int
+    ram: int
+
+
+@dataclass(frozen=True, slots=True)
+class Zswap:
+    """The compressed cache in front of swap: what was put in and the RAM it takes there."""
+
+    enabled: bool
+    stored: int
+    ram: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Share of the last seconds (percent) in which work waited for memory.
+
+    `some`: at least one task waited; `full`: all that had work did.
+    """
+
+    some_avg10: float
+    some_avg60: float
+    full_avg10: float
+    full_avg60: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostMemory:
+    total: int
+    available: int
+    swaps: tuple[SwapArea, ...]
+    zram: Zram
+    zswap: Zswap
+    pressure: Pressure | None
+    """`None` where the kernel does not measure it (built without PSI, or booted with `psi=0`)."""
+
+    def swap_size(self, kind: SwapKind | None = None) -> int:
+        return sum(area.size for area in self.swaps if kind in (None, area.kind))
+
+    def swap_free(self, kind: SwapKind | None = None) -> int:
+        return sum(area.free for area in self.swaps if kind in (None, area.kind))
+
+    def in_zram(self, swapped: int) -> int:
+        """The RAM that `swapped` bytes of some agent take in zram, by the averages of the host.
+
+        Which device holds whose pages the kernel does not tell, so the agent is taken to be spread
+        over the areas as all swapped memory is, and to compress as all of it does.
+        """
+        used = sum(area.used for area in self.swaps)
+        in_zram = sum(area.used for area in self.swaps if area.kind is SwapKind.ZRAM)
+        if used == 0 or self.zram.stored == 0:
+            return 0
+        return int(swapped * (in_zram / used) * min(1.0, self.zram.ram / self.zram.stored))
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMemory:
+    """One agent's memory at one moment."""
+
+    usage: int
+    """All RAM it is charged with: anonymous, page cache, kernel."""
+    anon: int
+    """Its processes' own memory in RAM, which only swap can take."""
+    cache: int
+    """Pages of files in RAM; these can always be dropped."""
+    swap: int
+    """What left the RAM for swap, uncompressed."""
+    compressed: int
+    """The RAM which that still takes, compressed, in zram or zswap; zero with disk swap alone."""
+
+    @property
+    def held(self) -> int:
+        """RAM that only swap can take, or that waits to be given back: all but the page cache."""
+        return self.usage - self.cache
+
+    @property
+    def host(self) -> int:
+        """What it really costs the host: RAM it is charged with and what is compressed in RAM."""
+        return self.usage + self.compressed
+
+
+def read_host_memory(root: Path = Path("/")) -> HostMemory:
+    """The host's memory now. Some 0.2 ms; raises `OSError` where there is no procfs."""
+    meminfo = counts((root / "proc/meminfo").read_text())
+    return HostMemory(
+        total=meminfo["MemTotal"] * KIB,
+        available=meminfo["MemAvailable"] * KIB,
+        swaps=tuple(_swaps(read_text(root / "proc/swaps"))),
+        zram=_zram(root),
+        zswap=Zswap(
+            enabled=read_text(root / "sys/module/zswap/parameters/enabled").strip() == "Y",
+            stored=meminfo.get("Zswapped", 0) * KIB,
+            ram=meminfo.get("Zswap", 0) * KIB,
+        ),
+        pressure=_pressure(read_text(root / "proc/pressure/memory")),
+    )
+
+
+def read_agent_memory(where: Whereabouts, host: HostMemory) -> AgentMemory | None:
+    """One agent's memory now, by its control group or else its processes; `None` once it is gone.
+
+    `host`, read at about the same time, tells how much of what it swapped is in zram.
+    """
+    if where.memory is not None:
+        return read_group_memory(where.memory, host)
+    return read_processes_memory(where.pids(), host)
+
+
+def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
+    """The memory of one control group (v1's memory controller, or v2); `None` once it is gone.
+
+    Some 0.1 ms.
+    """
+    stat = counts(read_text(folder / "memory.stat"))
+    if not stat:
+        return None
+    if (folder / "memory.current").exists():
+        usage, anon, cache = to_int(read_text(folder / "memory.current")), "anon", "file"
+        swap = to_int(read_text(folder / "memory.swap.current"))
+        zswapped = to_int(read_text(folder / "memory.zswap.current"))
+    else:
+        usage, anon, cache = to_int(read_text(folder / "memory.usage_in_bytes")), "rss", "cache"
+        # Present wherever swap is accounted for; v1 has no count of zswap's share.
+        swap, zswapped = stat.get("swap", 0), 0
+    return AgentMemory(
+        usage=usage,
+        anon=stat.get(anon, 0),
+        cache=stat.get(cache, 0),
+        swap=swap,
+        compressed=host.in_zram(swap) + zswapped,
+    )
+
+
+def read_processes_memory(
+    pids: list[int], host: HostMemory, *, root: Path = Path("/")
+) -> AgentMemory | None:
+    """The same summed over processes, where they have no group: what they share counts once each.
+
+    `None` when none of them is there.
+    """
+    anon = cache = swap = 0
+    found = False
+    for pid in pids:
+        status = counts(read_text(root / "proc" / str(pid) / "status"))
+        if "RssAnon" in status:  # absent in a zombie
+            found = True
+            anon += status["RssAnon"] * KIB
+            cache += (status["RssFile"] + status["RssShmem"]) * KIB
+            swap += status["VmSwap"] * KIB
+    if not found:
+        return None
+    return AgentMemory(anon + cache, anon, cache, swap, host.in_zram(swap))
+
+
+def _swaps(text: str) -> list[SwapArea]:
+    areas = []
+    for line in text.splitlines()[1:]:
+        name, _, size, used, _ = line.rsplit(maxsplit=4)
+        kind = SwapKind.ZRAM if Path(name).name.startswith("zram") else SwapKind.DISK
+        areas.append(SwapArea(name, kind, int(size) * KIB, int(used) * KIB))
+    return areas
+
+
+def _zram(root: Path) -> Zram:
+    stored = ram = 0
+    for device in (root / "sys/block").glob("zram*"):
+        fields = read_text(device / "mm_stat").split()  # original size, compressed, RAM in all, …
+        if len(fields) > 2:
+            stored += int(fields[0])
+            ram += int(fields[2])
+    return Zram(stored, ram)
+
+
+def _pressure(text: str) -> Pressure | None:
+    averages: dict[str, float] = {}
+    for line in text.splitlines():
+        kind, *fields = line.split()
+        for name, _, value in (field.partition("=") for field in fields):
+            averages[f"{kind} {name}"] = float(value)
+    try:
+        return Pressure(
+            averages["some avg10"],
+            averages["some avg60"],
+            averages["full avg10"],
+            averages["full avg60"],
+        )
+    except KeyError:
+        return None

@@ -1,0 +1,309 @@
+"""The agents' memory over their sleep: given back after a pause, fetched ahead beside a thaw.
+
+Told of every transition by whoever makes it, and never waited for: nothing here delays a pause or a
+wake, and an agent whose memory could not be moved sleeps and wakes all the same. The tasks are this
+object's own, at most one an agent and purpose, and end with it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import structlog
+from ocmt_common.agent_api import HibernationState, PausedMemory
+
+from ocmt_agent.agents.agent import Agent
+from ocmt_agent.agents.registry import AgentRegistry
+from ocmt_agent.hibernation.clock import Clock
+from ocmt_agent.memory.host import HostMemory, read_agent_memory, read_host_memory
+from ocmt_agent.memory.policy import (
+    Awake,
+    paused_memory,
+    prefetch_most,
+    pressed,
+    worth_reclaiming,
+    worth_trimming,
+)
+from ocmt_agent.memory.reclaim import Driver, can_advise, drivers, in_thread, page_out
+from ocmt_agent.memory.syscalls import Advice
+from ocmt_agent.memory.working_set import (
+    Pages,
+    WorkingSet,
+    advise,
+    learned,
+    resident_pages,
+    turns,
+)
+from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable, Whereabouts
+from ocmt_agent.runtime.processes import ProcessId
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 10.0
+_ANSWERED_WITHIN_S = 20.0
+"""From a wake to when its first answer is usually given: what was used until then is fetched."""
+_RECLAIMS_AT_ONCE = 2
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is kept of one agent's memory; lost with this process, and found out again."""
+
+    leader: ProcessId | None = None
+    working_set: WorkingSet | None = None
+    first: Pages | None = None
+    """Seen since the last wake from reclaimed: what it used until it answered."""
+    taken: bool = False
+    """Whether memory was taken from it in this sleep, all or a part."""
+    trimmed_at: float | None = None
+    reclaiming: asyncio.Task[None] | None = None
+    fetching: asyncio.Task[None] | None = None
+    watching: asyncio.Task[None] | None = None
+    live: asyncio.Event = field(default_factory=asyncio.Event)
+    unseen: bool = False
+    """The runtime could not say where it is: not asked again before its next transition."""
+
+
+class MemoryKeeper:
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: AgentRegistry,
+        *,
+        clock: Clock,
+        found: list[Driver] | None = None,
+        host: Callable[[], HostMemory] = read_host_memory,
+    ) -> None:
+        """`found`: the drivers to use, instead of those this host offers. Both are for tests."""
+        self._runtime = runtime
+        self._registry = registry
+        self._clock = clock
+        self._drivers = drivers() if found is None else found
+        self._read_host = host
+        self.prefetches = can_advise()
+        self._kept: dict[str, _Kept] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reclaims = asyncio.Semaphore(_RECLAIMS_AT_ONCE)
+        # Apart from each other and from everything else: a wake's reads wait for nobody's writes.
+        self._out = ThreadPoolExecutor(_RECLAIMS_AT_ONCE, thread_name_prefix="reclaim")
+        self._in = ThreadPoolExecutor(4, thread_name_prefix="prefetch")
+
+    @property
+    def driver(self) -> str | None:
+        """How memory is taken back here; `None` when this host offers no way."""
+        return self._drivers[0].name if self._drivers else None
+
+    def host(self) -> HostMemory:
+        return self._read_host()
+
+    # What the transitions tell
+
+    def slept(self, agent: Agent) -> None:
+        """It was paused: its memory may go, until it is woken."""
+        kept = self._keep(agent)
+        kept.unseen = False
+        if kept.reclaiming is None or kept.reclaiming.done():
+            kept.reclaiming = self._own(self._give_back(agent, kept))
+
+    def wakes(self, agent: Agent) -> None:
+        """Its thaw begins: nothing is taken from it any more, and what it will use is fetched."""
+        kept = self._keep(agent)
+        _cancel(kept.reclaiming, kept.watching)
+        kept.live = asyncio.Event()
+        kept.first = None
+        if kept.taken and self.prefetches:
+            kept.fetching = self._own(self._fetch(agent, kept))
+
+    def answers(self, agent: Agent) -> None:
+        """The thawed gateway answered for the first time: it has what it needed for that."""
+        self._keep(agent).live.set()
+
+    def woke(self, agent: Agent) -> None:
+        """It takes requests again: note what it used for that, and for its first answer."""
+        kept = self._keep(agent)
+        kept.unseen = False
+        _cancel(kept.reclaiming)  # still there if somebody else thawed it
+        if agent.paused_memory is PausedMemory.RECLAIMED and self.prefetches:
+            # Else much of what is in RAM was not used, but never left.
+            kept.watching = self._own(self._watch_use(agent, kept))
+        agent.paused_memory = None
+        kept.taken = False
+
+    def ended(self, agent: Agent) -> None:
+        """Its processes are gone, or about to be: what was known of their memory is void."""
+        kept = self._kept.pop(agent.user_id, None)
+        if kept is not None:
+            _cancel(kept.reclaiming, kept.fetching, kept.watching)
+        agent.paused_memory = None
+        agent.memory = None
+
+    # Looking after them
+
+    async def run(self) -> None:
+        """Measure, trim under pressure, and take up what a restart left; until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("look at the agents' memory failed")
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        host = self.host()
+        for agent in self._registry.all():
+            match agent.state:
+                case HibernationState.RUNNING:
+                    await self._see_to_awake(agent, host)
+                case HibernationState.PAUSED if agent.paused_memory is None:
+                    # After a restart of ours: measured here, and given back if it was not.
+                    if not self._keep(agent).unseen:
+                        self.slept(agent)
+                case HibernationState.STOPPED | HibernationState.FAILED:
+                    self.ended(agent)
+
+    async def _see_to_awake(self, agent: Agent, host: HostMemory) -> None:
+        where = await self._where(agent)
+        if where is None or not self._measure(agent, where, host) or agent.memory is None:
+            return
+        kept = self._keep(agent)
+        if not pressed(host):
+            return
+        now = self._clock.monotonic()
+        idle = self._clock.now() - agent.last_activity_at
+        awake = Awake(
+            quiet_s=0.0 if agent.in_flight else idle.total_seconds(),
+            working_set=None if kept.working_set is None else kept.working_set.size,
+            memory=agent.memory,
+            since_trim_s=None if kept.trimmed_at is None else now - kept.trimmed_at,
+        )
+        if self.prefetches and worth_trimming(awake, host):
+            kept.trimmed_at = now
+            if kept.reclaiming is None or kept.reclaiming.done():
+                kept.reclaiming = self._own(self._trim(agent, kept, where))
+
+    async def close(self) -> None:
+        tasks = list(self._tasks)
+        _cancel(*tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._out.shutdown(wait=False, cancel_futures=True)
+        self._in.shutdown(wait=False, cancel_futures=True)
+
+    # The work, each a task of ours
+
+    async def _give_back(self, agent: Agent, kept: _Kept) -> None:
+        # All of it in turn: after a restart of ours every paused agent is measured.
+        async with self._reclaims:
+            await self._reclaim(agent, kept)
+
+    async def _reclaim(self, agent: Agent, kept: _Kept) -> None:
+        where = await self._where(agent)
+        if where is None:
+            return
+        if kept.first is not None:  # it slept again before its first answer was due
+            await self._note_use(kept, where)
+        host = self.host()
+        if not self._measure(agent, where, host) or agent.memory is None:
+            return
+        agent.paused_memory = paused_memory(agent.memory)
+        driver = next((one for one in self._drivers if one.fits(where)), None)
+        if driver is None or not worth_reclaiming(agent.memory, host):
+            return
+        before, started = agent.memory, self._clock.monotonic()
+        kept.taken = True
+        await driver.reclaim(where, self._out)
+        if not self._measure(agent, where, self.host()):
+            return
+        agent.paused_memory = paused_memory(agent.memory)
+        log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
+        await self._registry.gave_back(
+            agent,
+            before_bytes=before.host,
+            after_bytes=agent.memory.host,
+            duration_ms=(self._clock.monotonic() - started) * 1000,
+        )
+
+    async def _fetch(self, agent: Agent, kept: _Kept) -> None:
+        where = await self._where(agent)
+        if where is None or kept.working_set is None:
+            return
+        wanted, most = kept.working_set, prefetch_most(self.host())
+        await self._fetch_pages(wanted.first, most)
+        # The rest only now: reading it would hold up what the gateway itself reads to come back.
+        await kept.live.wait()
+        await self._fetch_pages(wanted.then, most)
+        await self._fetch_pages(wanted.earlier, most)
+
+    async def _fetch_pages(self, pages: Pages, most: int) -> None:
+        for process, batch in turns(pages, at_most=most):
+            await in_thread(self._in, partial(advise, process, batch, Advice.WILLNEED))
+
+    async def _watch_use(self, agent: Agent, kept: _Kept) -> None:
+        where = await self._where(agent)
+        if where is None:
+            return
+        kept.first = await in_thread(self._in, partial(resident_pages, where))
+        await asyncio.sleep(_ANSWERED_WITHIN_S)
+        await self._note_use(kept, where)
+        self._measure(agent, where, self.host())
+
+    async def _note_use(self, kept: _Kept, where: Whereabouts) -> None:
+        used = await in_thread(self._in, partial(resident_pages, where))
+        if kept.first is not None:
+            kept.working_set = learned(kept.working_set, first=kept.first, used=used)
+            kept.first = None
+
+    async def _trim(self, agent: Agent, kept: _Kept, where: Whereabouts) -> None:
+        if kept.working_set is None:
+            return
+        used = await in_thread(self._out, partial(resident_pages, where))
+        needed = kept.working_set
+        async with self._reclaims:
+            await page_out(needed.spare(used), self._out)
+        self._measure(agent, where, self.host())
+
+    # Parts
+
+    async def _where(self, agent: Agent) -> Whereabouts | None:
+        """Where it is now; what was kept of earlier processes is thrown away."""
+        kept = self._keep(agent)
+        if kept.unseen:
+            return None
+        try:
+            where = await self._runtime.whereabouts(agent.user_id)
+        except (RuntimeUnavailable, RuntimeFailed) as error:
+            log.info("memory not seen", user_id=agent.user_id, reason=str(error))
+            return None
+        kept.unseen = where is None
+        if where is not None and kept.leader != where.leader:
+            kept.leader = where.leader
+            kept.working_set = kept.first = None
+        return where
+
+    def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:
+        """Note its figures; `False`, and none, when it is gone."""
+        agent.memory = read_agent_memory(where, host)
+        return agent.memory is not None
+
+    def _keep(self, agent: Agent) -> _Kept:
+        return self._kept.setdefault(agent.user_id, _Kept())
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("moving an agent's memory failed", exc_info=error)
+
+
+def _cancel(*tasks: asyncio.Task[None] | None) -> None:
+    for task in tasks:
+        if task is not None:
+            task.cancel()

@@ -1,0 +1,77 @@
+"""When memory is worth moving: functions of measured figures, without effects."""
+
+from dataclasses import dataclass
+
+from ocmt_common.agent_api import PausedMemory
+
+from ocmt_agent.memory.host import AgentMemory, HostMemory
+
+MIB = 1 << 20
+
+_LEFT_BY_RECLAIM = 96 * MIB  # some 30 MB are the kernel's own and stay
+_LEFT_SHARE = 0.25
+_PREFETCH_MOST = 512 * MIB
+_PREFETCH_SHARE = 0.25
+_PRESSED_SOME_AVG10 = 10.0
+_SHORT_OF_MEMORY = 0.10
+_QUIET_S = 60.0
+_WORTH_TRIMMING = 1.5
+_TRIM_AGAIN_S = 300.0
+
+
+def paused_memory(memory: AgentMemory) -> PausedMemory:
+    """Told from figures alone, so that it holds after a restart of this server too."""
+    left = max(_LEFT_BY_RECLAIM, _LEFT_SHARE * (memory.held + memory.swap))
+    if memory.swap > 0 and memory.held <= left:
+        return PausedMemory.RECLAIMED
+    return PausedMemory.RESIDENT
+
+
+def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
+    """Whether a paused agent's memory has somewhere to go and is not there yet.
+
+    Without swap (or with hardly any left) only its caches would be dropped, which frees nothing
+    that the kernel could not have at once, and makes the wake slower.
+    """
+    if paused_memory(memory) is PausedMemory.RECLAIMED:
+        return False
+    return host.swap_free() >= min(memory.anon, _LEFT_BY_RECLAIM) > 0
+
+
+def prefetch_most(host: HostMemory) -> int:
+    """How many bytes one wake may fetch ahead: what it fetches must not push others out."""
+    return min(_PREFETCH_MOST, int(host.available * _PREFETCH_SHARE))
+
+
+def pressed(host: HostMemory) -> bool:
+    """Whether work on this host waits for memory, or soon will.
+
+    By PSI where the kernel has it: a tenth of the last ten seconds lost to waiting is felt.
+    """
+    waiting = host.pressure is not None and host.pressure.some_avg10 >= _PRESSED_SOME_AVG10
+    return waiting or host.available < _SHORT_OF_MEMORY * host.total
+
+
+@dataclass(frozen=True, slots=True)
+class Awake:
+    """What is known of one agent that is awake."""
+
+    quiet_s: float
+    """Since its last activity; zero while a request is in flight."""
+    working_set: int | None
+    """Bytes it used to wake and answer, as recorded; `None` if that was never seen."""
+    memory: AgentMemory
+    since_trim_s: float | None
+
+
+def worth_trimming(agent: Awake, host: HostMemory) -> bool:
+    """Whether to take out of RAM what an awake agent does not need for its next answer.
+
+    Only where what it needs is known, so that the answer does not wait for what was taken.
+    """
+    if not pressed(host) or agent.working_set is None or agent.quiet_s < _QUIET_S:
+        return False
+    if agent.since_trim_s is not None and agent.since_trim_s < _TRIM_AGAIN_S:
+        return False
+    spare = agent.memory.anon - agent.working_set
+    return spare >= (_WORTH_TRIMMING - 1) * agent.working_set and host.swap_free() >= spare

@@ -1,0 +1,179 @@
+"""Taking the memory of a paused agent out of RAM, by the best means this host has.
+
+Each driver is a coroutine that can be cancelled at any point and then lets go at once: a wake goes
+first. None delays the event loop. They only make sense with swap: without it a process's own memory
+has nowhere to go, and only caches would be dropped, which the kernel does by itself when it must.
+
+Sources: the kernel's `cgroup-v2.rst` (memory.reclaim, kernel 5.19), `cgroup-v1/memory.rst`
+(force_empty), `process_madvise(2)`.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ocmt_agent.memory.files import read_text, to_int
+from ocmt_agent.memory.ranges import mapped
+from ocmt_agent.memory.syscalls import Advice, process_madvise
+from ocmt_agent.memory.working_set import Pages, advise, turns
+from ocmt_agent.runtime.base import Whereabouts
+from ocmt_agent.runtime.cgroup import CGROUP_ROOT
+from ocmt_agent.runtime.processes import identify
+
+T = TypeVar("T")
+
+CHUNK = 32 << 20
+"""Bytes asked for at a time: about 30 ms, after which a wake finds nothing in its way."""
+_FRUITLESS = 3
+_PROGRESS = 1 << 20
+_CAP_SYS_NICE = 23
+_ALL = 1 << 62
+
+
+class Driver(Protocol):
+    name: str
+
+    def fits(self, where: Whereabouts) -> bool:
+        """Whether it can be used on that agent."""
+        ...
+
+    async def reclaim(self, where: Whereabouts, executor: Executor) -> None:
+        """Take out what can be. Ends early, without an error, where the agent is gone."""
+        ...
+
+
+class GroupReclaim:
+    """cgroup v2: `memory.reclaim`, chunk by chunk until nothing more comes."""
+
+    name = "memory.reclaim"
+
+    def fits(self, where: Whereabouts) -> bool:
+        return where.memory is not None and _writable(where.memory / "memory.reclaim")
+
+    async def reclaim(self, where: Whereabouts, executor: Executor) -> None:
+        folder = where.memory
+        if folder is not None:
+            fruitless = 0
+            while fruitless < _FRUITLESS:
+                more = await in_thread(executor, partial(reclaim_chunk, folder, CHUNK))
+                fruitless = 0 if more else fruitless + 1
+
+
+class GroupEmptying:
+    """cgroup v1: `memory.force_empty`, one write that takes about a second.
+
+    Written by a program of its own: killed, it makes the kernel stop within a millisecond or so,
+    where a thread of ours could not be interrupted.
+    """
+
+    name = "memory.force_empty"
+
+    def fits(self, where: Whereabouts) -> bool:
+        return where.memory is not None and _writable(where.memory / "memory.force_empty")
+
+    async def reclaim(self, where: Whereabouts, executor: Executor) -> None:
+        if where.memory is None:
+            return
+        writer = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", 'echo 0 > "$1"', "sh", str(where.memory / "memory.force_empty")),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,  # the figures read afterwards tell what came of it
+        )
+        try:
+            await writer.wait()
+        finally:
+            if writer.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    writer.kill()
+
+
+class PageOut:
+    """Without control groups: `process_madvise(MADV_PAGEOUT)` on every process, in batches.
+
+    Pages that several processes share stay. What was written to a disk stays in RAM as well until
+    somebody needs the room (the kernel takes it first, without writing): it gives back later.
+    """
+
+    name = "process_madvise"
+
+    def fits(self, where: Whereabouts) -> bool:
+        return True
+
+    async def reclaim(self, where: Whereabouts, executor: Executor) -> None:
+        await page_out(await in_thread(executor, partial(_everything, where)), executor)
+
+
+async def page_out(pages: Pages, executor: Executor) -> None:
+    """Take these pages out, turn by turn."""
+    for turn in turns(pages, at_most=_ALL):
+        await in_thread(executor, partial(advise, *turn, Advice.PAGEOUT))
+
+
+def reclaim_chunk(folder: Path, size: int) -> bool:
+    """Ask cgroup v2 for `size` bytes of a group; whether to ask again.
+
+    Blocking. `EAGAIN` means that fewer came than asked for, which is normal; it ends when hardly
+    any came.
+    """
+    before = to_int(read_text(folder / "memory.current"))
+    if before == 0:
+        return False
+    try:
+        (folder / "memory.reclaim").write_text(str(min(size, before)))
+    except OSError as error:
+        if error.errno != errno.EAGAIN:
+            return False
+        return before - to_int(read_text(folder / "memory.current")) > _PROGRESS
+    return True
+
+
+def drivers(*, root: Path = CGROUP_ROOT) -> list[Driver]:
+    """What this host offers to us, the best first."""
+    found: list[Driver] = []
+    if (root / "cgroup.controllers").exists():
+        if any(_writable(file) for file in root.glob("*/memory.reclaim")):
+            found.append(GroupReclaim())
+    elif _writable(root / "memory" / "memory.force_empty"):
+        found.append(GroupEmptying())
+    if can_advise():
+        found.append(PageOut())
+    return found
+
+
+def can_advise() -> bool:
+    """Whether we may advise the kernel on other processes' memory: the right, and the call."""
+    for line in read_text(Path("/proc/self/status")).splitlines():
+        if line.startswith("CapEff:") and not int(line.split()[1], 16) >> _CAP_SYS_NICE & 1:
+            return False
+    pidfd = os.pidfd_open(os.getpid())
+    try:
+        process_madvise(pidfd, [], Advice.WILLNEED)
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EPERM)
+    finally:
+        os.close(pidfd)
+    return True
+
+
+async def in_thread(executor: Executor, work: Callable[[], T]) -> T:
+    """Run blocking work beside the event loop; if we are cancelled, that one piece still ends."""
+    return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _everything(where: Whereabouts) -> Pages:
+    found = {}
+    for pid in where.pids():
+        process = identify(pid)
+        if process is not None:
+            found[process] = mapped(read_text(Path(f"/proc/{pid}/maps")))
+    return found
+
+
+def _writable(file: Path) -> bool:
+    return os.access(file, os.W_OK)

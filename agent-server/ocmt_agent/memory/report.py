@@ -1,0 +1,73 @@
+"""Memory as the API tells it."""
+
+from typing import Protocol
+
+from ocmt_common.agent_api import HostFigures, MemoryFigures, MemoryHealth
+
+from ocmt_agent.memory.host import AgentMemory, HostMemory, SwapKind
+
+
+class Means(Protocol):
+    """What this server can do about memory here."""
+
+    @property
+    def driver(self) -> str | None: ...
+
+    @property
+    def prefetches(self) -> bool: ...
+
+    def host(self) -> HostMemory: ...
+
+
+def agent_memory(memory: AgentMemory) -> MemoryFigures:
+    return MemoryFigures(
+        usage=memory.usage,
+        anon=memory.anon,
+        cache=memory.cache,
+        swap=memory.swap,
+        compressed=memory.compressed,
+    )
+
+
+def memory_health(means: Means) -> MemoryHealth:
+    """Which means are on, read now: swap comes and goes while this server runs."""
+    host = means.host()
+    return MemoryHealth(
+        reclaim=means.driver,
+        swap_disk=host.swap_size(SwapKind.DISK) > 0,
+        zram=host.swap_size(SwapKind.ZRAM) > 0,
+        zswap=host.zswap.enabled,
+        prefetch=means.prefetches,
+        psi=host.pressure is not None,
+        host=_figures(host),
+        advice=_advice(means, host),
+    )
+
+
+def _figures(host: HostMemory) -> HostFigures:
+    pressure = host.pressure
+    return HostFigures(
+        total=host.total,
+        available=host.available,
+        swap_disk=host.swap_size(SwapKind.DISK),
+        swap_disk_free=host.swap_free(SwapKind.DISK),
+        swap_zram=host.swap_size(SwapKind.ZRAM),
+        swap_zram_free=host.swap_free(SwapKind.ZRAM),
+        zram_ram=host.zram.ram,
+        zswap_ram=host.zswap.ram,
+        pressure_some=None if pressure is None else pressure.some_avg10,
+        pressure_full=None if pressure is None else pressure.full_avg10,
+    )
+
+
+def _advice(means: Means, host: HostMemory) -> list[str]:
+    advice = []
+    if means.driver is None:
+        advice.append(
+            "Paused agents keep their memory: this server may not take it back. Run it as root."
+        )
+    if host.swap_size() == 0:
+        advice.append(
+            "Paused agents keep their memory: this host has no swap. Make some: ocmt memory enable"
+        )
+    return advice

@@ -1,0 +1,142 @@
+"""The kernel's calls about another process's memory that Python has no name for (Linux, 64 bit).
+
+Both take ranges of addresses and touch no content. Sources: `process_madvise(2)` (kernel 5.10;
+needs CAP_SYS_NICE and the right to trace), `pagemap.rst` for PAGEMAP_SCAN (kernel 6.7).
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
+from pathlib import Path
+
+from ocmt_agent.memory.ranges import PAGE, Range, merged
+
+_SYS_PROCESS_MADVISE = 440  # the same number on every architecture
+_IOV_MAX = 1024
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Advice(IntEnum):
+    WILLNEED = 3
+    PAGEOUT = 21
+
+
+class _IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def process_madvise(pidfd: int, ranges: Sequence[Range], advice: Advice) -> int:
+    """Give the advice on up to 1,024 ranges; how many bytes it was taken for.
+
+    Fewer than asked when a range is not mapped any more or cannot be advised on. Raises `OSError`
+    when it was taken for none. The interpreter's lock is released meanwhile.
+    """
+    vectors = (_IoVec * len(ranges))(*(_IoVec(one.start, one.size) for one in ranges))
+    taken: int = _libc.syscall(
+        _SYS_PROCESS_MADVISE,
+        ctypes.c_int(pidfd),
+        vectors,
+        ctypes.c_size_t(len(ranges)),
+        ctypes.c_int(advice),
+        ctypes.c_uint(0),
+    )
+    if taken < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return taken
+
+
+def batches(ranges: Iterable[Range], *, most: int) -> Iterator[list[Range]]:
+    """Ranges in turns of at most about `most` bytes, for advice that can be stopped in between."""
+    batch: list[Range] = []
+    size = 0
+    for whole in ranges:
+        for one in whole.pieces(most):
+            if batch and (size + one.size > most or len(batch) == _IOV_MAX):
+                yield batch
+                batch, size = [], 0
+            batch.append(one)
+            size += one.size
+    if batch:
+        yield batch
+
+
+class _ScanArgument(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in ("size", "flags", "start", "end", "walk_end", "vec", "vec_len", "max_pages",
+                     "category_inverted", "category_mask", "category_anyof_mask", "return_mask")
+    )  # fmt: skip
+
+
+class _PageRegion(ctypes.Structure):
+    _fields_ = (
+        ("start", ctypes.c_uint64),
+        ("end", ctypes.c_uint64),
+        ("categories", ctypes.c_uint64),
+    )
+
+
+_PAGEMAP_SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg)
+_PAGE_IS_FILE = 1 << 2
+_PAGE_IS_PRESENT = 1 << 3
+_REGIONS = 4096
+_OLDER_KERNEL = (errno.ENOTTY, errno.EINVAL)
+# The same two in an entry of the file itself.
+_ENTRY_FILE = 1 << 61
+_ENTRY_PRESENT = 1 << 63
+
+
+def resident(pid: int, areas: Iterable[Range]) -> list[Range]:
+    """The process's own pages (not those of files) that are in RAM and mapped now.
+
+    A page that was only fetched ahead and not used since is not among them: what is found after a
+    wake is what the process really used. Raises `OSError` once the process is gone.
+    """
+    found: list[Range] = []
+    with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
+        read = _scan
+        for area in areas:
+            try:
+                found += read(pagemap.fileno(), area)
+            except OSError as error:
+                if error.errno not in _OLDER_KERNEL or read is _read:
+                    raise
+                read = _read
+                found += read(pagemap.fileno(), area)
+    return merged(found)
+
+
+def _scan(pagemap: int, area: Range) -> list[Range]:
+    found: list[Range] = []
+    regions = (_PageRegion * _REGIONS)()
+    start = area.start
+    while start < area.end:
+        argument = _ScanArgument(
+            size=ctypes.sizeof(_ScanArgument),
+            start=start,
+            end=area.end,
+            vec=ctypes.addressof(regions),
+            vec_len=_REGIONS,
+            category_inverted=_PAGE_IS_FILE,
+            category_mask=_PAGE_IS_PRESENT | _PAGE_IS_FILE,
+            return_mask=_PAGE_IS_PRESENT,
+        )
+        count = fcntl.ioctl(pagemap, _PAGEMAP_SCAN, argument)
+        found += (Range(region.start, region.end) for region in regions[:count])
+        start = int(argument.walk_end)
+    return found
+
+
+def _read(pagemap: int, area: Range) -> list[Range]:
+    found: list[Range] = []
+    for piece in area.pieces(64 << 20):
+        text = os.pread(pagemap, piece.size // PAGE * 8, piece.start // PAGE * 8)
+        for number, entry in enumerate(memoryview(text).cast("Q")):
+            if entry & (_ENTRY_PRESENT | _ENTRY_FILE) == _ENTRY_PRESENT:
+                start = piece.start + number * PAGE
+                found.append(Range(start, start + PAGE))
+    return found

@@ -1,0 +1,59 @@
+"""Where the kernel holds a container, seen from the host: its first process and its control group.
+
+The path differs by driver (`docker/<id>`, `system.slice/docker-<id>.scope`) and by how the engine
+is set up, so the kernel is asked: `/proc/<pid>/cgroup` of the container's first process.
+"""
+
+from pathlib import Path
+
+from ocmt_agent.runtime.base import Whereabouts
+from ocmt_agent.runtime.cgroup import CGROUP_ROOT
+from ocmt_agent.runtime.processes import identify
+
+
+def whereabouts_of(container_id: str, pid: int) -> Whereabouts | None:
+    """`pid` as the engine tells it; `None` for a container that does not run or is elsewhere.
+
+    With an engine on another machine, or with this server in a container itself, the number means
+    a process of somebody else or nobody: the id in its control group's path tells.
+    """
+    leader = identify(pid) if pid > 0 else None
+    if leader is None:
+        return None
+    try:
+        text = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return None
+    if container_id not in text:
+        return None
+    memory = memory_folder(text)
+    if memory is None:
+        return None
+    return Whereabouts(leader, memory, lambda: pids_in(memory))
+
+
+def memory_folder(proc_cgroup: str, *, root: Path = CGROUP_ROOT) -> Path | None:
+    """The memory group in `/proc/<pid>/cgroup`: lines of `id:controllers:path` (`cgroups(7)`).
+
+    On a host that mounts both versions, memory belongs to one of them: v1 wherever it is listed.
+    """
+    v2 = None
+    for line in proc_cgroup.splitlines():
+        number, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return _existing(root / "memory" / path.lstrip("/"))
+        if number == "0":
+            v2 = _existing(root / path.lstrip("/"))
+    return v2 if v2 is not None and (v2 / "memory.stat").exists() else None
+
+
+def pids_in(folder: Path) -> list[int]:
+    """The processes of a group; none once it is gone."""
+    try:
+        return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
+    except OSError:
+        return []
+
+
+def _existing(folder: Path) -> Path | None:
+    return folder if folder.is_dir() else None

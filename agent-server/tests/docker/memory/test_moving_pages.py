@@ -1,0 +1,146 @@
+"""The drivers on the real kernel: a process of our own, out of RAM and back again.
+
+In this tier because they need what Docker needs: root, and control groups that we can make.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from doubles.swap import some_swap
+from ocmt_agent.memory import syscalls
+from ocmt_agent.memory.host import AgentMemory, read_agent_memory, read_host_memory
+from ocmt_agent.memory.ranges import mapped, size_of
+from ocmt_agent.memory.reclaim import Driver, drivers, page_out
+from ocmt_agent.memory.syscalls import Advice
+from ocmt_agent.memory.working_set import advise, resident_pages, size, turns
+from ocmt_agent.runtime.base import Whereabouts
+from ocmt_agent.runtime.cgroup import Cgroup, probe
+from ocmt_agent.runtime.processes import identify, spawn
+from ocmt_agent.runtime.spec import Limits
+
+MB = 1 << 20
+_HELD = 128 * MB
+_HOLDER = f"""
+import os, signal, sys
+held = [os.urandom(4096) for _ in range({_HELD // 4096})]
+open(sys.argv[1], "w").close()
+signal.signal(signal.SIGUSR1, lambda *_: (sum(len(x) + x[7] for x in held), os._exit(3)))
+while True: signal.pause()
+"""
+DRIVERS = drivers()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def swap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with some_swap(tmp_path_factory.mktemp("swap")):
+        yield
+
+
+@pytest.fixture
+def group() -> Iterator[Cgroup]:
+    tree = probe(f"ocmt-test-{os.getpid()}")
+    group = Cgroup(tree, "ada")
+    group.make(Limits(memory_mb=1024, cpus=2.0, pids=8))
+    yield group
+    group.set_frozen(False)
+    for pid in group.pids():
+        os.kill(pid, signal.SIGKILL)
+    while group.pids():
+        os.sched_yield()
+    group.remove()
+    tree.remove()
+
+
+@pytest.fixture
+def holder(group: Cgroup, tmp_path: Path) -> Whereabouts:
+    """A frozen process in a group of its own that holds 128 MB of its own."""
+    joins = "".join(f"echo $$ > {file}; " for file in group.join_files())
+    ready = tmp_path / "ready"
+    process = spawn(
+        ["/bin/sh", "-c", f'{joins}exec "$@"', "sh", sys.executable, "-c", _HOLDER, str(ready)],
+        environment={},
+        output=2,
+    )
+    assert process is not None
+    while not ready.exists():
+        os.sched_yield()
+    group.set_frozen(True)
+    return Whereabouts(process, group.memory_folder(), group.pids)
+
+
+def measured(where: Whereabouts) -> AgentMemory:
+    memory = read_agent_memory(where, read_host_memory())
+    assert memory is not None
+    return memory
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driver.name)
+async def test_a_frozen_process_is_taken_out_of_ram_and_is_whole_when_thawed(
+    driver: Driver, holder: Whereabouts, group: Cgroup, executor: ThreadPoolExecutor
+) -> None:
+    assert driver.fits(holder)
+    before = measured(holder)
+    assert before.anon >= _HELD
+    await driver.reclaim(holder, executor)
+
+    after = measured(holder)
+    assert after.anon < 0.2 * before.anon
+    if driver.name != "process_madvise":  # which leaves what it wrote until somebody needs the room
+        assert after.usage < 0.3 * before.usage
+        assert after.swap > 0.8 * _HELD
+    group.set_frozen(False)
+    holder.leader.signal(signal.SIGUSR1)  # reads all it held
+    assert await holder.leader.ended() == 3
+
+
+async def test_what_was_recorded_is_fetched_ahead_and_not_taken_for_used(
+    holder: Whereabouts, executor: ThreadPoolExecutor
+) -> None:
+    recorded = resident_pages(holder)
+    assert size(recorded) > 0.9 * _HELD
+    await page_out(recorded, executor)
+    assert size(resident_pages(holder)) < 0.2 * _HELD
+
+    free = read_host_memory()
+    for turn in turns(recorded, at_most=1 << 30):
+        advise(*turn, Advice.WILLNEED)
+    assert size(resident_pages(holder)) < 0.2 * _HELD  # in RAM again, but unused
+    # On v1 and v2 alike, a page read ahead is charged to its group.
+    assert measured(holder).usage > 0.8 * _HELD
+    assert free.total > 0
+
+
+def test_old_kernels_pages_are_read_one_by_one_with_the_same_result(
+    holder: Whereabouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = holder.leader.pid
+    areas = mapped(Path(f"/proc/{pid}/maps").read_text())
+    at_once = syscalls.resident(pid, areas)
+    monkeypatch.setattr(syscalls, "_PAGEMAP_SCAN", 0xC06066FF)  # a call no kernel has
+    assert syscalls.resident(pid, areas) == at_once
+    assert size_of(at_once) > 0.9 * _HELD
+
+
+async def test_a_process_that_is_gone_is_passed_over(
+    holder: Whereabouts, group: Cgroup, executor: ThreadPoolExecutor
+) -> None:
+    recorded = resident_pages(holder)
+    holder.leader.signal(signal.SIGKILL)
+    group.set_frozen(False)
+    await holder.leader.ended()
+    await page_out(recorded, executor)
+    for driver in DRIVERS:
+        await driver.reclaim(holder, executor)
+    assert resident_pages(holder) == {}
+    assert identify(holder.leader.pid) != holder.leader

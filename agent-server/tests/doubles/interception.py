@@ -1,0 +1,83 @@
+"""Cuts in at the nth call to the runtime or a gateway: hangs for ever, or fails.
+
+Before the call has its effect or after it: what is lost on the way back counts as much as what
+never got there.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ocmt_agent.hibernation.engine import Hibernation
+
+When = Literal["before", "after"]
+_PASSED = {"whereabouts", "events", "observe_all", "problems", "close", "relay_host"}
+"""Not part of any transition."""
+
+
+_REACHES = ("_runtime", "_gateway")
+
+
+@dataclass
+class Interception:
+    at: int
+    """Which call, counted from 1."""
+    when: When
+    fails: dict[str, Exception] | None = None
+    """By whose call it is (`runtime`, `gateway`); `None` to hang."""
+    armed: bool = False
+    count: int = 0
+    cut: str | None = None
+    """The call that was cut."""
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def around(self, whose: str, target: Any) -> Any:
+        """`target` with its calls counted and cut."""
+        return _Proxy(self, whose, target)
+
+    @contextmanager
+    def into(self, engine: Hibernation) -> Iterator[None]:
+        """Cut what `engine` calls, for the block."""
+        parts = (engine, engine._waker, engine._sleeper)
+        kept = [(part, name, getattr(part, name)) for part in parts for name in _REACHES]
+        for part, name, value in kept:
+            setattr(part, name, self.around(name.removeprefix("_"), value))
+        try:
+            yield
+        finally:
+            for part, name, value in kept:
+                setattr(part, name, value)
+
+    async def call(self, whose: str, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        if not self.armed:
+            return await work()
+        self.count += 1
+        if self.count != self.at:
+            return await work()
+        self.cut = name
+        if self.when == "after":
+            await work()
+        self.reached.set()
+        if self.fails is None:
+            await asyncio.Event().wait()
+        if name in ("is_live", "is_started"):
+            return False
+        assert self.fails is not None
+        raise self.fails[whose]
+
+
+class _Proxy:
+    def __init__(self, interception: Interception, whose: str, target: Any) -> None:
+        self._interception, self._whose, self._target = interception, whose, target
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if name in _PASSED or not asyncio.iscoroutinefunction(value):
+            return value
+
+        async def called(*args: Any, **kwargs: Any) -> Any:
+            return await self._interception.call(self._whose, name, lambda: value(*args, **kwargs))
+
+        return called

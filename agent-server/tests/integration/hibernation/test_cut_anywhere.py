@@ -1,0 +1,183 @@
+"""Every transition, cut at every call to the outside: by a kill of the server, or by a fault.
+
+Then a look by the next server (or the same one), and a request. Whatever was cut, the record must
+be what the runtime shows, no gateway may stay closed, and the agent must answer.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from doubles.fake_clock import FakeClock
+from doubles.fake_control import FakeControl
+from doubles.fake_runtime import FakeRuntime
+from doubles.host import Host, open_host
+from doubles.interception import Interception, When
+from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
+from ocmt_common.agent_api import HibernationState as S
+from ocmt_common.problems import Problem
+
+Scenario = Callable[[Host], Awaitable[object]]
+SHOWN = {
+    ContainerStatus.RUNNING: S.RUNNING,
+    ContainerStatus.PAUSED: S.PAUSED,
+    ContainerStatus.EXITED: S.STOPPED,
+}
+
+
+async def nothing(_: Host) -> None: ...
+
+
+async def asleep(host: Host) -> None:
+    await host.parts.engine.hibernate("ada", "pause")
+
+
+async def stopped(host: Host) -> None:
+    await host.parts.engine.hibernate("ada", "stop")
+
+
+async def asleep_before_a_job(host: Host) -> None:
+    host.gateway.jobs["ada"] = host.clock.now() + timedelta(hours=1)
+    await host.fall_asleep()
+    host.clock.advance(minutes=28, seconds=50)
+
+
+async def request(host: Host) -> None:
+    await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+
+
+async def idle(host: Host) -> None:
+    await host.fall_asleep()
+
+
+async def restart(host: Host) -> None:
+    await host.parts.engine.restart("ada")
+
+
+async def sweep(host: Host) -> None:
+    await host.sweep()
+
+
+SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
+    "falls asleep": (nothing, idle),
+    "is ordered to pause": (nothing, asleep),
+    "is ordered to stop": (nothing, stopped),
+    "is stopped out of its pause": (asleep, stopped),
+    "is thawed": (asleep, request),
+    "boots": (stopped, request),
+    "is woken for a job": (asleep_before_a_job, sweep),
+    "is restarted": (nothing, restart),
+}
+MOST_CALLS = 40
+
+
+class Rig:
+    """What outlives a server."""
+
+    def __init__(self, interception: Interception) -> None:
+        self.runtime, self.clock = FakeRuntime(), FakeClock()
+        self.gateway = FakeControl(self.runtime)
+        self.interception = interception
+
+    def server(self, folder: Path, *, cut: bool):  # type: ignore[no-untyped-def]
+        folder.mkdir(exist_ok=True)
+        runtime, gateway = self.runtime, self.gateway
+        if cut:
+            runtime = self.interception.around("runtime", runtime)
+            gateway = self.interception.around("gateway", gateway)
+        return open_host(
+            folder, runtime=runtime, gateway=gateway, clock=self.clock, WAKE_TIMEOUT_MS="2000"
+        )
+
+    async def check(self, host: Host) -> None:
+        """Two looks, then a request."""
+        agent = host.parts.registry.get("ada")
+        for _ in range(2):
+            self.clock.advance(minutes=2)
+            await host.sweep()
+        shown = self.runtime.containers.get("ada")
+        if shown is None or shown.status is ContainerStatus.EXITED:
+            assert agent.state in (S.STOPPED, S.FAILED)
+        else:
+            assert agent.state is SHOWN[shown.status]
+        if agent.state is S.RUNNING:
+            assert not self.gateway.closed("ada")
+            assert agent.suspension_id is None
+        await request(host)
+        assert agent.state is S.RUNNING
+        assert self.runtime.containers["ada"].status is ContainerStatus.RUNNING
+        assert not self.gateway.closed("ada")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_server_killed_at_any_call_leaves_what_the_next_puts_right(
+    tmp_path: Path, name: str, when: When
+) -> None:
+    before, transition = SCENARIOS[name]
+    for at in range(1, MOST_CALLS):
+        rig = Rig(Interception(at, when))
+        folder, left = tmp_path / f"{at}", tmp_path / f"{at}-left"
+        async with rig.server(folder, cut=True) as host:
+            await host.provision()
+            await before(host)
+            await host.parts.registry.flush()
+            rig.interception.armed = True
+            work = asyncio.ensure_future(transition(host))
+            cut = asyncio.ensure_future(rig.interception.reached.wait())
+            await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)
+            shutil.copytree(folder, left)  # what a killed server would have written
+            for task in (work, cut):
+                task.cancel()
+            with suppress(asyncio.CancelledError, Problem):
+                await work
+        if rig.interception.cut is None:
+            assert at > 2
+            return
+        async with rig.server(left, cut=False) as host:
+            await rig.check(host)
+    raise AssertionError("the transition never ended")
+
+
+FAULTS: dict[str, dict[str, Exception]] = {
+    "fails": {
+        "runtime": RuntimeFailed("It cannot."),
+        "gateway": GatewayRefused("INTERNAL", "broken"),
+    },
+    "is gone": {
+        "runtime": RuntimeUnavailable("The engine is gone."),
+        "gateway": GatewayUnreachable("Nothing answers."),
+    },
+    "is starting": {
+        "runtime": RuntimeFailed("It cannot."),
+        "gateway": GatewayRefused("UNAVAILABLE", "starting", retry_after_s=0.1),
+    },
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_fault_at_any_call_is_put_right_by_the_next_look(
+    tmp_path: Path, name: str, when: When, fault: str
+) -> None:
+    before, transition = SCENARIOS[name]
+    for at in range(1, MOST_CALLS):
+        rig = Rig(Interception(at, when, FAULTS[fault]))
+        async with rig.server(tmp_path / f"{at}", cut=True) as host:
+            await host.provision()
+            await before(host)
+            rig.interception.armed = True
+            with suppress(Problem):
+                await transition(host)
+            if rig.interception.cut is None:
+                assert at > 2
+                return
+            await rig.check(host)
+    raise AssertionError("the transition never ended")

@@ -1,0 +1,165 @@
+"""An agent's memory over its sleep, through the whole server, on a kernel of the test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from doubles.fake_control import FakeControl
+from doubles.fake_memory import MB, FakeMemory
+from doubles.fake_runtime import FakeRuntime
+from doubles.host import Host, open_host
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_common.agent_api import HibernationState as S
+from ocmt_common.agent_api import PausedMemory
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> FakeMemory:
+    return FakeMemory(tmp_path / "group")
+
+
+@asynccontextmanager
+async def host_with(
+    tmp_path: Path, memory: FakeMemory, *, runtime: FakeRuntime | None = None
+) -> AsyncIterator[Host]:
+    runtime = runtime or FakeRuntime()
+    runtime.kernel["ada"] = memory.where()
+    keeper = partial(MemoryKeeper, found=[memory], host=memory.host)
+    gateway = FakeControl(runtime)
+    async with open_host(tmp_path, runtime=runtime, gateway=gateway, keeper=keeper) as host:
+        yield host
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 (what it waits for has no event)
+            await asyncio.sleep(0.01)
+
+
+async def shown(host: Host) -> dict[str, object]:
+    answer = await host.client.get("/api/containers/ada")
+    return dict(answer.json())
+
+
+async def test_a_paused_agent_s_memory_is_given_back_and_the_api_shows_it(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        assert (await shown(host))["pausedMemory"] is None
+        await host.fall_asleep()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+
+        container = await shown(host)
+        assert container["pausedMemory"] == "reclaimed"
+        assert container["memory"] == {
+            "usage": 2 * MB,
+            "anon": 2 * MB,
+            "cache": 0,
+            "swap": 898 * MB,
+            "compressed": 0,
+        }
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert (await shown(host))["pausedMemory"] is None
+
+
+async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        memory.held = asyncio.Event()  # never set: this reclaim would take for ever
+        await host.fall_asleep()
+        assert agent.state is S.PAUSED
+        await memory.begun.wait()
+        assert agent.paused_memory is PausedMemory.RESIDENT
+
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.RUNNING
+        await until(lambda: memory.cancelled == 1)
+
+        # The next sleep begins anew.
+        memory.held = None
+        await host.fall_asleep()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+
+
+async def test_without_swap_nothing_is_reclaimed_and_health_says_what_is_missing(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        memory.has_swap = False
+        agent = await host.provision()
+        await host.fall_asleep()
+        await until(lambda: agent.paused_memory is PausedMemory.RESIDENT)
+        assert memory.reclaims == 0
+
+        health = (await host.client.get("/health")).json()["memory"]
+        assert health["reclaim"] == "fake"
+        assert (health["swapDisk"], health["zram"], health["psi"]) == (False, False, True)
+        assert any("no swap" in sentence for sentence in health["advice"])
+        assert health["host"]["total"] == 8 << 30
+
+
+async def test_an_agent_found_paused_after_a_restart_is_measured_not_remembered(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    runtime = FakeRuntime()
+    async with host_with(tmp_path, memory, runtime=runtime) as host:
+        agent = await host.provision()
+        await host.fall_asleep()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+    async with host_with(tmp_path, memory, runtime=runtime) as host:
+        agent = host.parts.registry.get("ada")
+        assert agent.paused_memory is None
+        await host.parts.memory.look()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        assert memory.reclaims == 1
+    memory.set(anon=900, swap=0)  # killed before it had begun
+    async with host_with(tmp_path, memory, runtime=runtime) as host:
+        await host.parts.memory.look()
+        agent = host.parts.registry.get("ada")
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        assert memory.reclaims == 2
+
+
+async def test_an_agent_out_of_our_sight_costs_one_question_a_transition(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        host.runtime.kernel.clear()
+        agent = await host.provision()
+        await host.fall_asleep()
+        await until(lambda: host.runtime.calls["whereabouts"] > 0)
+        asked = host.runtime.calls["whereabouts"]
+        for _ in range(5):
+            await host.parts.memory.look()
+            await asyncio.sleep(0)
+        assert host.runtime.calls["whereabouts"] == asked
+        assert agent.paused_memory is None
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.RUNNING
+
+
+async def test_a_stopped_agent_has_no_memory(tmp_path: Path, memory: FakeMemory) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        memory.held = asyncio.Event()
+        await host.fall_asleep()
+        await memory.begun.wait()
+        await host.parts.engine.hibernate("ada", "stop")
+        await until(lambda: memory.cancelled == 1)
+        assert (agent.memory, agent.paused_memory) == (None, None)
+
+
+async def test_an_awake_agent_is_measured_by_the_look(tmp_path: Path, memory: FakeMemory) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        memory.set(anon=700, swap=10)
+        await host.parts.memory.look()
+        assert agent.memory is not None
+        assert (agent.memory.anon, agent.memory.swap) == (700 * MB, 10 * MB)

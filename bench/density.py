@@ -1,0 +1,206 @@
+"""How much host memory a sleeping agent takes, with real OpenClaw containers beside always-on ones.
+
+Agents are made one after the other: provisioned, asked something, put to sleep. Then all sleep at
+once and the host's `MemAvailable`, swap, zram and shims are read; then each is woken and asked
+again. In the same run upstream's own `openclaw fleet` keeps a few always-on cells. Writes what
+`ocmt capacity` computes with. Run: `python bench/density.py --agents 20 --json`.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from shared.agents import ROOT, Agents, machine, meminfo, server, summary, zram_bytes
+from shared.fleet import Fleet, FleetRefused
+
+AWAKE_BYTES = 900_000_000
+ASLEEP_BYTES = 60_000_000
+SWAP_BYTES = 800_000_000
+_SETTLES_S = 15.0
+
+
+def lacking(count: int, *, cells: int, available: int, swap_free: int) -> str | None:
+    """What this host has too little of for `count` agents, or `None`."""
+    if swap_free >= count * SWAP_BYTES:
+        need = (1 + cells) * AWAKE_BYTES + count * ASLEEP_BYTES
+        kind = "with the swap there is"
+    else:
+        need = (count + cells) * AWAKE_BYTES
+        kind = f"with less than {count * SWAP_BYTES / 1e9:.0f} GB of free swap"
+    if available >= need:
+        return None
+    return (
+        f"{count} agents need {need / 1e9:.1f} GB of available memory {kind}; there are "
+        f"{available / 1e9:.1f} GB of memory and {swap_free / 1e9:.1f} GB of swap. Make swap with "
+        f"`ocmt memory enable --swap {count}G`, or measure fewer with --agents."
+    )
+
+
+async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
+    async with server(port) as agents:
+        before = await _quiet_host()
+        users = [f"bench-density-{number}" for number in range(count)]
+        awake, rss = await _make_all(agents, users)
+        asleep = await _quiet_host()
+        shims = [await asyncio.to_thread(_shim_bytes, await agents.docker.of(u)) for u in users]
+        where = [(await agents.container(user)).get("pausedMemory") for user in users]
+        first_bytes, first_tokens, woken = await _wake_all(agents, users)
+        tiers = (await agents.health()).get("memory")
+    always_on = await _always_on(port + 10, cells)
+    per_agent = (before["MemAvailable"] - asleep["MemAvailable"]) / count
+    swapped = (asleep["swapUsed"] - before["swapUsed"]) / count
+    zram = (asleep["zram"] - before["zram"]) / count
+    return {
+        "measuredAt": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "agents": count,
+        "reclaimed": sum(place == "reclaimed" for place in where),
+        "tiers": tiers,
+        "mb": {
+            "awake (MemAvailable, median)": _mb(statistics.median(awake)),
+            "awake (anonymous, median)": _mb(statistics.median(rss)),
+            "asleep (MemAvailable)": _mb(per_agent),
+            "asleep: of that zram": _mb(zram),
+            "asleep: of that shim": _mb(statistics.mean(shims)),
+            "asleep: in swap": _mb(swapped),
+            "woken and answered (anonymous, median)": _mb(statistics.median(woken)),
+        },
+        "agentsPerGb": round(1e9 / per_agent, 1) if per_agent > 0 else None,
+        "wakeMs": {"first byte": summary(first_bytes), "first token after": summary(first_tokens)},
+        "alwaysOn": always_on,
+        "figures": {
+            "origin": f"measured on this host with {count} agents, {datetime.now(UTC):%Y-%m-%d}",
+            "swap": "none" if swapped < 50e6 else "zram" if zram > swapped / 10 else "disk",
+            "awake_mb": _mb(statistics.median(awake)),
+            "woken_mb": _mb(statistics.median(woken) + statistics.mean(shims)),
+            "asleep_mb": _mb(per_agent),
+            "swap_mb": _mb(swapped),
+            "wake_ms": summary(first_bytes)["p50"],
+        },
+    }
+
+
+async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list[float]]:
+    """Bytes each took awake: by the host's available memory, and by its container's own figures."""
+    awake, rss = [], []
+    for number, user in enumerate(users):
+        before = meminfo()["MemAvailable"]
+        await agents.provision(user)
+        await agents.chat(user)
+        await asyncio.sleep(2)
+        awake.append(float(before - meminfo()["MemAvailable"]))
+        rss.append(float(await agents.docker.rss(await agents.docker.of(user))))
+        await agents.sleep(user, "pause")
+        await agents.settled(user)
+        print(f"… {number + 1} of {len(users)} asleep", file=sys.stderr, flush=True)
+    return awake, rss
+
+
+async def _wake_all(
+    agents: Agents, users: list[str]
+) -> tuple[list[float], list[float], list[float]]:
+    first_bytes, first_tokens, woken = [], [], []
+    for user in users:
+        first_bytes.append(await agents.first_byte(user))
+        first_tokens.append(await agents.chat(user))
+        woken.append(float(await agents.docker.rss(await agents.docker.of(user))))
+        await agents.sleep(user, "pause")
+        await agents.settled(user)
+    return first_bytes, first_tokens, woken
+
+
+async def _always_on(port: int, cells: int) -> dict[str, Any]:
+    """Upstream's own way to host many: each cell is up all the time."""
+    if cells == 0:
+        return {"cells": 0}
+    taken = []
+    try:
+        async with Fleet(port) as fleet:
+            for number in range(cells):
+                before = meminfo()["MemAvailable"]
+                await fleet.create(f"bench{number}")
+                await asyncio.sleep(5)
+                taken.append(float(before - meminfo()["MemAvailable"]))
+    except FleetRefused as refused:
+        return {"cells": len(taken), "refused": str(refused)}
+    return {"cells": cells, "how": "openclaw fleet create", "mb": _mb(statistics.median(taken))}
+
+
+async def _quiet_host() -> dict[str, int]:
+    """The host's memory after a while: the median of some looks, as other programs come and go."""
+    await asyncio.sleep(_SETTLES_S)
+    looks = []
+    for _ in range(10):
+        found = meminfo()
+        found["swapUsed"] = found["SwapTotal"] - found["SwapFree"]
+        found["zram"] = zram_bytes()
+        looks.append(found)
+        await asyncio.sleep(0.5)
+    return {name: int(statistics.median(look[name] for look in looks)) for name in looks[0]}
+
+
+def _shim_bytes(container: str) -> int:
+    """RAM of the container's shim: Docker keeps one a container, asleep or not."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_text(encoding="utf-8")
+            if container in words and "containerd-shim" in words:
+                status = (process / "status").read_text(encoding="utf-8")
+                return int(status.split("VmRSS:")[1].split()[0]) * 1024
+        except (OSError, IndexError):
+            continue
+    return 0
+
+
+def _mb(size: float) -> float:
+    return round(size / 1e6, 1)
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['machine']}, {result['agents']} agents, {result['reclaimed']} of them reclaimed",
+        "",
+        "| an agent | MB |",
+        "|---|---|",
+    ]
+    lines += [f"| {name} | {value} |" for name, value in result["mb"].items()]
+    lines += ["", "| woken | p50 ms | p95 ms | max ms |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {f['p50']} | {f['p95']} | {f['max']} |" for name, f in result["wakeMs"].items()
+    ]
+    return "\n".join([*lines, "", f"always on: {json.dumps(result['alwaysOn'])}"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--agents", type=int, default=20)
+    parser.add_argument("--cells", type=int, default=3, help="always-on ones beside")
+    parser.add_argument("--port", type=int, default=26300, help="the first of twenty")
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="where figures are kept")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    now = meminfo()
+    if short := lacking(
+        asked.agents,
+        cells=asked.cells,
+        available=now["MemAvailable"],
+        swap_free=now["SwapFree"],
+    ):
+        sys.exit(short)
+    started = time.monotonic()
+    result = asyncio.run(bench(port=asked.port, count=asked.agents, cells=asked.cells))
+    result["tookS"] = round(time.monotonic() - started)
+    kept = asked.data / "bench" / "density.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2) if asked.json else table(result))
+
+
+if __name__ == "__main__":
+    main()

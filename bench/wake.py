@@ -1,0 +1,133 @@
+"""How long a wake takes, by the state woken from, with real OpenClaw containers.
+
+From the client's send to the first application byte (`GET /healthz` through the proxy), and to the
+first token of a streamed reply by a model that answers at once. Beside it, in the same run and with
+the same container: what Docker's API alone takes to unpause until `/healthz`, and to start until
+`/readyz`; and a gateway that is always on. Run: `python bench/wake.py --json`.
+"""
+
+import argparse
+import asyncio
+import json
+import time
+from typing import Any
+
+import aiohttp
+from shared.agents import Agents, answers, machine, meminfo, server, summary, until
+
+USER = "bench-wake"
+
+
+async def bench(*, port: int, rounds: int, boots: int) -> dict[str, Any]:
+    async with server(port) as agents:
+        await agents.provision(USER)
+        for _ in range(3):
+            await agents.chat(USER)
+        figures: dict[str, list[float]] = {}
+        await _just_paused(agents, figures, rounds)
+        where = await _settled(agents, figures, rounds)
+        await _stopped(agents, figures, boots)
+        await _awake(agents, figures, rounds)
+        tiers = (await agents.health()).get("memory")
+        await _plain_docker(agents, figures, rounds, boots)
+    return {
+        "machine": machine(),
+        "swapBytes": meminfo()["SwapTotal"],
+        "settledMemory": where,
+        "tiers": tiers,
+        "milliseconds": {name: summary(values) for name, values in figures.items()},
+    }
+
+
+def _note(figures: dict[str, list[float]], name: str, seconds: float) -> None:
+    figures.setdefault(name, []).append(seconds)
+
+
+async def _just_paused(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
+    """Woken right after the pause: a reclaim that has begun is cut short."""
+    for _ in range(rounds):
+        await agents.sleep(USER, "pause")
+        _note(figures, "just paused: first byte", await agents.first_byte(USER))
+        await agents.sleep(USER, "pause")
+        _note(figures, "just paused: first token", await agents.chat(USER))
+
+
+async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int) -> str:
+    """Woken after its memory went where this host has room for it."""
+    where = "resident"
+    for _ in range(rounds):
+        await agents.sleep(USER, "pause")
+        where = await agents.settled(USER)
+        _note(figures, f"paused, {where}: first byte", await agents.first_byte(USER))
+        await agents.chat(USER)
+        await agents.sleep(USER, "pause")
+        where = await agents.settled(USER)
+        _note(figures, f"paused, {where}: first token", await agents.chat(USER))
+    return where
+
+
+async def _stopped(agents: Agents, figures: dict[str, list[float]], boots: int) -> None:
+    for _ in range(boots):
+        await agents.sleep(USER, "stop")
+        _note(figures, "stopped: first byte", await agents.first_byte(USER))
+        _note(figures, "stopped: first token after that", await agents.chat(USER))
+
+
+async def _awake(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
+    for _ in range(rounds):
+        _note(figures, "always on: first byte", await agents.first_byte(USER))
+        _note(figures, "always on: first token", await agents.chat(USER))
+
+
+async def _plain_docker(
+    agents: Agents, figures: dict[str, list[float]], rounds: int, boots: int
+) -> None:
+    """The same container by Docker's API, with nobody else looking after it."""
+    docker = agents.docker
+    container = await docker.of(USER)
+    await agents.leave()
+    timeout = aiohttp.ClientTimeout(total=120)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        base = await docker.address(container)
+        for _ in range(rounds):
+            await docker.act(container, "pause")
+            await asyncio.sleep(0.2)
+            started = time.perf_counter()
+            await docker.act(container, "unpause")
+            await until(lambda: answers(session, f"{base}/healthz"))
+            _note(figures, "Docker unpause to /healthz", time.perf_counter() - started)
+        for _ in range(boots):
+            await docker.act(container, "stop?t=20")
+            started = time.perf_counter()
+            await docker.act(container, "start")
+            base = await docker.address(container)
+            await until(lambda base=base: answers(session, f"{base}/readyz"))  # type: ignore[misc]
+            _note(figures, "Docker start to /readyz", time.perf_counter() - started)
+    await docker.remove(container)
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['machine']}; a settled pause is {result['settledMemory']}",
+        "",
+        "| from | n | p50 ms | p95 ms | max ms |",
+        "|---|---|---|---|---|",
+    ]
+    for name, f in result["milliseconds"].items():
+        lines.append(f"| {name} | {f['n']} | {f['p50']} | {f['p95']} | {f['max']} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="pauses of each kind")
+    parser.add_argument("--boots", type=int, default=3, help="stops and starts")
+    parser.add_argument("--port", type=int, default=26200, help="the first of three")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    result = asyncio.run(bench(port=asked.port, rounds=asked.rounds, boots=asked.boots))
+    print(json.dumps(result, indent=2) if asked.json else table(result))
+
+
+if __name__ == "__main__":
+    main()

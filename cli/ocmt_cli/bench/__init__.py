@@ -1,0 +1,1 @@
+"""`ocmt bench`: runs a benchmark of the checkout."""

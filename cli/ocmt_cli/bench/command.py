@@ -1,0 +1,51 @@
+"""`ocmt bench NAME`: runs `bench/NAME.py` of this checkout with the options that follow.
+
+A benchmark is a script of its own, so that each keeps its options and may start servers or fork
+without the command's modules in its memory. Adding a file to `bench` adds a benchmark here.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ocmt_cli.checkout import ROOT
+from ocmt_cli.console import say
+from ocmt_cli.failure import CommandFailed
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+FOLDER = ROOT / "bench"
+
+
+# `--help` after a name belongs to the benchmark.
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Which; none lists them.")] = None,
+) -> None:
+    """Run a benchmark. What follows its name goes to it, such as --json."""
+    known = benchmarks(FOLDER)
+    if name is None:
+        say("\n".join(f"  {one:<8} {summary}" for one, summary in known.items()))
+        return
+    if name not in known:
+        raise CommandFailed(
+            f"There is no benchmark {name!r}; there are: {', '.join(known)}.", exit_code=2
+        )
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py"), *context.args], cwd=ROOT, check=False
+    )
+    raise typer.Exit(done.returncode if done.returncode >= 0 else 128 - done.returncode)
+
+
+def benchmarks(folder: Path) -> dict[str, str]:
+    """Every benchmark's name and what it measures, read without importing it."""
+    return {path.stem: _first_line(path) for path in sorted(folder.glob("*.py"))}
+
+
+def _first_line(path: Path) -> str:
+    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return said.partition("\n")[0].rstrip(".")

@@ -1,0 +1,1 @@
+"""`ocmt capacity`: how many people a machine holds, from figures that were measured."""

@@ -1,0 +1,69 @@
+"""Running the agent server's simulation: another package's program, so in a process of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ocmt_cli.capacity.figures import Figures
+from ocmt_cli.failure import CommandFailed
+
+
+def simulate(scenario: dict[str, Any], *, progress: Callable[[str], None]) -> dict[str, Any]:
+    """The outcome; `progress` gets the simulated time, an hour a line.
+
+    Raises `CommandFailed` with the program's last words when it does not end well.
+    """
+    words = [sys.executable, "-m", "ocmt_agent.simulation", "--json", json.dumps(scenario)]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        last: list[str] = []
+        # It writes its result only at the end, and no more than a pipe holds.
+        for line in child.stderr or ():
+            last = [*last[-5:], line.rstrip()]
+            progress(line.rstrip())
+        text = child.stdout.read() if child.stdout else ""
+    if child.returncode != 0:
+        raise CommandFailed("The simulation failed:\n" + "\n".join(last))
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def costs(figures: Figures) -> dict[str, float]:
+    """What the simulation has to know of an agent, in bytes and seconds."""
+    return {
+        "awake": int(figures.awake_mb * 1e6),
+        "woken": int(figures.woken_mb * 1e6),
+        "asleep": int(figures.asleep_mb * 1e6),
+        "thaw_s": figures.wake_ms / 1000,
+    }
+
+
+def lines(outcome: dict[str, Any], scenario: dict[str, Any]) -> list[str]:
+    """The outcome for a person."""
+    told = [
+        f"{scenario['users']} users on {scenario['hosts']} hosts, {scenario['days']} day(s), "
+        f"{outcome['messages']} messages, at most {outcome['mostAwake']} agents awake at a time."
+    ]
+    for state, waits in sorted(outcome["wakeWaitS"].items()):
+        told.append(
+            f"Wakes from {state}: {waits['count']}, waiting {waits['p50']:.2f} s (median), "
+            f"{waits['p95']:.2f} s (95 %), {waits['p99']:.2f} s (99 %)."
+        )
+    refused = sum(outcome["refused"].values())
+    jobs = outcome["jobs"]
+    told += [
+        f"Refused for the moment: {refused}; messages given up: {outcome['lost']}; "
+        f"evicted: {sum(outcome['evicted'].values())}; longest queue: {outcome['longestQueue']}.",
+        f"Scheduled jobs: {jobs['run']}, of them late {jobs['late']}, missed {jobs['missed']}.",
+    ]
+    if not outcome["breaks"]:
+        return [*told, "Nothing broke."]
+    told.append(f"Broke on {outcome['hostsBroken']} of {scenario['hosts']} hosts; first:")
+    told += [
+        f"  host {one['host']}, {one['at']}: {one['what']}: {one['why']}"
+        for one in outcome["breaks"][:8]
+    ]
+    return told

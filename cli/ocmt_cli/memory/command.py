@@ -1,0 +1,186 @@
+"""`ocmt memory enable|disable|status`: give sleeping agents a place outside of RAM."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ocmt_cli.console import say
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.memory.carry_out import carry_out
+from ocmt_cli.memory.machine import Machine, Places, look
+from ocmt_cli.memory.plan import (
+    DEFAULT_FILE,
+    Plan,
+    Refused,
+    Wish,
+    describe,
+    plan_disable,
+    plan_enable,
+)
+from ocmt_cli.memory.record import Made, read_made
+from ocmt_cli.sizes import parse_size, show_size
+
+memory_app = typer.Typer(
+    help="Make, show and remove swap, so that sleeping agents cost next to no memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Only print what would be done.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@memory_app.command()
+def enable(  # noqa: PLR0917 (the command line gives them by name)
+    swap: Annotated[
+        str | None,
+        typer.Option(help="Size of the swap file, like 32G; 0 for none. [default: 4 × RAM]"),
+    ] = None,
+    file: Annotated[Path, typer.Option(help="The swap file.")] = DEFAULT_FILE,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="With a key that is thrown away (dm-crypt).")
+    ] = False,
+    zram: Annotated[
+        bool, typer.Option("--zram", help="Compressed swap in RAM, before the disk.")
+    ] = False,
+    zswap: Annotated[
+        bool, typer.Option("--zswap", help="A compressed cache in RAM, before the disk.")
+    ] = False,
+    plan: PlanOnly = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make swap and keep it over reboots; asked again, only what is missing."""
+    wish = Wish(
+        file=file.resolve(),
+        swap_bytes=None if swap is None else _size(swap),
+        encrypt=encrypt,
+        zram=zram,
+        zswap=zswap,
+    )
+    places = Places()
+    made = _made(places)
+    try:
+        planned = plan_enable(wish, look(places, wish.file), made, places)
+    except Refused as refusal:
+        raise CommandFailed(str(refusal)) from refusal
+    _run(planned, only_print=plan, as_json=as_json)
+
+
+@memory_app.command()
+def disable(plan: PlanOnly = False, as_json: AsJson = False) -> None:
+    """Remove exactly what `enable` made."""
+    places = Places()
+    made = _made(places)
+    try:
+        planned = plan_disable(look(places, _file_of(made)), made, places)
+    except Refused as refusal:
+        raise CommandFailed(str(refusal)) from refusal
+    _run(planned, only_print=plan, as_json=as_json)
+
+
+@memory_app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show where the memory of sleeping agents can go, and what of it `enable` made."""
+    places = Places()
+    made = _made(places)
+    shown = report(look(places, _file_of(made)), made)
+    if as_json:
+        say(json.dumps(shown, indent=2))
+        return
+    say(
+        f"RAM        {show_size(shown['ramBytes'])}, {show_size(shown['availableBytes'])} available"
+    )
+    for area in shown["areas"]:
+        say(
+            f"swap       {area['device']}: {show_size(area['usedBytes'])} of "
+            f"{show_size(area['sizeBytes'])} used, priority {area['priority']}"
+            f"{', made by ocmt' if area['ours'] else ''}"
+        )
+    if not shown["areas"]:
+        say("swap       none: memory of sleeping agents stays in RAM. Run: ocmt memory enable")
+    zswap = shown["zswap"]
+    say("zswap      " + (f"{zswap}" if isinstance(zswap, str) else f"on, {zswap['compressor']}"))
+    if made is None:
+        say("enabled    no")
+    else:
+        say(f"enabled    {describe(made)}")
+        say(f"at boot    {'made again by systemd' if shown['permanent'] else 'not made again'}")
+
+
+def report(machine: Machine, made: Made | None) -> dict[str, Any]:
+    """The machine's swap, sizes in bytes; `permanent` when a reboot makes ours again."""
+    ours = set()
+    if made is not None:
+        ours = {machine.mapped_device if made.encrypted else made.file, machine.zram_device}
+    zswap: dict[str, str] | str = "not in this kernel"
+    if machine.zswap is not None:
+        settings = dict(machine.zswap)
+        zswap = settings if settings["enabled"] == "Y" else "off"
+    return {
+        "ramBytes": machine.ram_bytes,
+        "availableBytes": machine.available_bytes,
+        "areas": [
+            {
+                "device": area.device,
+                "sizeBytes": area.size_bytes,
+                "usedBytes": area.used_bytes,
+                "priority": area.priority,
+                "ours": area.device in ours,
+            }
+            for area in machine.areas
+        ],
+        "zswap": zswap,
+        "enabled": None if made is None else describe(made),
+        "permanent": made is not None and machine.systemd and machine.unit_there,
+    }
+
+
+def _made(places: Places) -> Made | None:
+    try:
+        return read_made(places.record)
+    except ValueError as error:
+        raise CommandFailed(
+            f"{error} Move it away, and remove by hand what it named (see `swapon --show`)."
+        ) from error
+
+
+def _file_of(made: Made | None) -> Path:
+    return Path(made.file) if made is not None and made.file else DEFAULT_FILE
+
+
+def _run(plan: Plan, *, only_print: bool, as_json: bool) -> None:
+    if as_json:
+        quiet = {
+            "summary": plan.summary,
+            "steps": [str(step) for step in plan.steps],
+            "repeatAtBoot": list(plan.not_permanent),
+            "done": not only_print,
+        }
+        if not only_print:
+            carry_out(plan, say=lambda _: None)
+        say(json.dumps(quiet, indent=2))
+        return
+    say(plan.summary)
+    if not plan.steps:
+        say("Nothing is left to do.")
+    elif only_print:
+        say("Would do:")
+        for step in plan.steps:
+            say(f"  {step}")
+    else:
+        carry_out(plan, say=say)
+        say("Done.")
+    if plan.not_permanent:
+        say("No systemd here, so a reboot does not make it again. Have these run at boot, as root:")
+        for command in plan.not_permanent:
+            say(f"  {command}")

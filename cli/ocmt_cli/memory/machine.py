@@ -1,0 +1,164 @@
+"""What this machine has for swapping, read and never changed."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+MAPPED_NAME = "ocmt-swap"
+_PROGRAMS = ("mkswap", "swapon", "swapoff", "fallocate", "cryptsetup", "zramctl", "modprobe")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the kernel shows things and where we keep ours; tests put them elsewhere."""
+
+    proc: Path = Path("/proc")
+    sys: Path = Path("/sys")
+    run: Path = Path("/run")
+    dev: Path = Path("/dev")
+    units: Path = Path("/etc/systemd/system")
+    state: Path = Path("/var/lib/ocmt")
+
+    @classmethod
+    def under(cls, root: Path) -> "Places":
+        return cls(
+            *(root / name for name in ("proc", "sys", "run", "dev", "units", "var/lib/ocmt"))
+        )
+
+    @property
+    def record(self) -> Path:
+        return self.state / "memory.json"
+
+    @property
+    def unit(self) -> Path:
+        return self.units / "ocmt-memory.service"
+
+    @property
+    def zram_device(self) -> Path:
+        """Which compressed device is ours, noted anew at every boot."""
+        return self.run / "ocmt-zram"
+
+    @property
+    def zswap(self) -> Path:
+        return self.sys / "module/zswap/parameters"
+
+    @property
+    def mapped(self) -> Path:
+        return self.dev / "mapper" / MAPPED_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """One line of the kernel's list of swap areas."""
+
+    device: str
+    size_bytes: int
+    used_bytes: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    root: bool
+    ram_bytes: int
+    available_bytes: int
+    areas: tuple[Area, ...]
+    filesystem: str
+    """Of the folder the swap file goes to: `ext4`, `btrfs`, `overlay`, …"""
+    disk_free_bytes: int
+    file_bytes: int | None
+    """Size of what already lies at the swap file's path."""
+    mapped_device: str | None
+    """The encrypted device's own name (`/dev/dm-0`), when it is open."""
+    zram: bool
+    zram_device: str | None
+    """Our compressed device, when it is set up."""
+    zswap: tuple[tuple[str, str], ...] | None
+    """zswap's settings as they are; `None` in a kernel without it."""
+    dm_crypt: bool
+    systemd: bool
+    unit_there: bool
+    programs: frozenset[str]
+
+    def area(self, device: str | None) -> Area | None:
+        return next((area for area in self.areas if area.device == device), None)
+
+
+def look(places: Places, swap_file: Path) -> Machine:
+    """Raises `OSError` when there is no kernel to read (not Linux)."""
+    there = next(folder for folder in swap_file.resolve().parents if folder.exists())
+    meminfo = _meminfo(places.proc / "meminfo")
+    programs = frozenset(name for name in _PROGRAMS if _program(name))
+    return Machine(
+        root=os.geteuid() == 0,
+        ram_bytes=meminfo["MemTotal"],
+        available_bytes=meminfo["MemAvailable"],
+        areas=tuple(_areas(places.proc / "swaps")),
+        filesystem=_filesystem(places.proc / "self/mountinfo", there),
+        disk_free_bytes=shutil.disk_usage(there).free,
+        file_bytes=swap_file.stat().st_size if swap_file.exists() else None,
+        mapped_device=str(places.mapped.resolve()) if places.mapped.exists() else None,
+        zram=(places.sys / "class/zram-control").exists() or _loadable("zram", programs),
+        zram_device=_noted(places.zram_device),
+        zswap=_zswap(places.zswap),
+        dm_crypt=(places.sys / "module/dm_crypt").exists() or _loadable("dm_crypt", programs),
+        systemd=(places.run / "systemd/system").exists(),
+        unit_there=places.unit.exists(),
+        programs=programs,
+    )
+
+
+def _program(name: str) -> str | None:
+    # An operator's path often lacks the folders of the administrator's programs.
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def _meminfo(path: Path) -> dict[str, int]:
+    values = {}
+    for line in path.read_text(encoding="ascii").splitlines():
+        name, _, rest = line.partition(":")
+        values[name] = int(rest.split()[0]) * 1024
+    return values
+
+
+def _areas(path: Path) -> list[Area]:
+    if not path.exists():  # a kernel without swapping
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+        device, _, size, used, priority = line.split()
+        name = device.encode().decode("unicode_escape")
+        found.append(Area(name, int(size) * 1024, int(used) * 1024, int(priority)))
+    return found
+
+
+def _filesystem(mountinfo: Path, folder: Path) -> str:
+    best, kind = -1, "unknown"
+    for line in mountinfo.read_text(encoding="utf-8").splitlines():
+        left, _, right = line.partition(" - ")
+        mounted = Path(left.split()[4].encode().decode("unicode_escape"))
+        # The later of two mounts on one place hides the earlier.
+        if folder.is_relative_to(mounted) and len(mounted.parts) >= best:
+            best, kind = len(mounted.parts), right.split()[0]
+    return kind
+
+
+def _noted(path: Path) -> str | None:
+    return path.read_text(encoding="ascii").strip() or None if path.exists() else None
+
+
+def _zswap(folder: Path) -> tuple[tuple[str, str], ...] | None:
+    if not (folder / "enabled").exists():
+        return None
+    names = ("enabled", "compressor", "max_pool_percent")
+    return tuple((name, (folder / name).read_text(encoding="ascii").strip()) for name in names)
+
+
+def _loadable(module: str, programs: frozenset[str]) -> bool:
+    modprobe = _program("modprobe")
+    if "modprobe" not in programs or modprobe is None:
+        return False
+    asked = [modprobe, "--dry-run", "--quiet", module]
+    return subprocess.run(asked, capture_output=True, check=False, timeout=20).returncode == 0

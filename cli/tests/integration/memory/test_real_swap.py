@@ -1,0 +1,135 @@
+"""Real swap of 64 MB, made and removed by the kernel of this machine; root only."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.memory.carry_out import carry_out
+from ocmt_cli.memory.machine import Machine, Places, look
+from ocmt_cli.memory.plan import Wish, boot_steps, plan_disable, plan_enable, unit_text
+from ocmt_cli.memory.record import Made, read_made
+
+MIB = 1024**2
+
+
+class Here:
+    """This machine's kernel, with our own files in a folder of the test."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.file = tmp_path / "swap"
+        run = tmp_path / "run"  # no systemd in there: nothing of this outlives the test
+        run.mkdir()
+        self.places = Places(run=run, units=tmp_path / "units", state=tmp_path / "state")
+
+    def look(self) -> Machine:
+        # A small machine: compressed swap is sized after its memory.
+        return replace(look(self.places, self.file), ram_bytes=128 * MIB)
+
+    def enable(self, wish: Wish) -> int:
+        """How many steps it took."""
+        plan = plan_enable(wish, self.look(), read_made(self.places.record), self.places)
+        carry_out(plan, say=lambda _: None)
+        return len(plan.steps)
+
+    def disable(self) -> int:
+        plan = plan_disable(self.look(), read_made(self.places.record), self.places)
+        carry_out(plan, say=lambda _: None)
+        return len(plan.steps)
+
+
+def _kernel_refuses(folder: Path) -> str | None:
+    """Why this machine cannot swap at all, asked with plain programs and not with our own."""
+    if os.geteuid() != 0:
+        return "only root may swap"
+    probe = folder / "probe"
+    probe.touch(0o600)
+    for words in (
+        ["fallocate", "--length", str(16 * MIB), str(probe)],
+        ["mkswap", str(probe)],
+        ["swapon", str(probe)],
+        ["swapoff", str(probe)],
+    ):
+        path = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=path)
+        if done.returncode != 0:
+            return done.stderr.strip().splitlines()[-1]
+    return None
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Here]:
+    if why := _kernel_refuses(tmp_path):
+        pytest.skip(f"no swap here: {why}")
+    made = Here(tmp_path)
+    try:
+        yield made
+    finally:
+        made.disable()
+
+
+def test_a_swap_file_is_made_once_and_removed_whole(here: Here) -> None:
+    before = {area.device for area in here.look().areas}
+    wish = Wish(here.file, swap_bytes=64 * MIB)
+    assert here.enable(wish) > 0
+    area = here.look().area(str(here.file))
+    assert area is not None
+    assert (area.size_bytes, area.priority) == (64 * MIB - 4096, 10)
+    assert here.file.stat().st_mode & 0o777 == 0o600
+    assert here.enable(wish) == 0
+
+    assert here.disable() > 0
+    assert {area.device for area in here.look().areas} == before
+    assert not here.file.exists()
+    assert not here.places.record.exists()
+    assert here.disable() == 0
+
+
+def test_compressed_swap_is_found_again_and_given_back(here: Here) -> None:
+    if not here.look().zram:
+        pytest.skip("this kernel has no zram")
+    here.enable(Wish(here.file, swap_bytes=0, zram=True))
+    device = here.look().zram_device
+    assert device is not None
+    area = here.look().area(device)
+    assert area is not None
+    assert (area.size_bytes, area.priority) == (64 * MIB - 4096, 100)
+    here.disable()
+    assert here.look().area(device) is None
+    size = Path(f"/sys/block/{Path(device).name}/disksize")  # newer programs remove it altogether
+    assert not size.exists() or size.read_text().strip() == "0"
+
+
+def test_an_enable_that_was_cut_short_can_be_undone(here: Here) -> None:
+    wish = Wish(here.file, swap_bytes=64 * MIB)
+    plan = plan_enable(wish, here.look(), None, here.places)
+    # Killed before the header was written and the kernel asked.
+    carry_out(replace(plan, steps=plan.steps[:4]), say=lambda _: None)
+    assert here.file.exists()
+    here.disable()
+    assert not here.file.exists()
+    assert not here.places.record.exists()
+
+
+def test_a_file_the_kernel_does_not_take_is_explained(here: Here) -> None:
+    plan = plan_enable(Wish(here.file, swap_bytes=64 * MIB), here.look(), None, here.places)
+    without_header = tuple(step for step in plan.steps if "mkswap" not in str(step))
+    with pytest.raises(CommandFailed, match=r"(?s)swapon.*does not take this file.*disable"):
+        carry_out(replace(plan, steps=without_header), say=lambda _: None)
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    made = Made(str(tmp_path / "swap"), 64 * MIB, encrypted=False, zram_bytes=MIB, zswap_before=())
+    unit = tmp_path / "ocmt-memory.service"
+    unit.write_text(unit_text(boot_steps(made, Places())))
+    done = subprocess.run(
+        [analyze, "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,44 @@
+from ocmt_cli.status import agent_memory, host_memory
+
+HOST = {
+    "total": 8e9,
+    "available": 2e9,
+    "swapDisk": 32e9,
+    "swapDiskFree": 30e9,
+    "swapZram": 0,
+    "swapZramFree": 0,
+}
+MEMORY = {
+    "reclaim": "memory.reclaim",
+    "swapDisk": True,
+    "zram": False,
+    "zswap": False,
+    "prefetch": True,
+    "host": HOST,
+    "advice": ["Make some."],
+}
+
+
+def test_an_agents_memory_is_what_the_server_measured() -> None:
+    memory = {"usage": 40e6, "swap": 719e6, "compressed": 0}
+    assert agent_memory({"memory": memory}) == ", 40 MB of RAM, 719 MB in swap"
+    memory["compressed"] = 280e6
+    assert agent_memory({"memory": memory}).endswith("in swap, 280 MB of RAM compressed")
+    memory["swap"] = 0
+    assert agent_memory({"memory": memory}) == ", 40 MB of RAM"
+
+
+def test_what_nobody_measured_is_not_shown() -> None:
+    assert agent_memory({"memory": None, "memoryBytes": None}) == ""
+    assert agent_memory({"memoryBytes": 900e6}) == ", 900 MB"
+    assert list(host_memory({"status": "ok"})) == []
+
+
+def test_the_hosts_memory_and_its_means_are_told_with_the_advice() -> None:
+    assert list(host_memory({"memory": MEMORY})) == [
+        "memory: 2.0 of 8.0 GB available, 2.0 of 32.0 GB of swap used; "
+        "reclaim by memory.reclaim, swap on disk, prefetch",
+        "Make some.",
+    ]
+    bare = MEMORY | {"reclaim": None, "swapDisk": False, "prefetch": False}
+    assert "nothing to save it with" in next(iter(host_memory({"memory": bare})))
