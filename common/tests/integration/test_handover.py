@@ -34,7 +34,8 @@ async def app(scope, receive, send):
     if scope["path"] == "/slow":
         await asyncio.sleep(1.5)
     body = os.environ["NAME"].encode()
-    await send({"type": "http.response.start", "status": 200, "headers": []})
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
     await send({"type": "http.response.body", "body": body})
 
 handover = Handover.from_environment()
@@ -86,7 +87,7 @@ def _at_gate(gate: Path) -> str:
 
 
 def _until(met: object) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 30
     while not met():  # type: ignore[operator]
         assert time.monotonic() < until
         time.sleep(0.02)
