@@ -2,18 +2,16 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from deploy_farm import BUILDS, Farm, deployer, farm
+from deploy_farm import BUILDS, Commit, Farm, deployer, farm
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.deploying import deploy
 from ocmt_cli.deploy.source import read_source
-
-Commit = Callable[[str, str, str], None]
 
 
 def _git(checkout: Path, *words: str) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from ocmt_cli.checkout import DEFAULT_DATA
 from ocmt_cli.deploy.deploying import Deployer, Report
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
 
+Commit = Callable[[str, str, str], None]
+"""Replace a text in a file by another and commit that."""
 BUILDS = DEFAULT_DATA / "builds"
 """Shared with the operator's own deploys: what is the same is neither fetched nor built again."""
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from deploy_farm import BUILDS, Farm, Load, deployer
+from deploy_farm import BUILDS, Commit, Farm, Load, deployer
 from ocmt_cli.deploy.deploying import deploy, plan, rollback
 from ocmt_cli.deploy.host_failures import Unreachable
 from ocmt_cli.deploy.session import Busy
@@ -47,11 +47,11 @@ def test_the_first_deploy_serves_and_a_second_one_changes_nothing(
 
 
 def test_no_request_fails_in_a_deploy_and_a_rollback_under_load(
-    deployed: Farm, checkout: Path, commit: object
+    deployed: Farm, checkout: Path, commit: Commit
 ) -> None:
     before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
     for file in (MGMT_FILE, AGENT_FILE):
-        commit(file, '"""', '"""A changed line. ')  # type: ignore[operator]
+        commit(file, '"""', '"""A changed line. ')
 
     with Load(*deployed.urls) as load:
         done = _deploy(deployed, checkout, "mgmt", "agent")
@@ -67,11 +67,11 @@ def test_no_request_fails_in_a_deploy_and_a_rollback_under_load(
 
 
 def test_a_release_that_never_gets_healthy_leaves_the_old_one_serving(
-    deployed: Farm, checkout: Path, commit: object
+    deployed: Farm, checkout: Path, commit: Commit
 ) -> None:
     before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
-    commit(AGENT_FILE, '"""', 'raise SystemExit("broken on purpose")\n"""')  # type: ignore[operator]
-    commit("user-ui/index.html", "<title>", "<title>Never reached ")  # type: ignore[operator]
+    commit(AGENT_FILE, '"""', 'raise SystemExit("broken on purpose")\n"""')
+    commit("user-ui/index.html", "<title>", "<title>Never reached ")
     page = (deployed.component("ui") / "current").readlink()
 
     with Load(*deployed.urls) as load, pytest.raises(CommandFailed) as failed:
@@ -85,10 +85,10 @@ def test_a_release_that_never_gets_healthy_leaves_the_old_one_serving(
 
 
 def test_rollback_works_when_what_is_current_cannot_even_start(
-    deployed: Farm, checkout: Path, commit: object
+    deployed: Farm, checkout: Path, commit: Commit
 ) -> None:
     before = deployed.serving("agent")
-    commit(AGENT_FILE, '"""', '"""A line that will be regretted. ')  # type: ignore[operator]
+    commit(AGENT_FILE, '"""', '"""A line that will be regretted. ')
     assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
     current = deployed.component("agent") / "current"
     (current / "venv" / "bin" / "python").unlink()
@@ -119,9 +119,9 @@ deploy(Deployer(load_inventory(Path(sys.argv[2])), ("agent",), report),
 
 
 def test_a_deployer_killed_before_any_step_leaves_what_the_next_one_completes(
-    deployed: Farm, checkout: Path, commit: object
+    deployed: Farm, checkout: Path, commit: Commit
 ) -> None:
-    commit(AGENT_FILE, '"""', '"""Deployed in spite of all. ')  # type: ignore[operator]
+    commit(AGENT_FILE, '"""', '"""Deployed in spite of all. ')
     here = str(Path(__file__).parent)
 
     with Load(deployed.urls[1]) as load:
@@ -154,9 +154,9 @@ def _deploy_when_free(farm: Farm, checkout: Path) -> None:
 
 
 def test_a_connection_dropped_in_a_step_is_told_and_the_next_run_completes(
-    deployed: Farm, checkout: Path, commit: object
+    deployed: Farm, checkout: Path, commit: Commit
 ) -> None:
-    commit(AGENT_FILE, '"""', '"""Deployed at the second try. ')  # type: ignore[operator]
+    commit(AGENT_FILE, '"""', '"""Deployed at the second try. ')
 
     def drop(text: str) -> None:
         if text.endswith(": install"):
@@ -171,10 +171,10 @@ def test_a_connection_dropped_in_a_step_is_told_and_the_next_run_completes(
 
 
 def test_a_migration_that_fails_is_told_and_nothing_is_switched(
-    deployed: Farm, checkout: Path, commit: object
+    deployed: Farm, checkout: Path, commit: Commit
 ) -> None:
     before = deployed.serving("mgmt")
-    commit(  # type: ignore[operator]
+    commit(
         "management-server/ocmt_management/migrations/versions/0001_the_first_tables.py",
         'revision = "0001"',
         'raise OSError("this migration is broken on purpose")\nrevision = "0001"',
@@ -188,8 +188,8 @@ def test_a_migration_that_fails_is_told_and_nothing_is_switched(
     assert deployed.serving("mgmt") == before
 
 
-def test_two_deployers_do_not_meet(deployed: Farm, checkout: Path, commit: object) -> None:
-    commit(AGENT_FILE, '"""', '"""Wanted by two. ')  # type: ignore[operator]
+def test_two_deployers_do_not_meet(deployed: Farm, checkout: Path, commit: Commit) -> None:
+    commit(AGENT_FILE, '"""', '"""Wanted by two. ')
     first = deployer(deployed, "agent")
     with first.sessions() as sessions:
         sessions["agent"].lock("agent", what="deploy of the first")
@@ -225,9 +225,9 @@ def test_a_dirty_tree_is_refused(checkout: Path) -> None:
 
 
 def test_the_plan_tells_what_a_deploy_then_does(
-    deployed: Farm, checkout: Path, commit: object
+    deployed: Farm, checkout: Path, commit: Commit
 ) -> None:
-    commit("user-ui/index.html", "<title>", "<title>Planned ")  # type: ignore[operator]
+    commit("user-ui/index.html", "<title>", "<title>Planned ")
     made = deployer(deployed)
 
     with made.sessions() as sessions:
