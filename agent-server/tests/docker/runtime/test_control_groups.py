@@ -114,9 +114,13 @@ async def test_an_agent_that_wants_more_memory_than_its_limit_is_killed_and_it_s
     group.make(LIMITS)
     # Swap would take what the limit does not: this is about memory.
     for parent in tree.parents.values():
-        swap = parent / "ada" / "memory.swap.max"
+        swap, with_swap = (
+            parent / "ada" / name for name in ("memory.swap.max", "memory.memsw.limit_in_bytes")
+        )
         if swap.exists():
             swap.write_text("0")
+        if with_swap.exists():
+            with_swap.write_text(str(LIMITS.memory_mb << 20))
     try:
         assert not group.out_of_memory()
         greedy = start_inside(group, "x = b'x' * (1 << 30)")
