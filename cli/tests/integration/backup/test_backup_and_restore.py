@@ -1,6 +1,5 @@
 """Backups over real ssh, with a real SQLite database being written, and a real PostgreSQL."""
 
-import importlib.util
 import json
 import os
 import pwd
@@ -12,26 +11,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from ocmt_cli.main import main
 
-
-def _hosts() -> ModuleType:
-    file = Path(__file__).parents[1] / "deploy" / "hosts.py"
-    spec = importlib.util.spec_from_file_location("deploy_hosts_for_backup", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
+import deploy_farm
 
 
 @pytest.fixture
 def farm() -> Iterator[object]:
-    with _hosts().farm() as made:
+    with deploy_farm.farm() as made:
         yield made
 
 
@@ -86,9 +76,9 @@ def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(farm, capsys)
     told = capsys.readouterr().out
     keys = (folder / "keys" / "mgmt-mgmt.env").read_text()
     assert "VAULT_KEY=" in keys
-    assert _hosts().VAULT_KEY not in told
+    assert deploy_farm.VAULT_KEY not in told
     for file in (folder / "data").iterdir():
-        assert _hosts().VAULT_KEY.encode() not in file.read_bytes()
+        assert deploy_farm.VAULT_KEY.encode() not in file.read_bytes()
 
     # Refuses, and changes nothing, while there is data.
     before = (data / "management.db").read_bytes()
