@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,17 +152,14 @@ def test_a_backup_that_fails_leaves_nothing(farm, capsys) -> None:  # type: igno
 
 
 @pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL of its own, with a password; its address."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
     programs = found[-1].parent
-    folder = tmp_path_factory.mktemp("pg")
-    for one in (folder, *folder.parents):
-        if one == Path("/tmp"):
-            break
-        one.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="ocmt-pg-"))
+    folder.chmod(0o755)
     user: dict[str, str] = {}
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
@@ -183,8 +181,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         yield f"postgresql://ocmt:s3cret@127.0.0.1:{port}/postgres"
     finally:
-        stop = [*control, "-m", "immediate", "stop"]
-        subprocess.run(stop, check=True, capture_output=True, cwd=folder, **user)  # type: ignore[call-overload]
+        stop = [*control, "-m", "fast", "stop"]
+        done = subprocess.run(  # type: ignore[call-overload]
+            stop, check=False, capture_output=True, text=True, cwd=folder, **user
+        )
+        told = (folder / "log").read_text()
+        shutil.rmtree(folder)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}{told}"
 
 
 def _sql(url: str, text: str) -> str:
