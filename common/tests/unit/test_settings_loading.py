@@ -62,3 +62,17 @@ def test_every_problem_is_listed_at_once_and_no_value_is_shown() -> None:
     assert "PAUSE_AFTER_MS" in message
     assert "hunter2" not in message
     assert "soon-ish" not in message
+
+
+def test_systemds_credential_stands_for_the_env_file(tmp_path: Path) -> None:
+    """`LoadCredential=env:…`: the file itself is only root's to read."""
+
+    class Small(Settings):
+        word: str = Field("default", description="a word")
+
+    (tmp_path / "env").write_text("WORD=from-the-credential\n")
+    hidden = tmp_path / "unreadable" / ".env"
+    given = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load(Small, env_file=hidden, environ=given).word == "from-the-credential"
+    given["CREDENTIALS_DIRECTORY"] = str(tmp_path / "none")
+    assert load(Small, env_file=hidden, environ=given).word == "default"

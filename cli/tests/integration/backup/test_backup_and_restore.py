@@ -1,6 +1,5 @@
 """Backups over real ssh, with a real SQLite database being written, and a real PostgreSQL."""
 
-import importlib.util
 import json
 import os
 import pwd
@@ -9,29 +8,21 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from ocmt_cli.main import main
 
-
-def _hosts() -> ModuleType:
-    file = Path(__file__).parents[1] / "deploy" / "hosts.py"
-    spec = importlib.util.spec_from_file_location("deploy_hosts_for_backup", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
+import deploy_farm
 
 
 @pytest.fixture
 def farm() -> Iterator[object]:
-    with _hosts().farm() as made:
+    with deploy_farm.farm() as made:
         yield made
 
 
@@ -86,9 +77,9 @@ def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(farm, capsys)
     told = capsys.readouterr().out
     keys = (folder / "keys" / "mgmt-mgmt.env").read_text()
     assert "VAULT_KEY=" in keys
-    assert _hosts().VAULT_KEY not in told
+    assert deploy_farm.VAULT_KEY not in told
     for file in (folder / "data").iterdir():
-        assert _hosts().VAULT_KEY.encode() not in file.read_bytes()
+        assert deploy_farm.VAULT_KEY.encode() not in file.read_bytes()
 
     # Refuses, and changes nothing, while there is data.
     before = (data / "management.db").read_bytes()
@@ -161,17 +152,14 @@ def test_a_backup_that_fails_leaves_nothing(farm, capsys) -> None:  # type: igno
 
 
 @pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL of its own, with a password; its address."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
     programs = found[-1].parent
-    folder = tmp_path_factory.mktemp("pg")
-    for one in (folder, *folder.parents):
-        if one == Path("/tmp"):
-            break
-        one.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="ocmt-pg-"))
+    folder.chmod(0o755)
     user: dict[str, str] = {}
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
@@ -193,8 +181,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         yield f"postgresql://ocmt:s3cret@127.0.0.1:{port}/postgres"
     finally:
-        stop = [*control, "-m", "immediate", "stop"]
-        subprocess.run(stop, check=True, capture_output=True, cwd=folder, **user)  # type: ignore[call-overload]
+        stop = [*control, "-m", "fast", "stop"]
+        done = subprocess.run(  # type: ignore[call-overload]
+            stop, check=False, capture_output=True, text=True, cwd=folder, **user
+        )
+        told = (folder / "log").read_text()
+        shutil.rmtree(folder)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}{told}"
 
 
 def _sql(url: str, text: str) -> str:

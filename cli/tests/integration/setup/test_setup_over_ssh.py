@@ -1,29 +1,19 @@
 """`ocmt setup` against real sshd hosts on this machine, each with its own root folder."""
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from ocmt_cli.main import main
 
-
-def _hosts() -> ModuleType:
-    file = Path(__file__).parents[1] / "deploy" / "hosts.py"
-    spec = importlib.util.spec_from_file_location("deploy_hosts_for_setup", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
+import deploy_farm
 
 
 @pytest.fixture
 def farm() -> Iterator[object]:
-    with _hosts().farm() as made:
+    with deploy_farm.farm() as made:
         for role in ("mgmt", "agent"):
             (made.component(role) / ".env").unlink()
             made.component(role).rmdir()
@@ -113,11 +103,3 @@ def test_a_host_is_trusted_by_its_fingerprint_only(farm, capsys) -> None:  # typ
     assert (farm.folder / "known_hosts").read_text() == ""
     assert _setup(farm, "mgmt", "--plan", "--host-key", found) == 0
     assert _setup(farm, "mgmt", "--plan") == 0
-
-
-def test_the_first_deploy_needs_no_process_that_was_there_before(farm) -> None:  # type: ignore[no-untyped-def]
-    """The seed restarted a process that its first deploy had not made yet; a host that was only set
-    up is one that a deploy plan accepts."""
-    assert _setup(farm, "mgmt") == 0
-    assert not (farm.component("mgmt") / "current").exists()
-    assert _ocmt("releases", "mgmt", "--inventory", str(farm.inventory)) == 0
