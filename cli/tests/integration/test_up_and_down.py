@@ -107,16 +107,12 @@ def running(prepared: Installation) -> Iterator[Installation]:
 
 
 def test_up_ends_with_the_address_and_a_link_and_the_page_answers(prepared: Installation) -> None:
-    started = time.monotonic()
     done = prepared.up("--detach")
     answered = get(f"http://127.0.0.1:{prepared.port}/").status
-    took_s = time.monotonic() - started
     assert done.returncode == 0, done.stderr
     assert f"OCMT is running: http://127.0.0.1:{prepared.port}" in done.stdout
     assert re.search(rf"http://127\.0\.0\.1:{prepared.port}/sign-in#\S{{20,}}", done.stdout)
     assert answered == 200
-    # The promise is 5 s on a quiet machine; here other tests may be running beside it.
-    assert took_s < 10
     assert prepared.ocmt("down").returncode == 0
 
 
