@@ -1,4 +1,4 @@
-"""Swap for a test: what the machine has, or a file of our own for as long as it runs."""
+"""Swap for a test: a file of our own for as long as it runs, else what the machine has."""
 
 import shutil
 import subprocess
@@ -14,21 +14,27 @@ _ENOUGH = 2 << 30
 
 @contextmanager
 def some_swap(folder: Path) -> Iterator[None]:
-    """Skips the test where swap can be had in neither way (no right, or a file system without)."""
-    if read_host_memory().swap_free() >= _ENOUGH:
+    """Skips the test where swap can be had in neither way (no right, or a file system without).
+
+    Our own first: the machine's may be taken away while the test runs.
+    """
+    file = folder / "swap"
+    if not _made(file):
+        if read_host_memory().swap_free() < _ENOUGH:
+            pytest.skip("this machine has no swap and does not let us add some")
         yield
         return
-    file = folder / "swap"
-    if shutil.which("swapon") is None or shutil.disk_usage(folder).free < 2 * _ENOUGH:
-        pytest.skip("no swap here, and no program or no room to make some")
-    subprocess.run(["fallocate", "-l", str(_ENOUGH), file], check=True)
-    file.chmod(0o600)
-    subprocess.run(["mkswap", "-q", file], check=True)
-    if subprocess.run(["swapon", file], check=False).returncode != 0:
-        file.unlink()
-        pytest.skip("this machine does not let us add swap")
     try:
         yield
     finally:
         subprocess.run(["swapoff", file], check=True)
         file.unlink()
+
+
+def _made(file: Path) -> bool:
+    if shutil.which("swapon") is None or shutil.disk_usage(file.parent).free < 2 * _ENOUGH:
+        return False
+    subprocess.run(["fallocate", "-l", str(_ENOUGH), file], check=True)
+    file.chmod(0o600)
+    subprocess.run(["mkswap", "-q", file], check=True)
+    return subprocess.run(["swapon", file], check=False).returncode == 0

@@ -78,7 +78,7 @@ async def agent_server(tmp_path: Path) -> AsyncIterator[Parts]:
         relay_host=host,
         relay_port=port,
     )
-    settings = settings_for(tmp_path / "data", WAKE_TIMEOUT_MS="120000")
+    settings = settings_for(tmp_path / "data", WAKE_TIMEOUT_MS="240000")
     settings.data_dir.mkdir()
     try:
         async with open_parts(settings, runtime=runtime, clock=SystemClock()) as parts:
