@@ -29,12 +29,16 @@ COMMANDS = {
     ),
     "memory": Entry("Make swap for sleeping agents", "ocmt_cli.memory.command", "memory_app"),
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
+    "changed": Entry("Tell what differs from the last deploy", "ocmt_cli.deploy.changed"),
+    "setup": Entry("Make a server ready for deploys", "ocmt_cli.setup.command"),
     "deploy": Entry("Bring the servers to this commit", "ocmt_cli.deploy.commands"),
     "rollback": Entry(
         "Go back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"
     ),
     "releases": Entry("List the servers' releases", "ocmt_cli.deploy.commands", "releases_app"),
     "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
+    "backup": Entry("Copy the servers' data to this machine", "ocmt_cli.backup.commands"),
+    "restore": Entry("Put a backup back on its servers", "ocmt_cli.backup.commands", "restore_app"),
     "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.app", "sync_app"),
     "upgrade": Entry("Compare OpenClaw's pin with npm", "ocmt_cli.upgrade.commands", "upgrade_app"),
     "bench": Entry("Run a benchmark", "ocmt_cli.bench.command"),

@@ -22,8 +22,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+    inventory: Annotated[
+        Path | None, typer.Option(help="Show the servers of this inventory instead.")
+    ] = None,
 ) -> None:
     """Show what runs, which agents sleep, and since when."""
+    if inventory is not None:
+        from ocmt_cli.deploy.commands import show_servers  # noqa: PLC0415 (only with servers)
+
+        show_servers(inventory, as_json=as_json)
+        return
     folder = DataFolder(data.resolve())
     found = collect(folder)
     if as_json:

@@ -132,18 +132,18 @@ class HandoverServer(uvicorn.Server):
         gate = self._handover.open_gate()
         if gate is not None:
             await self._accept_from(gate)
+        if self._listener is None:
+            return
         if self._handover.admitted:
             await self._accept_from(self._listener)
         else:
-            self._admission = asyncio.create_task(self._admit())
+            self._admission = asyncio.create_task(self._admit(self._listener))
 
-    async def _admit(self) -> None:
+    async def _admit(self, listener: socket.socket) -> None:
         await self._handover.admission()
-        await self._accept_from(self._listener)
+        await self._accept_from(listener)
 
-    async def _accept_from(self, listener: socket.socket | None) -> None:
-        if listener is None:
-            return
+    async def _accept_from(self, listener: socket.socket) -> None:
 
         def protocol() -> asyncio.Protocol:
             made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]

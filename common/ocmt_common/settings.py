@@ -62,8 +62,9 @@ def load(
     problems: list[str] = []
     values: dict[str, Any] = {}
 
-    if env_file is not None and env_file.exists():
-        for name, value in dotenv_values(env_file).items():
+    source = _credential(environment) or env_file
+    if source is not None and source.exists():
+        for name, value in dotenv_values(source).items():
             if name not in known:
                 problems.append(f"{name} in {env_file}: {_unknown(name, known)}")
             elif value is not None:
@@ -86,6 +87,14 @@ def load(
     if problems:
         raise SettingsError("\n".join(problems))
     return loaded
+
+
+def _credential(environment: Mapping[str, str]) -> Path | None:
+    """The `.env` file as systemd hands it over (`LoadCredential=env:`), so that only root needs to
+    read the file itself; `None` without. systemd.exec(5), "Credentials"."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder, "env") if folder else None
+    return file if file is not None and file.exists() else None
 
 
 # Names other programs own that happen to look like a setting of ours.

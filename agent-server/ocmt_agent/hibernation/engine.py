@@ -332,7 +332,6 @@ class Hibernation:
     async def _open_again(self, agent: Agent, observed: Observed | None) -> None:
         """With the lock held: undo a sleep that broke off. Thaw what may be frozen, open, check."""
         agent.access = None
-        await self._runtime.unpause(agent.user_id)
         await self._checked(agent, observed)
         await self._registry.save(agent)
 

@@ -53,6 +53,9 @@ class Waker:
             if observed.status is ContainerStatus.PAUSED:
                 self._memory.wakes(agent)
                 await self._runtime.unpause(agent.user_id)
+            elif agent.suspension_id is not None:
+                # A freeze that broke off may have left it half frozen, though it counts as running.
+                await self._runtime.unpause(agent.user_id)
             if observed.endpoint is None:
                 raise RuntimeFailed(
                     "The container has no address. Restart the agent; if that does not help, "

@@ -18,9 +18,10 @@ from ocmt_common.agent_api import HibernationState, PausedMemory
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation.clock import Clock
-from ocmt_agent.memory.host import HostMemory, read_agent_memory, read_host_memory
+from ocmt_agent.memory.host import AgentMemory, HostMemory, read_agent_memory, read_host_memory
 from ocmt_agent.memory.policy import (
     Awake,
+    more_to_take,
     paused_memory,
     prefetch_most,
     pressed,
@@ -46,6 +47,8 @@ _LOOK_EVERY_S = 10.0
 _ANSWERED_WITHIN_S = 20.0
 """From a wake to when its first answer is usually given: what was used until then is fetched."""
 _RECLAIMS_AT_ONCE = 2
+_WRITTEN_WITHIN_S = 1.0
+"""What a disk may take to write what it was given: between two rounds of one reclaim."""
 
 
 @dataclass(slots=True)
@@ -105,13 +108,14 @@ class MemoryKeeper:
         """It was paused: its memory may go, until it is woken."""
         kept = self._keep(agent)
         kept.unseen = False
+        _cancel(kept.fetching, kept.watching)  # what it used so far is noted before it goes
         if kept.reclaiming is None or kept.reclaiming.done():
             kept.reclaiming = self._own(self._give_back(agent, kept))
 
     def wakes(self, agent: Agent) -> None:
         """Its thaw begins: nothing is taken from it any more, and what it will use is fetched."""
         kept = self._keep(agent)
-        _cancel(kept.reclaiming, kept.watching)
+        _cancel(kept.reclaiming, kept.fetching, kept.watching)
         kept.live = asyncio.Event()
         kept.first = None
         if kept.taken and self.prefetches:
@@ -157,12 +161,20 @@ class MemoryKeeper:
             match agent.state:
                 case HibernationState.RUNNING:
                     await self._see_to_awake(agent, host)
-                case HibernationState.PAUSED if agent.paused_memory is None:
-                    # After a restart of ours: measured here, and given back if it was not.
-                    if not self._keep(agent).unseen:
-                        self.slept(agent)
+                case HibernationState.PAUSED if self._is_open(agent, host):
+                    self.slept(agent)
                 case HibernationState.STOPPED | HibernationState.FAILED:
                     self.ended(agent)
+
+    def _is_open(self, agent: Agent, host: HostMemory) -> bool:
+        """Whether a paused agent's memory is still to be seen to.
+
+        Not yet measured, after a restart of ours; or kept for want of swap that is there now.
+        """
+        kept = self._keep(agent)
+        if agent.paused_memory is None or agent.memory is None:
+            return not kept.unseen
+        return not kept.taken and worth_reclaiming(agent.memory, host)
 
     async def _see_to_awake(self, agent: Agent, host: HostMemory) -> None:
         where = await self._where(agent)
@@ -213,17 +225,29 @@ class MemoryKeeper:
             return
         before, started = agent.memory, self._clock.monotonic()
         kept.taken = True
-        await driver.reclaim(where, self._out)
-        if not self._measure(agent, where, self.host()):
+        after = agent.memory = await self._take(driver, where, before)
+        if after is None:
             return
-        agent.paused_memory = paused_memory(agent.memory)
+        agent.paused_memory = paused_memory(after)
         log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
         await self._registry.gave_back(
             agent,
             before_bytes=before.host,
-            after_bytes=agent.memory.host,
+            after_bytes=after.host,
             duration_ms=(self._clock.monotonic() - started) * 1000,
         )
+
+    async def _take(
+        self, driver: Driver, where: Whereabouts, before: AgentMemory
+    ) -> AgentMemory | None:
+        """Reclaim in rounds while that brings something; the figures after, `None` once gone."""
+        while True:
+            await driver.reclaim(where, self._out)
+            after = read_agent_memory(where, self.host())
+            if after is None or not more_to_take(before, after):
+                return after
+            before = after
+            await asyncio.sleep(_WRITTEN_WITHIN_S)
 
     async def _fetch(self, agent: Agent, kept: _Kept) -> None:
         where = await self._where(agent)

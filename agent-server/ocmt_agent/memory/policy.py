@@ -10,6 +10,7 @@ MIB = 1 << 20
 
 _LEFT_BY_RECLAIM = 96 * MIB  # some 30 MB are the kernel's own and stay
 _LEFT_SHARE = 0.25
+_PROGRESS = 16 * MIB
 _PREFETCH_MOST = 512 * MIB
 _PREFETCH_SHARE = 0.25
 _PRESSED_SOME_AVG10 = 10.0
@@ -36,6 +37,14 @@ def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
     if paused_memory(memory) is PausedMemory.RECLAIMED:
         return False
     return host.swap_free() >= min(memory.anon, _LEFT_BY_RECLAIM) > 0
+
+
+def more_to_take(before: AgentMemory, after: AgentMemory) -> bool:
+    """Whether another round of reclaim is worth it, from the figures around the last one.
+
+    The kernel gives up on pages that a busy disk has not written yet; a moment later they are.
+    """
+    return after.held > _LEFT_BY_RECLAIM and before.held - after.held >= _PROGRESS
 
 
 def prefetch_most(host: HostMemory) -> int:

@@ -25,6 +25,8 @@ class FakeMemory:
         self.reclaims = 0
         self.pressure = 0.0
         self.has_swap = True
+        self.left: list[int] = []
+        """MB that the next reclaims leave; 2 when there is none named."""
         folder.mkdir()
         self.set(anon=900, swap=0)
 
@@ -64,4 +66,5 @@ class FakeMemory:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        self.set(anon=2, swap=898)
+        anon = self.left.pop(0) if self.left else 2
+        self.set(anon=anon, swap=900 - anon)

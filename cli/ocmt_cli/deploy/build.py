@@ -17,7 +17,7 @@ from typing import Any
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.source import Source
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.up.page import build_page, page_folder
+from ocmt_cli.up.page import build_page
 
 _PACKAGES: dict[Role, tuple[str, ...]] = {
     "mgmt": ("common", "management-server"),
@@ -77,8 +77,7 @@ def build(source: Source, role: Role, platform: Platform, builds: Path) -> Artef
 def _page(source: Source, made: Path) -> None:
     ui = source.checkout / "user-ui"
     build_page(ui)
-    built = page_folder() if ui == page_folder().parent else ui / "dist"
-    shutil.copytree(built, made, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".ocmt*"))
+    shutil.copytree(ui / "dist", made, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".ocmt*"))
 
 
 def _wheels(source: Source, role: Role, folder: Path, made: Path) -> None:

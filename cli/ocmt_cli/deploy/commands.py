@@ -115,12 +115,41 @@ def releases_command(
             say(f"  {one['release']}  {', '.join(marks)}".rstrip())
 
 
-def servers_status(file: Path) -> list[dict[str, Any]]:
-    """What every component on every host runs, should run, and how it is."""
+def show_servers(file: Path, *, as_json: bool) -> None:
+    """`ocmt status --inventory`: what every host runs, should run, and how it is."""
     deployer = _deployer(file, What.all)
     with deployer.sessions() as sessions:
         found = deployer.each(lambda role, name: sessions[name].ask("status", role))
-    return [{"component": role, "host": host, **found[role, host]} for role, host in found]
+    told = [server_line(role, host, found[role, host]) for role, host in deployer.targets()]
+    if as_json:
+        say(json.dumps(told, indent=2))
+        return
+    for one in told:
+        say(f"{one['host']}: {_TITLES[one['component']]}: {one['state']}")
+        say(f"  desired {one['desired']}, last good {one['lastGood']}, running {one['running']}")
+        if one["answer"] and one["state"] != "healthy":
+            say(f"  {one['answer']}")
+
+
+def server_line(role: Role, host: str, status: dict[str, Any]) -> dict[str, Any]:
+    """One component's state: healthy, drifted (something else runs than should) or not healthy."""
+    if status["current"] is None:
+        state = "nothing is deployed"
+    elif not status["ok"]:
+        state = "NOT HEALTHY"
+    elif not status["settled"]:
+        state = "drifted: `ocmt deploy` puts it right"
+    else:
+        state = "healthy"
+    return {
+        "component": role,
+        "host": host,
+        "state": state,
+        "desired": status["current"],
+        "running": status["running"],
+        "lastGood": status["last_good"],
+        "answer": status["answer"],
+    }
 
 
 @logs_app.command()

@@ -94,6 +94,9 @@ class AgentStatuses:
 
     def _take(self, said: Snapshot | StateEvent) -> None:
         if isinstance(said, StateEvent):
+            known = self._seen.get(said.user_id)
+            if said.from_state is said.to_state and known and known.state is said.to_state:
+                return  # told of its memory: its state is as it was, and since when
             self._seen[said.user_id] = Seen(said.to_state, said.at, said.failure)
             self.tell(said.user_id)
             return

@@ -3,24 +3,36 @@
 In this tier because they need what Docker needs: root, and control groups that we can make.
 """
 
+import asyncio
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from doubles.fake_runtime import FakeRuntime
+from doubles.host import open_host
 from doubles.swap import some_swap
 from ocmt_agent.memory import syscalls
-from ocmt_agent.memory.host import AgentMemory, read_agent_memory, read_host_memory
-from ocmt_agent.memory.ranges import mapped, size_of
+from ocmt_agent.memory.host import (
+    AgentMemory,
+    HostMemory,
+    Pressure,
+    read_agent_memory,
+    read_host_memory,
+)
+from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.memory.ranges import Range, mapped, size_of
 from ocmt_agent.memory.reclaim import Driver, drivers, page_out
 from ocmt_agent.memory.syscalls import Advice
-from ocmt_agent.memory.working_set import advise, resident_pages, size, turns
+from ocmt_agent.memory.working_set import WorkingSet, advise, resident_pages, size, turns
 from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.cgroup import Cgroup, probe
-from ocmt_agent.runtime.processes import identify, spawn
+from ocmt_agent.runtime.processes import ProcessId, identify, spawn
 from ocmt_agent.runtime.spec import Limits
 
 MB = 1 << 20
@@ -28,8 +40,8 @@ _HELD = 128 * MB
 _HOLDER = f"""
 import os, signal, sys
 held = [os.urandom(4096) for _ in range({_HELD // 4096})]
-open(sys.argv[1], "w").close()
 signal.signal(signal.SIGUSR1, lambda *_: (sum(len(x) + x[7] for x in held), os._exit(3)))
+open(sys.argv[1], "w").close()
 while True: signal.pause()
 """
 DRIVERS = drivers()
@@ -130,6 +142,39 @@ def test_old_kernels_pages_are_read_one_by_one_with_the_same_result(
     monkeypatch.setattr(syscalls, "_PAGEMAP_SCAN", 0xC06066FF)  # a call no kernel has
     assert syscalls.resident(pid, areas) == at_once
     assert size_of(at_once) > 0.9 * _HELD
+
+
+async def test_a_quiet_agent_under_pressure_keeps_just_what_its_next_answer_needs(
+    holder: Whereabouts, group: Cgroup, tmp_path: Path
+) -> None:
+    group.set_frozen(False)
+    runtime = FakeRuntime()
+    runtime.kernel["ada"] = holder
+    waiting = Pressure(some_avg10=50.0, some_avg60=0.0, full_avg10=0.0, full_avg60=0.0)
+
+    def pressed() -> HostMemory:
+        return replace(read_host_memory(), pressure=waiting)
+
+    keeper = partial(MemoryKeeper, host=pressed)
+    async with open_host(tmp_path, runtime=runtime, keeper=keeper) as host:
+        await host.provision()
+        agent = host.parts.registry.get("ada")
+        await host.parts.memory.look()
+        some: dict[ProcessId, list[Range]] = {}
+        for process, ranges in turns(resident_pages(holder), at_most=_HELD // 3):
+            some.setdefault(process, []).extend(ranges)
+        host.parts.memory._keep(agent).working_set = WorkingSet(some, {}, {})
+        await host.parts.memory.look()
+        assert size(resident_pages(holder)) > 0.9 * _HELD  # it was active just now
+
+        host.clock.advance(minutes=5)
+        await host.parts.memory.look()
+        async with asyncio.timeout(60):
+            while size(resident_pages(holder)) > 0.5 * _HELD:  # noqa: ASYNC110 (no event of ours)
+                await asyncio.sleep(0.05)
+        assert size(resident_pages(holder)) > 0.2 * _HELD
+    holder.leader.signal(signal.SIGUSR1)
+    assert await holder.leader.ended() == 3
 
 
 async def test_a_process_that_is_gone_is_passed_over(

@@ -108,6 +108,28 @@ async def test_a_gateway_closed_by_a_killed_server_is_opened_by_the_next(tmp_pat
         assert not machine.gateway.closed("ada")
 
 
+async def test_a_request_thaws_what_a_killed_server_left_half_frozen(tmp_path: Path) -> None:
+    """The engine takes it for running; only the lease on record tells that a freeze was begun."""
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        await host.provision()
+        gate = machine.runtime.hold("pause")
+        pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
+        await gate.reached.wait()
+    await asyncio.gather(pausing, return_exceptions=True)
+    thaw = machine.runtime.unpause
+    machine.gateway.silent = True
+
+    async def thaws(user_id: str) -> None:
+        await thaw(user_id)
+        machine.gateway.silent = False
+
+    machine.runtime.unpause = thaws  # type: ignore[method-assign]
+    async with machine.server() as host:
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert not machine.gateway.closed("ada")
+
+
 async def test_a_wake_cut_short_by_a_crash_is_resolved(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     async with machine.server() as host:

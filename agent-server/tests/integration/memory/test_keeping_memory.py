@@ -67,6 +67,18 @@ async def test_a_paused_agent_s_memory_is_given_back_and_the_api_shows_it(
         assert (await shown(host))["pausedMemory"] is None
 
 
+async def test_what_a_busy_disk_had_not_written_yet_is_taken_in_another_round(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        memory.left = [400, 30]
+        await host.fall_asleep()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        assert agent.memory is not None
+        assert (memory.reclaims, agent.memory.anon) == (2, 30 * MB)
+
+
 async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
     tmp_path: Path, memory: FakeMemory
 ) -> None:
@@ -103,6 +115,13 @@ async def test_without_swap_nothing_is_reclaimed_and_health_says_what_is_missing
         assert (health["swapDisk"], health["zram"], health["psi"]) == (False, False, True)
         assert any("no swap" in sentence for sentence in health["advice"])
         assert health["host"]["total"] == 8 << 30
+
+        # Swap made meanwhile is taken into use for who sleeps already.
+        memory.has_swap = True
+        await host.parts.memory.look()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        await host.parts.memory.look()
+        assert memory.reclaims == 1
 
 
 async def test_an_agent_found_paused_after_a_restart_is_measured_not_remembered(

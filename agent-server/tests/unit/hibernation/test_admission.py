@@ -89,6 +89,16 @@ def test_without_swap_the_longest_paused_is_stopped_first() -> None:
     assert make_room(others, bare, 2 * GIB)[-1] == Eviction("awake", Relief.STOP)
 
 
+def test_reclaimed_sleepers_are_stopped_last_for_they_hold_next_to_nothing() -> None:
+    others = [
+        *(one(f"asleep{n}", S.PAUSED, idle=90 * HOUR, frees=40 * MIB) for n in range(30)),
+        one("awake", S.RUNNING, idle=HOUR, frees=GIB),
+    ]
+    swap = host(available=0, swap_free=4 * GIB)
+    assert make_room(others, swap, GIB) == [Eviction("awake", Relief.PAUSE)]
+    assert len(make_room(others, swap, 2 * GIB)) == 1 + 26
+
+
 def test_without_swap_a_pause_frees_nothing_so_the_idle_are_stopped() -> None:
     others = [one("awake", S.RUNNING)]
     assert make_room(others, host(available=0), GIB) == [Eviction("awake", Relief.STOP)]

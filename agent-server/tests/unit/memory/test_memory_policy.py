@@ -14,6 +14,7 @@ from ocmt_agent.memory.host import (
 )
 from ocmt_agent.memory.policy import (
     Awake,
+    more_to_take,
     paused_memory,
     prefetch_most,
     pressed,
@@ -62,6 +63,13 @@ def test_memory_is_taken_only_where_there_is_somewhere_to_put_it() -> None:
     assert not worth_reclaiming(awake, replace(HOST, swaps=full))
     assert not worth_reclaiming(agent(anon=2 * MB, swap=900 * MB), HOST)
     assert not worth_reclaiming(agent(anon=0), HOST)
+
+
+def test_a_reclaim_goes_on_while_it_brings_something() -> None:
+    awake, part = agent(anon=900 * MB), agent(anon=220 * MB, swap=680 * MB)
+    assert more_to_take(awake, part)  # the disk was busy
+    assert not more_to_take(part, part)
+    assert not more_to_take(part, agent(anon=30 * MB, swap=870 * MB))
 
 
 def test_a_prefetch_never_takes_more_than_a_share_of_what_is_free() -> None:

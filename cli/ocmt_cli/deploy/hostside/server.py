@@ -7,7 +7,7 @@ nothing was heard for a while. So a lock is never stale, however the deployer en
 import fcntl
 import json
 import os
-import select
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from ocmt_cli.deploy.hostside import logs, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.hostside.installing import install
 
-_SILENCE_S = 900.0
+_SILENCE_S = 900
 
 # Steps that change something: they need the lock and are written to the journal.
 _CHANGES: dict[str, Callable[..., Any]] = {
@@ -43,8 +43,9 @@ def main() -> None:
     locks: dict[Path, TextIO] = {}
     os.umask(0o022)
     while True:
-        readable, _, _ = select.select([sys.stdin.buffer], [], [], _SILENCE_S)
-        line = sys.stdin.buffer.readline() if readable else b""
+        signal.alarm(_SILENCE_S)  # unanswered, it ends the process
+        line = sys.stdin.buffer.readline()
+        signal.alarm(0)
         if not line:
             return
         request = json.loads(line)

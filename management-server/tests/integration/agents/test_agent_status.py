@@ -1,5 +1,6 @@
 """What is said of an agent is what its server says now, or that nothing is known."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import httpx2
@@ -41,6 +42,23 @@ async def test_every_change_is_followed(
 
     agent_server.move(user_id, "failed", failure="The gateway ended by itself.")
     assert (await agent_is(app, user_id, "failed")).detail == "The gateway ended by itself."
+
+
+async def test_news_of_a_sleepers_memory_do_not_change_since_when_it_sleeps(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    await agent_is(app, user_id, "running")
+    agent_server.move(user_id, "paused")
+    asleep = await agent_is(app, user_id, "paused")
+    agent_server.move(user_id, "paused")
+    agent_server.move("somebody-else", "running")
+    statuses = app.state.parts.agents.statuses
+    async with asyncio.timeout(20):
+        while statuses.of("somebody-else") is None:  # noqa: ASYNC110 (told after the other)
+            await asyncio.sleep(0.01)
+    assert (await app.state.parts.agents.view(user_id)).since == asleep.since
 
 
 async def test_an_agent_server_that_is_gone_makes_no_state_up(

@@ -6,11 +6,20 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx2
+from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.deploy.deploying import Deployer, Report
+from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
+
+BUILDS = DEFAULT_DATA / "builds"
+"""Shared with the operator's own deploys: what is the same is neither fetched nor built again."""
 
 SSHD = "/usr/sbin/sshd"
 AUTH_TOKEN = "6f1d2c3b4a5968778695a4b3c2d1e0f0123456789abcdef0"
@@ -76,6 +85,13 @@ class Machine:
             self.process.terminate()
             self.process.wait()
 
+    def drop_connections(self) -> None:
+        """Cut every connection to it, as a network does."""
+        assert self.process is not None
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        for pid in Path(children).read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
     def new_host_key(self) -> None:
         key = self.folder / "host_key"
         key.unlink(missing_ok=True)
@@ -104,6 +120,16 @@ class Farm:
             public = (machine.folder / "host_key.pub").read_text().split()[:2]
             lines.append(f"[127.0.0.1]:{machine.port} {' '.join(public)}\n")
         (self.folder / "known_hosts").write_text("".join(lines))
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        """Where the management server and the agent server tell their health."""
+        return tuple(f"http://127.0.0.1:{port}/health" for port in (self.port, self.agent_port))
+
+    def serving(self, role: str) -> str:
+        """The release that answers on a server's public port."""
+        url = dict(zip(("mgmt", "agent"), self.urls, strict=True))[role]
+        return str(httpx2.get(url, timeout=30, trust_env=False).json()["version"])
 
     def component(self, role: str) -> Path:
         places = {
@@ -186,3 +212,52 @@ def end_processes_below(folder: Path) -> None:
         until = time.monotonic() + 10
         while processes_below(folder) and time.monotonic() < until:
             time.sleep(0.05)
+
+
+def deployer(made: Farm, *roles: Role, report: Report = lambda text: None) -> Deployer:
+    """For all roles, or those named."""
+    return Deployer(load_inventory(made.inventory), roles or ORDER, report)
+
+
+class Load:
+    """Asks both servers for their health all the time, on old connections and new ones."""
+
+    def __init__(self, *urls: str) -> None:
+        self.urls = urls
+        self.failures: list[str] = []
+        self.versions: set[str] = set()
+        self.count = 0
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(url, kept))
+            for url in urls
+            for kept in (True, False)
+        ]
+
+    def _run(self, url: str, kept: bool) -> None:
+        with ExitStack() as stack:
+            client = stack.enter_context(httpx2.Client(timeout=60, trust_env=False))
+            while not self._stopping.is_set():
+                try:
+                    if kept:
+                        answer = client.get(url)
+                    else:
+                        answer = httpx2.get(url, timeout=60, trust_env=False)
+                except httpx2.HTTPError as error:
+                    self.failures.append(f"{url}: {error!r}")
+                    continue
+                self.count += 1
+                self.versions.add(answer.json().get("version", ""))
+                if answer.status_code != 200:
+                    self.failures.append(f"{url}: {answer.status_code} {answer.text}")
+                self._stopping.wait(0.01)
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()

@@ -1,0 +1,176 @@
+"""What a deploy costs, beside the specification's own way (rsync, then restart); in one run.
+
+Three sshd on loopback, the real servers, real rsync, and requests going on all the time on old and
+new connections. Ours: a no-op of three hosts, a one-line change of management, a rollback. Beside:
+`rsync --delete` of the sources and a restart of the server by ssh, as the specification's
+`scripts/deploy.sh` does it, under the same load. Run: `python bench/deploy.py --json`.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from ocmt_cli.checkout import ROOT
+from ocmt_cli.deploy.deploying import deploy, rollback
+from ocmt_cli.deploy.source import read_source
+
+sys.path.insert(0, str(ROOT / "cli" / "tests" / "integration" / "deploy"))
+from deploy_farm import (
+    AUTH_TOKEN,
+    BUILDS,
+    MGMT_ENV,
+    VAULT_KEY,
+    Farm,
+    Load,
+    deployer,
+    farm,
+    free_ports,
+)
+
+CHANGED = "management-server/ocmt_management/__init__.py"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--rounds", type=int, default=3, help="one-line changes; default 3")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, farm() as made:
+        checkout = _clone(Path(folder) / "ocmt")
+        found = {"ours": _ours(made, checkout, chosen.rounds)}
+        found["rsync_restart"] = _peer(made, checkout, chosen.rounds)
+    if chosen.json:
+        print(json.dumps(found, indent=2))
+        return
+    for name, figures in found.items():
+        print(name)
+        for figure, value in figures.items():
+            print(f"  {figure:<32} {value}")
+
+
+def _clone(checkout: Path) -> Path:
+    subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, checkout], check=True)
+    subprocess.run(["git", "-C", checkout, "remote", "remove", "origin"], check=True)
+    modules = ROOT / "user-ui" / "node_modules"
+    if modules.is_dir():
+        (checkout / "user-ui" / "node_modules").symlink_to(modules)
+    return checkout
+
+
+def _change(checkout: Path, number: int) -> None:
+    file = checkout / CHANGED
+    file.write_text(f'"""Change {number}."""\n')
+    who = ["-c", "user.name=Bench", "-c", "user.email=bench@example.org"]
+    words = ["git", "-C", checkout, *who, "commit", "--quiet", "--all", "--message", "A change"]
+    subprocess.run(words, check=True)
+
+
+def _ours(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
+    started = time.monotonic()
+    deploy(deployer(made), read_source(checkout), builds=BUILDS)
+    first_s = time.monotonic() - started
+    noops = []
+    for _ in range(5):
+        started = time.monotonic()
+        steps = deploy(deployer(made), read_source(checkout), builds=BUILDS)
+        noops.append(time.monotonic() - started)
+        if any(step.action != "unchanged" for step in steps):
+            raise SystemExit(f"not a no-op: {steps}")
+    changes = []
+    with Load(made.urls[0]) as load:
+        for number in range(rounds):
+            _change(checkout, number)
+            started = time.monotonic()
+            deploy(deployer(made, "mgmt"), read_source(checkout), builds=BUILDS)
+            changes.append(time.monotonic() - started)
+        started = time.monotonic()
+        rollback(deployer(made, "mgmt"), to=None)
+        back_s = time.monotonic() - started
+    return {
+        "first_deploy_three_hosts_s": round(first_s, 2),
+        "noop_three_hosts_s_median": round(statistics.median(noops), 2),
+        "one_line_change_s_median": round(statistics.median(changes), 2),
+        "rollback_s": round(back_s, 2),
+        "requests": load.count + len(load.failures),
+        "failed_requests": len(load.failures),
+    }
+
+
+def _peer(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
+    """The specification's script: copy over what runs, then restart it."""
+    machine = made.machines["mgmt"]
+    (port,) = free_ports(1)
+    place = machine.root / "peer"
+    env_file = made.folder / "peer.env"
+    env_file.write_text(
+        MGMT_ENV.format(
+            data=made.folder / "peer-data", token=AUTH_TOKEN, port=port, vault_key=VAULT_KEY,
+            agent_port=made.agent_port, ui=made.component("ui") / "current",
+        ) + f"PORT={port}\n"
+    )  # fmt: skip
+    ssh = [
+        "ssh", "-p", str(machine.port), "-i", str(made.folder / "client"), "-o", "BatchMode=yes",
+        "-o", f"UserKnownHostsFile={made.folder / 'known_hosts'}",
+    ]  # fmt: skip
+    pid, log = made.folder / "peer.pid", made.folder / "peer.log"
+    paths = f"{place}/common:{place}/management-server"
+    serve = f"{sys.executable} -m ocmt_management --env-file {env_file}"
+    restart = (
+        f"if [ -f {pid} ]; then kill $(cat {pid}); while kill -0 $(cat {pid}) 2>/dev/null; "
+        f"do sleep 0.05; done; fi; PYTHONPATH={paths} setsid {serve} >{log} 2>&1 </dev/null & "
+        f"echo $! >{pid}"
+    )
+
+    def run() -> None:
+        for package in ("common", "management-server"):
+            subprocess.run(
+                ["rsync", "-az", "--delete", "--mkpath", "-e", shlex.join(ssh),
+                 f"{checkout / package}/", f"127.0.0.1:{place / package}/"],
+                check=True,
+            )  # fmt: skip
+        subprocess.run([*ssh, "127.0.0.1", restart], check=True)
+
+    url = f"http://127.0.0.1:{port}/health"
+    run()
+    _wait(url)
+    changes = []
+    try:
+        with Load(url) as load:
+            for number in range(rounds):
+                _change(checkout, 100 + number)
+                started = time.monotonic()
+                run()
+                _wait(url)
+                changes.append(time.monotonic() - started)
+    finally:
+        os.kill(int(pid.read_text()), 15)
+    return {
+        "one_line_change_s_median": round(statistics.median(changes), 2),
+        "requests": load.count + len(load.failures),
+        "failed_requests": len(load.failures),
+    }
+
+
+def _wait(url: str) -> None:
+
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            if httpx2.get(url, timeout=5, trust_env=False).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            time.sleep(0.05)
+    raise SystemExit(f"{url} never answered")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""`ocmt backup` and `ocmt restore`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ocmt_cli.backup.transfer import backup, restore
+from ocmt_cli.console import say
+from ocmt_cli.deploy.inventory import DEFAULT_FILE, load_inventory
+from ocmt_cli.failure import explained
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+restore_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+InventoryOption = Annotated[Path, typer.Option("--inventory", help="The inventory of servers.")]
+
+
+@app.command()
+def backup_command(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A new folder; default: backups/ and the time.")
+    ] = None,
+    inventory: InventoryOption = DEFAULT_FILE,
+) -> None:
+    """Copy databases and agents' state here, and apart from them the servers' keys."""
+    now = datetime.now(UTC)
+    target = folder or Path("backups") / now.strftime("%Y%m%d-%H%M%S")
+    with explained(target.parent):
+        made = backup(load_inventory(inventory), target, now=now, say=say)
+    size = sum(part.size for part in made.parts)
+    say(f"{target}: {len(made.parts)} files, {size / 1e6:.1f} MB.")
+    say(f"Keep {target / 'keys'} in another place than {target / 'data'}.")
+
+
+@restore_app.command()
+def restore_command(
+    folder: Annotated[Path, typer.Argument(help="A backup that `ocmt backup` made.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace data that is there already.")
+    ] = False,
+    inventory: InventoryOption = DEFAULT_FILE,
+) -> None:
+    """Put a backup back on its servers, which must not be running."""
+    restore(load_inventory(inventory), folder, force=force, say=say)
+    say("Restored. Next: ocmt deploy")

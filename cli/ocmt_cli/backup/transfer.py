@@ -1,0 +1,282 @@
+"""Backing up and restoring over the deploy's transport; streams, so that size does not matter."""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from io import StringIO
+from pathlib import Path, PurePosixPath
+from typing import IO
+from urllib.parse import unquote, urlsplit
+
+from dotenv import dotenv_values
+
+from ocmt_cli.backup import remote_scripts as scripts
+from ocmt_cli.backup.manifest import Kind, Manifest, Part, read_manifest, write_manifest
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
+from ocmt_cli.deploy.remote import Host, open_host
+from ocmt_cli.failure import CommandFailed
+
+Say = Callable[[str], None]
+# postgresql://… only; the servers' own drivers are named elsewhere.
+_POSTGRES = ("postgresql", "postgres")
+
+
+class _Hosts:
+    def __init__(self, inventory: Inventory, stack: ExitStack) -> None:
+        self._inventory = inventory
+        self._stack = stack
+        self._open: dict[str, Host] = {}
+
+    def __getitem__(self, name: str) -> Host:
+        if name not in self._open:
+            remote = open_host(self._inventory.host(name), self._inventory.deploy)
+            self._stack.callback(remote.close)
+            self._open[name] = remote
+        return self._open[name]
+
+
+def settings_of(remote: Host, path: PurePosixPath) -> tuple[str, dict[str, str]]:
+    """A server's `.env`, as it is and read. Raises `HostFailed` when it is not there."""
+    text = remote.run(("cat", str(path)), step="read .env", timeout_s=60).stdout
+    read = dotenv_values(stream=StringIO(text), interpolate=False)
+    return text, {name: value for name, value in read.items() if value is not None}
+
+
+def database_of(settings: dict[str, str]) -> tuple[Kind, str]:
+    """Management's database: its kind, and the SQLite file or PostgreSQL's address."""
+    url = settings.get("DATABASE_URL", "")
+    if not url:
+        return "sqlite", f"{settings['DATA_DIR']}/management.db"
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0] in _POSTGRES:
+        return "postgresql", f"postgresql://{rest}"
+    return "sqlite", "/" + rest.lstrip("/")
+
+
+def postgres_words(program: str, url: str) -> tuple[list[str], str]:
+    """A command line without the password, and the password: the process list is public."""
+    parts = urlsplit(url)
+    query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+    words = [program, f"--host={parts.hostname or unquote(query.get('host', 'localhost'))}"]
+    words += [f"--port={parts.port or query.get('port', 5432)}"]
+    words += [f"--username={unquote(parts.username or 'postgres')}"]
+    words += [f"--dbname={unquote(parts.path.lstrip('/'))}", "--no-password"]
+    return words, unquote(parts.password or "")
+
+
+def backup(inventory: Inventory, folder: Path, *, now: datetime, say: Say) -> Manifest:
+    """Copy every server's data and settings into the new folder `folder`.
+
+    Raises `CommandFailed`; what was half done is removed then.
+    """
+    if folder.exists():
+        raise CommandFailed(f"{folder} exists. Give the backup a new name.")
+    draft = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True, mode=0o700)
+    try:
+        with ExitStack() as stack:
+            hosts = _Hosts(inventory, stack)
+            parts: list[Part] = []
+            for host in inventory.with_role("mgmt"):
+                parts += _back_up_management(inventory, host, hosts[host.name], draft, say)
+            for host in inventory.with_role("agent"):
+                parts += _back_up_agents(inventory, host, hosts[host.name], draft, say)
+        manifest = Manifest(now.isoformat(timespec="seconds"), tuple(parts))
+        write_manifest(draft, manifest)
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _back_up_management(
+    inventory: Inventory, host: HostEntry, remote: Host, folder: Path, say: Say
+) -> list[Part]:
+    text, settings = settings_of(remote, inventory.component_path(host, "mgmt") / ".env")
+    kind, where = database_of(settings)
+    say(f"{host.name}: management's database ({kind})")
+    name = f"data/{host.name}-management.{'db' if kind == 'sqlite' else 'pgdump'}"
+    if kind == "sqlite":
+        part = _fetch(remote, _python(scripts.SQLITE_DUMP, where), folder, name)
+    else:
+        words, password = postgres_words("pg_dump", where)
+        words += ["--format=custom", "--no-owner", "--no-privileges"]
+        part = _fetch(remote, _with_password(words), folder, name, stdin=password)
+    # PostgreSQL's address has the password: it stays in the .env, apart from the data.
+    place = where if kind == "sqlite" else ""
+    env = _keep_env(inventory, host, "mgmt", folder, text)
+    return [Part(name, kind, host.name, "mgmt", place, *part), env]
+
+
+def _back_up_agents(
+    inventory: Inventory, host: HostEntry, remote: Host, folder: Path, say: Say
+) -> list[Part]:
+    text, settings = settings_of(remote, inventory.component_path(host, "agent") / ".env")
+    data = PurePosixPath(settings["DATA_DIR"])
+    parts = [_keep_env(inventory, host, "agent", folder, text)]
+    database = data / "agent.db"
+    if _exists(remote, database):
+        say(f"{host.name}: agent server's database")
+        name = f"data/{host.name}-agent.db"
+        found = _fetch(remote, _python(scripts.SQLITE_DUMP, str(database)), folder, name)
+        parts.append(Part(name, "sqlite", host.name, "agent", str(database), *found))
+    say(f"{host.name}: agents' state")
+    name = f"data/{host.name}-agents.tar.gz"
+    found = _fetch(remote, _python(scripts.TREE_DUMP, str(data / "agents")), folder, name)
+    parts.append(Part(name, "files", host.name, "agent", str(data / "agents"), *found))
+    return parts
+
+
+def _keep_env(inventory: Inventory, host: HostEntry, role: Role, folder: Path, text: str) -> Part:
+    name = f"keys/{host.name}-{role}.env"
+    file = folder / name
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(text, encoding="utf-8")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    place = str(inventory.component_path(host, role) / ".env")
+    return Part(name, "env", host.name, role, place, sha256, file.stat().st_size)
+
+
+def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> None:
+    """Put a backup back. Everything is checked before the first byte is written.
+
+    Raises `CommandFailed` when data is there already and not `force`.
+    """
+    manifest = read_manifest(folder)
+    with ExitStack() as stack:
+        hosts = _Hosts(inventory, stack)
+        _refuse_overwriting(inventory, manifest, hosts, force=force)
+        # The settings first: they say where the databases are.
+        for part in sorted(manifest.parts, key=lambda part: part.kind != "env"):
+            say(f"{part.host}: {part.file}")
+            _put_back(inventory, folder, part, hosts[part.host])
+
+
+def _refuse_overwriting(
+    inventory: Inventory, manifest: Manifest, hosts: _Hosts, *, force: bool
+) -> None:
+    there: list[str] = []
+    for part in manifest.parts:
+        remote = hosts[part.host]
+        if part.kind == "postgresql":
+            there += _postgres_tables(inventory, part, remote)
+        elif part.kind != "env" and _exists(remote, PurePosixPath(part.place)):
+            there.append(f"{part.host}:{part.place}")
+    if there and not force:
+        raise CommandFailed(
+            "There is data already, which a restore would replace:\n"
+            + "\n".join(f"  {one}" for one in there)
+            + "\nStop the servers and make a backup of it; then add --force."
+        )
+
+
+def _postgres_tables(inventory: Inventory, part: Part, remote: Host) -> list[str]:
+    env = inventory.component_path(inventory.host(part.host), "mgmt") / ".env"
+    if not _exists(remote, env):
+        return []
+    kind, url = database_of(settings_of(remote, env)[1])
+    if kind != "postgresql":
+        return []
+    words, password = postgres_words("psql", url)
+    words += ["--tuples-only", "--no-align", "--command", "select count(*) from pg_tables "
+              "where schemaname = 'public'"]  # fmt: skip
+    done = remote.run(
+        _with_password(words), step="look into PostgreSQL", stdin=password.encode() + b"\n"
+    )
+    return [] if done.stdout.strip() == "0" else [f"{part.host}: PostgreSQL has tables"]
+
+
+def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> None:
+    file = folder / part.file
+    if part.kind == "env":
+        # What the operator has set on the server since is theirs; keys are only put where none are.
+        if not _exists(remote, PurePosixPath(part.place)):
+            text = file.read_text(encoding="utf-8")
+            remote.put(text, PurePosixPath(part.place), mode=0o600, step="restore .env")
+    elif part.kind == "postgresql":
+        env = inventory.component_path(inventory.host(part.host), "mgmt") / ".env"
+        kind, url = database_of(settings_of(remote, env)[1])
+        if kind != "postgresql":
+            raise CommandFailed(
+                f"{part.host}: the backup is PostgreSQL's, and DATABASE_URL in {env} is not. Set "
+                "it to an empty PostgreSQL database."
+            )
+        words, password = postgres_words("pg_restore", url)
+        words += ["--clean", "--if-exists", "--no-owner", "--single-transaction"]
+        _send(remote, _with_password(words), file, before=f"{password}\n".encode())
+    else:
+        script = scripts.TREE_RESTORE if part.kind == "files" else scripts.FILE_RESTORE
+        _send(remote, _python(script, part.place), file)
+
+
+def _python(script: str, *arguments: str) -> list[str]:
+    return ["python3", "-c", script, *arguments]
+
+
+def _with_password(words: Sequence[str]) -> list[str]:
+    """The password comes as the first line of standard input, the program gets the rest."""
+    return ["sh", "-c", 'IFS= read -r PGPASSWORD; export PGPASSWORD; exec "$@"', "sh", *words]
+
+
+def _exists(remote: Host, place: PurePosixPath) -> bool:
+    done = remote.run(_python(scripts.EXISTS, str(place)), step="look", timeout_s=60)
+    return done.stdout.strip() == "True"
+
+
+def _fetch(
+    remote: Host, argv: Sequence[str], folder: Path, name: str, *, stdin: str = ""
+) -> tuple[str, int]:
+    """Stream what a command prints into a file; its SHA-256 and size. Raises `HostFailed`."""
+    file = folder / name
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    seen = hashlib.sha256()
+    with tempfile.TemporaryFile() as errors, file.open("xb") as kept:
+        process = remote.popen(argv, stderr=errors)
+        given, printed = _pipes(process)
+        given.write(f"{stdin}\n".encode())
+        given.close()
+        while block := printed.read(1 << 20):
+            seen.update(block)
+            kept.write(block)
+        _finished(remote, process, errors, step=f"back up {name}")
+    file.chmod(0o600)
+    return seen.hexdigest(), file.stat().st_size
+
+
+def _send(remote: Host, argv: Sequence[str], file: Path, *, before: bytes = b"") -> None:
+    with tempfile.TemporaryFile() as errors, file.open("rb") as kept:
+        process = remote.popen(argv, stderr=errors)
+        given, printed = _pipes(process)
+        try:
+            given.write(before)
+            shutil.copyfileobj(kept, given)
+            given.close()
+        except BrokenPipeError:
+            pass  # the program has ended; its exit code and words say why
+        printed.read()
+        _finished(remote, process, errors, step=f"restore {file.name}")
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    """Standard input and output of a process that the transport started with pipes."""
+    if process.stdin is None or process.stdout is None:
+        raise TypeError("a process of Host.popen has pipes")
+    return process.stdin, process.stdout
+
+
+def _finished(
+    remote: Host, process: subprocess.Popen[bytes], errors: IO[bytes], *, step: str
+) -> None:
+    code = process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+    if code != 0:
+        errors.seek(0)
+        raise remote.failure(code, errors.read().decode(errors="replace"), step)

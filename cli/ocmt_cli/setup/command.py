@@ -1,0 +1,124 @@
+"""`ocmt setup HOST`."""
+
+import base64
+import re
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ocmt_cli.console import say
+from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, load_inventory
+from ocmt_cli.deploy.remote import Host, open_host
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup.facts import HostFacts, gather
+from ocmt_cli.setup.host_key import ensure_known
+from ocmt_cli.setup.plan import (
+    Change,
+    Secrets,
+    Write,
+    asked_paths,
+    asked_units,
+    authorized_keys,
+    is_done,
+    packages,
+    plan,
+)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_TOKEN = re.compile(r"^(?:AGENT_)?AUTH_TOKEN=(\S+)$", re.M)
+
+
+@app.command()
+def setup(
+    host: Annotated[str, typer.Argument(help="A host of the inventory.")],
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Tell what would be done, and do nothing.")
+    ] = False,
+    host_key: Annotated[
+        str, typer.Option(help="The fingerprint to trust from now on, SHA256:…")
+    ] = "",
+    inventory: Annotated[
+        Path, typer.Option("--inventory", help="The inventory of servers.")
+    ] = DEFAULT_FILE,
+) -> None:
+    """Make a server ready for `ocmt deploy`. What is there already is left as it is."""
+    servers = load_inventory(inventory)
+    entry = servers.host(host)
+    ensure_known(servers, entry, accepted=host_key)
+    remote = open_host(entry, servers.deploy)
+    try:
+        changes = _plan(servers, entry, remote)
+        for change in changes:
+            say(f"{host}: {change.what}")
+        if is_done(changes):
+            say(f"{host}: nothing to change")
+        elif not plan_only:
+            _apply(remote, changes)
+            say(f"{host}: set up. Next: ocmt deploy --plan")
+    finally:
+        remote.close()
+
+
+def _plan(inventory: Inventory, host: HostEntry, remote: Host) -> list[Change]:
+    facts = gather(
+        remote,
+        packages=[*packages(host), "nginx", "caddy"],
+        users=[inventory.deploy.service_user],
+        units=asked_units(inventory, host),
+        paths=asked_paths(inventory, host),
+        keys=authorized_keys(host),
+    )
+    made = Secrets(
+        token=_token(inventory, host, facts, remote),
+        jwt=secrets.token_urlsafe(48),
+        vault=f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+    )
+    public = host.identity_file.with_name(f"{host.identity_file.name}.pub") if (
+        host.identity_file is not None
+    ) else None  # fmt: skip
+    key = public.read_text(encoding="utf-8").strip() if public and public.exists() else ""
+    return plan(facts, inventory=inventory, host=host, secrets=made, public_key=key)
+
+
+def _token(inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host) -> str:
+    """The secret that management and agent servers share: the servers', or a new one.
+
+    It goes from server to server through this process and is kept nowhere on the way.
+    """
+    missing = [role for role in host.roles if role != "ui"]
+    paths = {role: str(inventory.component_path(host, role) / ".env") for role in missing}
+    there = [path for path in paths.values() if path in facts.paths]
+    if there:
+        return _read_token(remote, there[0])
+    if "mgmt" in host.roles or "agent" not in host.roles:
+        return secrets.token_urlsafe(48)
+    for first in inventory.with_role("mgmt"):
+        other = open_host(first, inventory.deploy)
+        try:
+            token = _read_token(other, str(inventory.component_path(first, "mgmt") / ".env"))
+        finally:
+            other.close()
+        if token:
+            return token
+        raise CommandFailed(
+            f"{host.name}: agent servers share a token with the management server, which has none "
+            f"yet. First: ocmt setup {first.name}"
+        )
+    return secrets.token_urlsafe(48)
+
+
+def _read_token(remote: Host, path: str) -> str:
+    done = remote.run(("cat", path), step="read the shared token", check=False, timeout_s=30)
+    found = _TOKEN.search(done.stdout)
+    return found[1] if done.code == 0 and found else ""
+
+
+def _apply(remote: Host, changes: list[Change]) -> None:
+    for change in changes:
+        for step in change.steps:
+            if isinstance(step, Write):
+                remote.put(step.text, step.path, mode=step.mode, step=change.what)
+            else:
+                remote.run(step.argv, step=change.what, stdin=step.stdin.encode(), timeout_s=1800)

@@ -1,0 +1,254 @@
+"""What the files on a host should say, filled in from the inventory. Pure but for the templates."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from ocmt_cli.checkout import ROOT
+from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_cli.failure import CommandFailed
+
+TEMPLATES = ROOT / "deploy"
+_HOLE = re.compile(r"@([A-Z_]+)@")
+# Beyond the deploy's own waiting, before systemd ends a server by force.
+_GRACE_S = 15
+_MGMT_DATA = PurePosixPath("/var/lib/ocmt-management")
+
+
+def fill(template: Path, values: Mapping[str, str]) -> str:
+    """Raises `KeyError` for a hole that nothing fills: a template and its user disagree."""
+    return _HOLE.sub(lambda hole: values[hole[1]], template.read_text(encoding="utf-8"))
+
+
+def page_origin(inventory: Inventory) -> str:
+    """The address people open."""
+    domain = inventory.ui.domain or inventory.mgmt.domain
+    return f"https://{domain}" if domain else f"http://127.0.0.1:{inventory.mgmt.port}"
+
+
+def content_security_policy(inventory: Inventory) -> str:
+    """The same as the management server's own (ocmt_management.page.headers); a test compares."""
+    socket = page_origin(inventory).replace("http", "ws", 1)
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        f"connect-src 'self' {socket}; img-src 'self' data:; font-src 'self'; manifest-src 'self'; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+
+def management_url(inventory: Inventory, host: HostEntry) -> str:
+    """Where this host reaches the management server. Raises `CommandFailed`."""
+    if "mgmt" in host.roles:
+        return f"http://127.0.0.1:{inventory.mgmt.port}"
+    if inventory.mgmt.domain:
+        return f"https://{inventory.mgmt.domain}"
+    raise CommandFailed(
+        f"{inventory.file}: host {host.name} must reach the management server, which is on another "
+        "host. Set mgmt.domain.",
+        exit_code=2,
+    )
+
+
+def agent_server_url(inventory: Inventory, host: HostEntry) -> str:
+    """Where management on `host` reaches the first agent server."""
+    agents = inventory.with_role("agent")
+    if not agents or agents[0].name == host.name:
+        return f"http://127.0.0.1:{inventory.agent.port}"
+    address = agents[0].address
+    return f"http://{f'[{address}]' if ':' in address else address}:{inventory.agent.port}"
+
+
+def units(inventory: Inventory, host: HostEntry) -> dict[str, str]:
+    """Name → text of the systemd units of the host's roles."""
+    relay = bool(inventory.agent.relay_bind)
+    values = {
+        "USER": inventory.deploy.service_user,
+        "START_S": f"{inventory.deploy.gate_timeout_s + _GRACE_S:.0f}",
+        "STOP_S": f"{inventory.deploy.drain_s + _GRACE_S:.0f}",
+        "DATA": str(host.path(inventory.agent.data)),
+        "RELAY_BIND": inventory.agent.relay_bind,
+        "RELAY_PORT": str(inventory.agent.relay_port),
+        "SOCKETS": "ocmt-agent.socket" + (" ocmt-agent-relay.socket" if relay else ""),
+    }
+    names: list[str] = []
+    made: dict[str, str] = {}
+    for role, name in (("mgmt", "ocmt-management"), ("agent", "ocmt-agent")):
+        if role not in host.roles:
+            continue
+        component = inventory.mgmt if role == "mgmt" else inventory.agent
+        values |= {
+            "PATH": str(host.path(component.path)),
+            "BIND": f"[{component.bind}]" if ":" in component.bind else component.bind,
+            "PORT": str(component.port),
+        }
+        names = [f"{name}.socket", f"{name}.service", f"{name}@.service"]
+        if role == "mgmt":
+            names.append(f"{name}-migrate@.service")
+        elif relay:
+            names.append(f"{name}-relay.socket")
+        made |= {one: fill(TEMPLATES / "systemd" / one, values) for one in names}
+    return made
+
+
+def _upstream(inventory: Inventory, host: HostEntry) -> str:
+    """For Caddy: an address here, or the server's https name with the Host header it expects."""
+    url = management_url(inventory, host)
+    if url.startswith("http://"):
+        return url.removeprefix("http://")
+    return f"{url} {{\n\t\t\theader_up Host {{upstream_hostport}}\n\t\t}}"
+
+
+def _front_values(inventory: Inventory, host: HostEntry) -> dict[str, str]:
+    return {
+        "CSP": content_security_policy(inventory),
+        "UI_ROOT": str(host.path(inventory.ui.path) / "current"),
+    }
+
+
+def caddyfile(inventory: Inventory, host: HostEntry) -> str:
+    """The host's whole Caddyfile; empty when no domain is served here."""
+    values = _front_values(inventory, host)
+    sites: list[str] = []
+    if "ui" in host.roles and inventory.ui.domain:
+        page = {"PAGE_SITE": inventory.ui.domain, "UPSTREAM": _upstream(inventory, host)}
+        sites.append(fill(TEMPLATES / "Caddyfile", values | page))
+    if "mgmt" in host.roles and inventory.mgmt.domain not in ("", inventory.ui.domain):
+        api = {"API_SITE": inventory.mgmt.domain, "UPSTREAM": _upstream(inventory, host)}
+        sites.append(fill(TEMPLATES / "Caddyfile.api", api))
+    return "\n".join(sites)
+
+
+def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
+    """The host's site for nginx; empty when no domain is served here."""
+    served = [inventory.ui.domain] if "ui" in host.roles else []
+    served += [inventory.mgmt.domain] if "mgmt" in host.roles else []
+    names = list(dict.fromkeys(name for name in served if name))
+    if not names:
+        return ""
+    certificates = f"/etc/letsencrypt/live/{names[0]}"
+    return fill(
+        TEMPLATES / "nginx.conf",
+        _front_values(inventory, host)
+        | {
+            "SERVER_NAMES": " ".join(names),
+            "UPSTREAM_URL": management_url(inventory, host),
+            "CERTIFICATE": f"{certificates}/fullchain.pem",
+            "CERTIFICATE_KEY": f"{certificates}/privkey.pem",
+        },
+    )
+
+
+def firewall(inventory: Inventory, host: HostEntry) -> str:
+    """An nftables table of our own; other tables (Docker's too) are left as they are.
+
+    Only what must be reached from outside is let in: ssh, the front, and the agent server's port
+    from management's hosts. Containers reach the relay over their own bridge.
+    """
+    rules = [f"tcp dport {host.ssh_port} accept"]
+    if {"mgmt", "ui"} & set(host.roles):
+        rules += ["tcp dport { 80, 443 } accept", "udp dport 443 accept"]
+    if "agent" in host.roles:
+        for other in inventory.with_role("mgmt"):
+            if other.name != host.name:
+                rules.append(f"{_source(other)} tcp dport {inventory.agent.port} accept")
+        rules.append(
+            f'iifname {{ "docker0", "br-*" }} tcp dport {inventory.agent.relay_port} accept'
+        )
+    lines = "\n".join(f"        {rule}" for rule in rules)
+    return f"""\
+#!/usr/sbin/nft -f
+# Written by `ocmt setup`. Loaded whole, so that the machine is never without it.
+table inet ocmt
+delete table inet ocmt
+table inet ocmt {{
+    chain input {{
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        ct state invalid drop
+        iif lo accept
+        meta l4proto {{ icmp, ipv6-icmp }} accept
+        udp dport {{ 68, 546 }} accept
+{lines}
+    }}
+}}
+"""
+
+
+def _source(host: HostEntry) -> str:
+    """A match of the host's address. Raises `CommandFailed` for a name: rules hold addresses."""
+    try:
+        address = ipaddress.ip_address(host.address)
+    except ValueError as error:
+        raise CommandFailed(
+            f"hosts.{host.name}.address must be an IP address: the agent hosts' firewall lets in "
+            "only that one.",
+            exit_code=2,
+        ) from error
+    return f"ip{'6' if address.version == 6 else ''} saddr {address}"
+
+
+FIREWALL_UNIT = """\
+[Unit]
+Description=OCMT's firewall rules
+Before=network-pre.target
+Wants=network-pre.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f /etc/ocmt/firewall.nft
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+# Paused agents' memory goes to compressed memory first and to the disk after it.
+ZRAM = """\
+ALGO=zstd
+PERCENT=50
+PRIORITY=100
+"""
+SWAP_UNIT = """\
+[Unit]
+Description=Where the memory of sleeping agents goes
+
+[Swap]
+What=/swapfile
+Priority=10
+
+[Install]
+WantedBy=swap.target
+"""
+
+
+def management_env(
+    inventory: Inventory, host: HostEntry, *, token: str, jwt: str, vault: str
+) -> str:
+    """`.env` of a new management server; the secrets are made by the caller."""
+    data = _MGMT_DATA if host.supervisor == "systemd" else host.path(_MGMT_DATA)
+    ui = ""
+    if "ui" in host.roles and not inventory.ui.domain:
+        ui = f"UI_DIR={host.path(inventory.ui.path) / 'current'}\n"
+    return (
+        "# Written once by `ocmt setup`; yours from now on. docs/settings.md tells every setting.\n"
+        f"DATA_DIR={data}\nJWT_SECRET={jwt}\nVAULT_KEY={vault}\n"
+        f"AGENT_SERVER_URL={agent_server_url(inventory, host)}\nAGENT_AUTH_TOKEN={token}\n"
+        f"BASE_URL={page_origin(inventory)}\nHOST={inventory.mgmt.bind}\n"
+        f"PORT={inventory.mgmt.port}\n{ui}"
+        "# Who may sign in without an invitation, and the mail server for their links:\n"
+        "# ALLOWED_EMAILS=you@example.com\n# SMTP_HOST=smtp.example.com\n"
+        "# SMTP_USER=\n# SMTP_PASS=\n# SMTP_FROM=OCMT <agent@example.com>\n"
+    )
+
+
+def agent_env(inventory: Inventory, host: HostEntry, *, token: str) -> str:
+    """`.env` of a new agent server; `token` is management's AGENT_AUTH_TOKEN."""
+    runtime = "docker" if host.supervisor == "systemd" else "auto"
+    return (
+        "# Written once by `ocmt setup`; yours from now on. docs/settings.md tells every setting.\n"
+        f"AUTH_TOKEN={token}\nDATA_DIR={host.path(inventory.agent.data)}\n"
+        f"HOST={inventory.agent.bind}\nPORT={inventory.agent.port}\n"
+        f"RELAY_PORT={inventory.agent.relay_port}\n"
+        f"MANAGEMENT_URL={management_url(inventory, host)}\nRUNTIME={runtime}\n"
+    )

@@ -1,0 +1,221 @@
+"""Backups over real ssh, with a real SQLite database being written, and a real PostgreSQL."""
+
+import importlib.util
+import json
+import os
+import pwd
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ocmt_cli.main import main
+
+
+def _hosts() -> ModuleType:
+    file = Path(__file__).parents[1] / "deploy" / "hosts.py"
+    spec = importlib.util.spec_from_file_location("deploy_hosts_for_backup", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def farm() -> Iterator[object]:
+    with _hosts().farm() as made:
+        yield made
+
+
+def _ocmt(*words: str) -> int:
+    try:
+        return main(words)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def _agents(farm) -> Path:  # type: ignore[no-untyped-def]
+    data = farm.folder / "agent-data"
+    state = data / "agents" / "u1" / "state"
+    state.mkdir(parents=True)
+    (state / "memory.md").write_text("remember")
+    (state / "link").symlink_to("/etc/passwd")
+    os.chown(state / "memory.md", 1000, 1000)
+    with sqlite3.connect(data / "agent.db") as database:
+        database.execute("create table agents (id text)")
+        database.execute("insert into agents values ('u1')")
+    database.close()
+    return data
+
+
+def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+    data = farm.folder / "mgmt-data"
+    data.mkdir()
+    agent_data = _agents(farm)
+    connection = sqlite3.connect(data / "management.db", check_same_thread=False)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("create table pairs (a integer, b integer)")
+    ended = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not ended.is_set():
+            with connection:  # both rows or none
+                connection.execute("insert into pairs values (?, 1)", (number,))
+                connection.execute("insert into pairs values (?, 2)", (number,))
+            number += 1
+            ended.wait(0.002)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    folder = farm.folder / "copy"
+    try:
+        assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
+    finally:
+        ended.set()
+        writer.join()
+        connection.close()
+    told = capsys.readouterr().out
+    keys = (folder / "keys" / "mgmt-mgmt.env").read_text()
+    assert "VAULT_KEY=" in keys
+    assert _hosts().VAULT_KEY not in told
+    for file in (folder / "data").iterdir():
+        assert _hosts().VAULT_KEY.encode() not in file.read_bytes()
+
+    # Refuses, and changes nothing, while there is data.
+    before = (data / "management.db").read_bytes()
+    assert _ocmt("restore", str(folder), "--inventory", str(farm.inventory)) == 1
+    assert "--force" in capsys.readouterr().err
+    assert (data / "management.db").read_bytes() == before
+
+    shutil.rmtree(data)
+    shutil.rmtree(agent_data)
+    env = farm.component("mgmt") / ".env"
+    kept = env.read_text()
+    env.unlink()
+    assert _ocmt("restore", str(folder), "--inventory", str(farm.inventory)) == 0
+    assert env.read_text() == kept
+    assert env.stat().st_mode & 0o777 == 0o600
+    restored = sqlite3.connect(data / "management.db")
+    rows = restored.execute("select a, count(*) from pairs group by a").fetchall()
+    restored.close()
+    assert all(count == 2 for _, count in rows)
+    state = agent_data / "agents" / "u1" / "state"
+    assert (state / "memory.md").read_text() == "remember"
+    assert (state / "memory.md").stat().st_uid == 1000
+    assert (state / "link").is_symlink()
+    # The seed's `cp -r backup /opt/ocmt` made a folder in the folder.
+    assert not (agent_data / "agents" / "agents").exists()
+
+
+def test_forced_restore_keeps_what_was_there_beside(farm) -> None:  # type: ignore[no-untyped-def]
+    (farm.folder / "mgmt-data").mkdir()
+    sqlite3.connect(farm.folder / "mgmt-data" / "management.db").execute("create table t (a)")
+    agent_data = _agents(farm)
+    folder = farm.folder / "copy"
+    assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
+    memory = agent_data / "agents" / "u1" / "state" / "memory.md"
+    memory.write_text("changed since")
+    assert _ocmt("restore", str(folder), "--force", "--inventory", str(farm.inventory)) == 0
+    assert memory.read_text() == "remember"
+    aside = next(agent_data.glob("agents.before-restore-*"))
+    assert (aside / "u1" / "state" / "memory.md").read_text() == "changed since"
+
+
+def test_a_spoiled_backup_is_refused_before_anything_is_written(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+    (farm.folder / "mgmt-data").mkdir()
+    sqlite3.connect(farm.folder / "mgmt-data" / "management.db").execute("create table t (a)")
+    agent_data = _agents(farm)
+    folder = farm.folder / "copy"
+    assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
+    shutil.rmtree(agent_data)
+    packed = folder / "data" / "agent-agents.tar.gz"
+    spoiled = bytearray(packed.read_bytes())
+    spoiled[20] ^= 1
+    packed.write_bytes(spoiled)
+    words = ("restore", str(folder), "--force", "--inventory", str(farm.inventory))
+    assert _ocmt(*words) == 1
+    assert "checksum differs" in capsys.readouterr().err
+    packed.unlink()
+    assert _ocmt(*words) == 1
+    assert "is missing" in capsys.readouterr().err
+    (folder / "manifest.json").write_text(json.dumps({"format": 1}))
+    assert _ocmt(*words) == 1
+    assert not agent_data.exists()
+
+
+def test_a_backup_that_fails_leaves_nothing(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+    folder = farm.folder / "copy"
+    assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 1
+    assert "mgmt" in capsys.readouterr().err
+    assert not folder.exists()
+    assert not list(farm.folder.glob(".copy*"))
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL of its own, with a password; its address."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    programs = found[-1].parent
+    folder = tmp_path_factory.mktemp("pg")
+    for one in (folder, *folder.parents):
+        if one == Path("/tmp"):
+            break
+        one.chmod(0o755)
+    user: dict[str, str] = {}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("postgres")
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        user = {"user": "postgres"}
+    password = folder / "password"
+    password.write_text("s3cret")
+    password.chmod(0o644)
+    data = str(folder / "data")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    make = [programs / "initdb", "-D", data, "-U", "ocmt", "-A", "scram-sha-256", "-E", "UTF8",
+            f"--pwfile={password}"]  # fmt: skip
+    subprocess.run(make, check=True, capture_output=True, cwd=folder, **user)  # type: ignore[call-overload]
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    control = [str(programs / "pg_ctl"), "-D", data, "-w"]
+    start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)  # type: ignore[call-overload]
+    try:
+        yield f"postgresql://ocmt:s3cret@127.0.0.1:{port}/postgres"
+    finally:
+        stop = [*control, "-m", "immediate", "stop"]
+        subprocess.run(stop, check=True, capture_output=True, cwd=folder, **user)  # type: ignore[call-overload]
+
+
+def _sql(url: str, text: str) -> str:
+    words = ["psql", url, "-tA", "-c", text]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_postgresql_comes_back_as_it_was(farm, postgres: str, capsys) -> None:  # type: ignore[no-untyped-def]
+    env = farm.component("mgmt") / ".env"
+    env.write_text(f"{env.read_text()}DATABASE_URL={postgres}\n")
+    _sql(postgres, "create table people (name text); insert into people values ('Ada')")
+    folder = farm.folder / "copy"
+    assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
+    assert "s3cret" not in (folder / "manifest.json").read_text()
+    _sql(postgres, "update people set name = 'changed'")
+    assert _ocmt("restore", str(folder), "--inventory", str(farm.inventory)) == 1
+    assert "PostgreSQL has tables" in capsys.readouterr().err
+    assert _sql(postgres, "select name from people") == "changed"
+    assert _ocmt("restore", str(folder), "--force", "--inventory", str(farm.inventory)) == 0
+    assert _sql(postgres, "select name from people") == "Ada"
+    _sql(postgres, "drop table people")
+    shutil.rmtree(farm.folder / "agent-data", ignore_errors=True)
+    assert _ocmt("restore", str(folder), "--inventory", str(farm.inventory)) == 0
+    assert _sql(postgres, "select name from people") == "Ada"

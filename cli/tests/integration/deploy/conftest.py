@@ -1,0 +1,64 @@
+"""A checkout of one's own to commit in, and machines that the real servers were deployed to."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from deploy_farm import BUILDS, Farm, deployer, farm
+from ocmt_cli.checkout import ROOT
+from ocmt_cli.deploy.deploying import deploy
+from ocmt_cli.deploy.source import read_source
+
+Commit = Callable[[str, str, str], None]
+
+
+def _git(checkout: Path, *words: str) -> None:
+    who = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    subprocess.run(["git", "-C", str(checkout), *who, *words], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="package")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this checkout's commit."""
+    folder = tmp_path_factory.mktemp("checkout") / "ocmt"
+    subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(folder)], check=True)
+    _git(folder, "remote", "remove", "origin")
+    modules = ROOT / "user-ui" / "node_modules"
+    if modules.is_dir():
+        (folder / "user-ui" / "node_modules").symlink_to(modules)
+    return folder
+
+
+@pytest.fixture
+def commit(checkout: Path) -> Iterator[Commit]:
+    """Replace a text in a file and commit that; undone, by a commit, when the test ends."""
+    before = subprocess.run(
+        ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+
+    def make(file: str, old: str, new: str) -> None:
+        text = (checkout / file).read_text()
+        assert old in text
+        (checkout / file).write_text(text.replace(old, new, 1))
+        _git(checkout, "commit", "--quiet", "--all", "--message", "A change")
+
+    yield make
+    _git(checkout, "reset", "--quiet", "--hard", before)
+
+
+@pytest.fixture(scope="package")
+def deployed(checkout: Path) -> Iterator[Farm]:
+    """Three machines that everything was deployed to once."""
+    with farm() as made:
+        done = deploy(deployer(made), read_source(checkout), builds=BUILDS)
+        assert [(step.role, step.action) for step in done] == [
+            ("mgmt", "deploy"),
+            ("agent", "deploy"),
+            ("ui", "deploy"),
+        ]
+        yield made

@@ -1,0 +1,241 @@
+"""Deploys of the real servers to real sshd hosts: what serves, what is kept, what is told."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deploy_farm import BUILDS, Farm, Load, deployer
+from ocmt_cli.deploy.deploying import deploy, plan, rollback
+from ocmt_cli.deploy.host_failures import Unreachable
+from ocmt_cli.deploy.session import Busy
+from ocmt_cli.deploy.source import read_source
+from ocmt_cli.failure import CommandFailed
+
+MGMT_FILE = "management-server/ocmt_management/__init__.py"
+AGENT_FILE = "agent-server/ocmt_agent/__init__.py"
+STEPS = ("build", "copy", "install", "start", "switch", "settle")
+
+
+def _deploy(farm: Farm, checkout: Path, *roles: str) -> dict[str, str]:
+    """What was done for each component."""
+    made = deployer(farm, *roles)  # type: ignore[arg-type]
+    done = deploy(made, read_source(checkout), builds=BUILDS)
+    return {step.role: step.action for step in done}
+
+
+def test_the_first_deploy_serves_and_a_second_one_changes_nothing(
+    deployed: Farm, checkout: Path
+) -> None:
+    settings = (deployed.component("mgmt") / ".env").read_text()
+    before = deployed.serving("mgmt"), deployed.serving("agent")
+
+    done = _deploy(deployed, checkout)
+
+    assert done == {"mgmt": "unchanged", "agent": "unchanged", "ui": "unchanged"}
+    assert (deployed.serving("mgmt"), deployed.serving("agent")) == before
+    assert (deployed.component("mgmt") / ".env").read_text() == settings
+    assert (deployed.component("ui") / "current" / "index.html").is_file()
+    version = (deployed.component("ui") / "current" / "version.txt").read_text().strip()
+    tags = subprocess.run(
+        ["git", "-C", str(checkout), "tag", "--list", "deploy/*"],
+        check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    assert {f"deploy/mgmt/{before[0]}", f"deploy/ui/{version}"} <= set(tags)
+
+
+def test_no_request_fails_in_a_deploy_and_a_rollback_under_load(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+    for file in (MGMT_FILE, AGENT_FILE):
+        commit(file, '"""', '"""A changed line. ')  # type: ignore[operator]
+
+    with Load(*deployed.urls) as load:
+        done = _deploy(deployed, checkout, "mgmt", "agent")
+        during = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+        rollback(deployer(deployed, "mgmt", "agent"), to=None)
+        after = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+
+    assert done == {"mgmt": "deploy", "agent": "deploy"}
+    assert after == before
+    assert load.failures == []
+    assert load.versions == {*before.values(), *during.values()}
+    assert load.count > 100
+
+
+def test_a_release_that_never_gets_healthy_leaves_the_old_one_serving(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+    commit(AGENT_FILE, '"""', 'raise SystemExit("broken on purpose")\n"""')  # type: ignore[operator]
+    commit("user-ui/index.html", "<title>", "<title>Never reached ")  # type: ignore[operator]
+    page = (deployed.component("ui") / "current").readlink()
+
+    with Load(*deployed.urls) as load, pytest.raises(CommandFailed) as failed:
+        _deploy(deployed, checkout)
+
+    assert "agent: agent: start:" in str(failed.value)
+    assert "broken on purpose" in str(failed.value)
+    assert {role: deployed.serving(role) for role in ("mgmt", "agent")} == before
+    assert (deployed.component("ui") / "current").readlink() == page
+    assert load.failures == []
+
+
+def test_rollback_works_when_what_is_current_cannot_even_start(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    before = deployed.serving("agent")
+    commit(AGENT_FILE, '"""', '"""A line that will be regretted. ')  # type: ignore[operator]
+    assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
+    current = deployed.component("agent") / "current"
+    (current / "venv" / "bin" / "python").unlink()
+    note = deployed.component("agent") / "run" / f"{current.readlink().name}.pid"
+    os.kill(int(note.read_text().split(":")[1].split(",")[0]), signal.SIGKILL)
+
+    rollback(deployer(deployed, "agent"), to=None)
+
+    assert deployed.serving("agent") == before
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from deploy_farm import BUILDS
+from ocmt_cli.deploy.deploying import Deployer, deploy
+from ocmt_cli.deploy.inventory import load_inventory
+from ocmt_cli.deploy.source import read_source
+
+def report(text):
+    if text.removeprefix("agent: agent: ").split()[0] == sys.argv[4]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+deploy(Deployer(load_inventory(Path(sys.argv[2])), ("agent",), report),
+       read_source(Path(sys.argv[3])), builds=BUILDS)
+"""
+
+
+def test_a_deployer_killed_before_any_step_leaves_what_the_next_one_completes(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    commit(AGENT_FILE, '"""', '"""Deployed in spite of all. ')  # type: ignore[operator]
+    here = str(Path(__file__).parent)
+
+    with Load(deployed.urls[1]) as load:
+        for step in STEPS:
+            killed = subprocess.run(
+                [sys.executable, "-c", _KILLED, here, str(deployed.inventory), str(checkout), step],
+                check=False, capture_output=True, timeout=120,
+            )  # fmt: skip
+            assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        _deploy_when_free(deployed, checkout)
+        done = _deploy(deployed, checkout, "agent")
+
+    assert done == {"agent": "unchanged"}
+    assert load.failures == []
+    wanted = read_source(checkout).commit[:12]
+    assert deployed.serving("agent").endswith(wanted)
+    kept = list((deployed.component("agent") / "releases").iterdir())
+    assert len(kept) <= 3
+
+
+def _deploy_when_free(farm: Farm, checkout: Path) -> None:
+    """The host's side of a killed deployer may still be ending its last step."""
+    for _ in range(100):
+        try:
+            _deploy(farm, checkout, "agent")
+            return
+        except Busy:
+            continue
+    raise AssertionError("the lock of a killed deployer was never given back")
+
+
+def test_a_connection_dropped_in_a_step_is_told_and_the_next_run_completes(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    commit(AGENT_FILE, '"""', '"""Deployed at the second try. ')  # type: ignore[operator]
+
+    def drop(text: str) -> None:
+        if text.endswith(": install"):
+            deployed.machines["agent"].drop_connections()
+
+    made = deployer(deployed, "agent", report=drop)
+    with pytest.raises(Unreachable, match="agent: agent: install: the connection was lost"):
+        deploy(made, read_source(checkout), builds=BUILDS)
+
+    _deploy_when_free(deployed, checkout)
+    assert deployed.serving("agent").endswith(read_source(checkout).commit[:12])
+
+
+def test_a_migration_that_fails_is_told_and_nothing_is_switched(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    before = deployed.serving("mgmt")
+    commit(  # type: ignore[operator]
+        "management-server/ocmt_management/migrations/versions/0001_the_first_tables.py",
+        'revision = "0001"',
+        'raise OSError("this migration is broken on purpose")\nrevision = "0001"',
+    )
+
+    with pytest.raises(CommandFailed) as failed:
+        _deploy(deployed, checkout, "mgmt")
+
+    assert "mgmt: mgmt: migrate: the migration failed; nothing was switched" in str(failed.value)
+    assert "broken on purpose" in str(failed.value)
+    assert deployed.serving("mgmt") == before
+
+
+def test_two_deployers_do_not_meet(deployed: Farm, checkout: Path, commit: object) -> None:
+    commit(AGENT_FILE, '"""', '"""Wanted by two. ')  # type: ignore[operator]
+    first = deployer(deployed, "agent")
+    with first.sessions() as sessions:
+        sessions["agent"].lock("agent", what="deploy of the first")
+
+        with pytest.raises(Busy, match="deploy of the first"):
+            _deploy(deployed, checkout, "agent")
+
+
+def test_a_changed_host_key_is_told_and_nothing_is_done(deployed: Farm, checkout: Path) -> None:
+    machine = deployed.machines["ui"]
+    machine.stop()
+    machine.new_host_key()
+    machine.start()
+    try:
+        with pytest.raises(CommandFailed) as failed:
+            _deploy(deployed, checkout)
+    finally:
+        deployed.known_hosts()
+
+    assert "ui: ui: facts: the host key of 127.0.0.1 is not the one in" in str(failed.value)
+    assert "ssh-keygen -R" in str(failed.value)
+
+
+def test_a_dirty_tree_is_refused(checkout: Path) -> None:
+    file = checkout / MGMT_FILE
+    text = file.read_text()
+    file.write_text(text + "# not committed\n")
+    try:
+        with pytest.raises(CommandFailed, match="changes that no commit has"):
+            read_source(checkout)
+    finally:
+        file.write_text(text)
+
+
+def test_the_plan_tells_what_a_deploy_then_does(
+    deployed: Farm, checkout: Path, commit: object
+) -> None:
+    commit("user-ui/index.html", "<title>", "<title>Planned ")  # type: ignore[operator]
+    made = deployer(deployed)
+
+    with made.sessions() as sessions:
+        steps = plan(made, read_source(checkout), sessions)
+
+    told = {step.role: step.action for step in steps}
+    assert (told["mgmt"], told["ui"]) == ("unchanged", "deploy")
+    done = _deploy(deployed, checkout, "mgmt", "ui")
+    assert done == {"mgmt": "unchanged", "ui": "deploy"}
+    page = (deployed.component("ui") / "current" / "index.html").read_text()
+    assert "<title>Planned " in page

@@ -1,0 +1,123 @@
+"""`ocmt setup` against real sshd hosts on this machine, each with its own root folder."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ocmt_cli.main import main
+
+
+def _hosts() -> ModuleType:
+    file = Path(__file__).parents[1] / "deploy" / "hosts.py"
+    spec = importlib.util.spec_from_file_location("deploy_hosts_for_setup", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def farm() -> Iterator[object]:
+    with _hosts().farm() as made:
+        for role in ("mgmt", "agent"):
+            (made.component(role) / ".env").unlink()
+            made.component(role).rmdir()
+        yield made
+
+
+def _setup(farm, *words: str) -> int:  # type: ignore[no-untyped-def]
+    return _ocmt("setup", *words, "--inventory", str(farm.inventory))
+
+
+def _ocmt(*words: str) -> int:
+    try:
+        return main(words)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def _files(root: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(file.relative_to(root)): (file.stat().st_mode, file.read_bytes())
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_a_plan_changes_nothing_and_a_set_up_does_what_it_said(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+    root = farm.machines["mgmt"].root
+    assert _setup(farm, "mgmt", "--plan") == 0
+    planned = capsys.readouterr().out
+    assert f"write {farm.component('mgmt')}/.env" in planned
+    assert "enabling units: skipped" in planned
+    assert _files(root) == {}
+
+    assert _setup(farm, "mgmt") == 0
+    told = capsys.readouterr().out
+    assert told.startswith(planned)
+    made = _files(root)
+    assert made["opt/management-server/.env"][0] & 0o777 == 0o600
+    assert "etc/systemd/system/ocmt-management@.service" in made
+    assert "etc/ocmt/firewall.nft" in made
+
+
+def test_a_second_run_has_nothing_to_do_and_env_is_never_overwritten(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert _setup(farm, "mgmt") == 0
+    env = farm.component("mgmt") / ".env"
+    env.write_text(env.read_text() + "SMTP_HOST=smtp.example.com\n")
+    unit = farm.machines["mgmt"].root / "etc/systemd/system/ocmt-management.socket"
+    before = _files(farm.machines["mgmt"].root)
+    capsys.readouterr()
+    assert _setup(farm, "mgmt") == 0
+    assert "nothing to change" in capsys.readouterr().out
+    assert _files(farm.machines["mgmt"].root) == before
+    wanted = unit.read_text()
+    unit.write_text("spoiled")
+    assert _setup(farm, "mgmt") == 0
+    assert unit.read_text() == wanted
+    assert _files(farm.machines["mgmt"].root) == before
+
+
+def test_both_servers_get_the_same_token_and_settings_that_they_accept(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+    from ocmt_agent.settings import AgentSettings
+    from ocmt_common.settings import load
+    from ocmt_management.settings import ManagementSettings
+
+    assert _setup(farm, "agent") == 1
+    assert "First: ocmt setup mgmt" in capsys.readouterr().err
+    farm.inventory.write_text(
+        farm.inventory.read_text().replace("[mgmt]\n", '[mgmt]\ndomain = "api.example.com"\n')
+    )
+    assert _setup(farm, "mgmt") == 0
+    assert _setup(farm, "agent") == 0
+    management = load(ManagementSettings, env_file=farm.component("mgmt") / ".env", environ={})
+    agent = load(AgentSettings, env_file=farm.component("agent") / ".env", environ={})
+    token = agent.auth_token.get_secret_value()
+    assert management.agent_auth_token.get_secret_value() == token
+    assert management.jwt_secret.get_secret_value() != token
+    assert token not in capsys.readouterr().out
+
+
+def test_a_host_is_trusted_by_its_fingerprint_only(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+    (farm.folder / "known_hosts").write_text("")
+    assert _setup(farm, "mgmt", "--plan") == 1
+    said = capsys.readouterr().err
+    found = said.rsplit("--host-key ", 1)[1].strip()
+    assert _setup(farm, "mgmt", "--plan", "--host-key", "SHA256:another") == 1
+    assert "Do not go on" in capsys.readouterr().err
+    assert (farm.folder / "known_hosts").read_text() == ""
+    assert _setup(farm, "mgmt", "--plan", "--host-key", found) == 0
+    assert _setup(farm, "mgmt", "--plan") == 0
+
+
+def test_the_first_deploy_needs_no_process_that_was_there_before(farm) -> None:  # type: ignore[no-untyped-def]
+    """The seed restarted a process that its first deploy had not made yet; a host that was only set
+    up is one that a deploy plan accepts."""
+    assert _setup(farm, "mgmt") == 0
+    assert not (farm.component("mgmt") / "current").exists()
+    assert _ocmt("releases", "mgmt", "--inventory", str(farm.inventory)) == 0

@@ -1,0 +1,192 @@
+"""The templates, filled in and asked what the programs that read them think."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path, PurePosixPath
+
+import pytest
+from ocmt_cli.deploy.inventory import Inventory, load_inventory
+from ocmt_cli.deploy.supervisor import migrate_command, server_command
+from ocmt_cli.setup import files
+from ocmt_cli.setup.facts import Found, HostFacts
+from ocmt_cli.setup.plan import Run, Secrets, Write, is_done, plan
+
+ROOT = Path(__file__).parents[4]
+SYSTEMD = shutil.which("systemd-analyze")
+needs_systemd = pytest.mark.skipif(SYSTEMD is None, reason="apt-get install systemd")
+SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
+FRESH = HostFacts(True, True, frozenset(), frozenset(), frozenset(), {}, frozenset(), 8000, False)
+
+
+@pytest.fixture
+def inventory() -> Inventory:
+    return load_inventory(ROOT / "deploy" / "ocmt.example.toml")
+
+
+@pytest.fixture
+def units(inventory: Inventory, tmp_path: Path) -> Path:
+    """All units as files, with a Python that is here, and an instance of each template."""
+    agent = inventory.agent.model_copy(update={"relay_bind": "10.213.0.1"})
+    whole = inventory.model_copy(update={"agent": agent})
+    policy = whole.deploy.model_copy(update={"service_user": "root"})
+    whole = whole.model_copy(update={"deploy": policy})
+    for host in whole.hosts.values():
+        for name, made in files.units(whole, host).items():
+            text = re.sub(r"/\S+/venv/bin/python", "/usr/bin/python3", made)
+            (tmp_path / name).write_text(text)
+            if "@" in name:
+                (tmp_path / name.replace("@", "@r1")).write_text(text)
+    return tmp_path
+
+
+@needs_systemd
+def test_units_are_what_systemd_accepts(units: Path) -> None:
+    names = sorted(one.name for one in units.iterdir() if "@." not in one.name)
+    assert len(names) == 8
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *names],
+        capture_output=True, text=True, cwd=units, check=False,
+        env={"SYSTEMD_UNIT_PATH": f"{units}:", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if "ocmt" in line]
+    assert done.returncode == 0, done.stderr
+    assert said == []
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    ("unit", "limit"),
+    [
+        ("ocmt-management@.service", 3.0),
+        ("ocmt-management-migrate@.service", 3.0),
+        ("ocmt-agent@.service", 3.0),
+    ],
+)
+def test_units_are_hardened(units: Path, unit: str, limit: float) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        capture_output=True, text=True, cwd=units, check=False,
+    )  # fmt: skip
+    level = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert level is not None, done.stderr
+    assert float(level[1]) <= limit
+
+
+def test_units_start_what_the_deploy_starts(inventory: Inventory) -> None:
+    front = inventory.host("front")
+    agents = inventory.host("agents-1")
+    made = files.units(inventory, front) | files.units(inventory, agents)
+    mgmt, agent = "/opt/management-server", "/opt/ocmt/agent-server"
+    for name, words in (
+        ("ocmt-management@.service", server_command("mgmt", mgmt, "%i")),
+        ("ocmt-management-migrate@.service", migrate_command(mgmt, "%i")),
+        ("ocmt-agent@.service", server_command("agent", agent, "%i")),
+    ):
+        assert f"ExecStart={' '.join(words)}\n" in made[name]
+        assert "LoadCredential=env:" in made[name]
+
+
+def test_the_page_gets_the_policy_that_management_would_send(inventory: Inventory) -> None:
+    from types import SimpleNamespace
+    from typing import Any, cast
+
+    from ocmt_management.page.headers import content_security_policy
+
+    settings = cast(Any, SimpleNamespace(base_url=files.page_origin(inventory)))
+    assert files.content_security_policy(inventory) == content_security_policy(settings)
+    assert files.content_security_policy(inventory) in files.caddyfile(
+        inventory, inventory.host("front")
+    )
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="apt-get install nginx")
+def test_nginx_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout",
+         str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    site = files.nginx_conf(inventory, inventory.host("front"))
+    site = re.sub(r"(ssl_certificate_key) .*;", rf"\1 {key};", site)
+    site = re.sub(r"(ssl_certificate) .*;", rf"\1 {certificate};", site)
+    config = tmp_path / "nginx.conf"
+    config.write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {site} }}"
+    )
+    done = subprocess.run(
+        ["nginx", "-t", "-p", str(tmp_path), "-c", str(config)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="apt-get install caddy")
+def test_caddy_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
+    file = tmp_path / "Caddyfile"
+    file.write_text(files.caddyfile(inventory, inventory.host("front")))
+    check = ["caddy", "validate", "--adapter", "caddyfile", "--config", str(file)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_management_reaches_the_agents_port(inventory: Inventory) -> None:
+    rules = files.firewall(inventory, inventory.host("agents-1"))
+    assert "policy drop" in rules
+    assert [line.strip() for line in rules.splitlines() if "4000" in line] == [
+        "ip saddr 203.0.113.10 tcp dport 4000 accept"
+    ]
+    assert "4000" not in files.firewall(inventory, inventory.host("front"))
+
+
+@pytest.mark.parametrize("name", ["front", "agents-1", "agents-2"])
+def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: str) -> None:
+    import hashlib
+
+    host = inventory.host(name)
+    said = {"inventory": inventory, "host": host, "secrets": SECRETS, "public_key": "ssh-ed25519 A"}
+    first = plan(FRESH, **said)  # type: ignore[arg-type]
+    assert not is_done(first)
+    steps = [step for change in first for step in change.steps]
+    paths = {
+        str(step.path): Found(hashlib.sha256(step.text.encode()).hexdigest(), step.mode)
+        for step in steps
+        if isinstance(step, Write)
+    }
+    runs = [step.argv for step in steps if isinstance(step, Run)]
+    paths |= {words[-1]: Found("", 0o755) for words in runs if words[0] == "mkdir"}
+    after = dataclasses.replace(
+        FRESH,
+        packages=frozenset(word for words in runs if "install" in words for word in words),
+        users=frozenset({"ocmt"}),
+        units=frozenset(words[-1] for words in runs if words[:2] == ("systemctl", "enable")),
+        paths=paths,
+        keys=frozenset({"ssh-ed25519 A"}),
+        swap=True,
+    )
+    assert plan(after, **said) == []  # type: ignore[arg-type]
+
+
+def test_a_root_folder_leaves_the_machine_alone(inventory: Inventory) -> None:
+    host = inventory.host("agents-1").model_copy(update={"root": PurePosixPath("/tmp/one")})
+    changes = plan(FRESH, inventory=inventory, host=host, secrets=SECRETS, public_key="")
+    steps = [step for change in changes for step in change.steps]
+    assert all(str(step.path).startswith("/tmp/one/") for step in steps if isinstance(step, Write))
+    assert {step.argv[0] for step in steps if isinstance(step, Run)} == {"mkdir"}
+
+
+def test_the_compose_file_sets_what_the_servers_require() -> None:
+    text = (ROOT / "deploy" / "compose.yaml").read_text()
+    for name in ("JWT_SECRET", "VAULT_KEY", "AGENT_AUTH_TOKEN", "AUTH_TOKEN", "BASE_URL"):
+        assert re.search(rf"^      {name}: ", text, re.M), name
+    for file in re.findall(r"dockerfile: (\S+)", text):
+        for line in (ROOT / file).read_text().splitlines():
+            if line.startswith("COPY ") and "--from" not in line:
+                for source in line.split()[1:-1]:
+                    assert (ROOT / source).exists(), line
+    assert "ports:" not in text
+    assert tomllib.loads((ROOT / "deploy" / "ocmt.example.toml").read_text())["hosts"]

@@ -1,0 +1,97 @@
+"""The workflows: our own rules, and zizmor."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ocmt_cli.deploy.changed import changed, last_deployed
+
+FOLDER = Path(__file__).parents[4] / ".github" / "workflows"
+WORKFLOWS = sorted(FOLDER.glob("*.yml"))
+
+# The seed's filter: these fields are not sent since 2019, so the condition is never true and the
+# workflow is green without having done anything. GitHub's own path filter reads 300 files.
+_DEAD = re.compile(r"(head_commit|commits(\[[^]]*\]|\.\*)?)\s*\.\s*(modified|added|removed)\b")
+_PATHS = re.compile(r"^\s*paths(-ignore)?\s*:", re.M)
+
+
+def problems(text: str) -> list[str]:
+    """What our own rules say about a workflow."""
+    found = []
+    if _DEAD.search(text):
+        found.append("asks for files that events do not have")
+    if _PATHS.search(text):
+        found.append("path filter: sees 300 files and no deploy that failed")
+    for use in re.findall(r"uses:\s*(\S+)", text):
+        if not use.startswith("./") and not re.search(r"@[0-9a-f]{40}$", use):
+            found.append(f"{use} is not pinned by its commit")
+    if not re.search(r"^permissions: \{\}$", text, re.M):
+        found.append("does not begin with no permissions")
+    for script in re.findall(r"run: (?:\|\n)?((?:.*\n)(?:          .*\n)*)", text):
+        if "${{" in script:
+            found.append("an expression inside a script")
+    return found
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_workflows_keep_our_rules(file: Path) -> None:
+    assert problems(file.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "if: contains(github.event.head_commit.modified, 'agent-server/')",
+        "if: contains(join(github.event.commits.*.modified), 'x/')",
+        "if: contains(github.event.commits[0].added, 'x/')",
+        "    paths:\n      - 'user-ui/**'",
+        "- uses: actions/checkout@v4",
+        "- run: echo ${{ github.head_ref }}\n",
+    ],
+)
+def test_the_rules_find_what_they_are_for(line: str) -> None:
+    assert len(problems(f"permissions: {{}}\n{line}\n")) == 1
+
+
+def test_a_deploy_is_never_cancelled_half_way() -> None:
+    text = (FOLDER / "deploy.yml").read_text()
+    assert "cancel-in-progress: false" in text
+    assert "environment:" in text
+
+
+def test_zizmor_finds_nothing() -> None:
+    program = str(Path(sys.executable).with_name("zizmor"))
+    options = ["--offline", "--no-progress"]
+    done = subprocess.run(
+        [program, *options, *map(str, WORKFLOWS)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_newest_tag_of_each_component_counts_and_seconds_tell_them_apart() -> None:
+    tags = [
+        "deploy/mgmt/20261123T220100Z-aaaaaaaaaaaa",
+        "deploy/mgmt/20261123T220101Z-bbbbbbbbbbbb",
+        "deploy/ui/20261122T220101Z-cccccccccccc",
+        "deploy/ui/not-a-tag",
+        "v1.0",
+    ]
+    assert last_deployed(tags) == {"mgmt": "b" * 12, "ui": "c" * 12}
+
+
+def test_what_changed_is_told_from_the_last_deployed_commit_not_from_the_last_one() -> None:
+    contents = {
+        ("a" * 12, "mgmt"): "old", ("HEAD", "mgmt"): "new",
+        ("b" * 12, "agent"): "same", ("HEAD", "agent"): "same",
+        ("HEAD", "ui"): "x",
+    }  # fmt: skip
+    tags = [f"deploy/mgmt/20261123T220100Z-{'a' * 12}", f"deploy/agent/20261123T220100Z-{'b' * 12}"]
+
+    def content(commit: str, role: str) -> str:
+        return contents.get((commit, role), "")
+
+    assert changed(tags, now="HEAD", content=content) == ["mgmt", "ui"]
+    gone = [f"deploy/{role}/20261123T220100Z-{'f' * 12}" for role in ("mgmt", "agent", "ui")]
+    assert changed(gone, now="HEAD", content=content) == ["mgmt", "agent", "ui"]
