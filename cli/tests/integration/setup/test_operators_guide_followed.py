@@ -4,6 +4,7 @@ The guide's hosts stand for the three sshd here; its commands are run as they ar
 inventory named at their ends. Left out are `git pull`, following the log for ever, and `--pull`.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -16,6 +17,10 @@ from ocmt_cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 import deploy_farm
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("OCMT_LONG_TESTS"), reason="takes minutes; set OCMT_LONG_TESTS=1"
+)
 
 _NAMES = {"front": "mgmt", "agents-1": "agent", "agents-2": "ui"}
 _WITHOUT_INVENTORY = ("changed",)
