@@ -22,7 +22,7 @@ from ocmt_agent.hibernation.policy import Times
 from ocmt_agent.hibernation.watch import Watch
 from ocmt_agent.memory.figures import host_figures
 from ocmt_agent.memory.keeper import MemoryKeeper
-from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.exchange import KEEPALIVE_S, open_session
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
 
@@ -65,7 +65,11 @@ async def open_parts(
         # cookies (users would share them) or takes a proxy from the environment.
         passing_on = await stack.enter_async_context(open_session())
         session = await stack.enter_async_context(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+            aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+                trust_env=False,
+            )
         )
         hub = EventHub()
         registry = AgentRegistry(store, hub=hub, clock=clock)

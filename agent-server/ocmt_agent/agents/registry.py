@@ -92,7 +92,7 @@ class AgentRegistry:
     async def insert(self, agent: Agent) -> None:
         """Store a reserved agent, or refuse with 503 and forget it."""
         try:
-            await self._store.save(agent)
+            await self._store.keep(agent)
         except StoreError as error:
             agent.removed = True
             self._agents.pop(agent.user_id, None)
@@ -103,7 +103,7 @@ class AgentRegistry:
         """Store another agent token, or refuse with 503 and keep the one it has."""
         before, agent.agent_token = agent.agent_token, SecretText(token)
         try:
-            await self._store.save(agent)
+            await self._store.keep(agent)
         except StoreError as error:
             agent.agent_token = before
             raise self._database_down(error) from error
@@ -115,7 +115,7 @@ class AgentRegistry:
         before = agent.policy
         agent.set_policy(policy)
         try:
-            await self._store.save(agent)
+            await self._store.keep(agent)
         except StoreError as error:
             agent.set_policy(before)
             raise self._database_down(error) from error

@@ -110,6 +110,9 @@ class AgentStore:
     async def _prepare(self) -> None:
         async with self._guarded():
             await self._db.execute("PRAGMA journal_mode = WAL")
+            # No wait for the disk in the middle of a wake. A power cut may take the latest moves
+            # along, but also all gateways that were moved: the next start sees what is left.
+            await self._db.execute("PRAGMA synchronous = NORMAL")
             await self._db.execute("PRAGMA foreign_keys = ON")
             await self._db.execute("PRAGMA busy_timeout = 5000")
             async with self._db.execute("PRAGMA user_version") as cursor:
@@ -133,6 +136,12 @@ class AgentStore:
             query = f"SELECT {', '.join(_COLUMNS)} FROM agents ORDER BY user_id"  # noqa: S608
             async with self._db.execute(query) as cursor:
                 return [_agent(row) async for row in cursor]
+
+    async def keep(self, agent: Agent) -> None:
+        """Write what the runtime could not tell again; once it returns, not even a power cut
+        loses it."""
+        async with self._transaction(durable=True):
+            await self._db.execute(_UPSERT, _row(agent))
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
         """Write the agent and, in the same transaction, what just happened to it."""
@@ -172,7 +181,7 @@ class AgentStore:
             )
 
     async def delete(self, user_id: str) -> None:
-        async with self._transaction():
+        async with self._transaction(durable=True):
             await self._db.execute("DELETE FROM agents WHERE user_id = ?", (user_id,))
 
     async def events(
@@ -208,9 +217,9 @@ class AgentStore:
             ) from error
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[None]:
+    async def _transaction(self, *, durable: bool = False) -> AsyncIterator[None]:
         # One connection is shared, so each transaction is one turn of the lock.
-        async with self._turn, self._guarded():
+        async with self._turn, self._guarded(), self._synced(durable):
             await self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -219,6 +228,18 @@ class AgentStore:
                 if self._db.in_transaction:
                     await self._db.execute("ROLLBACK")
                 raise
+
+    @asynccontextmanager
+    async def _synced(self, durable: bool) -> AsyncIterator[None]:
+        """Have the commit inside wait for the disk, or not."""
+        if not durable:
+            yield
+            return
+        await self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            yield
+        finally:
+            await self._db.execute("PRAGMA synchronous = NORMAL")
 
 
 def _row(agent: Agent) -> tuple[object, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.gateway.access import GatewayAccess
-from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable, Suspended
+from ocmt_agent.gateway.admin import NO_LEASE, GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.gateway.control import GatewayControl
 from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import ContainerStatus, Observed, Runtime, RuntimeFailed
@@ -48,26 +48,42 @@ class Waker:
             agent.suspension_id = None  # leases live in the gateway's memory
             # Idempotent, and picks up an image or limits that changed while it slept.
             await self._runtime.create(agent.spec())
-            endpoint = await self._runtime.start(agent.user_id)
+            access = agent.access_at(await self._runtime.start(agent.user_id))
+        elif observed.endpoint is None:
+            raise RuntimeFailed(
+                "The container has no address. Restart the agent; if that does not help, "
+                "look at the engine's network."
+            )
         else:
+            access = agent.access_at(observed.endpoint)
             if observed.status is ContainerStatus.PAUSED:
-                self._memory.wakes(agent)
-                await self._runtime.unpause(agent.user_id)
-            elif agent.suspension_id is not None:
+                await self._thaw(agent, access)
+                return access
+            if agent.suspension_id is not None:
                 # A freeze that broke off may have left it half frozen, though it counts as running.
                 await self._runtime.unpause(agent.user_id)
-            if observed.endpoint is None:
-                raise RuntimeFailed(
-                    "The container has no address. Restart the agent; if that does not help, "
-                    "look at the engine's network."
-                )
-            endpoint = observed.endpoint
-        access = agent.access_at(endpoint)
         await self._until(agent, self._is_live, access)
-        self._memory.answers(agent)
         await self._until(agent, self._is_open, access)
         self._memory.woke(agent)
         return access
+
+    async def _thaw(self, agent: Agent, access: GatewayAccess) -> None:
+        """Thaw a paused gateway and open it again.
+
+        It served before it was frozen, so its answer to that one call is enough. The call is sent
+        first: the kernel keeps it for the frozen gateway, which reads it the moment it can run,
+        while the engine still does its own bookkeeping of the thaw.
+        """
+        self._memory.wakes(agent)
+        back = asyncio.create_task(self._is_back(agent, access))
+        try:
+            await self._runtime.unpause(agent.user_id)
+            if not await back:
+                await self._until(agent, self._is_back, access)
+        finally:
+            back.cancel()
+            await asyncio.gather(back, return_exceptions=True)
+        self._memory.woke(agent)
 
     async def release(self, agent: Agent, access: GatewayAccess) -> None:
         """Give back the lease under which the gateway was to be frozen, if it has one.
@@ -85,11 +101,25 @@ class Waker:
     async def _is_live(self, _: Agent, access: GatewayAccess) -> bool:
         return await self._gateway.is_live(access)
 
+    async def _is_back(self, agent: Agent, access: GatewayAccess) -> bool:
+        """Whether a thawed gateway answers, and has its lease back if it gave one."""
+        if agent.suspension_id in (None, NO_LEASE):
+            agent.suspension_id = None
+            return await self._gateway.is_live(access)
+        return await self._taken(self.release(agent, access))
+
     async def _is_open(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether the gateway takes work again: its lease given back, its calls answered."""
+        """Whether the gateway takes work: its lease given back, its calls answered."""
+        return (
+            await self._taken(self.release(agent, access))
+            and await self._taken(self._gateway.health(access))
+            and await self._gateway.is_started(access)
+        )
+
+    async def _taken(self, call: Awaitable[None]) -> bool:
+        """Whether the gateway took a call; `False` when it may do so a moment later."""
         try:
-            await self.release(agent, access)
-            await self._gateway.health(access)
+            await call
         except GatewayUnreachable:
             return False
         except GatewayRefused as refusal:
@@ -99,7 +129,7 @@ class Waker:
                 f"The gateway refuses our call ({refusal.code}). Restart the agent; if that does "
                 "not help, its OpenClaw does not fit this release."
             ) from refusal
-        return await self._gateway.is_started(access)
+        return True
 
     async def _until(self, agent: Agent, check: Check, access: GatewayAccess) -> None:
         looks = 0

@@ -65,7 +65,7 @@ class _Kept:
     reclaiming: asyncio.Task[None] | None = None
     fetching: asyncio.Task[None] | None = None
     watching: asyncio.Task[None] | None = None
-    live: asyncio.Event = field(default_factory=asyncio.Event)
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
     unseen: bool = False
     """The runtime could not say where it is: not asked again before its next transition."""
 
@@ -116,19 +116,16 @@ class MemoryKeeper:
         """Its thaw begins: nothing is taken from it any more, and what it will use is fetched."""
         kept = self._keep(agent)
         _cancel(kept.reclaiming, kept.fetching, kept.watching)
-        kept.live = asyncio.Event()
+        kept.awake = asyncio.Event()
         kept.first = None
         if kept.taken and self.prefetches:
             kept.fetching = self._own(self._fetch(agent, kept))
-
-    def answers(self, agent: Agent) -> None:
-        """The thawed gateway answered for the first time: it has what it needed for that."""
-        self._keep(agent).live.set()
 
     def woke(self, agent: Agent) -> None:
         """It takes requests again: note what it used for that, and for its first answer."""
         kept = self._keep(agent)
         kept.unseen = False
+        kept.awake.set()
         _cancel(kept.reclaiming)  # still there if somebody else thawed it
         if agent.paused_memory is PausedMemory.RECLAIMED and self.prefetches:
             # Else much of what is in RAM was not used, but never left.
@@ -225,6 +222,11 @@ class MemoryKeeper:
             return
         before, started = agent.memory, self._clock.monotonic()
         kept.taken = True
+        if kept.working_set is not None and self.prefetches:
+            # What the next wake fetches goes first, in the order it is fetched in: so it lies in
+            # one piece on the disk, which reads that some ten times as fast as single pages.
+            for pages in kept.working_set.in_order():
+                await page_out(pages, self._out)
         after = agent.memory = await self._take(driver, where, before)
         if after is None:
             return
@@ -253,12 +255,13 @@ class MemoryKeeper:
         where = await self._where(agent)
         if where is None or kept.working_set is None:
             return
-        wanted, most = kept.working_set, prefetch_most(self.host())
-        await self._fetch_pages(wanted.first, most)
+        first, *rest = kept.working_set.in_order()
+        most = prefetch_most(self.host())
+        await self._fetch_pages(first, most)
         # The rest only now: reading it would hold up what the gateway itself reads to come back.
-        await kept.live.wait()
-        await self._fetch_pages(wanted.then, most)
-        await self._fetch_pages(wanted.earlier, most)
+        await kept.awake.wait()
+        for pages in rest:
+            await self._fetch_pages(pages, most)
 
     async def _fetch_pages(self, pages: Pages, most: int) -> None:
         for process, batch in turns(pages, at_most=most):

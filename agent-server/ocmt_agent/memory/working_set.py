@@ -25,7 +25,7 @@ _USUAL_SHARE = 0.6
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
     first: Pages
-    """What it used until its gateway answered."""
+    """What it used until its gateway took work again."""
     then: Pages
     """What it used besides until its first answer was given."""
     earlier: Pages
@@ -35,9 +35,15 @@ class WorkingSet:
     def size(self) -> int:
         return size(self.first) + size(self.then)
 
+    def in_order(self) -> tuple[Pages, Pages, Pages]:
+        """All of it, in the order in which a wake needs it."""
+        return self.first, self.then, self.earlier
+
     def spare(self, pages: Pages) -> Pages:
         """Those of the pages that it can do without."""
-        return minus(minus(minus(pages, self.first), self.then), self.earlier)
+        for used in self.in_order():
+            pages = minus(pages, used)
+        return pages
 
 
 def size(pages: Pages) -> int:

@@ -16,8 +16,9 @@ from ocmt_agent.proxy.headers import Headers, to_caller
 
 # No total time: an answer may stream for hours. Only the connection itself must come quickly.
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
-# Shorter than the other side's own (Node and uvicorn: 5 s), or a request could meet its closing.
-_KEEPALIVE_S = 4
+KEEPALIVE_S = 4
+"""How long an idle connection is used again. Shorter than the other side's own (Node and uvicorn:
+5 s), or a request could meet its closing; a frozen gateway closes the moment it thaws."""
 _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 
 
@@ -26,7 +27,7 @@ def open_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
         trust_env=False,
     )
 

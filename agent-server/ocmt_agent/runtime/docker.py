@@ -217,10 +217,9 @@ class DockerRuntime:
 
     async def inspect(self, user_id: str) -> Observed | None:
         with translated():
-            existing = await self._find(user_id)
-            if existing is None:
-                return None
-            shown = await self._handle(existing["Id"]).show()
+            shown = await self._show(user_id)
+        if shown is None:
+            return None
         return _observed(user_id, shown["State"], shown["NetworkSettings"])
 
     async def observe_all(self) -> dict[str, Observed]:
@@ -260,11 +259,10 @@ class DockerRuntime:
             return known
         self._whereabouts.pop(user_id, None)
         with translated():
-            existing = await self._find(user_id)
-            if existing is None:
-                return None
-            shown = await self._handle(existing["Id"]).show()
-        found = whereabouts_of(existing["Id"], shown["State"].get("Pid", 0))
+            shown = await self._show(user_id)
+        if shown is None:
+            return None
+        found = whereabouts_of(shown["Id"], shown["State"].get("Pid", 0))
         if found is not None:
             self._whereabouts[user_id] = found
         return found
@@ -326,6 +324,18 @@ class DockerRuntime:
                 raise RuntimeFailed("This agent has no container. Any request makes it again.")
             known = self._ids[user_id] = existing["Id"]
         return self._handle(known)
+
+    async def _show(self, user_id: str) -> dict[str, Any] | None:
+        """All that the engine tells of the user's container: one call while its id is known."""
+        known = self._ids.get(user_id)
+        if known is not None:
+            try:
+                return await self._handle(known).show()
+            except DockerError as error:
+                if error.status != 404:
+                    raise
+        existing = await self._find(user_id)
+        return None if existing is None else await self._handle(existing["Id"]).show()
 
     async def _find(self, user_id: str) -> dict[str, Any] | None:
         listed = await self._docker().containers.list(

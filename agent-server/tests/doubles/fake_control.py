@@ -5,6 +5,7 @@ lease is refused, and a boot knows no lease.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +14,9 @@ from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.runtime.base import ContainerStatus
 
-from doubles.fake_runtime import FakeRuntime
+from doubles.fake_runtime import FakeContainer, FakeRuntime
+
+_GIVEN_UP_AFTER_S = 1.0
 
 
 class FakeControl:
@@ -33,11 +36,21 @@ class FakeControl:
     async def _called(self, method: str, access: GatewayAccess) -> None:
         self.calls[method] += 1
         await asyncio.sleep(0)
-        container = self._runtime.containers.get(access.user_id)
+        container = await self._thawed(access.user_id)
         if self.silent or container is None or container.status is not ContainerStatus.RUNNING:
             raise GatewayUnreachable("Nothing answers.")
         if self.faults.get(method):
             raise self.faults[method].pop(0)
+
+    async def _thawed(self, user_id: str) -> FakeContainer | None:
+        """What a call to a frozen gateway meets: it waits for the thaw, until it is given up."""
+        deadline = time.monotonic() + _GIVEN_UP_AFTER_S
+        while True:
+            container = self._runtime.containers.get(user_id)
+            frozen = container is not None and container.status is ContainerStatus.PAUSED
+            if not frozen or time.monotonic() > deadline:
+                return container
+            await asyncio.sleep(0.001)
 
     def closed(self, user_id: str) -> bool:
         container = self._runtime.containers[user_id]

@@ -106,6 +106,26 @@ asyncio.run(main())
     await store.close()
 
 
+async def test_only_what_could_not_be_found_out_again_waits_for_the_disk(tmp_path: Path) -> None:
+    """A move is on the way of a wake; a disk that is busy with swap can hold it up."""
+    store = await AgentStore.open(tmp_path / "agent.db")
+    asked: list[str] = []
+    await store._db.set_trace_callback(asked.append)
+    ada = Agent.new("ada", agent_token=AGENT_TOKEN, now=NOW)
+    await store.save(ada)
+    await store.save_all([ada])
+    assert not [one for one in asked if "synchronous" in one]
+    for durable in (store.keep(ada), store.delete("ada")):
+        asked.clear()
+        await durable
+        assert (asked[0], asked[-2], asked[-1]) == (
+            "PRAGMA synchronous = FULL",
+            "COMMIT",
+            "PRAGMA synchronous = NORMAL",
+        )
+    await store.close()
+
+
 async def test_a_full_disk_loses_no_state_and_is_over_when_there_is_room(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()

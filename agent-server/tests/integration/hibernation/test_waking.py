@@ -59,6 +59,52 @@ async def test_after_a_thaw_the_gateway_is_resumed_before_anything_is_forwarded(
         assert not host.gateway.closed("ada")
 
 
+async def test_a_thawed_gateway_is_asked_once_and_that_call_waits_for_it_before_the_thaw(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        host.gateway.calls.clear()
+        host.runtime.calls.clear()
+        gate = host.runtime.hold("unpause")
+        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        await gate.reached.wait()
+        await asyncio.sleep(0.01)
+        assert host.gateway.calls["resume"] == 1
+        assert host.gateway.closed("ada")
+        gate.open()
+        await waking
+        assert not host.gateway.closed("ada")
+        assert host.gateway.calls == {"resume": 1}
+        assert host.runtime.calls == {"inspect": 1, "unpause": 1}
+
+
+async def test_a_thaw_that_fails_leaves_the_lease_to_be_given_back_by_the_next(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        host.runtime.faults["unpause"] = [RuntimeFailed("The freezer is stuck.")]
+        with pytest.raises(Problem, match="freezer is stuck"):
+            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.suspension_id is not None
+        assert host.gateway.closed("ada")
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert not host.gateway.closed("ada")
+
+
+async def test_one_that_somebody_else_froze_is_awake_once_it_answers(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        host.runtime.containers["ada"].status = ContainerStatus.PAUSED
+        await host.sweep()
+        host.gateway.calls.clear()
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert host.gateway.calls == {"is_live": 1}
+
+
 async def test_a_caller_who_leaves_does_not_leave_the_agent_half_awake(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
