@@ -14,7 +14,7 @@ from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.agents.service import AgentService
 from ocmt_agent.agents.store import AgentStore
 from ocmt_agent.gateway.admin import GatewayAdmin
-from ocmt_agent.gateway.control import GatewayControl, HttpGatewayControl
+from ocmt_agent.gateway.control import GatewayControl, OpenClawControl
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation
 from ocmt_agent.hibernation.gate import HostReader
@@ -80,11 +80,14 @@ async def open_parts(
             stop_after=timedelta(milliseconds=settings.stop_after_ms),
             check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
         )
+        if gateway is None:
+            gateway = control = OpenClawControl(session)
+            stack.push_async_callback(control.close)
         memory = keeper(runtime, registry, clock=clock)
         stack.push_async_callback(memory.close)
         engine = Hibernation(
             runtime,
-            gateway or HttpGatewayControl(session),
+            gateway,
             registry,
             memory,
             clock=clock,

@@ -220,13 +220,13 @@ class AgentStore:
     async def _transaction(self, *, durable: bool = False) -> AsyncIterator[None]:
         # One connection is shared, so each transaction is one turn of the lock.
         async with self._turn, self._guarded(), self._synced(durable):
-            await self._db.execute("BEGIN IMMEDIATE")
             try:
+                await self._db.execute("BEGIN IMMEDIATE")
                 yield
                 await self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    await self._db.execute("ROLLBACK")
+                # Queued behind whatever was cut short; nothing to do if that did not begin.
+                await self._db.rollback()
                 raise
 
     @asynccontextmanager

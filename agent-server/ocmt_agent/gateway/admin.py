@@ -82,7 +82,9 @@ class GatewayAdmin:
             raise GatewayUnreachable(f"{method} got no answer: {reason}") from error
         except ValueError as error:
             raise GatewayUnreachable(f"{method} got HTTP {status} and no JSON") from error
-        return _payload(method, status, answer)
+        if not isinstance(answer, dict):
+            raise GatewayUnreachable(f"{method} got HTTP {status} and no object")
+        return payload_of(method, answer)
 
     async def health(self, access: GatewayAccess) -> None:
         """Return when the gateway serves admin calls; during its first second it refuses."""
@@ -147,18 +149,17 @@ NO_LEASE = "none"
 """The suspension id of a gateway that knows no suspension: there is nothing to give back."""
 
 
-def _payload(method: str, status: int, answer: object) -> dict[str, Any]:
-    if not isinstance(answer, dict):
-        raise GatewayUnreachable(f"{method} got HTTP {status} and no object")
+def payload_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """What an answer of the gateway, over HTTP or a socket, brings; raises as the calls do."""
     if answer.get("ok") is True:
         payload = answer.get("payload")
         return payload if isinstance(payload, dict) else {}
     error = answer.get("error")
     if not isinstance(error, dict):
-        raise GatewayUnreachable(f"{method} got HTTP {status} without a reason")
+        raise GatewayUnreachable(f"{method} got an answer without a reason")
     retry_ms = error.get("retryAfterMs")
     raise GatewayRefused(
-        str(error.get("code", f"HTTP_{status}")),
+        str(error.get("code", "UNKNOWN")),
         str(error.get("message", "no message")),
         retry_after_s=retry_ms / 1000 if isinstance(retry_ms, int | float) else None,
     )

@@ -3,14 +3,18 @@
 A protocol, so that the engine's rules are tested against faults a real gateway rarely shows.
 """
 
+from contextlib import suppress
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 
 from ocmt_agent.gateway.access import GatewayAccess
-from ocmt_agent.gateway.admin import Busy, GatewayAdmin, Suspended
+from ocmt_agent.gateway.admin import Busy, GatewayAdmin, GatewayUnreachable, Suspended
+from ocmt_agent.gateway.lines import Lines
 from ocmt_agent.gateway.probe import is_live, is_started
+
+_SUSPENSION = "gateway.suspend."
 
 
 class GatewayControl(Protocol):
@@ -29,15 +33,51 @@ class GatewayControl(Protocol):
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None: ...
 
 
-class HttpGatewayControl(GatewayAdmin):
-    """The real one: OpenClaw's probes and its admin calls."""
+class OpenClawControl(GatewayAdmin):
+    """The real one: OpenClaw's probes and admin calls, those of suspension over a line of ours."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         super().__init__(session)
         self._http = session
+        self._lines = Lines(session, GatewayAdmin(session))
 
     async def is_live(self, access: GatewayAccess) -> bool:
         return await is_live(self._http, access.endpoint)
 
     async def is_started(self, access: GatewayAccess) -> bool:
         return await is_started(self._http, access.endpoint)
+
+    async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
+        await self._lines.open(access)  # before: once it is suspended no device can be paired
+        suspended = False
+        try:
+            answer = await super().suspend(access, request_id=request_id)
+            suspended = isinstance(answer, Suspended)
+        finally:
+            if not suspended:
+                self._lines.drop(access.user_id)
+        return answer
+
+    async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
+        await super().resume(access, suspension_id)
+        self._lines.drop(access.user_id)
+
+    def has_line(self, access: GatewayAccess) -> bool:
+        """Whether what is said about its suspension goes over a socket."""
+        return self._lines.has(access)
+
+    async def call(
+        self,
+        access: GatewayAccess,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = 10.0,
+    ) -> dict[str, Any]:
+        if method.startswith(_SUSPENSION) and self.has_line(access):
+            with suppress(GatewayUnreachable):  # these calls can be repeated
+                return await self._lines.call(access, method, params or {}, timeout_s=timeout_s)
+        return await super().call(access, method, params, timeout_s=timeout_s)
+
+    async def close(self) -> None:
+        await self._lines.close()

@@ -34,6 +34,10 @@ class DeviceKey:
         """The key of a 32-byte seed that `seed` returned earlier."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
+    def derived(self, purpose: str) -> "DeviceKey":
+        """Another device's key, always the same for a purpose: nothing more has to be kept."""
+        return DeviceKey.from_seed(hashlib.sha256(self.seed() + purpose.encode()).digest())
+
     def seed(self) -> bytes:
         """The 32 secret bytes to keep in the agent server's own database."""
         return self._private.private_bytes_raw()

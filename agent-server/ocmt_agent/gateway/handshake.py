@@ -6,6 +6,7 @@ is versioned (`v3`) by OpenClaw; the contract tests run it against the pinned re
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +64,11 @@ class HandshakeRefused(Exception):
 
 
 async def connect(
-    session: aiohttp.ClientSession, access: GatewayAccess, *, caller_params: dict[str, Any]
+    session: aiohttp.ClientSession,
+    access: GatewayAccess,
+    *,
+    caller_params: dict[str, Any],
+    scopes: Sequence[str] = SCOPES,
 ) -> Link:
     """Open a socket and complete the handshake.
 
@@ -78,7 +83,7 @@ async def connect(
                 timeout=_FAREWELL,
             )
             try:
-                hello = await _shake_hands(socket, access, caller_params)
+                hello = await _shake_hands(socket, access, caller_params, scopes)
             except BaseException:
                 await socket.close()
                 raise
@@ -89,14 +94,21 @@ async def connect(
 
 
 async def _shake_hands(
-    socket: aiohttp.ClientWebSocketResponse, access: GatewayAccess, caller_params: dict[str, Any]
+    socket: aiohttp.ClientWebSocketResponse,
+    access: GatewayAccess,
+    caller_params: dict[str, Any],
+    scopes: Sequence[str],
 ) -> dict[str, Any]:
     challenge = await _next(socket)
     while challenge.get("event") != "connect.challenge":
         challenge = await _next(socket)
     payload = challenge["payload"]
     params = connect_params(
-        access, caller_params, nonce=str(payload["nonce"]), signed_at_ms=int(payload["ts"])
+        access,
+        caller_params,
+        scopes=scopes,
+        nonce=str(payload["nonce"]),
+        signed_at_ms=int(payload["ts"]),
     )
     await socket.send_str(
         json.dumps({"type": "req", "id": "connect", "method": "connect", "params": params})
@@ -110,7 +122,12 @@ async def _shake_hands(
 
 
 def connect_params(
-    access: GatewayAccess, caller_params: dict[str, Any], *, nonce: str, signed_at_ms: int
+    access: GatewayAccess,
+    caller_params: dict[str, Any],
+    *,
+    scopes: Sequence[str] = SCOPES,
+    nonce: str,
+    signed_at_ms: int,
 ) -> dict[str, Any]:
     """The `connect` request's parameters: the caller's harmless ones, and our identity, signed."""
     token = str(access.gateway_token)
@@ -121,7 +138,7 @@ def connect_params(
             _CLIENT["id"],
             _CLIENT["mode"],
             ROLE,
-            ",".join(SCOPES),
+            ",".join(scopes),
             str(signed_at_ms),
             token,
             nonce,
@@ -135,7 +152,7 @@ def connect_params(
         "maxProtocol": PROTOCOL,
         "client": _CLIENT,
         "role": ROLE,
-        "scopes": list(SCOPES),
+        "scopes": list(scopes),
         "auth": {"token": token},
         "device": {
             "id": access.device.device_id,

@@ -1,6 +1,7 @@
 """Becoming a gateway's paired device, once: until then it gives our connections no rights."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -9,7 +10,7 @@ import structlog
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin, GatewayUnreachable
-from ocmt_agent.gateway.handshake import HandshakeRefused, Link, connect
+from ocmt_agent.gateway.handshake import SCOPES, HandshakeRefused, Link, connect
 
 log = structlog.get_logger(__name__)
 
@@ -20,9 +21,16 @@ _RETRY_S = 0.2
 class GatewayLinks:
     """Opens authorised sockets to gateways, pairing with each on the first refusal."""
 
-    def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        admin: GatewayAdmin,
+        *,
+        scopes: Sequence[str] = SCOPES,
+    ) -> None:
         self._session = session
         self._admin = admin
+        self._scopes = scopes
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, access: GatewayAccess, *, caller_params: dict[str, Any]) -> Link:
@@ -48,7 +56,9 @@ class GatewayLinks:
         deadline = loop.time() + _STARTING_S
         while True:
             try:
-                return await connect(self._session, access, caller_params=caller_params)
+                return await connect(
+                    self._session, access, caller_params=caller_params, scopes=self._scopes
+                )
             except HandshakeRefused as refusal:
                 if not refusal.passing or loop.time() > deadline:
                     raise

@@ -141,7 +141,10 @@ class Hibernation:
     ) -> GatewayAccess:
         before = agent.state
         if before not in (HibernationState.RUNNING, HibernationState.PROVISIONING):
-            await self._registry.move(agent, HibernationState.WAKING, why=why)
+            # Written beside the thaw, not before it: what a crash leaves on record is corrected by
+            # what the runtime shows.
+            self._own(self._registry.move(agent, HibernationState.WAKING, why=why))
+            await asyncio.sleep(0)  # from here on it is waking
         try:
             async with asyncio.timeout(self._wake_timeout_s):
                 access = await self._waker.bring_up(agent, observed)

@@ -69,12 +69,12 @@ class GatewayDouble:
             error = {"message": "Unauthorized", "type": "unauthorized"}
             return web.json_response({"error": error}, status=401)
         body = await request.json()
-        ok, payload = self._administer(body["method"], body.get("params") or {})
+        ok, payload = self.administer(body["method"], body.get("params") or {})
         answer: Frame = {"id": secrets.token_hex(8), "ok": ok}
         answer["payload" if ok else "error"] = payload
         return web.json_response(answer, status=200 if ok else 400)
 
-    def _administer(self, method: str, params: Frame) -> tuple[bool, Frame]:  # noqa: PLR0911
+    def administer(self, method: str, params: Frame) -> tuple[bool, Frame]:  # noqa: PLR0911
         match method:
             case "health":
                 return True, {"ok": True}
@@ -146,6 +146,7 @@ class _Client:
         self.gateway = gateway
         self.socket = socket
         self.runs: dict[str, asyncio.Task[None]] = {}
+        self.scopes: set[str] = set()
 
     async def run(self) -> None:
         nonce, at_ms = secrets.token_urlsafe(18), _now_ms()
@@ -169,6 +170,7 @@ class _Client:
             await self.socket.close(code=1008, message=str(error["message"]).encode())
             return False
         self.gateway.handshakes += 1
+        self.scopes = set(params["scopes"])
         hello = {
             "type": "hello-ok",
             "protocol": 4,
@@ -312,6 +314,10 @@ class _Client:
                 return True, {"ok": True, "aborted": bool(running), "runIds": running}
             case "never.answered":
                 await asyncio.Event().wait()
+            case "gateway.suspend.prepare" | "gateway.suspend.resume" if (
+                "operator.admin" in self.scopes
+            ):
+                return gateway.administer(method, params)
         error = {"code": "MISSING_SCOPE", "missingScope": "operator.admin"}
         return False, {
             "code": "FORBIDDEN",

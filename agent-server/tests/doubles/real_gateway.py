@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable, Suspended
-from ocmt_agent.gateway.control import HttpGatewayControl
+from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.runtime.base import AgentSpec, Endpoint, Runtime, SecretText
 
@@ -29,7 +29,7 @@ async def boot(runtime: Runtime, spec: AgentSpec, session: aiohttp.ClientSession
 
 
 async def until_open(access: GatewayAccess, session: aiohttp.ClientSession) -> None:
-    control = HttpGatewayControl(session)
+    control = OpenClawControl(session)
     async with asyncio.timeout(_BOOT_S):
         while True:
             try:
@@ -41,7 +41,7 @@ async def until_open(access: GatewayAccess, session: aiohttp.ClientSession) -> N
 
 async def suspend(access: GatewayAccess, session: aiohttp.ClientSession) -> str:
     """Wait until the gateway agrees to be frozen; the lease."""
-    control = HttpGatewayControl(session)
+    control = OpenClawControl(session)
     async with asyncio.timeout(_BOOT_S):
         while True:
             answer = await control.suspend(access, request_id="test")

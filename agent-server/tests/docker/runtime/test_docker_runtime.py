@@ -12,7 +12,7 @@ import pytest
 from doubles.engine_socket import EngineSocket
 from doubles.openclaw import installed_openclaw
 from doubles.real_gateway import boot, spec_of, suspend, until_open
-from ocmt_agent.gateway.control import HttpGatewayControl
+from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime import docker_network
 from ocmt_agent.runtime.base import (
     ContainerStatus,
@@ -113,7 +113,7 @@ async def test_a_container_sleeps_is_found_again_and_wakes_with_its_lease(
     await runtime.pause("bob")  # what is already so is no error
     used_s = await runtime.cpu_seconds("bob")
     assert used_s is not None
-    assert not await HttpGatewayControl(session).is_live(access)
+    assert not await OpenClawControl(session).is_live(access)
     assert await runtime.cpu_seconds("bob") == used_s
 
     restarted = runtime_on(tmp_path, image)
@@ -122,7 +122,7 @@ async def test_a_container_sleeps_is_found_again_and_wakes_with_its_lease(
     assert found.endpoint == access.endpoint
     await restarted.unpause("bob")
     await restarted.unpause("bob")
-    await HttpGatewayControl(session).resume(access, lease)
+    await OpenClawControl(session).resume(access, lease)
     await until_open(access, session)
 
     await restarted.pause("bob")
@@ -150,7 +150,7 @@ async def test_a_container_frozen_behind_docker_s_back_is_let_go(
 ) -> None:
     """As a pause leaves it that failed half way, or an engine that was killed in one."""
     access = await boot(runtime, spec_of("fay"), session)
-    control = HttpGatewayControl(session)
+    control = OpenClawControl(session)
 
     async def freeze() -> None:
         await freeze_behind_docker(runtime, "fay")

@@ -126,6 +126,20 @@ async def test_only_what_could_not_be_found_out_again_waits_for_the_disk(tmp_pat
     await store.close()
 
 
+async def test_a_write_cut_short_anywhere_leaves_no_transaction_open(tmp_path: Path) -> None:
+    store = await AgentStore.open(tmp_path / "agent.db")
+    ada = Agent.new("ada", agent_token=AGENT_TOKEN, now=NOW)
+    for steps in range(12):
+        writing = asyncio.create_task(store.save(ada))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await store.save(ada)
+    assert [a.user_id for a in await store.load()] == ["ada"]
+    await store.close()
+
+
 async def test_a_full_disk_loses_no_state_and_is_over_when_there_is_room(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()

@@ -19,6 +19,7 @@ from doubles.lan_gateway import lan_gateway
 from doubles.serving import serving
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin, GatewayRefused, Suspended
+from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.gateway.handshake import (
     SCOPES,
@@ -127,6 +128,58 @@ async def test_a_new_device_has_to_be_paired_once(gateway: Gateway) -> None:
     await again.socket.close()
 
     assert again.hello["auth"] == {"role": "operator", "scopes": list(SCOPES)}
+
+
+async def suspended(control: OpenClawControl, access: GatewayAccess) -> str:
+    async with asyncio.timeout(90):
+        while True:
+            answer = await control.suspend(access, request_id="contract")
+            if isinstance(answer, Suspended):
+                return answer.suspension_id
+            assert not control.has_line(access)  # it works, and nobody reads what it would send
+            await asyncio.sleep(1)
+
+
+async def test_a_lease_goes_back_over_the_line_it_was_given_on(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control, access = OpenClawControl(gateway.session), gateway.access()
+    lease = await suspended(control, access)
+    assert control.has_line(access)
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("nothing of this goes by HTTP")
+
+    with monkeypatch.context() as without_http:
+        without_http.setattr(GatewayAdmin, "call", refuse)
+        await control.resume(access, lease)
+    assert not control.has_line(access)
+    await gateway.admin.health(access)
+    await control.close()
+
+
+async def test_without_its_line_a_lease_goes_back_by_http(gateway: Gateway) -> None:
+    control, access = OpenClawControl(gateway.session), gateway.access()
+    lease = await suspended(control, access)
+    await control.close()
+    assert not control.has_line(access)
+    await control.resume(access, lease)
+    await gateway.admin.health(access)
+
+
+async def test_a_line_that_broke_costs_one_more_call_and_no_error(gateway: Gateway) -> None:
+    control, access = OpenClawControl(gateway.session), gateway.access()
+    lease = await suspended(control, access)
+    for link in control._lines._open.values():
+        await link.socket.close()
+    await control.resume(access, lease)
+    again = await suspended(control, access)
+    for link in control._lines._open.values():
+        assert link.socket._response.connection is not None
+        assert link.socket._response.connection.transport is not None
+        link.socket._response.connection.transport.abort()
+    await control.resume(access, again)
+    await control.close()
 
 
 async def test_however_many_connect_at_once_one_pairing_is_made(gateway: Gateway) -> None:

@@ -16,7 +16,7 @@ from ocmt_agent.gateway.admin import (
     GatewayUnreachable,
     Suspended,
 )
-from ocmt_agent.gateway.control import HttpGatewayControl
+from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.spec import Limits
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class RealGateway:
-    def __init__(self, control: HttpGatewayControl, access: GatewayAccess) -> None:
+    def __init__(self, control: OpenClawControl, access: GatewayAccess) -> None:
         self.control = control
         self.access = access
 
@@ -55,7 +55,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rea
     access = agent.access_at(await runtime.start("ada"))
     try:
         async with aiohttp.ClientSession() as session, asyncio.timeout(120):
-            control = HttpGatewayControl(session)
+            control = OpenClawControl(session)
             # Another process: there is no event of ours to wait for.
             while not await control.is_started(access):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)

@@ -138,6 +138,9 @@ async def test_a_wake_cut_short_by_a_crash_is_resolved(tmp_path: Path) -> None:
         gate = machine.runtime.hold("start")
         waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
+        async with asyncio.timeout(5):
+            while (await host.parts.registry._store.load())[0].state is not S.WAKING:
+                pass
     await asyncio.gather(waking, return_exceptions=True)
     gate.open()
     async with machine.server() as host:

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from doubles.openclaw import installed_openclaw, node_binary
 from doubles.real_gateway import access_to, boot, spec_of, suspend, until_open
-from ocmt_agent.gateway.control import HttpGatewayControl
+from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeEvent, RuntimeFailed
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.processes import identify
@@ -67,14 +67,14 @@ async def test_a_gateway_sleeps_outlives_its_server_and_wakes_with_its_lease(
     assert observed is not None
     assert observed.status is ContainerStatus.PAUSED
     used_s = await runtime.cpu_seconds("ada")
-    assert not await HttpGatewayControl(session).is_live(access)
+    assert not await OpenClawControl(session).is_live(access)
     assert await runtime.cpu_seconds("ada") == used_s
 
     await runtime.close()
     restarted = runtime_on(tmp_path / "agents", openclaw)
     assert (await restarted.observe_all())["ada"].status is ContainerStatus.PAUSED
     await restarted.unpause("ada")
-    await HttpGatewayControl(session).resume(access, lease)
+    await OpenClawControl(session).resume(access, lease)
     await until_open(access, session)
 
     await restarted.stop("ada", grace_s=10)

@@ -1,0 +1,96 @@
+"""A socket kept to each gateway that sleeps, over which it is opened again.
+
+Over HTTP a gateway proves anew through its database who calls, which takes it some 8 ms: as long as
+the thaw itself. Over a socket it did so once, and a call that was sent while it was frozen is the
+first thing it reads. OpenClaw's page `gateway/external-apps.md` wants suspension done over a socket
+and keeps HTTP for hosts without: for us that is every gateway whose line broke.
+"""
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import structlog
+
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayAdmin, GatewayRefused, GatewayUnreachable, payload_of
+from ocmt_agent.gateway.handshake import HandshakeRefused, Link
+from ocmt_agent.gateway.pairing import GatewayLinks
+
+log = structlog.get_logger(__name__)
+
+_SCOPES = ("operator.admin",)
+_PURPOSE = "suspension"
+_OPENED_WITHIN_S = 5.0
+
+
+class Lines:
+    """At most one line a user: from before its gateway is asked to sleep until it is open again.
+
+    Nothing is read from a line but the answers to its calls, so it must not be kept to a gateway
+    that works.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
+        self._links = GatewayLinks(session, admin, scopes=_SCOPES)
+        self._open: dict[str, Link] = {}
+        self._closing: set[asyncio.Task[bool]] = set()
+
+    def has(self, access: GatewayAccess) -> bool:
+        link = self._open.get(access.user_id)
+        return (
+            link is not None and not link.socket.closed and link.access.endpoint == access.endpoint
+        )
+
+    async def open(self, access: GatewayAccess) -> None:
+        """Have a new line to this gateway if it can be had soon; without one, calls go by HTTP."""
+        self.drop(access.user_id)
+        # A device of its own: the one that speaks for the user has no admin's rights.
+        ours = replace(access, device=access.device.derived(_PURPOSE))
+        try:
+            async with asyncio.timeout(_OPENED_WITHIN_S):
+                self._open[access.user_id] = await self._links.open(ours, caller_params={})
+        except (GatewayUnreachable, GatewayRefused, HandshakeRefused, TimeoutError) as error:
+            log.info("no line to the gateway", user_id=access.user_id, reason=str(error))
+
+    async def call(
+        self, access: GatewayAccess, method: str, params: dict[str, Any], *, timeout_s: float
+    ) -> dict[str, Any]:
+        """One call's payload; raises `GatewayRefused`, or `GatewayUnreachable` and has no line."""
+        socket = self._open[access.user_id].socket
+        try:
+            async with asyncio.timeout(timeout_s):
+                request = {"type": "req", "id": method, "method": method, "params": params}
+                await socket.send_str(json.dumps(request))
+                answer = await _answer(socket, method)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            self.drop(access.user_id)
+            reason = str(error) or type(error).__name__
+            raise GatewayUnreachable(f"{method} got no answer: {reason}") from error
+        return payload_of(method, answer)
+
+    def drop(self, user_id: str) -> None:
+        """Close the line, if there is one; its farewell is waited for by nobody but `close`."""
+        link = self._open.pop(user_id, None)
+        if link is not None:
+            closing = asyncio.create_task(link.socket.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        for user_id in list(self._open):
+            self.drop(user_id)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+async def _answer(socket: aiohttp.ClientWebSocketResponse, request: str) -> dict[str, Any]:
+    """The answer to a request, past the events that every operator is sent."""
+    while True:
+        message = await socket.receive()
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise OSError(f"the gateway closed the socket (code {socket.close_code})")
+        frame = json.loads(message.data)
+        if isinstance(frame, dict) and frame.get("id") == request:
+            return frame
