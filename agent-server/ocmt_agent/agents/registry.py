@@ -5,6 +5,7 @@ What could not be written is written by the next flush; only creating and removi
 on the database, because what they do cannot be found out again from the runtime.
 """
 
+import asyncio
 import hashlib
 from datetime import timedelta
 
@@ -208,6 +209,9 @@ class AgentRegistry:
         except StoreError as error:
             agent.unsaved = True
             self._database_down(error)
+        except asyncio.CancelledError:
+            agent.unsaved = True
+            raise
 
     def shift_times(self, by: timedelta) -> None:
         """After a jump of the wall clock: what counts is how long ago something was, not when."""

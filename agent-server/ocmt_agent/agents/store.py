@@ -189,6 +189,7 @@ class AgentStore:
     ) -> list[StateEvent]:
         """The user's latest `limit` events, of those before the one with that id; oldest first."""
         async with (
+            self._turn,  # after what is being written
             self._guarded(),
             self._db.execute(
                 "SELECT id, event FROM events WHERE user_id = ?1 AND (?2 IS NULL OR id < ?2) "

@@ -141,10 +141,7 @@ class Hibernation:
     ) -> GatewayAccess:
         before = agent.state
         if before not in (HibernationState.RUNNING, HibernationState.PROVISIONING):
-            # Written beside the thaw, not before it: what a crash leaves on record is corrected by
-            # what the runtime shows.
-            self._own(self._registry.move(agent, HibernationState.WAKING, why=why))
-            await asyncio.sleep(0)  # from here on it is waking
+            await self._begun(self._registry.move(agent, HibernationState.WAKING, why=why))
         try:
             async with asyncio.timeout(self._wake_timeout_s):
                 access = await self._waker.bring_up(agent, observed)
@@ -170,10 +167,20 @@ class Hibernation:
         seconds = self._clock.monotonic() - started
         if agent.state is not HibernationState.RUNNING:
             self._registry.woke(before, seconds=seconds)
-            await self._registry.move(
-                agent, HibernationState.RUNNING, why=why, duration_ms=seconds * 1000
+            await self._begun(
+                self._registry.move(
+                    agent, HibernationState.RUNNING, why=why, duration_ms=seconds * 1000
+                )
             )
         return access
+
+    async def _begun(self, move: Coroutine[Any, Any, None]) -> None:
+        """Have a move count from here on, and be written while the wake goes on.
+
+        What a crash leaves on record is corrected by what the runtime shows.
+        """
+        self._own(move)
+        await asyncio.sleep(0)
 
     async def _abandon(self, agent: Agent) -> None:
         try:
@@ -373,6 +380,7 @@ class Hibernation:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._waker.close()
 
 
 def runtime_gone(error: RuntimeUnavailable) -> Problem:

@@ -5,6 +5,9 @@ Called with the agent's lock held. Nothing here changes the agent's recorded sta
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
+
+import structlog
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.gateway.access import GatewayAccess
@@ -12,6 +15,8 @@ from ocmt_agent.gateway.admin import NO_LEASE, GatewayRefused, GatewayUnreachabl
 from ocmt_agent.gateway.control import GatewayControl
 from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import ContainerStatus, Observed, Runtime, RuntimeFailed
+
+log = structlog.get_logger(__name__)
 
 ASKED = "asked"
 """The suspension id of an agent whose gateway was asked for one and has not answered yet."""
@@ -37,6 +42,7 @@ class Waker:
         self._runtime = runtime
         self._gateway = gateway
         self._memory = memory
+        self._thaws: set[asyncio.Task[None]] = set()
 
     async def bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
         """Thaw, start or just check the gateway, and return once it serves.
@@ -68,22 +74,39 @@ class Waker:
         return access
 
     async def _thaw(self, agent: Agent, access: GatewayAccess) -> None:
-        """Thaw a paused gateway and open it again.
+        """Thaw a paused gateway and open it again; return as soon as it answered.
 
-        It served before it was frozen, so its answer to that one call is enough. The call is sent
-        first: the kernel keeps it for the frozen gateway, which reads it the moment it can run,
-        while the engine still does its own bookkeeping of the thaw.
+        It served before it was frozen, so its answer to one call is enough. That call is sent
+        first: the kernel keeps it for the frozen gateway, which reads it the moment it can run. The
+        engine may then still be at its bookkeeping of the thaw, which nobody has to wait for: it
+        does whatever it is asked next about this container after that.
         """
         self._memory.wakes(agent)
         back = asyncio.create_task(self._is_back(agent, access))
+        thaw = asyncio.create_task(self._runtime.unpause(agent.user_id))
         try:
-            await self._runtime.unpause(agent.user_id)
-            if not await back:
-                await self._until(agent, self._is_back, access)
-        finally:
+            await asyncio.wait({back, thaw}, return_when=asyncio.FIRST_COMPLETED)
+            if not (back.done() and back.result()):
+                await thaw
+                if not await back:
+                    await self._until(agent, self._is_back, access)
+        except BaseException:
             back.cancel()
-            await asyncio.gather(back, return_exceptions=True)
+            thaw.cancel()
+            await asyncio.gather(back, thaw, return_exceptions=True)
+            raise
+        self._thaws.add(thaw)
+        thaw.add_done_callback(partial(self._thawed, agent.user_id))
         self._memory.woke(agent)
+
+    def _thawed(self, user_id: str, thaw: "asyncio.Task[None]") -> None:
+        self._thaws.discard(thaw)
+        error = None if thaw.cancelled() else thaw.exception()
+        if error is not None:  # it answers all the same; the next look reads what the engine shows
+            log.warning("the engine did not report a thaw", user_id=user_id, reason=str(error))
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._thaws, return_exceptions=True)
 
     async def release(self, agent: Agent, access: GatewayAccess) -> None:
         """Give back the lease under which the gateway was to be frozen, if it has one.

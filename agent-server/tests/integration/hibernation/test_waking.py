@@ -80,6 +80,24 @@ async def test_a_thawed_gateway_is_asked_once_and_that_call_waits_for_it_before_
         assert host.runtime.calls == {"inspect": 1, "unpause": 1}
 
 
+async def test_a_gateway_that_answers_is_awake_whatever_the_engine_is_still_at(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        gate = host.runtime.hold("unpause")
+        host.runtime.faults["unpause"] = [RuntimeFailed("The engine lost count.")]
+        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        await gate.reached.wait()
+        host.runtime.containers["ada"].status = ContainerStatus.RUNNING
+        await asyncio.wait_for(waking, 5)
+        assert agent.state is S.RUNNING
+        gate.open()
+        await host.sweep()
+        assert agent.state is S.RUNNING
+
+
 async def test_a_thaw_that_fails_leaves_the_lease_to_be_given_back_by_the_next(
     tmp_path: Path,
 ) -> None:
