@@ -16,6 +16,8 @@ import aiohttp
 from shared.agents import Agents, answers, machine, meminfo, server, summary, until
 
 USER = "bench-wake"
+_REST_S = 1.0
+"""Before each pause: who falls asleep by itself has been idle for half an hour."""
 
 
 async def bench(*, port: int, rounds: int, boots: int) -> dict[str, Any]:
@@ -44,23 +46,30 @@ def _note(figures: dict[str, list[float]], name: str, seconds: float) -> None:
 
 
 async def _just_paused(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
-    """Woken right after the pause: a reclaim that has begun is cut short."""
+    """Woken right after the pause: resident, and a reclaim that has begun is cut short."""
     for _ in range(rounds):
-        await agents.sleep(USER, "pause")
+        await _paused(agents)
         _note(figures, "just paused: first byte", await agents.first_byte(USER))
-        await agents.sleep(USER, "pause")
+    for _ in range(rounds):
+        await _paused(agents)
         _note(figures, "just paused: first token", await agents.chat(USER))
+
+
+async def _paused(agents: Agents) -> None:
+    await asyncio.sleep(_REST_S)
+    await agents.sleep(USER, "pause")
+    await asyncio.sleep(0.2)
 
 
 async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int) -> str:
     """Woken after its memory went where this host has room for it."""
     where = "resident"
     for _ in range(rounds):
-        await agents.sleep(USER, "pause")
+        await _paused(agents)
         where = await agents.settled(USER)
         _note(figures, f"paused, {where}: first byte", await agents.first_byte(USER))
         await agents.chat(USER)
-        await agents.sleep(USER, "pause")
+        await _paused(agents)
         where = await agents.settled(USER)
         _note(figures, f"paused, {where}: first token", await agents.chat(USER))
     return where
@@ -75,6 +84,7 @@ async def _stopped(agents: Agents, figures: dict[str, list[float]], boots: int) 
 
 async def _awake(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
     for _ in range(rounds):
+        await asyncio.sleep(_REST_S)
         _note(figures, "always on: first byte", await agents.first_byte(USER))
         _note(figures, "always on: first token", await agents.chat(USER))
 
@@ -90,6 +100,7 @@ async def _plain_docker(
     async with aiohttp.ClientSession(timeout=timeout) as session:
         base = await docker.address(container)
         for _ in range(rounds):
+            await asyncio.sleep(_REST_S)
             await docker.act(container, "pause")
             await asyncio.sleep(0.2)
             started = time.perf_counter()

@@ -27,6 +27,21 @@ def half_asleep(agent: Agent) -> bool:
     return agent.state is HibernationState.RUNNING and agent.suspension_id is not None
 
 
+_AS_RECORDED = {
+    HibernationState.WAKING: {"start", "unpause"},
+    HibernationState.RUNNING: {"start", "unpause"},
+    HibernationState.PAUSED: {"pause"},
+}
+
+
+def is_news(state: HibernationState, report: str) -> bool:
+    """Whether an engine's report says anything but what the record of the agent says already.
+
+    Most are the echo of our own transitions; looking after each would hold up the wake it is about.
+    """
+    return report not in _AS_RECORDED.get(state, set())
+
+
 def correction(state: HibernationState, observed: Observed | None) -> Correction | None:
     """How a record in `state`, with no transition in flight, has to be corrected, if at all."""
     if observed is None or observed.status is ContainerStatus.EXITED:

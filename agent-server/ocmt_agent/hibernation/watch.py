@@ -32,7 +32,7 @@ from ocmt_agent.hibernation.policy import (
     wake_reason,
 )
 from ocmt_agent.hibernation.queue import THAW_SLOTS
-from ocmt_agent.hibernation.reconcile import correction, half_asleep
+from ocmt_agent.hibernation.reconcile import correction, half_asleep, is_news
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
 log = structlog.get_logger(__name__)
@@ -264,7 +264,7 @@ class Watch:
             try:
                 async for event in self._runtime.events():
                     agent = self._registry.find(event.user_id)
-                    if agent is not None:
+                    if agent is not None and is_news(agent.state, event.kind):
                         group.create_task(self._guarded(agent, self._engine.settle(agent)))
                 reason: Exception = RuntimeUnavailable("The runtime ended its reports.")
             except (RuntimeUnavailable, RuntimeFailed) as error:

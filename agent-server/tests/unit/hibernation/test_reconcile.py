@@ -1,5 +1,5 @@
 import pytest
-from ocmt_agent.hibernation.reconcile import correction
+from ocmt_agent.hibernation.reconcile import correction, is_news
 from ocmt_agent.runtime.base import ContainerStatus, Endpoint, Observed
 from ocmt_common.agent_api import HibernationState as S
 
@@ -54,3 +54,25 @@ def test_a_crash_is_told_with_its_reason() -> None:
     fix = correction(S.RUNNING, STARVED)
     assert fix is not None
     assert "AGENT_MEMORY_MB" in (fix.failure or "")
+
+
+@pytest.mark.parametrize(
+    ("state", "report"),
+    [(S.WAKING, "unpause"), (S.RUNNING, "unpause"), (S.RUNNING, "start"), (S.PAUSED, "pause")],
+)
+def test_the_echo_of_our_own_transition_is_no_news(state: S, report: str) -> None:
+    assert not is_news(state, report)
+
+
+@pytest.mark.parametrize("state", list(S))
+@pytest.mark.parametrize("report", ["die", "remove"])
+def test_an_end_is_always_news(state: S, report: str) -> None:
+    assert is_news(state, report)
+
+
+@pytest.mark.parametrize(
+    ("state", "report"),
+    [(S.PAUSED, "unpause"), (S.RUNNING, "pause"), (S.STOPPED, "start"), (S.FAILED, "start")],
+)
+def test_what_somebody_else_did_is_news(state: S, report: str) -> None:
+    assert is_news(state, report)
