@@ -4,6 +4,7 @@ In this tier because they need what Docker needs: root, and control groups that 
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -26,7 +27,7 @@ from ocmt_agent.memory.host import (
     read_host_memory,
 )
 from ocmt_agent.memory.keeper import MemoryKeeper
-from ocmt_agent.memory.ranges import Range, mapped, size_of
+from ocmt_agent.memory.ranges import PAGE, Range, mapped, size_of
 from ocmt_agent.memory.reclaim import Driver, drivers, page_out
 from ocmt_agent.memory.syscalls import Advice
 from ocmt_agent.memory.working_set import WorkingSet, advise, resident_pages, size, turns
@@ -34,16 +35,21 @@ from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.cgroup import Cgroup, probe
 from ocmt_agent.runtime.processes import ProcessId, identify, spawn
 from ocmt_agent.runtime.spec import Limits
+from ocmt_common.agent_api import PausedMemory
 
 MB = 1 << 20
 _HELD = 128 * MB
 _HOLDER = f"""
-import os, signal, sys
-held = [os.urandom(4096) for _ in range({_HELD // 4096})]
+import mmap, os, signal, sys
+held, count = mmap.mmap(-1, {_HELD}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), {_HELD // PAGE}
+held.madvise(mmap.MADV_NOHUGEPAGE)
+for turn in range(count):  # in an order that is not that of the addresses
+    start = turn * 7919 % count * {PAGE}
+    held[start : start + {PAGE}] = os.urandom({PAGE})
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 open(sys.argv[1], "w").close()
 signal.sigwait([signal.SIGUSR1])
-sum(len(x) + x[7] for x in held)
+sum(held[page * {PAGE}] for page in range(count))
 os._exit(3)
 """
 DRIVERS = drivers()
@@ -177,6 +183,43 @@ async def test_a_quiet_agent_under_pressure_keeps_just_what_its_next_answer_need
         assert size(resident_pages(holder)) > 0.2 * _HELD
     holder.leader.signal(signal.SIGUSR1)
     assert await holder.leader.ended() == 3
+
+
+def places_on_disk(pid: int, ranges: list[Range]) -> list[int]:
+    """Where in the swap each page lies that is there, by the kernel's `pagemap.rst`."""
+    found = []
+    with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
+        for one in ranges:
+            text = os.pread(pagemap.fileno(), one.size // PAGE * 8, one.start // PAGE * 8)
+            found += [
+                (entry & (1 << 55) - 1) >> 5
+                for entry in memoryview(text).cast("Q")
+                if entry >> 62 & 1
+            ]
+    return found
+
+
+async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fetched_in(
+    holder: Whereabouts, tmp_path: Path
+) -> None:
+    """However it is strewn over the process's memory, and whatever the kernel would take first."""
+    runtime = FakeRuntime()
+    runtime.kernel["ada"] = holder
+    whole = [r for ranges in resident_pages(holder).values() for r in ranges]
+    strewn = [piece for r in whole for piece in list(r.pieces(64 * PAGE))[::3]]
+    async with open_host(tmp_path, runtime=runtime) as host:
+        agent = await host.provision()
+        keeper = host.parts.memory
+        await keeper.look()
+        keeper._keep(agent).working_set = WorkingSet({holder.leader: strewn}, {}, {})
+        await host.parts.engine.hibernate("ada", "pause")
+        async with asyncio.timeout(60):
+            while agent.paused_memory is not PausedMemory.RECLAIMED:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        places = places_on_disk(holder.leader.pid, strewn)
+        assert len(places) > 0.8 * size_of(strewn) // PAGE
+        onward = sum(after == before + 1 for before, after in itertools.pairwise(places))
+        assert onward > 0.9 * len(places)
 
 
 async def test_a_process_that_is_gone_is_passed_over(
