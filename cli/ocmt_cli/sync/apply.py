@@ -7,12 +7,12 @@ disk) puts the branch and the work trees back as they were.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ocmt_cli.sync import worktree
 from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
-from ocmt_cli.sync.git import Git, Repository, shown, text
+from ocmt_cli.sync.git import Repository, shown, text
 from ocmt_cli.sync.history import PICKED
 from ocmt_cli.sync.journal import (
     Journal,
@@ -25,7 +25,6 @@ from ocmt_cli.sync.ledger import Act, Entry, ledger_file
 from ocmt_cli.sync.planfile import Line, Plan, parse
 from ocmt_cli.sync.policy import Policy
 from ocmt_cli.sync.steps import (
-    CONFIG,
     Attempt,
     commit_resolved,
     pick_many,
@@ -64,8 +63,9 @@ class Run:
         self.policy = policy
         self.journal = journal
         self.plan = parse(journal.plan.encode(), source="the plan being applied")
-        self.user_git = replace(repository.git, keep_open=(lock,))
-        self.git = Git(Path(journal.worktree), keep_open=(lock,))
+        # Not where the person stands: that may be the very work tree that is taken away.
+        self.user_git = worktree.sync_git(repository.common_dir, lock=lock)
+        self.git = worktree.sync_git(Path(journal.worktree), lock=lock)
 
     def save(self) -> None:
         write_journal(self.repository.state, self.journal)
@@ -80,10 +80,10 @@ class Run:
         worktree.drop_stale_locks(self.git, self.repository, branch)
         if self.git.text("rev-parse", "--abbrev-ref", "HEAD") != branch:
             worktree.put_back(self.git)
-            self.git.output(*CONFIG, "checkout", "--quiet", branch)
+            self.git.output("checkout", "--quiet", branch)
         if not self.git.is_ancestor(self.journal.base, "HEAD"):
             worktree.put_back(self.git)
-            self.git.output(*CONFIG, "merge", "--quiet", "--ff-only", self.journal.base)
+            self.git.output("merge", "--quiet", "--ff-only", self.journal.base)
 
     def done(self) -> set[str]:
         """The sources of the picks on the branch since the plan's base."""
@@ -196,7 +196,6 @@ class Run:
                 self.git,
                 {path: body},
                 subject=f"Record what upstream sync decided ({len(entries)} commits)",
-                config=CONFIG,
             )
         return len(entries)
 
@@ -313,11 +312,7 @@ def start_run(
             raise SyncError(Exit.INPUT, f"The plan names {sha[:12]}, which is not here.")
     found = worktree.find_tree(repository, branch)
     if found is not None:
-        tree_git = Git(found)
-        if worktree.is_dirty(tree_git) or worktree.head_file(tree_git, "CHERRY_PICK_HEAD"):
-            raise SyncError(
-                Exit.REFUSED, f"{found} has changes of its own. Commit or remove them first."
-            )
+        worktree.refuse_dirty(worktree.sync_git(found), policy.ledger)
     place = found or worktree.default_place(repository, branch)
     if found is None and place.exists() and any(place.iterdir()):
         raise SyncError(Exit.REFUSED, f"{place} exists and is not sync's; move it away.")

@@ -13,7 +13,6 @@ from ocmt_cli.sync.policy import Policy
 from ocmt_cli.sync.publish import same_place, urls
 from ocmt_cli.sync.security import load_advisories
 
-_GIT_NEEDED = (2, 39)
 _SHOWN = 8
 
 
@@ -87,10 +86,6 @@ def _crossings(policy: Policy, reach: list[set[str]]) -> Iterator[tuple[int, int
 
 
 def _git(repository: Repository) -> Iterator[Finding]:
-    version = repository.git.text("version").split()[2]
-    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
-    if numbers < _GIT_NEEDED:
-        yield Finding("old-git", f"git {version} is too old to forecast: install 2.39 or newer.")
     if repository.git.text("rev-parse", "--is-shallow-repository") == "true":
         yield Finding("shallow", "This clone is shallow: git fetch --unshallow.")
     if repository.git.succeeds("config", "--get-regexp", r"^remote\..*\.partialclonefilter$"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocmt_cli.sync.git import Git, Repository, raw, text
+from ocmt_cli.sync.worktree import SETTINGS
 
 _IDENTITY = "OCMT forecast <forecast@localhost> 0 +0000"
 
@@ -70,7 +71,7 @@ def temporary_store(repository: Repository, attributes_of: str) -> Iterator[Temp
             "GIT_OBJECT_DIRECTORY": str(objects),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted,
         }
-        yield TemporaryStore(Git(work_tree, environment), objects, algorithm)
+        yield TemporaryStore(Git(work_tree, environment, settings=SETTINGS), objects, algorithm)
 
 
 def _lay_out_attributes(git: Git, tree: str, work_tree: Path) -> None:

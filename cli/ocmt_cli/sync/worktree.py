@@ -1,10 +1,27 @@
 """The separate work tree of the sync branch: the user's own is never touched."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ocmt_cli.sync.errors import Exit, SyncError
 from ocmt_cli.sync.git import Git, Repository, raw, shown, text
+
+
+# What holds for git in the sync work tree, whatever its operator has set for their own. The fork's
+# hooks check what people commit, not what upstream did; nothing may run on in the background, where
+# it would hold the lock; files and messages are to come out the same for every operator.
+SETTINGS = (
+    "core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false",
+    "rerere.enabled=true", "rerere.autoUpdate=true", "core.autocrlf=false", "core.safecrlf=false",
+    "core.commentChar=#", "commit.cleanup=default", "submodule.recurse=false",
+    "advice.mergeConflict=false",
+)  # fmt: skip
+
+
+def sync_git(folder: Path, *, lock: int | None = None) -> Git:
+    """Git as sync runs it in its work tree; it holds the `lock` for as long as it lives."""
+    return Git(folder, keep_open=() if lock is None else (lock,), settings=SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +38,7 @@ def list_trees(git: Git) -> list[Tree]:
         fields = dict((text(line).partition(" ")[::2]) for line in block.split(b"\0") if line)
         if "worktree" in fields:
             branch = fields.get("branch", "").removeprefix("refs/heads/")
-            out.append(Tree(Path(fields["worktree"]), branch))
+            out.append(Tree(Path(os.fsdecode(raw(fields["worktree"]))), branch))
     return out
 
 
@@ -38,14 +55,17 @@ def find_tree(repository: Repository, branch: str) -> Path | None:
     trees = list_trees(repository.git)
     place = default_place(repository, branch)
     for number, tree in enumerate(trees):
-        if tree.branch == branch and (number == 0 or tree.path == repository.top):
+        # Standing in sync's own tree is fine: that is where a person resolves a conflict.
+        theirs = number == 0 or tree.path == repository.top != place
+        if tree.branch == branch and theirs:
             raise SyncError(
                 Exit.REFUSED,
                 f"`{branch}` is checked out in {tree.path}. Switch that to another branch first "
                 f"(git switch -): sync works in a work tree of its own.",
             )
     for tree in trees[1:]:
-        if (tree.branch == branch or tree.path == place) and tree.path.is_dir():
+        # Without its `.git` file, git would take a repository above for the one meant.
+        if (tree.branch == branch or tree.path == place) and (tree.path / ".git").is_file():
             return tree.path
     return None
 
@@ -61,6 +81,8 @@ def make_tree(git: Git, place: Path, branch: str, base: str) -> None:
 
 
 def remove_tree(git: Git, place: Path) -> None:
+    if place.is_dir() and not (place / ".git").exists():
+        place.rmdir()  # git was killed while making it
     git.output("worktree", "remove", "--force", "--force", str(place))
 
 
@@ -82,8 +104,24 @@ def marked(git: Git) -> list[str]:
     )
 
 
-def is_dirty(git: Git) -> bool:
-    return bool(git.output("status", "--porcelain", "-z", "--untracked-files=all"))
+def refuse_dirty(git: Git, ledger: str) -> None:
+    """Refuse a work tree in which a person has left something.
+
+    Changes only to the ledger's files are nobody's: they are ours, of a `skip` that was killed
+    between moving the branch and the files, and are put back.
+    """
+    changed = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
+    unfinished = any(head_file(git, name) for name in ("CHERRY_PICK_HEAD", "MERGE_HEAD"))
+    if not unfinished and not git.output(*changed):
+        return
+    if not unfinished and not git.output(*changed, "--", ".", f":(exclude,literal){ledger}"):
+        put_back(git)
+        return
+    raise SyncError(
+        Exit.REFUSED,
+        f"{shown(str(git.cwd))} has changes of its own. Commit or remove them there first "
+        "(git status).",
+    )
 
 
 def drop_stale_locks(git: Git, repository: Repository, branch: str) -> None:
@@ -91,8 +129,7 @@ def drop_stale_locks(git: Git, repository: Repository, branch: str) -> None:
     would still hold, and only what belongs to the sync branch's work tree."""
     own = Path(git.text("rev-parse", "--absolute-git-dir"))
     for path in (
-        own / "index.lock",
-        own / "HEAD.lock",
+        *own.glob("*.lock"),
         repository.common_dir / "refs" / "heads" / f"{branch}.lock",
     ):
         path.unlink(missing_ok=True)
@@ -111,9 +148,7 @@ def put_back(git: Git) -> None:
     git.output("clean", "-ffdq")
 
 
-def commit_files(
-    git: Git, files: dict[str, bytes], *, subject: str, config: tuple[str, ...]
-) -> None:
+def commit_files(git: Git, files: dict[str, bytes], *, subject: str) -> None:
     """Add files to the work tree's branch as one commit."""
     for name, content in files.items():
         target = git.cwd / name
@@ -121,4 +156,4 @@ def commit_files(
         target.write_bytes(content)
     paths = b"".join(raw(name) + b"\0" for name in files)
     git.output("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=paths)
-    git.output(*config, "commit", "--quiet", "--no-verify", "-m", subject)
+    git.output("commit", "--quiet", "--no-verify", "-m", subject)
