@@ -1,13 +1,14 @@
-"""Recording decisions without a plan: skip, defer, reopen."""
+"""Decisions for the ledger: those of a plan, and those without one (skip, defer, reopen)."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ocmt_cli.sync import worktree
 from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
 from ocmt_cli.sync.git import Git
-from ocmt_cli.sync.journal import read_journal
+from ocmt_cli.sync.journal import Journal, read_journal
 from ocmt_cli.sync.ledger import Act, Entry, ledger_file
+from ocmt_cli.sync.planfile import Line, Plan
 from ocmt_cli.sync.survey import Item, Survey
 from ocmt_cli.sync.taken import patch_ids
 
@@ -40,6 +41,33 @@ def record(
     if tree is not None:
         worktree.sync_git(tree).output("reset", "--hard", "--quiet", tip)
     return tip
+
+
+def plan_entries(
+    plan: Plan, journal: Journal, ids: Callable[[Sequence[str]], Mapping[str, str]]
+) -> list[Entry]:
+    """The decisions that carrying out a plan of picks comes to."""
+    acts: list[tuple[Line, Act, str]] = []
+    for line in plan.lines:
+        sha = line.commit
+        if line.do == "pick" and sha in journal.skipped:
+            acts.append((line, "skipped", journal.skipped[sha]))
+        elif line.do == "pick" and sha in journal.emptied:
+            acts.append((line, "empty", "picking it changed nothing"))
+        elif line.do == "pick":
+            acts.append((line, "applied", line.why))
+        elif line.do == "skip":
+            acts.append((line, "skipped", line.why))
+        elif line.do == "defer":
+            acts.append((line, "deferred", line.why))
+    patches = ids([line.commit for line, _, _ in acts])
+    return [
+        Entry(
+            line.commit, act, why, line.until if act == "deferred" else "", line.subject,
+            patches.get(line.commit, ""), journal.at, journal.by,
+        )
+        for line, act, why in acts
+    ]  # fmt: skip
 
 
 def _commit(survey: Survey, path: str, body: bytes, subject: str) -> str:

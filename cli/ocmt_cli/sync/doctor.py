@@ -94,17 +94,22 @@ def _git(repository: Repository) -> Iterator[Finding]:
 
 def _remotes(repository: Repository, policy: Policy) -> Iterator[Finding]:
     remote = policy.upstream_remote
-    fetch, pushes = (urls(repository, remote, push=p) for p in (False, True))
+    fetch = urls(repository, remote, push=False)
     if not fetch:
         yield Finding("no-upstream", f"There is no remote `{remote}`: git remote add {remote} URL.")
         return
-    if any(same_place(p, f) for p in pushes for f in fetch):
-        yield Finding(
-            "push-url", f"You could push to upstream: git remote set-url --push {remote} DISABLED"
-        )
-    for url in urls(repository, policy.fork_remote, push=True):
-        if any(same_place(url, f) for f in fetch):
-            yield Finding("push-url", f"`{policy.fork_remote}` is upstream itself ({url}).")
+    for name in repository.git.lines("remote"):
+        reaching = [
+            url
+            for url in urls(repository, name, push=True)
+            if any(same_place(url, f) for f in fetch)
+        ]
+        if not reaching:
+            continue
+        cure = f"git remote set-url --push {name} DISABLED"
+        if name == policy.fork_remote:
+            cure = f"`{name}` is to be your fork: git remote set-url {name} URL-OF-YOUR-FORK"
+        yield Finding("push-url", f"`git push {name}` would reach upstream ({reaching[0]}): {cure}")
 
 
 def _state(repository: Repository) -> Iterator[Finding]:

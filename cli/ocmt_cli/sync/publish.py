@@ -71,8 +71,6 @@ def push(
 ) -> Pushed:
     """Push the sync branch by its full name, without force."""
     git, branch = repository.git, policy.sync_branch
-    if branch == policy.fork_branch:
-        raise SyncError(Exit.REFUSED, "fork.sync_branch may not be the fork's main branch.")
     url = check_destination(repository, policy)
     if read_journal(repository.state) is not None:
         raise SyncError(Exit.REFUSED, "An apply is unfinished: finish or abort it first.")

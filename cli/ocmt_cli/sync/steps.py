@@ -10,6 +10,7 @@ from ocmt_cli.sync.errors import GitFailed
 from ocmt_cli.sync.git import Git, raw, shown, text
 from ocmt_cli.sync.planfile import Plan
 
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """How a step ended; `paths` are those in conflict."""
@@ -47,7 +48,7 @@ def _settle(git: Git, what: str, stderr: bytes) -> Attempt:
             raise _failed(what, stderr, 1)
         worktree.put_back(git)
         return Attempt("empty")
-    if worktree.marked(git):
+    if worktree.marked(git, worktree.unfinished(git)):
         raise _failed(what, stderr, 1)
     commit_resolved(git)
     return Attempt("done")

@@ -7,7 +7,6 @@ from pathlib import Path
 from ocmt_cli.sync.errors import Exit, SyncError
 from ocmt_cli.sync.git import Git, Repository, raw, shown, text
 
-
 # What holds for git in the sync work tree, whatever its operator has set for their own. The fork's
 # hooks check what people commit, not what upstream did; nothing may run on in the background, where
 # it would hold the lock; files and messages are to come out the same for every operator.
@@ -92,16 +91,29 @@ def unmerged(git: Git) -> list[str]:
     return sorted({text(item.split(b"\t", 1)[1]) for item in listed if item})
 
 
-def marked(git: Git) -> list[str]:
-    """Staged paths that still hold conflict markers."""
-    said = git.result("diff", "--cached", "--check", "HEAD").stdout
-    return sorted(
-        {
-            shown(text(line.split(b":", 1)[0]))
-            for line in said.splitlines()
-            if line.endswith(b"leftover conflict marker")
-        }
-    )
+def unstaged(git: Git) -> list[str]:
+    """Tracked paths that were edited and not added."""
+    listed = git.output("diff", "--name-only", "-z", "--ignore-submodules").split(b"\0")
+    return [shown(text(name)) for name in listed if name]
+
+
+def marked(git: Git, theirs: str) -> list[str]:
+    """Staged paths that hold conflict markers which neither side wrote: `theirs` is the commit
+    that is picked or merged. (A text about conflicts, or a heading underlined with `=======`, is
+    no conflict.)"""
+    staged = git.output("diff", "--cached", "--name-only", "-z", "--no-renames", "HEAD")
+    holding = git.result("grep", "--cached", "-l", "-z", "-e", "^<<<<<<< ", "-e", "^>>>>>>> ")
+    out: list[str] = []
+    for name in sorted(set(staged.split(b"\0")) & set(holding.stdout.split(b"\0")) - {b""}):
+        found = _markers(git, f":0:{text(name)}")
+        if found - _markers(git, f"HEAD:{text(name)}") - _markers(git, f"{theirs}:{text(name)}"):
+            out.append(shown(text(name)))
+    return out
+
+
+def _markers(git: Git, blob: str) -> set[bytes]:
+    content = git.result("cat-file", "blob", blob).stdout
+    return {line for line in content.split(b"\n") if line.startswith((b"<<<<<<< ", b">>>>>>> "))}
 
 
 def refuse_dirty(git: Git, ledger: str) -> None:
@@ -111,10 +123,10 @@ def refuse_dirty(git: Git, ledger: str) -> None:
     between moving the branch and the files, and are put back.
     """
     changed = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
-    unfinished = any(head_file(git, name) for name in ("CHERRY_PICK_HEAD", "MERGE_HEAD"))
-    if not unfinished and not git.output(*changed):
+    waiting = unfinished(git)
+    if not waiting and not git.output(*changed):
         return
-    if not unfinished and not git.output(*changed, "--", ".", f":(exclude,literal){ledger}"):
+    if not waiting and not git.output(*changed, "--", ".", f":(exclude,literal){ledger}"):
         put_back(git)
         return
     raise SyncError(
@@ -139,6 +151,11 @@ def head_file(git: Git, name: str) -> str:
     """The commit in CHERRY_PICK_HEAD and the like, or ""."""
     done = git.result("rev-parse", "--verify", "--quiet", name)
     return text(done.stdout).strip() if done.returncode == 0 else ""
+
+
+def unfinished(git: Git) -> str:
+    """The commit that is being picked or merged, or ""."""
+    return head_file(git, "CHERRY_PICK_HEAD") or head_file(git, "MERGE_HEAD")
 
 
 def put_back(git: Git) -> None:
