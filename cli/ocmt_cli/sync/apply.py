@@ -36,8 +36,8 @@ def start_run(
     if found is not None:
         worktree.refuse_dirty(worktree.sync_git(found), policy.ledger)
     place = found or worktree.default_place(repository, branch)
-    if found is None and place.exists() and any(place.iterdir()):
-        raise SyncError(Exit.REFUSED, f"{place} exists and is not sync's; move it away.")
+    if found is None:
+        worktree.refuse_taken(place)
     journal = Journal(
         plan=plan_text, base=plan.base, before=before, worktree=str(place),
         made_worktree=found is None, at=at, by=by,
@@ -64,7 +64,7 @@ def carry_out(run: Run, progress: Progress) -> Applied:
         except (GitFailed, OSError) as second:
             raise SyncError(
                 Exit.FAILED,
-                f"{reason} The sync branch could not be put back ({second}); run "
+                f"{reason}\nThe sync branch could not be put back ({second}); run "
                 "`ocmt sync apply --abort` once that is settled.",
             ) from failure
-        raise SyncError(Exit.FAILED, f"{reason} Everything is as it was before.") from failure
+        raise SyncError(Exit.FAILED, f"{reason}\nEverything is as it was before.") from failure

@@ -80,7 +80,10 @@ def check_branch(
         raise SyncError(Exit.REFUSED, "An apply is unfinished: finish or abort it first.")
     folder = worktree.find_tree(repository, branch)
     if folder is None:
-        raise SyncError(Exit.REFUSED, f"There is no work tree of `{branch}`: apply a plan first.")
+        if repository.git.resolve(f"refs/heads/{branch}") is None:
+            raise SyncError(Exit.REFUSED, f"There is no branch `{branch}`: apply a plan first.")
+        folder = worktree.default_place(repository, branch)
+        worktree.make_tree(worktree.sync_git(repository.common_dir), folder, branch, branch)
     git = worktree.sync_git(folder)
     worktree.drop_stale_locks(git, repository, branch)
     worktree.refuse_dirty(git, policy.ledger)

@@ -117,6 +117,8 @@ def _of_the_machine(error: OSError | sqlite3.Error) -> str:
     said = str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The disk is full."
+    if isinstance(error, sqlite3.Error) and "disk" in said:
+        return f"The disk is full, or broken ({said})."
     if isinstance(error, PermissionError) or "readonly" in said or "Read-only" in said:
         return (
             f"{said}. Sync keeps its lock, its cache and what is unfinished in `ocmt-sync` in the "

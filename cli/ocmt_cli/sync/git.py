@@ -113,11 +113,10 @@ class Git:
         """Run and return the output; a failure raises `GitFailed`."""
         done = self.result(*args, stdin=stdin)
         if done.returncode != 0:
-            said = text(done.stderr).strip()
-            command, reason = shown(" ".join(args[:4])), shown(said[-600:]) or "no reason given"
+            command, reason = shown(" ".join(args[:4])), complaint(done.stderr)
             raise GitFailed(
-                f"`git {command}` failed: {reason}",
-                stderr=said,
+                f"`git {command}` failed: {reason or 'no reason given'}",
+                stderr=text(done.stderr),
                 returncode=done.returncode,
             )
         return done.stdout
@@ -214,6 +213,10 @@ def open_repository(folder: Path) -> Repository:
                 Exit.REPOSITORY,
                 f"The repository of {shown(str(folder))} belongs to somebody else, so git does not "
                 f"read it. If you trust it: {shown(cure.strip())}",
+            )
+        if "not a git repository" not in said:
+            raise SyncError(
+                Exit.FAILED, f"git cannot read this repository: {complaint(done.stderr)}"
             )
         raise SyncError(
             Exit.REPOSITORY,

@@ -63,6 +63,8 @@ class Run:
         found = worktree.find_tree(self.repository, branch)
         if found is None:
             place = Path(self.journal.worktree)
+            if self.journal.made_worktree and worktree.is_registered(self.user_git, place):
+                worktree.remove_tree(self.user_git, place)  # cut off while it was made
             worktree.make_tree(self.user_git, place, branch, self.journal.base)
         worktree.drop_stale_locks(self.git, self.repository, branch)
         if self.git.text("rev-parse", "--abbrev-ref", "HEAD") != branch:
@@ -237,13 +239,14 @@ class Run:
     def undo(self) -> None:
         """Everything as it was before this apply."""
         journal, branch = self.journal, self.policy.sync_branch
-        if Path(journal.worktree).is_dir() and worktree.find_tree(self.repository, branch):
+        place = Path(journal.worktree)
+        if place.is_dir() and worktree.find_tree(self.repository, branch):
             worktree.drop_stale_locks(self.git, self.repository, branch)
-            worktree.put_back(self.git)
-            if journal.before:
-                self.git.output("reset", "--hard", "--quiet", journal.before)
-            if journal.made_worktree:
-                worktree.remove_tree(self.user_git, Path(journal.worktree))
+            if not journal.made_worktree:
+                worktree.put_back(self.git)
+                self.git.output("reset", "--hard", "--quiet", journal.before or "HEAD")
+        if journal.made_worktree and worktree.is_registered(self.user_git, place):
+            worktree.remove_tree(self.user_git, place)
         tip = self.user_git.resolve(f"refs/heads/{branch}")
         if not journal.before and tip is not None:
             self.user_git.output("branch", "--quiet", "-D", branch)

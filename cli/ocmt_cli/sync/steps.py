@@ -7,7 +7,7 @@ from typing import Literal
 
 from ocmt_cli.sync import worktree
 from ocmt_cli.sync.errors import GitFailed
-from ocmt_cli.sync.git import Git, raw, shown, text
+from ocmt_cli.sync.git import Git, complaint, raw, text
 from ocmt_cli.sync.planfile import Plan
 
 
@@ -64,8 +64,8 @@ def commit_resolved(git: Git) -> None:
 
 
 def _failed(what: str, stderr: bytes, returncode: int) -> GitFailed:
-    said = text(stderr).strip()
-    return GitFailed(f"{what} failed: {shown(said[-600:])}.", stderr=said, returncode=returncode)
+    said = complaint(stderr)
+    return GitFailed(f"{what} failed: {said}", stderr=text(stderr), returncode=returncode)
 
 
 def take_merge(git: Git, plan: Plan, at: str) -> Attempt:

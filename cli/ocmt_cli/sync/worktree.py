@@ -1,6 +1,7 @@
 """The separate work tree of the sync branch: the user's own is never touched."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ocmt_cli.sync.git import Git, Repository, raw, shown, text
 SETTINGS = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false",
     "rerere.enabled=true", "rerere.autoUpdate=true", "core.autocrlf=false", "core.safecrlf=false",
-    "core.commentChar=#", "commit.cleanup=default", "submodule.recurse=false",
+    "core.commentChar=#", "commit.cleanup=verbatim", "submodule.recurse=false",
     "advice.mergeConflict=false",
 )  # fmt: skip
 
@@ -39,6 +40,10 @@ def list_trees(git: Git) -> list[Tree]:
             branch = fields.get("branch", "").removeprefix("refs/heads/")
             out.append(Tree(Path(os.fsdecode(raw(fields["worktree"]))), branch))
     return out
+
+
+def is_registered(git: Git, place: Path) -> bool:
+    return any(tree.path == place for tree in list_trees(git)[1:])
 
 
 def default_place(repository: Repository, branch: str) -> Path:
@@ -69,19 +74,24 @@ def find_tree(repository: Repository, branch: str) -> Path | None:
     return None
 
 
+def refuse_taken(place: Path) -> None:
+    """Refuse to put a work tree where something else is."""
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise SyncError(Exit.REFUSED, f"{place} exists and is not sync's; move it away.")
+
+
 def make_tree(git: Git, place: Path, branch: str, base: str) -> None:
     """Check the branch out at `place`, starting it at `base` if there is none."""
-    if place.exists() and any(place.iterdir()):
-        raise SyncError(Exit.REFUSED, f"{place} exists and is not sync's; move it away.")
+    refuse_taken(place)
     new = git.resolve(f"refs/heads/{branch}") is None
+    wanted = ["--no-track", "-b", branch, str(place), base] if new else [str(place), branch]
     # Forced only past a registration whose folder is gone.
-    wanted = ["-b", branch, str(place), base] if new else [str(place), branch]
-    git.output("worktree", "add", "--force", "--no-track", *wanted)
+    git.output("worktree", "add", "--force", *wanted)
 
 
 def remove_tree(git: Git, place: Path) -> None:
     if place.is_dir() and not (place / ".git").exists():
-        place.rmdir()  # git was killed while making it
+        shutil.rmtree(place)  # git was killed while making or removing it
     git.output("worktree", "remove", "--force", "--force", str(place))
 
 
@@ -161,6 +171,7 @@ def unfinished(git: Git) -> str:
 def put_back(git: Git) -> None:
     """Forget an unfinished pick or merge of ours: the tree as its branch has it."""
     git.result("cherry-pick", "--quit")
+    git.result("clean", "-ffdq")  # first what may have filled the disk: a reset needs some room
     git.output("reset", "--hard", "--quiet", "HEAD")
     git.output("clean", "-ffdq")
 
