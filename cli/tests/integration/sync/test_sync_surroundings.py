@@ -114,7 +114,8 @@ def test_hooks_and_settings_of_the_operators_do_not_change_what_is_picked(world)
         "[core]\n autocrlf=true\n fsmonitor=/bin/false\n commentChar=%\n[commit]\n cleanup=strip\n"
         "[rerere]\n enabled=false\n[diff]\n external=/bin/false\n noprefix=true\n[merge]\n"
         " ff=only\n conflictstyle=diff3\n[log]\n showSignature=true\n[color]\n ui=always\n"
-        "[submodule]\n recurse=true\n[status]\n short=true\n showUntrackedFiles=no\n[push]\n followTags=true\n"
+        "[submodule]\n recurse=true\n[status]\n short=true\n showUntrackedFiles=no\n"
+        "[push]\n followTags=true\n"
     )
     world.environment["GIT_CONFIG_GLOBAL"] = str(world.root / "config")
     assert world.run("apply", plan).code == 5
