@@ -10,10 +10,9 @@ from pathlib import Path
 
 from ocmt_cli.sync import worktree
 from ocmt_cli.sync.errors import Exit, SyncError
-from ocmt_cli.sync.git import Git, Repository
+from ocmt_cli.sync.git import Git, Repository, inherited
 from ocmt_cli.sync.journal import read_journal
 from ocmt_cli.sync.policy import Policy
-from ocmt_cli.sync.steps import CONFIG
 
 Progress = Callable[[str, int, int], None]
 _OUTPUT_KEPT_BYTES = 4000
@@ -52,6 +51,7 @@ def run_commands(commands: Sequence[str], folder: Path) -> Failure | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=inherited(),
             start_new_session=True,
         ) as child:
             try:
@@ -80,20 +80,26 @@ def check_branch(
         raise SyncError(Exit.REFUSED, "An apply is unfinished: finish or abort it first.")
     folder = worktree.find_tree(repository, branch)
     if folder is None:
-        raise SyncError(Exit.REFUSED, f"There is no work tree of `{branch}`: apply a plan first.")
-    git = Git(folder)
+        if repository.git.resolve(f"refs/heads/{branch}") is None:
+            raise SyncError(Exit.REFUSED, f"There is no branch `{branch}`: apply a plan first.")
+        folder = worktree.default_place(repository, branch)
+        worktree.make_tree(worktree.sync_git(repository.common_dir), folder, branch, branch)
+    git = worktree.sync_git(folder)
     worktree.drop_stale_locks(git, repository, branch)
-    git.output(*CONFIG, "checkout", "--quiet", branch)  # a killed bisection left it detached
+    worktree.refuse_dirty(git, policy.ledger)
+    git.output("checkout", "--quiet", branch)  # a killed bisection left it detached
     tip = git.text("rev-parse", "HEAD")
     started = time.monotonic()
     progress("testing", 0, 0)
-    failure = run_commands(policy.test_commands, folder)
-    if failure is None or not bisect:
-        return Verdict(failure is None, tip, time.monotonic() - started, failure)
     try:
+        failure = run_commands(policy.test_commands, folder)
+        if failure is None or not bisect:
+            return Verdict(failure is None, tip, time.monotonic() - started, failure)
         broke, base_fails, tried = _search(git, _range(repository, policy, git), policy, progress)
     finally:
-        git.output(*CONFIG, "checkout", "--quiet", "--force", branch)
+        # What the commands wrote over would be in the way of the next apply.
+        worktree.put_back(git)
+        git.output("checkout", "--quiet", branch)
     return Verdict(False, tip, time.monotonic() - started, failure, broke, base_fails, tried + 1)
 
 
@@ -112,7 +118,8 @@ def _search(
     git: Git, commits: Sequence[str], policy: Policy, progress: Progress
 ) -> tuple[str, bool, int]:
     def fails(sha: str) -> bool:
-        git.output(*CONFIG, "checkout", "--quiet", "--force", "--detach", sha)
+        worktree.put_back(git)
+        git.output("checkout", "--quiet", "--detach", sha)
         return run_commands(policy.test_commands, git.cwd) is not None
 
     progress("testing the commit before", 0, 0)

@@ -22,6 +22,11 @@ sync_app = typer.Typer(
     # Plain help and errors: importing rich would take as long as a cached status does.
     rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
+_HOW = {
+    "trailer": "named by the -x line of", "patch-id": "the same patch as",
+    "empty": "picking it changes nothing", "reverted": "taken, and reverted by",
+    "history": "the fork's history or its last snapshot contains it",
+}  # fmt: skip
 STATES = ("open", "taken", "applied", "skipped", "deferred", "empty", "reverted", "all")
 
 
@@ -134,7 +139,7 @@ def _show_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"{cls}:")
         lines += [f"  {f['path']}  ({f['rule'] or 'no rule'}{_why(f)})" for f in files]
     if found["taken"]:
-        lines.append(f"taken: by {found['taken']['how']} {found['taken']['by'][:12]}")
+        lines.append(f"taken: {_HOW[found['taken']['how']]} {found['taken']['by'][:12]}".rstrip())
     if found["decision"]:
         decision = found["decision"]
         lines.append(

@@ -68,12 +68,30 @@ def session(context: typer.Context) -> Session:
 
 def emit(document: Any) -> None:
     """The one JSON document of a command."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    readable = json.dumps(document, indent=2, ensure_ascii=False)
+    if _sayable(readable) != readable:
+        readable = json.dumps(document, indent=2)
+    _put(readable)
 
 
 def say(*lines: str) -> None:
     for line in lines:
-        typer.echo(line)
+        _put(_sayable(line))
+
+
+def _sayable(line: str) -> str:
+    """What standard output's encoding can hold, the rest escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _put(line: str) -> None:
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read this has seen enough (`| head`); what is left to do, and the exit code, stay.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -87,11 +105,26 @@ def speaking(as_json: bool) -> Iterator[Progress]:
         _fail(error.exit_code, str(error), as_json)
     except (OSError, sqlite3.Error) as error:
         progress.end()
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "The disk is full." if full else f"The machine refused: {error}"
-        _fail(Exit.FAILED, reason, as_json)
+        _fail(Exit.FAILED, _of_the_machine(error), as_json)
+    except KeyboardInterrupt:
+        progress.end()
+        _fail(Exit.INTERRUPTED, "Interrupted. `ocmt sync status` says what is unfinished.", as_json)
     finally:
         progress.end()
+
+
+def _of_the_machine(error: OSError | sqlite3.Error) -> str:
+    said = str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full."
+    if isinstance(error, sqlite3.Error) and "disk" in said:
+        return f"The disk is full, or broken ({said})."
+    if isinstance(error, PermissionError) or "readonly" in said or "Read-only" in said:
+        return (
+            f"{said}. Sync keeps its lock, its cache and what is unfinished in `ocmt-sync` in the "
+            "git directory: make that writable for you."
+        )
+    return f"The machine refused: {said}"
 
 
 def _fail(code: Exit, message: str, as_json: bool) -> None:

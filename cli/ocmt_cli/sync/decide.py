@@ -1,14 +1,14 @@
-"""Recording decisions without a plan: skip, defer, reopen."""
+"""Decisions for the ledger: those of a plan, and those without one (skip, defer, reopen)."""
 
-from collections.abc import Sequence
-from pathlib import Path
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 
 from ocmt_cli.sync import worktree
 from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
 from ocmt_cli.sync.git import Git
-from ocmt_cli.sync.journal import read_journal
+from ocmt_cli.sync.journal import Journal, read_journal
 from ocmt_cli.sync.ledger import Act, Entry, ledger_file
-from ocmt_cli.sync.steps import CONFIG
+from ocmt_cli.sync.planfile import Line, Plan
 from ocmt_cli.sync.survey import Item, Survey
 from ocmt_cli.sync.taken import patch_ids
 
@@ -32,28 +32,52 @@ def record(
         for i in items
     ]
     tree = worktree.find_tree(repository, branch)
-    if tree is not None and worktree.is_dirty(Git(tree)):
-        raise SyncError(Exit.REFUSED, f"{tree} has changes of its own. Commit or remove them.")
+    if tree is not None:
+        worktree.refuse_dirty(worktree.sync_git(tree), policy.ledger)
     name, body = ledger_file(entries, at)
     tip = _commit(survey, f"{policy.ledger}/{name}", body, f"Record {len(entries)} as {act}")
     before = refs.sync or "0" * len(tip)
     git.output("update-ref", "-m", f"ocmt sync: {act}", f"refs/heads/{branch}", tip, before)
     if tree is not None:
-        Git(tree).output(*CONFIG, "reset", "--hard", "--quiet", tip)
+        worktree.sync_git(tree).output("reset", "--hard", "--quiet", tip)
     return tip
+
+
+def plan_entries(
+    plan: Plan, journal: Journal, ids: Callable[[Sequence[str]], Mapping[str, str]]
+) -> list[Entry]:
+    """The decisions that carrying out a plan of picks comes to."""
+    acts: list[tuple[Line, Act, str]] = []
+    for line in plan.lines:
+        sha = line.commit
+        if line.do == "pick" and sha in journal.skipped:
+            acts.append((line, "skipped", journal.skipped[sha]))
+        elif line.do == "pick" and sha in journal.emptied:
+            acts.append((line, "empty", "picking it changed nothing"))
+        elif line.do == "pick":
+            acts.append((line, "applied", line.why))
+        elif line.do == "skip":
+            acts.append((line, "skipped", line.why))
+        elif line.do == "defer":
+            acts.append((line, "deferred", line.why))
+    patches = ids([line.commit for line, _, _ in acts])
+    return [
+        Entry(
+            line.commit, act, why, line.until if act == "deferred" else "", line.subject,
+            patches.get(line.commit, ""), journal.at, journal.by,
+        )
+        for line, act, why in acts
+    ]  # fmt: skip
 
 
 def _commit(survey: Survey, path: str, body: bytes, subject: str) -> str:
     git, base = survey.repository.git, survey.refs.base
-    index = survey.repository.state / "decision.index"
-    try:
-        staged = Git(git.cwd, {"GIT_INDEX_FILE": str(index)})
+    with tempfile.TemporaryDirectory(prefix="ocmt-sync-") as made:
+        staged = Git(git.cwd, {"GIT_INDEX_FILE": f"{made}/index"})
         staged.output("read-tree", base)
         blob = staged.text("hash-object", "-w", "--stdin", stdin=body)
         staged.output("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
         return staged.text("commit-tree", staged.text("write-tree"), "-p", base, "-m", subject)
-    finally:
-        Path(index).unlink(missing_ok=True)
 
 
 def operator(git: Git) -> str:

@@ -13,7 +13,6 @@ from ocmt_cli.sync.policy import Policy
 from ocmt_cli.sync.publish import same_place, urls
 from ocmt_cli.sync.security import load_advisories
 
-_GIT_NEEDED = (2, 39)
 _SHOWN = 8
 
 
@@ -87,10 +86,6 @@ def _crossings(policy: Policy, reach: list[set[str]]) -> Iterator[tuple[int, int
 
 
 def _git(repository: Repository) -> Iterator[Finding]:
-    version = repository.git.text("version").split()[2]
-    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
-    if numbers < _GIT_NEEDED:
-        yield Finding("old-git", f"git {version} is too old to forecast: install 2.39 or newer.")
     if repository.git.text("rev-parse", "--is-shallow-repository") == "true":
         yield Finding("shallow", "This clone is shallow: git fetch --unshallow.")
     if repository.git.succeeds("config", "--get-regexp", r"^remote\..*\.partialclonefilter$"):
@@ -99,17 +94,22 @@ def _git(repository: Repository) -> Iterator[Finding]:
 
 def _remotes(repository: Repository, policy: Policy) -> Iterator[Finding]:
     remote = policy.upstream_remote
-    fetch, pushes = (urls(repository, remote, push=p) for p in (False, True))
+    fetch = urls(repository, remote, push=False)
     if not fetch:
         yield Finding("no-upstream", f"There is no remote `{remote}`: git remote add {remote} URL.")
         return
-    if any(same_place(p, f) for p in pushes for f in fetch):
-        yield Finding(
-            "push-url", f"You could push to upstream: git remote set-url --push {remote} DISABLED"
-        )
-    for url in urls(repository, policy.fork_remote, push=True):
-        if any(same_place(url, f) for f in fetch):
-            yield Finding("push-url", f"`{policy.fork_remote}` is upstream itself ({url}).")
+    for name in repository.git.lines("remote"):
+        reaching = [
+            url
+            for url in urls(repository, name, push=True)
+            if any(same_place(url, f) for f in fetch)
+        ]
+        if not reaching:
+            continue
+        cure = f"git remote set-url --push {name} DISABLED"
+        if name == policy.fork_remote:
+            cure = f"`{name}` is to be your fork: git remote set-url {name} URL-OF-YOUR-FORK"
+        yield Finding("push-url", f"`git push {name}` would reach upstream ({reaching[0]}): {cure}")
 
 
 def _state(repository: Repository) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ class Exit(IntEnum):
     BUSY = 6  # another sync is at work here
     REFUSED = 7  # it would not be safe
     FAILED = 8  # git or the machine failed (a full disk, no network)
+    INTERRUPTED = 130  # Ctrl-C
 
 
 class SyncError(Exception):

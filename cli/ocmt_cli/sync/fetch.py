@@ -1,10 +1,10 @@
-"""`sync fetch`: bring upstream (and the fork's own remote) up to date, all or nothing."""
+"""`sync fetch`: bring upstream, the fork's own remote and the advisories up to date."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
-from ocmt_cli.sync.git import Repository, text
+from ocmt_cli.sync.git import Repository, complaint, text
 from ocmt_cli.sync.journal import write_whole
 from ocmt_cli.sync.policy import Policy
 from ocmt_cli.sync.security import download_advisories
@@ -22,7 +22,7 @@ class Fetched:
 
 
 def fetch(repository: Repository, policy: Policy) -> Fetched:
-    """Fetch atomically: either all refs move or none does."""
+    """Fetch. Of each remote either all refs move or none does."""
     git, remote = repository.git, policy.upstream_remote
     if remote not in git.lines("remote"):
         raise SyncError(
@@ -50,17 +50,23 @@ def _fetch(repository: Repository, remote: str) -> None:
     before = _unfinished_packs(repository)
     # A pack comes whole or not at all; unpacked, a full disk would leave some of its objects.
     whole = ("-c", "fetch.unpackLimit=1")
-    done = repository.git.result(
-        *whole, "fetch", "--atomic", "--no-write-fetch-head", "--quiet", remote
-    )
-    if done.returncode != 0:
-        # Git leaves a pack that it could not finish, which would keep a full disk full.
-        for path in _unfinished_packs(repository) - before:
-            path.unlink(missing_ok=True)
-        said = text(done.stderr).strip()
+    returncode = None
+    try:
+        done = repository.git.result(
+            *whole, "fetch", "--atomic", "--no-write-fetch-head", "--no-recurse-submodules",
+            "--quiet", remote,
+        )  # fmt: skip
+        returncode = done.returncode
+    finally:
+        if returncode != 0:
+            # Git leaves a pack that it could not finish, which would keep a full disk full.
+            for path in _unfinished_packs(repository) - before:
+                path.unlink(missing_ok=True)
+    if returncode != 0:
         raise GitFailed(
-            f"Fetching `{remote}` failed: {said[-600:]}", stderr=said, returncode=done.returncode
-        )
+            f"Fetching `{remote}` failed: {complaint(done.stderr)}",
+            stderr=text(done.stderr), returncode=returncode,
+        )  # fmt: skip
 
 
 def _unfinished_packs(repository: Repository) -> set[Path]:

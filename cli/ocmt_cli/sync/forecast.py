@@ -61,6 +61,11 @@ class Forecaster:
             return Outcome(commit.own, {})
         return self.merge_trees(commit.before, onto, commit.own)
 
+    def merge_by(self, tree: str) -> None:
+        """Go on with the `.gitattributes` of this tree."""
+        self.close()
+        self.store.lay_out_attributes(tree)
+
     def _merge(self, ours: str, theirs: str) -> Outcome:
         process = self._running()
         assert process.stdin is not None  # noqa: S101 (PIPE)
@@ -154,18 +159,29 @@ class Step:
 
 
 def sequence(
-    cast: Forecaster, onto: str, shas: Sequence[str], trees: Mapping[str, Trees]
+    cast: Forecaster,
+    onto: str,
+    shas: Sequence[str],
+    trees: Mapping[str, Trees],
+    *,
+    attributed: Collection[str] = (),
 ) -> Iterator[Step]:
     """Pick in order. A conflicting commit is left out of what follows, as an operator would who
-    does not want it; it keeps the tree before it."""
-    tree = onto
+    does not want it; it keeps the tree before it. `attributed` are the commits that change how
+    files are merged (`.gitattributes`), which holds for those after them."""
+    tree, attributes = onto, onto
     for sha in shas:
         outcome = cast.pick(tree, trees[sha])
         if outcome.clean:
             yield Step(sha, outcome.tree, {}, empty=outcome.tree == tree)
             tree = outcome.tree
+            if sha in attributed:
+                cast.merge_by(tree)
+                attributes = tree
         else:
             yield Step(sha, tree, outcome.conflicts, empty=False)
+    if attributes != onto:
+        cast.merge_by(onto)
 
 
 def prerequisites(

@@ -17,7 +17,11 @@ from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
 
 _CHUNK_BYTES = 1 << 16
 # What the person's shell may carry on to git; any other GIT_* would point it elsewhere.
-_KEPT = ("GIT_SSH", "GIT_ASKPASS", "GIT_CONFIG", "GIT_AUTHOR", "GIT_COMMITTER", "GIT_TRACE")
+_KEPT = (
+    "GIT_SSH", "GIT_SSL", "GIT_HTTP", "GIT_PROXY", "GIT_ALLOW_PROTOCOL", "GIT_ASKPASS",
+    "GIT_CONFIG", "GIT_AUTHOR", "GIT_COMMITTER", "GIT_TRACE",
+)  # fmt: skip
+GIT_NEEDED = (2, 39)
 
 
 def text(data: bytes) -> str:
@@ -36,8 +40,18 @@ def shown(value: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in readable)
 
 
-def _argv(args: Iterable[str]) -> list[bytes]:
-    return [b"git", *map(raw, args)]
+def complaint(stderr: bytes) -> str:
+    """The end of what git said, printable, as lines."""
+    return "\n".join(map(shown, text(stderr).strip().split("\n")[-8:]))[-800:]
+
+
+def inherited() -> dict[str, str]:
+    """The person's environment without what would point git at another repository."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith(_KEPT)
+    }
 
 
 def _split(stream: IO[bytes] | None) -> Iterator[bytes]:
@@ -53,20 +67,21 @@ def _split(stream: IO[bytes] | None) -> Iterator[bytes]:
 class Git:
     """A repository to run git in. `environment` adds variables, for the temporary object store.
     `keep_open` are file descriptors that git inherits: a lock stays held while any git still runs.
+    `settings` are `-c` options for every command.
     """
 
     cwd: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     keep_open: tuple[int, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def _argv(self, args: Iterable[str]) -> list[bytes]:
+        options = (word for setting in self.settings for word in ("-c", setting))
+        return [b"git", *map(raw, options), *map(raw, args)]
 
     def variables(self) -> dict[str, str]:
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("GIT_") or name.startswith(_KEPT)
-        }
         return {
-            **inherited,
+            **inherited(),
             "LC_ALL": "C",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_OPTIONAL_LOCKS": "0",
@@ -79,7 +94,7 @@ class Git:
         """Run and return, whatever the exit code."""
         try:
             return subprocess.run(
-                _argv(args),
+                self._argv(args),
                 cwd=self.cwd,
                 env=self.variables(),
                 input=stdin,
@@ -91,18 +106,17 @@ class Git:
             if not self.cwd.is_dir():
                 raise SyncError(Exit.REPOSITORY, f"{self.cwd} is not a folder.") from error
             raise SyncError(
-                Exit.FAILED, "git is not installed; install git 2.38 or newer."
+                Exit.FAILED, f"git is not installed; install git {_dotted(GIT_NEEDED)} or newer."
             ) from error
 
     def output(self, *args: str, stdin: bytes = b"") -> bytes:
         """Run and return the output; a failure raises `GitFailed`."""
         done = self.result(*args, stdin=stdin)
         if done.returncode != 0:
-            said = text(done.stderr).strip()
-            command, reason = shown(" ".join(args[:4])), shown(said[-600:]) or "no reason given"
+            command, reason = shown(" ".join(args[:4])), complaint(done.stderr)
             raise GitFailed(
-                f"`git {command}` failed: {reason}",
-                stderr=said,
+                f"`git {command}` failed: {reason or 'no reason given'}",
+                stderr=text(done.stderr),
                 returncode=done.returncode,
             )
         return done.stdout
@@ -111,7 +125,8 @@ class Git:
         return text(self.output(*args, stdin=stdin)).strip("\n")
 
     def lines(self, *args: str, stdin: bytes = b"") -> list[str]:
-        return self.text(*args, stdin=stdin).splitlines()
+        # Not `splitlines`, which also splits at characters that names may hold.
+        return [line for line in self.text(*args, stdin=stdin).split("\n") if line]
 
     def succeeds(self, *args: str) -> bool:
         return self.result(*args).returncode == 0
@@ -134,7 +149,7 @@ class Git:
     ) -> "subprocess.Popen[bytes]":
         """A git that is spoken to over pipes; the caller ends it."""
         return subprocess.Popen(
-            _argv(args),
+            self._argv(args),
             cwd=self.cwd,
             env=self.variables(),
             stdin=stdin,
@@ -149,7 +164,7 @@ class Git:
             given.writelines(raw(line) + b"\n" for line in stdin)
             given.seek(0)
             with subprocess.Popen(
-                _argv(args),
+                self._argv(args),
                 cwd=self.cwd,
                 env=self.variables(),
                 stdin=given,
@@ -188,22 +203,50 @@ class Repository:
 def open_repository(folder: Path) -> Repository:
     """Find the repository a folder belongs to; anything else is refused with the reason."""
     git = Git(folder)
-    done = git.result(
-        "rev-parse", "--path-format=absolute", "--absolute-git-dir", "--git-common-dir"
-    )
+    _check_version(git)
+    done = git.result("rev-parse", "--absolute-git-dir")
     if done.returncode != 0:
         said = text(done.stderr)
         if "dubious ownership" in said:
-            raise SyncError(Exit.REPOSITORY, shown(said.strip().splitlines()[0]))
+            cure = next(line for line in said.splitlines() if "safe.directory" in line)
+            raise SyncError(
+                Exit.REPOSITORY,
+                f"The repository of {shown(str(folder))} belongs to somebody else, so git does not "
+                f"read it. If you trust it: {shown(cure.strip())}",
+            )
+        if "not a git repository" not in said:
+            raise SyncError(
+                Exit.FAILED, f"git cannot read this repository: {complaint(done.stderr)}"
+            )
         raise SyncError(
             Exit.REPOSITORY,
-            f"{folder} is not in a git repository. Run this in your fork or pass --repo.",
+            f"{shown(str(folder))} is not in a git repository. Run this in your fork or pass "
+            "--repo.",
         )
-    git_dir, common = text(done.stdout).splitlines()
+    # Asked one by one: a folder's name may hold a line break.
+    common = git.output("rev-parse", "--path-format=absolute", "--git-common-dir")
     top = git.result("rev-parse", "--show-toplevel")
     return Repository(
         git=git,
-        top=Path(text(top.stdout).strip("\n")) if top.returncode == 0 else None,
-        git_dir=Path(git_dir),
-        common_dir=Path(common),
+        top=_path(top.stdout) if top.returncode == 0 else None,
+        git_dir=_path(done.stdout),
+        common_dir=_path(common),
     )
+
+
+def _path(said: bytes) -> Path:
+    return Path(os.fsdecode(said.removesuffix(b"\n")))
+
+
+def _check_version(git: Git) -> None:
+    version = git.text("version").split()[2]
+    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
+    if numbers < GIT_NEEDED:
+        raise SyncError(
+            Exit.FAILED,
+            f"git {version} is too old to forecast: install git {_dotted(GIT_NEEDED)} or newer.",
+        )
+
+
+def _dotted(numbers: Iterable[int]) -> str:
+    return ".".join(map(str, numbers))

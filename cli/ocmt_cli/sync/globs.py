@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 
-def glob_regex(pattern: str) -> str:
+def glob_regex(pattern: str, *, ranges: bool = True) -> str:
     """`**` crosses folders, `*` and `?` stay within one, a trailing `/` means everything below."""
     if pattern.endswith("/"):
         pattern += "**"
@@ -26,7 +26,7 @@ def glob_regex(pattern: str) -> str:
         elif pattern[i] == "?":
             out.append("[^/]")
             i += 1
-        elif pattern[i] == "[" and (end := pattern.find("]", i + 2)) > 0:
+        elif ranges and pattern[i] == "[" and (end := pattern.find("]", i + 2)) > 0:
             body = pattern[i + 1 : end].replace("\\", "\\\\")
             out.append(f"[{'^' + body[1:] if body[0] in '!^' else body}]")
             i = end + 1
@@ -40,7 +40,7 @@ def codeowners_regex(pattern: str) -> str:
     """A CODEOWNERS pattern: unanchored without a slash, and a folder owns what is below it."""
     anchored = "/" in pattern.rstrip("/")
     body = pattern.lstrip("/")
-    regex = glob_regex(body)
+    regex = glob_regex(body, ranges=False)  # GitHub knows no character ranges
     prefix = "" if anchored else "(?:.*/)?"
     # GitHub: `docs/*` owns only the files directly in docs, everything else also what is below.
     below = "" if pattern.endswith(("/", "/*")) else "(?:/.*)?"

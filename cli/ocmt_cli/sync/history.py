@@ -132,24 +132,34 @@ class CommitCache:
         self._flavour = f"{_SCHEMA}:{sys.hexversion:x}:{flavour}"
 
     def _open(self) -> sqlite3.Connection:
-        for attempt in (1, 2):
-            db = sqlite3.connect(self._path, timeout=10, isolation_level=None)
-            try:
-                db.execute("PRAGMA journal_mode=WAL")
-                db.execute("PRAGMA synchronous=OFF")
-                db.execute(
-                    "CREATE TABLE IF NOT EXISTS kept"
-                    " (kind TEXT, key TEXT, value BLOB, PRIMARY KEY (kind, key)) WITHOUT ROWID"
-                )
-                return db
-            except sqlite3.DatabaseError:
-                db.close()
-                self._path.unlink(missing_ok=True)
-                if attempt == 2:
-                    raise
-        raise AssertionError("unreachable")
+        db = sqlite3.connect(self._path, timeout=10, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=OFF")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS kept"
+                " (kind TEXT, key TEXT, value BLOB, PRIMARY KEY (kind, key)) WITHOUT ROWID"
+            )
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
+
+    def _throw_away(self) -> None:
+        for end in ("", "-wal", "-shm"):
+            self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
 
     def get(self, kind: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """What is kept under these keys."""
+        try:
+            return self._get(kind, keys)
+        except sqlite3.OperationalError:
+            raise  # the machine: a full disk, a folder that may not be written
+        except sqlite3.DatabaseError:
+            self._throw_away()
+            return self._get(kind, keys)
+
+    def _get(self, kind: str, keys: Sequence[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         with closing(self._open()) as db:
             for start in range(0, len(keys), 500):

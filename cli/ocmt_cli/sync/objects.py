@@ -7,6 +7,7 @@ drivers and binary marks come from there, and the user's checkout may say someth
 
 import hashlib
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocmt_cli.sync.git import Git, Repository, raw, text
+from ocmt_cli.sync.worktree import SETTINGS
 
 _IDENTITY = "OCMT forecast <forecast@localhost> 0 +0000"
 
@@ -31,6 +33,20 @@ class TemporaryStore:
         lines = [f"tree {tree}", *(f"parent {p}" for p in parents)]
         lines += [f"author {_IDENTITY}", f"committer {_IDENTITY}", "", "forecast", ""]
         return self._write(b"commit", "\n".join(lines).encode())
+
+    def lay_out_attributes(self, tree: str) -> None:
+        """From now on merge by the `.gitattributes` of this tree or commit. Git reads them once a
+        process, so what runs already does not notice."""
+        folder = self.git.cwd
+        shutil.rmtree(folder)
+        folder.mkdir()
+        listed = self.git.output("ls-tree", "-r", "-z", "--full-tree", tree)
+        for item in listed.split(b"\0"):
+            meta, _, name = item.partition(b"\t")
+            if name.rpartition(b"/")[2] == b".gitattributes":
+                target = folder / os.fsdecode(name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(self.git.output("cat-file", "blob", text(meta.split()[2])))
 
     def empty_tree(self) -> str:
         return self._write(b"tree", b"")
@@ -60,7 +76,6 @@ def temporary_store(repository: Repository, attributes_of: str) -> Iterator[Temp
         (objects / "info").mkdir(parents=True)
         (objects / "pack").mkdir()
         work_tree.mkdir()
-        _lay_out_attributes(git, attributes_of, work_tree)
         own = str(repository.common_dir / "objects")
         quoted = '"' + own.replace("\\", "\\\\").replace('"', '\\"') + '"'
         environment = {
@@ -70,17 +85,9 @@ def temporary_store(repository: Repository, attributes_of: str) -> Iterator[Temp
             "GIT_OBJECT_DIRECTORY": str(objects),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted,
         }
-        yield TemporaryStore(Git(work_tree, environment), objects, algorithm)
-
-
-def _lay_out_attributes(git: Git, tree: str, work_tree: Path) -> None:
-    listed = git.output("ls-tree", "-r", "-z", "--full-tree", tree)
-    for item in listed.split(b"\0"):
-        meta, _, name = item.partition(b"\t")
-        if name == b".gitattributes" or name.endswith(b"/.gitattributes"):
-            target = work_tree / os.fsdecode(name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(git.output("cat-file", "blob", text(meta.split()[2])))
+        store = TemporaryStore(Git(work_tree, environment, settings=SETTINGS), objects, algorithm)
+        store.lay_out_attributes(attributes_of)
+        yield store
 
 
 def hashed(value: str) -> str:

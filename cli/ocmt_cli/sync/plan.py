@@ -112,7 +112,7 @@ def make_plan(
         plan = Plan(strategy, refs.base, refs.upstream, target, name, start, before=old or "")
         if strategy == "pick" or compare:
             lines = _evil_merges(survey, lines)
-            steps = _forecast(cast, start, chosen, trees, progress)
+            steps = _forecast(survey, cast, chosen, trees, progress)
             lines = _explained(survey, cast, lines, start=start, steps=steps, trees=trees)
             bad = sum(bool(s.conflicts) for s in steps.values())
             compared["pick"] = f"{len(chosen)} commits, {bad} conflicting"
@@ -172,17 +172,26 @@ def whole(survey: Survey, cast: Forecaster, how: str, target: str) -> tuple[str,
 
 
 def _forecast(
+    survey: Survey,
     cast: Forecaster,
-    start: str,
     chosen: Sequence[str],
     trees: Mapping[str, Trees],
     progress: Progress,
 ) -> dict[str, Step]:
     steps: dict[str, Step] = {}
-    for number, step in enumerate(sequence(cast, start, chosen, trees), 1):
+    start = survey.repository.git.tree_of(survey.refs.base)
+    attributed = {sha for sha in chosen if _sets_attributes(survey.items[sha])}
+    picked = sequence(cast, start, chosen, trees, attributed=attributed)
+    for number, step in enumerate(picked, 1):
         progress("forecasting", number, len(chosen))
         steps[step.sha] = step
     return steps
+
+
+def _sets_attributes(item: Item) -> bool:
+    # A merge lists no files of its own, and may bring any.
+    names = {path.rpartition("/")[2] for path in item.commit.files}
+    return item.commit.is_merge or ".gitattributes" in names
 
 
 def _evil_merges(survey: Survey, lines: list[Line]) -> list[Line]:

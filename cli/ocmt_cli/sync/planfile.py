@@ -110,11 +110,11 @@ def _list(values: tuple[str, ...]) -> str:
     return "[" + ", ".join(_quoted(v) for v in values) + "]"
 
 
-def parse(data: bytes, *, source: str) -> Plan:
+def parse(content: str, *, source: str) -> Plan:
     """Read a plan that a person may have edited; mistakes are named with their line's commit."""
     try:
-        document = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
         raise SyncError(Exit.INPUT, f"{source} is not valid TOML: {error}") from error
     mistakes: list[str] = []
     if document.get("version") != 1:
@@ -192,8 +192,11 @@ def _is_sha(value: Any) -> bool:
     )
 
 
-def read_plan(path: Path) -> Plan:
+def plan_text(path: Path) -> str:
+    """What a plan's file says, for `parse`."""
     try:
-        return parse(path.read_bytes(), source=str(path))
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise SyncError(Exit.INPUT, f"Cannot read the plan {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SyncError(Exit.INPUT, f"The plan {path} is not UTF-8: {error}.") from error

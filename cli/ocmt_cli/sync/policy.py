@@ -6,6 +6,7 @@ only ever noise (`neutral`) or never wanted (`skip`) do not hold back the rest, 
 a rule makes the whole commit `unknown`, so that nothing unknown passes silently.
 """
 
+import difflib
 import hashlib
 import re
 import tomllib
@@ -25,6 +26,7 @@ CLASSES: tuple[Class, ...] = get_args(Class)
 # From least to most demanding.
 FOLD: tuple[CommitClass, ...] = ("neutral", "skip", "always", "evaluate", "careful", "unknown")
 POLICY_FILE = "sync.toml"
+_RULE_KEYS = ("class", "paths", "why")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,15 @@ def fold(classes: Iterable[CommitClass]) -> CommitClass:
     return FOLD[max((FOLD.index(c) for c in set(classes)), default=0)]
 
 
+# What `git check-ref-format` refuses.
+_NO_NAME = re.compile(r"[\x00- ~^:?*\[\\\x7f]|\.\.|@\{|//|^/|/$|(?:^|/)\.|\.(?:lock)?(?:/|$)|^@$")
+
 _SHAPE: Mapping[str, Mapping[str, type]] = {
     "upstream": {"remote": str, "branch": str},
     "fork": {"remote": str, "branch": str, "sync_branch": str, "ledger": str},
     "security": {"keywords": list, "trailers": list, "teams": list, "advisories": list},
     "test": {"commands": list},
-    "fetch": {"stale_after_h": (int, float)},  # type: ignore[dict-item]
+    "fetch": {"stale_after_h": float},
 }
 
 
@@ -107,14 +112,14 @@ def parse_policy(data: bytes, *, source: str) -> Policy:
         raise SyncError(Exit.INPUT, f"{source} is not valid TOML: {error}") from error
     mistakes: list[str] = []
     if document.get("version") != 1:
-        mistakes.append("`version = 1` is missing")
+        mistakes.append("`version = 1` is missing; it is the first line of every policy")
     for key in document.keys() - _SHAPE.keys() - {"version", "rule"}:
-        mistakes.append(f"unknown section `{key}`")
+        mistakes.append(f"unknown section `{key}`{_close(key, [*_SHAPE, 'rule'])}")
     for section, keys in _SHAPE.items():
         _check_section(section, keys, document, mistakes)
     rules = _rules(document.get("rule", []), mistakes)
     if not rules and not mistakes:
-        mistakes.append("there is no [[rule]]")
+        mistakes.append("there is no [[rule]] (in double brackets, with `class` and `paths`)")
     if mistakes:
         raise SyncError(Exit.INPUT, f"Correct {source}: " + "; ".join(mistakes))
     defaults = {} if source == DEFAULT_SOURCE else _default_document()
@@ -123,7 +128,7 @@ def parse_policy(data: bytes, *, source: str) -> Policy:
         own = document.get(section, {})
         return own[key] if key in own else defaults.get(section, {}).get(key)
 
-    return Policy(
+    policy = Policy(
         rules=tuple(rules),
         upstream_remote=value("upstream", "remote"),
         upstream_branch=value("upstream", "branch"),
@@ -137,9 +142,16 @@ def parse_policy(data: bytes, *, source: str) -> Policy:
         advisories=tuple(value("security", "advisories")),
         test_commands=tuple(value("test", "commands")),
         stale_after_h=float(value("fetch", "stale_after_h")),
-        digest=hashlib.sha256(data).hexdigest()[:16],
+        digest=hashlib.sha256(data + default_policy_bytes()).hexdigest()[:16],
         source=source,
     )
+    if policy.sync_branch == policy.fork_branch:
+        raise SyncError(
+            Exit.INPUT,
+            f"Correct {source}: `fork.sync_branch` and `fork.branch` are both "
+            f"`{policy.fork_branch}`; sync needs a branch of its own, such as upstream-sync.",
+        )
+    return policy
 
 
 def _check_section(
@@ -150,21 +162,45 @@ def _check_section(
         mistakes.append(f"`{section}` is not a [section]")
         return
     for key in own.keys() - keys.keys():
-        mistakes.append(f"unknown key `{section}.{key}`")
+        mistakes.append(f"unknown key `{section}.{key}`{_close(key, keys)}")
     for key in own.keys() & keys.keys():
         kind, found = keys[key], own[key]
-        if not isinstance(found, kind) or isinstance(found, bool) or found == "":
-            mistakes.append(f"`{section}.{key}` has the wrong type")
-        elif isinstance(found, list) and not all(isinstance(item, str) and item for item in found):
-            mistakes.append(f"`{section}.{key}` is a list of texts")
-        elif isinstance(found, str) and found.startswith("-"):
-            mistakes.append(f"`{section}.{key}` may not start with a dash")
-    if section == "security":
+        where = f"`{section}.{key}`"
+        if kind is str and not (isinstance(found, str) and found):
+            mistakes.append(f"{where} is a text in quotes, not {found!r}")
+        elif kind is list and not _are_texts(found):
+            mistakes.append(f'{where} is a list of texts, such as ["one", "two"]')
+        elif kind is float and not (type(found) in (int, float) and found > 0):
+            mistakes.append(f"{where} is a number above 0, not {found!r}")
+        elif kind is str and (mistake := _name_mistake(key, found)):
+            mistakes.append(f"{where} = {found!r} {mistake}")
+    if section == "security" and _are_texts(own.get("keywords", [])):
         for keyword in own.get("keywords", []):
             try:
-                re.compile(str(keyword))
+                re.compile(keyword)
             except re.error as error:
                 mistakes.append(f"security keyword {keyword!r} is no regular expression: {error}")
+
+
+def _are_texts(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(item, str) and item for item in found)
+
+
+def _name_mistake(key: str, name: str) -> str | None:
+    """Why this cannot be a folder of the ledger, or the name of a remote or branch."""
+    if key == "ledger":
+        parts = {part.lower() for part in name.strip("/").split("/")}
+        outside = name.startswith("/") or parts & {"", ".", "..", ".git"}
+        return "is no folder inside the fork, such as .ocmt-sync/ledger" if outside else None
+    if name.startswith("-") or _NO_NAME.search(name):
+        return "is no name that git allows"
+    return None
+
+
+def _close(key: str, known: Iterable[str]) -> str:
+    """A hint at what was probably meant."""
+    meant = difflib.get_close_matches(key, list(known), 1)
+    return f" (did you mean `{meant[0]}`?)" if meant else f"; known are {', '.join(known)}"
 
 
 def _rules(found: Any, mistakes: list[str]) -> list[Rule]:
@@ -175,8 +211,10 @@ def _rules(found: Any, mistakes: list[str]) -> list[Rule]:
         if not isinstance(entry, dict):
             mistakes.append(f"{where} is not a [[rule]]")
             continue
-        for key in entry.keys() - {"class", "paths", "why"}:
-            mistakes.append(f"{where} has an unknown key `{key}`")
+        if isinstance(entry.get("paths"), list) and entry["paths"]:
+            where += f" ({entry['paths'][0]})"
+        for key in entry.keys() - set(_RULE_KEYS):
+            mistakes.append(f"{where} has an unknown key `{key}`{_close(key, _RULE_KEYS)}")
         cls, paths, why = entry.get("class"), entry.get("paths"), entry.get("why", "")
         if cls not in CLASSES:
             mistakes.append(f"{where}: class {cls!r} is none of {', '.join(CLASSES)}")

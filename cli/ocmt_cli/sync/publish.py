@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
-from ocmt_cli.sync.git import Repository, raw, shown, text
+from ocmt_cli.sync.git import Repository, complaint, raw, shown, text
 from ocmt_cli.sync.history import Commit
 from ocmt_cli.sync.journal import read_journal
 from ocmt_cli.sync.policy import Policy
@@ -71,8 +71,6 @@ def push(
 ) -> Pushed:
     """Push the sync branch by its full name, without force."""
     git, branch = repository.git, policy.sync_branch
-    if branch == policy.fork_branch:
-        raise SyncError(Exit.REFUSED, "fork.sync_branch may not be the fork's main branch.")
     url = check_destination(repository, policy)
     if read_journal(repository.state) is not None:
         raise SyncError(Exit.REFUSED, "An apply is unfinished: finish or abort it first.")
@@ -84,8 +82,9 @@ def push(
     if not dry_run:
         ref = f"refs/heads/{branch}"
         done = git.result(
-            "push", "--no-follow-tags", "--no-force", policy.fork_remote, f"{ref}:{ref}"
-        )
+            "push", "--no-follow-tags", "--no-force", "--no-recurse-submodules",
+            policy.fork_remote, f"{ref}:{ref}",
+        )  # fmt: skip
         if done.returncode != 0:
             said = text(done.stderr)
             if "non-fast-forward" in said or "fetch first" in said:
@@ -94,9 +93,7 @@ def push(
                     f"{policy.fork_remote} has commits on `{branch}` that are not here. Run "
                     "`ocmt sync fetch`, rebase onto them and push again; sync never forces.",
                 )
-            raise GitFailed(
-                f"The push failed: {shown(said.strip()[-600:])}", stderr=said, returncode=1
-            )
+            raise GitFailed(f"The push failed: {complaint(done.stderr)}", stderr=said, returncode=1)
     return Pushed(url, branch, tip, repo or (found[1] if found else ""), title, body)
 
 

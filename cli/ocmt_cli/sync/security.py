@@ -4,18 +4,23 @@ Three sources, because none alone is enough: keywords and trailers in the messag
 security teams in upstream's CODEOWNERS, and commits or pull requests that advisories name.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ocmt_cli.sync.errors import Exit, SyncError
 from ocmt_cli.sync.git import Git, text
 from ocmt_cli.sync.globs import FirstMatch, codeowners_regex
 from ocmt_cli.sync.history import Commit
 from ocmt_cli.sync.policy import Policy
+
+if TYPE_CHECKING:
+    import httpx2
 
 CODEOWNERS_PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
 _MAX_ADVISORY_BYTES = 50_000_000
@@ -61,17 +66,24 @@ def read_owners(git: Git, commit: str, teams: Sequence[str]) -> Owners:
     return Owners("", teams)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Advisories:
     """Commits and pull requests that published advisories name as fixes."""
 
     commits: Mapping[str, str] = field(default_factory=dict)
     pulls: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def _by_start(self) -> Mapping[str, list[tuple[str, str]]]:
+        starts: dict[str, list[tuple[str, str]]] = {}
+        for sha, name in self.commits.items():
+            starts.setdefault(sha[:7], []).append((sha, name))
+        return starts
+
     def evidence(self, commit: Commit) -> list[str]:
         found = [
             f"advisory: {name} names this commit"
-            for sha, name in self.commits.items()
+            for sha, name in self._by_start.get(commit.sha[:7], ())
             if commit.sha.startswith(sha)
         ]
         return found + [
@@ -88,7 +100,7 @@ def parse_advisories(data: bytes, *, source: str) -> Advisories:
             document = json.loads(data)
         except json.JSONDecodeError:
             document = [json.loads(line) for line in data.splitlines() if line.strip()]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SyncError(Exit.INPUT, f"{source} is not OSV or GHSA JSON: {error}") from error
     if isinstance(document, dict):
         document = document.get("vulns", [document])
@@ -117,12 +129,16 @@ def _urls(references: Any) -> Iterable[str]:
 
 
 def _fixed(affected: Any) -> Iterable[str]:
-    for package in affected if isinstance(affected, list) else []:
-        for versions in package.get("ranges", []) if isinstance(package, dict) else []:
+    for package in _dicts(affected):
+        for versions in _dicts(package.get("ranges")):
             if versions.get("type") == "GIT":
-                for event in versions.get("events", []):
+                for event in _dicts(versions.get("events")):
                     if _SHA.fullmatch(str(event.get("fixed", ""))):
-                        yield event["fixed"]
+                        yield str(event["fixed"])
+
+
+def _dicts(found: Any) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def merge_advisories(parts: Iterable[Advisories]) -> Advisories:
@@ -136,8 +152,7 @@ def merge_advisories(parts: Iterable[Advisories]) -> Advisories:
 
 def kept_copy(state: Path, url: str) -> Path:
     """Where `fetch` keeps what an advisory URL gave."""
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", url)[-120:]
-    return state / "advisories" / f"{name}.json"
+    return state / "advisories" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
 
 
 def is_url(place: str) -> bool:
@@ -176,23 +191,31 @@ def download_advisories(policy: Policy, *, state: Path) -> list[str]:
 
     urls = [place for place in policy.advisories if is_url(place)]
     for url in urls:
-        host = httpx2.URL(url).host
-        if not url.startswith("https://") and host not in ("127.0.0.1", "localhost", "::1"):
-            raise SyncError(Exit.INPUT, f"Advisories come over https: {url}")
+        content = b""
         try:
-            answer = httpx2.get(url, timeout=30, follow_redirects=True)
-            answer.raise_for_status()
-        except httpx2.HTTPError as error:
+            _refuse_plain_http(httpx2.URL(url), url)
+            with httpx2.stream("GET", url, timeout=30, follow_redirects=True) as answer:
+                answer.raise_for_status()
+                for hop in (*answer.history, answer):
+                    _refuse_plain_http(hop.url, url)
+                for part in answer.iter_bytes():
+                    content += part
+                    if len(content) > _MAX_ADVISORY_BYTES:
+                        raise SyncError(Exit.INPUT, f"The advisories {url} are larger than 50 MB.")
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise SyncError(Exit.FAILED, f"Cannot read the advisories {url}: {error}") from error
-        if len(answer.content) > _MAX_ADVISORY_BYTES:
-            raise SyncError(Exit.INPUT, f"The advisories {url} are larger than 50 MB.")
-        parse_advisories(answer.content, source=url)
+        parse_advisories(content, source=url)
         target = kept_copy(state, url)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".partial")
-        partial.write_bytes(answer.content)
+        partial.write_bytes(content)
         partial.replace(target)
     return urls
+
+
+def _refuse_plain_http(hop: "httpx2.URL", url: str) -> None:
+    if hop.scheme != "https" and hop.host not in ("127.0.0.1", "localhost", "::1"):
+        raise SyncError(Exit.INPUT, f"Advisories come over https; {url} leads to {hop}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,14 @@
 """The single effects of an apply on the sync work tree: picks, a merge, a snapshot."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ocmt_cli.sync import worktree
 from ocmt_cli.sync.errors import GitFailed
-from ocmt_cli.sync.git import Git, raw, shown, text
+from ocmt_cli.sync.git import Git, complaint, raw, text
 from ocmt_cli.sync.planfile import Plan
-
-# The fork's hooks check what people commit, not what upstream did; and no background housekeeping,
-# which would outlive us and hold the lock.
-CONFIG = (
-    "-c", "core.hooksPath=/dev/null", "-c", "rerere.enabled=true", "-c", "rerere.autoUpdate=true",
-    "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.autocrlf=false",
-    "-c", "advice.mergeConflict=false",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +21,7 @@ class Attempt:
 
 def pick_many(git: Git, shas: Sequence[str]) -> bool:
     """Pick in a row. On any stop the picks before it stay and the tree is clean again."""
-    done = git.result(*CONFIG, "cherry-pick", "-x", *shas)
+    done = git.result("cherry-pick", "-x", *shas)
     if done.returncode != 0:
         worktree.put_back(git)
     return done.returncode == 0
@@ -38,7 +30,7 @@ def pick_many(git: Git, shas: Sequence[str]) -> bool:
 def pick_one(git: Git, sha: str) -> Attempt:
     """Pick one commit (a merge against its first parent)."""
     is_merge = git.succeeds("rev-parse", "--verify", "--quiet", f"{sha}^2")
-    done = git.result(*CONFIG, "cherry-pick", "-x", *(["-m", "1"] if is_merge else []), sha)
+    done = git.result("cherry-pick", "-x", *(["-m", "1"] if is_merge else []), sha)
     if done.returncode == 0:
         return Attempt("done")
     if not worktree.head_file(git, "CHERRY_PICK_HEAD"):
@@ -56,7 +48,7 @@ def _settle(git: Git, what: str, stderr: bytes) -> Attempt:
             raise _failed(what, stderr, 1)
         worktree.put_back(git)
         return Attempt("empty")
-    if worktree.marked(git):
+    if worktree.marked(git, worktree.unfinished(git)):
         raise _failed(what, stderr, 1)
     commit_resolved(git)
     return Attempt("done")
@@ -68,22 +60,18 @@ def commit_resolved(git: Git) -> None:
     prepared = Path(git.text("rev-parse", "--git-path", "MERGE_MSG"))
     message = (git.cwd / prepared).read_bytes()
     message = message.split(b"\n# Conflicts:\n")[0].rstrip(b"\n") + b"\n"
-    git.output(
-        *CONFIG, "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-F", "-", stdin=message
-    )
+    git.output("commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-F", "-", stdin=message)
 
 
 def _failed(what: str, stderr: bytes, returncode: int) -> GitFailed:
-    said = text(stderr).strip()
-    return GitFailed(f"{what} failed: {shown(said[-600:])}.", stderr=said, returncode=returncode)
+    said = complaint(stderr)
+    return GitFailed(f"{what} failed: {said}", stderr=text(stderr), returncode=returncode)
 
 
 def take_merge(git: Git, plan: Plan, at: str) -> Attempt:
     """Merge upstream whole."""
-    done = git.result(
-        *CONFIG, "merge", "--no-ff", "--no-verify", "-m",
-        f"Merge upstream {plan.target_name}", plan.target,
-    )  # fmt: skip
+    message = f"Merge upstream {plan.target_name}"
+    done = git.result("merge", "--no-ff", "--no-verify", "-m", message, plan.target)
     if done.returncode == 0:
         return Attempt("done")
     if not worktree.head_file(git, "MERGE_HEAD"):
@@ -99,7 +87,7 @@ def snapshot(git: Git, plan: Plan, at: str) -> Attempt:
     """
     before = git.tree_of(plan.before)
     dated = {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at}
-    maker = Git(git.cwd, dated, git.keep_open)
+    maker = replace(git, environment=dated)
     root = maker.text("commit-tree", before, "-m", "Upstream before")
     message = (
         f"Snapshot of upstream {plan.target_name}\n\n"
@@ -108,7 +96,7 @@ def snapshot(git: Git, plan: Plan, at: str) -> Attempt:
     step = maker.text(
         "commit-tree", git.tree_of(plan.target), "-p", root, "-F", "-", stdin=raw(message)
     )
-    done = git.result(*CONFIG, "cherry-pick", step)
+    done = git.result("cherry-pick", step)
     if done.returncode == 0:
         return Attempt("done")
     if not worktree.head_file(git, "CHERRY_PICK_HEAD"):

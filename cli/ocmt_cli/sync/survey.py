@@ -150,7 +150,7 @@ class Survey:
         commit = read_commits(self.repository, self.policy, self.cache, [sha])[sha]
         evidence = tuple(self.eye.evidence(commit))
         cls = self.policy.class_of(commit.files)
-        return Item(commit, cls, evidence, Taken("trailer", sha), None, False)
+        return Item(commit, cls, evidence, Taken("history", ""), None, False)
 
 
 def make_cache(repository: Repository, policy: Policy) -> CommitCache:

@@ -14,12 +14,13 @@ from ocmt_cli.sync.errors import GitFailed
 from ocmt_cli.sync.git import Git, text
 from ocmt_cli.sync.history import Commit, CommitCache
 
-How = Literal["trailer", "patch-id", "empty", "reverted"]
+How = Literal["trailer", "patch-id", "empty", "reverted", "history"]
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How a commit was taken, and by which commit of ours ("" when only the content shows it)."""
+    """How a commit was taken ("history": the fork contains the very commit), and by which commit of
+    ours ("" when only the content shows it)."""
 
     how: How
     by: str

@@ -122,7 +122,7 @@ def test_the_page_names_every_command_exit_code_and_policy_key() -> None:
     table = PAGE.split("## Every command")[1].split("## ")[0]
     assert set(re.findall(r"^\| `ocmt sync ([a-z]+)` \|", table, re.MULTILINE)) == commands
     codes = PAGE.split("## Exit codes")[1]
-    listed = dict(re.findall(r"^\| (\d) \| ([a-z]+) \|", codes, re.MULTILINE))
+    listed = dict(re.findall(r"^\| (\d+) \| ([a-z]+) \|", codes, re.MULTILINE))
     assert listed == {str(int(code)): code.name.lower() for code in Exit}
     document = tomllib.loads(default_policy_bytes().decode())
     document.pop("version")

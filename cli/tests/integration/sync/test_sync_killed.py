@@ -30,13 +30,13 @@ def kill_at(step: int, *, after: bool) -> None:
     journal_module.write_whole = wrap(journal_module.write_whole)  # type: ignore[assignment]
 
 
-def run_killed(world, step: int, *, after: bool) -> bool:
-    """Apply in a child that dies at `step`; False when it finished before."""
+def run_killed(world, step: int, *args: str, after: bool) -> bool:
+    """Apply (or `args`) in a child that dies at `step`; False when it finished before."""
     child = os.fork()
     if child == 0:
         try:
             kill_at(step, after=after)
-            world.run("apply", str(world.root / "plan.toml"))
+            world.run(*(args or ("apply", str(world.root / "plan.toml"))))
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -108,6 +108,28 @@ def test_killed_while_a_conflict_is_being_committed_it_resumes(new_world) -> Non
         assert (world.tree / "core/b.txt").read_text() == "one\nBOTH\nthree\n"
         assert world.git("show", "upstream-sync:core/a.txt") == "short"
         assert len(world.git("log", "--format=%s", "main..upstream-sync").splitlines()) == 3
+        if not killed:
+            break
+    assert kills > 8
+
+
+def test_a_skip_that_was_killed_can_be_repeated_and_keeps_nobody_waiting(new_world) -> None:
+    kills = 0
+    step = 0
+    while True:
+        step += 1
+        world = new_world()
+        world.upstream.commit({"core/a.txt": "short\n"}, "one")
+        world.ok("fetch")
+        world.plan()
+        world.apply()
+        last = world.upstream.commit({"core/b.txt": "b\n"}, "two")
+        world.ok("fetch")
+        killed = run_killed(world, step, "skip", last, "--reason", "no", after=True)
+        kills += killed
+        world.ok("skip", last, "--reason", "again")
+        assert world.ok("ledger", last)["entries"][-1]["reason"] == "again"
+        assert world.git("-C", str(world.tree), "status", "--porcelain") == ""
         if not killed:
             break
     assert kills > 8

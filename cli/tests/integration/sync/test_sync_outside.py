@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,28 +12,36 @@ from types import SimpleNamespace
 import pytest
 
 
-@pytest.fixture
-def server() -> Iterator[SimpleNamespace]:
+@contextmanager
+def serving(address: str) -> Iterator[SimpleNamespace]:
     """Answers every request with `body` and `status`."""
-    says = SimpleNamespace(body=b"[]", status=200, url="")
+    says = SimpleNamespace(body=b"[]", status=200, url="", leads_to="")
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(says.status)
+            if says.leads_to:
+                self.send_header("location", says.leads_to)
             self.send_header("content-length", str(len(says.body)))
             self.end_headers()
             self.wfile.write(says.body)
 
         def log_message(self, *_: object) -> None: ...
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    says.url = f"http://127.0.0.1:{http.server_port}/osv.json"
+    http = ThreadingHTTPServer((address, 0), Handler)
+    says.url = f"http://{address}:{http.server_port}/osv.json"
     thread = Thread(target=http.serve_forever)
     thread.start()
     yield says
     http.shutdown()
     thread.join()
     http.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[SimpleNamespace]:
+    with serving("127.0.0.1") as says:
+        yield says
 
 
 def watch(world, url: str) -> None:
@@ -68,6 +77,15 @@ def test_advisories_are_not_read_over_plain_http_from_elsewhere(world) -> None:
     watch(world, "http://advisories.example/osv.json")
     said = world.run("fetch")
     assert (said.code, "Advisories come over https" in said.err) == (4, True)
+
+
+def test_a_redirect_may_not_lead_away_from_https(world, server) -> None:
+    with serving("127.0.0.2") as other:  # loopback too, and not one of the names let through
+        server.status, server.leads_to = 302, other.url
+        watch(world, server.url)
+        said = world.run("fetch")
+        assert (said.code, "Advisories come over https" in said.err) == (4, True)
+    assert not list((world.fork / ".git/ocmt-sync").glob("advisories/*"))
 
 
 @pytest.fixture

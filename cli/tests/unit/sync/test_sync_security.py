@@ -111,3 +111,18 @@ def test_the_three_sources_add_up_each_with_its_evidence() -> None:
         "advisory: GHSA-aaaa-bbbb-cccc names #77",
     ]
     assert SecurityEye(Owners("", []), Advisories()).evidence(commit()) == []
+
+
+@pytest.mark.parametrize(
+    "affected",
+    [3, [3], [{"ranges": None}], [{"ranges": [3]}], [{"ranges": [{"type": "GIT", "events": [3]}]}]],
+)
+def test_an_advisory_of_an_unexpected_shape_names_nothing(affected: object) -> None:
+    data = json.dumps([{"id": "x", "affected": affected}]).encode()
+    assert parse_advisories(data, source="f") == Advisories({}, {})
+
+
+def test_a_codeowners_line_that_is_no_pattern_of_githubs_breaks_nothing() -> None:
+    owners = Owners("/src/[z-a].ts @acme/secops\n/src/x/ @acme/secops\n", ["@acme/secops"])
+    assert owners.security_owner("src/x/y.ts") == "@acme/secops"
+    assert owners.security_owner("src/z.ts") is None
