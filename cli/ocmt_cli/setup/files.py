@@ -14,6 +14,8 @@ _HOLE = re.compile(r"@([A-Z_]+)@")
 # Beyond the deploy's own waiting, before systemd ends a server by force.
 _GRACE_S = 15
 _MGMT_DATA = PurePosixPath("/var/lib/ocmt-management")
+AGENTS_BRIDGE = "ocmt0"
+"""The bridge the agent server makes for its containers; a test compares."""
 
 
 def fill(template: Path, values: Mapping[str, str]) -> str:
@@ -139,22 +141,41 @@ def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
     )
 
 
+# A resolver may well be in a private range, and in some clouds it is the metadata's own address.
+_FORWARD = f"""\
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        iifname != {AGENTS_BRIDGE} accept
+        ct state established,related accept
+        meta l4proto {{ tcp, udp }} th dport 53 accept
+        ip daddr {{ 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 }} drop
+        ip6 daddr {{ fc00::/7, fe80::/10 }} drop
+    }}
+"""
+
+
 def firewall(inventory: Inventory, host: HostEntry) -> str:
     """An nftables table of our own; other tables (Docker's too) are left as they are.
 
     Only what must be reached from outside is let in: ssh, the front, and the agent server's port
-    from management's hosts. Containers reach the relay over their own bridge.
+    from management's hosts. Of this host containers reach the relay and nothing else, and beyond
+    it the internet only: no neighbour in a private network, no cloud's metadata.
     """
-    rules = [f"tcp dport {host.ssh_port} accept"]
+    rules: list[str] = []
+    forward = ""
+    if "agent" in host.roles:
+        rules += [
+            f"iifname {AGENTS_BRIDGE} tcp dport {inventory.agent.relay_port} accept",
+            f"iifname {AGENTS_BRIDGE} drop",
+        ]
+        forward = _FORWARD
+    rules.append(f"tcp dport {host.ssh_port} accept")
     if {"mgmt", "ui"} & set(host.roles):
         rules += ["tcp dport { 80, 443 } accept", "udp dport 443 accept"]
     if "agent" in host.roles:
         for other in inventory.with_role("mgmt"):
             if other.name != host.name:
                 rules.append(f"{_source(other)} tcp dport {inventory.agent.port} accept")
-        rules.append(
-            f'iifname {{ "docker0", "br-*" }} tcp dport {inventory.agent.relay_port} accept'
-        )
     lines = "\n".join(f"        {rule}" for rule in rules)
     return f"""\
 #!/usr/sbin/nft -f
@@ -171,7 +192,7 @@ table inet ocmt {{
         udp dport {{ 68, 546 }} accept
 {lines}
     }}
-}}
+{forward}}}
 """
 
 

@@ -143,6 +143,42 @@ def test_only_management_reaches_the_agents_port(inventory: Inventory) -> None:
     assert "4000" not in files.firewall(inventory, inventory.host("front"))
 
 
+def test_containers_reach_the_relay_and_nothing_else_of_their_host(inventory: Inventory) -> None:
+    from ocmt_agent.runtime.docker_network import BRIDGE
+
+    rules = [line.strip() for line in _rules(inventory, "agents-1")]
+    assert files.AGENTS_BRIDGE == BRIDGE
+    relay = rules.index(f"iifname {BRIDGE} tcp dport 4001 accept")
+    assert rules[relay + 1] == f"iifname {BRIDGE} drop"
+    assert relay + 1 < rules.index("tcp dport 22 accept")
+    assert not [line for line in _rules(inventory, "front") if BRIDGE in line]
+
+
+def test_beyond_their_host_containers_reach_the_internet_only(inventory: Inventory) -> None:
+    forward = "\n".join(_rules(inventory, "agents-1")).partition("chain forward")[2]
+    assert "policy accept" in forward
+    assert f"iifname != {files.AGENTS_BRIDGE} accept" in forward
+    for network in ("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"):
+        assert re.search(rf"ip daddr .*{re.escape(network)}.* drop", forward)
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="apt-get install nftables")
+@pytest.mark.parametrize("name", ["front", "agents-1"])
+def test_nftables_accepts_the_firewall(inventory: Inventory, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "firewall.nft"
+    file.write_text(files.firewall(inventory, inventory.host(name)))
+    done = subprocess.run(
+        ["nft", "-c", "-f", str(file)], capture_output=True, text=True, check=False
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("nft needs root")
+    assert done.returncode == 0, done.stderr
+
+
+def _rules(inventory: Inventory, name: str) -> list[str]:
+    return files.firewall(inventory, inventory.host(name)).splitlines()
+
+
 @pytest.mark.parametrize("name", ["front", "agents-1", "agents-2"])
 def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: str) -> None:
     import hashlib
