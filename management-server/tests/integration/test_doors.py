@@ -36,6 +36,8 @@ def database_url() -> str:
         {"sec-fetch-site": "", "origin": "https://evil.example"},
         {"sec-fetch-site": "", "origin": "null"},
         {"origin": "http://127.0.0.1:3000.evil.example", "sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "", "origin": "http://["},
+        {"sec-fetch-site": "", "origin": "127.0.0.1:3000"},
     ],
 )
 async def test_another_sites_page_cannot_act_with_the_session(
@@ -265,6 +267,7 @@ class TestSockets:
                 assert socket.receive_text() == "admin@localhost"
             self._refused(browser, {"origin": "https://evil.example"})
             self._refused(browser, {"origin": "null"})
+            self._refused(browser, {"origin": "http://["})
             self._refused(browser, {})
 
     def _refused(self, browser: TestClient, headers: dict[str, str]) -> None:
