@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 from ocmt_common.handover import Handover, HandoverServer, notify_ready
 from ocmt_common.logs import configure_logging
+from ocmt_common.open_files import allow_many_open_files
 from ocmt_common.problems import Problem
 from ocmt_common.settings import SettingsError, load
 
@@ -41,6 +42,7 @@ _BACKLOG = 1024
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     configure_logging()
+    allow_many_open_files()
     try:
         settings = load(ManagementSettings, env_file=chosen.env_file)
         if not chosen.migrated:
