@@ -72,7 +72,7 @@ def load(
     for name, value in written.items():
         if name not in known:
             problems.append(f"{name} in {env_file or source}: {_unknown(name, known)}")
-        else:
+        elif value != "":
             values[known[name]] = value
     for name, value in environment.items():
         if name in known:

@@ -84,6 +84,16 @@ def test_a_file_that_does_not_exist_is_named_when_settings_are_missing(tmp_path:
         load(Example, env_file=tmp_path / "typo.env", environ={})
 
 
+def test_a_name_with_nothing_behind_it_is_not_set(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("AUTH_TOKEN=long enough\nPAUSE_AFTER_MS=\n")
+    assert load(Example, env_file=env_file, environ={}).pause_after_ms == 1000
+
+    env_file.write_text("AUTH_TOKEN=\n")
+    with pytest.raises(SettingsError, match="AUTH_TOKEN is not set"):
+        load(Example, env_file=env_file, environ={})
+
+
 def test_a_near_miss_in_the_environment_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"PAUSE_AFTER_M .*did you mean PAUSE_AFTER_MS\?"):
         load(Example, environ={"AUTH_TOKEN": "long enough", "PAUSE_AFTER_M": "5"})
