@@ -72,12 +72,11 @@ def load(
     for name, value in written.items():
         if name not in known:
             problems.append(f"{name} in {env_file or source}: {_unknown(name, known)}")
-        elif value != "":
+        elif value:
             values[known[name]] = value
     for name, value in environment.items():
         if name in known:
-            if value != "":
-                values[known[name]] = value
+            values |= {known[name]: value} if value else {}
         elif name.startswith(_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
             problems.append(f"{name} in the environment: {_unknown(name, known)}")
         elif (close := difflib.get_close_matches(name, known, 1, 0.92)) and name not in _COMMON:

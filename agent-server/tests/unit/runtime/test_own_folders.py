@@ -94,6 +94,8 @@ def test_removing_a_folder_leaves_what_its_links_lead_to(tmp_path: Path, preciou
 
 
 def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path, precious: Path) -> None:
+    (tmp_path / "ada").mkdir()
+
     with pytest.raises(RuntimeFailed, match=r"cannot be removed: .+ Remove it by hand"):
         remove_folder(tmp_path / "ada" / "..")
     assert precious.exists()
