@@ -116,9 +116,25 @@ def caddyfile(inventory: Inventory, host: HostEntry) -> str:
         page = {"PAGE_SITE": inventory.ui.domain, "UPSTREAM": _upstream(inventory, host)}
         sites.append(fill(TEMPLATES / "Caddyfile", values | page))
     if "mgmt" in host.roles and inventory.mgmt.domain not in ("", inventory.ui.domain):
-        api = {"API_SITE": inventory.mgmt.domain, "UPSTREAM": _upstream(inventory, host)}
+        upstream = _upstream(inventory, host)
+        fronts = " ".join(_other_fronts(inventory))
+        from_fronts = fill(TEMPLATES / "Caddyfile.fronts", {"FRONTS": fronts, "UPSTREAM": upstream})
+        api = {
+            "API_SITE": inventory.mgmt.domain,
+            "FROM_FRONTS": from_fronts if fronts else "",
+            "UPSTREAM": upstream,
+        }
         sites.append(fill(TEMPLATES / "Caddyfile.api", api))
     return "\n".join(sites)
+
+
+def _other_fronts(inventory: Inventory) -> list[str]:
+    """Addresses of hosts that serve the page and pass the rest on to management's front.
+
+    It believes them who the client is: otherwise all their people would count as one, and be
+    refused together when they sign in. Raises `CommandFailed` for a name.
+    """
+    return [str(_address(one)) for one in inventory.with_role("ui") if "mgmt" not in one.roles]
 
 
 def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
@@ -134,6 +150,10 @@ def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
         _front_values(inventory, host)
         | {
             "SERVER_NAMES": " ".join(names),
+            "REAL_CLIENTS": "".join(
+                f"    set_real_ip_from {address};\n"
+                for address in (_other_fronts(inventory) if "mgmt" in host.roles else [])
+            ),
             "UPSTREAM_URL": management_url(inventory, host),
             "CERTIFICATE": f"{certificates}/fullchain.pem",
             "CERTIFICATE_KEY": f"{certificates}/privkey.pem",
@@ -198,15 +218,19 @@ table inet ocmt {{
 
 def _source(host: HostEntry) -> str:
     """A match of the host's address. Raises `CommandFailed` for a name: rules hold addresses."""
+    address = _address(host)
+    return f"ip{'6' if address.version == 6 else ''} saddr {address}"
+
+
+def _address(host: HostEntry) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
-        address = ipaddress.ip_address(host.address)
+        return ipaddress.ip_address(host.address)
     except ValueError as error:
         raise CommandFailed(
-            f"hosts.{host.name}.address must be an IP address: the agent hosts' firewall lets in "
-            "only that one.",
+            f"hosts.{host.name}.address must be an IP address: other hosts' rules let in, or "
+            "believe, only that one.",
             exit_code=2,
         ) from error
-    return f"ip{'6' if address.version == 6 else ''} saddr {address}"
 
 
 FIREWALL_UNIT = """\

@@ -126,12 +126,41 @@ def test_nginx_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="apt-get install caddy")
-def test_caddy_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["inventory", "apart"])
+def test_caddy_accepts_its_site(
+    request: pytest.FixtureRequest, tmp_path: Path, layout: str
+) -> None:
+    inventory: Inventory = request.getfixturevalue(layout)
     file = tmp_path / "Caddyfile"
     file.write_text(files.caddyfile(inventory, inventory.host("front")))
     check = ["caddy", "validate", "--adapter", "caddyfile", "--config", str(file)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Inventory:
+    """The page on a host of its own."""
+    text = (ROOT / "deploy" / "ocmt.example.toml").read_text()
+    page = '\n[hosts.page]\naddress = "203.0.113.20"\nroles = ["ui"]\n'
+    file = tmp_path / "ocmt.toml"
+    file.write_text(text.replace('roles = ["mgmt", "ui"]', 'roles = ["mgmt"]') + page)
+    return load_inventory(file)
+
+
+def test_managements_front_believes_the_pages_hosts_who_their_clients_are(
+    inventory: Inventory, apart: Inventory
+) -> None:
+    """Or all their people would share one limit on signing in."""
+    front = apart.host("front")
+    caddy = files.caddyfile(apart, front)
+    assert "@front remote_ip 203.0.113.20\n" in caddy
+    assert "header_up X-Forwarded-For {header.X-Forwarded-For}" in caddy
+    assert "set_real_ip_from 203.0.113.20;" in files.nginx_conf(apart, front)
+
+    for one, host in ((apart, "page"), (inventory, "front")):
+        assert "remote_ip" not in files.caddyfile(one, one.host(host))
+        assert "set_real_ip_from" not in files.nginx_conf(one, one.host(host))
 
 
 def test_only_management_reaches_the_agents_port(inventory: Inventory) -> None:
