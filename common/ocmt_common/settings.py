@@ -62,22 +62,23 @@ def load(
     environment = os.environ if environ is None else environ
     known = settings.names()
     problems: list[str] = []
-    values: dict[str, Any] = {}
 
     source = _credential(environment) or env_file
     try:
         written = read_env_file(source, called=env_file) if source is not None else {}
     except EnvFileError as error:
         raise SettingsError(str(error)) from error
-    for name, value in written.items():
-        if name not in known:
-            problems.append(f"{name} in {env_file or source}: {_unknown(name, known)}")
-        elif value:
-            values[known[name]] = value
-    for name, value in environment.items():
-        if name in known:
-            values |= {known[name]: value} if value else {}
-        elif name.startswith(_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
+    # A name with nothing behind it is not set, wherever it stands.
+    values: dict[str, Any] = {
+        known[name]: value
+        for place in (written, environment)
+        for name, value in place.items()
+        if name in known and value
+    }
+    for name in (name for name in written if name not in known):
+        problems.append(f"{name} in {env_file or source}: {_unknown(name, known)}")
+    for name in (name for name in environment if name not in known):
+        if name.startswith(_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
             problems.append(f"{name} in the environment: {_unknown(name, known)}")
         elif (close := difflib.get_close_matches(name, known, 1, 0.92)) and name not in _COMMON:
             problems.append(f"{name} in the environment: not a setting; did you mean {close[0]}?")
