@@ -19,6 +19,7 @@ from ocmt_common.logs import configure_logging
 from ocmt_common.open_files import allow_many_open_files
 from ocmt_common.problems import Problem
 from ocmt_common.settings import SettingsError, load
+from ocmt_common.sockets import Socket
 
 from ocmt_management.app import create_app
 from ocmt_management.auth.addresses import normalise
@@ -129,7 +130,7 @@ def _serve(settings: ManagementSettings) -> int:
             # Only a proxy on this machine is believed about who the client is.
             proxy_headers=True,
             forwarded_allow_ips="127.0.0.1",
-            ws="websockets-sansio",
+            ws=Socket,
             ws_max_size=MAX_FRAME_BYTES,
             timeout_graceful_shutdown=_DRAIN_S,
             lifespan="on",
