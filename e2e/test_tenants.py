@@ -12,12 +12,14 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from ocmt_agent.agents import endpoints as agent_endpoints
 from ocmt_agent.auth import OPEN_PATHS
 from ocmt_agent.proxy.routes import PATH as PROXY_PATH
 from ocmt_management.app import ROUTERS
 from playwright.sync_api import Browser, expect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from e2e.chat import ChatPage
 from e2e.stack import Stack
@@ -157,6 +159,32 @@ def test_no_route_of_the_agent_server_takes_what_a_user_or_a_container_has(
         for headers in offers:
             answer = stranger.request(method, url, headers=headers)
             assert answer.status_code == 401, (headers.keys(), answer.text)
+
+
+@pytest.mark.parametrize("path", ["", "v1/x"])
+def test_the_agent_server_s_socket_takes_nothing_of_that_either(
+    tenants: Tenants, stack: Stack, path: str
+) -> None:
+    url = f"{stack.agent_url}/api/containers/{tenants.first_id}/proxy/{path}"
+    session = next(iter(tenants.second.cookies.values()))
+    for token in ("", tenants.second_token, session):
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect("ws" + url.removeprefix("http"), additional_headers={"x-auth-token": token}),
+        ):
+            raise AssertionError("the socket opened")
+        assert refused.value.response.status_code == 401
+
+
+def test_management_s_only_socket_is_the_chat() -> None:
+    """Whose conversation it is, only the session says; another socket would need its own test."""
+    sockets = [
+        route.path
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIWebSocketRoute)
+    ]
+    assert sockets == ["/api/chat"]
 
 
 def test_a_container_s_token_is_its_own_user_s_and_opens_nothing_else(

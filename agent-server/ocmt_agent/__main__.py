@@ -13,13 +13,14 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import structlog
 import uvicorn
 import uvloop
 from ocmt_common.handover import Handover, HandoverServer, notify_ready, standby
 from ocmt_common.logs import configure_logging
+from ocmt_common.open_files import allow_many_open_files
 from ocmt_common.settings import SettingsError, load
 from ocmt_common.version import release_version
 from starlette.types import ASGIApp
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp
 from ocmt_agent.agents.store import StoreError
 from ocmt_agent.app import create_app
 from ocmt_agent.hibernation.clock import SystemClock
+from ocmt_agent.proxy.fair_share import bounded
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_agent.proxy.server_options import socket_options
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
@@ -56,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ocmt_agent", description=__doc__)
     parser.add_argument("--env-file", type=Path, help="file with the settings (docs/settings.md)")
     configure_logging()
+    allow_many_open_files()
     try:
         settings = load(AgentSettings, env_file=parser.parse_args(argv).env_file)
         uvloop.run(serve(settings, Handover.from_environment()))
@@ -140,6 +143,7 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
             ),
             settings,
             handover.without_gate(),
+            http=bounded(),
         )
 
         def stop() -> None:
@@ -195,10 +199,18 @@ async def _serve_relay(
 class _Server(HandoverServer):
     """One listener of several: signals are the process's, not this server's."""
 
-    def __init__(self, app: ASGIApp, settings: AgentSettings, handover: Handover) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: AgentSettings,
+        handover: Handover,
+        *,
+        http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=http,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -227,7 +239,8 @@ def _listen(host: str, port: int, *, setting: str, beside_another: bool = False)
                 f"{setting}."
             ) from error
         raise AddressMissing(
-            f"Cannot listen on {host}: {error.strerror}. It must be an address of this machine."
+            f"Cannot listen on {host}: {error.strerror}. {setting.removesuffix('PORT')}HOST must "
+            "be an address of this machine."
         ) from error
 
 

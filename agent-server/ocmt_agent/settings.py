@@ -5,10 +5,13 @@ from typing import Annotated, Literal, Self
 
 from ocmt_common.openclaw import default_image
 from ocmt_common.settings import Settings
-from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Milliseconds = Annotated[int, Field(ge=1)]
+# At most a century: what is longer is a slip, and no date can be reckoned with it.
+Milliseconds = Annotated[int, Field(ge=1, le=3_155_760_000_000)]
+# Where the server was started from must not matter to the engine or to a gateway.
+Place = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 class AgentSettings(Settings):
@@ -17,7 +20,7 @@ class AgentSettings(Settings):
         description="what callers send as x-auth-token; at least 32 characters, e.g. from "
         "`openssl rand -hex 32`",
     )
-    data_dir: Path = Field(description="folder for the agents' state and the server's database")
+    data_dir: Place = Field(description="folder for the agents' state and the server's database")
     host: str = Field("127.0.0.1", min_length=1, description="address the API listens on")
     port: Port = Field(4000, description="port of the API")
     relay_host: str | None = Field(
@@ -37,10 +40,10 @@ class AgentSettings(Settings):
     openclaw_image: str = Field(
         default_factory=default_image, min_length=1, description="image of the agents' containers"
     )
-    openclaw_dir: Path | None = Field(
+    openclaw_dir: Place | None = Field(
         None, description="folder that has node_modules/openclaw (process runtime)"
     )
-    node_binary: Path | None = Field(
+    node_binary: Place | None = Field(
         None, description="the Node.js that runs OpenClaw (process runtime)"
     )
     pause_after_ms: Milliseconds = Field(
@@ -55,14 +58,21 @@ class AgentSettings(Settings):
     wake_timeout_ms: Milliseconds = Field(
         120_000, description="longest a wake may take, in milliseconds"
     )
-    agent_memory_mb: int = Field(2048, ge=256, description="memory limit of one agent, in MB")
-    agent_cpus: float = Field(2.0, gt=0, description="CPU limit of one agent, in cores")
-    agent_pids: int = Field(512, ge=64, description="process and thread limit of one agent")
+    agent_memory_mb: int = Field(
+        2048, ge=256, le=2**24, description="memory limit of one agent, in MB"
+    )
+    agent_cpus: float = Field(2.0, gt=0, le=4096, description="CPU limit of one agent, in cores")
+    agent_pids: int = Field(
+        512, ge=64, le=2**22, description="process and thread limit of one agent"
+    )
     max_body_bytes: int = Field(
-        26_214_400, ge=1024, description="largest request body taken, in bytes"
+        26_214_400, ge=1024, le=2**40, description="largest request body taken, in bytes"
     )
     max_frame_bytes: int = Field(
-        4_194_304, ge=1024, description="largest WebSocket message taken from a client, in bytes"
+        4_194_304,
+        ge=1024,
+        le=2**31,
+        description="largest WebSocket message taken from a client, in bytes",
     )
     stop_agents_on_exit: bool = Field(
         False,
@@ -79,6 +89,13 @@ class AgentSettings(Settings):
                 "use a random value of printable ASCII, e.g. from `openssl rand -hex 32`"
             )
         return token
+
+    @field_validator("management_url")
+    @classmethod
+    def _only_an_address(cls, url: AnyHttpUrl) -> AnyHttpUrl:
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError("must be scheme, host, port and perhaps a path, nothing else")
+        return url
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ocmt_common.env_file import EnvFileError, read_env_file
 
 T = TypeVar("T", bound="Settings")
 
@@ -53,27 +54,31 @@ def load(
 ) -> T:
     """Read and check `settings` from `env_file` (if it exists) and the environment.
 
-    Raises `SettingsError` for an unknown name in the file, a name in the environment that is a
-    near miss of a setting (a typo would otherwise be silently ignored), or a wrong value.
+    Raises `SettingsError` for a line of the file that is no setting, an unknown name in it, a name
+    in the environment that is a near miss of a setting (a typo would otherwise be silently
+    ignored), or a wrong value.
     Values never appear in the message: they may be secrets.
     """
     environment = os.environ if environ is None else environ
     known = settings.names()
     problems: list[str] = []
-    values: dict[str, Any] = {}
 
     source = _credential(environment) or env_file
-    if source is not None and source.exists():
-        for name, value in dotenv_values(source).items():
-            if name not in known:
-                problems.append(f"{name} in {env_file}: {_unknown(name, known)}")
-            elif value is not None:
-                values[known[name]] = value
-    for name, value in environment.items():
-        if name in known:
-            if value != "":
-                values[known[name]] = value
-        elif name.startswith(_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
+    try:
+        written = read_env_file(source, called=env_file) if source is not None else {}
+    except EnvFileError as error:
+        raise SettingsError(str(error)) from error
+    # A name with nothing behind it is not set, wherever it stands.
+    values: dict[str, Any] = {
+        known[name]: value
+        for place in (written, environment)
+        for name, value in place.items()
+        if name in known and value
+    }
+    for name in (name for name in written if name not in known):
+        problems.append(f"{name} in {env_file or source}: {_unknown(name, known)}")
+    for name in (name for name in environment if name not in known):
+        if name.startswith(_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
             problems.append(f"{name} in the environment: {_unknown(name, known)}")
         elif (close := difflib.get_close_matches(name, known, 1, 0.92)) and name not in _COMMON:
             problems.append(f"{name} in the environment: not a setting; did you mean {close[0]}?")
@@ -85,6 +90,8 @@ def load(
             field = str(item["loc"][0]) if item["loc"] else ""
             problems.append(_wrong(settings, field, item["type"], item["msg"]))
     if problems:
+        if source is not None and not source.exists():
+            problems.insert(0, f"{source} does not exist.")
         raise SettingsError("\n".join(problems))
     return loaded
 

@@ -16,8 +16,10 @@ import structlog
 import uvicorn
 from ocmt_common.handover import Handover, HandoverServer, notify_ready
 from ocmt_common.logs import configure_logging
+from ocmt_common.open_files import allow_many_open_files
 from ocmt_common.problems import Problem
 from ocmt_common.settings import SettingsError, load
+from ocmt_common.sockets import Socket
 
 from ocmt_management.app import create_app
 from ocmt_management.auth.addresses import normalise
@@ -41,6 +43,7 @@ _BACKLOG = 1024
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     configure_logging()
+    allow_many_open_files()
     try:
         settings = load(ManagementSettings, env_file=chosen.env_file)
         if not chosen.migrated:
@@ -127,7 +130,7 @@ def _serve(settings: ManagementSettings) -> int:
             # Only a proxy on this machine is believed about who the client is.
             proxy_headers=True,
             forwarded_allow_ips="127.0.0.1",
-            ws="websockets-sansio",
+            ws=Socket,
             ws_max_size=MAX_FRAME_BYTES,
             timeout_graceful_shutdown=_DRAIN_S,
             lifespan="on",

@@ -7,16 +7,24 @@ because a server that runs on a guessable vault key is worse than one that does 
 import base64
 import binascii
 import re
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ocmt_common.settings import Settings
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from ocmt_management.auth.addresses import normalise
+
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_DOMAIN = re.compile(r"@?[a-z0-9-]+(?:\.[a-z0-9-]+)*")
+# A name, an IPv4 or a bracketed IPv6 address, with perhaps a user in front and a port behind.
+_HOST = re.compile(r"[^\s/@]*@?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
+_POSTGRESQL_PARAMETERS = frozenset({"host", "port", "ssl", "sslmode", "target_session_attrs"})
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _PLACEHOLDER = re.compile(r"change.?me|your.?(secret|key)|example|^(.)\1*$", re.I)
 
@@ -84,6 +92,52 @@ class ManagementSettings(Settings):
             raise ValueError("is guessable; make one with openssl rand -base64 48")
         return value
 
+    @field_validator("agent_auth_token")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
+        if not all("!" <= character <= "~" for character in value.get_secret_value()):
+            raise ValueError("has a character no token has; it is the agent server's AUTH_TOKEN")
+        return value
+
+    @field_validator("data_dir", "ui_dir")
+    @classmethod
+    def _wherever_started(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.absolute()
+
+    @field_validator("allowed_emails")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for item in _items(value):
+            try:
+                normalise(item)
+            except ValueError as error:
+                raise ValueError(f"{item} {error}; separate several by commas") from error
+        return value
+
+    @field_validator("allowed_domains")
+    @classmethod
+    def _domains(cls, value: str) -> str:
+        for item in _items(value):
+            if not _DOMAIN.fullmatch(item):
+                raise ValueError(
+                    f"{item} is not a domain, such as example.com; separate several by commas"
+                )
+        return value
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _a_sender(cls, value: str) -> str:
+        wrong = ValueError("is not a sender, such as ocmt@example.com or OCMT <ocmt@example.com>")
+        if not value:
+            return value
+        if not value.isprintable():
+            raise wrong
+        try:
+            normalise(parseaddr(value)[1])
+        except ValueError as error:
+            raise wrong from error
+        return value
+
     @field_validator("vault_key")
     @classmethod
     def _usable_keys(cls, value: SecretStr) -> SecretStr:
@@ -95,9 +149,9 @@ class ManagementSettings(Settings):
     )
     @classmethod
     def _http_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("is not an http:// or https:// address")
+        parts = _address(value)
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError("must be scheme, host, port and perhaps a path, nothing else")
         return value.rstrip("/")
 
     @field_validator("base_url", "ui_origin")
@@ -105,9 +159,7 @@ class ManagementSettings(Settings):
     def _origin(cls, value: str) -> str:
         if not value:
             return value
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("is not an http:// or https:// address")
+        parts = _address(value)
         if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
             raise ValueError("must be an origin (scheme, host, port) with no path")
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
@@ -168,6 +220,23 @@ class ManagementSettings(Settings):
         return frozenset(domain.removeprefix("@") for domain in _items(self.allowed_domains))
 
 
+def _address(value: str) -> SplitResult:
+    """Raises `ValueError` unless it is a web address."""
+    wrong = ValueError("is not an http:// or https:// address")
+    try:
+        parts = urlsplit(value)
+        port_is_one = parts.port != 0
+    except ValueError as error:
+        raise wrong from error
+    if (
+        parts.scheme not in ("http", "https")
+        or not port_is_one
+        or not _HOST.fullmatch(parts.netloc)
+    ):
+        raise wrong
+    return parts
+
+
 def _items(text: str) -> frozenset[str]:
     return frozenset(item.strip().lower() for item in text.split(",") if item.strip())
 
@@ -208,8 +277,13 @@ def parse_database_url(text: str) -> URL:
     backend = url.drivername.partition("+")[0]
     if backend in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+asyncpg")
+        for name in url.query:
+            if name not in _POSTGRESQL_PARAMETERS:
+                raise ValueError(f"has the parameter {name}, which is not known here; leave it out")
         if "sslmode" in url.query:
             mode = url.query["sslmode"]
+            if mode not in _SSL_MODES:
+                raise ValueError(f"needs one of {', '.join(_SSL_MODES)} as its sslmode")
             url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
         return url
     if backend == "sqlite":

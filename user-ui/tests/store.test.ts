@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { isRunning, unsent, type AgentMessage, type UserMessage } from "../src/chat/state";
+import { isRunning, unsent, type UserMessage } from "../src/chat/state";
 import { reduce, type Happening } from "../src/chat/store";
 import { after, frame, NOON, status, texts, wire } from "./make";
 
@@ -35,6 +35,12 @@ describe("a question and its answer", () => {
     const done = reduce(streaming, final("Hello!"));
     expect(texts(done)).toEqual(["user: hello", "assistant: Hello!"]);
     expect(isRunning(done)).toBe(false);
+  });
+
+  it("takes the whole text when the gateway began the answer anew", () => {
+    const anew = frame({ type: "delta", runId: "r1", text: "Good day", replace: true });
+    const streaming = after(opened, written, sentOut, accepted, delta("Hel"), anew, delta("!"));
+    expect(texts(streaming)).toContain("assistant: Good day!");
   });
 
   it("keeps the same object for a message that did not change, so that it is not drawn again", () => {
@@ -124,11 +130,11 @@ describe("a lost connection", () => {
     expect(unsent(after(opened, written, sentOut, accepted, lost))).toEqual([]);
   });
 
-  it("marks the gap in an answer whose middle it missed, until the final text comes", () => {
-    const state = after(opened, written, sentOut, accepted, delta("one"), lost, opened);
-    const going = reduce(state, delta("three"));
-    expect((going.messages[1] as AgentMessage).text).toBe("one\n\n…\n\nthree");
-    expect(texts(reduce(going, final("one two three")))).toContain("assistant: one two three");
+  it("goes on with an answer where it is now: the first delta afterwards is the whole so far", () => {
+    const before = after(opened, written, sentOut, accepted, delta("one"), lost, opened);
+    expect(texts(before)).toContain("assistant: one");
+    const going = [delta("one two"), delta(" three")].reduce(reduce, before);
+    expect(texts(going)).toContain("assistant: one two three");
   });
 
   it("wants the history again, unless the agent slept all the while", () => {

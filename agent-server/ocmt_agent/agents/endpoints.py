@@ -138,7 +138,7 @@ async def list_events(
     user_id: str,
     parts: PartsDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 100,
-    before: Annotated[int | None, Query(ge=1)] = None,
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> EventHistory:
     agent = parts.registry.get(user_id)
     events = await parts.registry.events(agent, limit=limit, before=before)

@@ -209,9 +209,12 @@ class AgentRegistry:
         except StoreError as error:
             agent.unsaved = True
             self._database_down(error)
+            return
         except asyncio.CancelledError:
             agent.unsaved = True
             raise
+        if self.problem is not None:  # it works again: write what waited, and say so at once
+            await self.flush()
 
     def shift_times(self, by: timedelta) -> None:
         """After a jump of the wall clock: what counts is how long ago something was, not when."""

@@ -214,7 +214,8 @@ class AgentStore:
         except aiosqlite.Error as error:
             raise StoreError(
                 f"The agent server's database {self._path.name} does not work: {error}. Make room "
-                "on its disk and check its permissions; the server goes on by itself after that."
+                "on its disk, check its permissions and that no other program holds it; the server "
+                "goes on by itself after that."
             ) from error
 
     @asynccontextmanager

@@ -1,12 +1,15 @@
 """How uvicorn must serve the proxy's sockets."""
 
+import asyncio
 from typing import TypedDict
+
+from ocmt_common.sockets import Socket
 
 
 class SocketOptions(TypedDict):
     """Keyword arguments of `uvicorn.Config`."""
 
-    ws: str
+    ws: type[asyncio.Protocol]
     ws_max_size: int
     ws_ping_interval: float
     ws_ping_timeout: None
@@ -17,7 +20,7 @@ def socket_options(*, max_frame_bytes: int) -> SocketOptions:
     """For every listener that has the proxy's WebSocket route."""
     return {
         # This implementation stops reading while a frame waits for the application: backpressure.
-        "ws": "websockets-sansio",
+        "ws": Socket,
         "ws_max_size": max_frame_bytes,
         # Pings keep the way through routers open. A missing pong means nothing: while a caller's
         # frame waits for a wake, its pongs wait behind it. A dead peer is TCP's to find.

@@ -5,6 +5,8 @@ containers into plain processes of this server's user.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +15,13 @@ import structlog
 from ocmt_agent.runtime.base import Runtime, RuntimeUnavailable
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.process import ProcessRuntime
+from ocmt_agent.runtime.process_home import write_private
 from ocmt_agent.runtime.spec import Limits
 
 log = structlog.get_logger(__name__)
 
 RuntimeChoice = Literal["auto", "docker", "process"]
+_KINDS: tuple[RuntimeChoice, ...] = ("docker", "process")
 
 
 async def open_runtime(
@@ -36,10 +40,11 @@ async def open_runtime(
     Raises `RuntimeUnavailable` when the choice cannot work on this host at all. An engine that is
     merely down is no reason to refuse: the server reports it and recovers with it.
     """
-    await asyncio.to_thread(_make_root, state_root)
     chosen = state_root / ".runtime"
-    if choice == "auto":
-        choice = _read_choice(chosen)
+    with _explained(state_root):
+        await asyncio.to_thread(_make_root, state_root)
+        if choice == "auto":
+            choice = _read_choice(chosen)
     runtime: Runtime | None = None
     if choice != "process":
         docker = DockerRuntime(
@@ -69,16 +74,35 @@ async def open_runtime(
             relay_host=relay_host or "127.0.0.1",
             relay_port=relay_port,
         )
-    chosen.write_text(runtime.name)
+    with _explained(state_root):
+        if not chosen.exists() or chosen.read_text() != runtime.name:
+            write_private(chosen, runtime.name)
     return runtime
+
+
+@contextlib.contextmanager
+def _explained(state_root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeUnavailable(
+            f"{state_root} cannot be used: {error.strerror}. Make room on its disk, and see that "
+            "this user may write there."
+        ) from error
 
 
 def _read_choice(file: Path) -> RuntimeChoice:
     try:
-        text = file.read_text()
+        text = file.read_text().strip()
     except FileNotFoundError:
         return "auto"
-    return "docker" if text == "docker" else "process"
+    for kind in _KINDS:
+        if text == kind:
+            return kind
+    raise RuntimeUnavailable(
+        f"{file} should say whether this folder's agents are docker or process, and does not. Set "
+        "RUNTIME to what they are; it is noted again then."
+    )
 
 
 def _make_root(state_root: Path) -> None:

@@ -9,7 +9,10 @@ from aiodocker.exceptions import DockerError
 from ocmt_agent.runtime.base import RuntimeFailed
 
 NETWORK = "ocmt"
+BRIDGE = "ocmt0"
+"""Its interface on the host; the firewall that `ocmt setup` writes knows it by this name."""
 _ICC = "com.docker.network.bridge.enable_icc"
+_BRIDGE_NAME = "com.docker.network.bridge.name"
 # A bridge holds at most 1,023 ports; a /21 leaves room for all of them. Explicit, because the
 # engine's own default pools run out after about thirty networks.
 _RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
@@ -65,7 +68,8 @@ async def _make(docker: aiodocker.Docker) -> None:
         return
     raise RuntimeFailed(
         f"No free address range for the agents' network. Make a bridge network named {NETWORK} "
-        f"yourself, with a range of your own and the option {_ICC}=false."
+        f"yourself, with a range of your own and the options {_ICC}=false and "
+        f"{_BRIDGE_NAME}={BRIDGE}."
     )
 
 
@@ -77,7 +81,7 @@ def _config(subnet: Any) -> dict[str, Any]:
         "IPAM": {"Config": [{"Subnet": str(subnet), "Gateway": str(subnet[1])}]},
         "Options": {
             _ICC: "false",
-            "com.docker.network.bridge.name": "ocmt0",
+            _BRIDGE_NAME: BRIDGE,
         },
         "Labels": {"ocmt": "agents"},
     }

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import uvicorn
 from ocmt_agent.proxy.server_options import socket_options
@@ -14,13 +15,25 @@ MAX_FRAME_BYTES = 65536
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, *, ping_interval_s: float | None = None) -> AsyncIterator[Endpoint]:
+async def serving(
+    app: ASGIApp,
+    *,
+    ping_interval_s: float | None = None,
+    http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+) -> AsyncIterator[Endpoint]:
     options = socket_options(max_frame_bytes=MAX_FRAME_BYTES)
     if ping_interval_s is not None:
         options["ws_ping_interval"] = ping_interval_s
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1, **options)
+        uvicorn.Config(
+            app,
+            http=http,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            **options,
+        )
     )
     # The socket listens already: a request that comes before the server is ready just waits.
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -33,7 +33,11 @@ def test_the_hibernation_times_are_the_specifications() -> None:
         ("HIBERNATION_CHECK_INTERVAL", "1m", "HIBERNATION_CHECK_INTERVAL"),
         ("WAKE_TIMEOUT_MS", "0", "WAKE_TIMEOUT_MS"),
         ("MANAGEMENT_URL", "localhost:3000", "MANAGEMENT_URL"),
+        ("MANAGEMENT_URL", "http://u:p@localhost:3000", "nothing else"),
         ("AGENT_CPUS", "0", "AGENT_CPUS"),
+        ("AGENT_CPUS", "inf", "AGENT_CPUS"),
+        ("PAUSE_AFTER_MS", "9" * 25, "PAUSE_AFTER_MS"),
+        ("AGENT_PIDS", "9" * 25, "AGENT_PIDS"),
         ("STOP_AGENTS_ON_EXIT", "perhaps", "STOP_AGENTS_ON_EXIT"),
     ],
 )
@@ -44,6 +48,15 @@ def test_a_wrong_setting_is_refused_with_its_name_and_the_cure(
         load(AgentSettings, environ={**GOOD, name: value})
     assert cure in str(refused.value)
     assert value not in str(refused.value) or len(value) < 8
+
+
+def test_a_folder_is_the_same_wherever_it_is_asked_for() -> None:
+    folders = {"DATA_DIR": "data", "OPENCLAW_DIR": "data/openclaw", "NODE_BINARY": "node"}
+    settings = load(AgentSettings, environ={**GOOD, **folders})
+
+    assert settings.data_dir == Path.cwd() / "data"
+    assert settings.openclaw_dir == Path.cwd() / "data/openclaw"
+    assert settings.node_binary == Path.cwd() / "node"
 
 
 def test_every_setting_says_what_it_is() -> None:

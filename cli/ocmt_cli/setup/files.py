@@ -14,6 +14,8 @@ _HOLE = re.compile(r"@([A-Z_]+)@")
 # Beyond the deploy's own waiting, before systemd ends a server by force.
 _GRACE_S = 15
 _MGMT_DATA = PurePosixPath("/var/lib/ocmt-management")
+AGENTS_BRIDGE = "ocmt0"
+"""The bridge the agent server makes for its containers; a test compares."""
 
 
 def fill(template: Path, values: Mapping[str, str]) -> str:
@@ -114,9 +116,25 @@ def caddyfile(inventory: Inventory, host: HostEntry) -> str:
         page = {"PAGE_SITE": inventory.ui.domain, "UPSTREAM": _upstream(inventory, host)}
         sites.append(fill(TEMPLATES / "Caddyfile", values | page))
     if "mgmt" in host.roles and inventory.mgmt.domain not in ("", inventory.ui.domain):
-        api = {"API_SITE": inventory.mgmt.domain, "UPSTREAM": _upstream(inventory, host)}
+        upstream = _upstream(inventory, host)
+        fronts = " ".join(_other_fronts(inventory))
+        from_fronts = fill(TEMPLATES / "Caddyfile.fronts", {"FRONTS": fronts, "UPSTREAM": upstream})
+        api = {
+            "API_SITE": inventory.mgmt.domain,
+            "FROM_FRONTS": from_fronts if fronts else "",
+            "UPSTREAM": upstream,
+        }
         sites.append(fill(TEMPLATES / "Caddyfile.api", api))
     return "\n".join(sites)
+
+
+def _other_fronts(inventory: Inventory) -> list[str]:
+    """Addresses of hosts that serve the page and pass the rest on to management's front.
+
+    It believes them who the client is: otherwise all their people would count as one, and be
+    refused together when they sign in. Raises `CommandFailed` for a name.
+    """
+    return [str(_address(one)) for one in inventory.with_role("ui") if "mgmt" not in one.roles]
 
 
 def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
@@ -132,6 +150,10 @@ def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
         _front_values(inventory, host)
         | {
             "SERVER_NAMES": " ".join(names),
+            "REAL_CLIENTS": "".join(
+                f"    set_real_ip_from {address};\n"
+                for address in (_other_fronts(inventory) if "mgmt" in host.roles else [])
+            ),
             "UPSTREAM_URL": management_url(inventory, host),
             "CERTIFICATE": f"{certificates}/fullchain.pem",
             "CERTIFICATE_KEY": f"{certificates}/privkey.pem",
@@ -139,22 +161,41 @@ def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
     )
 
 
+# A resolver may well be in a private range, and in some clouds it is the metadata's own address.
+_FORWARD = f"""\
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        iifname != {AGENTS_BRIDGE} accept
+        ct state established,related accept
+        meta l4proto {{ tcp, udp }} th dport 53 accept
+        ip daddr {{ 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 }} drop
+        ip6 daddr {{ fc00::/7, fe80::/10 }} drop
+    }}
+"""
+
+
 def firewall(inventory: Inventory, host: HostEntry) -> str:
     """An nftables table of our own; other tables (Docker's too) are left as they are.
 
     Only what must be reached from outside is let in: ssh, the front, and the agent server's port
-    from management's hosts. Containers reach the relay over their own bridge.
+    from management's hosts. Of this host containers reach the relay and nothing else, and beyond
+    it the internet only: no neighbour in a private network, no cloud's metadata.
     """
-    rules = [f"tcp dport {host.ssh_port} accept"]
+    rules: list[str] = []
+    forward = ""
+    if "agent" in host.roles:
+        rules += [
+            f"iifname {AGENTS_BRIDGE} tcp dport {inventory.agent.relay_port} accept",
+            f"iifname {AGENTS_BRIDGE} drop",
+        ]
+        forward = _FORWARD
+    rules.append(f"tcp dport {host.ssh_port} accept")
     if {"mgmt", "ui"} & set(host.roles):
         rules += ["tcp dport { 80, 443 } accept", "udp dport 443 accept"]
     if "agent" in host.roles:
         for other in inventory.with_role("mgmt"):
             if other.name != host.name:
                 rules.append(f"{_source(other)} tcp dport {inventory.agent.port} accept")
-        rules.append(
-            f'iifname {{ "docker0", "br-*" }} tcp dport {inventory.agent.relay_port} accept'
-        )
     lines = "\n".join(f"        {rule}" for rule in rules)
     return f"""\
 #!/usr/sbin/nft -f
@@ -171,21 +212,25 @@ table inet ocmt {{
         udp dport {{ 68, 546 }} accept
 {lines}
     }}
-}}
+{forward}}}
 """
 
 
 def _source(host: HostEntry) -> str:
     """A match of the host's address. Raises `CommandFailed` for a name: rules hold addresses."""
+    address = _address(host)
+    return f"ip{'6' if address.version == 6 else ''} saddr {address}"
+
+
+def _address(host: HostEntry) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
-        address = ipaddress.ip_address(host.address)
+        return ipaddress.ip_address(host.address)
     except ValueError as error:
         raise CommandFailed(
-            f"hosts.{host.name}.address must be an IP address: the agent hosts' firewall lets in "
-            "only that one.",
+            f"hosts.{host.name}.address must be an IP address: other hosts' rules let in, or "
+            "believe, only that one.",
             exit_code=2,
         ) from error
-    return f"ip{'6' if address.version == 6 else ''} saddr {address}"
 
 
 FIREWALL_UNIT = """\

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
+from ocmt_common.env_file import EnvFileError, read_env_file
 
 from ocmt_cli.failure import CommandFailed, explained
 
@@ -49,7 +49,7 @@ class DataFolder:
 
     def setting(self, file: Path, name: str) -> str:
         """The value of `name` in one of the `.env` files; empty when it is not set."""
-        return dotenv_values(file).get(name) or ""
+        return _settings(file).get(name, "")
 
     @property
     def auth_token(self) -> str:
@@ -80,9 +80,16 @@ def open_data_folder(root: Path) -> DataFolder:
     return data
 
 
+def _settings(file: Path) -> dict[str, str]:
+    try:
+        return read_env_file(file)
+    except EnvFileError as error:
+        raise CommandFailed(str(error), exit_code=78) from error
+
+
 def _complete(file: Path, generated: dict[str, str]) -> None:
     """Append what is missing; a new file appears in one step and is never readable by others."""
-    present = dotenv_values(file) if file.exists() else {}
+    present = _settings(file)
     missing = [f"{name}={value}\n" for name, value in generated.items() if not present.get(name)]
     if not missing:
         return

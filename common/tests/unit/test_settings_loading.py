@@ -42,6 +42,58 @@ def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_setting(tmp_pat
         load(Example, env_file=env_file, environ={})
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("PAUSE_AFTER_MS 5", r"Line 2 of .*\.env is not NAME=value"),
+        ('PAUSE_AFTER_MS="5', r"Line 2 of .*\.env is not NAME=value, or a quote"),
+        ("PAUSE_AFTER_MS", r"Line 2 of .*\.env: PAUSE_AFTER_MS has no value"),
+    ],
+)
+def test_a_line_that_sets_nothing_is_refused_rather_than_left_out(
+    tmp_path: Path, line: str, says: str
+) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"AUTH_TOKEN=hunter2-hunter2\n{line}\n")
+
+    with pytest.raises(SettingsError, match=says) as caught:
+        load(Example, env_file=env_file, environ={})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_value_is_taken_as_it_stands(tmp_path: Path) -> None:
+    """Passwords have dollars and braces in them; the shell's variables are no settings."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("\ufeff# from an editor on Windows\r\nAUTH_TOKEN=pa${HOME}$$word\r\n")
+
+    assert load(Example, env_file=env_file, environ={}).auth_token == "pa${HOME}$$word"
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    latin = tmp_path / "latin.env"
+    latin.write_bytes("AUTH_TOKEN=für-immer".encode("latin-1"))
+
+    with pytest.raises(SettingsError, match=r"latin\.env is not UTF-8"):
+        load(Example, env_file=latin, environ={})
+    with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\)"):
+        load(Example, env_file=tmp_path, environ={})
+
+
+def test_a_file_that_does_not_exist_is_named_when_settings_are_missing(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"typo\.env does not exist\.\nAUTH_TOKEN is not set"):
+        load(Example, env_file=tmp_path / "typo.env", environ={})
+
+
+def test_a_name_with_nothing_behind_it_is_not_set(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("AUTH_TOKEN=long enough\nPAUSE_AFTER_MS=\n")
+    assert load(Example, env_file=env_file, environ={}).pause_after_ms == 1000
+
+    env_file.write_text("AUTH_TOKEN=\n")
+    with pytest.raises(SettingsError, match="AUTH_TOKEN is not set"):
+        load(Example, env_file=env_file, environ={})
+
+
 def test_a_near_miss_in_the_environment_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"PAUSE_AFTER_M .*did you mean PAUSE_AFTER_MS\?"):
         load(Example, environ={"AUTH_TOKEN": "long enough", "PAUSE_AFTER_M": "5"})

@@ -137,5 +137,6 @@ def _client(request: Request) -> str:
     except ValueError:
         return host
     if isinstance(address, IPv6Address):
-        return address.exploded[:19]
+        # Some proxies write IPv4 so; the network of those would be everybody's.
+        return str(address.ipv4_mapped or address.exploded[:19])
     return host

@@ -5,8 +5,6 @@ is no browser and carries no ambient cookie. The model and tool gateways take be
 the cookie, and are left out.
 """
 
-from urllib.parse import urlsplit
-
 from ocmt_common.problems import Problem
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,7 +15,9 @@ _BEARER_ONLY = ("/llm/", "/mcp/")
 
 def _is_ours(origin: str, host: str, allowed: frozenset[str]) -> bool:
     # The server may be opened as localhost and as 127.0.0.1: what equals the Host header is us.
-    return origin.lower() in allowed or (host != "" and urlsplit(origin).netloc.lower() == host)
+    # Compared as text, not parsed: an origin may be anything at all.
+    origin = origin.lower()
+    return origin in allowed or (host != "" and origin.partition("://")[2] == host)
 
 
 def allows_request(headers: Headers, *, allowed: frozenset[str]) -> bool:

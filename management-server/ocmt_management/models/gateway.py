@@ -6,6 +6,7 @@ holds a key.
 """
 
 import json
+import re
 from typing import Any, NoReturn
 
 from fastapi import APIRouter
@@ -17,7 +18,7 @@ from ocmt_management.models import refusals
 from ocmt_management.models.callers import Caller
 from ocmt_management.models.demo_shapes import DemoAnswer
 from ocmt_management.models.exchange import Exchange, Order, Outcome, Streamed
-from ocmt_management.models.models import MODEL_CHARACTERS
+from ocmt_management.models.models import MODEL_CHARACTERS, MODEL_PATTERN
 from ocmt_management.models.providers import DEMO_MODEL, ProviderId, Shape, credentials
 from ocmt_management.models.refusals import Refusal
 from ocmt_management.models.service import Models
@@ -28,6 +29,7 @@ router = APIRouter(prefix="/llm/v1")
 
 _STAND_INS = frozenset({"default", "ocmt/default"})
 _ANTHROPIC_VERSION = "2023-06-01"
+_MODEL = re.compile(MODEL_PATTERN)
 
 
 @router.post("/chat/completions")
@@ -53,10 +55,11 @@ async def list_models(request: Request, server: Server) -> Response:
 async def _answer(shape: Shape, request: Request, server: Parts) -> Response:
     try:
         caller = await _caller(request, server)
-        body = await _body(request)
-        if caller.chosen.demo:
-            return _demo(shape, body, caller, server)
-        return _provider(shape, body, request, server, caller)
+        with server.llm.at_once.another(caller.user_id) as place:
+            body = await _body(request)
+            if caller.chosen.demo:
+                return place.until_answered(_demo(shape, body, caller, server))
+            return place.until_answered(_provider(shape, body, request, server, caller))
     except Problem as problem:
         return _refused(problem, shape)
 
@@ -91,8 +94,9 @@ async def _body(request: Request) -> dict[str, Any]:
         raise refusals.bad_request("not-json", "Send the request as one JSON object.") from error
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
         raise refusals.bad_request("no-messages", "Send a JSON object with a list of messages.")
-    if not isinstance(body.get("model", "default"), str):
-        raise refusals.bad_request("no-model", "Name the model as a text, such as `default`.")
+    model = body.get("model", "default")
+    if not isinstance(model, str) or len(model) > MODEL_CHARACTERS or not _MODEL.fullmatch(model):
+        raise refusals.bad_request("no-model", "Name the model in plain text, such as `default`.")
     return body
 
 
@@ -153,7 +157,7 @@ def _provider(
             user_id=user_id,
             provider=chosen.provider.id,
             # A name that nobody knows is the agent's to make up: it is not kept.
-            model=chosen.model if outcome.tokens is None else model[:MODEL_CHARACTERS],
+            model=chosen.model if outcome.tokens is None else model,
             tokens=outcome.tokens,
         )
 
@@ -177,7 +181,9 @@ def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]
         **credentials(shape, key.reveal()),
     }
     if shape is Shape.ANTHROPIC:
-        headers["anthropic-version"] = request.headers.get("anthropic-version", _ANTHROPIC_VERSION)
-        if beta := request.headers.get("anthropic-beta"):
-            headers["anthropic-beta"] = beta
+        headers["anthropic-version"] = _ANTHROPIC_VERSION
+        for name in ("anthropic-version", "anthropic-beta"):
+            # Not passed on when it is no plain text: no version has such a name.
+            if (value := request.headers.get(name)) and value.isascii():
+                headers[name] = value
     return headers

@@ -91,3 +91,7 @@ class Meter:
             except Problem as problem:
                 log.warning("usage not written yet", reason=problem.detail)
                 await asyncio.sleep(_RETRY_S)
+            except Exception:
+                # A fault of ours must not end the counting of everybody for good.
+                log.exception("usage not written")
+                await asyncio.sleep(_RETRY_S)

@@ -8,6 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ocmt_management.db import Base
 
 MODEL_CHARACTERS = 128
+MODEL_PATTERN = r"[!-~]+"
+"""A model's name: what the user chooses and what an agent asks for is held to it alike."""
 
 
 class ModelChoice(Base):

@@ -45,6 +45,16 @@ def not_an_agent() -> Refusal:
     )
 
 
+def too_many_at_once(most: int) -> Refusal:
+    return Refusal(
+        429,
+        "too-many-at-once",
+        f"{most} requests of this agent are being answered already. Ask again when one is done.",
+        kind="rate_limit_error",
+        retry_after_s=1,
+    )
+
+
 def of_problem(problem: Problem) -> Refusal:
     """A trouble of ours (the database, the vault) as an error of `/llm`."""
     return Refusal(

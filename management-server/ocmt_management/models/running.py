@@ -7,6 +7,7 @@ import httpx2
 
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.models.at_once import AtOnce
 from ocmt_management.models.callers import Callers
 from ocmt_management.models.meter import Meter
 from ocmt_management.models.troubles import Troubles
@@ -25,6 +26,7 @@ class Llm:
         self.meter = meter
         self.callers = Callers(clock)
         self.troubles = Troubles()
+        self.at_once = AtOnce()
 
     def user_changed(self, user_id: str) -> None:
         """The user's model, key, token or status is another now."""

@@ -5,7 +5,7 @@ from typing import Annotated
 from ocmt_common.agent_api import Command, Wire
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 
-from ocmt_management.models.models import MODEL_CHARACTERS
+from ocmt_management.models.models import MODEL_CHARACTERS, MODEL_PATTERN
 from ocmt_management.models.providers import ProviderId
 
 MAX_KEY_CHARACTERS = 512
@@ -14,7 +14,7 @@ MAX_KEY_CHARACTERS = 512
 class ModelRequest(Command):
     provider: ProviderId
     model: Annotated[
-        str, StringConstraints(pattern=r"^[!-~]+\z", min_length=1, max_length=MODEL_CHARACTERS)
+        str, StringConstraints(pattern=rf"^{MODEL_PATTERN}\z", max_length=MODEL_CHARACTERS)
     ]
     key: SecretStr | None = Field(None, min_length=1, max_length=MAX_KEY_CHARACTERS)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_JSON_BYTES = 16 * 1024 * 1024
+_MOST_TOKENS = 10**9
+"""No answer uses more; a provider's nonsense must not spoil the sums it is added to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +103,5 @@ def _read(usage: dict[str, Any]) -> int:
 
 
 def _sum(usage: dict[str, Any], *names: str) -> int:
-    return sum(value for name in names if isinstance(value := usage.get(name), int) and value > 0)
+    told = (usage.get(name) for name in names)
+    return min(_MOST_TOKENS, sum(one for one in told if isinstance(one, int) and one > 0))

@@ -36,6 +36,8 @@ def database_url() -> str:
         {"sec-fetch-site": "", "origin": "https://evil.example"},
         {"sec-fetch-site": "", "origin": "null"},
         {"origin": "http://127.0.0.1:3000.evil.example", "sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "", "origin": "http://["},
+        {"sec-fetch-site": "", "origin": "127.0.0.1:3000"},
     ],
 )
 async def test_another_sites_page_cannot_act_with_the_session(
@@ -97,6 +99,27 @@ async def test_one_client_gets_a_few_links_an_hour_whatever_the_address(
     ]
 
     assert statuses == [202] * 20 + [429]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("192.0.2.7", "192.0.2.8", False),
+        ("::ffff:192.0.2.7", "::ffff:192.0.2.8", False),
+        ("2001:db8:1:2::7", "2001:db8:1:2:ffff::8", True),
+        ("2001:db8:1:2::7", "2001:db8:1:3::7", False),
+    ],
+)
+async def test_clients_are_told_apart_by_what_they_own(
+    app: FastAPI, one: str, other: str, together: bool
+) -> None:
+    async def asks(address: str) -> int:
+        transport = httpx2.ASGITransport(app, client=(address, 50_000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return (await client.post("/api/auth/session", json={"token": "x" * 43})).status_code
+
+    assert [await asks(one) for _ in range(21)][-1] == 429
+    assert (await asks(other) == 429) is together
 
 
 async def test_guessing_at_links_is_slowed_down(new_browser: NewBrowser) -> None:
@@ -265,6 +288,7 @@ class TestSockets:
                 assert socket.receive_text() == "admin@localhost"
             self._refused(browser, {"origin": "https://evil.example"})
             self._refused(browser, {"origin": "null"})
+            self._refused(browser, {"origin": "http://["})
             self._refused(browser, {})
 
     def _refused(self, browser: TestClient, headers: dict[str, str]) -> None:

@@ -39,6 +39,19 @@ KEY = base64.b64encode(secrets.token_bytes(32)).decode()
         ("smtp_host", "mail.example.com", "SMTP_FROM is not set"),
         ("smtp_user", "ocmt", "SMTP_USER and SMTP_PASS together"),
         ("agent_server_url", "127.0.0.1:4000", "not an http"),
+        ("agent_server_url", "http://agents:70000", "not an http"),
+        ("agent_server_url", "http://agents:4000/?token=x", "nothing else"),
+        ("agent_auth_token", "é" * 20 + secrets.token_hex(16), "no token has"),
+        ("openai_base_url", "https://user@openai.example/v1", "nothing else"),
+        ("base_url", "https://ocmt example.com", "not an http"),
+        ("base_url", "https://ocmt.example.com:99999", "not an http"),
+        ("allowed_emails", "ada@example.com bob@example.com", "commas"),
+        ("allowed_domains", "*.example.com", "not a domain"),
+        ("allowed_domains", "ada@example.com", "not a domain"),
+        ("smtp_from", "OCMT", "not a sender"),
+        ("smtp_from", "OCMT <ocmt@example.com>\nBcc: x@example.com", "not a sender"),
+        ("database_url", "postgresql://db/ocmt?sslmode=yes", "verify-full"),
+        ("database_url", "postgresql://db/ocmt?channel_binding=require", "channel_binding"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_the_cure(
@@ -48,6 +61,19 @@ def test_a_wrong_setting_is_refused_with_the_cure(
         make_settings(**{name: value})
 
     assert KEY not in str(refused.value)
+
+
+def test_lists_and_senders_are_taken_as_people_write_them(make_settings: Make) -> None:
+    settings = make_settings(
+        allowed_emails="Ada@Example.com, bob@example.com,",
+        allowed_domains="@acme.io, Example.COM",
+        smtp_from="OCMT <ocmt@localhost>",
+        base_url="http://[::1]:3000/",
+    )
+
+    assert settings.allowed_email_set == {"ada@example.com", "bob@example.com"}
+    assert settings.allowed_domain_set == {"acme.io", "example.com"}
+    assert settings.base_url == "http://[::1]:3000"
 
 
 @pytest.mark.parametrize("name", ["data_dir", "jwt_secret", "vault_key", "agent_auth_token"])

@@ -18,7 +18,13 @@ export type ServerFrame =
   | ({ readonly type: "status" } & AgentStatus)
   | { readonly type: "history"; readonly messages: readonly WireMessage[] }
   | { readonly type: "accepted"; readonly id: string; readonly runId: string }
-  | { readonly type: "delta"; readonly runId: string; readonly text: string }
+  | {
+      readonly type: "delta";
+      readonly runId: string;
+      readonly text: string;
+      /** The text is the whole so far, not what follows. */
+      readonly replace?: boolean;
+    }
   | { readonly type: "final"; readonly runId: string; readonly message: WireMessage }
   | { readonly type: "aborted"; readonly runId: string }
   | {

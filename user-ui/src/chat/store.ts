@@ -90,7 +90,7 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
     case "accepted":
       return onAccepted(state, frame.id, frame.runId, now);
     case "delta":
-      return onDelta(state, frame.runId, frame.text, now);
+      return onDelta(state, frame.runId, frame.text, now, frame.replace === true);
     case "final": {
       const wire = fromWire(frame.message) as AgentMessage;
       return onEnd(state, frame.runId, now, (answer) => ({
@@ -145,16 +145,22 @@ function onAccepted(state: ChatState, id: string, runId: string, now: number): C
   return withAnswer(accepted, runId, now, {});
 }
 
-function onDelta(state: ChatState, runId: string, text: string, now: number): ChatState {
+function onDelta(
+  state: ChatState,
+  runId: string,
+  text: string,
+  now: number,
+  whole: boolean,
+): ChatState {
   const ready = withAnswer(state, runId, now, {});
   return {
     ...ready,
     messages: ready.messages.map((message) => {
       if (message.role !== "assistant" || message.runId !== runId) return message;
       if (message.phase !== "streaming" && message.phase !== "interrupted") return message;
-      const gap = message.doubtful && message.text !== "" ? "\n\n…\n\n" : "";
-      const whole = message.text + gap + text;
-      return { ...message, text: whole, phase: "streaming", doubtful: false };
+      // After a reconnect the first delta is all that the answer says so far.
+      const before = whole || message.doubtful ? "" : message.text;
+      return { ...message, text: before + text, phase: "streaming", doubtful: false };
     }),
   };
 }

@@ -206,6 +206,8 @@ async def test_events_are_paged_backwards(tmp_path: Path) -> None:
             before = f"&before={page['earlier']}"
         assert found == everything["events"]
         assert len(found) == 11
+        for wrong in ("before=0", f"before={2**63}", "limit=0", "limit=201", "before=x"):
+            assert (await host.client.get(f"{path}?{wrong}")).status_code == 422
 
 
 async def test_an_agent_says_why_it_is_awake_or_asleep_and_when_it_wakes(tmp_path: Path) -> None:

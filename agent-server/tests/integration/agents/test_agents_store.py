@@ -178,7 +178,9 @@ async def test_a_new_agent_is_not_made_while_it_cannot_be_remembered(tmp_path: P
         assert (await host.client.get("/api/containers/ben")).status_code == 404
 
         await store._db.execute("PRAGMA query_only = OFF")
+        assert (await host.client.get("/health")).json()["status"] == "degraded"
         assert (await host.client.post("/api/containers", json=body)).status_code == 201
+        assert (await host.client.get("/health")).json()["status"] == "ok"  # before any sweep
 
 
 async def test_activity_is_written_by_the_sweep_not_by_the_request(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from doubles.serving import serving
 from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.fair_share import bounded
 from ocmt_agent.proxy.relay import MAX_BODY_BYTES, relay_app
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -159,3 +160,35 @@ async def test_no_socket_opens_at_the_relay(relay: str, agent: aiohttp.ClientSes
         await agent.ws_connect(f"{relay}/mcp")
 
     assert refused.value.status == 404
+
+
+async def test_one_address_cannot_hold_every_connection() -> None:
+    async def left_over(reader: asyncio.StreamReader) -> bool:
+        """Whether the relay let go of it."""
+        try:
+            async with asyncio.timeout(0.3):
+                return await reader.read() == b""
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+
+    async with (
+        open_session() as session,
+        serving(
+            relay_app("http://127.0.0.1:1", TOKEN.__eq__, session), http=bounded(most=3)
+        ) as here,
+    ):
+        held = [await asyncio.open_connection(here.host, here.port) for _ in range(5)]
+        gone = await asyncio.gather(*(left_over(reader) for reader, _ in held))
+        assert sorted(gone) == [False, False, False, True, True]
+
+        for _, writer in held:
+            writer.close()
+        await asyncio.sleep(0.1)
+        for _ in range(5):  # what was let go of counts no more, also after a refused socket
+            async with aiohttp.ClientSession() as agent:
+                with pytest.raises(aiohttp.WSServerHandshakeError):
+                    await agent.ws_connect(f"{here.url}/mcp")
+                async with agent.get(f"{here.url}/llm/v1/models") as answer:
+                    assert answer.status == 401

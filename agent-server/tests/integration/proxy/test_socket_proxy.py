@@ -270,9 +270,10 @@ async def test_frames_that_are_no_requests_pass_unchanged(rig: Rig) -> None:
             await rig.settled(lambda: len(rig.double.sockets) == 0)
 
 
-async def test_a_frame_too_large_closes_the_caller_with_1009(rig: Rig) -> None:
+@pytest.mark.parametrize("size", [MAX_FRAME_BYTES + 1, 16 * 1024 * 1024])
+async def test_a_frame_too_large_closes_the_caller_with_1009(rig: Rig, size: int) -> None:
     async with rig.caller() as caller:
-        await caller.socket.send_str("x" * (MAX_FRAME_BYTES + 1))
+        await caller.socket.send_str("x" * size)
         assert (await caller.end())[0] == 1009
 
 

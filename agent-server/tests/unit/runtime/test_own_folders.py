@@ -94,9 +94,36 @@ def test_removing_a_folder_leaves_what_its_links_lead_to(tmp_path: Path, preciou
 
 
 def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path, precious: Path) -> None:
-    link = tmp_path / "ada"
-    link.symlink_to(tmp_path)
+    (tmp_path / "ada").mkdir()
 
-    with pytest.raises(RuntimeFailed, match="cannot be removed"):
-        remove_folder(link)
+    with pytest.raises(RuntimeFailed, match=r"cannot be removed: .+ Remove it by hand"):
+        remove_folder(tmp_path / "ada" / "..")
     assert precious.exists()
+
+
+def test_a_folder_that_is_a_link_goes_and_what_it_leads_to_stays(
+    tmp_path: Path, precious: Path
+) -> None:
+    link = tmp_path / "ada"
+    link.symlink_to(precious.parent)
+
+    remove_folder(link)
+
+    assert not link.is_symlink()
+    assert precious.exists()
+
+
+def test_folders_nested_deeper_than_any_path_is_long_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "ada"
+    folder.mkdir()
+    inside = os.open(folder, os.O_RDONLY)
+    for _ in range(5000):
+        os.mkdir("d", dir_fd=inside)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=inside)
+        os.close(inside)
+        inside = deeper
+    os.close(inside)
+
+    remove_folder(folder)
+
+    assert not folder.exists()

@@ -126,12 +126,41 @@ def test_nginx_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="apt-get install caddy")
-def test_caddy_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["inventory", "apart"])
+def test_caddy_accepts_its_site(
+    request: pytest.FixtureRequest, tmp_path: Path, layout: str
+) -> None:
+    inventory: Inventory = request.getfixturevalue(layout)
     file = tmp_path / "Caddyfile"
     file.write_text(files.caddyfile(inventory, inventory.host("front")))
     check = ["caddy", "validate", "--adapter", "caddyfile", "--config", str(file)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Inventory:
+    """The page on a host of its own."""
+    text = (ROOT / "deploy" / "ocmt.example.toml").read_text()
+    page = '\n[hosts.page]\naddress = "203.0.113.20"\nroles = ["ui"]\n'
+    file = tmp_path / "ocmt.toml"
+    file.write_text(text.replace('roles = ["mgmt", "ui"]', 'roles = ["mgmt"]') + page)
+    return load_inventory(file)
+
+
+def test_managements_front_believes_the_pages_hosts_who_their_clients_are(
+    inventory: Inventory, apart: Inventory
+) -> None:
+    """Or all their people would share one limit on signing in."""
+    front = apart.host("front")
+    caddy = files.caddyfile(apart, front)
+    assert "@front remote_ip 203.0.113.20\n" in caddy
+    assert "header_up X-Forwarded-For {header.X-Forwarded-For}" in caddy
+    assert "set_real_ip_from 203.0.113.20;" in files.nginx_conf(apart, front)
+
+    for one, host in ((apart, "page"), (inventory, "front")):
+        assert "remote_ip" not in files.caddyfile(one, one.host(host))
+        assert "set_real_ip_from" not in files.nginx_conf(one, one.host(host))
 
 
 def test_only_management_reaches_the_agents_port(inventory: Inventory) -> None:
@@ -141,6 +170,42 @@ def test_only_management_reaches_the_agents_port(inventory: Inventory) -> None:
         "ip saddr 203.0.113.10 tcp dport 4000 accept"
     ]
     assert "4000" not in files.firewall(inventory, inventory.host("front"))
+
+
+def test_containers_reach_the_relay_and_nothing_else_of_their_host(inventory: Inventory) -> None:
+    from ocmt_agent.runtime.docker_network import BRIDGE
+
+    rules = [line.strip() for line in _rules(inventory, "agents-1")]
+    assert files.AGENTS_BRIDGE == BRIDGE
+    relay = rules.index(f"iifname {BRIDGE} tcp dport 4001 accept")
+    assert rules[relay + 1] == f"iifname {BRIDGE} drop"
+    assert relay + 1 < rules.index("tcp dport 22 accept")
+    assert not [line for line in _rules(inventory, "front") if BRIDGE in line]
+
+
+def test_beyond_their_host_containers_reach_the_internet_only(inventory: Inventory) -> None:
+    forward = "\n".join(_rules(inventory, "agents-1")).partition("chain forward")[2]
+    assert "policy accept" in forward
+    assert f"iifname != {files.AGENTS_BRIDGE} accept" in forward
+    for network in ("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"):
+        assert re.search(rf"ip daddr .*{re.escape(network)}.* drop", forward)
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="apt-get install nftables")
+@pytest.mark.parametrize("name", ["front", "agents-1"])
+def test_nftables_accepts_the_firewall(inventory: Inventory, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "firewall.nft"
+    file.write_text(files.firewall(inventory, inventory.host(name)))
+    done = subprocess.run(
+        ["nft", "-c", "-f", str(file)], capture_output=True, text=True, check=False
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("nft needs root")
+    assert done.returncode == 0, done.stderr
+
+
+def _rules(inventory: Inventory, name: str) -> list[str]:
+    return files.firewall(inventory, inventory.host(name)).splitlines()
 
 
 @pytest.mark.parametrize("name", ["front", "agents-1", "agents-2"])

@@ -104,8 +104,11 @@ async def test_a_suspended_users_chat_ends_at_once(
     assert await tab.closed() == 4401
 
 
-async def test_a_frame_above_256_kib_ends_the_chat(tab: Tab, gateway: FakeGateway) -> None:
-    await tab.say("x" * 256 * 1024)
+@pytest.mark.parametrize("size", [256 * 1024, 16 * 1024 * 1024])
+async def test_a_frame_above_256_kib_ends_the_chat(
+    tab: Tab, gateway: FakeGateway, size: int
+) -> None:
+    await tab.say("x" * size)
 
     assert await tab.closed() == 1009
     assert gateway.asked == []

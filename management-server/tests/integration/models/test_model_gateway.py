@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from ocmt_management.audit.models import AuditEvent
+from ocmt_management.models import meter as meters
+from ocmt_management.models.at_once import MOST_PER_USER
 from ocmt_management.models.models import Usage
 from ocmt_management.vault.service import Vault
 from sqlalchemy import select
+from stand_ins.people import until
 from stand_ins.provider import Provider, openai_chunks
 
 KEY = "sk-adas-own-key-0123456789"
@@ -104,6 +107,18 @@ async def test_each_provider_is_asked_where_and_how_it_wants(
         assert "stream_options" not in asked.body
 
 
+async def test_a_version_that_is_no_plain_text_is_not_passed_on(
+    ada: Any, provider: Provider
+) -> None:
+    await ada.choose("anthropic", "some-model", KEY)
+    odd = {"anthropic-version": b"\xff", "anthropic-beta": b"\xc3\xa9"}
+    answer = await ada.agent.post("/messages", json=asking(stream=False), headers=odd)
+
+    assert answer.status_code == 200
+    assert provider.asked[0].headers["anthropic-version"] == "2023-06-01"
+    assert "anthropic-beta" not in provider.asked[0].headers
+
+
 async def test_a_provider_without_the_messages_shape_is_not_asked(
     ada: Any, provider: Provider
 ) -> None:
@@ -157,6 +172,32 @@ async def test_a_caller_that_leaves_while_the_model_thinks_ends_the_request_too(
         asking_long.cancel()
         await provider.left.wait()
     await asyncio.gather(asking_long, return_exceptions=True)
+
+
+async def test_one_agent_does_not_take_every_place_from_the_others(
+    app: FastAPI, ada: Any, person: Callable[[str], Awaitable[Any]], provider: Provider
+) -> None:
+    bob = await person("bob")
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.silent = True
+    asked = [
+        asyncio.create_task(ada.agent.post("/chat/completions", json=asking()))
+        for _ in range(MOST_PER_USER)
+    ]
+    await until(lambda: len(provider.asked) == MOST_PER_USER)
+
+    refused = await ada.agent.post("/chat/completions", json=asking())
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "too-many-at-once"
+    assert refused.headers["retry-after"] == "1"
+    assert (await bob.agent.post("/chat/completions", json=asking())).status_code == 200
+
+    for one in asked:
+        one.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    await until(lambda: not app.state.parts.llm.at_once._under_way)
+    assert (await ada.agent.post("/chat/completions", content=b"{")).status_code == 400
+    assert not app.state.parts.llm.at_once._under_way
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 529])
@@ -247,6 +288,10 @@ async def test_an_answer_that_breaks_off_ends_in_an_error(
 
 async def usage_of(app: FastAPI, user_id: str) -> list[tuple[Any, ...]]:
     await app.state.parts.llm.meter.write()
+    return await written(app, user_id)
+
+
+async def written(app: FastAPI, user_id: str) -> list[tuple[Any, ...]]:
     async with app.state.parts.database.read() as session:
         rows = await session.scalars(select(Usage).where(Usage.user_id == user_id))
         return [
@@ -281,6 +326,21 @@ async def test_counts_survive_a_database_that_is_away(
     await ada.agent.post("/chat/completions", json=asking(stream=False))
 
     assert [row[3] for row in await usage_of(app, ada.id)] == [2]
+
+
+async def test_a_fault_in_counting_does_not_end_it(
+    app: FastAPI, ada: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meters, "_WRITE_EVERY_S", 0.01)
+    monkeypatch.setattr(meters, "_RETRY_S", 0.01)
+    meter = app.state.parts.llm.meter
+    with monkeypatch.context() as patched:
+        patched.setattr(meter._database, "write", None)
+        await ada.agent.post("/chat/completions", json=asking(stream=False))
+        await asyncio.sleep(0.1)
+
+    await until(lambda: not meter._sums)
+    assert await written(app, ada.id)
 
 
 async def test_nobodys_agent_gets_anybody_elses_key(
@@ -341,6 +401,10 @@ async def test_a_request_that_is_none_is_a_400(ada: Any) -> None:
         b"{}": "no-messages",
         b'{"messages":{}}': "no-messages",
         b'{"messages":[],"model":5}': "no-model",
+        b'{"messages":[],"model":""}': "no-model",
+        b'{"messages":[],"model":"\\ud800"}': "no-model",
+        b'{"messages":[],"model":"\\u0000"}': "no-model",
+        b'{"messages":[],"model":"' + b"x" * 129 + b'"}': "no-model",
     }.items():
         refused = await ada.agent.post("/chat/completions", content=body)
 

@@ -43,6 +43,7 @@ def test_where_the_bytes_are_cut_changes_nothing(answer: bytes, cuts: list[int])
         ({"prompt_tokens": 5, "completion_tokens": 6}, Tokens(5, 6)),
         ({"input_tokens": 5, "cache_creation_input_tokens": 2, "output_tokens": 6}, Tokens(7, 6)),
         ({"prompt_tokens": "many", "completion_tokens": -3}, Tokens(0, 0)),
+        ({"prompt_tokens": 10**30, "completion_tokens": 1}, Tokens(10**9, 1)),
     ],
 )
 def test_whole_answers_are_read_at_their_end(usage: dict[str, Any], tokens: Tokens) -> None:

@@ -1,0 +1,45 @@
+"""A bound on the connections one address may hold open at the relay.
+
+Every container has an address of its own there. Without the bound, one that opens sockets and says
+nothing would use up all that this server may have open, and no agent could be woken any more.
+"""
+
+import asyncio
+from collections import Counter
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+MOST_PER_ADDRESS = 512
+"""An agent at work has a few; plain processes share one address."""
+
+
+def bounded(most: int = MOST_PER_ADDRESS) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP protocol, which lets go of a connection that is one too many."""
+    held: Counter[str] = Counter()
+
+    class Bounded(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
+        _address = ""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            peer = transport.get_extra_info("peername")
+            self._address = str(peer[0]) if peer else ""
+            held[self._address] += 1
+            if held[self._address] > most:
+                transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._let_go()
+            super().connection_lost(exc)
+
+        def handle_websocket_upgrade(self) -> None:
+            self._let_go()  # the connection is another protocol's from here, which refuses it
+            super().handle_websocket_upgrade()
+
+        def _let_go(self) -> None:
+            held[self._address] -= 1
+            if not held[self._address]:
+                del held[self._address]
+
+    made: type[asyncio.Protocol] = Bounded
+    return made

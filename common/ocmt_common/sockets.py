@@ -1,0 +1,26 @@
+"""uvicorn's WebSockets, refusing a frame that is too big so that its sender hears of it."""
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+_LISTEN_ON_S = 5.0
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """For `uvicorn.Config(ws=…)`.
+
+    uvicorn closes a refused connection at once. Most of a big frame is unread then, so the kernel
+    resets the connection, and the close code is lost on its way: here the rest is read first, and
+    thrown away.
+    """
+
+    def handle_parser_exception(self) -> None:
+        refusal = self.conn.close_sent
+        if self.conn.parser_exc is None or refusal is None:
+            super().handle_parser_exception()
+        elif not self.close_sent:
+            self.close_sent = True
+            self.queue.put_nowait(
+                {"type": "websocket.disconnect", "code": refusal.code, "reason": refusal.reason}
+            )
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_timer = self.loop.call_later(_LISTEN_ON_S, self.transport.close)
