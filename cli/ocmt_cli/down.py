@@ -12,7 +12,7 @@ from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.processes import Process
-from ocmt_cli.up.record import Record, read_record, write_record
+from ocmt_cli.up.record import Record, note_record, read_record
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,7 +36,7 @@ def down(
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
     if (after := read_record(folder)) and after.phase != "stopped":
         stopped = replace(after, phase="stopped", pid=0, started_ticks=0, servers={})
-        write_record(folder, stopped)
+        note_record(folder, stopped)
     say("Stopped; nothing is left running." if ran or ended.found else "Nothing was running.")
 
 

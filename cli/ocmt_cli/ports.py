@@ -34,7 +34,10 @@ def holder(port: int) -> str | None:
                 inodes.add(f"socket:[{fields[9]}]")
     for process in PROC.iterdir():
         if process.name.isdigit() and _holds(process, inodes):
-            name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            try:
+                name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            except OSError:  # it has ended meanwhile
+                continue
             return f"{name} (pid {process.name})"
     return None
 

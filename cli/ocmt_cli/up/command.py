@@ -12,7 +12,7 @@ import typer
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT
 from ocmt_cli.console import say
-from ocmt_cli.failure import CommandFailed
+from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.link import sign_in_link
 from ocmt_cli.ports import free_base, require_free
@@ -139,7 +139,7 @@ def _start_in_background(data: DataFolder, lock: RunLock, *, port: int, runtime:
         "--data", str(data.root), "--port", str(port), "--runtime", runtime,
         "--report-fd", str(writing),
     )  # fmt: skip
-    with (data.logs / "ocmt.log").open("ab") as log:
+    with explained(data.root), (data.logs / "ocmt.log").open("ab") as log:
         supervisor = subprocess.Popen(
             command,
             cwd=ROOT,
