@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ocmt_cli import processes
-from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.checkout import DEFAULT_DATA, command
 from ocmt_cli.console import say
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import get
@@ -95,7 +95,8 @@ def _memory_by_user() -> dict[str, int]:
 
 def _show(found: dict[str, Any]) -> None:
     if not found["running"]:
-        say(f"Nothing is running in {found['data']}. Start it with: ocmt up")
+        start = command("up", data=Path(found["data"]))
+        say(f"Nothing is running in {found['data']}. Start it with: {start}")
         return
     say(f"{found['address']}  ({found['phase']}, {found['runtime']} runtime, {found['data']})")
     for name, server in found["servers"].items():

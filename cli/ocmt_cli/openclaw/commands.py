@@ -36,7 +36,7 @@ DataOption = Annotated[
 @image_app.command()
 def build(data: DataOption = DEFAULT_DATA) -> None:
     """Make the image from npm and Debian; no image registry is asked."""
-    build_image(data / "openclaw")
+    build_image(data.resolve() / "openclaw")
 
 
 @image_app.command()
