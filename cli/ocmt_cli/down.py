@@ -27,13 +27,14 @@ def down(
     """Stop the servers and all agents. Says so when there is nothing to stop."""
     folder = data.resolve()
     record = read_record(folder)
-    if record is None:
-        say(f"Nothing is running: {folder} is no data folder.")
-        return
-    ran = _stop_supervisor(record)
+    ran = record is not None and _stop_supervisor(record)
+    # Also without a record: the folder may have been removed under what runs.
     ended = end_leftovers(folder)
     if ended.left:
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
+    if record is None and not ended.found:
+        say(f"Nothing is running: {folder} is no data folder.")
+        return
     if (after := read_record(folder)) and after.phase != "stopped":
         stopped = replace(after, phase="stopped", pid=0, started_ticks=0, servers={})
         note_record(folder, stopped)

@@ -26,7 +26,9 @@ from ocmt_cli.openclaw.install import install_openclaw
 UPSTREAM = "ghcr.io/openclaw/openclaw"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
-image_app = typer.Typer(help="The container image every agent runs.", no_args_is_help=True)
+image_app = typer.Typer(
+    help="The container image every agent runs.", no_args_is_help=True, add_completion=False
+)
 
 DataOption = Annotated[
     Path, typer.Option("--data", help="Data folder; OpenClaw's npm tree is kept there.")

@@ -87,7 +87,7 @@ def note_record(data: Path, record: Record) -> str:
     """
     try:
         write_record(data, record)
-    except CommandFailed as failure:
+    except (CommandFailed, OSError) as failure:
         return str(failure)
     return ""
 

@@ -200,6 +200,18 @@ def test_a_full_disk_ends_nothing_that_runs_and_keeps_nothing_from_ending(
         (running.data.root / ".up.json.new").unlink()
 
 
+def test_down_finds_what_runs_when_its_folder_was_taken_away(running: Installation) -> None:
+    away = running.data.root.with_name("away")
+    running.data.root.rename(away)
+    try:
+        done = running.ocmt("down")
+        assert done.returncode == 0, done.stderr
+        assert "nothing is left running" in done.stdout
+        assert running.processes() == []
+    finally:
+        away.rename(running.data.root)
+
+
 def test_down_stops_an_agent_that_is_awake(running: Installation) -> None:
     made = running.agent_api(
         "/api/containers", {"userId": "ada", "agentToken": "A-token-of-some-length"}
