@@ -62,7 +62,7 @@ _INTRODUCTION = """\
 
 Each server reads its settings from the file given with `--env-file` and from the environment (which
 wins), checks them once at start, and refuses to start when one is unknown or wrong, naming it and
-the cure.
+the cure. A file has `NAME=value` a line, taken as it stands; a value with ` #` in it needs quotes.
 
 With `./ocmt up` the files are `management.env` and `agent.env` in the data folder: write a setting
 there and start again. The servers get nothing from your shell. What follows from the command's

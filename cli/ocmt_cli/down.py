@@ -12,7 +12,7 @@ from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.processes import Process
-from ocmt_cli.up.record import Record, read_record, write_record
+from ocmt_cli.up.record import Record, note_record, read_record
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -27,16 +27,17 @@ def down(
     """Stop the servers and all agents. Says so when there is nothing to stop."""
     folder = data.resolve()
     record = read_record(folder)
-    if record is None:
-        say(f"Nothing is running: {folder} is no data folder.")
-        return
-    ran = _stop_supervisor(record)
+    ran = record is not None and _stop_supervisor(record)
+    # Also without a record: the folder may have been removed under what runs.
     ended = end_leftovers(folder)
     if ended.left:
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
+    if record is None and not ended.found:
+        say(f"Nothing is running: {folder} is no data folder.")
+        return
     if (after := read_record(folder)) and after.phase != "stopped":
         stopped = replace(after, phase="stopped", pid=0, started_ticks=0, servers={})
-        write_record(folder, stopped)
+        note_record(folder, stopped)
     say("Stopped; nothing is left running." if ran or ended.found else "Nothing was running.")
 
 

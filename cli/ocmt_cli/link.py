@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.checkout import DEFAULT_DATA, command
 from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.data_folder import DataFolder
@@ -26,17 +26,18 @@ def link(
     folder = DataFolder(data.resolve())
     record = read_record(folder.root)
     if record is None:
-        raise CommandFailed(f"{folder.root} is no data folder yet. Start with: ocmt up")
+        start = command("up", data=folder.root)
+        raise CommandFailed(f"{folder.root} is no data folder yet. Start with: {start}")
     say(sign_in_link(folder, port=record.port, email=email))
 
 
 def sign_in_link(data: DataFolder, *, port: int, email: str | None = None) -> str:
     """Have the management server's own command make the link; raises `CommandFailed`."""
-    command = [sys.executable, "-m", "ocmt_management", "sign-in-link"]
+    words = [sys.executable, "-m", "ocmt_management", "sign-in-link"]
     if email is not None:
-        command += ["--email", email]
+        words += ["--email", email]
     done = subprocess.run(
-        [*command, "--env-file", str(data.management_env)],
+        [*words, "--env-file", str(data.management_env)],
         env=management_environment(data, port=port),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -57,7 +57,7 @@ def overview() -> str:
             "Commands:",
             *lines,
             "",
-            "`ocmt COMMAND --help` tells more. Start with: ocmt up",
+            "`ocmt COMMAND --help` tells more. Start with: ./ocmt up",
         ]
     )
 

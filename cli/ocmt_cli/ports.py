@@ -1,6 +1,7 @@
 """Whether a port can be had, and who has it otherwise."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from ocmt_cli.failure import CommandFailed
@@ -34,7 +35,10 @@ def holder(port: int) -> str | None:
                 inodes.add(f"socket:[{fields[9]}]")
     for process in PROC.iterdir():
         if process.name.isdigit() and _holds(process, inodes):
-            name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            try:
+                name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            except OSError:  # it has ended meanwhile
+                continue
             return f"{name} (pid {process.name})"
     return None
 
@@ -46,14 +50,17 @@ def _holds(process: Path, inodes: set[str]) -> bool:
         return False
 
 
-def require_free(ports: dict[int, str], *, suggestion: int) -> None:
-    """Raise `CommandFailed` naming the first taken port of `ports` (port → what it is for)."""
+def require_free(ports: dict[int, str], *, instead: Callable[[int], str]) -> None:
+    """Raise `CommandFailed` naming the first taken port of `ports` (port → what it is for).
+
+    The first port is the page's; `instead` makes the command for another one, which is free.
+    """
     for port, purpose in ports.items():
         if not is_free(port):
             by = f" by {who}" if (who := holder(port)) else ""
             raise CommandFailed(
                 f"Port {port} ({purpose}) is taken{by}. Stop that, or choose another: "
-                f"ocmt up --port {suggestion}",
+                f"{instead(free_base(next(iter(ports)) + 100))}",
                 exit_code=75,
             )
 

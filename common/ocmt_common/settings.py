@@ -7,7 +7,7 @@ with a message naming each wrong setting and the cure, instead of failing later.
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,11 +77,7 @@ def load(
     }
     for name in (name for name in written if name not in known):
         problems.append(f"{name} in {env_file or source}: {_unknown(name, known)}")
-    for name in (name for name in environment if name not in known):
-        if name.startswith(_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
-            problems.append(f"{name} in the environment: {_unknown(name, known)}")
-        elif (close := difflib.get_close_matches(name, known, 1, 0.92)) and name not in _COMMON:
-            problems.append(f"{name} in the environment: not a setting; did you mean {close[0]}?")
+    problems += _near_misses(environment, known)
 
     try:
         loaded = settings(**values)
@@ -94,6 +90,16 @@ def load(
             problems.insert(0, f"{source} does not exist.")
         raise SettingsError("\n".join(problems))
     return loaded
+
+
+def _near_misses(environment: Mapping[str, str], known: Mapping[str, str]) -> Iterator[str]:
+    for name in environment:
+        if name in known:
+            continue
+        if name.startswith(_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
+            yield f"{name} in the environment: {_unknown(name, known)}"
+        elif (close := difflib.get_close_matches(name, known, 1, 0.92)) and name not in _COMMON:
+            yield f"{name} in the environment: not a setting; did you mean {close[0]}?"
 
 
 def _credential(environment: Mapping[str, str]) -> Path | None:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from ocmt_common.openclaw import default_image, openclaw_version
 
+from ocmt_cli.checkout import command
 from ocmt_cli.doctor.machine import control_groups, memory, postgresql_programs, program
 from ocmt_cli.engine import Engine
 from ocmt_cli.node import node_binary
 from ocmt_cli.openclaw.install import is_installed
-from ocmt_cli.ports import holder, is_free
+from ocmt_cli.ports import free_base, holder, is_free
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import page_is_current
 from ocmt_cli.up.record import read_record
@@ -74,7 +75,7 @@ def _engine() -> Iterator[Check]:
                 "docker",
                 "note",
                 "no engine answers; agents run as plain processes of your user",
-                "For containers: apt-get install docker.io, and start it.",
+                f"For containers: {engine.cure()}",
             )
             return
         yield Check("docker", "ok", f"engine {version}")
@@ -82,9 +83,7 @@ def _engine() -> Iterator[Check]:
         if engine.has_image(image):
             yield Check("image", "ok", image)
         else:
-            yield Check(
-                "image", "note", f"{image} is not there", "Run: ocmt image build (or image pull)"
-            )
+            yield Check("image", "note", f"{image} is not there", f"Run: {command('image build')}")
             if program("mmdebstrap") is None:
                 yield Check(
                     "mmdebstrap",
@@ -133,7 +132,7 @@ def _memory() -> Iterator[Check]:
             "note",
             swap,
             "Without swap on disk a sleeping agent keeps its 700–900 MB of RAM, with it about "
-            "40 MB. See what it would do: ocmt memory enable --plan",
+            f"40 MB. See what it would do: {command('memory enable --plan')}",
         )
     else:
         yield Check("swap", "ok", swap)
@@ -157,11 +156,12 @@ def _ports(data: DataFolder, port: int) -> Iterator[Check]:
         elif is_free(number):
             yield Check("port", "ok", f"{number}: free")
         else:
+            others = command(f"up --port {free_base(port + 100)}", data=data.root)
             yield Check(
                 "port",
                 "missing",
                 f"{number}: taken by {holder(number) or 'another process'}",
-                f"Stop that, or choose others: ocmt up --port {port + 100}",
+                f"Stop that, or choose others: {others}",
             )
 
 

@@ -26,7 +26,9 @@ from ocmt_cli.openclaw.install import install_openclaw
 UPSTREAM = "ghcr.io/openclaw/openclaw"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
-image_app = typer.Typer(help="The container image every agent runs.", no_args_is_help=True)
+image_app = typer.Typer(
+    help="The container image every agent runs.", no_args_is_help=True, add_completion=False
+)
 
 DataOption = Annotated[
     Path, typer.Option("--data", help="Data folder; OpenClaw's npm tree is kept there.")
@@ -36,7 +38,7 @@ DataOption = Annotated[
 @image_app.command()
 def build(data: DataOption = DEFAULT_DATA) -> None:
     """Make the image from npm and Debian; no image registry is asked."""
-    build_image(data / "openclaw")
+    build_image(data.resolve() / "openclaw")
 
 
 @image_app.command()
@@ -103,8 +105,5 @@ def build_image(openclaw_dir: Path) -> None:
 def _engine() -> Engine:
     engine = Engine()
     if engine.version() is None:
-        raise CommandFailed(
-            "No Docker Engine answers. Install it (`apt-get install docker.io`) and start it "
-            "(`systemctl start docker`), then try again."
-        )
+        raise CommandFailed(f"No Docker Engine answers. {engine.cure()}")
     return engine

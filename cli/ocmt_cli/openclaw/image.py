@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ocmt_common.openclaw import openclaw_version
 
+from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import node_binary
 from ocmt_cli.openclaw import install
@@ -56,7 +57,7 @@ def make_base(folder: Path) -> Layer:
     if program is None:
         raise CommandFailed(
             "Making the image needs mmdebstrap: `apt-get install mmdebstrap "
-            "debian-archive-keyring`, then run `ocmt image build` again."
+            f"debian-archive-keyring`, then run `{command('image build')}` again."
         )
     target = folder / "base.tar"
     done = subprocess.run(

@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from ocmt_cli.checkout import DEFAULT_DATA, ROOT
+from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
 from ocmt_cli.console import say
-from ocmt_cli.failure import CommandFailed
+from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.link import sign_in_link
-from ocmt_cli.ports import free_base, require_free
+from ocmt_cli.ports import require_free
 from ocmt_cli.up.data_folder import DataFolder, open_data_folder
 from ocmt_cli.up.prepare import choose_runtime, prepare
 from ocmt_cli.up.record import Record, RunLock, read_record, try_lock, write_record
@@ -57,7 +57,7 @@ def up(
     _clear_away(folder)
     # What preparing starts is found by `down`, should this process be killed meanwhile.
     os.environ[OWNER] = str(folder.root)
-    chosen = choose_runtime(runtime.value)
+    chosen = choose_runtime(runtime.value, data=folder.root)
     write_record(folder.root, Record("preparing", port, chosen).mine())
     require_free(
         {
@@ -65,13 +65,13 @@ def up(
             agent_port(port): "the agent server",
             **({relay_port(port): "the relay"} if chosen == "process" else {}),
         },
-        suggestion=free_base(port + 100),
+        instead=lambda free: command(f"up --port {free}", data=folder.root),
     )
     prepare(folder, runtime=chosen)
     if detach:
         _start_in_background(folder, lock, port=port, runtime=chosen)
         _tell_ready(folder, port=port)
-        say("Running in the background. Stop it with: " + _command("down", folder))
+        say("Running in the background. Stop it with: " + command("down", data=folder.root))
         return
     run(
         folder,
@@ -101,19 +101,13 @@ def _tell_ready(data: DataFolder, *, port: int, until: str = "") -> None:
     if not data.setting(data.management_env, "SMTP_HOST"):
         say("No mail server is set, so here is a link that signs you in, once:")
         say(f"  {sign_in_link(data, port=port)}")
-        say("Another one: " + _command("link", data))
+        say("Another one: " + command("link", data=data.root))
     if until:
         say(until)
 
 
 def _public_address(data: DataFolder, port: int) -> str:
     return data.setting(data.management_env, "BASE_URL") or f"http://127.0.0.1:{port}"
-
-
-def _command(name: str, data: DataFolder) -> str:
-    """The command as this operator has to type it for this data folder."""
-    words = f"{ROOT / 'ocmt'} {name}"
-    return words if data.root == DEFAULT_DATA else f"{words} --data {data.root}"
 
 
 def _already_running(data: DataFolder, *, detach: bool) -> None:
@@ -124,7 +118,7 @@ def _already_running(data: DataFolder, *, detach: bool) -> None:
         raise CommandFailed(f"Another ocmt{who} is {doing} {data.root}. Try again in a moment.")
     text = (
         f"OCMT is already running at {_public_address(data, record.port)} (pid {record.pid}).\n"
-        f"Stop it with: {_command('down', data)}"
+        f"Stop it with: {command('down', data=data.root)}"
     )
     if not detach:
         raise CommandFailed(text)
@@ -134,14 +128,14 @@ def _already_running(data: DataFolder, *, detach: bool) -> None:
 def _start_in_background(data: DataFolder, lock: RunLock, *, port: int, runtime: str) -> None:
     """Start the supervisor in a session of its own, and wait for its word that all is healthy."""
     reading, writing = os.pipe()
-    command = (
+    words = (
         sys.executable, "-m", "ocmt_cli.up.background",
         "--data", str(data.root), "--port", str(port), "--runtime", runtime,
         "--report-fd", str(writing),
     )  # fmt: skip
-    with (data.logs / "ocmt.log").open("ab") as log:
+    with explained(data.root), (data.logs / "ocmt.log").open("ab") as log:
         supervisor = subprocess.Popen(
-            command,
+            words,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,

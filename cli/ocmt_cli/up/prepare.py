@@ -2,9 +2,11 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from ocmt_common.openclaw import default_image, openclaw_version
 
+from ocmt_cli.checkout import command
 from ocmt_cli.console import run_together, say
 from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.openclaw.install import install_openclaw, is_installed
@@ -15,7 +17,7 @@ from ocmt_cli.up.page import build_page, page_is_current
 _OPENCLAW_NEEDS_BYTES = 2_000_000_000
 
 
-def choose_runtime(wanted: str) -> str:
+def choose_runtime(wanted: str, *, data: Path) -> str:
     """`docker` or `process`; `auto` takes Docker when it is ready for use without any set-up."""
     if wanted == "process":
         return wanted
@@ -28,8 +30,8 @@ def choose_runtime(wanted: str) -> str:
         if wanted == "docker":
             if not answers:
                 raise CommandFailed(
-                    "No Docker Engine answers. Install and start it (apt-get install docker.io), "
-                    "or run without: ocmt up --runtime process"
+                    f"No Docker Engine answers. {engine.cure()} "
+                    f"Or run without: {command('up --runtime process', data=data)}"
                 )
             return wanted
         return "docker" if answers and engine.has_image(default_image()) else "process"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ocmt_cli.failure import explained
+from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.processes import start_ticks
 
 Phase = Literal["preparing", "starting", "running", "stopping", "stopped"]
@@ -72,9 +72,24 @@ def try_lock(data: Path) -> RunLock | None:
 
 
 def write_record(data: Path, record: Record) -> None:
+    """Replace the record in one step. Raises `CommandFailed` when the disk does not take it."""
     draft = data / ".up.json.new"
-    draft.write_text(json.dumps(asdict(record)), encoding="utf-8")
-    draft.replace(data / "up.json")
+    with explained(data):
+        draft.write_text(json.dumps(asdict(record)), encoding="utf-8")
+        draft.replace(data / "up.json")
+
+
+def note_record(data: Path, record: Record) -> str:
+    """The same while things run or end, which a full disk must not get in the way of.
+
+    What kept it from being written, or nothing. An old record does no harm: who reads it looks
+    whether that process lives, and finds what runs by itself.
+    """
+    try:
+        write_record(data, record)
+    except (CommandFailed, OSError) as failure:
+        return str(failure)
+    return ""
 
 
 def read_record(data: Path) -> Record | None:

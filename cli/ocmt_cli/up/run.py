@@ -6,12 +6,13 @@ Both are the same: take the record, supervise, and in the end leave nothing runn
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
-from ocmt_cli.failure import CommandFailed
+from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.up.data_folder import DataFolder
-from ocmt_cli.up.record import Record, ServerRecord, write_record
+from ocmt_cli.up.record import Record, ServerRecord, note_record
 from ocmt_cli.up.servers import servers
 from ocmt_cli.up.supervisor import Supervisor
 
@@ -35,9 +36,9 @@ def run(
     try:
         asyncio.run(_supervise(data, record, notice=notice, ready=ready))
     finally:
-        write_record(data.root, replace(record, phase="stopping"))
+        note_record(data.root, replace(record, phase="stopping"))
         left = end_leftovers(data.root).left
-        write_record(data.root, replace(record, phase="stopped", pid=0, started_ticks=0))
+        note_record(data.root, replace(record, phase="stopped", pid=0, started_ticks=0))
     if left:
         raise CommandFailed(f"These could not be stopped: {', '.join(left)}.")
 
@@ -51,10 +52,16 @@ async def _supervise(
 ) -> None:
     current = record
 
+    def tell(text: str) -> None:
+        # A log on a full disk, or a terminal that is gone, must not end what it is told about.
+        with suppress(OSError):
+            notice(text)
+
     def keep(**changes: object) -> None:
         nonlocal current
         current = replace(current, **changes)  # type: ignore[arg-type]
-        write_record(data.root, current)
+        if trouble := note_record(data.root, current):
+            tell(trouble)
 
     def on_change(running: dict[str, ServerRecord]) -> None:
         keep(servers=running)
@@ -64,12 +71,13 @@ async def _supervise(
         ready()
 
     keep()
-    supervisor = Supervisor(
-        servers(data, port=record.port, runtime=record.runtime),
-        logs=data.logs,
-        notice=notice,
-        changed=on_change,
-    )
+    with explained(data.root):
+        supervisor = Supervisor(
+            servers(data, port=record.port, runtime=record.runtime),
+            logs=data.logs,
+            notice=tell,
+            changed=on_change,
+        )
     running = asyncio.create_task(supervisor.run(on_ready))
     stopping = False
 
@@ -79,7 +87,7 @@ async def _supervise(
             supervisor.hurry()
             return
         stopping = True
-        notice("stopping (once more to force it)")
+        tell("stopping (once more to force it)")
         running.cancel()
 
     loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import node_binary
 from ocmt_cli.up.data_folder import DataFolder
@@ -78,7 +79,7 @@ def refuse_ineffective_settings(data: DataFolder) -> None:
             if data.setting(file, name):
                 raise CommandFailed(
                     f"{name} in {file} would have no effect: `ocmt up` computes it (see "
-                    "`ocmt up --help`). Remove that line."
+                    f"`{command('up --help')}`). Remove that line."
                 )
 
 

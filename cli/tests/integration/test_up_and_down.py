@@ -159,6 +159,8 @@ def test_a_killed_agent_server_is_back_in_seconds(running: Installation) -> None
 def test_a_killed_supervisor_is_recovered_by_the_next_up(running: Installation) -> None:
     os.kill(running.status()["supervisor"]["pid"], signal.SIGKILL)
     until(lambda: not running.status()["running"], within_s=10, what="status tells the truth")
+    assert running.status()["leftovers"] == 2
+    assert "left 2 processes running" in running.ocmt("status").stdout
     again = running.up("--detach")
     assert again.returncode == 0, again.stderr
     assert "Ended what an earlier run left behind" in again.stdout
@@ -170,6 +172,46 @@ def test_down_after_a_killed_supervisor_leaves_nothing(running: Installation) ->
     assert running.processes() != []
     assert running.ocmt("down").returncode == 0
     assert running.processes() == []
+
+
+def test_a_full_disk_ends_nothing_that_runs_and_keeps_nothing_from_ending(
+    running: Installation,
+) -> None:
+    (running.data.root / ".up.json.new").symlink_to("/dev/full")
+    try:
+        (pid,) = [
+            one
+            for one in running.processes()
+            if b"ocmt_management" in Path(f"/proc/{one}/cmdline").read_bytes()
+        ]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: get(f"http://127.0.0.1:{running.port}/").status == 0, within_s=5, what="gone")
+        until(
+            lambda: get(f"http://127.0.0.1:{running.port}/").status == 200, within_s=30, what="up"
+        )
+        assert "The disk is full" in (running.data.logs / "ocmt.log").read_text()
+        done = running.ocmt("down")
+        assert done.returncode == 0, done.stderr
+        assert "nothing is left running" in done.stdout
+        assert running.processes() == []
+        refused = running.up("--detach")
+        assert refused.returncode == 1
+        assert "The disk is full" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    finally:
+        (running.data.root / ".up.json.new").unlink()
+
+
+def test_down_finds_what_runs_when_its_folder_was_taken_away(running: Installation) -> None:
+    away = running.data.root.with_name("away")
+    running.data.root.rename(away)
+    try:
+        done = running.ocmt("down")
+        assert done.returncode == 0, done.stderr
+        assert "nothing is left running" in done.stdout
+        assert running.processes() == []
+    finally:
+        away.rename(running.data.root)
 
 
 def test_down_stops_an_agent_that_is_awake(running: Installation) -> None:

@@ -57,6 +57,14 @@ async def ask_for_link(
     sign_in: Annotated[SignIn, Depends(_sign_in)],
 ) -> LinkAnswer:
     server.limits.ask(client=_client(request), address=body.email)
+    if not server.settings.smtp_host:
+        # Whoever waited for this mail would wait for ever.
+        raise Problem(
+            409,
+            "no-mail",
+            "This server sends no mail, so no link can be mailed. Ask whoever runs it for a link: "
+            "`./ocmt link --email …` with your address makes one.",
+        )
     cookie = verifier_cookie(secure=server.settings.secure)
     # The same browser asking twice keeps its verifier: both links work in it.
     verifier = cookie.read(request) or new_token()

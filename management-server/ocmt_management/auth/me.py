@@ -21,6 +21,8 @@ class Me(Wire):
     user: UserView
     model: ModelView
     version: str
+    mail: bool
+    """Whether this server can send mail, so that people can sign in without the operator."""
 
 
 @router.get("/api/me")
@@ -30,4 +32,5 @@ async def me(user: CurrentUser, server: Server, db: Db) -> Me:
         user=UserView(id=user.user_id, email=user.email, role=user.role),
         model=ModelView(provider=model.provider, model=model.model, demo=model.demo),
         version=release_version("ocmt-management"),
+        mail=bool(server.settings.smtp_host),
     )

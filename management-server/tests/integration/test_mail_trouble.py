@@ -5,6 +5,7 @@ from collections.abc import Callable
 from email.message import EmailMessage
 
 import aiosmtplib
+import httpx2
 import pytest
 from ocmt_management.auth.mail import NullMailer, Outbox, SmtpMailer
 from ocmt_management.auth.messages import sign_in_mail
@@ -59,6 +60,20 @@ async def test_without_smtp_the_log_says_how_to_make_a_link(
         await outbox.delivered()
 
     assert "sign-in-link" in str(quiet_logs[0]["cure"])
+
+
+class TestWithoutMail:
+    @pytest.fixture
+    def settings(self, make_settings: Callable[..., ManagementSettings]) -> ManagementSettings:
+        return make_settings()
+
+    async def test_nobody_is_left_waiting_for_a_link(
+        self, new_browser: Callable[[], httpx2.AsyncClient]
+    ) -> None:
+        for email in ("ada@example.com", "bob@example.com"):
+            answer = await new_browser().post("/api/auth/link", json={"email": email})
+            assert (answer.status_code, answer.json()["code"]) == (409, "no-mail")
+            assert "ocmt link --email" in answer.json()["detail"]
 
 
 async def test_closing_waits_for_mails_on_their_way(link_mail: EmailMessage) -> None:

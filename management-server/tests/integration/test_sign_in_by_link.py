@@ -271,6 +271,7 @@ async def test_the_page_is_told_who_is_signed_in(sign_in: SignIn) -> None:
     assert (me["user"]["email"], me["user"]["role"]) == (ADA, "admin")
     assert me["model"].keys() == {"provider", "model", "demo"}
     assert me["version"]
+    assert me["mail"] is True
 
 
 async def test_signing_in_replaces_the_session_of_that_browser(

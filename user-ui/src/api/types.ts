@@ -27,6 +27,8 @@ export interface Me {
   readonly user: User;
   readonly model: { readonly provider: string; readonly model: string; readonly demo: boolean };
   readonly version: string;
+  /** Whether the server can mail sign-in links and invitations. */
+  readonly mail: boolean;
 }
 
 /** A session here, or the digits to type into the browser that asked for the link. */

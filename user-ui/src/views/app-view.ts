@@ -29,6 +29,8 @@ export class AppView extends LitElement {
   @state() private path = pathNow();
   @state() private token: string | null = takeSignInToken();
   @state() private problem = "";
+  /** Whether the problem is what a server said, rather than that none answered. */
+  @state() private answered = false;
   @state() private reason = "";
   @state() private mood: Mood = "connecting";
 
@@ -73,8 +75,9 @@ export class AppView extends LitElement {
     }
     if (this.who === "unreachable") {
       return html`<main class="alone" role="alert">
-        <h1>No answer from the server</h1>
+        <h1>${this.answered ? "Something is wrong on the server" : "No answer from the server"}</h1>
         <p>${this.problem}</p>
+        <p class="muted">This page tries again by itself.</p>
         <button @click=${() => void this.enter()}>Try again</button>
       </main>`;
     }
@@ -120,6 +123,7 @@ export class AppView extends LitElement {
     } catch (error) {
       if (error instanceof Problem && error.status === 401) return; // `leave` was called.
       this.problem = sentence(error);
+      this.answered = error instanceof Problem && error.status > 0;
       this.who = "unreachable";
       this.retryTimer = window.setTimeout(() => void this.enter(), RETRY_MS);
       return;

@@ -15,6 +15,8 @@ import { Work } from "./work";
 export class SettingsPeople extends LitElement {
   @property({ attribute: false }) api!: Api;
   @property() myId = "";
+  /** Whether the server mails invitations. */
+  @property({ type: Boolean }) mail = false;
   @state() private people: readonly Person[] = [];
   @state() private invitations: readonly Invitation[] = [];
 
@@ -37,6 +39,12 @@ export class SettingsPeople extends LitElement {
       </ul>
       ${this.listing.outcome()}
       <h3>Invite somebody</h3>
+      ${this.mail
+        ? nothing
+        : html`<p class="muted">
+            This server sends no mail: invited people get their sign-in link from whoever runs it,
+            who makes it with <code>./ocmt link --email …</code>
+          </p>`}
       <form @submit=${this.onInvite}>
         <label class="unseen" for="invite">E-mail address</label>
         <div class="row">
@@ -132,6 +140,6 @@ export class SettingsPeople extends LitElement {
       await this.api.invite(email);
       form.reset();
       await this.load();
-    }, `${email} is invited: they can sign in now.`);
+    }, this.mail ? `${email} is invited: a mail tells them how to sign in.` : `${email} is invited.`);
   };
 }

@@ -44,6 +44,10 @@ export const sectionStyles = css`
     min-width: 0;
     overflow-wrap: anywhere;
   }
+  code {
+    font-family: var(--mono);
+    font-size: 0.9em;
+  }
   .small {
     font-size: 0.875rem;
   }

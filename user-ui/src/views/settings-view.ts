@@ -47,13 +47,14 @@ export class SettingsView extends LitElement {
   }
 
   override render() {
-    const { user, version } = this.me;
+    const { user, version, mail } = this.me;
     return html`<div class="column">
       <h1 tabindex="-1">Settings</h1>
       <settings-model .api=${this.api}></settings-model>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
       ${user.role === "admin"
-        ? html`<settings-people .api=${this.api} myId=${user.id}></settings-people>`
+        ? html`<settings-people .api=${this.api} myId=${user.id} ?mail=${mail}>
+          </settings-people>`
         : nothing}
       <p class="version">OCMT ${version}</p>
     </div>`;
