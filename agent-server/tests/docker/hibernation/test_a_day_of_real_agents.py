@@ -168,10 +168,13 @@ async def test_a_day_of_real_agents_loses_no_reply_no_job_and_no_run(tmp_path: P
         assert [rig.state(user) for user in USERS] == [S.PAUSED, S.PAUSED, S.STOPPED]
         active = {user: registry.get(user).last_activity_at for user in USERS}
         await day.meet(day.at(19), real=real)
-        for user, depth in (("ben", S.PAUSED), ("cleo", S.STOPPED)):
+
+        async def woken_and_back(user: str, depth: S) -> None:
             await day.until(user, S.RUNNING)
             assert registry.get(user).state_who is Actor.JOB
             await day.until(user, depth)
+
+        await asyncio.gather(woken_and_back("ben", S.PAUSED), woken_and_back("cleo", S.STOPPED))
 
         # The night.
         await day.pass_until(day.at(9, day=1))

@@ -17,8 +17,9 @@ from doubles.engine_socket import EngineSocket
 from doubles.host import AGENT_TOKEN, TOKEN, settings_for
 from ocmt_agent.hibernation.clock import SystemClock
 from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.runtime.base import Runtime
+from ocmt_agent.runtime.base import Runtime, RuntimeFailed
 from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.docker_freezer import freezers
 from ocmt_agent.wiring import Parts, open_parts, watching
 from ocmt_common.agent_api import AUTH_HEADER, ProvisionRequest
 from ocmt_common.agent_api import HibernationState as S
@@ -36,6 +37,15 @@ async def server_on(tmp_path: Path, runtime: Runtime, *users: str) -> AsyncItera
         await asyncio.gather(*(parts.service.provision(request) for request in requests))
         async with watching(parts):
             yield parts
+
+
+@asynccontextmanager
+async def another_on(root: Path) -> AsyncIterator[DockerRuntime]:
+    runtime = runtime_on(root)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
 
 
 @asynccontextmanager
@@ -75,6 +85,33 @@ async def use(parts: Parts, *users: str) -> None:
         await parts.admin.health(agent.access)
 
 
+async def fail_half_way(
+    parts: Parts, runtime: DockerRuntime, direct: DockerRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A freeze of ada's container that breaks off with its processes frozen."""
+
+    async def stuck(user_id: str) -> None:
+        where = await direct.whereabouts(user_id)
+        assert where is not None
+        await asyncio.to_thread(freeze_behind_docker, where.leader.pid)
+        raise RuntimeFailed("the freezer is stuck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "pause", stuck)
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                with pytest.raises(Problem, match="is awake because") as refused:
+                    await parts.engine.hibernate("ada", "pause")
+                if "it could not be frozen: the freezer is stuck" in refused.value.detail:
+                    return
+                await asyncio.sleep(2)  # its gateway is still at something
+
+
+def freeze_behind_docker(pid: int) -> None:
+    file, frozen, _ = freezers(Path(f"/proc/{pid}/cgroup").read_text())[0]
+    file.write_text(frozen)
+
+
 async def run_out_of_memory(runtime: DockerRuntime, user_id: str) -> None:
     """Something in its container wants more than the limit, and the kernel picks the gateway."""
     where = await runtime.whereabouts(user_id)
@@ -104,35 +141,39 @@ def set_oom_score(pid: int) -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_containers_that_are_killed_removed_or_lost_with_the_engine_are_seen_and_made_again(
+async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all_answer_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine's restart: it is gone for a while, and what ran before does not run after."""
-    through = tmp_path / "engine.sock"
-    async with docker_agents(tmp_path / "agents") as direct:
+    through, root = tmp_path / "engine.sock", tmp_path / "agents"
+    async with docker_agents(root) as direct:
+        await direct.observe_all()  # connected before anybody is sent through our socket
         monkeypatch.setenv("DOCKER_HOST", f"unix://{through}")
-        runtime = runtime_on(tmp_path / "agents")
-        async with EngineSocket(through), server_on(tmp_path, runtime, "ada", "ben") as parts:
-            ada, ben = parts.registry.get("ada"), parts.registry.get("ben")
+        async with (
+            EngineSocket(through),
+            another_on(root) as runtime,
+            server_on(tmp_path, runtime, "ada", "ben") as parts,
+        ):
+            ada = parts.registry.get("ada")
+            await fail_half_way(parts, runtime, direct, monkeypatch)
+            await use(parts, "ada")
 
             await run_out_of_memory(direct, "ada")
             await until(parts, "ada", S.STOPPED)
             assert "AGENT_MEMORY_MB" in (ada.failure or "")
             await use(parts, "ada")
+            assert ada.failure is None
 
             await pause(parts, "ben")
             async with container_of(direct, "ben") as container:
                 await container.delete(force=True)
             await until(parts, "ben", S.STOPPED)
-            assert "container is gone" in (ben.failure or "")
+            assert await direct.inspect("ben") is None
             await use(parts, "ben")
-            assert ben.failure is None
 
             await pause(parts, "ben")
-        await runtime.close()
 
-        runtime = runtime_on(tmp_path / "agents")
-        async with server_on(tmp_path, runtime) as parts:
+        async with another_on(root) as runtime, server_on(tmp_path, runtime) as parts:
             async with asyncio.timeout(LIMIT_S):
                 while parts.watch.problem is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
@@ -151,7 +192,6 @@ async def test_containers_that_are_killed_removed_or_lost_with_the_engine_are_se
                     await until(parts, user, S.STOPPED)
                 assert parts.watch.problem is None
                 await use(parts, "ada", "ben")
-        await runtime.close()
 
 
 class Server:
