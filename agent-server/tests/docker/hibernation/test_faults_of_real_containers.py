@@ -245,10 +245,8 @@ class Server:
 async def test_a_server_killed_in_the_middle_of_a_pause_or_a_wake_is_followed_by_one_that_works(
     tmp_path: Path,
 ) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    prepare(data / "agents" / "ada")
-    server = Server(data)
+    prepare(tmp_path / "agents")
+    server = Server(tmp_path)
     try:
         with server.running():
             provision = {"userId": "ada", "agentToken": AGENT_TOKEN}
@@ -272,5 +270,5 @@ async def test_a_server_killed_in_the_middle_of_a_pause_or_a_wake_is_followed_by
                 models = await server.ask("GET", "/api/containers/ada/proxy/v1/models")
                 assert models.status_code != 503, models.text
     finally:
-        async with docker_agents(data / "agents"):
+        async with docker_agents(tmp_path / "agents"):
             pass
