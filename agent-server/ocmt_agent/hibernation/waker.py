@@ -4,6 +4,7 @@ Called with the agent's lock held. Nothing here changes the agent's recorded sta
 """
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -183,5 +184,10 @@ def how_it_ended(observed: Observed | None) -> str:
         return (
             "OpenClaw found its configuration unusable (exit code 78). Run `openclaw doctor --fix` "
             "on its state folder, then wake it again."
+        )
+    if observed.exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return (
+            f"It was killed (exit code {observed.exit_code}), and not by this server. Where nobody "
+            "did it, the kernel's log says whether the host ran out of memory."
         )
     return f"The gateway ended by itself (exit code {observed.exit_code}). Its log says why."

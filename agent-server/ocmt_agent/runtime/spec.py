@@ -93,7 +93,8 @@ def gateway_environment(spec: AgentSpec, *, state_dir: str, config_path: str) ->
         "OPENCLAW_NO_RESPAWN": "1",
         "OPENCLAW_SUPERVISOR_MODE": "external",
         "NODE_ENV": "production",
-        # Fewer malloc arenas: 125 MB less at the same boot time, with the heap flags of the facts.
+        # Fewer malloc arenas: with the heap flags below 106 MB less after a boot, 182 MB after
+        # three conversations, at the same boot time (docs/hibernation.md).
         "MALLOC_ARENA_MAX": "2",
     }
 

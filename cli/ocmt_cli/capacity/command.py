@@ -79,7 +79,9 @@ def capacity(
 @capacity_app.command("simulate")
 def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
     users: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many people.")] = 1000,
-    hosts: Annotated[int, typer.Option(min=1, help="Machines; offices stay together.")] = 1,
+    hosts: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Machines; offices stay together.")
+    ] = 1,
     ram: Annotated[str, typer.Option(help="Memory of each machine.")] = "64GB",
     swap: Annotated[
         str | None, typer.Option(help="Swap on disk of each machine. [default: 4 × RAM]")

@@ -42,15 +42,20 @@ def _do(step: Step) -> None:
             path.unlink(missing_ok=True)
         case Run(words, optional):
             environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-            done = subprocess.run(
-                words,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_SLOWEST_S,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-            )
+            try:
+                done = subprocess.run(
+                    words,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=_SLOWEST_S,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise CommandFailed(
+                    _refusal(step, f"It did not end in {error.timeout:.0f} s.")
+                ) from error
             if done.returncode != 0 and not optional:
                 raise CommandFailed(_refusal(step, done.stderr.strip()))
 

@@ -141,7 +141,7 @@ def report(machine: Machine, made: Made | None) -> dict[str, Any]:
         ],
         "zswap": zswap,
         "enabled": None if made is None else describe(made),
-        "permanent": made is not None and machine.systemd and machine.unit_there,
+        "permanent": made is not None and machine.systemd and machine.unit_enabled,
     }
 
 

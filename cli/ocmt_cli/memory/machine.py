@@ -36,6 +36,11 @@ class Places:
         return self.units / "ocmt-memory.service"
 
     @property
+    def unit_link(self) -> Path:
+        """What `systemctl enable` makes of it."""
+        return self.units / "multi-user.target.wants" / self.unit.name
+
+    @property
     def zram_device(self) -> Path:
         """Which compressed device is ours, noted anew at every boot."""
         return self.run / "ocmt-zram"
@@ -80,6 +85,8 @@ class Machine:
     dm_crypt: bool
     systemd: bool
     unit_there: bool
+    unit_enabled: bool
+    """Whether a boot starts it."""
     programs: frozenset[str]
 
     def area(self, device: str | None) -> Area | None:
@@ -101,11 +108,12 @@ def look(places: Places, swap_file: Path) -> Machine:
         file_bytes=swap_file.stat().st_size if swap_file.exists() else None,
         mapped_device=str(places.mapped.resolve()) if places.mapped.exists() else None,
         zram=(places.sys / "class/zram-control").exists() or _loadable("zram", programs),
-        zram_device=_noted(places.zram_device),
+        zram_device=_noted_zram(places),
         zswap=_zswap(places.zswap),
         dm_crypt=(places.sys / "module/dm_crypt").exists() or _loadable("dm_crypt", programs),
         systemd=(places.run / "systemd/system").exists(),
         unit_there=places.unit.exists(),
+        unit_enabled=places.unit.exists() and places.unit_link.is_symlink(),
         programs=programs,
     )
 
@@ -145,8 +153,13 @@ def _filesystem(mountinfo: Path, folder: Path) -> str:
     return kind
 
 
-def _noted(path: Path) -> str | None:
-    return path.read_text(encoding="ascii").strip() or None if path.exists() else None
+def _noted_zram(places: Places) -> str | None:
+    """A device that was reset may be gone, though its note is still there."""
+    if not places.zram_device.exists():
+        return None
+    device = places.zram_device.read_text(encoding="ascii").strip()
+    there = device and (places.sys / "block" / Path(device).name).exists()
+    return device if there else None
 
 
 def _zswap(folder: Path) -> tuple[tuple[str, str], ...] | None:

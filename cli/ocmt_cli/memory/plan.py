@@ -115,12 +115,12 @@ def plan_enable(wish: Wish, machine: Machine, made: Made | None, places: Places)
     at_boot = boot_steps(made, places)
     if made.file and not _disk_is_on(made, machine):
         steps += _make_file(Path(made.file), made.file_bytes, machine)
-        steps += _disk_steps(made, places, first=True)
+        steps += _disk_steps(made, places, first=True, opened=machine.mapped_device is not None)
     if made.zram_bytes and machine.area(machine.zram_device) is None:
         steps += _zram_steps(made, places)
     if made.zswap_before is not None and not _zswap_is_on(machine):
         steps += _zswap_steps(_ZSWAP, places)
-    if machine.systemd and not machine.unit_there:
+    if machine.systemd and not machine.unit_enabled:
         steps += [
             Write(places.unit, unit_text(at_boot)),
             Run(("systemctl", "daemon-reload")),
@@ -158,8 +158,10 @@ def plan_disable(machine: Machine, made: Made | None, places: Places) -> Plan:
         steps.append(Run(("cryptsetup", "close", MAPPED_NAME)))
     if made.file is not None:
         steps.append(Remove(Path(made.file)))
-    if made.zram_bytes and machine.zram_device is not None:
-        steps += [Run(("zramctl", "--reset", machine.zram_device)), Remove(places.zram_device)]
+    if made.zram_bytes:
+        if machine.zram_device is not None:
+            steps.append(Run(("zramctl", "--reset", machine.zram_device)))
+        steps.append(Remove(places.zram_device))
     if made.zswap_before is not None and machine.zswap is not None:
         steps += _zswap_steps(made.zswap_before, places)
     steps.append(Remove(places.record))
@@ -312,7 +314,7 @@ def _make_file(file: Path, size: int, machine: Machine) -> list[Step]:
     return steps
 
 
-def _disk_steps(made: Made, places: Places, *, first: bool) -> list[Run]:
+def _disk_steps(made: Made, places: Places, *, first: bool, opened: bool = False) -> list[Run]:
     file = str(made.file)
     swapon = ("swapon", "--priority", str(_DISK_PRIORITY))
     if not made.encrypted:
@@ -321,19 +323,20 @@ def _disk_steps(made: Made, places: Places, *, first: bool) -> list[Run]:
     # A key nobody keeps: after a reboot the old contents are noise, so it is made anew each time.
     cipher = ("--cipher", "aes-xts-plain64", "--key-size", "512", "--key-file", "/dev/urandom")
     mapped = str(places.mapped)
+    opens = Run(("cryptsetup", "open", "--type", "plain", *cipher, file, MAPPED_NAME))
     return [
-        Run(("cryptsetup", "open", "--type", "plain", *cipher, file, MAPPED_NAME)),
+        *([] if opened else [opens]),
         Run(("mkswap", "--label", "ocmt", mapped)),
         Run((*swapon, mapped)),
     ]
 
 
 def _zram_steps(made: Made, places: Places) -> list[Run]:
-    # Which device is free is known only then; it is noted for `disable` and `status`.
+    # Which device is free is known only then; it is noted at once, for `disable` and `status`.
     script = (
         f"set -e; d=$(zramctl --find --algorithm lz4 --size {made.zram_bytes}); "
-        f'mkswap --label ocmt-zram "$d"; swapon --priority {_ZRAM_PRIORITY} "$d"; '
-        f'echo "$d" > {shlex.quote(str(places.zram_device))}'
+        f'echo "$d" > {shlex.quote(str(places.zram_device))}; '
+        f'mkswap --label ocmt-zram "$d"; swapon --priority {_ZRAM_PRIORITY} "$d"'
     )
     # Built into the kernel, there is no module to load.
     return [Run(("modprobe", "zram"), optional=True), Run(("sh", "-c", script))]

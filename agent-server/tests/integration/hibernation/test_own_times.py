@@ -294,11 +294,11 @@ async def test_a_job_refused_for_want_of_memory_is_tried_at_the_next_look(tmp_pa
         assert "ocmt_agent_job_lateness_seconds_sum 180.0" in metrics
 
 
-async def test_two_hundred_wakes_at_once_boot_a_few_at_a_time_and_users_first(
+async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path, WAKE_TIMEOUT_MS="60000") as host:
-        names = [f"u{n:03}" for n in range(200)]
+        names = [f"u{n:03}" for n in range(1000)]
         for name in names:
             await host.provision(name)
             await host.parts.engine.hibernate(name, "stop")
@@ -321,12 +321,12 @@ async def test_two_hundred_wakes_at_once_boot_a_few_at_a_time_and_users_first(
         engine = host.parts.engine
         jobs = [
             asyncio.create_task(host.parts.watch._wake(host.parts.registry.get(n), Reason.JOB))
-            for n in names[:100]
+            for n in names[:500]
         ]
         await asyncio.sleep(0)
-        users = [asyncio.create_task(engine.awake(n, kind=ActivityKind.HTTP)) for n in names[100:]]
+        users = [asyncio.create_task(engine.awake(n, kind=ActivityKind.HTTP)) for n in names[500:]]
         # Somebody asks for one that waits in the queue for its job.
-        hurried = asyncio.create_task(engine.awake(names[99], kind=ActivityKind.HTTP))
+        hurried = asyncio.create_task(engine.awake(names[499], kind=ActivityKind.HTTP))
         while f"ocmt_agent_queued_wakes {float(len(names) - slots)}" not in (  # noqa: ASYNC110 (only the figure tells)
             host.parts.registry.metrics.text().decode()
         ):
@@ -334,7 +334,7 @@ async def test_two_hundred_wakes_at_once_boot_a_few_at_a_time_and_users_first(
         everybody.set()
         await asyncio.gather(*jobs, *users, hurried)
         assert most <= slots
-        assert set(order[slots : slots + 101]) == set(names[99:])
+        assert set(order[slots : slots + 501]) == set(names[499:])
         assert {a.state for a in host.parts.registry.all()} == {S.RUNNING}
 
 

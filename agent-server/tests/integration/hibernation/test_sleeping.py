@@ -177,6 +177,21 @@ async def test_an_operator_cannot_freeze_a_busy_agent(tmp_path: Path) -> None:
         assert host.runtime.containers["ada"].status is ContainerStatus.RUNNING
 
 
+async def test_an_operator_cannot_freeze_an_agent_that_serves_a_request(tmp_path: Path) -> None:
+    """Its gateway may not count as work what the proxy still passes on."""
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
+            for mode in ("pause", "stop"):
+                answer = await host.client.post(
+                    "/api/containers/ada/hibernate", json={"mode": mode}
+                )
+                assert answer.status_code == 409
+                assert answer.json()["blockers"] == ["a request is being served"]
+        assert host.runtime.containers["ada"].status is ContainerStatus.RUNNING
+        assert not host.gateway.closed("ada")
+
+
 async def test_a_paused_agent_is_woken_for_its_job_and_sleeps_again_after(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()

@@ -90,9 +90,13 @@ async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
         await memory.begun.wait()
         assert agent.paused_memory is PausedMemory.RESIDENT
 
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        thaw = host.runtime.hold("unpause")
+        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        await thaw.reached.wait()
+        await until(lambda: memory.cancelled == 1)  # before the thaw, not once it answers
+        thaw.open()
+        await waking
         assert agent.state is S.RUNNING
-        await until(lambda: memory.cancelled == 1)
 
         # The next sleep begins anew.
         memory.held = None

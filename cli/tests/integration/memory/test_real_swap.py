@@ -104,15 +104,41 @@ def test_compressed_swap_is_found_again_and_given_back(here: Here) -> None:
     assert not size.exists() or size.read_text().strip() == "0"
 
 
-def test_an_enable_that_was_cut_short_can_be_undone(here: Here) -> None:
-    wish = Wish(here.file, swap_bytes=64 * MIB)
-    plan = plan_enable(wish, here.look(), None, here.places)
-    # Killed before the header was written and the kernel asked.
-    carry_out(replace(plan, steps=plan.steps[:4]), say=lambda _: None)
-    assert here.file.exists()
-    here.disable()
-    assert not here.file.exists()
-    assert not here.places.record.exists()
+def wish_for_all(here: Here) -> Wish:
+    return Wish(here.file, swap_bytes=64 * MIB, zram=here.look().zram)
+
+
+def test_an_enable_cut_short_at_any_step_is_completed_by_another_or_undone(here: Here) -> None:
+    before = {area.device for area in here.look().areas}
+    wish = wish_for_all(here)
+    whole = plan_enable(wish, here.look(), None, here.places)
+    for done in range(1, len(whole.steps)):
+        for completed in (True, False):
+            carry_out(replace(whole, steps=whole.steps[:done]), say=lambda _: None)
+            if completed:
+                here.enable(wish)
+                assert here.look().area(str(here.file)) is not None
+                assert len(here.look().areas) == len(before) + 1 + wish.zram
+            here.disable()
+            assert {area.device for area in here.look().areas} == before
+            assert not here.file.exists()
+            assert not here.places.record.exists()
+
+
+def test_a_disable_cut_short_at_any_step_is_completed_by_another(here: Here) -> None:
+    before = {area.device for area in here.look().areas}
+    wish = wish_for_all(here)
+    here.enable(wish)
+    made = read_made(here.places.record)
+    steps = len(plan_disable(here.look(), made, here.places).steps)
+    for done in range(1, steps):
+        here.enable(wish)
+        whole = plan_disable(here.look(), made, here.places)
+        carry_out(replace(whole, steps=whole.steps[:done]), say=lambda _: None)
+        here.disable()
+        assert {area.device for area in here.look().areas} == before
+        assert not here.file.exists()
+        assert not here.places.record.exists()
 
 
 def test_a_file_the_kernel_does_not_take_is_explained(here: Here) -> None:

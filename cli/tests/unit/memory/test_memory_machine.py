@@ -39,10 +39,17 @@ def test_what_is_there_is_found(places: Places, tmp_path: Path) -> None:
         (places.zswap / name).write_text(value + "\n")
     (places.run / "systemd/system").mkdir(parents=True)
     places.zram_device.write_text("/dev/zram1\n")
+    assert look(places, tmp_path / "swap").zram_device is None
+    (places.sys / "block/zram1").mkdir(parents=True)
     places.mapped.parent.mkdir(parents=True)
     places.mapped.symlink_to("/dev/null")
     (tmp_path / "swap").write_bytes(b"x" * 10)
+    places.unit_link.parent.mkdir(parents=True)
+    places.unit.write_text("")
+    assert not look(places, tmp_path / "swap").unit_enabled
+    places.unit_link.symlink_to(places.unit)
     found = look(places, tmp_path / "swap")
+    assert found.unit_enabled
     assert dict(found.zswap or ())["enabled"] == "Y"
     assert found.systemd
     assert found.zram_device == "/dev/zram1"

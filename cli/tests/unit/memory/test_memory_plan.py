@@ -33,6 +33,7 @@ BARE = Machine(
     dm_crypt=True,
     systemd=True,
     unit_there=False,
+    unit_enabled=False,
     programs=frozenset(
         {"mkswap", "swapon", "swapoff", "fallocate", "cryptsetup", "zramctl", "modprobe"}
     ),
@@ -43,7 +44,9 @@ PLAIN = Made(str(FILE), 32 * GIB, encrypted=False, zram_bytes=0, zswap_before=No
 def on(made: Made, machine: Machine = BARE, *, used_bytes: int = 0) -> Machine:
     """The machine as it is once `made` was made."""
     area = Area(made.file or "", made.file_bytes, used_bytes, 10)
-    return replace(machine, areas=(area,), file_bytes=made.file_bytes, unit_there=True)
+    return replace(
+        machine, areas=(area,), file_bytes=made.file_bytes, unit_there=True, unit_enabled=True
+    )
 
 
 def said(plan: Plan) -> str:
@@ -82,6 +85,23 @@ def test_after_a_boot_without_systemd_only_the_swapping_starts_again() -> None:
 def test_a_file_that_was_cut_short_is_made_anew() -> None:
     machine = replace(BARE, file_bytes=GIB)
     assert "fallocate" in said(plan_enable(Wish(FILE), machine, PLAIN, PLACES))
+
+
+def test_a_unit_that_was_written_and_not_enabled_is_enabled_and_removed_all_the_same() -> None:
+    machine = replace(on(PLAIN), unit_enabled=False)
+    assert "systemctl enable ocmt-memory.service" in said(
+        plan_enable(Wish(FILE), machine, PLAIN, PLACES)
+    )
+    assert f"remove {PLACES.unit}" in said(plan_disable(machine, PLAIN, PLACES))
+
+
+def test_an_encrypted_device_that_was_opened_and_not_swapped_to_is_not_opened_twice() -> None:
+    made = replace(PLAIN, encrypted=True)
+    machine = replace(BARE, file_bytes=made.file_bytes, mapped_device="/dev/dm-0")
+    steps = said(plan_enable(Wish(FILE, encrypt=True), machine, made, PLACES))
+    assert "cryptsetup" not in steps
+    assert "swapon --priority 10 /dev/mapper/ocmt-swap" in steps
+    assert "cryptsetup close ocmt-swap" in said(plan_disable(machine, made, PLACES))
 
 
 def test_another_wish_is_refused_until_the_first_is_disabled() -> None:

@@ -1,0 +1,274 @@
+"""What befalls real containers and the server beside them: each ends in what was seen, and well."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiodocker
+import httpx2
+import pytest
+from doubles.docker_agents import docker_agents, prepare, runtime_on
+from doubles.engine_socket import EngineSocket
+from doubles.host import AGENT_TOKEN, TOKEN, settings_for
+from ocmt_agent.hibernation.clock import SystemClock
+from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.runtime.base import Runtime, RuntimeFailed
+from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.docker_freezer import freezers
+from ocmt_agent.wiring import Parts, open_parts, watching
+from ocmt_common.agent_api import AUTH_HEADER, ProvisionRequest
+from ocmt_common.agent_api import HibernationState as S
+from ocmt_common.problems import Problem
+
+LIMIT_S = 240
+_HOG = "const held = []; for (;;) held.push(Buffer.alloc(1 << 24, 1))"
+
+
+@asynccontextmanager
+async def server_on(tmp_path: Path, runtime: Runtime, *users: str) -> AsyncIterator[Parts]:
+    settings = settings_for(tmp_path, HIBERNATION_CHECK_INTERVAL="1000", WAKE_TIMEOUT_MS="240000")
+    async with open_parts(settings, runtime=runtime, clock=SystemClock()) as parts:
+        requests = (ProvisionRequest(user_id=user, agent_token=AGENT_TOKEN) for user in users)
+        await asyncio.gather(*(parts.service.provision(request) for request in requests))
+        async with watching(parts):
+            yield parts
+
+
+@asynccontextmanager
+async def another_on(root: Path) -> AsyncIterator[DockerRuntime]:
+    runtime = runtime_on(root)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+@asynccontextmanager
+async def container_of(
+    runtime: DockerRuntime, user_id: str
+) -> AsyncIterator[aiodocker.containers.DockerContainer]:
+    async with aiodocker.Docker(url="unix:///var/run/docker.sock") as docker:
+        yield await docker.containers.get(runtime._name(user_id))
+
+
+async def until(parts: Parts, user_id: str, state: S) -> None:
+    agent = parts.registry.get(user_id)
+    async with asyncio.timeout(LIMIT_S):
+        while agent.state is not state:  # noqa: ASYNC110 (the watch tells nobody)
+            await asyncio.sleep(0.1)
+
+
+async def pause(parts: Parts, user_id: str) -> None:
+    """As soon as its gateway agrees: it may still be at its chores after the boot."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            try:
+                await parts.engine.hibernate(user_id, "pause")
+                return
+            except Problem as problem:
+                if problem.code != "agent-busy":
+                    raise
+                await asyncio.sleep(2)
+
+
+async def use(parts: Parts, *users: str) -> None:
+    await asyncio.gather(*(parts.engine.awake(user, kind=ActivityKind.HTTP) for user in users))
+    for user in users:
+        agent = parts.registry.get(user)
+        assert agent.state is S.RUNNING
+        assert agent.access is not None
+        await parts.admin.health(agent.access)
+
+
+async def fail_half_way(
+    parts: Parts, runtime: DockerRuntime, direct: DockerRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A freeze of ada's container that breaks off with its processes frozen."""
+
+    async def stuck(user_id: str) -> None:
+        where = await direct.whereabouts(user_id)
+        assert where is not None
+        await asyncio.to_thread(freeze_behind_docker, where.leader.pid)
+        raise RuntimeFailed("the freezer is stuck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "pause", stuck)
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                with pytest.raises(Problem, match="is awake because") as refused:
+                    await parts.engine.hibernate("ada", "pause")
+                if "it could not be frozen: the freezer is stuck" in refused.value.detail:
+                    return
+                await asyncio.sleep(2)  # its gateway is still at something
+
+
+def freeze_behind_docker(pid: int) -> None:
+    file, frozen, _ = freezers(Path(f"/proc/{pid}/cgroup").read_text())[0]
+    file.write_text(frozen)
+
+
+async def run_out_of_memory(runtime: DockerRuntime, user_id: str) -> None:
+    """Something in its container wants more than the limit, and the kernel picks the gateway."""
+    where = await runtime.whereabouts(user_id)
+    assert where is not None
+    assert where.memory is not None
+    lower_limit(where.memory)
+    for pid in where.pids():
+        set_oom_score(pid)
+    async with container_of(runtime, user_id) as container:
+        hog = await container.exec(["node", "-e", _HOG])
+        await hog.start(detach=True)
+
+
+def lower_limit(folder: Path) -> None:
+    """To a little more than what is held, swap included."""
+    v2 = (folder / "memory.max").exists()
+    held = int((folder / ("memory.current" if v2 else "memory.usage_in_bytes")).read_text())
+    limit = str(held + (64 << 20))
+    names = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
+    limits = {"memory.max": limit, "memory.swap.max": "0"} if v2 else dict.fromkeys(names, limit)
+    for name, value in limits.items():
+        (folder / name).write_text(value)
+
+
+def set_oom_score(pid: int) -> None:
+    Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+
+@pytest.mark.timeout(600)
+async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all_answer_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's restart: it is gone for a while, and what ran before does not run after."""
+    through, root = tmp_path / "engine.sock", tmp_path / "agents"
+    async with docker_agents(root) as direct:
+        await direct.observe_all()  # connected before anybody is sent through our socket
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{through}")
+        async with (
+            EngineSocket(through),
+            another_on(root) as runtime,
+            server_on(tmp_path, runtime, "ada", "ben") as parts,
+        ):
+            ada = parts.registry.get("ada")
+            await fail_half_way(parts, runtime, direct, monkeypatch)
+            await use(parts, "ada")
+
+            await run_out_of_memory(direct, "ada")
+            await until(parts, "ada", S.STOPPED)
+            assert "AGENT_MEMORY_MB" in (ada.failure or "")
+            await use(parts, "ada")
+            assert ada.failure is None
+
+            await pause(parts, "ben")
+            async with container_of(direct, "ben") as container:
+                await container.delete(force=True)
+            await until(parts, "ben", S.STOPPED)
+            assert await direct.inspect("ben") is None
+            await use(parts, "ben")
+
+            await pause(parts, "ben")
+
+        async with another_on(root) as runtime, server_on(tmp_path, runtime) as parts:
+            async with asyncio.timeout(LIMIT_S):
+                while parts.watch.problem is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            assert (await parts.service.health()).status == "degraded"
+            with pytest.raises(Problem) as refused:
+                await parts.engine.awake("ben", kind=ActivityKind.HTTP)
+            assert (refused.value.code, refused.value.status) == ("runtime-unavailable", 503)
+            assert refused.value.retry_after_s
+            states = [parts.registry.get(user).state for user in ("ada", "ben")]
+            assert states == [S.RUNNING, S.PAUSED]  # nothing was seen, so nothing is believed
+            for user in ("ada", "ben"):
+                async with container_of(direct, user) as container:
+                    await container.kill()
+            async with EngineSocket(through):
+                for user in ("ada", "ben"):
+                    await until(parts, user, S.STOPPED)
+                assert parts.watch.problem is None
+                await use(parts, "ada", "ben")
+
+
+class Server:
+    """The agent server as a process of its own, to kill."""
+
+    def __init__(self, data: Path) -> None:
+        ports = []
+        for _ in range(2):
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                ports.append(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self._environ = {
+            "PATH": os.environ["PATH"],
+            "AUTH_TOKEN": TOKEN,
+            "DATA_DIR": str(data),
+            "PORT": str(ports[0]),
+            "RELAY_PORT": str(ports[1]),
+            "RUNTIME": "docker",
+            "WAKE_TIMEOUT_MS": "240000",
+        }
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        with subprocess.Popen(
+            [sys.executable, "-m", "ocmt_agent"],
+            env=self._environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    async def ask(self, method: str, path: str, body: object = None) -> httpx2.Response:
+        """Once it answers; a request that it died over is an `httpx2.TransportError`."""
+        async with httpx2.AsyncClient(
+            base_url=self.url, headers={AUTH_HEADER: TOKEN}, timeout=LIMIT_S
+        ) as client:
+            async with asyncio.timeout(LIMIT_S):
+                while True:
+                    try:
+                        await client.get("/health")
+                        break
+                    except httpx2.ConnectError:
+                        await asyncio.sleep(0.05)
+            return await client.request(method, path, json=body)
+
+
+@pytest.mark.timeout(600)
+async def test_a_server_killed_in_the_middle_of_a_pause_or_a_wake_is_followed_by_one_that_works(
+    tmp_path: Path,
+) -> None:
+    prepare(tmp_path / "agents")
+    server = Server(tmp_path)
+    try:
+        with server.running():
+            provision = {"userId": "ada", "agentToken": AGENT_TOKEN}
+            made = await server.ask("POST", "/api/containers", provision)
+            assert made.status_code == 201, made.text
+        for after_ms in (1, 4, 8, 12, 20, 35, 60, 120):
+            for path, body in (("hibernate", {"mode": "pause"}), ("wake", None)):
+                with server.running() as process:
+                    await server.ask("GET", "/health")
+                    asking = asyncio.create_task(
+                        server.ask("POST", f"/api/containers/ada/{path}", body)
+                    )
+                    await asyncio.sleep(after_ms / 1000)
+                    process.kill()
+                    await asyncio.gather(asking, return_exceptions=True)
+            with server.running():
+                woken = await server.ask("POST", "/api/containers/ada/wake")
+                assert woken.status_code == 200, woken.text
+                probe = await server.ask("GET", "/api/containers/ada/proxy/healthz")
+                assert probe.status_code == 200, probe.text
+                models = await server.ask("GET", "/api/containers/ada/proxy/v1/models")
+                assert models.status_code != 503, models.text
+    finally:
+        async with docker_agents(tmp_path / "agents"):
+            pass

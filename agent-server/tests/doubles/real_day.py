@@ -1,0 +1,136 @@
+"""A compressed day of real agents: the policy's clock is ours, the gateways' is the real one.
+
+Stretches of the day are left out, for the policy only: its clock goes at the real one's pace and is
+put ahead over hours in which nothing is due. A gateway keeps its scheduled jobs by the real clock.
+So each job has two times, one of each clock, and `Day.meet` leaves out of the day just so much that
+from there on both come at the same moment. To the policy a gateway's jobs are told in the day's
+time; those that OpenClaw brings along (it tidies its memory at three in the night) are no part of
+the day.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.control import HttpGatewayControl
+from ocmt_agent.wiring import Parts
+from ocmt_common.agent_api import HibernationState
+
+LEFT_OUT_AT_ONCE = timedelta(minutes=5)
+_SLACK = timedelta(minutes=40)
+"""Idle this long an agent has to sleep, unless it works or has a job this near."""
+_FALLS_ASLEEP_WITHIN_S = 90.0
+"""Of the real time: a gateway may still be at something after a boot or an answer."""
+_LIMIT_S = 240.0
+ASLEEP = (HibernationState.PAUSED, HibernationState.STOPPED)
+
+
+class DayClock:
+    """Nine in the morning when it is made; goes as the real one, but for what is left out."""
+
+    def __init__(self) -> None:
+        self._ahead = datetime(2026, 11, 23, 9, 0, tzinfo=UTC) - datetime.now(UTC)
+        self._left_out = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead + self._left_out
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._left_out.total_seconds()
+
+    def leave_out(self, stretch: timedelta) -> None:
+        assert stretch >= timedelta(), "the day's time has come too late to meet the real one"
+        self._left_out += stretch
+
+
+class DayControl(HttpGatewayControl):
+    """The real gateways, with their jobs told in the day's time."""
+
+    def __init__(self, session: aiohttp.ClientSession, due: Mapping[str, datetime]) -> None:
+        super().__init__(session)
+        self._due = due
+
+    async def call(
+        self,
+        access: GatewayAccess,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = 10.0,
+    ) -> dict[str, Any]:
+        answer = await super().call(access, method, params, timeout_s=timeout_s)
+        if method == "cron.list":
+            answer["jobs"] = [
+                job | {"nextRunAtMs": self._due[job["name"]].timestamp() * 1000}
+                for job in answer["jobs"]
+                if job["name"] in self._due and job.get("state", job).get("nextRunAtMs")
+            ]
+        return answer
+
+
+class Day:
+    """The day of one agent server; `parts` has `clock` for its own and a control with `due`."""
+
+    def __init__(self, parts: Parts, clock: DayClock, due: Mapping[str, datetime]) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._due = due
+        self.working: set[str] = set()
+        """Users whose agents were given something that is not done yet."""
+        self.looks = 0
+        self.looks_asleep = 0
+
+    def at(self, hours: float, *, day: int = 0) -> datetime:
+        return datetime(2026, 11, 23, tzinfo=UTC) + timedelta(days=day, hours=hours)
+
+    async def pass_until(self, when: datetime) -> None:
+        """Let the time pass, a few minutes at a time, with a look of the policy at each.
+
+        A gateway needs its own, real time: before more is left out, whoever can sleep has to.
+        """
+        while (left := when - self._clock.now()) > timedelta():
+            self._clock.leave_out(min(left, LEFT_OUT_AT_ONCE))
+            await self._parts.watch.sweep()
+            await self._everybody_sleeps_who_can()
+            for agent in self._parts.registry.all():
+                self.looks += 1
+                self.looks_asleep += agent.state in ASLEEP
+
+    async def meet(self, when: datetime, *, real: datetime) -> None:
+        """Leave out what makes the day's `when` come at the moment `real` comes."""
+        self._clock.leave_out((when - self._clock.now()) - (real - datetime.now(UTC)))
+        await self._parts.watch.sweep()
+
+    async def until(self, user_id: str, *states: HibernationState) -> None:
+        agent = self._parts.registry.get(user_id)
+        async with asyncio.timeout(_LIMIT_S):
+            while agent.state not in states:  # noqa: ASYNC110 (the watch tells nobody)
+                await asyncio.sleep(0.1)
+
+    async def _everybody_sleeps_who_can(self) -> None:
+        try:
+            async with asyncio.timeout(_FALLS_ASLEEP_WITHIN_S):
+                while self._awake_for_nothing():  # noqa: ASYNC110 (the watch tells nobody)
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"awake for nothing: {self._awake_for_nothing()}") from None
+
+    def _awake_for_nothing(self) -> list[str]:
+        now = self._clock.now()
+        found = []
+        for agent in self._parts.registry.all():
+            job = self._due.get(agent.user_id)
+            near = job is not None and abs(job - now) < _SLACK
+            idle = now - agent.last_activity_at > _SLACK
+            if (
+                agent.state not in ASLEEP
+                and idle
+                and not near
+                and agent.user_id not in self.working
+            ):
+                found.append(f"{agent.user_id} at {now:%H:%M} because {agent.blockers}")
+        return found

@@ -1,0 +1,107 @@
+"""A model that does what its user's last words ask for: what a test wants an agent to work at.
+
+OpenAI-shaped and streamed, where an agent looks for its model. `say X` is answered with `X.` at
+once; `recite X` goes on with `X` until the test has heard enough; `run X` calls the agent's own
+shell tool with the command `X`, and tells what came of it. Anything else is answered with `Well.`
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+_ORDER = re.compile(r"(say|recite|run): (.*)")
+_BEAT_S = 0.25
+
+
+class ScriptedModel:
+    def __init__(self) -> None:
+        self.reciting = 0
+        """How many recitals are under way."""
+        self.heard_enough = asyncio.Event()
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        async for delta in self._deltas(asked["messages"]):
+            await answer.write(_chunk(delta, None))
+        await answer.write(_chunk({}, "stop") + b"data: [DONE]\n\n")
+        return answer
+
+    async def _deltas(self, messages: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+        # After what its user wrote, the gateway may tell of its own matters in the user's name.
+        asked = [n for n, message in enumerate(messages) if message["role"] == "user"]
+        orders = [(n, _ORDER.search(_text(messages[n]))) for n in asked]
+        last, found = next((one for one in reversed(orders) if one[1]), (0, None))
+        order, what = found.groups() if found else ("say", "Well")
+        results = [_text(message) for message in messages[last:] if message["role"] == "tool"]
+        match order:
+            case "run" if results:
+                yield {"role": "assistant", "content": f"It told: {results[-1]}"}
+            case "run":
+                call = {"command": what, "yieldMs": 120_000}
+                yield {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {
+                            "index": 0,
+                            "id": "call_1",
+                            "type": "function",
+                            "function": {"name": "exec", "arguments": json.dumps(call)},
+                        }
+                    ],
+                }
+            case "recite":
+                self.reciting += 1
+                try:
+                    while not self.heard_enough.is_set():
+                        yield {"role": "assistant", "content": f"{what} "}
+                        await asyncio.sleep(_BEAT_S)
+                finally:
+                    self.reciting -= 1
+                yield {"content": "The end."}
+            case _:
+                yield {"role": "assistant", "content": f"{what}."}
+
+
+@asynccontextmanager
+async def scripted_model(host: str) -> AsyncIterator[tuple[ScriptedModel, int]]:
+    """Serve one at `host`, where the relay would be; the model and its port."""
+    model = ScriptedModel()
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_post("/llm/v1/chat/completions", model.complete)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, host, 0).start()
+    try:
+        yield model, runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part.get("text", "")) for part in content)
+
+
+def _chunk(delta: dict[str, Any], finish: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish or _finish(delta)}
+    frame = {
+        "id": "x",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "default",
+        "choices": [choice],
+    }
+    return b"data: " + json.dumps(frame).encode() + b"\n\n"
+
+
+def _finish(delta: dict[str, Any]) -> str | None:
+    return "tool_calls" if "tool_calls" in delta else None
