@@ -27,6 +27,7 @@ from starlette.types import ASGIApp
 from ocmt_agent.agents.store import StoreError
 from ocmt_agent.app import create_app
 from ocmt_agent.hibernation.clock import SystemClock
+from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_agent.proxy.server_options import socket_options
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
@@ -105,7 +106,11 @@ def _locked(lock: TextIO) -> bool:
 
 
 async def serve(settings: AgentSettings, handover: Handover) -> None:
-    """Serve until SIGTERM or SIGINT. The agents live on, unless STOP_AGENTS_ON_EXIT."""
+    """Serve until SIGTERM or SIGINT. The agents live on, unless STOP_AGENTS_ON_EXIT.
+
+    The release after this one begins as soon as the data folder is free. What agents are being
+    answered by their models goes on beside it, until it is done or the drain is over.
+    """
     async with contextlib.AsyncExitStack() as stack:
         released = handover.gate is not None
         if not released:
@@ -128,18 +133,19 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
         if not handover.admitted and not await standby(handover, release_version("ocmt-agent")):
             return
         relay_socket = await _relay_socket(runtime, settings, handover)
+        to_management = await stack.enter_async_context(open_session())
+        relays = await stack.enter_async_context(_ending_last())
         if released:
             await stack.enter_async_context(_data_folder(settings.data_dir, wait=True))
         parts = await stack.enter_async_context(
             open_parts(settings, runtime=runtime, clock=SystemClock())
         )
-        api = _Server(create_app(parts), settings, handover)
+        api = _Server(create_app(parts), settings, handover, drain_s=_DRAIN_S)
         relay = _Server(
-            relay_app(
-                str(settings.management_url), parts.registry.is_agent_token, parts.passing_on
-            ),
+            relay_app(str(settings.management_url), parts.registry.is_agent_token, to_management),
             settings,
             handover.without_gate(),
+            drain_s=handover.drain(_DRAIN_S),
         )
 
         def stop() -> None:
@@ -150,11 +156,27 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop)
         await stack.enter_async_context(watching(parts))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_serve_relay(relay, relay_socket, runtime, settings, handover))
-            group.create_task(api.serve_on(api_socket))
-            log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
-            notify_ready()
+        relaying = asyncio.create_task(
+            _serve_relay(relay, relay_socket, runtime, settings, handover)
+        )
+        relaying.add_done_callback(lambda _: stop())
+        relays.append(relaying)
+        log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
+        notify_ready()
+        await api.serve_on(api_socket)
+
+
+@contextlib.asynccontextmanager
+async def _ending_last() -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Tasks that are waited for when all that was opened after this is closed."""
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        yield tasks
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _relay_socket(
@@ -195,7 +217,9 @@ async def _serve_relay(
 class _Server(HandoverServer):
     """One listener of several: signals are the process's, not this server's."""
 
-    def __init__(self, app: ASGIApp, settings: AgentSettings, handover: Handover) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: AgentSettings, handover: Handover, *, drain_s: int
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -204,7 +228,7 @@ class _Server(HandoverServer):
                 server_header=False,
                 lifespan="off",
                 **socket_options(max_frame_bytes=settings.max_frame_bytes),
-                timeout_graceful_shutdown=_DRAIN_S,
+                timeout_graceful_shutdown=drain_s,
             ),
             handover,
         )
