@@ -108,8 +108,9 @@ def _locked(lock: TextIO) -> bool:
 async def serve(settings: AgentSettings, handover: Handover) -> None:
     """Serve until SIGTERM or SIGINT. The agents live on, unless STOP_AGENTS_ON_EXIT.
 
-    The release after this one begins as soon as the data folder is free. What agents are being
-    answered by their models goes on beside it, until it is done or the drain is over.
+    The release after this one begins as soon as the data folder is free. Agents are relayed on
+    until then, so that none is refused, and what their models are answering is passed on to its
+    end beside the new release, or until the drain is over.
     """
     async with contextlib.AsyncExitStack() as stack:
         released = handover.gate is not None
@@ -134,7 +135,7 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
             return
         relay_socket = await _relay_socket(runtime, settings, handover)
         to_management = await stack.enter_async_context(open_session())
-        relays = await stack.enter_async_context(_ending_last())
+        ending_last = await stack.enter_async_context(contextlib.AsyncExitStack())
         if released:
             await stack.enter_async_context(_data_folder(settings.data_dir, wait=True))
         parts = await stack.enter_async_context(
@@ -150,7 +151,7 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
 
         def stop() -> None:
             parts.hub.close()  # streams that would never end by themselves
-            api.should_exit = relay.should_exit = True
+            api.should_exit = True
 
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -160,23 +161,16 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
             _serve_relay(relay, relay_socket, runtime, settings, handover)
         )
         relaying.add_done_callback(lambda _: stop())
-        relays.append(relaying)
+        ending_last.push_async_callback(_end_relay, relay, relaying)
         log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
         notify_ready()
         await api.serve_on(api_socket)
 
 
-@contextlib.asynccontextmanager
-async def _ending_last() -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Tasks that are waited for when all that was opened after this is closed."""
-    tasks: list[asyncio.Task[None]] = []
-    try:
-        yield tasks
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+async def _end_relay(relay: "_Server", relaying: asyncio.Task[None]) -> None:
+    """Once the release after this one has the data folder, and listens for the agents too."""
+    relay.should_exit = True
+    await relaying
 
 
 async def _relay_socket(

@@ -304,6 +304,8 @@ class _Client:
             case "chat.history":
                 messages = gateway.history[-int(params.get("limit", 100)) :]
                 return True, {"sessionKey": params["sessionKey"], "messages": messages}
+            case "sessions.messages.subscribe":
+                return True, {"subscribed": True, "key": params["key"]}
             case "chat.abort":
                 running = [r for r, task in self.runs.items() if not task.done()]
                 for run_id in running:

@@ -51,7 +51,7 @@ def decide(
     action: Action = "deploy"
     if current is None:
         why = "nothing is deployed yet"
-    elif spare_regretted and content in facts["regretted"] and facts["settled"]:
+    elif spare_regretted and content in facts["regretted"].values() and facts["settled"]:
         action = "unchanged"
         why = f"this commit was rolled back to {current}; a newer one, or `ocmt deploy` over ssh"
     elif facts["meta"].get("content") != content:
@@ -118,12 +118,13 @@ def may_run_on(target: dict[str, Any], contracted: Sequence[str]) -> str | None:
 
 
 def choose_rollback(status: dict[str, Any], wanted: str | None) -> str | None:
-    """The release to go back to: `wanted`, or the newest healthy one before the current one.
+    """The release to go back to: `wanted`, or the last healthy one that is not current.
 
-    Names begin with their time, so a second rollback goes further back, never forward again.
+    One that was gone back from before is left out, so a second rollback goes further back.
     """
     healthy: Sequence[str] = status["healthy"]
     if wanted is not None:
         return wanted if wanted in healthy else None
-    current = status["current"]
-    return max((name for name in healthy if current is None or name < current), default=None)
+    left_out = {status["current"], *status["regretted"]}
+    others = [name for name in healthy if name not in left_out]
+    return others[-1] if others else None

@@ -89,7 +89,7 @@ class Component:
             read = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             read = {}
-        return {"healthy": [], "env": {}, "contracted": [], "regretted": [], **read}
+        return {"healthy": [], "env": {}, "contracted": [], "regretted": {}, **read}
 
     def save(self, state: dict[str, Any]) -> None:
         draft = self.path / ".state.json.new"
@@ -115,15 +115,16 @@ class Component:
         state["healthy"] = [one for one in state["healthy"] if one != name] + [name]
         state["env"] = {name: self.env_digest()}
         content = self.meta(name).get("content")
-        state["regretted"] = [one for one in state["regretted"] if one != content]
+        regretted = state["regretted"].items()
+        state["regretted"] = {one: what for one, what in regretted if what != content}
         self.save(state)
 
     def regret(self, name: str) -> None:
-        """Remember the content of a release that was gone back from: no timer brings it again."""
-        content = self.meta(name).get("content")
-        if content is not None:
-            state = self.state()
-            self.save({**state, "regretted": [*state["regretted"][-20:], content]})
+        """Remember a release that was gone back from, and its content: neither a timer nor another
+        rollback brings it again."""
+        state = self.state()
+        newest = dict(list(state["regretted"].items())[-20:])
+        self.save({**state, "regretted": {**newest, name: self.meta(name).get("content")}})
 
     def env_digest(self) -> str:
         """Of the operator's settings: a change of them needs a restart to be in force."""

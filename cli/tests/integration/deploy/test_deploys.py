@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from deploy_farm import BUILDS, Commit, Farm, Load, deployer
+from deploy_farm import BUILDS, Commit, Farm, deployer
+from deploy_load import Chats, Load, ModelCalls, Person
 from ocmt_cli.deploy.deploying import deploy, plan, rollback
 from ocmt_cli.deploy.host_failures import Unreachable
 from ocmt_cli.deploy.session import Busy
@@ -46,14 +47,19 @@ def test_the_first_deploy_serves_and_a_second_one_changes_nothing(
     assert {f"deploy/mgmt/{before[0]}", f"deploy/ui/{version}"} <= set(tags)
 
 
-def test_no_request_fails_in_a_deploy_and_a_rollback_under_load(
-    deployed: Farm, checkout: Path, commit: Commit
+def test_nothing_fails_in_a_deploy_and_a_rollback_under_load_and_the_agent_goes_on(
+    deployed: Farm, checkout: Path, commit: Commit, person: Person
 ) -> None:
     before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+    agent = person.gateway_pid()
     for file in (MGMT_FILE, AGENT_FILE):
         commit(file, '"""', '"""A changed line. ')
 
-    with Load(*deployed.urls) as load:
+    with (
+        Load(*deployed.urls) as load,
+        Chats(person) as chats,
+        ModelCalls(deployed, person.agent_token()) as calls,
+    ):
         done = _deploy(deployed, checkout, "mgmt", "agent")
         during = {role: deployed.serving(role) for role in ("mgmt", "agent")}
         rollback(deployer(deployed, "mgmt", "agent"), to=None)
@@ -61,9 +67,12 @@ def test_no_request_fails_in_a_deploy_and_a_rollback_under_load(
 
     assert done == {"mgmt": "deploy", "agent": "deploy"}
     assert after == before
-    assert load.failures == []
+    assert (load.failures, chats.failures, calls.failures) == ([], [], [])
     assert load.versions == {*before.values(), *during.values()}
-    assert load.count > 100
+    assert min(load.count, chats.turns, calls.count) > 30
+    # Every tab was told to connect again, by the deploy and by the rollback.
+    assert chats.restarts >= 8
+    assert person.gateway_pid() == agent
 
 
 def test_a_release_that_never_gets_healthy_leaves_the_old_one_serving(

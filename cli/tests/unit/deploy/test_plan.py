@@ -17,7 +17,7 @@ from ocmt_cli.deploy.plan import choose_rollback, decide, may_run_on, problems
 WELL: dict[str, Any] = {
     "current": "R1", "meta": {"content": "same"}, "settings_changed": False, "settled": True,
     "healthy": ["R0", "R1"], "writable": True, "rsync": True, "free_mb": 9000, "time": 1000.0,
-    "env_file": True, "systemd": True, "regretted": [],
+    "env_file": True, "systemd": True, "regretted": {},
 }  # fmt: skip
 
 
@@ -89,8 +89,12 @@ def test_an_older_release_runs_on_expanded_tables_and_not_on_contracted_ones() -
 
 def test_a_second_rollback_goes_further_back_and_never_forward_again() -> None:
     # R3 was rolled back to R1, which is thereby the last one that became healthy.
-    assert choose_rollback({**WELL, "current": "R1", "healthy": ["R0", "R3", "R1"]}, None) == "R0"
-    assert choose_rollback({**WELL, "current": "R0", "healthy": ["R3", "R1", "R0"]}, None) is None
+    there = {**WELL, "current": "R1", "healthy": ["R0", "R3", "R1"], "regretted": {"R3": "bad"}}
+    assert choose_rollback(there, None) == "R0"
+    # What was deployed after that goes back to what it replaced.
+    there |= {"current": "R4", "healthy": ["R0", "R3", "R1", "R4"]}
+    assert choose_rollback(there, None) == "R1"
+    assert choose_rollback({**there, "healthy": ["R3", "R4"]}, None) is None
 
 
 def test_a_release_has_a_name_that_nothing_has_and_that_sorts_last() -> None:
@@ -103,7 +107,7 @@ def test_a_release_has_a_name_that_nothing_has_and_that_sorts_last() -> None:
 
 
 def test_a_timer_does_not_undo_a_rollback_and_a_person_may() -> None:
-    facts = {**WELL, "regretted": ["bad"]}
+    facts = {**WELL, "regretted": {"R2": "bad"}}
     by_timer = decide("agent", "one", facts, "bad", spare_regretted=True)
     assert (by_timer.action, "rolled back" in by_timer.why) == ("unchanged", True)
     assert decide("agent", "one", facts, "bad").action == "deploy"
