@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from ocmt_cli.deploy.hostside import logs, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
+from ocmt_cli.deploy.hostside.halting import halt
 from ocmt_cli.deploy.hostside.installing import install
 
 _SILENCE_S = 900
@@ -32,6 +33,7 @@ _CHANGES: dict[str, Callable[..., Any]] = {
     "switch": steps.switch,
     "settle": steps.settle,
     "regret": steps.regret,
+    "halt": halt,
 }
 _READS: dict[str, Callable[..., Any]] = {
     "facts": steps.facts,

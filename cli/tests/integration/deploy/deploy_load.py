@@ -67,15 +67,19 @@ class Load:
 class Person:
     """Signed in on the farm's management server, and their agent."""
 
-    def __init__(self, farm: Farm) -> None:
+    def __init__(
+        self, farm: Farm, *, port: int = 0, python: Path | None = None, env_file: Path | None = None
+    ) -> None:
+        """On another server than the farm's with its `port`, a Python that has it, and its file."""
         self.farm = farm
-        self.origin = f"http://127.0.0.1:{farm.port}"
+        self.origin = f"http://127.0.0.1:{port or farm.port}"
         place = farm.component("mgmt")
-        python = place / "current" / "venv" / "bin" / "python"
+        python = python or place / "current" / "venv" / "bin" / "python"
         command = [python, "-m", "ocmt_management", "sign-in-link", "--email", "ada@example.com"]
         link = subprocess.run(
-            [*command, "--env-file", place / ".env"], check=True, capture_output=True, text=True
-        ).stdout.strip()
+            [*command, "--env-file", env_file or place / ".env"],
+            check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
         browser = httpx2.Client(base_url=self.origin, trust_env=False, timeout=60)
         browser.headers["origin"] = self.origin
         token = link.partition("#")[2]

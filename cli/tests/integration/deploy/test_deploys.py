@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from ocmt_cli.failure import CommandFailed
 
 MGMT_FILE = "management-server/ocmt_management/__init__.py"
 AGENT_FILE = "agent-server/ocmt_agent/__init__.py"
-STEPS = ("build", "copy", "install", "start", "switch", "settle")
 
 
 def _deploy(farm: Farm, checkout: Path, *roles: str) -> dict[str, str]:
@@ -110,55 +110,103 @@ def test_rollback_works_when_what_is_current_cannot_even_start(
 
 
 _KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from deploy_farm import BUILDS
-from ocmt_cli.deploy.deploying import Deployer, deploy
+from ocmt_cli.deploy import deploying
 from ocmt_cli.deploy.inventory import load_inventory
+from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import read_source
 
-def report(text):
-    if text.removeprefix("agent: agent: ").split()[0] == sys.argv[4]:
-        os.kill(os.getpid(), signal.SIGKILL)
+role, when, step = sys.argv[4:7]
+asked = Session.ask
 
-deploy(Deployer(load_inventory(Path(sys.argv[2])), ("agent",), report),
-       read_source(Path(sys.argv[3])), builds=BUILDS)
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def ask(self, name, *words, **more):
+    if (when, name) == ("in", step):
+        # Asked for, and gone before the answer: the host does it, or is cut in it.
+        process = self._process or self._start()
+        component = deploying_component(self, words[0])
+        request = {"step": name, "component": component, "words": words[1:], **more}
+        process.stdin.write(json.dumps(request).encode() + b"\\n")
+        process.stdin.flush()
+        die()
+    value = asked(self, name, *words, **more)
+    if (when, name) == ("after", step):
+        die()
+    return value
+
+def deploying_component(session, role):
+    from ocmt_cli.deploy.session import component_on
+    return component_on(session._inventory, session.entry, role)
+
+Session.ask = ask
+deploying.deploy(
+    deploying.Deployer(load_inventory(Path(sys.argv[2])), (role,), lambda text: None),
+    read_source(Path(sys.argv[3])), builds=BUILDS,
+)
 """
+_ROLES = {
+    "mgmt": ("lock", "prepare", "install", "migrate", "start", "switch", "settle"),
+    "agent": ("lock", "prepare", "install", "start", "switch", "settle"),
+    "ui": ("lock", "prepare", "install", "switch", "settle"),
+}
+# Cut off in the middle, where something is replaced.
+_IN = {("mgmt", "start"), ("mgmt", "switch"), ("mgmt", "settle"), ("agent", "switch")}
+_CHANGED = {"mgmt": MGMT_FILE, "agent": AGENT_FILE, "ui": "user-ui/index.html"}
 
 
-def test_a_deployer_killed_before_any_step_leaves_what_the_next_one_completes(
-    deployed: Farm, checkout: Path, commit: Commit
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("role", _ROLES)
+def test_a_deployer_killed_in_and_after_each_step_leaves_what_the_next_one_completes(
+    deployed: Farm, checkout: Path, commit: Commit, person: Person, role: str
 ) -> None:
-    commit(AGENT_FILE, '"""', '"""Deployed in spite of all. ')
     here = str(Path(__file__).parent)
+    agent = person.gateway_pid()
+    mark = "<title>" if role == "ui" else '"""'
+    with Load(*deployed.urls) as load, Chats(person, 2) as chats:
+        for step in _ROLES[role]:
+            for when in ("in", "after") if (role, step) in _IN else ("after",):
+                commit(_CHANGED[role], mark, f"{mark}Killed {when} {step}. ")
+                words = [here, str(deployed.inventory), str(checkout), role, when, step]
+                killed = subprocess.run(
+                    [sys.executable, "-c", _KILLED, *words],
+                    check=False, capture_output=True, timeout=120,
+                )  # fmt: skip
+                assert killed.returncode == -signal.SIGKILL, (words, killed.stderr.decode())
 
-    with Load(deployed.urls[1]) as load:
-        for step in STEPS:
-            killed = subprocess.run(
-                [sys.executable, "-c", _KILLED, here, str(deployed.inventory), str(checkout), step],
-                check=False, capture_output=True, timeout=120,
-            )  # fmt: skip
-            assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-        _deploy_when_free(deployed, checkout)
-        done = _deploy(deployed, checkout, "agent")
+                _deploy_when_free(deployed, checkout, role)
 
-    assert done == {"agent": "unchanged"}
-    assert load.failures == []
-    wanted = read_source(checkout).commit[:12]
-    assert deployed.serving("agent").endswith(wanted)
-    kept = list((deployed.component("agent") / "releases").iterdir())
+                wanted = read_source(checkout).commit[:12]
+                current = (deployed.component(role) / "current").readlink().name
+                assert current.endswith(wanted), words
+                assert (role == "ui") or deployed.serving(role) == current, words
+                tags = _git(checkout, "tag", "--list", f"deploy/{role}/*").split()
+                assert f"deploy/{role}/{current}" in tags, words
+        assert _deploy(deployed, checkout, role) == {role: "unchanged"}
+
+    assert (load.failures, chats.failures) == ([], [])
+    assert person.gateway_pid() == agent
+    kept = list((deployed.component(role) / "releases").iterdir())
     assert len(kept) <= 3
 
 
-def _deploy_when_free(farm: Farm, checkout: Path) -> None:
+def _git(checkout: Path, *words: str) -> str:
+    command = ["git", "-C", str(checkout), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _deploy_when_free(farm: Farm, checkout: Path, role: str) -> None:
     """The host's side of a killed deployer may still be ending its last step."""
-    for _ in range(100):
+    for _ in range(300):
         try:
-            _deploy(farm, checkout, "agent")
+            _deploy(farm, checkout, role)
             return
         except Busy:
-            continue
+            time.sleep(0.1)
     raise AssertionError("the lock of a killed deployer was never given back")
 
 
@@ -175,7 +223,7 @@ def test_a_connection_dropped_in_a_step_is_told_and_the_next_run_completes(
     with pytest.raises(Unreachable, match="agent: agent: install: the connection was lost"):
         deploy(made, read_source(checkout), builds=BUILDS)
 
-    _deploy_when_free(deployed, checkout)
+    _deploy_when_free(deployed, checkout, "agent")
     assert deployed.serving("agent").endswith(read_source(checkout).commit[:12])
 
 
