@@ -2,7 +2,7 @@
 
 Three sshd on loopback, the real servers, real rsync; under load all the time: requests on old and
 new connections, and four tabs of the page's socket that chat with an agent (the gateway's double).
-Ours: a no-op of three hosts, a one-line change of both servers, a rollback. Beside: `rsync --delete`
+Ours: a no-op of three hosts, a one-line change of both servers, rollbacks. Beside: `rsync --delete`
 of management's sources and a restart by ssh, as the specification's `scripts/deploy.sh` does it,
 under the same load. Run: `python bench/deploy.py --json`.
 """
