@@ -1,4 +1,4 @@
-"""`ocmt image build`, `ocmt image pull`, `ocmt image send`: the image that every agent's container runs."""
+"""`ocmt image build`, `pull` and `send`: the image that every agent's container runs."""
 
 import re
 from pathlib import Path

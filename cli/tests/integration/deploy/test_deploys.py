@@ -1,6 +1,8 @@
 """Deploys of the real servers to real sshd hosts: what serves, what is kept, what is told."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from deploy_farm import BUILDS, Commit, Farm, deployer
+from deploy_farm import BUILDS, Commit, Farm, deployer, farm
 from deploy_load import Chats, Load, ModelCalls, Person
-from ocmt_cli.deploy.deploying import deploy, plan, rollback
+from ocmt_cli.deploy.commands import show_servers
+from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.host_failures import Unreachable
+from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
@@ -296,3 +300,84 @@ def test_the_plan_tells_what_a_deploy_then_does(
     assert done == {"mgmt": "unchanged", "ui": "deploy"}
     page = (deployed.component("ui") / "current" / "index.html").read_text()
     assert "<title>Planned " in page
+
+
+def test_a_setting_that_was_changed_is_in_force_after_the_next_deploy(
+    deployed: Farm, checkout: Path
+) -> None:
+    env_file = deployed.component("agent") / ".env"
+    settings = env_file.read_text()
+    before = deployed.serving("agent")
+    env_file.write_text(settings + "PAUSE_AFTER_MS=1234567\n")
+    try:
+        assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
+        assert deployed.serving("agent") != before
+        assert _deploy(deployed, checkout, "agent") == {"agent": "unchanged"}
+        assert env_file.read_text() == settings + "PAUSE_AFTER_MS=1234567\n"
+    finally:
+        env_file.write_text(settings)
+    assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
+
+
+def test_what_was_rolled_back_is_not_brought_again_by_a_server_that_pulls(
+    deployed: Farm, checkout: Path, commit: Commit
+) -> None:
+    _deploy(deployed, checkout, "agent")
+    before = deployed.serving("agent")
+    # Many commits, one deploy: a rollback goes to the last deploy, not to the last commit.
+    for number in range(3):
+        commit(AGENT_FILE, '"""', f'"""Regretted {number}. ')
+    assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
+    rollback(deployer(deployed, "agent"), to=None)
+    assert deployed.serving("agent") == before
+
+    timer = Deployer(load_inventory(deployed.inventory), ("agent",), print, local="agent")
+    (step,) = deploy(timer, read_source(checkout), builds=BUILDS)
+    assert (step.action, deployed.serving("agent")) == ("unchanged", before)
+
+    commit(AGENT_FILE, '"""', '"""Mended. ')
+    (step,) = deploy(timer, read_source(checkout), builds=BUILDS)
+    assert step.action == "deploy"
+    assert deployed.serving("agent").endswith(read_source(checkout).commit[:12])
+
+
+def test_status_shows_the_others_when_one_host_does_not_answer(
+    deployed: Farm, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed.machines["ui"].stop()
+    try:
+        assert show_servers(deployed.inventory, as_json=True) is False
+    finally:
+        deployed.machines["ui"].start()
+    told = {one["component"]: one for one in json.loads(capsys.readouterr().out)}
+    assert told["ui"]["state"] == "NOT REACHABLE"
+    assert "does not answer" in told["ui"]["answer"]
+    assert told["mgmt"]["running"] == [deployed.serving("mgmt")]
+    assert told["mgmt"]["drift"] is False
+    assert show_servers(deployed.inventory, as_json=True) is True
+
+
+def test_a_full_disk_is_told_and_the_old_page_stays_until_there_is_room(
+    checkout: Path, commit: Commit
+) -> None:
+    with farm() as made:
+        root = made.machines["ui"].root
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", root], check=True)
+        try:
+            assert _deploy(made, checkout, "ui") == {"ui": "deploy"}
+            page = (made.component("ui") / "current").readlink()
+            commit("user-ui/index.html", "<title>", "<title>No room ")
+            subprocess.run(["dd", "if=/dev/zero", f"of={root}/filler"], check=False)
+            for least in (1, 0):  # seen in the preflight, or only while copying
+                text = made.inventory.read_text()
+                made.inventory.write_text(
+                    re.sub(r"min_free_mb = .", f"min_free_mb = {least}", text)
+                )
+                with pytest.raises(CommandFailed, match=r"ui: ui: .*(are free|disk is full)"):
+                    _deploy(made, checkout, "ui")
+                assert (made.component("ui") / "current").readlink() == page
+            (root / "filler").unlink()
+            assert _deploy(made, checkout, "ui") == {"ui": "deploy"}
+            assert "No room" in (made.component("ui") / "current" / "index.html").read_text()
+        finally:
+            subprocess.run(["umount", "--lazy", root], check=True)
