@@ -141,8 +141,7 @@ def switch(component: Component, release: str) -> None:
     if component.role == "ui":
         return
     supervisor = supervisor_of(component)
-    supervisor.start(release)  # a no-op unless a reboot came between
-    supervisor.admit(release)
+    _admit(component, supervisor, release)
     supervisor.at_boot(release)
     for other in supervisor.running():
         if other != release:
@@ -152,6 +151,22 @@ def switch(component: Component, release: str) -> None:
     except StepFailed as failure:
         _return(component, supervisor, release, before)
         raise StepFailed(f"{failure}\n{_serves_again(before)}") from failure
+
+
+def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
+    """Have the release that `current` points at take requests, running or not.
+
+    The signal is for one that is in standby for sure: it would end one that only begins.
+    """
+    if supervisor.is_alive(release):
+        try:
+            pass_gate(component, supervisor, release, serving=False)
+        except StepFailed:
+            supervisor.stop(release, within_s=_STOP_NOW_S)  # it was ending, or cannot do better
+        else:
+            supervisor.admit(release)
+            return
+    supervisor.start(release)
 
 
 def _serves_again(before: str | None) -> str:
@@ -215,8 +230,7 @@ def converge(component: Component) -> list[str]:
             if not component.is_complete(candidate):
                 raise StepFailed(f"release {candidate} is not complete")
             component.point(candidate)
-            supervisor.start(candidate)
-            supervisor.admit(candidate)
+            _admit(component, supervisor, candidate)
             supervisor.at_boot(candidate)
             for other in supervisor.running():
                 if other != candidate:

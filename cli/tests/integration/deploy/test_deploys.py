@@ -302,6 +302,27 @@ def test_the_plan_tells_what_a_deploy_then_does(
     assert "<title>Planned " in page
 
 
+def test_servers_that_ended_are_started_again_and_nothing_else_is_done(
+    deployed: Farm, checkout: Path
+) -> None:
+    _deploy(deployed, checkout, "mgmt", "agent")
+    before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+    for role, release in before.items():
+        note = json.loads((deployed.component(role) / "run" / f"{release}.pid").read_text())
+        os.kill(note["pid"], signal.SIGKILL)
+
+    # Also a plan says so, and a status.
+    made = deployer(deployed, "mgmt", "agent")
+    with made.sessions() as sessions:
+        told = plan(made, read_source(checkout), sessions)
+    assert {step.action for step in told} == {"restart"}
+    assert _deploy(deployed, checkout, "mgmt", "agent") == {
+        "mgmt": "unchanged",
+        "agent": "unchanged",
+    }
+    assert {role: deployed.serving(role) for role in ("mgmt", "agent")} == before
+
+
 def test_a_setting_that_was_changed_is_in_force_after_the_next_deploy(
     deployed: Farm, checkout: Path
 ) -> None:
