@@ -66,6 +66,8 @@ def test_units_are_what_systemd_accepts(units: Path) -> None:
         ("ocmt-management-migrate@.service", 3.0),
         ("ocmt-management-expand@.service", 3.0),
         ("ocmt-agent@.service", 3.0),
+        ("ocmt-management.service", 3.0),
+        ("ocmt-agent.service", 3.0),
     ],
 )
 def test_units_are_hardened(units: Path, unit: str, limit: float) -> None:
