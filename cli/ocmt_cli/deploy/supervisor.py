@@ -111,10 +111,9 @@ class Systemd:
         command = ["systemctl", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if check and done.returncode != 0:
-            raise StepFailed(
-                f"systemctl {' '.join(words)} failed: {done.stderr.strip()}. `ocmt setup` installs "
-                "the units."
-            )
+            missing = " `ocmt setup` installs the units." if "not found" in done.stderr else ""
+            said = done.stderr.strip().splitlines()
+            raise StepFailed(f"systemctl {' '.join(words)}: {said[0] if said else '?'}{missing}")
         return done.stdout
 
     def start(self, release: str) -> None:
