@@ -1,9 +1,10 @@
 """What a deploy costs, beside the specification's own way (rsync, then restart); in one run.
 
-Three sshd on loopback, the real servers, real rsync, and requests going on all the time on old and
-new connections. Ours: a no-op of three hosts, a one-line change of management, a rollback. Beside:
-`rsync --delete` of the sources and a restart of the server by ssh, as the specification's
-`scripts/deploy.sh` does it, under the same load. Run: `python bench/deploy.py --json`.
+Three sshd on loopback, the real servers, real rsync; under load all the time: requests on old and
+new connections, and four tabs of the page's socket that chat with an agent (the gateway's double).
+Ours: a no-op of three hosts, a one-line change of both servers, rollbacks. Beside: `rsync --delete`
+of management's sources and a restart by ssh, as the specification's `scripts/deploy.sh` does it,
+under the same load. Run: `python bench/deploy.py --json`.
 """
 
 import argparse
@@ -30,13 +31,16 @@ from deploy_farm import (
     MGMT_ENV,
     VAULT_KEY,
     Farm,
-    Load,
     deployer,
     farm,
     free_ports,
 )
+from deploy_load import Chats, Load, Person, until
 
-CHANGED = "management-server/ocmt_management/__init__.py"
+CHANGED = {
+    "mgmt": "management-server/ocmt_management/__init__.py",
+    "agent": "agent-server/ocmt_agent/__init__.py",
+}
 
 
 def main() -> None:
@@ -66,8 +70,8 @@ def _clone(checkout: Path) -> Path:
     return checkout
 
 
-def _change(checkout: Path, number: int) -> None:
-    file = checkout / CHANGED
+def _change(checkout: Path, number: int, role: str) -> None:
+    file = checkout / CHANGED[role]
     file.write_text(f'"""Change {number}."""\n')
     who = ["-c", "user.name=Bench", "-c", "user.email=bench@example.org"]
     words = ["git", "-C", checkout, *who, "commit", "--quiet", "--all", "--message", "A change"]
@@ -85,23 +89,48 @@ def _ours(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
         noops.append(time.monotonic() - started)
         if any(step.action != "unchanged" for step in steps):
             raise SystemExit(f"not a no-op: {steps}")
-    changes = []
-    with Load(made.urls[0]) as load:
-        for number in range(rounds):
-            _change(checkout, number)
+    person = Person(made)
+    _answered(person)
+    changes: dict[str, list[float]] = {"mgmt": [], "agent": []}
+    back: dict[str, float] = {}
+    with Load(*made.urls) as load, Chats(person) as chats:
+        for role, seconds in changes.items():
+            for number in range(rounds):
+                _change(checkout, number, role)
+                started = time.monotonic()
+                deploy(deployer(made, role), read_source(checkout), builds=BUILDS)
+                seconds.append(time.monotonic() - started)
             started = time.monotonic()
-            deploy(deployer(made, "mgmt"), read_source(checkout), builds=BUILDS)
-            changes.append(time.monotonic() - started)
-        started = time.monotonic()
-        rollback(deployer(made, "mgmt"), to=None)
-        back_s = time.monotonic() - started
+            rollback(deployer(made, role), to=None)
+            back[role] = time.monotonic() - started
     return {
         "first_deploy_three_hosts_s": round(first_s, 2),
         "noop_three_hosts_s_median": round(statistics.median(noops), 2),
-        "one_line_change_s_median": round(statistics.median(changes), 2),
-        "rollback_s": round(back_s, 2),
+        "noop_three_hosts_s_worst": round(max(noops), 2),
+        "one_line_change_management_s_median": round(statistics.median(changes["mgmt"]), 2),
+        "one_line_change_agent_server_s_median": round(statistics.median(changes["agent"]), 2),
+        "rollback_management_s": round(back["mgmt"], 2),
+        "rollback_agent_server_s": round(back["agent"], 2),
+        **_loads(load, chats),
+    }
+
+
+def _answered(person: Person) -> None:
+    with Chats(person, 1) as chats:
+        until(lambda: chats.turns > 0, within_s=120)
+
+
+def _loads(load: Load, chats: Chats) -> dict[str, Any]:
+    cut = [one for one in chats.failures if one.startswith("cut")]
+    return {
         "requests": load.count + len(load.failures),
         "failed_requests": len(load.failures),
+        "slowest_request_s": round(load.slowest_s, 2),
+        "chat_turns": chats.turns,
+        "chat_turns_or_connects_failed": len(chats.failures) - len(cut),
+        "sockets_told_to_reconnect": chats.restarts,
+        "sockets_cut": len(cut),
+        "slowest_chat_turn_s": round(chats.slowest_s, 2),
     }
 
 
@@ -144,9 +173,11 @@ def _peer(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
     _wait(url)
     changes = []
     try:
-        with Load(url) as load:
+        person = Person(made, port=port, python=Path(sys.executable), env_file=env_file)
+        _answered(person)
+        with Load(url) as load, Chats(person) as chats:
             for number in range(rounds):
-                _change(checkout, 100 + number)
+                _change(checkout, 100 + number, "mgmt")
                 started = time.monotonic()
                 run()
                 _wait(url)
@@ -154,14 +185,12 @@ def _peer(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
     finally:
         os.kill(int(pid.read_text()), 15)
     return {
-        "one_line_change_s_median": round(statistics.median(changes), 2),
-        "requests": load.count + len(load.failures),
-        "failed_requests": len(load.failures),
+        "one_line_change_management_s_median": round(statistics.median(changes), 2),
+        **_loads(load, chats),
     }
 
 
 def _wait(url: str) -> None:
-
     until = time.monotonic() + 120
     while time.monotonic() < until:
         try:

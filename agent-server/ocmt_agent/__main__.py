@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 from ocmt_agent.agents.store import StoreError
 from ocmt_agent.app import create_app
 from ocmt_agent.hibernation.clock import SystemClock
+from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.proxy.fair_share import bounded
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_agent.proxy.server_options import socket_options
@@ -108,7 +109,12 @@ def _locked(lock: TextIO) -> bool:
 
 
 async def serve(settings: AgentSettings, handover: Handover) -> None:
-    """Serve until SIGTERM or SIGINT. The agents live on, unless STOP_AGENTS_ON_EXIT."""
+    """Serve until SIGTERM or SIGINT. The agents live on, unless STOP_AGENTS_ON_EXIT.
+
+    The release after this one begins as soon as the data folder is free. Agents are relayed on
+    until then, so that none is refused, and what their models are answering is passed on to its
+    end beside the new release, or until the drain is over.
+    """
     async with contextlib.AsyncExitStack() as stack:
         released = handover.gate is not None
         if not released:
@@ -131,34 +137,44 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
         if not handover.admitted and not await standby(handover, release_version("ocmt-agent")):
             return
         relay_socket = await _relay_socket(runtime, settings, handover)
+        to_management = await stack.enter_async_context(open_session())
+        ending_last = await stack.enter_async_context(contextlib.AsyncExitStack())
         if released:
             await stack.enter_async_context(_data_folder(settings.data_dir, wait=True))
         parts = await stack.enter_async_context(
             open_parts(settings, runtime=runtime, clock=SystemClock())
         )
-        api = _Server(create_app(parts), settings, handover)
+        api = _Server(create_app(parts), settings, handover, drain_s=_DRAIN_S)
         relay = _Server(
-            relay_app(
-                str(settings.management_url), parts.registry.is_agent_token, parts.passing_on
-            ),
+            relay_app(str(settings.management_url), parts.registry.is_agent_token, to_management),
             settings,
             handover.without_gate(),
+            drain_s=handover.drain(_DRAIN_S),
             http=bounded(),
         )
 
         def stop() -> None:
             parts.hub.close()  # streams that would never end by themselves
-            api.should_exit = relay.should_exit = True
+            api.should_exit = True
 
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop)
         await stack.enter_async_context(watching(parts))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_serve_relay(relay, relay_socket, runtime, settings, handover))
-            group.create_task(api.serve_on(api_socket))
-            log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
-            notify_ready()
+        relaying = asyncio.create_task(
+            _serve_relay(relay, relay_socket, runtime, settings, handover)
+        )
+        relaying.add_done_callback(lambda _: stop())
+        ending_last.push_async_callback(_end_relay, relay, relaying)
+        log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
+        notify_ready()
+        await api.serve_on(api_socket)
+
+
+async def _end_relay(relay: "_Server", relaying: asyncio.Task[None]) -> None:
+    """Once the release after this one has the data folder, and listens for the agents too."""
+    relay.should_exit = True
+    await relaying
 
 
 async def _relay_socket(
@@ -205,6 +221,7 @@ class _Server(HandoverServer):
         settings: AgentSettings,
         handover: Handover,
         *,
+        drain_s: int,
         http: type[asyncio.Protocol] | Literal["auto"] = "auto",
     ) -> None:
         super().__init__(
@@ -216,7 +233,7 @@ class _Server(HandoverServer):
                 server_header=False,
                 lifespan="off",
                 **socket_options(max_frame_bytes=settings.max_frame_bytes),
-                timeout_graceful_shutdown=_DRAIN_S,
+                timeout_graceful_shutdown=drain_s,
             ),
             handover,
         )

@@ -16,24 +16,33 @@ from ocmt_cli.up.health import get
 from ocmt_cli.up.record import Record, read_record
 from ocmt_cli.up.servers import agent_port
 
+SERVERS = Path("ocmt.toml")
+"""The same as `deploy.inventory.DEFAULT_FILE`, without its imports."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+    data: Annotated[
+        Path | None, typer.Option(help="The data folder of an installation on this machine.")
+    ] = None,
     inventory: Annotated[
-        Path | None, typer.Option(help="Show the servers of this inventory instead.")
+        Path | None,
+        typer.Option(help="The inventory of servers; default: ocmt.toml, if there is one."),
     ] = None,
 ) -> None:
-    """Show what runs, which agents sleep, and since when."""
+    """Show what runs, which agents sleep, and since when; with an inventory, on the servers."""
+    if inventory is None and data is None and SERVERS.is_file():
+        inventory = SERVERS
     if inventory is not None:
         from ocmt_cli.deploy.commands import show_servers  # noqa: PLC0415 (only with servers)
 
-        show_servers(inventory, as_json=as_json)
+        if not show_servers(inventory, as_json=as_json):
+            raise typer.Exit(1)
         return
-    folder = DataFolder(data.resolve())
+    folder = DataFolder((data or DEFAULT_DATA).resolve())
     found = collect(folder)
     if as_json:
         say(json.dumps(found, indent=2))

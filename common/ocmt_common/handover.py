@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 RELEASE_DIR = "OCMT_RELEASE_DIR"
 GATE_SOCKET = "OCMT_GATE_SOCKET"
+DRAIN_S = "OCMT_DRAIN_S"
 _FIRST_FD = 3
 # Longer than a request on a fresh connection needs to arrive, so that none is cut unread.
 _LAME_DUCK_S = 1.0
@@ -44,6 +45,8 @@ class Handover:
     """File descriptors; the names are FileDescriptorName= of the socket units."""
     gate: Path | None
     release: Path | None
+    drain_s: float | None = None
+    """How long a release that is replaced may take to end its requests; `None`: not said."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Handover":
@@ -61,7 +64,17 @@ class Handover:
         if gate:
             # Until somebody waits for it, the signal must not end the process.
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        return cls(listeners, Path(gate) if gate else None, release_dir(given))
+        drain = given.get(DRAIN_S)
+        return cls(
+            listeners,
+            Path(gate) if gate else None,
+            release_dir(given),
+            float(drain) if drain else None,
+        )
+
+    def drain(self, otherwise_s: int) -> int:
+        """Whole seconds for uvicorn's `timeout_graceful_shutdown`, which takes no others."""
+        return otherwise_s if self.drain_s is None else max(1, round(self.drain_s))
 
     def listener(self, name: str) -> socket.socket | None:
         """The shared listener `name`, for this process's use; `None` when it was given none."""

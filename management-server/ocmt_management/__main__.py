@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load(ManagementSettings, env_file=chosen.env_file)
         if not chosen.migrated:
-            asyncio.run(migrate(settings.database))
+            asyncio.run(migrate(settings.database, expand_only=chosen.expand))
         if chosen.command == "migrate":
             return 0
         if chosen.command == "sign-in-link":
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         description="OCMT's management server. Settings: docs/settings.md.",
         parents=[shared],
     )
-    parser.set_defaults(command="serve", env_file=None, migrated=False)
+    parser.set_defaults(command="serve", env_file=None, migrated=False, expand=False)
     commands = parser.add_subparsers(dest="command", metavar="command")
     serve = commands.add_parser("serve", parents=[shared], help="migrate, then serve (the default)")
     serve.add_argument(
@@ -82,7 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the deploy has migrated; a release may also serve on a newer release's tables",
     )
-    commands.add_parser("migrate", parents=[shared], help="bring the database up to date")
+    migrating = commands.add_parser(
+        "migrate", parents=[shared], help="bring the database up to date"
+    )
+    migrating.add_argument(
+        "--expand",
+        action="store_true",
+        help="only as far as the release that still serves can go on with the tables",
+    )
     link = commands.add_parser(
         "sign-in-link", parents=[shared], help="print a link that signs in once, in any browser"
     )
@@ -132,7 +139,7 @@ def _serve(settings: ManagementSettings) -> int:
             forwarded_allow_ips="127.0.0.1",
             ws=Socket,
             ws_max_size=MAX_FRAME_BYTES,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=handover.drain(_DRAIN_S),
             lifespan="on",
         ),
         handover,

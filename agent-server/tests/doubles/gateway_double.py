@@ -287,7 +287,7 @@ class _Client:
         if self.socket.close_code is not None:
             self.gateway.closed_with.append(self.socket.close_code)
 
-    async def _call(self, method: str, params: Frame) -> tuple[bool, Frame]:
+    async def _call(self, method: str, params: Frame) -> tuple[bool, Frame]:  # noqa: PLR0911
         gateway = self.gateway
         match method:
             case "chat.send" if gateway.suspension is not None:
@@ -306,6 +306,8 @@ class _Client:
             case "chat.history":
                 messages = gateway.history[-int(params.get("limit", 100)) :]
                 return True, {"sessionKey": params["sessionKey"], "messages": messages}
+            case "sessions.messages.subscribe":
+                return True, {"subscribed": True, "key": params["key"]}
             case "chat.abort":
                 running = [r for r, task in self.runs.items() if not task.done()]
                 for run_id in running:

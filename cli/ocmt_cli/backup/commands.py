@@ -42,6 +42,6 @@ def restore_command(
     ] = False,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Put a backup back on its servers, which must not be running."""
+    """Put a backup back on its servers; their servers and agents are stopped first."""
     restore(load_inventory(inventory), folder, force=force, say=say)
     say("Restored. Next: ocmt deploy")

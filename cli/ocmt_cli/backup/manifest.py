@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.failure import CommandFailed
 
 FORMAT = 1
@@ -21,7 +22,7 @@ class Part:
     """Relative to the backup's folder."""
     kind: Kind
     host: str
-    role: str
+    role: Role
     place: str
     """The path on the host; for PostgreSQL empty, since the `.env` says where."""
     sha256: str

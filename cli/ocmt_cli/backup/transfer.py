@@ -18,6 +18,7 @@ from ocmt_cli.backup import remote_scripts as scripts
 from ocmt_cli.backup.manifest import Kind, Manifest, Part, read_manifest, write_manifest
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.deploy.remote import Host, open_host
+from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 
 Say = Callable[[str], None]
@@ -153,10 +154,22 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> Non
     with ExitStack() as stack:
         hosts = _Hosts(inventory, stack)
         _refuse_overwriting(inventory, manifest, hosts, force=force)
+        _halt(inventory, manifest, stack, say)
         # The settings first: they say where the databases are.
         for part in sorted(manifest.parts, key=lambda part: part.kind != "env"):
             say(f"{part.host}: {part.file}")
             _put_back(inventory, folder, part, hosts[part.host])
+
+
+def _halt(inventory: Inventory, manifest: Manifest, stack: ExitStack, say: Say) -> None:
+    """Stop what uses the data, and keep deployers out until it is back."""
+    for host, role in dict.fromkeys((part.host, part.role) for part in manifest.parts):
+        entry = inventory.host(host)
+        session = stack.enter_context(Session(open_host(entry, inventory.deploy), entry, inventory))
+        session.lock(role, what="restore")
+        state = (one.place for one in manifest.parts if (one.host, one.kind) == (host, "files"))
+        say(f"{host}: {role}: stop")
+        session.ask("halt", role, str(PurePosixPath(next(state, "/")).parent))
 
 
 def _refuse_overwriting(
@@ -173,7 +186,7 @@ def _refuse_overwriting(
         raise CommandFailed(
             "There is data already, which a restore would replace:\n"
             + "\n".join(f"  {one}" for one in there)
-            + "\nStop the servers and make a backup of it; then add --force."
+            + "\nMake a backup of it; then add --force."
         )
 
 

@@ -12,6 +12,8 @@ from ocmt_cli.checkout import DEFAULT_DATA, ROOT
 from ocmt_cli.console import say
 from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
+from ocmt_cli.deploy.pulling import pull as pull_checkout
+from ocmt_cli.deploy.pulling import start_anew
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
 
@@ -31,7 +33,11 @@ InventoryOption = Annotated[Path, typer.Option("--inventory", help="The inventor
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 PullOption = Annotated[
     str | None,
-    typer.Option("--pull", metavar="HOST", help="This machine is HOST; deploy to it, by no ssh."),
+    typer.Option(
+        "--pull",
+        metavar="HOST",
+        help="This machine is HOST: deploy to it, by no ssh, what its checkout's origin has.",
+    ),
 ]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -61,6 +67,8 @@ def deploy_command(
 ) -> None:
     """Bring the servers to this commit, with no request lost; a failed gate changes nothing."""
     deployer = _deployer(inventory, what, quiet=as_json, local=pull)
+    if pull is not None and not plan_only and pull_checkout(ROOT, deployer.inventory.pull):
+        start_anew(ROOT)
     source = read_source(ROOT)
     if plan_only:
         with deployer.sessions() as sessions:
@@ -74,6 +82,8 @@ def deploy_command(
     for step in steps:
         if plan_only or step.action == "unchanged":
             say(f"{step.host}: {_TITLES[step.role]}: {step.action} ({step.why})")
+            if step.migrations:
+                say(f"  migrations: {', '.join(step.migrations)}")
         else:
             say(f"{step.host}: {_TITLES[step.role]}: {step.current} serves")
 
@@ -82,7 +92,9 @@ def deploy_command(
 def rollback_command(
     what: WhatArgument = What.all,
     to: Annotated[str | None, typer.Option(help="A release that `ocmt releases` lists.")] = None,
-    pull: PullOption = None,
+    pull: Annotated[
+        str | None, typer.Option("--pull", metavar="HOST", help="This machine is HOST; by no ssh.")
+    ] = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
     """Go back to the last healthy release, through the same gate."""
@@ -103,52 +115,95 @@ def releases_command(
     """List the releases on the servers, the oldest first."""
     deployer = _deployer(inventory, what)
     with deployer.sessions() as sessions:
-        found = deployer.each(lambda role, name: sessions[name].ask("releases", role))
+        found, failures = deployer.each_that_answers(
+            lambda role, name: sessions[name].ask("releases", role)
+        )
     if as_json:
         told = [{"component": r, "host": h, "releases": found[r, h]} for r, h in found]
         say(json.dumps(told, indent=2))
-        return
-    for role, host in deployer.targets():
-        say(f"{host}: {_TITLES[role]}")
-        for one in found[role, host]:
-            marks = [word for word in ("current", "healthy") if one[word]]
-            say(f"  {one['release']}  {', '.join(marks)}".rstrip())
+    else:
+        for (role, host), listed in found.items():
+            say(f"{host}: {_TITLES[role]}")
+            for one in listed:
+                marks = [word for word in ("current", "healthy") if one[word]]
+                say(f"  {one['release']}  {', '.join(marks)}".rstrip())
+    if failures:
+        raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
 
 
-def show_servers(file: Path, *, as_json: bool) -> None:
-    """`ocmt status --inventory`: what every host runs, should run, and how it is."""
+def show_servers(file: Path, *, as_json: bool) -> bool:
+    """`ocmt status` with an inventory: what every host runs, should run, and how it is.
+
+    Whether all of it is as it should; a host that does not answer hides no other.
+    """
     deployer = _deployer(file, What.all)
     with deployer.sessions() as sessions:
-        found = deployer.each(lambda role, name: sessions[name].ask("status", role))
-    told = [server_line(role, host, found[role, host]) for role, host in deployer.targets()]
+        found, failures = deployer.each_that_answers(
+            lambda role, name: sessions[name].ask("status", role)
+        )
+    told = [
+        server_line(role, host, found[role, host])
+        if (role, host) in found
+        else unreachable_line(role, host, str(failures[host]))
+        for role, host in deployer.targets()
+    ]
     if as_json:
         say(json.dumps(told, indent=2))
-        return
-    for one in told:
-        say(f"{one['host']}: {_TITLES[one['component']]}: {one['state']}")
-        say(f"  desired {one['desired']}, last good {one['lastGood']}, running {one['running']}")
-        if one["answer"] and one["state"] != "healthy":
-            say(f"  {one['answer']}")
+    else:
+        for one in told:
+            say(f"{one['host']}: {_TITLES[one['component']]}: {one['state']}")
+            if one["state"] != NOT_REACHABLE:
+                running = ", ".join(one["running"]) or "nothing"
+                say(f"  desired {one['desired']}, running {running}, last good {one['lastGood']}")
+            if one["answer"] and one["state"] != HEALTHY:
+                say(f"  {one['answer']}")
+    return all(one["state"] in (HEALTHY, DEGRADED) for one in told)
+
+
+HEALTHY = "healthy"
+DEGRADED = "degraded"
+NOT_REACHABLE = "NOT REACHABLE"
 
 
 def server_line(role: Role, host: str, status: dict[str, Any]) -> dict[str, Any]:
-    """One component's state: healthy, drifted (something else runs than should) or not healthy."""
+    """One component's state: healthy, drifted (something else runs than should) or not healthy.
+
+    A degraded one serves, and says what it lacks.
+    """
+    drifted = not status["settled"]
     if status["current"] is None:
         state = "nothing is deployed"
     elif not status["ok"]:
-        state = "NOT HEALTHY"
-    elif not status["settled"]:
+        state = "NOT HEALTHY: `ocmt deploy` or `ocmt rollback` puts it right"
+    elif drifted:
         state = "drifted: `ocmt deploy` puts it right"
+    elif status["settings_changed"]:
+        state = "its settings (.env) changed: `ocmt deploy` puts them in force"
     else:
-        state = "healthy"
+        state = DEGRADED if status["degraded"] else HEALTHY
     return {
         "component": role,
         "host": host,
         "state": state,
         "desired": status["current"],
-        "running": status["running"],
+        "running": [status["current"]] if role == "ui" and status["ok"] else status["running"],
         "lastGood": status["last_good"],
+        "drift": drifted,
         "answer": status["answer"],
+    }
+
+
+def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
+    """For a host that could not be asked."""
+    return {
+        "component": role,
+        "host": host,
+        "state": NOT_REACHABLE,
+        "desired": None,
+        "running": [],
+        "lastGood": None,
+        "drift": None,
+        "answer": why,
     }
 
 
@@ -162,23 +217,29 @@ def logs_command(
 ) -> None:
     """Show the servers' log lines, merged by their times."""
     deployer = _deployer(inventory, what)
-    shown: set[tuple[str, str, str]] = set()
+    after: dict[tuple[Role, str], Any] = {}
+
+    def ask(role: Role, name: str) -> Any:
+        if role == "ui":
+            return {"lines": [], "after": None}
+        return sessions[name].ask("logs", role, lines, request, after.get((role, name)))
+
     with deployer.sessions() as sessions:
         while True:
-            found = deployer.each(
-                lambda role, name: (
-                    [] if role == "ui" else sessions[name].ask("logs", role, lines, request)
-                )
-            )
-            merged = sorted(
-                (line["at"], host, role, line["text"])
-                for (role, host), told in found.items()
-                for line in told
-            )
-            for at, host, role, text in merged:
-                if (at, host, text) not in shown:
-                    shown.add((at, host, text))
-                    say(f"{host} {role} {text}")
+            found = deployer.each(ask)
+            after = {target: told["after"] for target, told in found.items()}
+            for line in merged(found):
+                say(line)
             if not follow:
                 return
             time.sleep(_LOG_POLL_S)
+
+
+def merged(found: dict[tuple[Role, str], Any]) -> list[str]:
+    """The lines of all servers by their times, each server's own in their order."""
+    lines = [
+        (line["at"], f"{host} {role} {line['text']}")
+        for (role, host), told in found.items()
+        for line in told["lines"]
+    ]
+    return [text for _, text in sorted(lines, key=lambda line: line[0])]

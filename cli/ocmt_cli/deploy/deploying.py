@@ -1,14 +1,15 @@
 """A deploy, from the preflight to the tag. What each step does on a host is in `hostside`."""
 
 import json
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import Source, git
 from ocmt_cli.failure import CommandFailed
 
+_STAMP = re.compile(r"\d{8}T\d{6}Z(?=-)")
+_STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 Report = Callable[[str], None]
 """Told each step before it is made, in words for the operator."""
 
@@ -66,6 +69,15 @@ class Deployer:
 
     def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
         """The answers of all targets; hosts side by side. Raises all failures as one."""
+        answers, failures = self.each_that_answers(ask)
+        if failures:
+            raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
+        return answers
+
+    def each_that_answers(
+        self, ask: Callable[[Role, str], Any]
+    ) -> tuple[dict[tuple[Role, str], Any], dict[str, HostFailed]]:
+        """The answers of all targets, and host → failure of those that could not be asked."""
         by_host: dict[str, list[Role]] = {}
         for role, name in self.targets():
             by_host.setdefault(name, []).append(role)
@@ -73,17 +85,15 @@ class Deployer:
         def one(name: str) -> list[tuple[tuple[Role, str], Any]]:
             return [((role, name), ask(role, name)) for role in by_host[name]]
 
-        failures: list[str] = []
+        failures: dict[str, HostFailed] = {}
         answers: dict[tuple[Role, str], Any] = {}
         with ThreadPoolExecutor(len(by_host)) as pool:
-            for future in [pool.submit(one, name) for name in by_host]:
+            for name, future in [(name, pool.submit(one, name)) for name in by_host]:
                 try:
                     answers.update(future.result())
                 except HostFailed as failure:
-                    failures.append(str(failure))
-        if failures:
-            raise CommandFailed("\n".join(failures))
-        return answers
+                    failures[name] = failure
+        return answers, failures
 
 
 def plan(deployer: Deployer, source: Source, sessions: dict[str, Session]) -> list[Step]:
@@ -105,8 +115,23 @@ def _plan(
     if found:
         raise CommandFailed("The preflight found:\n" + "\n".join(found))
     contents = {role: source.content(role) for role in deployer.roles}
+    changes = any(
+        known["meta"].get("content") != contents["mgmt"]
+        for (role, _), known in facts.items()
+        if role == "mgmt"
+    )
+    revisions = {"mgmt": source.revisions()[0] if changes else []}
     return [
-        decide(role, name, facts[role, name], contents[role]) for role, name in deployer.targets()
+        decide(
+            role,
+            name,
+            facts[role, name],
+            contents[role],
+            revisions.get(role, ()),
+            # A person who deploys means it; a timer must not undo a rollback.
+            spare_regretted=deployer.local is not None,
+        )
+        for role, name in deployer.targets()
     ]
 
 
@@ -123,6 +148,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
         facts = deployer.each(begin)
         steps = _plan(deployer, source, facts)
         if all(step.action == "unchanged" for step in steps):
+            _tag_what_runs(deployer, source, steps)
             return steps
         for step in steps:
             sessions[step.host].lock(step.role, what=what)
@@ -132,9 +158,16 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
                 deployer.report(f"{step.host}: {step.role}: put right what was left")
                 for line in sessions[step.host].ask("converge", step.role):
                     deployer.report(f"{step.host}: {step.role}: {line}")
-        steps = _plan(deployer, source, deployer.each(begin))
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        release = f"{stamp}-{source.commit[:12]}"
+        facts = deployer.each(begin)
+        steps = _plan(deployer, source, facts)
+        release = new_release(
+            source.commit,
+            now=datetime.now(UTC),
+            taken=[
+                *(name for known in facts.values() for name in known["releases"]),
+                *(tag.rpartition("/")[2] for tag in _tags(source)),
+            ],
+        )
         done: list[Step] = []
         for role in ORDER:
             of_role = [step for step in steps if step.role == role]
@@ -142,6 +175,9 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
                 if step.action == "unchanged":
                     done.append(step)
                     continue
+                # The other hosts have not heard from us meanwhile: asked again, they keep the lock.
+                for other in steps:
+                    sessions[other.host].lock(other.role, what=what)
                 platform = Platform.of(facts[role, step.host])
                 deployer.report(f"build {role}")
                 artefact = build(source, role, platform, builds)
@@ -155,8 +191,18 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
                 )
                 done.append(replace(step, action="deploy", current=release))
             if any(step.action != "unchanged" for step in of_role):
-                _tag(deployer, source, role, release)
+                _tag(deployer, source, role, release, source.commit)
+        _tag_what_runs(deployer, source, [step for step in done if step.action == "unchanged"])
         return done
+
+
+def new_release(commit: str, *, now: datetime, taken: Iterable[str]) -> str:
+    """A name that no release and no tag has, later than all of them: names are sorted by time."""
+    stamps = [found[0] for name in taken if (found := _STAMP.match(name))]
+    if stamps:
+        newest = datetime.strptime(max(stamps), _STAMP_FORMAT).replace(tzinfo=UTC)
+        now = max(now, newest + timedelta(seconds=1))
+    return f"{now.strftime(_STAMP_FORMAT)}-{commit[:12]}"
 
 
 def send_and_switch(
@@ -217,10 +263,33 @@ def _describe(folder: Path, role: Role, release: str, artefact: Artefact, source
         (folder / "VERSION").write_text(release + "\n", encoding="utf-8")
 
 
-def _tag(deployer: Deployer, source: Source, role: Role, release: str) -> None:
+def _tags(source: Source) -> list[str]:
+    return git(source.checkout, "tag", "--list", "deploy/*").split()
+
+
+def _tag_what_runs(deployer: Deployer, source: Source, steps: Sequence[Step]) -> None:
+    """Make the tags that a deployer which was killed at its very end did not."""
+    known = set(_tags(source))
+    for role, release in dict.fromkeys((step.role, str(step.current)) for step in steps):
+        if f"deploy/{role}/{release}" not in known:
+            # The commit may be somebody else's, and not here; then the tag is theirs too.
+            try:
+                commit = git(
+                    source.checkout, "rev-parse", "--verify", f"{release[-12:]}^{{commit}}"
+                )
+            except CommandFailed:
+                continue
+            _tag(deployer, source, role, release, commit.strip())
+
+
+def _tag(deployer: Deployer, source: Source, role: Role, release: str, commit: str) -> None:
     """Write down in git what was deployed, and push that one tag where there is an origin."""
     tag = f"deploy/{role}/{release}"
-    git(source.checkout, "tag", "--force", tag, source.commit)
+    try:
+        git(source.checkout, "tag", tag, commit)
+    except CommandFailed as failure:
+        deployer.report(f"{release} serves, but its tag could not be made: {failure}")
+        return
     if "origin" in git(source.checkout, "remote").split():
         try:
             git(source.checkout, "push", "--quiet", "origin", f"refs/tags/{tag}")
@@ -250,8 +319,7 @@ def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str
                     f"{others}."
                 )
             metas = {one["release"]: one["meta"] for one in sessions[name].ask("releases", role)}
-            newest = max(metas, default=release)
-            reason = may_run_on(metas.get(release, {}), metas.get(newest, {}))
+            reason = may_run_on(metas.get(release, {}), facts["contracted"])
             if reason is not None:
                 raise CommandFailed(f"{name}: {role}: {release} cannot run any more: {reason}.")
             chosen.append((role, name, release))
@@ -261,4 +329,6 @@ def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str
             deployer.report(f"{name}: {role}: back to {release}")
             for step in ("start", "switch", "settle"):
                 sessions[name].ask(step, role, release)
+            if (left := known[role, name]["current"]) not in (None, release):
+                sessions[name].ask("regret", role, left)
         return chosen

@@ -153,6 +153,28 @@ class Policy(_Table):
     """Whom the servers run as on hosts with systemd."""
 
 
+class Pull(_Table):
+    """`[pull]`: servers that fetch what they run by themselves (`ocmt deploy --pull`)."""
+
+    source: str = ""
+    """The repository's address; empty: `ocmt setup` sets no timer up."""
+    checkout: PlainPath = PurePosixPath("/opt/ocmt/source")
+    every_min: Annotated[int, Field(ge=1, le=1440)] = 5
+    branch: str = "main"
+    """What is deployed without signers."""
+    tags: str = "v*"
+    """With signers, the newest of these tags is deployed."""
+    signers: Path | None = None
+    """Whose signatures count: ssh-keygen(1)'s ALLOWED SIGNERS."""
+
+    @field_validator("source", "branch", "tags")
+    @classmethod
+    def _no_option(cls, value: str) -> str:
+        if value.startswith("-") or any(one.isspace() for one in value):
+            raise ValueError("must not begin with a dash or have spaces")
+        return value
+
+
 class Inventory(_Table):
     file: Path
     hosts: dict[str, HostEntry] = Field(min_length=1)
@@ -160,6 +182,7 @@ class Inventory(_Table):
     agent: AgentComponentSettings = AgentComponentSettings()
     ui: UiSettings = UiSettings()
     deploy: Policy = Policy()
+    pull: Pull = Pull()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -226,6 +249,9 @@ def load_inventory(file: Path = DEFAULT_FILE) -> Inventory:
     policy = read.get("deploy")
     if isinstance(policy, dict) and isinstance(policy.get("known_hosts"), str):
         policy["known_hosts"] = _beside(file, policy["known_hosts"])
+    pull = read.get("pull")
+    if isinstance(pull, dict) and isinstance(pull.get("signers"), str):
+        pull["signers"] = _beside(file, pull["signers"])
     try:
         inventory = Inventory.model_validate({**read, "file": file})
     except ValidationError as error:
@@ -261,6 +287,7 @@ def _known_keys(place: tuple[int | str, ...]) -> list[str]:
         "agent": AgentComponentSettings,
         "ui": UiSettings,
         "deploy": Policy,
+        "pull": Pull,
     }
     model: type[BaseModel] = tables.get(str(place[0]), Inventory) if len(place) > 1 else Inventory
     return list(model.model_fields)

@@ -19,6 +19,8 @@ class Step:
     why: str
     current: str | None
     content: str
+    migrations: tuple[str, ...] = ()
+    """What is changed in management's tables, in order."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -27,15 +29,31 @@ class Step:
             "action": self.action,
             "why": self.why,
             "current": self.current,
+            "migrations": list(self.migrations),
         }
 
 
-def decide(role: Role, host: str, facts: dict[str, Any], content: str) -> Step:
-    """Whether a component on a host needs anything. Unchanged: same content, settings and well."""
+def decide(
+    role: Role,
+    host: str,
+    facts: dict[str, Any],
+    content: str,
+    revisions: Sequence[str] = (),
+    *,
+    spare_regretted: bool = False,
+) -> Step:
+    """Whether a component on a host needs anything. Unchanged: same content, settings and well.
+
+    `revisions` are the migrations that the commit has, in order. With `spare_regretted` a content
+    that was rolled back is not deployed again.
+    """
     current = facts["current"]
     action: Action = "deploy"
     if current is None:
         why = "nothing is deployed yet"
+    elif spare_regretted and content in facts["regretted"].values() and facts["settled"]:
+        action = "unchanged"
+        why = f"this commit was rolled back to {current}; a newer one, or `ocmt deploy` over ssh"
     elif facts["meta"].get("content") != content:
         why = f"the commit differs from {current}"
     elif facts["settings_changed"]:
@@ -44,7 +62,9 @@ def decide(role: Role, host: str, facts: dict[str, Any], content: str) -> Step:
         action, why = "restart", f"{current} does not run as it should"
     else:
         action, why = "unchanged", f"{current} runs and is healthy"
-    return Step(role, host, action, why, current, content)
+    known = set(facts["meta"].get("revisions", []))
+    new = tuple(one for one in revisions if action == "deploy" and one not in known)
+    return Step(role, host, action, why, current, content, new)
 
 
 def problems(
@@ -81,14 +101,14 @@ def problems(
     return [f"{host.name}: {role}: {problem}." for problem in found]
 
 
-def may_run_on(target: dict[str, Any], current: dict[str, Any]) -> str | None:
-    """Why a release cannot run on the tables of the current one; `None`: it can.
+def may_run_on(target: dict[str, Any], contracted: Sequence[str]) -> str | None:
+    """Why a release cannot run on tables of which `contracted` took something; `None`: it can.
 
     Migrations expand: an older release goes on with tables that have more. One that contracts
     (`contract = True` in its file) takes away what older releases need.
     """
     known = set(target.get("revisions", []))
-    lost = [one for one in current.get("contracts", []) if one not in known]
+    lost = [one for one in contracted if one not in known]
     if not lost:
         return None
     return (
@@ -98,9 +118,13 @@ def may_run_on(target: dict[str, Any], current: dict[str, Any]) -> str | None:
 
 
 def choose_rollback(status: dict[str, Any], wanted: str | None) -> str | None:
-    """The release to go back to: `wanted`, or the last healthy one that is not current."""
+    """The release to go back to: `wanted`, or the last healthy one that is not current.
+
+    One that was gone back from before is left out, so a second rollback goes further back.
+    """
     healthy: Sequence[str] = status["healthy"]
     if wanted is not None:
         return wanted if wanted in healthy else None
-    others = [name for name in healthy if name != status["current"]]
+    left_out = {status["current"], *status["regretted"]}
+    others = [name for name in healthy if name not in left_out]
     return others[-1] if others else None

@@ -33,6 +33,9 @@ main()
 """
 
 
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
 class Busy(HostFailed):
     """Another deployer works on this host."""
 
@@ -117,7 +120,11 @@ class Session:
         return answer["value"]
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._process = self.host.popen(("python3", "-I", "-c", _BOOT), stderr=self._stderr)
+        python = ["python3", "-I", "-c", _BOOT]
+        if self.entry.supervisor == "systemd":
+            # A Python in somebody's home is one that the services may not look at (ProtectHome=).
+            python = ["env", f"PATH={_SYSTEM_PATH}", *python]
+        self._process = self.host.popen(python, stderr=self._stderr)
         program = _packed()
         if self._process.stdin is None:
             raise AssertionError("the process was started with pipes")

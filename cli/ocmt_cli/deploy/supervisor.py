@@ -4,10 +4,11 @@ Standard library only: it is sent to the host with `hostside`. What systemd's un
 
 - `NAME.socket` holds the listeners (FileDescriptorName=api, for the agent server also relay).
 - `NAME@.service` (the instance is the release): Type=notify, Sockets=NAME.socket, Environment=
-  OCMT_RELEASE_DIR=PATH/releases/%i OCMT_GATE_SOCKET=/run/NAME/%i.sock, RuntimeDirectory=NAME with
-  RuntimeDirectoryPreserve=yes, ExecStart=`server_command`, KillMode=mixed (agents: process),
-  TimeoutStopSec= a little more than the drain.
-- `NAME-migrate@.service` (management only): Type=oneshot, ExecStart=`migrate_command`.
+  OCMT_RELEASE_DIR=PATH/releases/%i OCMT_GATE_SOCKET=/run/NAME/%i.sock OCMT_DRAIN_S=…,
+  RuntimeDirectory=NAME with RuntimeDirectoryPreserve=yes, ExecStart=`server_command`,
+  KillMode=mixed (agents: process), TimeoutStopSec= a little more than the drain.
+- `NAME-expand@.service` and `NAME-migrate@.service` (management only): Type=oneshot,
+  ExecStart=`migrate_command`.
 
 NAME is in `UNITS`.
 """
@@ -44,10 +45,14 @@ def server_command(role: str, path: str, release: str) -> list[str]:
     return [python, "-m", MODULES[role], *serve, "--env-file", f"{path}/.env"]
 
 
-def migrate_command(path: str, release: str) -> list[str]:
-    """The command line that brings management's database to a release's tables."""
+def migrate_command(path: str, release: str, *, expand: bool) -> list[str]:
+    """The command line that brings management's database to a release's tables.
+
+    With `expand` only as far as the release before can go on with them.
+    """
     python = f"{path}/releases/{release}/venv/bin/python"
-    return [python, "-m", MODULES["mgmt"], "migrate", "--env-file", f"{path}/.env"]
+    only = ["--expand"] if expand else []
+    return [python, "-m", MODULES["mgmt"], "migrate", *only, "--env-file", f"{path}/.env"]
 
 
 class Supervisor(Protocol):
@@ -76,7 +81,7 @@ class Supervisor(Protocol):
     def at_boot(self, release: str) -> None:
         """Have the machine start this release, and no other, when it boots."""
 
-    def migrate(self, release: str) -> None:
+    def migrate(self, release: str, *, expand: bool) -> None:
         """Raises `StepFailed` with what the migration said."""
 
     def log(self, release: str, lines: int) -> str: ...
@@ -106,10 +111,9 @@ class Systemd:
         command = ["systemctl", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if check and done.returncode != 0:
-            raise StepFailed(
-                f"systemctl {' '.join(words)} failed: {done.stderr.strip()}. `ocmt setup` installs "
-                "the units."
-            )
+            missing = " `ocmt setup` installs the units." if "not found" in done.stderr else ""
+            said = done.stderr.strip().splitlines()
+            raise StepFailed(f"systemctl {' '.join(words)}: {said[0] if said else '?'}{missing}")
         return done.stdout
 
     def start(self, release: str) -> None:
@@ -154,8 +158,8 @@ class Systemd:
         if wanted not in enabled:
             self._ctl("enable", f"{self._name}.socket", wanted)
 
-    def migrate(self, release: str) -> None:
-        unit = f"{self._name}-migrate@{release}.service"
+    def migrate(self, release: str, *, expand: bool) -> None:
+        unit = f"{self._name}-{'expand' if expand else 'migrate'}@{release}.service"
         try:
             self._ctl("start", unit)
         except StepFailed as failure:
@@ -195,6 +199,7 @@ class PidFiles:
                 "LISTEN_FDNAMES": ":".join(self._component.listeners),
                 "OCMT_RELEASE_DIR": str(self._component.release(release)),
                 "OCMT_GATE_SOCKET": str(self.gate(release)),
+                "OCMT_DRAIN_S": f"{self._component.drain_s:g}",
             }
             role, path = self._component.role, str(self._component.path)
             with (self._logs / f"{release}.log").open("ab") as log:
@@ -293,9 +298,9 @@ class PidFiles:
     def at_boot(self, release: str) -> None:
         """Nothing boots here: who starts the container deploys."""
 
-    def migrate(self, release: str) -> None:
+    def migrate(self, release: str, *, expand: bool) -> None:
         done = subprocess.run(
-            migrate_command(str(self._component.path), release),
+            migrate_command(str(self._component.path), release, expand=expand),
             capture_output=True,
             text=True,
             check=False,

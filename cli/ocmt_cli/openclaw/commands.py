@@ -1,4 +1,4 @@
-"""`ocmt image build` and `ocmt image pull`: the image that every agent's container runs."""
+"""`ocmt image build`, `pull` and `send`: the image that every agent's container runs."""
 
 import re
 from pathlib import Path
@@ -66,6 +66,19 @@ def pull(
     finally:
         engine.close()
     say(f"{repository}@{digest} is now {default_image()}.")
+
+
+@image_app.command()
+def send(
+    host: Annotated[str, typer.Argument(help="An agent host of the inventory.")],
+    inventory: Annotated[
+        Path, typer.Option("--inventory", help="The inventory of servers.")
+    ] = Path("ocmt.toml"),
+) -> None:
+    """Copy this machine's image to an agent server, over ssh; no registry is asked."""
+    from ocmt_cli.openclaw.sending import send_image  # noqa: PLC0415 (only with servers)
+
+    send_image(default_image(), host, inventory)
 
 
 def build_image(openclaw_dir: Path) -> None:

@@ -64,7 +64,7 @@ def setup(
 def _plan(inventory: Inventory, host: HostEntry, remote: Host) -> list[Change]:
     facts = gather(
         remote,
-        packages=[*packages(host), "nginx", "caddy"],
+        packages=[*packages(host, pulls=bool(inventory.pull.source)), "nginx", "caddy"],
         users=[inventory.deploy.service_user],
         units=asked_units(inventory, host),
         paths=asked_paths(inventory, host),

@@ -68,6 +68,7 @@ def units(inventory: Inventory, host: HostEntry) -> dict[str, str]:
         "USER": inventory.deploy.service_user,
         "START_S": f"{inventory.deploy.gate_timeout_s + _GRACE_S:.0f}",
         "STOP_S": f"{inventory.deploy.drain_s + _GRACE_S:.0f}",
+        "DRAIN_S": f"{inventory.deploy.drain_s:g}",
         "DATA": str(host.path(inventory.agent.data)),
         "RELAY_BIND": inventory.agent.relay_bind,
         "RELAY_PORT": str(inventory.agent.relay_port),
@@ -86,10 +87,18 @@ def units(inventory: Inventory, host: HostEntry) -> dict[str, str]:
         }
         names = [f"{name}.socket", f"{name}.service", f"{name}@.service"]
         if role == "mgmt":
-            names.append(f"{name}-migrate@.service")
+            names += [f"{name}-expand@.service", f"{name}-migrate@.service"]
         elif relay:
             names.append(f"{name}-relay.socket")
         made |= {one: fill(TEMPLATES / "systemd" / one, values) for one in names}
+    if inventory.pull.source:
+        pull = {
+            "CHECKOUT": str(host.path(inventory.pull.checkout)),
+            "HOST": host.name,
+            "EVERY_MIN": str(inventory.pull.every_min),
+        }
+        names = ["ocmt-pull.service", "ocmt-pull.timer"]
+        made |= {one: fill(TEMPLATES / "systemd" / one, pull) for one in names}
     return made
 
 

@@ -1,6 +1,7 @@
 """Which changes bring a host to what the inventory says. Pure: facts in, changes out."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,6 +16,10 @@ FIREWALL_UNIT = "ocmt-firewall.service"
 CADDYFILE = PurePosixPath("/etc/caddy/Caddyfile")
 NGINX = PurePosixPath("/etc/nginx/conf.d/ocmt.conf")
 ZRAM = PurePosixPath("/etc/default/zramswap")
+PULL_INVENTORY = PurePosixPath("/etc/ocmt/ocmt.toml")
+PULL_SIGNERS = PurePosixPath("/etc/ocmt/allowed_signers")
+PULL_KEY = PurePosixPath("/etc/ocmt/deploy_key")
+_STARTED = (".socket", ".timer")
 SWAP_FILE = PurePosixPath("/swapfile")
 SWAP_UNIT = "swapfile.swap"
 
@@ -49,9 +54,11 @@ class Secrets:
     vault: str
 
 
-def packages(host: HostEntry) -> list[str]:
+def packages(host: HostEntry, *, pulls: bool) -> list[str]:
     """What the host's roles need beside Debian's or Ubuntu's own."""
     wanted = ["python3", "python3-venv", "rsync", "nftables"]
+    if pulls:
+        wanted.append("git")
     if "agent" in host.roles:
         wanted += ["docker.io", "zram-tools"]
     return wanted
@@ -68,15 +75,16 @@ def authorized_keys(host: HostEntry) -> PurePosixPath:
 
 
 def asked_units(inventory: Inventory, host: HostEntry) -> list[str]:
-    sockets = [name for name in files.units(inventory, host) if name.endswith(".socket")]
-    return [*sockets, FIREWALL_UNIT, SWAP_UNIT, "docker.service"]
+    started = [name for name in files.units(inventory, host) if name.endswith(_STARTED)]
+    return [*started, FIREWALL_UNIT, SWAP_UNIT, "docker.service"]
 
 
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
     """Every path that the plan may want to know about."""
     below = [_SYSTEM / name for name in files.units(inventory, host)]
     below += [FIREWALL, _SYSTEM / FIREWALL_UNIT, CADDYFILE, NGINX, ZRAM, SWAP_FILE]
-    below += [_SYSTEM / SWAP_UNIT]
+    below += [_SYSTEM / SWAP_UNIT, PULL_INVENTORY, PULL_SIGNERS, PULL_KEY]
+    below += [inventory.pull.checkout / ".git"]
     folders = [host.path(place) for place in below]
     for path in _folders(inventory, host):
         folders.append(path)
@@ -118,6 +126,8 @@ def plan(
         if str(path) not in facts.paths
     ]
     changes += _env_files(facts, inventory=inventory, host=host, secrets=secrets)
+    if inventory.pull.source:
+        changes += _pull(facts, inventory=inventory, host=host)
     changes += _units(facts, inventory=inventory, host=host, systemd=systemd)
     changes += _front(facts, inventory=inventory, host=host, systemd=systemd)
     # The last: should a rule shut the operator out, all else is there.
@@ -133,7 +143,7 @@ def is_done(changes: Sequence[Change]) -> bool:
 
 def _machine(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Change]:
     changes: list[Change] = []
-    wanted = packages(host)
+    wanted = packages(host, pulls=bool(inventory.pull.source))
     if {"mgmt", "ui"} & set(host.roles) and files.caddyfile(inventory, host):
         wanted.append(front_of(facts))
     missing = sorted(set(wanted) - facts.packages)
@@ -211,6 +221,39 @@ def _env_files(
     return changes
 
 
+def _pull(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Change]:
+    """A checkout on the server, with the inventory and the signers beside the timer's unit."""
+    settings = inventory.pull
+    text = inventory.file.read_text(encoding="utf-8")
+    key, checkout = host.path(PULL_KEY), host.path(settings.checkout)
+    changes: list[Change] = []
+    if str(key) not in facts.paths:
+        make = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"ocmt {host.name}")
+        steps = (Run(("mkdir", "-p", str(key.parent))), Run((*make, "-f", str(key))))
+        changes.append(
+            Change(f"make a deploy key ({key}.pub, for a repository that is not public)", steps)
+        )
+    wanted = [_file(facts, host.path(PULL_INVENTORY), _for_pulling(text), 0o644)]
+    if settings.signers is not None:
+        signers = settings.signers.read_text(encoding="utf-8")
+        wanted.append(_file(facts, host.path(PULL_SIGNERS), signers, 0o644))
+    if writes := [one for one in wanted if one is not None]:
+        names = ", ".join(str(one.path) for one in writes)
+        changes.append(Change(f"what the server deploys by itself: {names}", tuple(writes)))
+    if f"{checkout}/.git" not in facts.paths:
+        ssh = f"ssh -i {key} -o BatchMode=yes"
+        clone = ("git", "-c", f"core.sshCommand={ssh}", "clone", "--quiet", settings.source)
+        changes.append(
+            Change(f"clone {settings.source} to {checkout}", (Run((*clone, str(checkout))),))
+        )
+    return changes
+
+
+def _for_pulling(inventory: str) -> str:
+    """The inventory as the server keeps it: the signers lie beside it."""
+    return re.sub(r"^signers *=.*$", f'signers = "{PULL_SIGNERS.name}"', inventory, flags=re.M)
+
+
 def _units(
     facts: HostFacts, *, inventory: Inventory, host: HostEntry, systemd: bool
 ) -> list[Change]:
@@ -226,8 +269,8 @@ def _units(
         reload = (Run(("systemctl", "daemon-reload")),) if systemd else ()
         changes.append(Change(f"write the units {names}", (*steps, *reload)))
     if systemd:
-        sockets = [name for name in wanted if name.endswith(".socket")]
-        changes += [_enable(name) for name in sockets if name not in facts.units]
+        started = [name for name in wanted if name.endswith(_STARTED)]
+        changes += [_enable(name) for name in started if name not in facts.units]
         if "agent" in host.roles and "docker.service" not in facts.units:
             changes.append(_enable("docker.service"))
     return changes

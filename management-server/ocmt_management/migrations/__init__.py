@@ -14,6 +14,8 @@ from pathlib import Path
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from ocmt_common.problems import Problem
 from sqlalchemy import URL, Connection, text
@@ -39,13 +41,17 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-async def migrate(url: URL) -> None:
-    """Bring the database at `url` to the newest revision. Raises `MigrationError`."""
+async def migrate(url: URL, *, expand_only: bool = False) -> None:
+    """Bring the database at `url` to the newest revision. Raises `MigrationError`.
+
+    With `expand_only` the revisions that take something away (`contract = True` in their module)
+    wait for a call without it, when no older release serves any more.
+    """
     try:
         if url.get_backend_name() == "sqlite":
             create_sqlite_file(url)
         async with _migrating(url) as connection:
-            await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), "head"))
+            await connection.run_sync(_upgrade, expand_only)
     except Problem as problem:
         raise MigrationError(problem.detail) from problem
     except CommandError as error:
@@ -59,6 +65,27 @@ async def migrate(url: URL) -> None:
             f"The database could not be migrated; it is as it was. {type(error).__name__}: {reason}"
         ) from error
     log.info("database is up to date", database=url.get_backend_name())
+
+
+def _upgrade(connection: Connection, expand_only: bool) -> None:
+    config = alembic_config(connection)
+    if not expand_only:
+        command.upgrade(config, "head")
+        return
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    pending = [*scripts.iterate_revisions("head", current or "base")][::-1]
+    kinds = [bool(getattr(one.module, "contract", False)) for one in pending]
+    expanding = kinds.index(True) if True in kinds else len(kinds)
+    if not all(kinds[expanding:]):
+        late = next(one for one, contracts in zip(pending, kinds, strict=True) if contracts)
+        raise MigrationError(
+            f"Migration {late.revision} takes away what the release that serves needs, and others "
+            "follow that this release needs. Deploy the commit first whose newest migration is "
+            f"{late.revision}, then this one."
+        )
+    if expanding:
+        command.upgrade(config, pending[expanding - 1].revision)
 
 
 @asynccontextmanager

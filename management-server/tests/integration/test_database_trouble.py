@@ -4,6 +4,7 @@
 
 import asyncio
 import os
+import shutil
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,12 +15,14 @@ import pytest
 from alembic import command
 from fastapi import FastAPI
 from ocmt_common.problems import Problem
+from ocmt_management import migrations
 from ocmt_management.db import Database, after_commit, create_sqlite_file, make_engine
 from ocmt_management.migrations import MigrationError, alembic_config, migrate
 from ocmt_management.settings import ManagementSettings, parse_database_url
-from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy import URL, Connection, event, inspect, text
 
 ADA = "ada@example.com"
+AddLater = Callable[[list[tuple[str, bool]]], None]
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
 
@@ -234,3 +237,80 @@ async def test_a_unit_of_work_that_fails_leaves_nothing_behind(app: FastAPI) -> 
     async with database.read() as session:
         assert await session.scalar(text("SELECT count(*) FROM installation")) == 1
     assert done == []
+
+
+_LATER = """
+import sqlalchemy as sa
+from alembic import op
+revision = "{revision}"
+down_revision = "{before}"
+{contract}
+
+def upgrade() -> None:
+    {what}
+"""
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AddLater:
+    """The migrations as they are, and more after them: what each does, and whether it contracts."""
+
+    def add(more: list[tuple[str, bool]]) -> None:
+        folder = tmp_path / "migrations"
+        shutil.copytree(Path(migrations.__file__).parent, folder)
+        before = sorted((folder / "versions").glob("*.py"))[-1].name[:4]
+        for number, (what, contracts) in enumerate(more, 9001):
+            text = _LATER.format(
+                revision=number, before=before, what=what,
+                contract="contract = True" if contracts else "",
+            )  # fmt: skip
+            (folder / "versions" / f"{number}_later.py").write_text(text)
+            before = str(number)
+        monkeypatch.setattr(migrations, "__file__", str(folder / "__init__.py"))
+
+    return add
+
+
+_EXPAND = 'op.add_column("usage", sa.Column("more", sa.Integer()))'
+_CONTRACT = 'op.drop_table("secrets")'
+
+
+async def _has(url: URL, table: str) -> bool:
+    engine = make_engine(url)
+    async with engine.connect() as connection:
+        names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    await engine.dispose()
+    return table in names
+
+
+async def test_what_takes_away_waits_until_the_release_before_has_ended(
+    database_url: str, later: AddLater
+) -> None:
+    url = parse_database_url(database_url)
+    await migrate(url)
+    later([(_EXPAND, False), (_CONTRACT, True)])
+
+    for _ in range(2):  # again changes nothing
+        await migrate(url, expand_only=True)
+        assert await _has(url, "secrets")
+    database = Database(url)
+    async with database.read() as session:
+        assert await session.scalar(text("SELECT count(more) FROM usage")) == 0
+    await database.close()
+
+    await migrate(url)
+    assert not await _has(url, "secrets")
+    await migrate(url, expand_only=True)
+
+
+async def test_what_expands_after_what_takes_away_is_refused_with_what_to_deploy_first(
+    database_url: str, later: AddLater
+) -> None:
+    url = parse_database_url(database_url)
+    await migrate(url)
+    later([(_CONTRACT, True), (_EXPAND, False)])
+
+    with pytest.raises(MigrationError, match="first whose newest migration is 9001"):
+        await migrate(url, expand_only=True)
+
+    assert await _has(url, "secrets")

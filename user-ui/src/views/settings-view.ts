@@ -1,11 +1,12 @@
 /** Everything a person can change. */
 
 import { LitElement, css, html, nothing } from "lit";
-import { customElement, property } from "lit/decorators.js";
+import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
 import type { Me } from "../api/types";
 import { base } from "../styles/controls";
+import { pageRelease } from "./page-release";
 import "./settings-devices";
 import "./settings-model";
 import "./settings-people";
@@ -14,6 +15,8 @@ import "./settings-people";
 export class SettingsView extends LitElement {
   @property({ attribute: false }) api!: Api;
   @property({ attribute: false }) me!: Me;
+  /** The page's own release; empty where none was deployed, such as in a checkout. */
+  @state() private page = "";
 
   static override styles = [
     base,
@@ -44,6 +47,7 @@ export class SettingsView extends LitElement {
 
   override firstUpdated(): void {
     this.renderRoot.querySelector("h1")?.focus();
+    void pageRelease().then((release) => (this.page = release));
   }
 
   override render() {
@@ -56,7 +60,9 @@ export class SettingsView extends LitElement {
         ? html`<settings-people .api=${this.api} myId=${user.id} ?mail=${mail}>
           </settings-people>`
         : nothing}
-      <p class="version">OCMT ${version}</p>
+      <p class="version">
+        OCMT ${version}${this.page && this.page !== version ? html` · page ${this.page}` : nothing}
+      </p>
     </div>`;
   }
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 UNITS = {"mgmt": "ocmt-management", "agent": "ocmt-agent"}
-"""The systemd units' names: NAME.socket, NAME@RELEASE.service, NAME-migrate@RELEASE.service."""
+"""The systemd units' names: NAME.socket, NAME@RELEASE.service, NAME-expand@ and NAME-migrate@."""
 MODULES = {"mgmt": "ocmt_management", "agent": "ocmt_agent"}
 
 
@@ -89,7 +89,7 @@ class Component:
             read = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             read = {}
-        return {"healthy": [], "env": {}, **read}
+        return {"healthy": [], "env": {}, "contracted": [], "regretted": {}, **read}
 
     def save(self, state: dict[str, Any]) -> None:
         draft = self.path / ".state.json.new"
@@ -103,11 +103,28 @@ class Component:
         """The releases that passed their gates and are still here, the last one last."""
         return [name for name in self.state()["healthy"] if self.is_complete(name)]
 
+    def contracted(self) -> list[str]:
+        """The migrations that took something away here: older releases cannot go on without."""
+        applied = set(self.state()["contracted"])
+        for name in self.healthy():
+            applied |= set(self.meta(name).get("contracts", []))
+        return sorted(applied)
+
     def mark_healthy(self, name: str) -> None:
         state = self.state()
         state["healthy"] = [one for one in state["healthy"] if one != name] + [name]
         state["env"] = {name: self.env_digest()}
+        content = self.meta(name).get("content")
+        regretted = state["regretted"].items()
+        state["regretted"] = {one: what for one, what in regretted if what != content}
         self.save(state)
+
+    def regret(self, name: str) -> None:
+        """Remember a release that was gone back from, and its content: neither a timer nor another
+        rollback brings it again."""
+        state = self.state()
+        newest = dict(list(state["regretted"].items())[-20:])
+        self.save({**state, "regretted": {**newest, name: self.meta(name).get("content")}})
 
     def env_digest(self) -> str:
         """Of the operator's settings: a change of them needs a restart to be in force."""
@@ -128,6 +145,7 @@ class Component:
         gone = [name for name in self.releases() if name not in keep]
         for name in gone:
             shutil.rmtree(self.release(name), ignore_errors=True)
+            (self.path / "log" / f"{name}.log").unlink(missing_ok=True)
         state = self.state()
         state["healthy"] = [name for name in state["healthy"] if name not in gone]
         self.save(state)

@@ -20,7 +20,16 @@ class Answer:
     """0 when there was no answer."""
     body: str
     version: str
-    standby: bool
+    state: str
+    """What it calls its own `status`, such as ok, degraded or standby."""
+
+    @property
+    def standby(self) -> bool:
+        return self.state == "standby"
+
+    @property
+    def degraded(self) -> bool:
+        return self.state == "degraded"
 
     @property
     def text(self) -> str:
@@ -47,14 +56,14 @@ def ask(gate: Path) -> Answer:
         body = response.read(65536).decode(errors="replace")
         status = response.status
     except (OSError, http.client.HTTPException) as error:
-        return Answer(0, f"no answer ({error})", "", standby=False)
+        return Answer(0, f"no answer ({error})", "", "")
     finally:
         connection.close()
     try:
         said = json.loads(body)
-        return Answer(status, body, str(said["version"]), said.get("status") == "standby")
+        return Answer(status, body, str(said["version"]), str(said.get("status", "")))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Answer(status, body, "", standby=False)
+        return Answer(status, body, "", "")
 
 
 def pass_gate(component: Component, supervisor: Supervisor, release: str, *, serving: bool) -> None:
@@ -64,7 +73,7 @@ def pass_gate(component: Component, supervisor: Supervisor, release: str, *, ser
     """
     until = time.monotonic() + component.gate_timeout_s
     good = 0
-    answer = Answer(0, "not asked yet", "", standby=False)
+    answer = Answer(0, "not asked yet", "", "")
     while good < component.gate_answers:
         if not supervisor.is_alive(release):
             raise _refused(component, supervisor, release, "it ended")

@@ -1,7 +1,11 @@
 """The servers' log lines, with their times, so that those of several hosts can be merged."""
 
+import contextlib
 import json
+import re
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 from ocmt_cli.deploy.hostside.component import UNITS, Component
@@ -9,36 +13,67 @@ from ocmt_cli.deploy.hostside.component import UNITS, Component
 _MOST_BYTES = 4_000_000
 
 
-def logs(component: Component, lines: int, request: str) -> list[dict[str, Any]]:
-    """The newest `lines` lines as `{"at": ISO 8601, "text": …}`; of one request, if it is named."""
-    raw = _journal(component, lines) if component.supervisor == "systemd" else _files(component)
-    told = [_line(text) for text in raw if not request or request in text]
-    return told[-lines:]
+def logs(component: Component, lines: int, request: str, after: Any = None) -> dict[str, Any]:
+    """The newest `lines` lines as `{"at": ISO 8601, "text": …}`, of one request if it is named.
+
+    `after` in the answer, given back, asks for what came since.
+    """
+    read = _journal if component.supervisor == "systemd" else _files
+    return read(component, lines, request, after)
 
 
-def _line(text: str) -> dict[str, Any]:
-    try:
-        said = json.loads(text)
-        return {"at": str(said.get("timestamp", "")), "text": text}
-    except (ValueError, AttributeError):
-        return {"at": "", "text": text}
+def _files(component: Component, lines: int, request: str, after: Any) -> dict[str, Any]:
+    found: list[dict[str, str]] = []
+    ends: dict[str, int] = {}
+    files = sorted((component.path / "log").glob("*-*.log"), key=lambda one: one.stat().st_mtime)
+    for file in files:
+        text, ends[file.name] = _since(file, (after or {}).get(file.name, 0))
+        found += timed(text.splitlines())
+    told = [line for line in found if request in line["text"]]
+    return {"lines": told[-lines:] if after is None else told, "after": ends}
 
 
-def _files(component: Component) -> list[str]:
-    files = (component.path / "log").glob("*-*.log")
-    found: list[str] = []
-    for file in sorted(files, key=lambda one: one.stat().st_mtime):
-        with file.open("rb") as log:
-            size = log.seek(0, 2)
-            log.seek(max(0, size - _MOST_BYTES))
-            found += log.read().decode(errors="replace").splitlines()
+def _since(file: Path, begin: int) -> tuple[str, int]:
+    """The whole lines of a file from an offset on, and the offset after them."""
+    with file.open("rb") as log:
+        size = log.seek(0, 2)
+        begin = log.seek(max(begin, size - _MOST_BYTES))
+        read = log.read()
+    whole = read[: read.rfind(b"\n") + 1]
+    return whole.decode(errors="replace"), begin + len(whole)
+
+
+def timed(texts: list[str]) -> list[dict[str, str]]:
+    """Lines with their times; one without, such as a traceback's, has that of the one before."""
+    found: list[dict[str, str]] = []
+    at = ""
+    for text in texts:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            at = str(json.loads(text)["timestamp"])
+        found.append({"at": at, "text": text})
     return found
 
 
-def _journal(component: Component, lines: int) -> list[str]:
+def _journal(component: Component, lines: int, request: str, after: Any) -> dict[str, Any]:
     words = [
-        "journalctl", "--no-pager", "--output=cat", f"--lines={max(lines, 2000)}",
-        "--unit", f"{UNITS[component.role]}@*.service",
+        "journalctl", "--no-pager", "--output=json", f"--lines={lines}",
+        "--output-fields=MESSAGE", "--unit", f"{UNITS[component.role]}@*.service",
     ]  # fmt: skip
+    if request:
+        words += ["--case-sensitive=yes", "--grep", re.escape(request)]
+    if after:
+        words += [f"--after-cursor={after}"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return done.stdout.splitlines()
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    found = [_entry(entry) for entry in entries]
+    return {"lines": found, "after": entries[-1]["__CURSOR"] if entries else after}
+
+
+def _entry(entry: dict[str, Any]) -> dict[str, str]:
+    text = entry.get("MESSAGE") or ""
+    if isinstance(text, list):  # bytes that are no UTF-8
+        text = bytes(text).decode(errors="replace")
+    (line,) = timed([str(text).replace("\n", " ")])
+    seconds, microseconds = divmod(int(entry["__REALTIME_TIMESTAMP"]), 1_000_000)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return {"at": line["at"] or f"{stamp}.{microseconds:06d}Z", "text": line["text"]}

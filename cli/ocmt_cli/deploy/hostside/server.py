@@ -4,11 +4,13 @@ The lock is the kernel's, held by this process; the process ends when its connec
 nothing was heard for a while. So a lock is never stale, however the deployer ended.
 """
 
+import errno
 import fcntl
 import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any, TextIO
 
 from ocmt_cli.deploy.hostside import logs, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
+from ocmt_cli.deploy.hostside.halting import halt
 from ocmt_cli.deploy.hostside.installing import install
 
 _SILENCE_S = 900
@@ -29,6 +32,8 @@ _CHANGES: dict[str, Callable[..., Any]] = {
     "start": steps.start,
     "switch": steps.switch,
     "settle": steps.settle,
+    "regret": steps.regret,
+    "halt": halt,
 }
 _READS: dict[str, Callable[..., Any]] = {
     "facts": steps.facts,
@@ -54,7 +59,7 @@ def main() -> None:
         except StepFailed as failure:
             answer = {"failed": str(failure)}
         except OSError as error:
-            answer = {"failed": f"{error.strerror}: {error.filename or ''}".rstrip(": ")}
+            answer = {"failed": _told(error)}
         except Exception:
             answer = {"failed": traceback.format_exc()}
         try:
@@ -62,6 +67,15 @@ def main() -> None:
             sys.stdout.flush()
         except BrokenPipeError:
             return
+
+
+def _told(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"the disk is full ({error.filename or 'a file of the release'}). Free some space "
+            "there, or lower keep_releases; then deploy again."
+        )
+    return f"{error.strerror}: {error.filename or ''}".rstrip(": ")
 
 
 def _answer(request: dict[str, Any], locks: dict[Path, TextIO]) -> Any:
@@ -97,7 +111,7 @@ def _lock(component: Component, who: str, locks: dict[Path, TextIO]) -> str | No
         lock.close()
         return holder
     lock.truncate(0)
-    lock.write(who)
+    lock.write(f"{who}, since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}")
     lock.flush()
     locks[component.path] = lock
     component.note("lock", who=who)

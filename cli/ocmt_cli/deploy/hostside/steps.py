@@ -12,6 +12,8 @@ from ocmt_cli.deploy.hostside.health import ask, pass_gate
 from ocmt_cli.deploy.supervisor import Supervisor, supervisor_of
 
 _STOP_NOW_S = 5.0
+# Beyond the drain, before a server is ended by force: it has to close its database.
+_DRAIN_GRACE_S = 10.0
 
 
 def facts(component: Component) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def facts(component: Component) -> dict[str, Any]:
         "writable": os.access(place, os.W_OK),
         "rsync": shutil.which("rsync") is not None,
         "systemd": os.path.isdir("/run/systemd/system"),  # noqa: PTH112
+        "releases": component.releases(),
         "env_file": component.env_file.exists(),
         "env_readable": os.access(component.env_file, os.R_OK),
     }
@@ -45,8 +48,11 @@ def status(component: Component) -> dict[str, Any]:
         "last_good": healthy[-1] if healthy else None,
         "healthy": healthy,
         "meta": component.meta(current) if current else {},
+        "contracted": component.contracted(),
+        "regretted": state["regretted"],
         "running": [],
         "answer": "",
+        "degraded": False,
         "ok": current is not None and component.is_complete(current),
         "settings_changed": bool(current)
         and state["env"].get(current, component.env_digest()) != component.env_digest(),
@@ -57,6 +63,7 @@ def status(component: Component) -> dict[str, Any]:
         said["running"] = supervisor.running()
         answer = ask(supervisor.gate(current)) if current else None
         said["answer"] = answer.text if answer else "nothing is deployed"
+        said["degraded"] = bool(answer and answer.degraded)
         said["ok"] = bool(answer and answer.status == 200 and answer.version == current)
     said["settled"] = (
         said["ok"]
@@ -87,11 +94,30 @@ def prepare(component: Component, release: str) -> None:
 
 
 def migrate(component: Component, release: str) -> None:
-    """Expand the tables for `release`; the one that serves goes on with them."""
+    """Expand the tables for `release`; the one that serves goes on with them.
+
+    What takes something away (`contract = True`) waits for `settle`, unless nothing serves.
+    """
     try:
-        supervisor_of(component).migrate(release)
+        supervisor_of(component).migrate(release, expand=component.current is not None)
     except StepFailed as failure:
         raise StepFailed(f"the migration failed; nothing was switched. {failure}") from failure
+
+
+def _contract(component: Component, supervisor: Supervisor, release: str) -> None:
+    """Take away what only the releases before needed; noted first, so that none goes back."""
+    wanted = component.meta(release).get("contracts", [])
+    if set(wanted) <= set(component.contracted()):
+        return
+    state = component.state()
+    component.save({**state, "contracted": sorted({*state["contracted"], *wanted})})
+    try:
+        supervisor.migrate(release, expand=False)
+    except StepFailed as failure:
+        component.save(state)
+        raise StepFailed(
+            f"{release} serves, but the tables still have what it no longer needs: {failure}"
+        ) from failure
 
 
 def start(component: Component, release: str) -> None:
@@ -115,8 +141,8 @@ def switch(component: Component, release: str) -> None:
     if component.role == "ui":
         return
     supervisor = supervisor_of(component)
-    supervisor.start(release)  # a no-op unless a reboot came between
-    supervisor.admit(release)
+    _admit(component, supervisor, release)
+    supervisor.at_boot(release)
     for other in supervisor.running():
         if other != release:
             supervisor.ask_to_stop(other)
@@ -125,6 +151,22 @@ def switch(component: Component, release: str) -> None:
     except StepFailed as failure:
         _return(component, supervisor, release, before)
         raise StepFailed(f"{failure}\n{_serves_again(before)}") from failure
+
+
+def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
+    """Have the release that `current` points at take requests, running or not.
+
+    The signal is for one that is in standby for sure: it would end one that only begins.
+    """
+    if supervisor.is_alive(release):
+        try:
+            pass_gate(component, supervisor, release, serving=False)
+        except StepFailed:
+            supervisor.stop(release, within_s=_STOP_NOW_S)  # it was ending, or cannot do better
+        else:
+            supervisor.admit(release)
+            return
+    supervisor.start(release)
 
 
 def _serves_again(before: str | None) -> str:
@@ -139,8 +181,9 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
     component.point(before)
     supervisor.stop(release, within_s=_STOP_NOW_S)
     # It was told to drain; what was it then ends, and it starts anew.
-    supervisor.stop(before, within_s=component.drain_s)
+    supervisor.stop(before, within_s=component.drain_s + _DRAIN_GRACE_S)
     supervisor.start(before)
+    supervisor.at_boot(before)
     pass_gate(component, supervisor, before, serving=True)
 
 
@@ -150,10 +193,15 @@ def settle(component: Component, release: str) -> list[str]:
         supervisor = supervisor_of(component)
         for other in supervisor.running():
             if other != release:
-                supervisor.stop(other, within_s=component.drain_s)
-        supervisor.at_boot(release)
+                supervisor.stop(other, within_s=component.drain_s + _DRAIN_GRACE_S)
+        if component.role == "mgmt":
+            _contract(component, supervisor, release)
     component.mark_healthy(release)
     return component.prune()
+
+
+def regret(component: Component, release: str) -> None:
+    component.regret(release)
 
 
 def converge(component: Component) -> list[str]:
@@ -182,8 +230,8 @@ def converge(component: Component) -> list[str]:
             if not component.is_complete(candidate):
                 raise StepFailed(f"release {candidate} is not complete")
             component.point(candidate)
-            supervisor.start(candidate)
-            supervisor.admit(candidate)
+            _admit(component, supervisor, candidate)
+            supervisor.at_boot(candidate)
             for other in supervisor.running():
                 if other != candidate:
                     supervisor.ask_to_stop(other)

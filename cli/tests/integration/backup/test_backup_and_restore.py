@@ -1,5 +1,6 @@
 """Backups over real ssh, with a real SQLite database being written, and a real PostgreSQL."""
 
+import gzip
 import json
 import os
 import pwd
@@ -105,6 +106,58 @@ def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(farm, capsys)
     assert (state / "link").is_symlink()
     # The seed's `cp -r backup /opt/ocmt` made a folder in the folder.
     assert not (agent_data / "agents" / "agents").exists()
+
+
+def test_an_agents_database_is_copied_whole_while_it_is_written(farm) -> None:  # type: ignore[no-untyped-def]
+    (farm.folder / "mgmt-data").mkdir()
+    sqlite3.connect(farm.folder / "mgmt-data" / "management.db").execute("create table t (a)")
+    agent_data = _agents(farm)
+    state = agent_data / "agents" / "u1" / "state"
+    secret = farm.folder / "secret"
+    secret.write_text("root's own")
+    (state / "planted.db").symlink_to(secret)
+    (state / "planted.db-wal").symlink_to(secret)
+    (state / "no.db").write_bytes(b"SQLite format 3\0 only by name")
+    os.mkfifo(state / "pipe")
+    connection = sqlite3.connect(state / "memory.db", check_same_thread=False)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma wal_autocheckpoint = 20")
+    connection.execute("create table pairs (a integer, b integer)")
+    connection.commit()
+    ended = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not ended.is_set():
+            with connection:
+                connection.execute("insert into pairs values (?, 1)", (number,))
+                connection.execute("insert into pairs values (?, 2)", (number,))
+            number += 1
+            ended.wait(0.01)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    folder = farm.folder / "copy"
+    try:
+        assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
+    finally:
+        ended.set()
+        writer.join()
+        connection.close()
+    assert b"root's own" not in gzip.decompress((folder / "data/agent-agents.tar.gz").read_bytes())
+    shutil.rmtree(agent_data)
+    words = ("restore", str(folder), "--force", "--inventory", str(farm.inventory))
+    assert _ocmt(*words) == 0
+    assert not (state / "memory.db-wal").exists()
+    restored = sqlite3.connect(state / "memory.db")
+    assert restored.execute("pragma integrity_check").fetchall() == [("ok",)]
+    rows = restored.execute("select a, count(*) from pairs group by a").fetchall()
+    restored.close()
+    assert rows
+    assert all(count == 2 for _, count in rows)
+    assert (state / "planted.db").is_symlink()
+    assert (state / "no.db").read_bytes() == b"SQLite format 3\0 only by name"
+    assert (state / "memory.md").stat().st_uid == 1000
 
 
 def test_forced_restore_keeps_what_was_there_beside(farm) -> None:  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from deploy_farm import BUILDS, Commit, Farm, deployer, farm
+from deploy_load import Chats, Person, until
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.deploying import deploy
 from ocmt_cli.deploy.source import read_source
@@ -60,3 +61,13 @@ def deployed(checkout: Path) -> Iterator[Farm]:
             ("ui", "deploy"),
         ]
         yield made
+
+
+@pytest.fixture(scope="package")
+def person(deployed: Farm) -> Person:
+    """Somebody who has signed in and was answered once, so that their agent runs."""
+    made = Person(deployed)
+    with Chats(made, 1) as chats:
+        until(lambda: chats.turns > 0)
+    assert chats.failures == []
+    return made

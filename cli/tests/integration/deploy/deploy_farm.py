@@ -5,16 +5,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.checkout import DEFAULT_DATA, ROOT
 from ocmt_cli.deploy.deploying import Deployer, Report
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
 
@@ -33,13 +33,14 @@ AGENT_SERVER_URL=http://127.0.0.1:{agent_port}
 AGENT_AUTH_TOKEN={token}
 BASE_URL=http://127.0.0.1:{port}
 UI_DIR={ui}
+ALLOWED_EMAILS=ada@example.com
 """
 AGENT_ENV = """\
 AUTH_TOKEN={token}
 DATA_DIR={data}
 RUNTIME=process
-NODE_BINARY=/nowhere/node
-OPENCLAW_DIR=/nowhere/openclaw
+NODE_BINARY={node}
+OPENCLAW_DIR={openclaw}
 RELAY_PORT={relay_port}
 MANAGEMENT_URL=http://127.0.0.1:{port}
 """
@@ -115,6 +116,7 @@ class Farm:
     inventory: Path
     port: int
     agent_port: int
+    relay_port: int
 
     def known_hosts(self) -> None:
         lines = []
@@ -169,11 +171,12 @@ def farm() -> Iterator[Farm]:
         '[deploy]\nknown_hosts = "known_hosts"\ngate_timeout_s = 60\ngate_answers = 2\n'
         "keep_releases = 3\ndrain_s = 15\nmin_free_mb = 1\n"
     )
-    made = Farm(folder, machines, inventory, port, agent_port)
+    made = Farm(folder, machines, inventory, port, agent_port, relay_port)
     made.known_hosts()
     fill = {
         "token": AUTH_TOKEN, "port": port, "agent_port": agent_port, "relay_port": relay_port,
         "vault_key": VAULT_KEY, "ui": made.component("ui") / "current",
+        "node": _stand_in_for_node(folder), "openclaw": folder,
     }  # fmt: skip
     for role, text in (("mgmt", MGMT_ENV), ("agent", AGENT_ENV)):
         place = made.component(role)
@@ -188,6 +191,19 @@ def farm() -> Iterator[Farm]:
             machine.stop()
         end_processes_below(folder)
         shutil.rmtree(folder)
+
+
+def _stand_in_for_node(folder: Path) -> Path:
+    """A program that runs the gateway's double where the agent server runs OpenClaw."""
+    entry = folder / "node_modules" / "openclaw" / "openclaw.mjs"
+    entry.parent.mkdir(parents=True)
+    entry.touch()
+    node = folder / "node"
+    doubles = ROOT / "agent-server" / "tests"
+    gateway = Path(__file__).with_name("farm_gateway.py")
+    node.write_text(f'#!/bin/sh\nPYTHONPATH={doubles} exec {sys.executable} {gateway} "$@"\n')
+    node.chmod(0o755)
+    return node
 
 
 def processes_below(folder: Path) -> list[int]:
@@ -219,47 +235,3 @@ def end_processes_below(folder: Path) -> None:
 def deployer(made: Farm, *roles: Role, report: Report = lambda text: None) -> Deployer:
     """For all roles, or those named."""
     return Deployer(load_inventory(made.inventory), roles or ORDER, report)
-
-
-class Load:
-    """Asks both servers for their health all the time, on old connections and new ones."""
-
-    def __init__(self, *urls: str) -> None:
-        self.urls = urls
-        self.failures: list[str] = []
-        self.versions: set[str] = set()
-        self.count = 0
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(url, kept))
-            for url in urls
-            for kept in (True, False)
-        ]
-
-    def _run(self, url: str, kept: bool) -> None:
-        with ExitStack() as stack:
-            client = stack.enter_context(httpx2.Client(timeout=60, trust_env=False))
-            while not self._stopping.is_set():
-                try:
-                    if kept:
-                        answer = client.get(url)
-                    else:
-                        answer = httpx2.get(url, timeout=60, trust_env=False)
-                except httpx2.HTTPError as error:
-                    self.failures.append(f"{url}: {error!r}")
-                    continue
-                self.count += 1
-                self.versions.add(answer.json().get("version", ""))
-                if answer.status_code != 200:
-                    self.failures.append(f"{url}: {answer.status_code} {answer.text}")
-                self._stopping.wait(0.01)
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()

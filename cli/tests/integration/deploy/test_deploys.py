@@ -1,22 +1,27 @@
 """Deploys of the real servers to real sshd hosts: what serves, what is kept, what is told."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from deploy_farm import BUILDS, Commit, Farm, Load, deployer
-from ocmt_cli.deploy.deploying import deploy, plan, rollback
+from deploy_farm import BUILDS, Commit, Farm, deployer, farm
+from deploy_load import Chats, Load, ModelCalls, Person
+from ocmt_cli.deploy.commands import show_servers
+from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.host_failures import Unreachable
+from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
 
 MGMT_FILE = "management-server/ocmt_management/__init__.py"
 AGENT_FILE = "agent-server/ocmt_agent/__init__.py"
-STEPS = ("build", "copy", "install", "start", "switch", "settle")
 
 
 def _deploy(farm: Farm, checkout: Path, *roles: str) -> dict[str, str]:
@@ -46,14 +51,19 @@ def test_the_first_deploy_serves_and_a_second_one_changes_nothing(
     assert {f"deploy/mgmt/{before[0]}", f"deploy/ui/{version}"} <= set(tags)
 
 
-def test_no_request_fails_in_a_deploy_and_a_rollback_under_load(
-    deployed: Farm, checkout: Path, commit: Commit
+def test_nothing_fails_in_a_deploy_and_a_rollback_under_load_and_the_agent_goes_on(
+    deployed: Farm, checkout: Path, commit: Commit, person: Person
 ) -> None:
     before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+    agent = person.gateway_pid()
     for file in (MGMT_FILE, AGENT_FILE):
         commit(file, '"""', '"""A changed line. ')
 
-    with Load(*deployed.urls) as load:
+    with (
+        Load(*deployed.urls) as load,
+        Chats(person) as chats,
+        ModelCalls(deployed, person.agent_token()) as calls,
+    ):
         done = _deploy(deployed, checkout, "mgmt", "agent")
         during = {role: deployed.serving(role) for role in ("mgmt", "agent")}
         rollback(deployer(deployed, "mgmt", "agent"), to=None)
@@ -61,9 +71,12 @@ def test_no_request_fails_in_a_deploy_and_a_rollback_under_load(
 
     assert done == {"mgmt": "deploy", "agent": "deploy"}
     assert after == before
-    assert load.failures == []
+    assert (load.failures, chats.failures, calls.failures) == ([], [], [])
     assert load.versions == {*before.values(), *during.values()}
-    assert load.count > 100
+    assert min(load.count, chats.turns, calls.count) > 30
+    # Every tab was told to connect again, by the deploy and by the rollback.
+    assert chats.restarts >= 8
+    assert person.gateway_pid() == agent
 
 
 def test_a_release_that_never_gets_healthy_leaves_the_old_one_serving(
@@ -101,55 +114,103 @@ def test_rollback_works_when_what_is_current_cannot_even_start(
 
 
 _KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from deploy_farm import BUILDS
-from ocmt_cli.deploy.deploying import Deployer, deploy
+from ocmt_cli.deploy import deploying
 from ocmt_cli.deploy.inventory import load_inventory
+from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import read_source
 
-def report(text):
-    if text.removeprefix("agent: agent: ").split()[0] == sys.argv[4]:
-        os.kill(os.getpid(), signal.SIGKILL)
+role, when, step = sys.argv[4:7]
+asked = Session.ask
 
-deploy(Deployer(load_inventory(Path(sys.argv[2])), ("agent",), report),
-       read_source(Path(sys.argv[3])), builds=BUILDS)
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def ask(self, name, *words, **more):
+    if (when, name) == ("in", step):
+        # Asked for, and gone before the answer: the host does it, or is cut in it.
+        process = self._process or self._start()
+        component = deploying_component(self, words[0])
+        request = {"step": name, "component": component, "words": words[1:], **more}
+        process.stdin.write(json.dumps(request).encode() + b"\\n")
+        process.stdin.flush()
+        die()
+    value = asked(self, name, *words, **more)
+    if (when, name) == ("after", step):
+        die()
+    return value
+
+def deploying_component(session, role):
+    from ocmt_cli.deploy.session import component_on
+    return component_on(session._inventory, session.entry, role)
+
+Session.ask = ask
+deploying.deploy(
+    deploying.Deployer(load_inventory(Path(sys.argv[2])), (role,), lambda text: None),
+    read_source(Path(sys.argv[3])), builds=BUILDS,
+)
 """
+_ROLES = {
+    "mgmt": ("lock", "prepare", "install", "migrate", "start", "switch", "settle"),
+    "agent": ("lock", "prepare", "install", "start", "switch", "settle"),
+    "ui": ("lock", "prepare", "install", "switch", "settle"),
+}
+# Cut off in the middle, where something is replaced.
+_IN = {("mgmt", "start"), ("mgmt", "switch"), ("mgmt", "settle"), ("agent", "switch")}
+_CHANGED = {"mgmt": MGMT_FILE, "agent": AGENT_FILE, "ui": "user-ui/index.html"}
 
 
-def test_a_deployer_killed_before_any_step_leaves_what_the_next_one_completes(
-    deployed: Farm, checkout: Path, commit: Commit
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("role", _ROLES)
+def test_a_deployer_killed_in_and_after_each_step_leaves_what_the_next_one_completes(
+    deployed: Farm, checkout: Path, commit: Commit, person: Person, role: str
 ) -> None:
-    commit(AGENT_FILE, '"""', '"""Deployed in spite of all. ')
     here = str(Path(__file__).parent)
+    agent = person.gateway_pid()
+    mark = "<title>" if role == "ui" else '"""'
+    with Load(*deployed.urls) as load, Chats(person, 2) as chats:
+        for step in _ROLES[role]:
+            for when in ("in", "after") if (role, step) in _IN else ("after",):
+                commit(_CHANGED[role], mark, f"{mark}Killed {when} {step}. ")
+                words = [here, str(deployed.inventory), str(checkout), role, when, step]
+                killed = subprocess.run(
+                    [sys.executable, "-c", _KILLED, *words],
+                    check=False, capture_output=True, timeout=120,
+                )  # fmt: skip
+                assert killed.returncode == -signal.SIGKILL, (words, killed.stderr.decode())
 
-    with Load(deployed.urls[1]) as load:
-        for step in STEPS:
-            killed = subprocess.run(
-                [sys.executable, "-c", _KILLED, here, str(deployed.inventory), str(checkout), step],
-                check=False, capture_output=True, timeout=120,
-            )  # fmt: skip
-            assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-        _deploy_when_free(deployed, checkout)
-        done = _deploy(deployed, checkout, "agent")
+                _deploy_when_free(deployed, checkout, role)
 
-    assert done == {"agent": "unchanged"}
-    assert load.failures == []
-    wanted = read_source(checkout).commit[:12]
-    assert deployed.serving("agent").endswith(wanted)
-    kept = list((deployed.component("agent") / "releases").iterdir())
+                wanted = read_source(checkout).commit[:12]
+                current = (deployed.component(role) / "current").readlink().name
+                assert current.endswith(wanted), words
+                assert (role == "ui") or deployed.serving(role) == current, words
+                tags = _git(checkout, "tag", "--list", f"deploy/{role}/*").split()
+                assert f"deploy/{role}/{current}" in tags, words
+        assert _deploy(deployed, checkout, role) == {role: "unchanged"}
+
+    assert (load.failures, chats.failures) == ([], [])
+    assert person.gateway_pid() == agent
+    kept = list((deployed.component(role) / "releases").iterdir())
     assert len(kept) <= 3
 
 
-def _deploy_when_free(farm: Farm, checkout: Path) -> None:
+def _git(checkout: Path, *words: str) -> str:
+    command = ["git", "-C", str(checkout), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _deploy_when_free(farm: Farm, checkout: Path, role: str) -> None:
     """The host's side of a killed deployer may still be ending its last step."""
-    for _ in range(100):
+    for _ in range(300):
         try:
-            _deploy(farm, checkout, "agent")
+            _deploy(farm, checkout, role)
             return
         except Busy:
-            continue
+            time.sleep(0.1)
     raise AssertionError("the lock of a killed deployer was never given back")
 
 
@@ -166,7 +227,7 @@ def test_a_connection_dropped_in_a_step_is_told_and_the_next_run_completes(
     with pytest.raises(Unreachable, match="agent: agent: install: the connection was lost"):
         deploy(made, read_source(checkout), builds=BUILDS)
 
-    _deploy_when_free(deployed, checkout)
+    _deploy_when_free(deployed, checkout, "agent")
     assert deployed.serving("agent").endswith(read_source(checkout).commit[:12])
 
 
@@ -239,3 +300,105 @@ def test_the_plan_tells_what_a_deploy_then_does(
     assert done == {"mgmt": "unchanged", "ui": "deploy"}
     page = (deployed.component("ui") / "current" / "index.html").read_text()
     assert "<title>Planned " in page
+
+
+def test_servers_that_ended_are_started_again_and_nothing_else_is_done(
+    deployed: Farm, checkout: Path
+) -> None:
+    _deploy(deployed, checkout, "mgmt", "agent")
+    before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+    for role, release in before.items():
+        note = json.loads((deployed.component(role) / "run" / f"{release}.pid").read_text())
+        os.kill(note["pid"], signal.SIGKILL)
+
+    # Also a plan says so, and a status.
+    made = deployer(deployed, "mgmt", "agent")
+    with made.sessions() as sessions:
+        told = plan(made, read_source(checkout), sessions)
+    assert {step.action for step in told} == {"restart"}
+    assert _deploy(deployed, checkout, "mgmt", "agent") == {
+        "mgmt": "unchanged",
+        "agent": "unchanged",
+    }
+    assert {role: deployed.serving(role) for role in ("mgmt", "agent")} == before
+
+
+def test_a_setting_that_was_changed_is_in_force_after_the_next_deploy(
+    deployed: Farm, checkout: Path
+) -> None:
+    env_file = deployed.component("agent") / ".env"
+    settings = env_file.read_text()
+    before = deployed.serving("agent")
+    env_file.write_text(settings + "PAUSE_AFTER_MS=1234567\n")
+    try:
+        assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
+        assert deployed.serving("agent") != before
+        assert _deploy(deployed, checkout, "agent") == {"agent": "unchanged"}
+        assert env_file.read_text() == settings + "PAUSE_AFTER_MS=1234567\n"
+    finally:
+        env_file.write_text(settings)
+    assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
+
+
+def test_what_was_rolled_back_is_not_brought_again_by_a_server_that_pulls(
+    deployed: Farm, checkout: Path, commit: Commit
+) -> None:
+    _deploy(deployed, checkout, "agent")
+    before = deployed.serving("agent")
+    # Many commits, one deploy: a rollback goes to the last deploy, not to the last commit.
+    for number in range(3):
+        commit(AGENT_FILE, '"""', f'"""Regretted {number}. ')
+    assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
+    rollback(deployer(deployed, "agent"), to=None)
+    assert deployed.serving("agent") == before
+
+    timer = Deployer(load_inventory(deployed.inventory), ("agent",), print, local="agent")
+    (step,) = deploy(timer, read_source(checkout), builds=BUILDS)
+    assert (step.action, deployed.serving("agent")) == ("unchanged", before)
+
+    commit(AGENT_FILE, '"""', '"""Mended. ')
+    (step,) = deploy(timer, read_source(checkout), builds=BUILDS)
+    assert step.action == "deploy"
+    assert deployed.serving("agent").endswith(read_source(checkout).commit[:12])
+
+
+def test_status_shows_the_others_when_one_host_does_not_answer(
+    deployed: Farm, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed.machines["ui"].stop()
+    try:
+        assert show_servers(deployed.inventory, as_json=True) is False
+    finally:
+        deployed.machines["ui"].start()
+    told = {one["component"]: one for one in json.loads(capsys.readouterr().out)}
+    assert told["ui"]["state"] == "NOT REACHABLE"
+    assert "does not answer" in told["ui"]["answer"]
+    assert told["mgmt"]["running"] == [deployed.serving("mgmt")]
+    assert told["mgmt"]["drift"] is False
+    assert show_servers(deployed.inventory, as_json=True) is True
+
+
+def test_a_full_disk_is_told_and_the_old_page_stays_until_there_is_room(
+    checkout: Path, commit: Commit
+) -> None:
+    with farm() as made:
+        root = made.machines["ui"].root
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", root], check=True)
+        try:
+            assert _deploy(made, checkout, "ui") == {"ui": "deploy"}
+            page = (made.component("ui") / "current").readlink()
+            commit("user-ui/index.html", "<title>", "<title>No room ")
+            subprocess.run(["dd", "if=/dev/zero", f"of={root}/filler"], check=False)
+            for least in (1, 0):  # seen in the preflight, or only while copying
+                text = made.inventory.read_text()
+                made.inventory.write_text(
+                    re.sub(r"min_free_mb = .", f"min_free_mb = {least}", text)
+                )
+                with pytest.raises(CommandFailed, match=r"ui: ui: .*(are free|disk is full)"):
+                    _deploy(made, checkout, "ui")
+                assert (made.component("ui") / "current").readlink() == page
+            (root / "filler").unlink()
+            assert _deploy(made, checkout, "ui") == {"ui": "deploy"}
+            assert "No room" in (made.component("ui") / "current" / "index.html").read_text()
+        finally:
+            subprocess.run(["umount", "--lazy", root], check=True)

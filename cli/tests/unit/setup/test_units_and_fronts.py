@@ -30,12 +30,14 @@ def inventory() -> Inventory:
 def units(inventory: Inventory, tmp_path: Path) -> Path:
     """All units as files, with a Python that is here, and an instance of each template."""
     agent = inventory.agent.model_copy(update={"relay_bind": "10.213.0.1"})
-    whole = inventory.model_copy(update={"agent": agent})
+    pull = inventory.pull.model_copy(update={"source": "https://git.example.com/you/ocmt.git"})
+    whole = inventory.model_copy(update={"agent": agent, "pull": pull})
     policy = whole.deploy.model_copy(update={"service_user": "root"})
     whole = whole.model_copy(update={"deploy": policy})
     for host in whole.hosts.values():
         for name, made in files.units(whole, host).items():
-            text = re.sub(r"/\S+/venv/bin/python", "/usr/bin/python3", made)
+            text = re.sub(r"/\S+/(venv/bin/python|source/ocmt)", "/usr/bin/python3", made)
+            text = text.replace("WorkingDirectory=/opt/ocmt/source", "WorkingDirectory=/")
             (tmp_path / name).write_text(text)
             if "@" in name:
                 (tmp_path / name.replace("@", "@r1")).write_text(text)
@@ -45,7 +47,7 @@ def units(inventory: Inventory, tmp_path: Path) -> Path:
 @needs_systemd
 def test_units_are_what_systemd_accepts(units: Path) -> None:
     names = sorted(one.name for one in units.iterdir() if "@." not in one.name)
-    assert len(names) == 8
+    assert len(names) == 11
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *names],
         capture_output=True, text=True, cwd=units, check=False,
@@ -62,7 +64,10 @@ def test_units_are_what_systemd_accepts(units: Path) -> None:
     [
         ("ocmt-management@.service", 3.0),
         ("ocmt-management-migrate@.service", 3.0),
+        ("ocmt-management-expand@.service", 3.0),
         ("ocmt-agent@.service", 3.0),
+        ("ocmt-management.service", 3.0),
+        ("ocmt-agent.service", 3.0),
     ],
 )
 def test_units_are_hardened(units: Path, unit: str, limit: float) -> None:
@@ -82,11 +87,15 @@ def test_units_start_what_the_deploy_starts(inventory: Inventory) -> None:
     mgmt, agent = "/opt/management-server", "/opt/ocmt/agent-server"
     for name, words in (
         ("ocmt-management@.service", server_command("mgmt", mgmt, "%i")),
-        ("ocmt-management-migrate@.service", migrate_command(mgmt, "%i")),
+        ("ocmt-management-migrate@.service", migrate_command(mgmt, "%i", expand=False)),
+        ("ocmt-management-expand@.service", migrate_command(mgmt, "%i", expand=True)),
         ("ocmt-agent@.service", server_command("agent", agent, "%i")),
     ):
         assert f"ExecStart={' '.join(words)}\n" in made[name]
         assert "LoadCredential=env:" in made[name]
+        if "grate" not in name and "expand" not in name:
+            assert "Type=notify\n" in made[name]
+            assert "Environment=OCMT_DRAIN_S=30\n" in made[name]
 
 
 def test_the_page_gets_the_policy_that_management_would_send(inventory: Inventory) -> None:
@@ -234,6 +243,34 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
         swap=True,
     )
     assert plan(after, **said) == []  # type: ignore[arg-type]
+
+
+def test_a_server_that_pulls_gets_a_checkout_a_key_the_signers_and_a_timer(
+    inventory: Inventory, tmp_path: Path
+) -> None:
+    signers = tmp_path / "my-signers"
+    signers.write_text("ops@example.com ssh-ed25519 AAAA\n")
+    file = tmp_path / "ocmt.toml"
+    example = (ROOT / "deploy" / "ocmt.example.toml").read_text()
+    file.write_text(
+        f'{example}[pull]\nsource = "git@git.example.com:you/ocmt.git"\nsigners = "my-signers"\n'
+    )
+    whole = load_inventory(file)
+    host = whole.host("front")
+    changes = plan(FRESH, inventory=whole, host=host, secrets=SECRETS, public_key="")
+    steps = [step for change in changes for step in change.steps]
+    written = {str(step.path): step.text for step in steps if isinstance(step, Write)}
+    assert written["/etc/ocmt/allowed_signers"] == signers.read_text()
+    assert 'signers = "allowed_signers"' in written["/etc/ocmt/ocmt.toml"]
+    unit = written["/etc/systemd/system/ocmt-pull.service"]
+    assert (
+        "ExecStart=/opt/ocmt/source/ocmt deploy --pull front --inventory /etc/ocmt/ocmt.toml\n"
+    ) in unit
+    runs = [" ".join(step.argv) for step in steps if isinstance(step, Run)]
+    assert any(one.startswith("ssh-keygen") and "/etc/ocmt/deploy_key" in one for one in runs)
+    assert any("clone" in one and one.endswith("/opt/ocmt/source") for one in runs)
+    assert "systemctl enable --now ocmt-pull.timer" in runs
+    assert any("apt-get" in one and " git " in f"{one} " for one in runs)
 
 
 def test_a_root_folder_leaves_the_machine_alone(inventory: Inventory) -> None:

