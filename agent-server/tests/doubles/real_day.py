@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 from ocmt_agent.gateway.access import GatewayAccess
-from ocmt_agent.gateway.control import HttpGatewayControl
+from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.wiring import Parts
 from ocmt_common.agent_api import HibernationState
 
@@ -47,7 +47,7 @@ class DayClock:
         self._left_out += stretch
 
 
-class DayControl(HttpGatewayControl):
+class DayControl(OpenClawControl):
     """The real gateways, with their jobs told in the day's time."""
 
     def __init__(self, session: aiohttp.ClientSession, due: Mapping[str, datetime]) -> None:
