@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ class Engine:
     def __init__(self, address: str | None = None) -> None:
         parts = urlsplit(address or os.environ.get("DOCKER_HOST") or _DEFAULT)
         local = parts.scheme == "unix"
+        self._socket = Path(parts.path) if local else None
         self._http = httpx2.Client(
             transport=httpx2.HTTPTransport(uds=parts.path) if local else None,
             base_url="http://docker" if local else f"http://{parts.netloc}",
@@ -37,6 +39,16 @@ class Engine:
         except (httpx2.TransportError, OSError):
             return None
         return str(answer.json()["Version"]) if answer.status_code == 200 else None
+
+    def cure(self) -> str:
+        """What to do about an engine that does not answer."""
+        socket = self._socket
+        if socket is not None and socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
+            return (
+                f"{socket} is there, but not for this user: be root, or in the socket's group "
+                "(usermod -aG docker USER, then sign in anew)."
+            )
+        return "Install it (apt-get install docker.io) and start it (systemctl start docker)."
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """One call of the Engine API, for what has no method here."""

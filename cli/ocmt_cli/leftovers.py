@@ -22,15 +22,31 @@ class Ended:
 def end_leftovers(data: Path) -> Ended:
     """End every server and agent of the data folder."""
     # Servers first: one that still ran could start an agent again.
-    servers = processes.find(lambda env: env.get(OWNER) == str(data))
+    servers = processes.find(lambda env: _is_server(env, data))
     left = processes.end(servers, grace_s=_GRACE_S)
-    gateways = processes.find(lambda env: env.get("OPENCLAW_STATE_DIR", "").startswith(f"{data}/"))
+    gateways = processes.find(lambda env: _is_gateway(env, data))
     left += processes.end(gateways, grace_s=_GRACE_S)
     containers = _end_containers(data)
     return Ended(
         len(servers) + len(gateways) + containers.found,
         [f"process {pid}" for pid in left] + containers.left,
     )
+
+
+def count_leftovers(data: Path) -> int:
+    """How many servers and gateways of the data folder run as processes."""
+    found = processes.find(lambda env: _is_server(env, data) or _is_gateway(env, data))
+    for process in found:
+        process.close()
+    return len(found)
+
+
+def _is_server(env: dict[str, str], data: Path) -> bool:
+    return env.get(OWNER) == str(data)
+
+
+def _is_gateway(env: dict[str, str], data: Path) -> bool:
+    return env.get("OPENCLAW_STATE_DIR", "").startswith(f"{data}/")
 
 
 def instance_label(data: Path) -> str:

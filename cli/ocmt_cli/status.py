@@ -10,6 +10,7 @@ import typer
 from ocmt_cli import processes
 from ocmt_cli.checkout import DEFAULT_DATA, command
 from ocmt_cli.console import say
+from ocmt_cli.leftovers import count_leftovers
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import get
 from ocmt_cli.up.record import Record, read_record
@@ -44,7 +45,13 @@ def collect(data: DataFolder) -> dict[str, Any]:
     """All of it as JSON values; `running` is false when nothing of this data folder runs."""
     record = read_record(data.root)
     if record is None or not record.is_alive():
-        return {"running": False, "data": str(data.root), "servers": {}, "agents": []}
+        return {
+            "running": False,
+            "data": str(data.root),
+            "leftovers": count_leftovers(data.root),
+            "servers": {},
+            "agents": [],
+        }
     return {
         "running": True,
         "phase": record.phase,
@@ -95,8 +102,14 @@ def _memory_by_user() -> dict[str, int]:
 
 def _show(found: dict[str, Any]) -> None:
     if not found["running"]:
-        start = command("up", data=Path(found["data"]))
-        say(f"Nothing is running in {found['data']}. Start it with: {start}")
+        folder = Path(found["data"])
+        start, end = command("up", data=folder), command("down", data=folder)
+        if left := found["leftovers"]:
+            say(f"What ran in {folder} was killed, and left {left} processes running.")
+            say(f"Start it again with: {start}")
+            say(f"Or end them with: {end}")
+        else:
+            say(f"Nothing is running in {folder}. Start it with: {start}")
         return
     say(f"{found['address']}  ({found['phase']}, {found['runtime']} runtime, {found['data']})")
     for name, server in found["servers"].items():

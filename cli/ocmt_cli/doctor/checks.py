@@ -75,7 +75,7 @@ def _engine() -> Iterator[Check]:
                 "docker",
                 "note",
                 "no engine answers; agents run as plain processes of your user",
-                "For containers: apt-get install docker.io, and start it.",
+                f"For containers: {engine.cure()}",
             )
             return
         yield Check("docker", "ok", f"engine {version}")

@@ -105,8 +105,5 @@ def build_image(openclaw_dir: Path) -> None:
 def _engine() -> Engine:
     engine = Engine()
     if engine.version() is None:
-        raise CommandFailed(
-            "No Docker Engine answers. Install it (`apt-get install docker.io`) and start it "
-            "(`systemctl start docker`), then try again."
-        )
+        raise CommandFailed(f"No Docker Engine answers. {engine.cure()}")
     return engine

@@ -30,8 +30,8 @@ def choose_runtime(wanted: str, *, data: Path) -> str:
         if wanted == "docker":
             if not answers:
                 raise CommandFailed(
-                    "No Docker Engine answers. Install and start it (apt-get install docker.io), "
-                    f"or run without: {command('up --runtime process', data=data)}"
+                    f"No Docker Engine answers. {engine.cure()} "
+                    f"Or run without: {command('up --runtime process', data=data)}"
                 )
             return wanted
         return "docker" if answers and engine.has_image(default_image()) else "process"

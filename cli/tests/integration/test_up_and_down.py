@@ -159,6 +159,8 @@ def test_a_killed_agent_server_is_back_in_seconds(running: Installation) -> None
 def test_a_killed_supervisor_is_recovered_by_the_next_up(running: Installation) -> None:
     os.kill(running.status()["supervisor"]["pid"], signal.SIGKILL)
     until(lambda: not running.status()["running"], within_s=10, what="status tells the truth")
+    assert running.status()["leftovers"] == 2
+    assert "left 2 processes running" in running.ocmt("status").stdout
     again = running.up("--detach")
     assert again.returncode == 0, again.stderr
     assert "Ended what an earlier run left behind" in again.stdout

@@ -51,6 +51,11 @@ export const messageStyles = css`
     color: var(--muted);
     font-size: 0.8125rem;
   }
+  /* The end of the line is the bubble's: the button, hidden until asked for, stands before it. */
+  .question .meta {
+    flex-direction: row-reverse;
+    padding-right: 0.5rem;
+  }
   .answer .meta > time,
   .answer .meta > .ending {
     margin-right: 0.25rem;

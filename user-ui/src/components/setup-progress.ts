@@ -83,7 +83,7 @@ export class SetupProgress extends LitElement {
       </p>
       <div class="bar" role="progressbar" aria-label="Setting up your agent"></div>
       <p class="elapsed">
-        ${elapsed} s${elapsed > LONG_S
+        ${elapsed > 2 * 60 ? `${Math.floor(elapsed / 60)} min` : `${elapsed} s`}${elapsed > LONG_S
           ? " – this takes longer than usual. You need not wait here."
           : " – usually under a minute, and only this once."}
       </p>
