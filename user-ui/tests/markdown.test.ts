@@ -34,7 +34,10 @@ describe("an agent's markdown", () => {
     expect(root.textContent?.trim()).toBe(html);
   });
 
-  it.each(["javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x"])(
+  it.each([
+    ...["javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x"],
+    "data:image/svg+xml;base64,PHN2Zz4=",
+  ])(
     "makes no link of %s",
     (address) => {
       expect(shown(`[press](${address})`).querySelector("a[href]")).toBeNull();

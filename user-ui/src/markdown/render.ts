@@ -16,6 +16,7 @@ export interface Block {
   readonly token: Token;
 }
 
+const LINK = /^(?:https?:|mailto:)/i;
 const EMBEDDED_IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,/i;
 
 const CONFIG: Config = {
@@ -52,6 +53,8 @@ purifier.addHook("afterSanitizeAttributes", (element) => {
   if (name === "A") {
     element.setAttribute("target", "_blank");
     element.setAttribute("rel", "noopener noreferrer");
+    // An address with its content in it (data:) is for pictures only.
+    if (!LINK.test(element.getAttribute("href") ?? "")) element.removeAttribute("href");
   }
   if (name === "IMG" && !EMBEDDED_IMAGE.test(element.getAttribute("src") ?? "")) {
     element.removeAttribute("src");

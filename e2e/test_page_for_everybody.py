@@ -1,0 +1,252 @@
+"""The page in every state, told by hand where a real agent seldom is: no barrier that axe finds,
+nothing wider than a phone, every trouble in words, and nothing run or fetched that a model says."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+
+from e2e.chat import ChatPage
+from e2e.stack import ROOT, Stack
+
+AXE = ROOT / "user-ui" / "node_modules" / "axe-core" / "axe.min.js"
+LOOKS = [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light"), (390, 844, "dark")]
+EVERYTHING = """## A plan
+
+**Bold**, `code`, a [link](https://example.org/) and a list:
+
+1. one
+2. two
+
+| day | task |
+|---|---|
+| Monday | a task whose description is long enough to make the table wider than a phone is |
+
+```python
+print("a line of code that is long enough to be wider than the column on any phone" * 2)
+```
+
+- [x] done
+"""
+SAID = [
+    {"id": "u1", "role": "user", "text": "Plan my week", "at": "2026-11-26T10:00:00Z"},
+    {"id": "a1", "role": "assistant", "text": EVERYTHING, "at": "2026-11-26T10:00:05Z"},
+    {"id": "u2", "role": "user", "text": "A long one. " * 200, "at": "2026-11-27T10:00:00Z"},
+]
+
+
+def status(state: str, detail: str | None = None) -> dict[str, Any]:
+    return {"type": "status", "state": state, "detail": detail, "since": "2026-11-27T10:00:00Z"}
+
+
+STATES: dict[str, list[dict[str, Any]]] = {
+    "awake": [status("running")],
+    "asleep": [status("paused")],
+    "waking": [status("waking")],
+    "being set up": [status("provisioning", "No Docker Engine answers. It is tried again.")],
+    "failed": [status("failed", "The image is not on this host: make it.")],
+    "out of reach": [status("running"), status("unreachable", "The server does not answer.")],
+}
+
+
+def told(frames: list[dict[str, Any]], said: list[dict[str, Any]]) -> Callable[..., None]:
+    """A server that tells `frames` at once, the history when asked, and half of an answer."""
+
+    def serve(socket: WebSocketRoute) -> None:
+        def answer(text: str | bytes) -> None:
+            asked = json.loads(text)
+            if asked["type"] == "history":
+                socket.send(json.dumps({"type": "history", "messages": said}))
+            elif asked["type"] == "send":
+                run = asked["id"]
+                socket.send(json.dumps({"type": "accepted", "id": run, "runId": run}))
+                socket.send(json.dumps({"type": "delta", "runId": run, "text": "Half an **ans"}))
+
+        socket.on_message(answer)
+        for frame in frames:
+            socket.send(json.dumps(frame))
+
+    return serve
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds (WCAG A and AA, and its best practices), a line each."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[str] = page.evaluate(
+        "axe.run().then(({violations}) => violations.flatMap(v =>"
+        " v.nodes.map(n => `${v.id}: ${n.target.join(' ')}: ${n.failureSummary}`)))"
+    )
+    return found
+
+
+def overflow(page: Page) -> int:
+    return int(
+        page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    )
+
+
+@pytest.fixture(scope="module")
+def signed_in(stack: Stack, browser: Browser) -> Any:
+    """The cookies of the admin, who has every setting, for pages of every look."""
+    with ChatPage(browser) as chat:
+        chat.sign_in(stack.link("admin@localhost"))
+        yield chat.context.storage_state()
+
+
+@pytest.mark.parametrize("look_of", LOOKS, ids=lambda look_of: f"{look_of[0]}-{look_of[2]}")
+def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
+    stack: Stack, browser: Browser, signed_in: Any, look_of: tuple[int, int, Any]
+) -> None:
+    width, height, scheme = look_of
+    found: dict[str, list[str]] = {}
+
+    def look(name: str, page: Page) -> None:
+        # Colours are compared as they are in the end, not on their way there.
+        page.wait_for_timeout(300)
+        found[name] = barriers(page)
+        assert overflow(page) == 0, name
+
+    viewport: Any = {"width": width, "height": height}
+    stranger = browser.new_context(viewport=viewport, color_scheme=scheme)
+    page = stranger.new_page()
+    page.goto(f"{stack.url}/sign-in")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    look("sign in", page)
+    page.goto(f"{stack.url}/sign-in#{'x' * 43}")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("link")
+    look("a link that is used up", page)
+    stranger.close()
+
+    context = browser.new_context(viewport=viewport, color_scheme=scheme, storage_state=signed_in)
+    page = context.new_page()
+    for name, frames in STATES.items():
+        page.route_web_socket(re.compile("/api/chat$"), told(frames, SAID))
+        page.goto(stack.url)
+        expect(page.locator("[data-state]")).to_be_visible()
+        detail = frames[-1]["detail"]
+        if detail is not None:
+            expect(page.get_by_text(detail)).to_be_visible()
+        look(name, page)
+    page.route_web_socket(re.compile("/api/chat$"), told([status("running")], []))
+    page.goto(stack.url)
+    expect(page.get_by_role("heading", name="This is your own agent")).to_be_visible()
+    look("the first words", page)
+    page.get_by_role("textbox", name="Message").fill("Go on")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    look("while it answers", page)
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_role("radio", name="OpenAI").check()
+    expect(page.get_by_role("heading", name="People")).to_be_visible()
+    look("settings", page)
+    context.close()
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_everything_is_reached_and_done_with_the_keyboard(
+    stack: Stack, browser: Browser, signed_in: Any
+) -> None:
+    context = browser.new_context(storage_state=signed_in)
+    page = context.new_page()
+    page.route_web_socket(re.compile("/api/chat$"), told([status("running")], []))
+    page.goto(stack.url)
+    box = page.get_by_role("textbox", name="Message")
+    expect(box).to_be_focused()
+    page.keyboard.type("one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("two")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("article", name="You", exact=True)).to_contain_text("one")
+    expect(box).to_have_value("")
+    expect(box).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Stop")).to_be_focused()
+    page.get_by_role("link", name="Settings").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Settings")).to_be_focused()
+    context.close()
+
+
+def test_what_a_model_says_runs_nothing_and_fetches_nothing(
+    stack: Stack, browser: Browser, signed_in: Any
+) -> None:
+    said = """<script>document.title = "taken"</script>
+<img src="https://evil.example/seen.png" onerror="document.title='taken'">
+<iframe src="https://evil.example/"></iframe>
+
+[a trap](javascript:document.title='taken') [a page](https://example.org/)
+
+![a picture](https://evil.example/seen.png) ![tiny](data:image/svg+xml;base64,PHN2Zy8+)
+
+<a href="https://evil.example" onclick="document.title='taken'">here</a>
+<style>* { display: none }</style>
+"""
+    context = browser.new_context(storage_state=signed_in)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    history = [{"id": "a", "role": "assistant", "text": said, "at": "2026-11-27T10:00:00Z"}]
+    page.route_web_socket(re.compile("/api/chat$"), told([status("running")], history))
+    page.goto(stack.url)
+    answer = page.get_by_role("article", name="Your agent")
+    expect(answer).to_contain_text("a trap")
+    page.wait_for_timeout(300)
+
+    assert page.title() == "OCMT"
+    assert [url for url in asked if not url.startswith((stack.url, "data:"))] == []
+    for unwanted in ("script", "iframe", "style", "img", "[onclick]", "[onerror]"):
+        expect(answer.locator(f".text {unwanted}")).to_have_count(0)
+    links = answer.locator(".text a")
+    targets = links.evaluate_all("all => all.map(a => [a.href, a.target, a.rel])")
+    assert all(href.startswith("https://") for href, *_ in targets if href), targets
+    assert all(rest == ["_blank", "noopener noreferrer"] for _, *rest in targets), targets
+    context.close()
+
+
+def test_a_lost_connection_comes_back_without_a_reload(
+    stack: Stack, browser: Browser, signed_in: Any
+) -> None:
+    """What was written meanwhile goes out by itself, and an answer under way goes on."""
+    sockets: list[WebSocketRoute] = []
+    sent: list[str] = []
+    runs: list[str] = []
+
+    def serve(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+
+        def answer(text: str | bytes) -> None:
+            asked = json.loads(text)
+            if asked["type"] == "history":
+                socket.send(json.dumps({"type": "history", "messages": []}))
+                for run in runs:
+                    socket.send(json.dumps({"type": "delta", "runId": run, "text": "one two"}))
+            elif asked["type"] == "send":
+                sent.append(asked["text"])
+                runs.append(asked["id"])
+                socket.send(json.dumps({"type": "accepted", "id": runs[-1], "runId": runs[-1]}))
+                socket.send(json.dumps({"type": "delta", "runId": runs[-1], "text": "one"}))
+
+        socket.on_message(answer)
+        socket.send(json.dumps(status("running")))
+
+    context = browser.new_context(storage_state=signed_in)
+    page = context.new_page()
+    page.route_web_socket(re.compile("/api/chat$"), serve)
+    page.goto(stack.url)
+    box = page.get_by_role("textbox", name="Message")
+    box.fill("first")
+    box.press("Enter")
+    answer = page.get_by_role("article", name="Your agent")
+    expect(answer).to_contain_text("one")
+    sockets[0].close()
+    box.fill("second")
+    box.press("Enter")
+    expect(page.get_by_role("article", name="You", exact=True)).to_have_count(2)
+    expect(answer).to_have_count(2, timeout=15_000)
+    expect(answer.first.locator(".text")).to_have_text("one two")
+    assert sent == ["first", "second"]
+    context.close()
