@@ -18,6 +18,7 @@ from ocmt_management.chat import frames, transcript
 from ocmt_management.chat.frames import Frame, FromPage, HistoryFrame, SendFrame
 from ocmt_management.chat.gateway import Gateway, GatewayRefused
 from ocmt_management.chat.transcript import SESSION_KEY, Failed, Runs
+from ocmt_management.chat.words import plainly
 from ocmt_management.wiring import Parts
 
 log = structlog.get_logger(__name__)
@@ -72,11 +73,8 @@ class Conversation:
         except Problem as problem:
             self._tell_problem(about, problem)
         except GatewayRefused as refused:
-            self._tell(
-                frames.error(
-                    about, code="agent-refused", detail=str(refused), retry=refused.retryable
-                )
-            )
+            code, detail = plainly("agent-refused", str(refused))
+            self._tell(frames.error(about, code=code, detail=detail, retry=refused.retryable))
 
     def agent_is(self, state: AgentState, *, before: AgentState | None) -> None:
         """The agent's state changed."""
@@ -240,7 +238,7 @@ class Conversation:
     def _tell_failed(self, run_id: str, said: str) -> None:
         """OpenClaw hides why its model failed; if it was the model, we know."""
         trouble = self._troubles.of(self._user_id)
-        code, detail = (trouble.code, trouble.detail) if trouble else ("run-failed", said)
+        code, detail = (trouble.code, trouble.detail) if trouble else plainly("run-failed", said)
         self._tell(frames.error(run_id, code=code, detail=detail, retry=True))
 
     def _tell_problem(self, about: str | None, problem: Problem) -> None:

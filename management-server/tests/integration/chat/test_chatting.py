@@ -160,9 +160,10 @@ async def test_a_failed_run_says_why_the_model_failed(
     app.state.parts.llm.troubles.forget(await id_of(ada))
     sent = await tab.say("Hello again?")
     await tab.gets("accepted")
-    await gateway.fail(sent, "The disk is full.")
+    await gateway.fail(sent, "SqliteWorkerError: database or disk is full")
     error = await tab.gets("error", id=sent)
-    assert (error["code"], error["detail"]) == ("run-failed", "The disk is full.")
+    assert error["code"] == "disk-full"
+    assert "free some space" in error["detail"]
     assert [frame for frame in tab.frames if frame["type"] == "error"] == []
 
 
