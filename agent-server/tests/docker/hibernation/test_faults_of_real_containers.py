@@ -16,8 +16,8 @@ from ocmt_agent.runtime.base import Runtime, RuntimeFailed
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.docker_freezer import freezers
 from ocmt_agent.wiring import Parts, open_parts, watching
-from ocmt_common.agent_api import ProvisionRequest
 from ocmt_common.agent_api import HibernationState as S
+from ocmt_common.agent_api import ProvisionRequest
 from ocmt_common.problems import Problem
 
 LIMIT_S = 240
