@@ -331,10 +331,13 @@ async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
             host.parts.registry.metrics.text().decode()
         ):
             await asyncio.sleep(0.01)
+        # And for one that stands in the queue already.
+        late = asyncio.create_task(engine.awake(names[498], kind=ActivityKind.HTTP))
+        await asyncio.sleep(0)
         everybody.set()
-        await asyncio.gather(*jobs, *users, hurried)
+        await asyncio.gather(*jobs, *users, hurried, late)
         assert most <= slots
-        assert set(order[slots : slots + 501]) == set(names[499:])
+        assert set(order[slots : slots + 502]) == set(names[498:])
         assert {a.state for a in host.parts.registry.all()} == {S.RUNNING}
 
 

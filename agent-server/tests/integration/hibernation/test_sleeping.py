@@ -44,7 +44,9 @@ async def test_a_request_in_flight_keeps_an_agent_awake_and_idle_counts_from_its
         async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
             await host.fall_asleep()
             assert agent.state is S.RUNNING
-        await host.sweep()
+        for _ in range(3):
+            host.clock.advance(minutes=1)
+            await host.sweep()
         assert agent.state is S.RUNNING
         await host.fall_asleep()
         assert agent.state is S.PAUSED

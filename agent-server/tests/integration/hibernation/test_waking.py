@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from doubles.host import AGENT_TOKEN, open_host
 from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed
+from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
 
@@ -201,6 +201,19 @@ async def test_a_runtime_that_is_gone_is_503_and_changes_no_record(tmp_path: Pat
         host.runtime.down = None
         await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
         assert agent.state is S.RUNNING
+
+
+async def test_a_runtime_that_goes_in_the_middle_of_a_wake_leaves_the_record_as_it_was(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        agent = await host.parts.engine.hibernate("ada", "stop")
+        host.runtime.faults["start"] = [RuntimeUnavailable("Docker does not answer.")]
+        with pytest.raises(Problem) as refused:
+            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert (refused.value.code, refused.value.status) == ("runtime-unavailable", 503)
+        assert agent.state is S.STOPPED
 
 
 async def test_a_container_the_engine_lost_is_made_again(tmp_path: Path) -> None:
