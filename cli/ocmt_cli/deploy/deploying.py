@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,14 +58,17 @@ class Deployer:
     @contextmanager
     def sessions(self) -> Iterator[dict[str, Session]]:
         """A connection to every host that is needed."""
-        with ExitStack() as stack:
-            made: dict[str, Session] = {}
-            for _, name in self.targets():
-                if name not in made:
-                    entry = self.inventory.host(name)
-                    host = open_host(entry, self.inventory.deploy, local=self.local is not None)
-                    made[name] = stack.enter_context(Session(host, entry, self.inventory))
+        made: dict[str, Session] = {}
+        try:
+            for name in dict.fromkeys(name for _, name in self.targets()):
+                entry = self.inventory.host(name)
+                host = open_host(entry, self.inventory.deploy, local=self.local is not None)
+                made[name] = Session(host, entry, self.inventory)
             yield made
+        finally:
+            # Side by side: each is a farewell over its own connection.
+            with ThreadPoolExecutor(max(1, len(made))) as pool:
+                list(pool.map(lambda session: session.close(), made.values()))
 
     def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
         """The answers of all targets; hosts side by side. Raises all failures as one."""
