@@ -20,6 +20,7 @@ Pages = Mapping[ProcessId, list[Range]]
 _BATCH = 4 << 20
 """Bytes a call: some milliseconds of reading from disk, after which it can be stopped."""
 _USUAL_SHARE = 0.6
+_FIRST_MOST = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,12 @@ def minus(pages: Pages, taken: Pages) -> Pages:
 def learned(known: WorkingSet | None, *, first: Pages, used: Pages) -> WorkingSet:
     """What is known after one more wake.
 
-    A wake that was followed by no turn shows too little, and is passed over.
+    A wake that was followed by no turn shows too little, and is passed over. A look that came only
+    while the gateway was at its answer does not tell what it needed to come back: reading so much
+    first would hold up what it reads itself.
     """
+    if size(first) > _FIRST_MOST:
+        first = {} if known is None else known.first
     then = minus(used, first)
     if known is None:
         return WorkingSet(first, then, earlier={})

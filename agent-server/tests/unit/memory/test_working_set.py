@@ -1,7 +1,7 @@
 """What is learned of an agent's working set, wake by wake."""
 
 from ocmt_agent.memory.ranges import PAGE, Range
-from ocmt_agent.memory.working_set import WorkingSet, learned, turns
+from ocmt_agent.memory.working_set import WorkingSet, learned, size, turns
 from ocmt_agent.runtime.processes import ProcessId
 
 NODE, BROKER = ProcessId(10, 500), ProcessId(11, 600)
@@ -56,3 +56,12 @@ def test_turns_end_where_the_bound_is() -> None:
         (NODE, 4 << 20),
         (BROKER, 4 << 20),
     ]
+
+
+def test_a_look_that_came_too_late_is_not_taken_for_what_a_gateway_needs_first() -> None:
+    late, used = pages(0, 20_000), pages(0, 60_000)
+    assert size(learned(None, first={NODE: late}, used={NODE: used}).first) == 0
+    before = learned(None, first={NODE: pages(0, 10)}, used={NODE: used})
+    after = learned(before, first={NODE: late}, used={NODE: used})
+    assert after.first == before.first
+    assert after.size == size({NODE: used})
