@@ -64,6 +64,8 @@ class Machine:
     port: int
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    settings: str = ""
+    """More lines of its sshd_config."""
 
     def start(self) -> None:
         config = self.folder / "sshd_config"
@@ -71,7 +73,7 @@ class Machine:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {self.folder.parent}/client.pub\nPidFile none\nUsePAM no\n"
             "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            "PermitRootLogin yes\nMaxStartups 100\n"
+            f"PermitRootLogin yes\nMaxStartups 100\n{self.settings}"
         )
         with (self.folder / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
