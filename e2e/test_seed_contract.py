@@ -83,9 +83,7 @@ def events_of(stack: Stack, user_id: str) -> list[dict[str, Any]]:
 def test_twenty_simultaneous_requests_to_a_sleeping_agent_cause_one_wake(
     stack: Stack, agent: str, mode: str
 ) -> None:
-    stack.agent(
-        "POST", f"/api/containers/{agent}/hibernate", json={"mode": mode}
-    ).raise_for_status()
+    stack.hibernate(agent, mode)
     before = events_of(stack, agent)
 
     with ThreadPoolExecutor(20) as pool:

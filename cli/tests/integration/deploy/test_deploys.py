@@ -288,6 +288,7 @@ def test_a_dirty_tree_is_refused(checkout: Path) -> None:
 def test_the_plan_tells_what_a_deploy_then_does(
     deployed: Farm, checkout: Path, commit: Commit
 ) -> None:
+    _deploy(deployed, checkout, "mgmt", "ui")  # whatever was there before
     commit("user-ui/index.html", "<title>", "<title>Planned ")
     made = deployer(deployed)
 
