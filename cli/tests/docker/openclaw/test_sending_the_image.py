@@ -33,13 +33,16 @@ def image() -> Iterator[str]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[str]:
-    """The server's engine: a second one, with nothing of the first. Its address."""
+    """The server's engine: a second one, with nothing of the first. Its address.
+
+    In a network namespace of its own: an engine told to have no bridge takes the first one's away.
+    """
     address = f"unix://{tmp_path}/docker.sock"
     places = ("--data-root", tmp_path / "data", "--exec-root", tmp_path / "exec")
     with (tmp_path / "log").open("wb") as log:
         dockerd = subprocess.Popen(
-            ["dockerd", "--host", address, "--pidfile", tmp_path / "pid", *places,
-             "--bridge", "none", "--iptables=false", "--ip6tables=false"],
+            ["unshare", "--net", "dockerd", "--host", address, "--pidfile", tmp_path / "pid",
+             *places, "--bridge", "none", "--iptables=false", "--ip6tables=false"],
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
