@@ -19,6 +19,15 @@ from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.memory.host import AgentMemory, HostMemory, read_agent_memory, read_host_memory
+from ocmt_agent.memory.pages import (
+    Pages,
+    bring_in,
+    in_thread,
+    page_out,
+    pages_anywhere,
+    plus,
+    resident_pages,
+)
 from ocmt_agent.memory.policy import (
     Awake,
     more_to_take,
@@ -28,16 +37,8 @@ from ocmt_agent.memory.policy import (
     worth_reclaiming,
     worth_trimming,
 )
-from ocmt_agent.memory.reclaim import Driver, can_advise, drivers, in_thread, page_out
-from ocmt_agent.memory.syscalls import Advice
-from ocmt_agent.memory.working_set import (
-    Pages,
-    WorkingSet,
-    advise,
-    learned,
-    resident_pages,
-    turns,
-)
+from ocmt_agent.memory.reclaim import Driver, can_advise, drivers
+from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable, Whereabouts
 from ocmt_agent.runtime.processes import ProcessId
 
@@ -52,19 +53,28 @@ _WRITTEN_WITHIN_S = 1.0
 
 
 @dataclass(slots=True)
+class _Seen:
+    """What one wake from reclaimed has shown so far."""
+
+    first: Pages
+    """Mapped when it took work again."""
+    unmapped: Pages
+    """Read for it and not mapped: it shows later what of that it used."""
+
+
+@dataclass(slots=True)
 class _Kept:
     """What is kept of one agent's memory; lost with this process, and found out again."""
 
     leader: ProcessId | None = None
     working_set: WorkingSet | None = None
-    first: Pages | None = None
-    """Seen since the last wake from reclaimed: what it used until it answered."""
+    wakes: int = 0
+    seen: _Seen | None = None
     taken: bool = False
     """Whether memory was taken from it in this sleep, all or a part."""
     trimmed_at: float | None = None
     reclaiming: asyncio.Task[None] | None = None
-    fetching: asyncio.Task[None] | None = None
-    watching: asyncio.Task[None] | None = None
+    returning: asyncio.Task[None] | None = None
     awake: asyncio.Event = field(default_factory=asyncio.Event)
     unseen: bool = False
     """The runtime could not say where it is: not asked again before its next transition."""
@@ -108,28 +118,27 @@ class MemoryKeeper:
         """It was paused: its memory may go, until it is woken."""
         kept = self._keep(agent)
         kept.unseen = False
-        _cancel(kept.fetching, kept.watching)  # what it used so far is noted before it goes
+        _cancel(kept.returning)  # what it used so far is noted before it goes
         if kept.reclaiming is None or kept.reclaiming.done():
             kept.reclaiming = self._own(self._give_back(agent, kept))
 
     def wakes(self, agent: Agent) -> None:
         """Its thaw begins: nothing is taken from it any more, and what it will use is fetched."""
         kept = self._keep(agent)
-        _cancel(kept.reclaiming, kept.fetching, kept.watching)
+        _cancel(kept.reclaiming, kept.returning)
         kept.awake = asyncio.Event()
-        kept.first = None
-        if kept.taken and self.prefetches:
-            kept.fetching = self._own(self._fetch(agent, kept))
+        kept.seen = None
+        reclaimed = agent.paused_memory is PausedMemory.RECLAIMED
+        if self.prefetches and (kept.taken or reclaimed):
+            # Of what never left, nothing shows whether it was used.
+            kept.returning = self._own(self._return(agent, kept, learns=reclaimed))
 
     def woke(self, agent: Agent) -> None:
-        """It takes requests again: note what it used for that, and for its first answer."""
+        """It takes requests again."""
         kept = self._keep(agent)
         kept.unseen = False
         kept.awake.set()
         _cancel(kept.reclaiming)  # still there if somebody else thawed it
-        if agent.paused_memory is PausedMemory.RECLAIMED and self.prefetches:
-            # Else much of what is in RAM was not used, but never left.
-            kept.watching = self._own(self._watch_use(agent, kept))
         agent.paused_memory = None
         kept.taken = False
 
@@ -137,7 +146,7 @@ class MemoryKeeper:
         """Its processes are gone, or about to be: what was known of their memory is void."""
         kept = self._kept.pop(agent.user_id, None)
         if kept is not None:
-            _cancel(kept.reclaiming, kept.fetching, kept.watching)
+            _cancel(kept.reclaiming, kept.returning)
         agent.paused_memory = None
         agent.memory = None
 
@@ -211,7 +220,7 @@ class MemoryKeeper:
         where = await self._where(agent)
         if where is None:
             return
-        if kept.first is not None:  # it slept again before its first answer was due
+        if kept.seen is not None:  # it slept again before its first answer was due
             await self._note_use(kept, where)
         host = self.host()
         if not self._measure(agent, where, host) or agent.memory is None:
@@ -237,16 +246,17 @@ class MemoryKeeper:
         )
 
     async def _lay_out(self, kept: _Kept, where: Whereabouts) -> None:
-        """Write its own pages to the swap in the order in which a wake reads them.
+        """Write its own pages to the swap as the next wake reads them: what it needs side by side.
 
         What the last wakes used goes first, the rest by address. The kernel's own order is that of
-        last use: it strews what is read together over the disk, which then reads single pages, some
-        ten times slower. A page that did not change since it was read keeps its place.
+        last use: it strews what is read together over the disk, which then reads single pages.
         """
+        held = await in_thread(self._out, partial(pages_anywhere, where))
         if kept.working_set is not None:
-            for pages in kept.working_set.in_order():
-                await page_out(pages, self._out)
-        await page_out(await in_thread(self._out, partial(resident_pages, where)), self._out)
+            kept.working_set = kept.working_set.filled(held)
+            await page_out(kept.working_set.first, self._out)
+            await page_out(kept.working_set.then, self._out)
+        await page_out(held, self._out)
 
     async def _take(
         self, driver: Driver, where: Whereabouts, before: AgentMemory
@@ -260,36 +270,41 @@ class MemoryKeeper:
             before = after
             await asyncio.sleep(_WRITTEN_WITHIN_S)
 
-    async def _fetch(self, agent: Agent, kept: _Kept) -> None:
-        where = await self._where(agent)
-        if where is None or kept.working_set is None:
-            return
-        first, *rest = kept.working_set.in_order()
-        most = prefetch_most(self.host())
-        await self._fetch_pages(first, most)
-        # The rest only now: reading it would hold up what the gateway itself reads to come back.
-        await kept.awake.wait()
-        for pages in rest:
-            await self._fetch_pages(pages, most)
-
-    async def _fetch_pages(self, pages: Pages, most: int) -> None:
-        for process, batch in turns(pages, at_most=most):
-            await in_thread(self._in, partial(advise, process, batch, Advice.WILLNEED))
-
-    async def _watch_use(self, agent: Agent, kept: _Kept) -> None:
+    async def _return(self, agent: Agent, kept: _Kept, *, learns: bool) -> None:
+        """Bring in what it used when it last woke, and note what it uses this time."""
         where = await self._where(agent)
         if where is None:
             return
-        kept.first = await in_thread(self._in, partial(resident_pages, where))
-        await asyncio.sleep(_ANSWERED_WITHIN_S)
-        await self._note_use(kept, where)
-        self._measure(agent, where, self.host())
+        kept.wakes += 1
+        known, most = kept.working_set, prefetch_most(self.host())
+        unmapped = await self._bring_in(known.first, kept, most) if known else {}
+        # The rest only now: reading it would hold up what the gateway itself reads to come back.
+        await kept.awake.wait()
+        if learns:
+            kept.seen = _Seen(await in_thread(self._in, partial(resident_pages, where)), unmapped)
+        if known:
+            unmapped = await self._bring_in(known.then, kept, most)
+        if kept.seen:
+            kept.seen.unmapped = plus(kept.seen.unmapped, unmapped)
+            await asyncio.sleep(_ANSWERED_WITHIN_S)
+            await self._note_use(kept, where)
+            self._measure(agent, where, self.host())
+
+    async def _bring_in(self, pages: Pages, kept: _Kept, most: int) -> Pages:
+        """Those that were only read; the others are mapped."""
+        unmapped: Pages = {}
+        leave = partial(left_unmapped, kept.wakes)
+        async for turn in bring_in(pages, self._in, at_most=most, leave=leave):
+            unmapped = plus(unmapped, turn)
+        return unmapped
 
     async def _note_use(self, kept: _Kept, where: Whereabouts) -> None:
         used = await in_thread(self._in, partial(resident_pages, where))
-        if kept.first is not None:
-            kept.working_set = learned(kept.working_set, first=kept.first, used=used)
-            kept.first = None
+        if kept.seen is not None:
+            seen, kept.seen = kept.seen, None
+            kept.working_set = learned(
+                kept.working_set, first=seen.first, used=used, unmapped=seen.unmapped
+            )
 
     async def _trim(self, agent: Agent, kept: _Kept, where: Whereabouts) -> None:
         if kept.working_set is None:
@@ -315,7 +330,7 @@ class MemoryKeeper:
         kept.unseen = where is None
         if where is not None and kept.leader != where.leader:
             kept.leader = where.leader
-            kept.working_set = kept.first = None
+            kept.working_set = kept.seen = None
         return where
 
     def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:

@@ -12,28 +12,24 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from ocmt_agent.memory.files import read_text, to_int
+from ocmt_agent.memory.pages import Pages, in_thread, page_out
 from ocmt_agent.memory.ranges import mapped
 from ocmt_agent.memory.syscalls import Advice, process_madvise
-from ocmt_agent.memory.working_set import Pages, advise, turns
 from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.cgroup import CGROUP_ROOT
 from ocmt_agent.runtime.processes import identify
-
-T = TypeVar("T")
 
 CHUNK = 32 << 20
 """Bytes asked for at a time: about 30 ms, after which a wake finds nothing in its way."""
 _FRUITLESS = 3
 _PROGRESS = 1 << 20
 _CAP_SYS_NICE = 23
-_ALL = 1 << 62
 
 
 class Driver(Protocol):
@@ -109,12 +105,6 @@ class PageOut:
         await page_out(await in_thread(executor, partial(_everything, where)), executor)
 
 
-async def page_out(pages: Pages, executor: Executor) -> None:
-    """Take these pages out, turn by turn."""
-    for turn in turns(pages, at_most=_ALL):
-        await in_thread(executor, partial(advise, *turn, Advice.PAGEOUT))
-
-
 def reclaim_chunk(folder: Path, size: int) -> bool:
     """Ask cgroup v2 for `size` bytes of a group; whether to ask again.
 
@@ -159,11 +149,6 @@ def can_advise() -> bool:
     finally:
         os.close(pidfd)
     return True
-
-
-async def in_thread(executor: Executor, work: Callable[[], T]) -> T:
-    """Run blocking work beside the event loop; if we are cancelled, that one piece still ends."""
-    return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
 def _everything(where: Whereabouts) -> Pages:

@@ -1,7 +1,8 @@
 """The kernel's calls about another process's memory that Python has no name for (Linux, 64 bit).
 
-Both take ranges of addresses and touch no content. Sources: `process_madvise(2)` (kernel 5.10;
-needs CAP_SYS_NICE and the right to trace), `pagemap.rst` for PAGEMAP_SCAN (kernel 6.7).
+All take ranges of addresses and touch no content. Sources: `process_madvise(2)` (kernel 5.10;
+needs CAP_SYS_NICE and the right to trace), `process_vm_writev(2)` (needs the right to trace),
+`pagemap.rst` for PAGEMAP_SCAN (kernel 6.7).
 """
 
 import ctypes
@@ -9,7 +10,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum
 from pathlib import Path
 
 from ocmt_agent.memory.ranges import PAGE, Range, merged
@@ -64,6 +65,38 @@ def batches(ranges: Iterable[Range], *, most: int) -> Iterator[list[Range]]:
         yield batch
 
 
+_PINNED_AT_ONCE = 1024 * PAGE
+"""What one call takes hold of before it copies (the kernel's `process_vm_access.c`)."""
+_MAP_PRIVATE_ANONYMOUS = 0x22
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
+_unreadable = _libc.mmap(None, PAGE, 0, _MAP_PRIVATE_ANONYMOUS, -1, 0)
+
+
+def fault_in(pid: int, ranges: Iterable[Range]) -> None:
+    """Bring pages in as a write to each would, and write nothing.
+
+    They are mapped then, and the places they had in the swap are free: they get new ones, side by
+    side, when they next leave. The kernel is asked to copy into them from a page of ours that
+    nobody may read. It takes hold of the target's pages for writing first, which faults them in,
+    and then fails at the source, before the first byte: EFAULT is how this call succeeds. So it is
+    safe even on memory that the process or the kernel writes to meanwhile. What cannot be written,
+    or is gone, is passed over. Must not be given addresses where no page was ever used: those
+    would get one.
+    """
+    source = _IoVec(_unreadable, PAGE)
+    for whole in ranges:
+        for one in whole.pieces(_PINNED_AT_ONCE):
+            _libc.process_vm_writev(
+                ctypes.c_int(pid),
+                ctypes.byref(source),
+                ctypes.c_ulong(1),
+                ctypes.byref(_IoVec(one.start, one.size)),
+                ctypes.c_ulong(1),
+                ctypes.c_ulong(0),
+            )
+
+
 class _ScanArgument(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_uint64)
@@ -82,35 +115,42 @@ class _PageRegion(ctypes.Structure):
 
 _PAGEMAP_SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg)
 _PAGE_IS_FILE = 1 << 2
-_PAGE_IS_PRESENT = 1 << 3
 _REGIONS = 4096
 _OLDER_KERNEL = (errno.ENOTTY, errno.EINVAL)
-# The same two in an entry of the file itself.
 _ENTRY_FILE = 1 << 61
-_ENTRY_PRESENT = 1 << 63
 
 
-def resident(pid: int, areas: Iterable[Range]) -> list[Range]:
-    """The process's own pages (not those of files) that are in RAM and mapped now.
+class Kept(Enum):
+    """Where a process's own page is: the bits in PAGEMAP_SCAN and in an entry of `pagemap`."""
 
-    A page that was only fetched ahead and not used since is not among them: what is found after a
-    wake is what the process really used. Raises `OSError` once the process is gone.
+    MAPPED = (1 << 3, 1 << 63)
+    """In RAM, and used since it came there."""
+    SOMEWHERE = (1 << 3 | 1 << 4, 1 << 63 | 1 << 62)
+    """Mapped, or in the swap: a page that was used at any time."""
+
+
+def own_pages(pid: int, areas: Iterable[Range], kept: Kept) -> list[Range]:
+    """The process's own pages (not those of files) that are kept there now.
+
+    A page that was only fetched ahead and not used since is not mapped. Raises `OSError` once the
+    process is gone.
     """
     found: list[Range] = []
     with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
         read = _scan
         for area in areas:
             try:
-                found += read(pagemap.fileno(), area)
+                found += read(pagemap.fileno(), area, kept)
             except OSError as error:
                 if error.errno not in _OLDER_KERNEL or read is _read:
                     raise
                 read = _read
-                found += read(pagemap.fileno(), area)
+                found += read(pagemap.fileno(), area, kept)
     return merged(found)
 
 
-def _scan(pagemap: int, area: Range) -> list[Range]:
+def _scan(pagemap: int, area: Range, kept: Kept) -> list[Range]:
+    categories, _ = kept.value
     found: list[Range] = []
     regions = (_PageRegion * _REGIONS)()
     start = area.start
@@ -122,8 +162,9 @@ def _scan(pagemap: int, area: Range) -> list[Range]:
             vec=ctypes.addressof(regions),
             vec_len=_REGIONS,
             category_inverted=_PAGE_IS_FILE,
-            category_mask=_PAGE_IS_PRESENT | _PAGE_IS_FILE,
-            return_mask=_PAGE_IS_PRESENT,
+            category_mask=_PAGE_IS_FILE,
+            category_anyof_mask=categories,
+            return_mask=categories,
         )
         count = fcntl.ioctl(pagemap, _PAGEMAP_SCAN, argument)
         found += (Range(region.start, region.end) for region in regions[:count])
@@ -131,12 +172,13 @@ def _scan(pagemap: int, area: Range) -> list[Range]:
     return found
 
 
-def _read(pagemap: int, area: Range) -> list[Range]:
+def _read(pagemap: int, area: Range, kept: Kept) -> list[Range]:
+    _, bits = kept.value
     found: list[Range] = []
     for piece in area.pieces(64 << 20):
         text = os.pread(pagemap, piece.size // PAGE * 8, piece.start // PAGE * 8)
         for number, entry in enumerate(memoryview(text).cast("Q")):
-            if entry & (_ENTRY_PRESENT | _ENTRY_FILE) == _ENTRY_PRESENT:
+            if entry & bits and not entry & _ENTRY_FILE:
                 start = piece.start + number * PAGE
                 found.append(Range(start, start + PAGE))
     return found

@@ -27,10 +27,21 @@ from ocmt_agent.memory.host import (
     read_host_memory,
 )
 from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.memory.pages import (
+    Pages,
+    advise,
+    bring_in,
+    page_out,
+    pages_anywhere,
+    plus,
+    resident_pages,
+    size,
+    turns,
+)
 from ocmt_agent.memory.ranges import PAGE, Range, mapped, size_of
-from ocmt_agent.memory.reclaim import Driver, drivers, page_out
-from ocmt_agent.memory.syscalls import Advice
-from ocmt_agent.memory.working_set import WorkingSet, advise, resident_pages, size, turns
+from ocmt_agent.memory.reclaim import Driver, drivers
+from ocmt_agent.memory.syscalls import Advice, Kept, fault_in, own_pages
+from ocmt_agent.memory.working_set import WorkingSet
 from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.cgroup import Cgroup, probe
 from ocmt_agent.runtime.processes import ProcessId, identify, spawn
@@ -141,14 +152,57 @@ async def test_what_was_recorded_is_fetched_ahead_and_not_taken_for_used(
     assert free.total > 0
 
 
+async def test_pages_are_brought_in_for_good_but_for_those_whose_use_is_to_show(
+    holder: Whereabouts, executor: ThreadPoolExecutor
+) -> None:
+    recorded = resident_pages(holder)
+    await page_out(recorded, executor)
+    assert size(resident_pages(holder)) < 0.2 * _HELD
+    only_read: Pages = {}
+    async for turn in bring_in(recorded, executor, at_most=1 << 30, leave=lambda turn: turn == 2):
+        only_read = plus(only_read, turn)
+    mapped_now = resident_pages(holder)
+    assert size(only_read) == 4 * MB
+    assert size(mapped_now) > 0.9 * (size(recorded) - 4 * MB)
+    assert size(plus(mapped_now, only_read)) >= size(mapped_now) + 3.9 * MB
+    assert size(pages_anywhere(holder)) >= size(recorded)
+
+
+async def test_faulting_in_frees_the_places_the_pages_had_and_writes_nothing(
+    group: Cgroup, holder: Whereabouts, executor: ThreadPoolExecutor
+) -> None:
+    """Else the next sleep would leave them where they are, strewn over the disk."""
+    pid = holder.leader.pid
+    held = max(resident_pages(holder)[holder.leader], key=lambda one: one.size)
+    every_other = list(held.pieces(PAGE))[::2]
+
+    def content() -> bytes:
+        with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+            return os.pread(memory.fileno(), held.size, held.start)
+
+    before = content()
+    await page_out({holder.leader: [held]}, executor)  # that look counts as use: once is too little
+    await DRIVERS[0].reclaim(holder, executor)
+    swap_before = measured(holder).swap
+    fault_in(pid, every_other)
+    assert places_on_disk(pid, every_other) == []
+    assert measured(holder).swap < swap_before - 0.9 * size_of(every_other)
+    assert content() == before
+    fault_in(pid, [held, Range(1 << 46, (1 << 46) + PAGE)])  # in RAM already; not there at all
+    assert content() == before
+    group.set_frozen(False)
+    holder.leader.signal(signal.SIGUSR1)
+    assert await holder.leader.ended() == 3
+
+
 def test_old_kernels_pages_are_read_one_by_one_with_the_same_result(
     holder: Whereabouts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = holder.leader.pid
     areas = mapped(Path(f"/proc/{pid}/maps").read_text())
-    at_once = syscalls.resident(pid, areas)
+    at_once = own_pages(pid, areas, Kept.MAPPED)
     monkeypatch.setattr(syscalls, "_PAGEMAP_SCAN", 0xC06066FF)  # a call no kernel has
-    assert syscalls.resident(pid, areas) == at_once
+    assert own_pages(pid, areas, Kept.MAPPED) == at_once
     assert size_of(at_once) > 0.9 * _HELD
 
 
@@ -171,7 +225,7 @@ async def test_a_quiet_agent_under_pressure_keeps_just_what_its_next_answer_need
         some: dict[ProcessId, list[Range]] = {}
         for process, ranges in turns(resident_pages(holder), at_most=_HELD // 3):
             some.setdefault(process, []).extend(ranges)
-        host.parts.memory._keep(agent).working_set = WorkingSet(some, {}, {})
+        host.parts.memory._keep(agent).working_set = WorkingSet(some, {})
         await host.parts.memory.look()
         assert size(resident_pages(holder)) > 0.9 * _HELD  # it was active just now
 
@@ -211,7 +265,7 @@ async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fe
         agent = await host.provision()
         keeper = host.parts.memory
         await keeper.look()
-        keeper._keep(agent).working_set = WorkingSet({holder.leader: strewn}, {}, {})
+        keeper._keep(agent).working_set = WorkingSet({holder.leader: strewn}, {})
         await host.parts.engine.hibernate("ada", "pause")
         async with asyncio.timeout(60):
             while agent.paused_memory is not PausedMemory.RECLAIMED:  # noqa: ASYNC110

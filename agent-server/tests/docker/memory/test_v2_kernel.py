@@ -147,4 +147,7 @@ def test_reclaim_freeze_and_prefetch_on_a_real_kernel_with_cgroup_v2(tmp_path: P
     assert found["fetched"]["usage"] > asleep["usage"] + 60 * MB
     # What stays is the guest's own Python: the child shares it, another group is charged with it.
     assert found["fetched"]["resident"] < 30 * MB
+    # Brought in: mapped as if used, and its places in the swap are free again.
+    assert found["brought_in"]["resident"] > found["fetched"]["resident"] + 60 * MB
+    assert found["brought_in"]["swap"] < 0.3 * asleep["swap"]
     assert found["exit"] == 3

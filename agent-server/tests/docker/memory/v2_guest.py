@@ -89,9 +89,9 @@ def exit_code(pid: int) -> int:
 
 async def main() -> dict[str, object]:
     from ocmt_agent.memory.host import read_agent_memory, read_host_memory
+    from ocmt_agent.memory.pages import advise, bring_in, resident_pages, size, turns
     from ocmt_agent.memory.reclaim import GroupReclaim, drivers
     from ocmt_agent.memory.syscalls import Advice
-    from ocmt_agent.memory.working_set import advise, resident_pages, size, turns
     from ocmt_agent.runtime.base import Whereabouts
     from ocmt_agent.runtime.cgroup import Cgroup, probe
     from ocmt_agent.runtime.docker_memory import memory_folder
@@ -144,6 +144,9 @@ async def main() -> dict[str, object]:
     for turn in turns(used, at_most=1 << 30):
         advise(*turn, Advice.WILLNEED)
     found["fetched"] = figures()
+    async for _ in bring_in(used, executor, at_most=1 << 30, leave=lambda _: False):
+        pass
+    found["brought_in"] = figures()
     await GroupReclaim().reclaim(where, executor)
     group.set_frozen(False)
     found["exit"] = exit_code(pid)

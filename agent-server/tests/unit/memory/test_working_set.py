@@ -1,7 +1,10 @@
 """What is learned of an agent's working set, wake by wake."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+from ocmt_agent.memory.pages import Pages, plus, size, turns
 from ocmt_agent.memory.ranges import PAGE, Range
-from ocmt_agent.memory.working_set import WorkingSet, learned, size, turns
+from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
 from ocmt_agent.runtime.processes import ProcessId
 
 NODE, BROKER = ProcessId(10, 500), ProcessId(11, 600)
@@ -16,32 +19,81 @@ def test_the_first_wake_shows_what_comes_first_and_what_after() -> None:
         None,
         first={NODE: pages(0, 10), BROKER: pages(0, 2)},
         used={NODE: pages(0, 30), BROKER: pages(0, 2)},
+        unmapped={},
     )
     assert known == WorkingSet(
         first={NODE: pages(0, 10), BROKER: pages(0, 2)},
         then={NODE: pages(10, 20), BROKER: []},
-        earlier={},
     )
     assert known.size == 32 * PAGE
 
 
-def test_the_next_one_keeps_what_only_the_one_before_used_for_last() -> None:
-    before = learned(None, first={NODE: pages(0, 10)}, used={NODE: pages(0, 30)})
-    after = learned(before, first={NODE: pages(0, 12)}, used={NODE: pages(0, 25)})
+def test_what_was_only_read_and_not_touched_is_forgotten_and_nothing_else() -> None:
+    known = WorkingSet({NODE: pages(0, 10)}, {NODE: pages(20, 80)})
+    after = learned(
+        known,
+        first={NODE: pages(0, 12)},
+        used={NODE: [*pages(0, 12), *pages(20, 27), *pages(50, 40), *pages(200, 5)]},
+        unmapped={NODE: pages(40, 10)},  # seven of these ten were touched
+    )
     assert after.first == {NODE: pages(0, 12)}
-    assert after.then == {NODE: pages(12, 13)}
-    assert after.earlier == {NODE: pages(25, 5)}
+    # Those from 90 on were not reached this time: nobody knows yet.
+    assert after.then == {NODE: [*pages(20, 27), *pages(50, 50), *pages(200, 5)]}
 
 
-def test_a_wake_without_a_turn_teaches_nothing() -> None:
-    before = learned(None, first={NODE: pages(0, 10)}, used={NODE: pages(0, 100)})
-    assert learned(before, first={NODE: pages(0, 10)}, used={NODE: pages(0, 20)}) is before
+def test_a_wake_without_a_turn_forgets_nothing() -> None:
+    known = WorkingSet({NODE: pages(0, 10)}, {NODE: pages(20, 80)})
+    after = learned(
+        known,
+        first={NODE: pages(0, 10)},
+        used={NODE: pages(0, 12)},
+        unmapped={NODE: pages(40, 10)},
+    )
+    assert after == WorkingSet({NODE: pages(0, 10)}, {NODE: [*pages(10, 2), *pages(20, 80)]})
+
+
+def test_every_turn_of_reading_is_left_unmapped_once_in_a_round_of_wakes() -> None:
+    for turn in range(100):
+        assert sum(left_unmapped(wake, turn) for wake in range(16)) == 1
+
+
+def test_small_gaps_are_filled_with_the_pages_there_are_and_wide_ones_left() -> None:
+    known = WorkingSet({NODE: [*pages(0, 2), *pages(6, 2)]}, {NODE: [*pages(9, 1), *pages(30, 2)]})
+    full = known.filled({NODE: [*pages(0, 4), *pages(5, 40)]})
+    assert full.first == {NODE: [*pages(0, 4), *pages(5, 3)]}  # the fifth page was never used
+    assert full.then == {NODE: [*pages(9, 1), *pages(30, 2)]}
+    assert full.filled({NODE: pages(0, 40)}).first == {NODE: pages(0, 8)}
+
+
+@st.composite
+def some_pages(draw: st.DrawFn) -> Pages:
+    starts = draw(st.lists(st.tuples(st.integers(0, 90), st.integers(1, 8)), max_size=10))
+    return plus({}, {NODE: [one for start, count in starts for one in pages(start, count)]})
+
+
+@given(some_pages(), some_pages(), some_pages())
+def test_filling_adds_only_what_is_there_and_drops_only_what_is_gone(
+    first: Pages, then: Pages, held: Pages
+) -> None:
+    def numbers(found: Pages) -> set[int]:
+        return {
+            page
+            for one in found.get(NODE, [])
+            for page in range(one.start // PAGE, one.end // PAGE)
+        }
+
+    full = WorkingSet(first, then).filled(held)
+    both = numbers(full.first) | numbers(full.then)
+    assert not numbers(full.first) & numbers(full.then)
+    assert both <= numbers(held)
+    assert both >= (numbers(first) | numbers(then)) & numbers(held)
+    assert full.filled(held) == full
 
 
 def test_what_is_not_in_it_can_be_spared() -> None:
-    known = WorkingSet({NODE: pages(0, 2)}, {NODE: pages(4, 2)}, {NODE: pages(8, 2)})
-    assert known.spare({NODE: pages(0, 12), BROKER: pages(0, 3)}) == {
-        NODE: [*pages(2, 2), *pages(6, 2), *pages(10, 2)],
+    known = WorkingSet({NODE: pages(0, 2)}, {NODE: pages(4, 2)})
+    assert known.spare({NODE: pages(0, 8), BROKER: pages(0, 3)}) == {
+        NODE: [*pages(2, 2), *pages(6, 2)],
         BROKER: pages(0, 3),
     }
 
@@ -60,8 +112,9 @@ def test_turns_end_where_the_bound_is() -> None:
 
 def test_a_look_that_came_too_late_is_not_taken_for_what_a_gateway_needs_first() -> None:
     late, used = pages(0, 20_000), pages(0, 60_000)
-    assert size(learned(None, first={NODE: late}, used={NODE: used}).first) == 0
-    before = learned(None, first={NODE: pages(0, 10)}, used={NODE: used})
-    after = learned(before, first={NODE: late}, used={NODE: used})
+    fresh = learned(None, first={NODE: late}, used={NODE: used}, unmapped={})
+    assert size(fresh.first) == 0
+    before = learned(None, first={NODE: pages(0, 10)}, used={NODE: used}, unmapped={})
+    after = learned(before, first={NODE: late}, used={NODE: used}, unmapped={})
     assert after.first == before.first
     assert after.size == size({NODE: used})

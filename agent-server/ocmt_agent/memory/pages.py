@@ -1,0 +1,130 @@
+"""An agent's own pages: which there are, taking them out of RAM, and bringing them back.
+
+Only ranges of addresses, bound to the very processes they were seen in: those of a gateway that was
+started anew are others, and nothing of the old is applied to them.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from ocmt_agent.memory.ranges import Range, mapped, merged, size_of, without
+from ocmt_agent.memory.syscalls import (
+    Advice,
+    Kept,
+    batches,
+    fault_in,
+    own_pages,
+    process_madvise,
+)
+from ocmt_agent.runtime.base import Whereabouts
+from ocmt_agent.runtime.processes import ProcessId, identify
+
+T = TypeVar("T")
+Pages = Mapping[ProcessId, list[Range]]
+
+_BATCH = 4 << 20
+"""Bytes a call: some milliseconds of reading from disk, after which it can be stopped."""
+_ALL = 1 << 62
+
+
+def size(pages: Pages) -> int:
+    """In bytes."""
+    return sum(size_of(ranges) for ranges in pages.values())
+
+
+def minus(pages: Pages, taken: Pages) -> Pages:
+    return {process: without(ranges, taken.get(process, [])) for process, ranges in pages.items()}
+
+
+def plus(pages: Pages, more: Pages) -> Pages:
+    return {
+        process: merged([*pages.get(process, []), *more.get(process, [])])
+        for process in [*pages, *(new for new in more if new not in pages)]
+    }
+
+
+def resident_pages(where: Whereabouts) -> Pages:
+    """Every process's own pages in RAM now: blocking, some 20-100 ms for a gateway."""
+    return _own_pages(where, Kept.MAPPED)
+
+
+def pages_anywhere(where: Whereabouts) -> Pages:
+    """Every process's own pages, in RAM or in the swap; blocking as well."""
+    return _own_pages(where, Kept.SOMEWHERE)
+
+
+def _own_pages(where: Whereabouts, kept: Kept) -> Pages:
+    found = {}
+    for pid in where.pids():
+        process = identify(pid)
+        if process is not None:
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                found[process] = own_pages(pid, mapped(Path(f"/proc/{pid}/maps").read_text()), kept)
+    return found
+
+
+async def page_out(pages: Pages, executor: Executor) -> None:
+    """Take these pages out, turn by turn."""
+    for turn in turns(pages, at_most=_ALL):
+        await in_thread(executor, partial(advise, *turn, Advice.PAGEOUT))
+
+
+async def bring_in(
+    pages: Pages, executor: Executor, *, at_most: int, leave: Callable[[int], bool]
+) -> AsyncIterator[Pages]:
+    """Read pages from the swap, turn by turn, and map them: nobody faults on them any more.
+
+    While one turn is mapped the next is read. Of a turn for whose number `leave` says so the pages
+    are only read, and yielded: whether those were needed shows later.
+    """
+    behind: asyncio.Future[None] | None = None
+    for number, turn in enumerate(turns(pages, at_most=at_most)):
+        await in_thread(executor, partial(advise, *turn, Advice.WILLNEED))
+        if behind is not None:
+            await behind
+            behind = None
+        if leave(number):
+            process, ranges = turn
+            yield {process: ranges}
+        else:
+            behind = asyncio.ensure_future(in_thread(executor, partial(_map, *turn)))
+    if behind is not None:
+        await behind
+
+
+def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range]]]:
+    """The pages in turns of a few megabytes, up to `at_most` bytes in all."""
+    left = at_most
+    for process, ranges in pages.items():
+        for batch in batches(ranges, most=_BATCH):
+            if left <= 0:
+                return
+            left -= size_of(batch)
+            yield process, batch
+
+
+def advise(process: ProcessId, ranges: list[Range], advice: Advice) -> None:
+    """One short blocking call. What is gone, or cannot be advised on, is passed over."""
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            if process.state() is not None:  # else the number is another process's by now
+                process_madvise(pidfd, ranges, advice)
+        finally:
+            os.close(pidfd)
+
+
+def _map(process: ProcessId, ranges: list[Range]) -> None:
+    if process.state() is not None:
+        fault_in(process.pid, ranges)
+
+
+async def in_thread(executor: Executor, work: Callable[[], T]) -> T:
+    """Run blocking work beside the event loop; if we are cancelled, that one piece still ends."""
+    return await asyncio.get_running_loop().run_in_executor(executor, work)
