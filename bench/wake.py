@@ -3,7 +3,9 @@
 From the client's send to the first application byte (`GET /healthz` through the proxy), and to the
 first token of a streamed reply by a model that answers at once. Beside it, in the same run and with
 the same container: what Docker's API alone takes to unpause until `/healthz`, and to start until
-`/readyz`; and a gateway that is always on. Run: `python bench/wake.py --json`.
+`/readyz`; and a gateway that is always on. After a minute without work a gateway ends its worker
+threads and starts them anew for the next message, asleep or not: with `--quiet` both are measured
+after such a time as well. Run: `python bench/wake.py --json`.
 """
 
 import argparse
@@ -18,9 +20,11 @@ from shared.agents import Agents, answers, machine, meminfo, server, summary, un
 USER = "bench-wake"
 _REST_S = 1.0
 """Before each pause: who falls asleep by itself has been idle for half an hour."""
+_QUIET_S = 75.0
+"""After which OpenClaw 2026.9.6 has ended the worker threads that a message needs."""
 
 
-async def bench(*, port: int, rounds: int, boots: int) -> dict[str, Any]:
+async def bench(*, port: int, rounds: int, boots: int, quiet: int) -> dict[str, Any]:
     async with server(port) as agents:
         await agents.provision(USER)
         for _ in range(3):
@@ -30,6 +34,7 @@ async def bench(*, port: int, rounds: int, boots: int) -> dict[str, Any]:
         where = await _settled(agents, figures, rounds)
         await _stopped(agents, figures, boots)
         await _awake(agents, figures, rounds)
+        await _quiet(agents, figures, quiet)
         tiers = (await agents.health()).get("memory")
         await _plain_docker(agents, figures, rounds, boots)
     return {
@@ -89,6 +94,17 @@ async def _awake(agents: Agents, figures: dict[str, list[float]], rounds: int) -
         _note(figures, "always on: first token", await agents.chat(USER))
 
 
+async def _quiet(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
+    for _ in range(rounds):
+        await asyncio.sleep(_QUIET_S)
+        _note(figures, "always on, after a quiet minute: first token", await agents.chat(USER))
+        await asyncio.sleep(_QUIET_S)
+        await agents.sleep(USER, "pause")
+        where = await agents.settled(USER)
+        name = f"paused after a quiet minute, {where}: first token"
+        _note(figures, name, await agents.chat(USER))
+
+
 async def _plain_docker(
     agents: Agents, figures: dict[str, list[float]], rounds: int, boots: int
 ) -> None:
@@ -133,10 +149,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="pauses of each kind")
     parser.add_argument("--boots", type=int, default=3, help="stops and starts")
+    parser.add_argument("--quiet", type=int, default=0, help="rounds after a quiet minute")
     parser.add_argument("--port", type=int, default=26200, help="the first of three")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    result = asyncio.run(bench(port=asked.port, rounds=asked.rounds, boots=asked.boots))
+    result = asyncio.run(
+        bench(port=asked.port, rounds=asked.rounds, boots=asked.boots, quiet=asked.quiet)
+    )
     print(json.dumps(result, indent=2) if asked.json else table(result))
 
 

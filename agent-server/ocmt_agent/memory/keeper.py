@@ -25,8 +25,8 @@ from ocmt_agent.memory.pages import (
     in_thread,
     page_out,
     pages_anywhere,
-    plus,
     resident_pages,
+    together,
 )
 from ocmt_agent.memory.policy import (
     Awake,
@@ -38,7 +38,11 @@ from ocmt_agent.memory.policy import (
     worth_trimming,
 )
 from ocmt_agent.memory.reclaim import Driver, can_advise, drivers
-from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
+from ocmt_agent.memory.working_set import (
+    WorkingSet,
+    learned,
+    left_unmapped,
+)
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable, Whereabouts
 from ocmt_agent.runtime.processes import ProcessId
 
@@ -56,10 +60,12 @@ _WRITTEN_WITHIN_S = 1.0
 class _Seen:
     """What one wake from reclaimed has shown so far."""
 
-    first: Pages
+    first: Pages = field(default_factory=dict)
     """Mapped when it took work again."""
-    unmapped: Pages
-    """Read for it and not mapped: it shows later what of that it used."""
+    mapped: list[Pages] = field(default_factory=list)
+    """Brought in for it, turn by turn, and mapped: shows nothing."""
+    unmapped: list[Pages] = field(default_factory=list)
+    """Only read: it shows later what of that it used."""
 
 
 @dataclass(slots=True)
@@ -68,6 +74,8 @@ class _Kept:
 
     leader: ProcessId | None = None
     working_set: WorkingSet | None = None
+    laid_out: WorkingSet | None = None
+    """The same as it was last written out, with its small gaps: what the next wake reads."""
     wakes: int = 0
     seen: _Seen | None = None
     taken: bool = False
@@ -253,9 +261,10 @@ class MemoryKeeper:
         """
         held = await in_thread(self._out, partial(pages_anywhere, where))
         if kept.working_set is not None:
-            kept.working_set = kept.working_set.filled(held)
-            await page_out(kept.working_set.first, self._out)
-            await page_out(kept.working_set.then, self._out)
+            fill = partial(kept.working_set.filled, held)
+            kept.laid_out = await in_thread(self._out, fill)
+            await page_out(kept.laid_out.first, self._out)
+            await page_out(kept.laid_out.then, self._out)
         await page_out(held, self._out)
 
     async def _take(
@@ -276,35 +285,32 @@ class MemoryKeeper:
         if where is None:
             return
         kept.wakes += 1
-        known, most = kept.working_set, prefetch_most(self.host())
-        unmapped = await self._bring_in(known.first, kept, most) if known else {}
+        known, most = kept.laid_out, prefetch_most(self.host())
+        seen = _Seen()
+        if known:
+            await self._bring_in(known.first, kept.wakes, seen, most)
         # The rest only now: reading it would hold up what the gateway itself reads to come back.
         await kept.awake.wait()
         if learns:
-            kept.seen = _Seen(await in_thread(self._in, partial(resident_pages, where)), unmapped)
+            seen.first = await in_thread(self._in, partial(resident_pages, where))
+            kept.seen = seen
         if known:
-            unmapped = await self._bring_in(known.then, kept, most)
-        if kept.seen:
-            kept.seen.unmapped = plus(kept.seen.unmapped, unmapped)
+            await self._bring_in(known.then, kept.wakes, seen, most)
+        if learns:
             await asyncio.sleep(_ANSWERED_WITHIN_S)
             await self._note_use(kept, where)
             self._measure(agent, where, self.host())
 
-    async def _bring_in(self, pages: Pages, kept: _Kept, most: int) -> Pages:
-        """Those that were only read; the others are mapped."""
-        unmapped: Pages = {}
-        leave = partial(left_unmapped, kept.wakes)
-        async for turn in bring_in(pages, self._in, at_most=most, leave=leave):
-            unmapped = plus(unmapped, turn)
-        return unmapped
+    async def _bring_in(self, pages: Pages, wake: int, seen: _Seen, most: int) -> None:
+        leave = partial(left_unmapped, wake)
+        async for turn, mapped in bring_in(pages, self._in, at_most=most, leave=leave):
+            (seen.mapped if mapped else seen.unmapped).append(turn)
 
     async def _note_use(self, kept: _Kept, where: Whereabouts) -> None:
-        used = await in_thread(self._in, partial(resident_pages, where))
         if kept.seen is not None:
             seen, kept.seen = kept.seen, None
-            kept.working_set = learned(
-                kept.working_set, first=seen.first, used=used, unmapped=seen.unmapped
-            )
+            learn = partial(_learn, kept.working_set, seen, where)
+            kept.working_set = await in_thread(self._in, learn)
 
     async def _trim(self, agent: Agent, kept: _Kept, where: Whereabouts) -> None:
         if kept.working_set is None:
@@ -330,7 +336,7 @@ class MemoryKeeper:
         kept.unseen = where is None
         if where is not None and kept.leader != where.leader:
             kept.leader = where.leader
-            kept.working_set = kept.seen = None
+            kept.working_set = kept.laid_out = kept.seen = None
         return where
 
     def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:
@@ -352,6 +358,17 @@ class MemoryKeeper:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("moving an agent's memory failed", exc_info=error)
+
+
+def _learn(known: WorkingSet | None, seen: _Seen, where: Whereabouts) -> WorkingSet:
+    """Blocking: a gateway's pages lie in some ten thousand ranges."""
+    return learned(
+        known,
+        first=seen.first,
+        used=resident_pages(where),
+        mapped=together(seen.mapped),
+        unmapped=together(seen.unmapped),
+    )
 
 
 def _cancel(*tasks: asyncio.Task[None] | None) -> None:

@@ -7,7 +7,7 @@ started anew are others, and nothing of the old is applied to them.
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -42,11 +42,12 @@ def minus(pages: Pages, taken: Pages) -> Pages:
     return {process: without(ranges, taken.get(process, [])) for process, ranges in pages.items()}
 
 
-def plus(pages: Pages, more: Pages) -> Pages:
-    return {
-        process: merged([*pages.get(process, []), *more.get(process, [])])
-        for process in [*pages, *(new for new in more if new not in pages)]
-    }
+def together(parts: Iterable[Pages]) -> Pages:
+    found: dict[ProcessId, list[Range]] = {}
+    for pages in parts:
+        for process, ranges in pages.items():
+            found.setdefault(process, []).extend(ranges)
+    return {process: merged(ranges) for process, ranges in found.items()}
 
 
 def resident_pages(where: Whereabouts) -> Pages:
@@ -77,23 +78,22 @@ async def page_out(pages: Pages, executor: Executor) -> None:
 
 async def bring_in(
     pages: Pages, executor: Executor, *, at_most: int, leave: Callable[[int], bool]
-) -> AsyncIterator[Pages]:
+) -> AsyncIterator[tuple[Pages, bool]]:
     """Read pages from the swap, turn by turn, and map them: nobody faults on them any more.
 
     While one turn is mapped the next is read. Of a turn for whose number `leave` says so the pages
-    are only read, and yielded: whether those were needed shows later.
+    are only read: whether those were needed shows later. Yields each turn and whether it is mapped.
     """
     behind: asyncio.Future[None] | None = None
     for number, turn in enumerate(turns(pages, at_most=at_most)):
-        await in_thread(executor, partial(advise, *turn, Advice.WILLNEED))
+        process, ranges = turn
+        await in_thread(executor, partial(advise, process, ranges, Advice.WILLNEED))
         if behind is not None:
             await behind
             behind = None
-        if leave(number):
-            process, ranges = turn
-            yield {process: ranges}
-        else:
-            behind = asyncio.ensure_future(in_thread(executor, partial(_map, *turn)))
+        if not leave(number):
+            behind = asyncio.ensure_future(in_thread(executor, partial(_map, process, ranges)))
+        yield {process: ranges}, not leave(number)
     if behind is not None:
         await behind
 

@@ -2,15 +2,15 @@
 
 What a wake brought in is mapped whether it was needed or not, so use does not show on it. A part of
 it is therefore only read each time, another part with each wake, and what of that nobody touched is
-forgotten.
+forgotten. What lies in small gaps is brought in too and never taken for used because of that.
 """
 
 from dataclasses import dataclass
 
-from ocmt_agent.memory.pages import Pages, minus, plus, size
+from ocmt_agent.memory.pages import Pages, minus, size, together
 from ocmt_agent.memory.ranges import PAGE, merged, without
 
-_LEFT_EACH = 16
+_LEFT_EACH = 8
 """Of so many turns of reading one is left unmapped: all have been after as many wakes."""
 _FIRST_MOST = 64 << 20
 _USED_AT_LEAST = 0.6
@@ -35,7 +35,7 @@ class WorkingSet:
         return minus(minus(pages, self.first), self.then)
 
     def filled(self, held: Pages) -> "WorkingSet":
-        """With the small gaps between its pages, as far as there are pages (`held`) in them.
+        """What to write out and read in: with the small gaps, and only pages there are (`held`).
 
         Pages that are written out together and read together come in few, long requests; their
         number is what a disk's time goes into.
@@ -49,23 +49,26 @@ def left_unmapped(wake: int, turn: int) -> bool:
     return (wake + turn) % _LEFT_EACH == 0
 
 
-def learned(known: WorkingSet | None, *, first: Pages, used: Pages, unmapped: Pages) -> WorkingSet:
-    """What is known after one more wake.
+def learned(
+    known: WorkingSet | None, *, first: Pages, used: Pages, mapped: Pages, unmapped: Pages
+) -> WorkingSet:
+    """What is known after one more wake, for which `mapped` and `unmapped` were brought in.
 
-    `first` was mapped when it took work again, `used` some time later, of `unmapped` only what it
-    touched. A wake that used little of the latter was followed by no turn: nothing is forgotten.
-    A look that came only while the gateway was at its answer does not tell what it needed to come
-    back: reading so much first would hold up what it reads itself.
+    `first` was mapped when it took work again, `used` some time later. A wake that touched little
+    of what was only read was followed by no turn: nothing is forgotten. A look that came only while
+    the gateway was at its answer does not tell what it needed to come back: reading so much first
+    would hold up what it reads itself.
     """
     if known is None:
         known = WorkingSet({}, {})
     unused = minus(unmapped, used)
     if size(unused) > (1 - _USED_AT_LEAST) * size(unmapped):
         unused = {}
+    first = minus(first, mapped)
     if size(first) > _FIRST_MOST:
         first = {}
-    first = minus(plus(known.first, first), unused)
-    then = minus(plus(known.then, used), unused)
+    first = minus(together([known.first, first]), unused)
+    then = minus(together([known.then, minus(used, mapped)]), unused)
     return WorkingSet(first, minus(then, first))
 
 

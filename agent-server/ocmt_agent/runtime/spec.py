@@ -102,10 +102,16 @@ def gateway_environment(spec: AgentSpec, *, state_dir: str, config_path: str) ->
 def heap_flags(limits: Limits) -> list[str]:
     """Node's heap: half of the agent's memory; the rest is for code, SQLite and the agent's tools.
 
-    A small young generation keeps an idle gateway small. Flags and not NODE_OPTIONS, which every
-    Node program the agent runs would inherit.
+    A small young generation keeps an idle gateway small. V8's memory reducer collects some seconds
+    after the last work: in a gateway that slept meanwhile that is at its wake, and walks through
+    everything that lies in the swap. Flags and not NODE_OPTIONS, which every Node program the agent
+    runs would inherit.
     """
-    return [f"--max-old-space-size={limits.memory_mb // 2}", "--max-semi-space-size=8"]
+    return [
+        f"--max-old-space-size={limits.memory_mb // 2}",
+        "--max-semi-space-size=8",
+        "--no-memory-reducer",
+    ]
 
 
 def hostname_of(user_id: str) -> str:

@@ -33,9 +33,9 @@ from ocmt_agent.memory.pages import (
     bring_in,
     page_out,
     pages_anywhere,
-    plus,
     resident_pages,
     size,
+    together,
     turns,
 )
 from ocmt_agent.memory.ranges import PAGE, Range, mapped, size_of
@@ -158,13 +158,15 @@ async def test_pages_are_brought_in_for_good_but_for_those_whose_use_is_to_show(
     recorded = resident_pages(holder)
     await page_out(recorded, executor)
     assert size(resident_pages(holder)) < 0.2 * _HELD
-    only_read: Pages = {}
-    async for turn in bring_in(recorded, executor, at_most=1 << 30, leave=lambda turn: turn == 2):
-        only_read = plus(only_read, turn)
-    mapped_now = resident_pages(holder)
+    turns_read: dict[bool, list[Pages]] = {True: [], False: []}
+    leave = (2).__eq__
+    async for turn, is_mapped in bring_in(recorded, executor, at_most=1 << 30, leave=leave):
+        turns_read[is_mapped].append(turn)
+    assert size(together([*turns_read[True], *turns_read[False]])) == size(recorded)
+    only_read, now = together(turns_read[False]), resident_pages(holder)
     assert size(only_read) == 4 * MB
-    assert size(mapped_now) > 0.9 * (size(recorded) - 4 * MB)
-    assert size(plus(mapped_now, only_read)) >= size(mapped_now) + 3.9 * MB
+    assert size(now) > 0.9 * (size(recorded) - 4 * MB)
+    assert size(together([now, only_read])) >= size(now) + 3.9 * MB
     assert size(pages_anywhere(holder)) >= size(recorded)
 
 

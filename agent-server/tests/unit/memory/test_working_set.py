@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from ocmt_agent.memory.pages import Pages, plus, size, turns
+from ocmt_agent.memory.pages import Pages, size, together, turns
 from ocmt_agent.memory.ranges import PAGE, Range
 from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
 from ocmt_agent.runtime.processes import ProcessId
@@ -19,6 +19,7 @@ def test_the_first_wake_shows_what_comes_first_and_what_after() -> None:
         None,
         first={NODE: pages(0, 10), BROKER: pages(0, 2)},
         used={NODE: pages(0, 30), BROKER: pages(0, 2)},
+        mapped={},
         unmapped={},
     )
     assert known == WorkingSet(
@@ -34,6 +35,7 @@ def test_what_was_only_read_and_not_touched_is_forgotten_and_nothing_else() -> N
         known,
         first={NODE: pages(0, 12)},
         used={NODE: [*pages(0, 12), *pages(20, 27), *pages(50, 40), *pages(200, 5)]},
+        mapped={NODE: pages(20, 20)},
         unmapped={NODE: pages(40, 10)},  # seven of these ten were touched
     )
     assert after.first == {NODE: pages(0, 12)}
@@ -47,14 +49,25 @@ def test_a_wake_without_a_turn_forgets_nothing() -> None:
         known,
         first={NODE: pages(0, 10)},
         used={NODE: pages(0, 12)},
+        mapped={},
         unmapped={NODE: pages(40, 10)},
     )
     assert after == WorkingSet({NODE: pages(0, 10)}, {NODE: [*pages(10, 2), *pages(20, 80)]})
 
 
+def test_what_was_mapped_for_the_gaps_is_not_taken_for_used() -> None:
+    known = WorkingSet({NODE: pages(0, 2)}, {NODE: pages(10, 2)})
+    everything = {NODE: pages(0, 20)}
+    after = learned(known, first=everything, used=everything, mapped=everything, unmapped={})
+    assert after == known
+    # In a turn that was only read it shows that one was used.
+    after = learned(known, first={}, used=everything, mapped={}, unmapped={NODE: pages(12, 1)})
+    assert after.then == {NODE: pages(2, 18)}
+
+
 def test_every_turn_of_reading_is_left_unmapped_once_in_a_round_of_wakes() -> None:
     for turn in range(100):
-        assert sum(left_unmapped(wake, turn) for wake in range(16)) == 1
+        assert sum(left_unmapped(wake, turn) for wake in range(8)) == 1
 
 
 def test_small_gaps_are_filled_with_the_pages_there_are_and_wide_ones_left() -> None:
@@ -68,7 +81,7 @@ def test_small_gaps_are_filled_with_the_pages_there_are_and_wide_ones_left() -> 
 @st.composite
 def some_pages(draw: st.DrawFn) -> Pages:
     starts = draw(st.lists(st.tuples(st.integers(0, 90), st.integers(1, 8)), max_size=10))
-    return plus({}, {NODE: [one for start, count in starts for one in pages(start, count)]})
+    return together([{NODE: pages(start, count)} for start, count in starts])
 
 
 @given(some_pages(), some_pages(), some_pages())
@@ -112,9 +125,9 @@ def test_turns_end_where_the_bound_is() -> None:
 
 def test_a_look_that_came_too_late_is_not_taken_for_what_a_gateway_needs_first() -> None:
     late, used = pages(0, 20_000), pages(0, 60_000)
-    fresh = learned(None, first={NODE: late}, used={NODE: used}, unmapped={})
+    fresh = learned(None, first={NODE: late}, used={NODE: used}, mapped={}, unmapped={})
     assert size(fresh.first) == 0
-    before = learned(None, first={NODE: pages(0, 10)}, used={NODE: used}, unmapped={})
-    after = learned(before, first={NODE: late}, used={NODE: used}, unmapped={})
+    before = learned(None, first={NODE: pages(0, 10)}, used={NODE: used}, mapped={}, unmapped={})
+    after = learned(before, first={NODE: late}, used={NODE: used}, mapped={}, unmapped={})
     assert after.first == before.first
     assert after.size == size({NODE: used})
