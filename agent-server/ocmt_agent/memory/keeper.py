@@ -19,15 +19,7 @@ from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.memory.host import AgentMemory, HostMemory, read_agent_memory, read_host_memory
-from ocmt_agent.memory.pages import (
-    Pages,
-    bring_in,
-    in_thread,
-    page_out,
-    pages_anywhere,
-    resident_pages,
-    together,
-)
+from ocmt_agent.memory.pages import in_thread, page_out, resident_pages
 from ocmt_agent.memory.policy import (
     Awake,
     more_to_take,
@@ -37,14 +29,9 @@ from ocmt_agent.memory.policy import (
     worth_reclaiming,
     worth_trimming,
 )
+from ocmt_agent.memory.recall import Recall
 from ocmt_agent.memory.reclaim import Driver, can_advise, drivers
-from ocmt_agent.memory.working_set import (
-    WorkingSet,
-    learned,
-    left_unmapped,
-)
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable, Whereabouts
-from ocmt_agent.runtime.processes import ProcessId
 
 log = structlog.get_logger(__name__)
 
@@ -57,27 +44,10 @@ _WRITTEN_WITHIN_S = 1.0
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What one wake from reclaimed has shown so far."""
-
-    first: Pages = field(default_factory=dict)
-    """Mapped when it took work again."""
-    mapped: list[Pages] = field(default_factory=list)
-    """Brought in for it, turn by turn, and mapped: shows nothing."""
-    unmapped: list[Pages] = field(default_factory=list)
-    """Only read: it shows later what of that it used."""
-
-
-@dataclass(slots=True)
 class _Kept:
     """What is kept of one agent's memory; lost with this process, and found out again."""
 
-    leader: ProcessId | None = None
-    working_set: WorkingSet | None = None
-    laid_out: WorkingSet | None = None
-    """The same as it was last written out, with its small gaps: what the next wake reads."""
-    wakes: int = 0
-    seen: _Seen | None = None
+    recall: Recall = field(default_factory=Recall)
     taken: bool = False
     """Whether memory was taken from it in this sleep, all or a part."""
     trimmed_at: float | None = None
@@ -135,10 +105,8 @@ class MemoryKeeper:
         kept = self._keep(agent)
         _cancel(kept.reclaiming, kept.returning)
         kept.awake = asyncio.Event()
-        kept.seen = None
         reclaimed = agent.paused_memory is PausedMemory.RECLAIMED
         if self.prefetches and (kept.taken or reclaimed):
-            # Of what never left, nothing shows whether it was used.
             kept.returning = self._own(self._return(agent, kept, learns=reclaimed))
 
     def woke(self, agent: Agent) -> None:
@@ -197,11 +165,11 @@ class MemoryKeeper:
         kept = self._keep(agent)
         if not pressed(host):
             return
-        now = self._clock.monotonic()
+        now, needed = self._clock.monotonic(), kept.recall.working_set
         idle = self._clock.now() - agent.last_activity_at
         awake = Awake(
             quiet_s=0.0 if agent.in_flight else idle.total_seconds(),
-            working_set=None if kept.working_set is None else kept.working_set.size,
+            working_set=None if needed is None else needed.size,
             memory=agent.memory,
             since_trim_s=None if kept.trimmed_at is None else now - kept.trimmed_at,
         )
@@ -228,8 +196,8 @@ class MemoryKeeper:
         where = await self._where(agent)
         if where is None:
             return
-        if kept.seen is not None:  # it slept again before its first answer was due
-            await self._note_use(kept, where)
+        # Where it sleeps again before its first answer was due.
+        await kept.recall.note_use(where, self._in)
         host = self.host()
         if not self._measure(agent, where, host) or agent.memory is None:
             return
@@ -240,7 +208,7 @@ class MemoryKeeper:
         before, started = agent.memory, self._clock.monotonic()
         kept.taken = True
         if self.prefetches:
-            await self._lay_out(kept, where)
+            await kept.recall.lay_out(where, self._out)
         after = agent.memory = await self._take(driver, where, before)
         if after is None:
             return
@@ -252,20 +220,6 @@ class MemoryKeeper:
             after_bytes=after.host,
             duration_ms=(self._clock.monotonic() - started) * 1000,
         )
-
-    async def _lay_out(self, kept: _Kept, where: Whereabouts) -> None:
-        """Write its own pages to the swap as the next wake reads them: what it needs side by side.
-
-        What the last wakes used goes first, the rest by address. The kernel's own order is that of
-        last use: it strews what is read together over the disk, which then reads single pages.
-        """
-        held = await in_thread(self._out, partial(pages_anywhere, where))
-        if kept.working_set is not None:
-            fill = partial(kept.working_set.filled, held)
-            kept.laid_out = await in_thread(self._out, fill)
-            await page_out(kept.laid_out.first, self._out)
-            await page_out(kept.laid_out.then, self._out)
-        await page_out(held, self._out)
 
     async def _take(
         self, driver: Driver, where: Whereabouts, before: AgentMemory
@@ -280,43 +234,21 @@ class MemoryKeeper:
             await asyncio.sleep(_WRITTEN_WITHIN_S)
 
     async def _return(self, agent: Agent, kept: _Kept, *, learns: bool) -> None:
-        """Bring in what it used when it last woke, and note what it uses this time."""
         where = await self._where(agent)
         if where is None:
             return
-        kept.wakes += 1
-        known, most = kept.laid_out, prefetch_most(self.host())
-        seen = _Seen()
-        if known:
-            await self._bring_in(known.first, kept.wakes, seen, most)
-        # The rest only now: reading it would hold up what the gateway itself reads to come back.
-        await kept.awake.wait()
-        if learns:
-            seen.first = await in_thread(self._in, partial(resident_pages, where))
-            kept.seen = seen
-        if known:
-            await self._bring_in(known.then, kept.wakes, seen, most)
+        most = prefetch_most(self.host())
+        await kept.recall.bring_back(where, self._in, awake=kept.awake, at_most=most, learns=learns)
         if learns:
             await asyncio.sleep(_ANSWERED_WITHIN_S)
-            await self._note_use(kept, where)
+            await kept.recall.note_use(where, self._in)
             self._measure(agent, where, self.host())
 
-    async def _bring_in(self, pages: Pages, wake: int, seen: _Seen, most: int) -> None:
-        leave = partial(left_unmapped, wake)
-        async for turn, mapped in bring_in(pages, self._in, at_most=most, leave=leave):
-            (seen.mapped if mapped else seen.unmapped).append(turn)
-
-    async def _note_use(self, kept: _Kept, where: Whereabouts) -> None:
-        if kept.seen is not None:
-            seen, kept.seen = kept.seen, None
-            learn = partial(_learn, kept.working_set, seen, where)
-            kept.working_set = await in_thread(self._in, learn)
-
     async def _trim(self, agent: Agent, kept: _Kept, where: Whereabouts) -> None:
-        if kept.working_set is None:
+        needed = kept.recall.working_set
+        if needed is None:
             return
         used = await in_thread(self._out, partial(resident_pages, where))
-        needed = kept.working_set
         async with self._reclaims:
             await page_out(needed.spare(used), self._out)
         self._measure(agent, where, self.host())
@@ -334,9 +266,8 @@ class MemoryKeeper:
             log.info("memory not seen", user_id=agent.user_id, reason=str(error))
             return None
         kept.unseen = where is None
-        if where is not None and kept.leader != where.leader:
-            kept.leader = where.leader
-            kept.working_set = kept.laid_out = kept.seen = None
+        if where is not None:
+            kept.recall.belongs_to(where.leader)
         return where
 
     def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:
@@ -358,17 +289,6 @@ class MemoryKeeper:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("moving an agent's memory failed", exc_info=error)
-
-
-def _learn(known: WorkingSet | None, seen: _Seen, where: Whereabouts) -> WorkingSet:
-    """Blocking: a gateway's pages lie in some ten thousand ranges."""
-    return learned(
-        known,
-        first=seen.first,
-        used=resident_pages(where),
-        mapped=together(seen.mapped),
-        unmapped=together(seen.unmapped),
-    )
 
 
 def _cancel(*tasks: asyncio.Task[None] | None) -> None:

@@ -227,7 +227,7 @@ async def test_a_quiet_agent_under_pressure_keeps_just_what_its_next_answer_need
         some: dict[ProcessId, list[Range]] = {}
         for process, ranges in turns(resident_pages(holder), at_most=_HELD // 3):
             some.setdefault(process, []).extend(ranges)
-        host.parts.memory._keep(agent).working_set = WorkingSet(some, {})
+        host.parts.memory._keep(agent).recall.working_set = WorkingSet(some, {})
         await host.parts.memory.look()
         assert size(resident_pages(holder)) > 0.9 * _HELD  # it was active just now
 
@@ -267,7 +267,7 @@ async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fe
         agent = await host.provision()
         keeper = host.parts.memory
         await keeper.look()
-        keeper._keep(agent).working_set = WorkingSet({holder.leader: strewn}, {})
+        keeper._keep(agent).recall.working_set = WorkingSet({holder.leader: strewn}, {})
         await host.parts.engine.hibernate("ada", "pause")
         async with asyncio.timeout(60):
             while agent.paused_memory is not PausedMemory.RECLAIMED:  # noqa: ASYNC110

@@ -1,0 +1,114 @@
+"""What one agent needs when it wakes: written out side by side, brought back, and learned anew.
+
+Of addresses only, and of the very processes they were seen in.
+"""
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+
+from ocmt_agent.memory.pages import (
+    Pages,
+    bring_in,
+    in_thread,
+    page_out,
+    pages_anywhere,
+    resident_pages,
+    together,
+)
+from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
+from ocmt_agent.runtime.base import Whereabouts
+from ocmt_agent.runtime.processes import ProcessId
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one wake from reclaimed has shown so far."""
+
+    first: Pages = field(default_factory=dict)
+    """Mapped when it took work again."""
+    mapped: list[Pages] = field(default_factory=list)
+    """Brought in for it, turn by turn, and mapped: shows nothing."""
+    unmapped: list[Pages] = field(default_factory=list)
+    """Only read: it shows later what of that it used."""
+
+
+@dataclass(slots=True)
+class Recall:
+    working_set: WorkingSet | None = None
+    _leader: ProcessId | None = None
+    _laid_out: WorkingSet | None = None
+    """The same as it was last written out, with its small gaps: what the next wake reads."""
+    _wakes: int = 0
+    _seen: _Seen | None = None
+
+    def belongs_to(self, leader: ProcessId) -> None:
+        """Forget what was learned of another process."""
+        if self._leader != leader:
+            self._leader = leader
+            self.working_set = self._laid_out = self._seen = None
+
+    async def lay_out(self, where: Whereabouts, executor: Executor) -> None:
+        """Write its own pages to the swap as the next wake reads them: what it needs side by side.
+
+        What the last wakes used goes first, the rest by address. The kernel's own order is that of
+        last use: it strews what is read together over the disk, which then reads single pages.
+        """
+        held = await in_thread(executor, partial(pages_anywhere, where))
+        if self.working_set is not None:
+            fill = partial(self.working_set.filled, held)
+            self._laid_out = await in_thread(executor, fill)
+            await page_out(self._laid_out.first, executor)
+            await page_out(self._laid_out.then, executor)
+        await page_out(held, executor)
+
+    async def bring_back(
+        self,
+        where: Whereabouts,
+        executor: Executor,
+        *,
+        awake: asyncio.Event,
+        at_most: int,
+        learns: bool,
+    ) -> None:
+        """Bring in what it used when it last woke: a part at once, the rest when it is `awake`.
+
+        The rest only then: reading it would hold up what the gateway itself reads to come back.
+        `learns` is false after a sleep in which not all was taken: of what never left RAM, nothing
+        shows whether it was used. What this wake shows is learned by `note_use`, later.
+        """
+        self._wakes += 1
+        self._seen = None
+        seen, known = _Seen(), self._laid_out
+        if known:
+            await self._bring_in(known.first, executor, seen, at_most)
+        await awake.wait()
+        if learns:
+            seen.first = await in_thread(executor, partial(resident_pages, where))
+            self._seen = seen
+        if known:
+            await self._bring_in(known.then, executor, seen, at_most)
+
+    async def note_use(self, where: Whereabouts, executor: Executor) -> None:
+        """Learn from the wake: once its answer was given, or when it goes back to sleep before."""
+        if self._seen is not None:
+            seen, self._seen = self._seen, None
+            learn = partial(_learn, self.working_set, seen, where)
+            self.working_set = await in_thread(executor, learn)
+
+    async def _bring_in(self, pages: Pages, executor: Executor, seen: _Seen, at_most: int) -> None:
+        leave = partial(left_unmapped, self._wakes)
+        async for turn, mapped in bring_in(pages, executor, at_most=at_most, leave=leave):
+            (seen.mapped if mapped else seen.unmapped).append(turn)
+
+
+def _learn(known: WorkingSet | None, seen: _Seen, where: Whereabouts) -> WorkingSet:
+    """Blocking: a gateway's pages lie in some ten thousand ranges."""
+    return learned(
+        known,
+        first=seen.first,
+        used=resident_pages(where),
+        mapped=together(seen.mapped),
+        unmapped=together(seen.unmapped),
+    )
