@@ -26,6 +26,7 @@ from ocmt_agent.memory.policy import (
     paused_memory,
     prefetch_most,
     pressed,
+    read_blindly_most,
     worth_reclaiming,
     worth_trimming,
 )
@@ -237,8 +238,15 @@ class MemoryKeeper:
         where = await self._where(agent)
         if where is None:
             return
-        most = prefetch_most(self.host())
-        await kept.recall.bring_back(where, self._in, awake=kept.awake, at_most=most, learns=learns)
+        host = self.host()
+        await kept.recall.bring_back(
+            where,
+            self._in,
+            awake=kept.awake,
+            at_most=prefetch_most(host),
+            blindly=read_blindly_most(host),
+            learns=learns,
+        )
         if learns:
             await asyncio.sleep(_ANSWERED_WITHIN_S)
             await kept.recall.note_use(where, self._in)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ocmt_common.agent_api import PausedMemory
 
-from ocmt_agent.memory.host import AgentMemory, HostMemory
+from ocmt_agent.memory.host import AgentMemory, HostMemory, SwapKind
 
 MIB = 1 << 20
 
@@ -50,6 +50,17 @@ def more_to_take(before: AgentMemory, after: AgentMemory) -> bool:
 def prefetch_most(host: HostMemory) -> int:
     """How many bytes one wake may fetch ahead: what it fetches must not push others out."""
     return min(_PREFETCH_MOST, int(host.available * _PREFETCH_SHARE))
+
+
+def read_blindly_most(host: HostMemory) -> int:
+    """How many bytes to read for an agent of which nobody knows yet what it needs.
+
+    From a disk: all of it, one after the other, is there sooner than the part it faults on page by
+    page. In zram a page costs microseconds wherever it lies, and reading more takes memory.
+    """
+    if host.swap_size(SwapKind.ZRAM) > 0:
+        return 0
+    return int(host.available * _PREFETCH_SHARE)
 
 
 def pressed(host: HostMemory) -> bool:

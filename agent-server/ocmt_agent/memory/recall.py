@@ -4,6 +4,7 @@ Of addresses only, and of the very processes they were seen in.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,25 +71,34 @@ class Recall:
         *,
         awake: asyncio.Event,
         at_most: int,
+        blindly: int,
         learns: bool,
     ) -> None:
         """Bring in what it used when it last woke: a part at once, the rest when it is `awake`.
 
         The rest only then: reading it would hold up what the gateway itself reads to come back.
+        Of an agent of which nothing was learned, as at its first wake, up to `blindly` bytes of all
+        it has are read.
         `learns` is false after a sleep in which not all was taken: of what never left RAM, nothing
         shows whether it was used. What this wake shows is learned by `note_use`, later.
         """
         self._wakes += 1
         self._seen = None
         seen, known = _Seen(), self._laid_out
+        leave = partial(left_unmapped, self._wakes)
+        async with asyncio.TaskGroup() as beside:
+            if known:
+                await self._bring_in(known.first, executor, seen, at_most, leave=leave)
+            elif blindly:
+                held = await in_thread(executor, partial(pages_anywhere, where))
+                reading = self._bring_in(held, executor, seen, blindly, leave=_all)
+                beside.create_task(reading)
+            await awake.wait()
+            if learns:
+                seen.first = await in_thread(executor, partial(resident_pages, where))
+                self._seen = seen
         if known:
-            await self._bring_in(known.first, executor, seen, at_most)
-        await awake.wait()
-        if learns:
-            seen.first = await in_thread(executor, partial(resident_pages, where))
-            self._seen = seen
-        if known:
-            await self._bring_in(known.then, executor, seen, at_most)
+            await self._bring_in(known.then, executor, seen, at_most, leave=leave)
 
     async def note_use(self, where: Whereabouts, executor: Executor) -> None:
         """Learn from the wake: once its answer was given, or when it goes back to sleep before."""
@@ -97,10 +107,21 @@ class Recall:
             learn = partial(_learn, self.working_set, seen, where)
             self.working_set = await in_thread(executor, learn)
 
-    async def _bring_in(self, pages: Pages, executor: Executor, seen: _Seen, at_most: int) -> None:
-        leave = partial(left_unmapped, self._wakes)
+    async def _bring_in(
+        self,
+        pages: Pages,
+        executor: Executor,
+        seen: _Seen,
+        at_most: int,
+        *,
+        leave: Callable[[int], bool],
+    ) -> None:
         async for turn, mapped in bring_in(pages, executor, at_most=at_most, leave=leave):
             (seen.mapped if mapped else seen.unmapped).append(turn)
+
+
+def _all(_: int) -> bool:
+    return True
 
 
 def _learn(known: WorkingSet | None, seen: _Seen, where: Whereabouts) -> WorkingSet:

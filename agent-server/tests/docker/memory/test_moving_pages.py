@@ -39,6 +39,7 @@ from ocmt_agent.memory.pages import (
     turns,
 )
 from ocmt_agent.memory.ranges import PAGE, Range, mapped, size_of
+from ocmt_agent.memory.recall import Recall
 from ocmt_agent.memory.reclaim import Driver, drivers
 from ocmt_agent.memory.syscalls import Advice, Kept, fault_in, own_pages
 from ocmt_agent.memory.working_set import WorkingSet
@@ -168,6 +169,35 @@ async def test_pages_are_brought_in_for_good_but_for_those_whose_use_is_to_show(
     assert size(now) > 0.9 * (size(recorded) - 4 * MB)
     assert size(together([now, only_read])) >= size(now) + 3.9 * MB
     assert size(pages_anywhere(holder)) >= size(recorded)
+
+
+async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
+    holder: Whereabouts, executor: ThreadPoolExecutor
+) -> None:
+    await page_out(resident_pages(holder), executor)
+    await DRIVERS[0].reclaim(holder, executor)
+    assert measured(holder).usage < 0.3 * _HELD
+    recall, awake = Recall(), asyncio.Event()
+    recall.belongs_to(holder.leader)
+    awake.set()
+    back = partial(recall.bring_back, holder, executor, awake=awake, at_most=_HELD)
+    await back(blindly=0, learns=False)
+    assert measured(holder).usage < 0.3 * _HELD
+    await back(blindly=2 * _HELD, learns=True)
+    assert measured(holder).usage > 0.8 * _HELD
+    assert size(resident_pages(holder)) < 0.2 * _HELD  # it used nothing of that yet
+    used = Range.pieces(max(pages_anywhere(holder)[holder.leader], key=lambda one: one.size), MB)
+    fault_in(holder.leader.pid, [next(used), next(used)])
+    await recall.note_use(holder, executor)
+    assert recall.working_set is not None
+    assert 2 * MB <= recall.working_set.size < 0.2 * _HELD
+
+    # Laid out, and brought back from then on.
+    await recall.lay_out(holder, executor)
+    await DRIVERS[0].reclaim(holder, executor)
+    await back(blindly=2 * _HELD, learns=True)
+    assert recall.working_set.size <= size(resident_pages(holder)) + 4 * MB  # one turn is only read
+    assert measured(holder).usage < 0.4 * _HELD
 
 
 async def test_faulting_in_frees_the_places_the_pages_had_and_writes_nothing(

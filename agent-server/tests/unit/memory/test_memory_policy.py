@@ -18,6 +18,7 @@ from ocmt_agent.memory.policy import (
     paused_memory,
     prefetch_most,
     pressed,
+    read_blindly_most,
     worth_reclaiming,
     worth_trimming,
 )
@@ -75,6 +76,12 @@ def test_a_reclaim_goes_on_while_it_brings_something() -> None:
 def test_a_prefetch_never_takes_more_than_a_share_of_what_is_free() -> None:
     assert prefetch_most(HOST) == 512 * MB
     assert prefetch_most(replace(HOST, available=400 * MB)) == 100 * MB
+
+
+def test_all_of_an_unknown_agent_is_read_from_a_disk_and_nothing_from_zram() -> None:
+    assert read_blindly_most(HOST) == 1 * GB
+    zram = SwapArea("/dev/zram0", SwapKind.ZRAM, 8 * GB, 0)
+    assert read_blindly_most(replace(HOST, swaps=(*HOST.swaps, zram))) == 0
 
 
 def test_a_host_is_pressed_when_work_waits_or_little_is_left() -> None:
