@@ -27,6 +27,7 @@ from ocmt_agent.memory.policy import (
     prefetch_most,
     pressed,
     read_blindly_most,
+    reads_are_slow,
     worth_reclaiming,
     worth_trimming,
 )
@@ -208,7 +209,7 @@ class MemoryKeeper:
             return
         before, started = agent.memory, self._clock.monotonic()
         kept.taken = True
-        if self.prefetches:
+        if self.prefetches and reads_are_slow(host):
             await kept.recall.lay_out(where, self._out)
         after = agent.memory = await self._take(driver, where, before)
         if after is None:
@@ -243,6 +244,7 @@ class MemoryKeeper:
             where,
             self._in,
             awake=kept.awake,
+            slow=reads_are_slow(host),
             at_most=prefetch_most(host),
             blindly=read_blindly_most(host),
             learns=learns,

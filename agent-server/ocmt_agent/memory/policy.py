@@ -52,15 +52,22 @@ def prefetch_most(host: HostMemory) -> int:
     return min(_PREFETCH_MOST, int(host.available * _PREFETCH_SHARE))
 
 
+def reads_are_slow(host: HostMemory) -> bool:
+    """Whether sleepers lie on a disk, where one long read is worth many short ones.
+
+    In zram, which is filled first, a page costs microseconds wherever it lies: what is read beyond
+    what is needed, or mapped before it is, only takes CPU from the gateway that comes back.
+    """
+    return host.swap_size(SwapKind.ZRAM) == 0
+
+
 def read_blindly_most(host: HostMemory) -> int:
     """How many bytes to read for an agent of which nobody knows yet what it needs.
 
     From a disk: all of it, one after the other, is there sooner than the part it faults on page by
-    page. In zram a page costs microseconds wherever it lies, and reading more takes memory.
+    page.
     """
-    if host.swap_size(SwapKind.ZRAM) > 0:
-        return 0
-    return int(host.available * _PREFETCH_SHARE)
+    return int(host.available * _PREFETCH_SHARE) if reads_are_slow(host) else 0
 
 
 def pressed(host: HostMemory) -> bool:

@@ -70,6 +70,7 @@ class Recall:
         executor: Executor,
         *,
         awake: asyncio.Event,
+        slow: bool,
         at_most: int,
         blindly: int,
         learns: bool,
@@ -77,15 +78,15 @@ class Recall:
         """Bring in what it used when it last woke: a part at once, the rest when it is `awake`.
 
         The rest only then: reading it would hold up what the gateway itself reads to come back.
-        Of an agent of which nothing was learned, as at its first wake, up to `blindly` bytes of all
-        it has are read.
+        Where reads are `slow` it comes as it was laid out, and mapped. Of an agent of which nothing
+        was learned, as at its first wake, up to `blindly` bytes of all it has are read.
         `learns` is false after a sleep in which not all was taken: of what never left RAM, nothing
         shows whether it was used. What this wake shows is learned by `note_use`, later.
         """
         self._wakes += 1
         self._seen = None
-        seen, known = _Seen(), self._laid_out
-        leave = partial(left_unmapped, self._wakes)
+        seen, known = _Seen(), self._laid_out if slow else self.working_set
+        leave = partial(left_unmapped, self._wakes) if slow else _all
         async with asyncio.TaskGroup() as beside:
             if known:
                 await self._bring_in(known.first, executor, seen, at_most, leave=leave)

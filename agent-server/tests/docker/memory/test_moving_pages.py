@@ -180,7 +180,7 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     recall, awake = Recall(), asyncio.Event()
     recall.belongs_to(holder.leader)
     awake.set()
-    back = partial(recall.bring_back, holder, executor, awake=awake, at_most=_HELD)
+    back = partial(recall.bring_back, holder, executor, awake=awake, slow=True, at_most=_HELD)
     await back(blindly=0, learns=False)
     assert measured(holder).usage < 0.3 * _HELD
     await back(blindly=2 * _HELD, learns=True)
@@ -198,6 +198,14 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     await back(blindly=2 * _HELD, learns=True)
     assert recall.working_set.size <= size(resident_pages(holder)) + 4 * MB  # one turn is only read
     assert measured(holder).usage < 0.4 * _HELD
+
+    # In zram reads are not slow: just what is known is read, and nothing mapped.
+    await page_out(resident_pages(holder), executor)
+    await DRIVERS[0].reclaim(holder, executor)
+    await recall.bring_back(
+        holder, executor, awake=awake, slow=False, at_most=_HELD, blindly=0, learns=True
+    )
+    assert size(resident_pages(holder)) < 1 * MB
 
 
 async def test_faulting_in_frees_the_places_the_pages_had_and_writes_nothing(

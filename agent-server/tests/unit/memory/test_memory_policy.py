@@ -19,6 +19,7 @@ from ocmt_agent.memory.policy import (
     prefetch_most,
     pressed,
     read_blindly_most,
+    reads_are_slow,
     worth_reclaiming,
     worth_trimming,
 )
@@ -79,8 +80,10 @@ def test_a_prefetch_never_takes_more_than_a_share_of_what_is_free() -> None:
 
 
 def test_all_of_an_unknown_agent_is_read_from_a_disk_and_nothing_from_zram() -> None:
+    assert reads_are_slow(HOST)
     assert read_blindly_most(HOST) == 1 * GB
     zram = SwapArea("/dev/zram0", SwapKind.ZRAM, 8 * GB, 0)
+    assert not reads_are_slow(replace(HOST, swaps=(*HOST.swaps, zram)))
     assert read_blindly_most(replace(HOST, swaps=(*HOST.swaps, zram))) == 0
 
 
