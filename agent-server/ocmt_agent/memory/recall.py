@@ -85,7 +85,8 @@ class Recall:
         """
         self._wakes += 1
         self._seen = None
-        seen, known = _Seen(), self._laid_out if slow else self.working_set
+        # Woken before it could be laid out, what is known of it is still better than nothing.
+        seen, known = _Seen(), (self._laid_out if slow else None) or self.working_set
         leave = partial(left_unmapped, self._wakes) if slow else _all
         async with asyncio.TaskGroup() as beside:
             if known:

@@ -192,6 +192,12 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     assert recall.working_set is not None
     assert 2 * MB <= recall.working_set.size < 0.2 * _HELD
 
+    # Known, and woken before it was laid out: it is not read as a whole again.
+    await page_out(resident_pages(holder), executor)
+    await DRIVERS[0].reclaim(holder, executor)
+    await back(blindly=2 * _HELD, learns=False)
+    assert measured(holder).usage < 0.4 * _HELD
+
     # Laid out, and brought back from then on.
     await recall.lay_out(holder, executor)
     await DRIVERS[0].reclaim(holder, executor)
