@@ -85,9 +85,11 @@ class Recall:
         """
         self._wakes += 1
         self._seen = None
-        # Woken before it could be laid out, what is known of it is still better than nothing.
-        seen, known = _Seen(), (self._laid_out if slow else None) or self.working_set
-        leave = partial(left_unmapped, self._wakes) if slow else _all
+        seen, laid_out = _Seen(), self._laid_out if slow else None
+        # Woken before that was done, what is known of it is still better than nothing. It may name
+        # pages that are gone: those must not be mapped.
+        known = laid_out or self.working_set
+        leave = partial(left_unmapped, self._wakes) if laid_out else _all
         async with asyncio.TaskGroup() as beside:
             if known:
                 await self._bring_in(known.first, executor, seen, at_most, leave=leave)
