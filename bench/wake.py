@@ -5,7 +5,8 @@ first token of a streamed reply by a model that answers at once. Beside it, in t
 the same container: what Docker's API alone takes to unpause until `/healthz`, and to start until
 `/readyz`; and a gateway that is always on. After a minute without work a gateway ends its worker
 threads and starts them anew for the next message, asleep or not: with `--quiet` both are measured
-after such a time as well. Run: `python bench/wake.py --json`.
+after such a time as well. What is compared is measured in turns: a machine is faster now and slower
+then. Run: `python bench/wake.py --json`.
 """
 
 import argparse
@@ -33,10 +34,9 @@ async def bench(*, port: int, rounds: int, boots: int, quiet: int) -> dict[str, 
         await _just_paused(agents, figures, rounds)
         where = await _settled(agents, figures, rounds)
         await _stopped(agents, figures, boots)
-        await _awake(agents, figures, rounds)
         await _quiet(agents, figures, quiet)
         tiers = (await agents.health()).get("memory")
-        await _plain_docker(agents, figures, rounds, boots)
+        await _plain_starts(agents, figures, boots)
     return {
         "machine": machine(),
         "swapBytes": meminfo()["SwapTotal"],
@@ -67,8 +67,9 @@ async def _paused(agents: Agents) -> None:
 
 
 async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int) -> str:
-    """Woken after its memory went where this host has room for it."""
+    """Woken after its memory went where this host has room for it; in turns with what is beside."""
     where = "resident"
+    container = await agents.docker.of(USER)
     for _ in range(rounds):
         await _paused(agents)
         where = await agents.settled(USER)
@@ -77,6 +78,11 @@ async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int)
         await _paused(agents)
         where = await agents.settled(USER)
         _note(figures, f"paused, {where}: first token", await agents.chat(USER))
+        await asyncio.sleep(_REST_S)
+        _note(figures, "always on: first byte", await agents.first_byte(USER))
+        _note(figures, "always on: first token", await agents.chat(USER))
+        await asyncio.sleep(_REST_S)
+        _note(figures, "Docker unpause to /healthz", await _plain_unpause(agents, container))
     return where
 
 
@@ -85,13 +91,6 @@ async def _stopped(agents: Agents, figures: dict[str, list[float]], boots: int) 
         await agents.sleep(USER, "stop")
         _note(figures, "stopped: first byte", await agents.first_byte(USER))
         _note(figures, "stopped: first token after that", await agents.chat(USER))
-
-
-async def _awake(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
-    for _ in range(rounds):
-        await asyncio.sleep(_REST_S)
-        _note(figures, "always on: first byte", await agents.first_byte(USER))
-        _note(figures, "always on: first token", await agents.chat(USER))
 
 
 async def _quiet(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
@@ -105,24 +104,25 @@ async def _quiet(agents: Agents, figures: dict[str, list[float]], rounds: int) -
         _note(figures, name, await agents.chat(USER))
 
 
-async def _plain_docker(
-    agents: Agents, figures: dict[str, list[float]], rounds: int, boots: int
-) -> None:
+async def _plain_unpause(agents: Agents, container: str) -> float:
+    """The same container by Docker's API, while the agent server is held still."""
+    docker = agents.docker
+    async with agents.held(), aiohttp.ClientSession() as session:
+        base = await docker.address(container)
+        await docker.act(container, "pause")
+        await asyncio.sleep(0.2)
+        started = time.perf_counter()
+        await docker.act(container, "unpause")
+        await until(lambda: answers(session, f"{base}/healthz"))
+        return time.perf_counter() - started
+
+
+async def _plain_starts(agents: Agents, figures: dict[str, list[float]], boots: int) -> None:
     """The same container by Docker's API, with nobody else looking after it."""
     docker = agents.docker
     container = await docker.of(USER)
     await agents.leave()
-    timeout = aiohttp.ClientTimeout(total=120)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        base = await docker.address(container)
-        for _ in range(rounds):
-            await asyncio.sleep(_REST_S)
-            await docker.act(container, "pause")
-            await asyncio.sleep(0.2)
-            started = time.perf_counter()
-            await docker.act(container, "unpause")
-            await until(lambda: answers(session, f"{base}/healthz"))
-            _note(figures, "Docker unpause to /healthz", time.perf_counter() - started)
+    async with aiohttp.ClientSession() as session:
         for _ in range(boots):
             await docker.act(container, "stop?t=20")
             started = time.perf_counter()

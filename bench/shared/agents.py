@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,15 @@ class Agents:
         self._child.terminate()
         await asyncio.to_thread(self._child.wait, 60)
         self.users.clear()
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """The server does nothing meanwhile; of what happened to its containers it hears later."""
+        self._child.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._child.send_signal(signal.SIGCONT)
 
     async def container(self, user: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._call("GET", f"/api/containers/{user}")

@@ -1,19 +1,16 @@
-"""An agent's own pages: which there are, taking them out of RAM, and bringing them back.
-
-Only ranges of addresses, bound to the very processes they were seen in: those of a gateway that was
-started anew are others, and nothing of the old is applied to them.
-"""
+"""An agent's own pages: which there are, taking them out of RAM, and bringing them back."""
 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ocmt_agent.memory.ranges import Range, mapped, merged, size_of, without
+from ocmt_agent.memory.page_sets import Pages
+from ocmt_agent.memory.ranges import Range, mapped, size_of
 from ocmt_agent.memory.syscalls import (
     Advice,
     Kept,
@@ -26,28 +23,10 @@ from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.processes import ProcessId, identify
 
 T = TypeVar("T")
-Pages = Mapping[ProcessId, list[Range]]
 
 _BATCH = 4 << 20
 """Bytes a call: some milliseconds of reading from disk, after which it can be stopped."""
 _ALL = 1 << 62
-
-
-def size(pages: Pages) -> int:
-    """In bytes."""
-    return sum(size_of(ranges) for ranges in pages.values())
-
-
-def minus(pages: Pages, taken: Pages) -> Pages:
-    return {process: without(ranges, taken.get(process, [])) for process, ranges in pages.items()}
-
-
-def together(parts: Iterable[Pages]) -> Pages:
-    found: dict[ProcessId, list[Range]] = {}
-    for pages in parts:
-        for process, ranges in pages.items():
-            found.setdefault(process, []).extend(ranges)
-    return {process: merged(ranges) for process, ranges in found.items()}
 
 
 def resident_pages(where: Whereabouts) -> Pages:

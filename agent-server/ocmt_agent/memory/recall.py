@@ -9,14 +9,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 
+from ocmt_agent.memory.page_sets import Pages, together
 from ocmt_agent.memory.pages import (
-    Pages,
     bring_in,
     in_thread,
     page_out,
     pages_anywhere,
     resident_pages,
-    together,
 )
 from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
 from ocmt_agent.runtime.base import Whereabouts

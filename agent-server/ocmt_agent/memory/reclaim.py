@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ocmt_agent.memory.files import read_text, to_int
-from ocmt_agent.memory.pages import Pages, in_thread, page_out
+from ocmt_agent.memory.page_sets import Pages
+from ocmt_agent.memory.pages import in_thread, page_out
 from ocmt_agent.memory.ranges import mapped
 from ocmt_agent.memory.syscalls import Advice, process_madvise
 from ocmt_agent.runtime.base import Whereabouts

@@ -7,7 +7,7 @@ forgotten. What lies in small gaps is brought in too and never taken for used be
 
 from dataclasses import dataclass
 
-from ocmt_agent.memory.pages import Pages, minus, size, together
+from ocmt_agent.memory.page_sets import Pages, minus, size, together
 from ocmt_agent.memory.ranges import PAGE, merged, without
 
 _LEFT_EACH = 8

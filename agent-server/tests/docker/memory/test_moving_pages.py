@@ -27,15 +27,13 @@ from ocmt_agent.memory.host import (
     read_host_memory,
 )
 from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.memory.page_sets import Pages, size, together
 from ocmt_agent.memory.pages import (
-    Pages,
     advise,
     bring_in,
     page_out,
     pages_anywhere,
     resident_pages,
-    size,
-    together,
     turns,
 )
 from ocmt_agent.memory.ranges import PAGE, Range, mapped, size_of

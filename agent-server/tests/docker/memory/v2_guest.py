@@ -89,7 +89,8 @@ def exit_code(pid: int) -> int:
 
 async def main() -> dict[str, object]:
     from ocmt_agent.memory.host import read_agent_memory, read_host_memory
-    from ocmt_agent.memory.pages import advise, bring_in, resident_pages, size, turns
+    from ocmt_agent.memory.page_sets import size
+    from ocmt_agent.memory.pages import advise, bring_in, resident_pages, turns
     from ocmt_agent.memory.reclaim import GroupReclaim, drivers
     from ocmt_agent.memory.syscalls import Advice
     from ocmt_agent.runtime.base import Whereabouts

@@ -2,7 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from ocmt_agent.memory.pages import Pages, size, together, turns
+from ocmt_agent.memory.page_sets import Pages, size, together
+from ocmt_agent.memory.pages import turns
 from ocmt_agent.memory.ranges import PAGE, Range
 from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
 from ocmt_agent.runtime.processes import ProcessId
