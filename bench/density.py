@@ -2,7 +2,8 @@
 
 Agents are made one after the other: provisioned, asked something, put to sleep. Then all sleep at
 once and the host's `MemAvailable`, swap, zram and shims are read; then each is woken and asked
-again. In the same run upstream's own `openclaw fleet` keeps a few always-on cells. Writes what
+again. A few are kept awake, grow quiet, and are trimmed because the host runs short of memory. In
+the same run upstream's own `openclaw fleet` keeps a few always-on cells. Writes what
 `ocmt capacity` computes with. Run: `python bench/density.py --agents 20 --json`.
 """
 
@@ -18,11 +19,18 @@ from typing import Any
 
 from shared.agents import ROOT, Agents, machine, meminfo, server, summary, zram_bytes
 from shared.fleet import Fleet, FleetRefused
+from shared.pressure import only_available
 
 AWAKE_BYTES = 1_100_000_000
 ASLEEP_BYTES = 60_000_000
 SWAP_BYTES = 1_100_000_000
 _SETTLES_S = 15.0
+_TRIMMED = 3
+"""Agents that are watched while memory is short."""
+_QUIET_S = 90.0
+_SHORT = 0.07
+"""Of the host's memory available: under a tenth the agent server trims whom it can."""
+_TRIMMED_WITHIN_S = 45.0
 
 
 def lacking(count: int, *, cells: int, available: int, swap_free: int) -> str | None:
@@ -55,6 +63,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
         shims = [await asyncio.to_thread(_shim_bytes, await agents.docker.of(u)) for u in users]
         where = [(await agents.container(user)).get("pausedMemory") for user in users]
         first_bytes, first_tokens, woken = await _wake_all(agents, users)
+        trimmed = await _trim(agents, users[:_TRIMMED])
         tiers = (await agents.health()).get("memory")
     always_on = await _always_on(port + 10, cells)
     swapped = (asleep["swapUsed"] - before["swapUsed"]) / count
@@ -73,9 +82,15 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
             "asleep: of that shim": _mb(statistics.mean(shims)),
             "asleep: in swap": _mb(swapped),
             "woken and answered (anonymous, median)": _mb(statistics.median(woken)),
+            "quiet (anonymous, median)": _mb(statistics.median(trimmed["before"])),
+            "quiet and trimmed (anonymous, median)": _mb(statistics.median(trimmed["after"])),
         },
         "agentsPerGb": round(1e9 / per_agent, 1) if per_agent > 0 else None,
         "wakeMs": {"first byte": summary(first_bytes), "first token after": summary(first_tokens)},
+        "quietMs": {
+            "first token, not trimmed": summary(trimmed["untouched"]),
+            "first token, trimmed": summary(trimmed["answered"]),
+        },
         "alwaysOn": always_on,
         "figures": {
             "origin": f"measured on this host with {count} agents, {datetime.now(UTC):%Y-%m-%d}",
@@ -116,6 +131,26 @@ async def _wake_all(
         await agents.sleep(user, "pause")
         await agents.settled(user)
     return first_bytes, first_tokens, woken
+
+
+async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
+    """Awake and quiet: what they hold before and after a trim, and what their next answer takes."""
+    for user in users:
+        await agents.chat(user)
+    await asyncio.sleep(_QUIET_S)
+    untouched = [await agents.chat(user) for user in users]
+    await asyncio.sleep(_QUIET_S)
+    before = await _held(agents, users)
+    async with only_available(_SHORT):
+        await asyncio.sleep(_TRIMMED_WITHIN_S)
+        after = await _held(agents, users)
+    answered = [await agents.chat(user) for user in users]
+    return {"before": before, "after": after, "untouched": untouched, "answered": answered}
+
+
+async def _held(agents: Agents, users: list[str]) -> list[float]:
+    """Bytes of anonymous memory in RAM, by the containers' own figures."""
+    return [float(await agents.docker.rss(await agents.docker.of(user))) for user in users]
 
 
 async def _always_on(port: int, cells: int) -> dict[str, Any]:
@@ -173,10 +208,12 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|",
     ]
     lines += [f"| {name} | {value} |" for name, value in result["mb"].items()]
-    lines += ["", "| woken | p50 ms | p95 ms | max ms |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {f['p50']} | {f['p95']} | {f['max']} |" for name, f in result["wakeMs"].items()
-    ]
+    for times, what in (("wakeMs", "woken"), ("quietMs", "awake, after a quiet minute")):
+        lines += ["", f"| {what} | p50 ms | p95 ms | max ms |", "|---|---|---|---|"]
+        lines += [
+            f"| {name} | {f['p50']} | {f['p95']} | {f['max']} |"
+            for name, f in result[times].items()
+        ]
     return "\n".join([*lines, "", f"always on: {json.dumps(result['alwaysOn'])}"])
 
 

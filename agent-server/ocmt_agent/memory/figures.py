@@ -1,19 +1,25 @@
 """The host's memory as the admission of wakes takes it."""
 
+from pathlib import Path
+
 from ocmt_agent.hibernation.admission import HostFigures
-from ocmt_agent.memory.host import read_host_memory
+from ocmt_agent.memory.files import counts, read_text
+from ocmt_agent.memory.host import KIB, read_pressure
 
 
-def host_figures() -> HostFigures | None:
-    """The figures now; `None` where there is no procfs to read them from."""
-    try:
-        memory = read_host_memory()
-    except OSError:
+def host_figures(root: Path = Path("/")) -> HostFigures | None:
+    """The figures now; `None` where there is no procfs to read them from.
+
+    Every wake waits for this, so that only what it decides by is read: some 0.1 ms.
+    """
+    meminfo = counts(read_text(root / "proc/meminfo"))
+    if not meminfo:
         return None
+    pressure = read_pressure(root)
     return HostFigures(
-        total=memory.total,
-        available=memory.available,
-        swap_total=memory.swap_size(),
-        swap_free=memory.swap_free(),
-        stalled=None if memory.pressure is None else memory.pressure.full_avg10,
+        total=meminfo["MemTotal"] * KIB,
+        available=meminfo["MemAvailable"] * KIB,
+        swap_total=meminfo["SwapTotal"] * KIB,
+        swap_free=meminfo["SwapFree"] * KIB,
+        stalled=None if pressure is None else pressure.full_avg10,
     )

@@ -134,7 +134,7 @@ def read_host_memory(root: Path = Path("/")) -> HostMemory:
             stored=meminfo.get("Zswapped", 0) * KIB,
             ram=meminfo.get("Zswap", 0) * KIB,
         ),
-        pressure=_pressure(read_text(root / "proc/pressure/memory")),
+        pressure=read_pressure(root),
     )
 
 
@@ -213,9 +213,10 @@ def _zram(root: Path) -> Zram:
     return Zram(stored, ram)
 
 
-def _pressure(text: str) -> Pressure | None:
+def read_pressure(root: Path = Path("/")) -> Pressure | None:
+    """`None` where the kernel does not measure it."""
     averages: dict[str, float] = {}
-    for line in text.splitlines():
+    for line in read_text(root / "proc/pressure/memory").splitlines():
         kind, *fields = line.split()
         for name, _, value in (field.partition("=") for field in fields):
             averages[f"{kind} {name}"] = float(value)

@@ -209,8 +209,10 @@ class MemoryKeeper:
             return
         before, started = agent.memory, self._clock.monotonic()
         kept.taken = True
-        if self.prefetches and reads_are_slow(host):
-            await kept.recall.lay_out(where, self._out)
+        if self.prefetches:
+            await kept.recall.take_stock(where, self._out)
+            if reads_are_slow(host):
+                await kept.recall.lay_out(self._out)
         after = agent.memory = await self._take(driver, where, before)
         if after is None:
             return

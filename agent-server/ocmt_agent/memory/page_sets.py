@@ -4,12 +4,12 @@ Only ranges of addresses, bound to the very processes they were seen in: those o
 started anew are others, and nothing of the old is applied to them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from ocmt_agent.memory.ranges import Range, merged, size_of, without
+from ocmt_agent.memory.ranges import PackedRanges, Range, merged, size_of, without
 from ocmt_agent.runtime.processes import ProcessId
 
-Pages = Mapping[ProcessId, list[Range]]
+Pages = Mapping[ProcessId, Collection[Range]]
 
 
 def size(pages: Pages) -> int:
@@ -17,8 +17,18 @@ def size(pages: Pages) -> int:
     return sum(size_of(ranges) for ranges in pages.values())
 
 
+def packed(pages: Pages) -> Pages:
+    """The same, as small as it can be kept: some ten thousand ranges for each agent there is."""
+    return {process: PackedRanges(ranges) for process, ranges in pages.items()}
+
+
 def minus(pages: Pages, taken: Pages) -> Pages:
     return {process: without(ranges, taken.get(process, [])) for process, ranges in pages.items()}
+
+
+def among(pages: Pages, others: Pages) -> Pages:
+    """Those of the pages that are in both."""
+    return minus(pages, minus(pages, others))
 
 
 def together(parts: Iterable[Pages]) -> Pages:

@@ -1,14 +1,14 @@
 """Ranges of a process's addresses: pure arithmetic, whole pages, nothing of their content."""
 
 import mmap
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from array import array
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 PAGE = mmap.PAGESIZE
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Range:
+class Range(NamedTuple):
     """From `start` up to and without `end`, both multiples of the page size."""
 
     start: int
@@ -24,8 +24,27 @@ class Range:
             yield Range(start, min(start + most, self.end))
 
 
+class PackedRanges(Collection[Range]):
+    """Ranges to be kept for long: 16 bytes each, where a list of them takes 130."""
+
+    __slots__ = ("_edges",)
+
+    def __init__(self, ranges: Iterable[Range]) -> None:
+        self._edges = array("Q", (edge for one in ranges for edge in one))
+
+    def __iter__(self) -> Iterator[Range]:
+        edges = iter(self._edges)
+        return map(Range, edges, edges)
+
+    def __len__(self) -> int:
+        return len(self._edges) // 2
+
+    def __contains__(self, one: object) -> bool:
+        return any(one == each for each in self)
+
+
 def size_of(ranges: Iterable[Range]) -> int:
-    return sum(one.size for one in ranges)
+    return sum(end - start for start, end in ranges)
 
 
 def merged(ranges: Iterable[Range], *, gap: int = 0) -> list[Range]:

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ocmt_agent.memory.page_sets import Pages, together
+from ocmt_agent.memory.page_sets import Pages, minus, packed, together
 from ocmt_agent.memory.pages import (
     bring_in,
     in_thread,
@@ -27,7 +27,7 @@ class _Seen:
     """What one wake from reclaimed has shown so far."""
 
     first: Pages = field(default_factory=dict)
-    """Mapped when it took work again."""
+    """What it had mapped itself when it took work again."""
     mapped: list[Pages] = field(default_factory=list)
     """Brought in for it, turn by turn, and mapped: shows nothing."""
     unmapped: list[Pages] = field(default_factory=list)
@@ -38,6 +38,8 @@ class _Seen:
 class Recall:
     working_set: WorkingSet | None = None
     _leader: ProcessId | None = None
+    _held: Pages | None = None
+    """All it had when it went to sleep; what it has besides was made since."""
     _laid_out: WorkingSet | None = None
     """The same as it was last written out, with its small gaps: what the next wake reads."""
     _wakes: int = 0
@@ -47,18 +49,22 @@ class Recall:
         """Forget what was learned of another process."""
         if self._leader != leader:
             self._leader = leader
-            self.working_set = self._laid_out = self._seen = None
+            self.working_set = self._laid_out = self._seen = self._held = None
 
-    async def lay_out(self, where: Whereabouts, executor: Executor) -> None:
+    async def take_stock(self, where: Whereabouts, executor: Executor) -> None:
+        """See what there is of it, frozen, before any of that is taken."""
+        self._held = await in_thread(executor, lambda: packed(pages_anywhere(where)))
+
+    async def lay_out(self, executor: Executor) -> None:
         """Write its own pages to the swap as the next wake reads them: what it needs side by side.
 
         What the last wakes used goes first, the rest by address. The kernel's own order is that of
         last use: it strews what is read together over the disk, which then reads single pages.
         """
-        held = await in_thread(executor, partial(pages_anywhere, where))
+        held = self._held or {}
         if self.working_set is not None:
-            fill = partial(self.working_set.filled, held)
-            self._laid_out = await in_thread(executor, fill)
+            known = self.working_set
+            self._laid_out = await in_thread(executor, lambda: known.filled(held).packed())
             await page_out(self._laid_out.first, executor)
             await page_out(self._laid_out.then, executor)
         await page_out(held, executor)
@@ -98,7 +104,8 @@ class Recall:
                 beside.create_task(reading)
             await awake.wait()
             if learns:
-                seen.first = await in_thread(executor, partial(resident_pages, where))
+                resident = await in_thread(executor, partial(resident_pages, where))
+                seen.first = minus(resident, together(seen.mapped))
                 self._seen = seen
         if known:
             await self._bring_in(known.then, executor, seen, at_most, leave=leave)
@@ -107,7 +114,7 @@ class Recall:
         """Learn from the wake: once its answer was given, or when it goes back to sleep before."""
         if self._seen is not None:
             seen, self._seen = self._seen, None
-            learn = partial(_learn, self.working_set, seen, where)
+            learn = partial(_learn, self.working_set, seen, where, self._held)
             self.working_set = await in_thread(executor, learn)
 
     async def _bring_in(
@@ -127,12 +134,15 @@ def _all(_: int) -> bool:
     return True
 
 
-def _learn(known: WorkingSet | None, seen: _Seen, where: Whereabouts) -> WorkingSet:
+def _learn(
+    known: WorkingSet | None, seen: _Seen, where: Whereabouts, held: Pages | None
+) -> WorkingSet:
     """Blocking: a gateway's pages lie in some ten thousand ranges."""
     return learned(
         known,
+        held=held,
         first=seen.first,
         used=resident_pages(where),
         mapped=together(seen.mapped),
         unmapped=together(seen.unmapped),
-    )
+    ).packed()

@@ -7,12 +7,12 @@ forgotten. What lies in small gaps is brought in too and never taken for used be
 
 from dataclasses import dataclass
 
-from ocmt_agent.memory.page_sets import Pages, minus, size, together
+from ocmt_agent.memory.page_sets import Pages, among, minus, packed, size, together
 from ocmt_agent.memory.ranges import PAGE, merged, without
 
 _LEFT_EACH = 8
 """Of so many turns of reading one is left unmapped: all have been after as many wakes."""
-_FIRST_MOST = 64 << 20
+_FIRST_MOST = 96 << 20
 _USED_AT_LEAST = 0.6
 _GAP = 8 * PAGE
 """What lies between two pages and is less than this is read in less time than is lost at a jump."""
@@ -30,17 +30,22 @@ class WorkingSet:
         """In bytes."""
         return size(self.first) + size(self.then)
 
+    def packed(self) -> "WorkingSet":
+        """The same, to be kept."""
+        return WorkingSet(packed(self.first), packed(self.then))
+
     def spare(self, pages: Pages) -> Pages:
         """Those of the pages that it can do without."""
         return minus(minus(pages, self.first), self.then)
 
     def filled(self, held: Pages) -> "WorkingSet":
-        """What to write out and read in: with the small gaps, and only pages there are (`held`).
+        """What to write out and read in: only pages there are (`held`), and the small gaps.
 
         Pages that are written out together and read together come in few, long requests; their
-        number is what a disk's time goes into.
+        number is what a disk's time goes into. What comes first stays as it is: there each byte
+        more holds up the gateway.
         """
-        first = _filled(self.first, held)
+        first = among(self.first, held)
         return WorkingSet(first, minus(_filled(self.then, held), first))
 
 
@@ -50,21 +55,29 @@ def left_unmapped(wake: int, turn: int) -> bool:
 
 
 def learned(
-    known: WorkingSet | None, *, first: Pages, used: Pages, mapped: Pages, unmapped: Pages
+    known: WorkingSet | None,
+    *,
+    held: Pages | None = None,
+    first: Pages,
+    used: Pages,
+    mapped: Pages,
+    unmapped: Pages,
 ) -> WorkingSet:
     """What is known after one more wake, for which `mapped` and `unmapped` were brought in.
 
-    `first` was mapped when it took work again, `used` some time later. A wake that touched little
-    of what was only read was followed by no turn: nothing is forgotten. A look that came only while
-    the gateway was at its answer does not tell what it needed to come back: reading so much first
-    would hold up what it reads itself.
+    `first` it had mapped itself when it took work again, `used` was mapped some time later. A wake
+    that touched little of what was only read was followed by no turn: nothing is forgotten. A look
+    that came only while the gateway was at its answer does not tell what it needed to come back:
+    reading so much first would hold up what it reads itself. Pages that are not among those it
+    `held` in its sleep it made since: nothing of its sleep was used there.
     """
     if known is None:
         known = WorkingSet({}, {})
+    if held is not None:
+        first, used = among(first, held), among(used, held)
     unused = minus(unmapped, used)
     if size(unused) > (1 - _USED_AT_LEAST) * size(unmapped):
         unused = {}
-    first = minus(first, mapped)
     if size(first) > _FIRST_MOST:
         first = {}
     first = minus(together([known.first, first]), unused)

@@ -84,13 +84,14 @@ def _engine() -> Iterator[Check]:
             yield Check("image", "ok", image)
         else:
             yield Check("image", "note", f"{image} is not there", f"Run: {command('image build')}")
-            if program("mmdebstrap") is None:
-                yield Check(
-                    "mmdebstrap",
-                    "note",
-                    "not installed; `ocmt image build` needs it",
-                    "apt-get install mmdebstrap",
-                )
+            for name in ("mmdebstrap", "gcc"):
+                if program(name) is None:
+                    yield Check(
+                        name,
+                        "note",
+                        "not installed; `ocmt image build` needs it",
+                        f"apt-get install {name}",
+                    )
     finally:
         engine.close()
 

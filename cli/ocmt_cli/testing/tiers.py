@@ -49,8 +49,9 @@ def _docker() -> str | None:
         return "no Docker Engine answers (apt-get install docker.io, and start it)"
     if os.geteuid() != 0:
         return "the image and the agents' folders need root (run it as root)"
-    if not has_image() and program("mmdebstrap") is None:
-        return "no image, and no mmdebstrap to build it with (apt-get install mmdebstrap)"
+    for name in ("mmdebstrap", "gcc"):
+        if program(name) is None and not has_image():
+            return f"no image, and no {name} to build it with (apt-get install {name})"
     return None
 
 

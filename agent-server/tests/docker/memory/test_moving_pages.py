@@ -197,7 +197,8 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     assert measured(holder).usage < 0.4 * _HELD
 
     # Laid out, and brought back from then on.
-    await recall.lay_out(holder, executor)
+    await recall.take_stock(holder, executor)
+    await recall.lay_out(executor)
     await DRIVERS[0].reclaim(holder, executor)
     await back(blindly=2 * _HELD, learns=True)
     assert recall.working_set.size <= size(resident_pages(holder)) + 4 * MB  # one turn is only read

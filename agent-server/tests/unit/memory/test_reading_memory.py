@@ -1,8 +1,11 @@
 """Host and agent memory, read from trees as kernels of both cgroup versions show them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ocmt_agent.hibernation.admission import HostFigures
+from ocmt_agent.memory.figures import host_figures
 from ocmt_agent.memory.host import (
     AgentMemory,
     Pressure,
@@ -51,6 +54,21 @@ def full_host(root: Path) -> Path:
             "sys/block/vda/stat": "1 2 3\n",
         },
     )
+
+
+def test_admission_reads_just_what_it_decides_by(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    figures = HostFigures(
+        total=24684084 * 1024,
+        available=24105820 * 1024,
+        swap_total=2_000_000 * 1024,
+        swap_free=1_000_000 * 1024,
+        stalled=4.0,
+    )
+    assert host_figures(full_host(tmp_path / "full")) == figures
+    unmeasured = tree(tmp_path / "bare", {"proc/meminfo": MEMINFO})
+    assert host_figures(unmeasured) == replace(figures, stalled=None)
+    assert host_figures(tmp_path / "none") is None
 
 
 def test_a_host_with_disk_swap_zram_zswap_and_psi(tmp_path: Path) -> None:

@@ -59,11 +59,34 @@ def test_a_wake_without_a_turn_forgets_nothing() -> None:
 def test_what_was_mapped_for_the_gaps_is_not_taken_for_used() -> None:
     known = WorkingSet({NODE: pages(0, 2)}, {NODE: pages(10, 2)})
     everything = {NODE: pages(0, 20)}
-    after = learned(known, first=everything, used=everything, mapped=everything, unmapped={})
+    after = learned(known, first={}, used=everything, mapped=everything, unmapped={})
     assert after == known
     # In a turn that was only read it shows that one was used.
     after = learned(known, first={}, used=everything, mapped={}, unmapped={NODE: pages(12, 1)})
     assert after.then == {NODE: pages(2, 18)}
+
+
+def test_what_it_needs_to_come_back_is_found_out_even_if_it_was_taken_for_later_before() -> None:
+    known = WorkingSet({}, {NODE: pages(0, 30)})
+    everything = {NODE: pages(0, 30)}
+    # It had these itself before the rest was brought in for it.
+    after = learned(
+        known, first={NODE: pages(4, 6)}, used=everything, mapped=everything, unmapped={}
+    )
+    assert after.first == {NODE: pages(4, 6)}
+    assert after.then == {NODE: [*pages(0, 4), *pages(10, 20)]}
+
+
+def test_what_it_made_since_it_woke_was_not_used_of_what_it_held() -> None:
+    after = learned(
+        None,
+        held={NODE: pages(0, 20)},
+        first={NODE: pages(18, 4)},
+        used={NODE: [*pages(0, 2), *pages(18, 40)], BROKER: pages(0, 2)},
+        mapped={},
+        unmapped={},
+    )
+    assert after == WorkingSet({NODE: pages(18, 2)}, {NODE: pages(0, 2), BROKER: []})
 
 
 def test_every_turn_of_reading_is_left_unmapped_once_in_a_round_of_wakes() -> None:
@@ -71,12 +94,23 @@ def test_every_turn_of_reading_is_left_unmapped_once_in_a_round_of_wakes() -> No
         assert sum(left_unmapped(wake, turn) for wake in range(8)) == 1
 
 
-def test_small_gaps_are_filled_with_the_pages_there_are_and_wide_ones_left() -> None:
-    known = WorkingSet({NODE: [*pages(0, 2), *pages(6, 2)]}, {NODE: [*pages(9, 1), *pages(30, 2)]})
-    full = known.filled({NODE: [*pages(0, 4), *pages(5, 40)]})
-    assert full.first == {NODE: [*pages(0, 4), *pages(5, 3)]}  # the fifth page was never used
-    assert full.then == {NODE: [*pages(9, 1), *pages(30, 2)]}
-    assert full.filled({NODE: pages(0, 40)}).first == {NODE: pages(0, 8)}
+def test_small_gaps_are_filled_with_the_pages_there_are_but_not_in_what_comes_first() -> None:
+    known = WorkingSet({NODE: [*pages(0, 2), *pages(6, 2)]}, {NODE: [*pages(9, 4), *pages(30, 2)]})
+    full = known.filled({NODE: [*pages(0, 4), *pages(5, 5), *pages(11, 40)]})
+    assert full.first == {NODE: [*pages(0, 2), *pages(6, 2)]}
+    assert full.then == {NODE: [*pages(9, 1), *pages(11, 2), *pages(30, 2)]}  # one is gone
+    near = WorkingSet({}, {NODE: [*pages(0, 1), *pages(9, 1)]})
+    assert near.filled({NODE: pages(0, 40)}).then == {NODE: pages(0, 10)}
+
+
+def test_packed_it_is_the_same() -> None:
+    known = WorkingSet({NODE: pages(0, 2)}, {NODE: [*pages(5, 2), *pages(9, 1)], BROKER: []})
+    kept = known.packed()
+    assert kept.size == known.size
+    assert {who: list(ranges) for who, ranges in kept.then.items()} == known.then
+    assert len(kept.then[NODE]) == 2
+    assert pages(9, 1)[0] in kept.then[NODE]
+    assert pages(9, 2)[0] not in kept.then[NODE]
 
 
 @st.composite
@@ -125,7 +159,7 @@ def test_turns_end_where_the_bound_is() -> None:
 
 
 def test_a_look_that_came_too_late_is_not_taken_for_what_a_gateway_needs_first() -> None:
-    late, used = pages(0, 20_000), pages(0, 60_000)
+    late, used = pages(0, 30_000), pages(0, 60_000)
     fresh = learned(None, first={NODE: late}, used={NODE: used}, mapped={}, unmapped={})
     assert size(fresh.first) == 0
     before = learned(None, first={NODE: pages(0, 10)}, used={NODE: used}, mapped={}, unmapped={})

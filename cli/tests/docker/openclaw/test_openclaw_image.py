@@ -73,6 +73,26 @@ def test_the_image_holds_the_pinned_openclaw_for_a_user_without_rights(
     assert "PRIVATE KEY" not in said_by(engine, image, ["sh", "-c", "cat /etc/ssh/* 2>/dev/null"])
 
 
+# Some 200 MB of heap; what the page tables for it take, and whether a child would inherit it all.
+ALLOCATING = """
+const held = []; for (let i = 0; i < 2e6; i++) held.push({ i });
+const status = require("fs").readFileSync("/proc/self/status", "utf8");
+const pageTables = status.match(/VmPTE:\\s+(\\d+)/)[1];
+const env = require("child_process").execFileSync("env", { encoding: "utf8" });
+`${pageTables} ${env.includes("LD_PRELOAD")}`
+"""
+
+
+def test_a_gateways_heap_lies_together_and_what_it_starts_is_left_alone(
+    engine: Engine, image: str
+) -> None:
+    compact, inherited = said_by(engine, image, ["node", "-p", ALLOCATING]).split()
+    assert inherited == "false"
+    # Started by something else in the container it is not preloaded: V8's own way.
+    strewn, _ = said_by(engine, image, ["sh", "-c", 'node -p "$0"', ALLOCATING]).split()
+    assert 0 < int(compact) < int(strewn) / 3
+
+
 def test_an_image_with_the_same_content_is_not_made_again(
     image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

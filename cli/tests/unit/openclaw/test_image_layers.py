@@ -8,6 +8,7 @@ import pytest
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.main import main
 from ocmt_cli.openclaw import image
+from ocmt_cli.openclaw.compact_heap import compile_compact_heap
 from ocmt_cli.openclaw.image import make_base, make_openclaw, write_archive
 
 
@@ -20,6 +21,9 @@ def openclaw_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     node.write_text("#!/bin/sh\n")
     node.chmod(0o755)
     monkeypatch.setattr(image, "node_binary", lambda: node)
+    library = tmp_path / "compact-heap.so"
+    library.write_text("")
+    monkeypatch.setattr(image, "compile_compact_heap", lambda folder: library)
     return tmp_path / "data"
 
 
@@ -73,6 +77,14 @@ def test_without_mmdebstrap_the_package_to_install_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandFailed, match="apt-get install mmdebstrap"):
         make_base(tmp_path)
+
+
+def test_without_a_compiler_the_package_to_install_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CommandFailed, match="apt-get install gcc"):
+        compile_compact_heap(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", ["latest", "2026.9.6", "sha256:12", "sha256:" + "G" * 64])
