@@ -16,7 +16,7 @@ _PREFETCH_SHARE = 0.25
 _PRESSED_SOME_AVG10 = 10.0
 _SHORT_OF_MEMORY = 0.10
 _QUIET_S = 60.0
-_WORTH_TRIMMING = 1.5
+_SPARE_WORTH_TAKING = 32 * MIB
 _TRIM_AGAIN_S = 300.0
 
 
@@ -101,4 +101,4 @@ def worth_trimming(agent: Awake, host: HostMemory) -> bool:
     if agent.since_trim_s is not None and agent.since_trim_s < _TRIM_AGAIN_S:
         return False
     spare = agent.memory.anon - agent.working_set
-    return spare >= (_WORTH_TRIMMING - 1) * agent.working_set and host.swap_free() >= spare
+    return spare >= _SPARE_WORTH_TAKING and host.swap_free() >= spare

@@ -99,6 +99,7 @@ QUIET = Awake(quiet_s=120.0, working_set=300 * MB, memory=agent(anon=900 * MB), 
 
 def test_a_quiet_agent_is_trimmed_under_pressure() -> None:
     assert worth_trimming(QUIET, PRESSED)
+    assert worth_trimming(replace(QUIET, memory=agent(anon=350 * MB)), PRESSED)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_quiet_agent_is_trimmed_under_pressure() -> None:
         (replace(QUIET, quiet_s=0.0), PRESSED),
         (replace(QUIET, working_set=None), PRESSED),  # its next answer would wait for everything
         (replace(QUIET, since_trim_s=60.0), PRESSED),
-        (replace(QUIET, memory=agent(anon=350 * MB)), PRESSED),
+        (replace(QUIET, memory=agent(anon=320 * MB)), PRESSED),
         (QUIET, replace(PRESSED, swaps=())),
     ],
     ids=["calm", "busy", "unknown", "trimmed just now", "small already", "no swap"],
