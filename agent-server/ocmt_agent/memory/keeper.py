@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import structlog
@@ -19,6 +18,7 @@ from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.memory.host import AgentMemory, HostMemory, read_agent_memory, read_host_memory
+from ocmt_agent.memory.page_sets import size
 from ocmt_agent.memory.pages import in_thread, page_out, resident_pages
 from ocmt_agent.memory.policy import (
     Awake,
@@ -29,6 +29,7 @@ from ocmt_agent.memory.policy import (
     read_blindly_most,
     reads_are_slow,
     worth_reclaiming,
+    worth_taking,
     worth_trimming,
 )
 from ocmt_agent.memory.recall import Recall
@@ -167,12 +168,11 @@ class MemoryKeeper:
         kept = self._keep(agent)
         if not pressed(host):
             return
-        now, needed = self._clock.monotonic(), kept.recall.working_set
+        now = self._clock.monotonic()
         idle = self._clock.now() - agent.last_activity_at
         awake = Awake(
             quiet_s=0.0 if agent.in_flight else idle.total_seconds(),
-            working_set=None if needed is None else needed.size,
-            memory=agent.memory,
+            known=kept.recall.working_set is not None,
             since_trim_s=None if kept.trimmed_at is None else now - kept.trimmed_at,
         )
         if self.prefetches and worth_trimming(awake, host):
@@ -260,9 +260,11 @@ class MemoryKeeper:
         needed = kept.recall.working_set
         if needed is None:
             return
-        used = await in_thread(self._out, partial(resident_pages, where))
+        spare = await in_thread(self._out, lambda: needed.spare(resident_pages(where)))
+        if not worth_taking(size(spare), self.host()):
+            return
         async with self._reclaims:
-            await page_out(needed.spare(used), self._out)
+            await page_out(spare, self._out)
         self._measure(agent, where, self.host())
 
     # Parts

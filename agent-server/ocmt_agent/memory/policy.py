@@ -85,20 +85,21 @@ class Awake:
 
     quiet_s: float
     """Since its last activity; zero while a request is in flight."""
-    working_set: int | None
-    """Bytes it used to wake and answer, as recorded; `None` if that was never seen."""
-    memory: AgentMemory
+    known: bool
+    """Whether it was seen what it uses to wake and answer."""
     since_trim_s: float | None
 
 
 def worth_trimming(agent: Awake, host: HostMemory) -> bool:
-    """Whether to take out of RAM what an awake agent does not need for its next answer.
+    """Whether to look for what an awake agent holds in RAM and does not need for its next answer.
 
     Only where what it needs is known, so that the answer does not wait for what was taken.
     """
-    if not pressed(host) or agent.working_set is None or agent.quiet_s < _QUIET_S:
+    if not pressed(host) or not agent.known or agent.quiet_s < _QUIET_S:
         return False
-    if agent.since_trim_s is not None and agent.since_trim_s < _TRIM_AGAIN_S:
-        return False
-    spare = agent.memory.anon - agent.working_set
-    return spare >= _SPARE_WORTH_TAKING and host.swap_free() >= spare
+    return agent.since_trim_s is None or agent.since_trim_s >= _TRIM_AGAIN_S
+
+
+def worth_taking(spare: int, host: HostMemory) -> bool:
+    """Whether so many bytes that can be spared are taken."""
+    return _SPARE_WORTH_TAKING <= spare <= host.swap_free()

@@ -13,6 +13,7 @@ from ocmt_agent.memory.ranges import PAGE, merged, without
 _LEFT_EACH = 8
 """Of so many turns of reading one is left unmapped: all have been after as many wakes."""
 _FIRST_MOST = 96 << 20
+"""Reading so much takes a disk 0.1 s, in which the gateway waits for what it reads itself."""
 _USED_AT_LEAST = 0.6
 _GAP = 8 * PAGE
 """What lies between two pages and is less than this is read in less time than is lost at a jump."""
@@ -67,20 +68,20 @@ def learned(
 
     `first` it had mapped itself when it took work again, `used` was mapped some time later. A wake
     that touched little of what was only read was followed by no turn: nothing is forgotten. A look
-    that came only while the gateway was at its answer does not tell what it needed to come back:
-    reading so much first would hold up what it reads itself. Pages that are not among those it
-    `held` in its sleep it made since: nothing of its sleep was used there.
+    that came only while the gateway was at its answer does not tell what it needed to come back.
+    Pages that are not among those it `held` in its sleep it made since: nothing of its sleep was
+    used there.
     """
     if known is None:
         known = WorkingSet({}, {})
     if held is not None:
         first, used = among(first, held), among(used, held)
-    unused = minus(unmapped, used)
-    if size(unused) > (1 - _USED_AT_LEAST) * size(unmapped):
+    shown = among(unmapped, together([known.first, known.then]))  # and not the gaps
+    unused = minus(shown, used)
+    if size(unused) > (1 - _USED_AT_LEAST) * size(shown):
         unused = {}
-    if size(first) > _FIRST_MOST:
-        first = {}
-    first = minus(together([known.first, first]), unused)
+    both = together([known.first, first])
+    first = minus(both if size(both) <= _FIRST_MOST else known.first, unused)
     then = minus(together([known.then, minus(used, mapped)]), unused)
     return WorkingSet(first, minus(then, first))
 

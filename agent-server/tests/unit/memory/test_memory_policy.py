@@ -21,6 +21,7 @@ from ocmt_agent.memory.policy import (
     read_blindly_most,
     reads_are_slow,
     worth_reclaiming,
+    worth_taking,
     worth_trimming,
 )
 from ocmt_common.agent_api import PausedMemory
@@ -94,12 +95,18 @@ def test_a_host_is_pressed_when_work_waits_or_little_is_left() -> None:
     assert pressed(replace(HOST, pressure=None, available=GB // 2))
 
 
-QUIET = Awake(quiet_s=120.0, working_set=300 * MB, memory=agent(anon=900 * MB), since_trim_s=None)
+QUIET = Awake(quiet_s=120.0, known=True, since_trim_s=None)
 
 
 def test_a_quiet_agent_is_trimmed_under_pressure() -> None:
     assert worth_trimming(QUIET, PRESSED)
-    assert worth_trimming(replace(QUIET, memory=agent(anon=350 * MB)), PRESSED)
+    assert worth_trimming(replace(QUIET, since_trim_s=400.0), PRESSED)
+    assert worth_taking(50 * MB, PRESSED)
+
+
+def test_so_little_is_not_taken_nor_what_the_swap_has_no_room_for() -> None:
+    assert not worth_taking(10 * MB, PRESSED)
+    assert not worth_taking(50 * MB, replace(PRESSED, swaps=()))
 
 
 @pytest.mark.parametrize(
@@ -107,12 +114,10 @@ def test_a_quiet_agent_is_trimmed_under_pressure() -> None:
     [
         (QUIET, HOST),
         (replace(QUIET, quiet_s=0.0), PRESSED),
-        (replace(QUIET, working_set=None), PRESSED),  # its next answer would wait for everything
+        (replace(QUIET, known=False), PRESSED),  # its next answer would wait for everything
         (replace(QUIET, since_trim_s=60.0), PRESSED),
-        (replace(QUIET, memory=agent(anon=320 * MB)), PRESSED),
-        (QUIET, replace(PRESSED, swaps=())),
     ],
-    ids=["calm", "busy", "unknown", "trimmed just now", "small already", "no swap"],
+    ids=["calm", "busy", "unknown", "trimmed just now"],
 )
 def test_otherwise_it_is_left_alone(awake: Awake, host: HostMemory) -> None:
     assert not worth_trimming(awake, host)

@@ -44,6 +44,18 @@ def test_what_was_only_read_and_not_touched_is_forgotten_and_nothing_else() -> N
     assert after.then == {NODE: [*pages(20, 27), *pages(50, 50), *pages(200, 5)]}
 
 
+def test_what_was_read_for_the_gaps_says_nothing_about_whether_a_turn_followed() -> None:
+    known = WorkingSet({}, {NODE: [*pages(0, 4), *pages(20, 40)]})
+    after = learned(
+        known,
+        first={},
+        used={NODE: pages(0, 3)},
+        mapped={},
+        unmapped={NODE: pages(0, 20)},  # three of the four that were known, and sixteen others
+    )
+    assert after.then == {NODE: [*pages(0, 3), *pages(20, 40)]}
+
+
 def test_a_wake_without_a_turn_forgets_nothing() -> None:
     known = WorkingSet({NODE: pages(0, 10)}, {NODE: pages(20, 80)})
     after = learned(
