@@ -14,7 +14,7 @@ _LEFT_EACH = 8
 """Of so many turns of reading one is left unmapped: all have been after as many wakes."""
 _FIRST_MOST = 96 << 20
 """Reading so much takes a disk 0.1 s, in which the gateway waits for what it reads itself."""
-_USED_AT_LEAST = 0.6
+_USED_AT_LEAST = 0.3
 _GAP = 8 * PAGE
 """What lies between two pages and is less than this is read in less time than is lost at a jump."""
 
