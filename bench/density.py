@@ -96,7 +96,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
             "origin": f"measured on this host with {count} agents, {datetime.now(UTC):%Y-%m-%d}",
             "swap": "none" if swapped < 50e6 else "zram" if zram > swapped / 10 else "disk",
             "awake_mb": _mb(statistics.median(awake)),
-            "woken_mb": _mb(statistics.median(woken) + statistics.mean(shims)),
+            "woken_mb": _mb(statistics.median(trimmed["after"]) + statistics.mean(shims)),
             "asleep_mb": _mb(per_agent),
             "swap_mb": _mb(swapped),
             "wake_ms": summary(first_bytes)["p50"],

@@ -13,6 +13,7 @@ from ocmt_cli.capacity.table import BUSY_TO_CALM, RESERVE_TEXT, SEED_SIZES, Row,
 from ocmt_cli.checkout import DEFAULT_DATA
 from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
+from ocmt_cli.memory.plan import SWAP_PER_RAM
 from ocmt_cli.sizes import parse_size, show_size
 
 capacity_app = typer.Typer(
@@ -84,7 +85,7 @@ def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
     ] = 1,
     ram: Annotated[str, typer.Option(help="Memory of each machine.")] = "64GB",
     swap: Annotated[
-        str | None, typer.Option(help="Swap on disk of each machine. [default: 4 × RAM]")
+        str | None, typer.Option(help="Swap on disk of each machine. [default: 8 × RAM]")
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores of each machine.")] = 16,
     pause_after: Annotated[int, typer.Option(min=1, help="Minutes idle before a pause.")] = 30,
@@ -104,7 +105,7 @@ def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
         "users": users,
         "hosts": hosts,
         "ramBytes": ram_bytes,
-        "swapBytes": 4 * ram_bytes if swap is None else _bytes(swap),
+        "swapBytes": SWAP_PER_RAM * ram_bytes if swap is None else _bytes(swap),
         "cores": cores,
         "pauseAfterMinutes": pause_after,
         "stopAfterMinutes": stop_after,
@@ -143,9 +144,9 @@ def assumptions(measured: Figures, shares: tuple[float, float]) -> list[str]:
     return [
         f"Assumed: {percent} of the users are active at the same time; {RESERVE_TEXT}.",
         f"An agent that is always on: {measured.awake_mb:.0f} MB. One that woke from sleep and "
-        f"answers: {measured.woken_mb:.0f} MB. Asleep: {measured.asleep_mb:.0f} MB, and "
-        f"{measured.swap_mb:.0f} MB in swap ({where.get(measured.swap, measured.swap)}). "
-        f"A wake: {measured.wake_ms:.0f} ms.",
+        f"is trimmed, as memory is short: {measured.woken_mb:.0f} MB. Asleep: "
+        f"{measured.asleep_mb:.0f} MB, and {measured.swap_mb:.0f} MB in swap "
+        f"({where.get(measured.swap, measured.swap)}). A wake: {measured.wake_ms:.0f} ms.",
         f"Figures: {measured.origin}.",
         "Long work (builds, big tools) takes more while it runs. Without swap on disk a sleeping "
         "agent keeps its memory until it is stopped: see `ocmt memory enable`.",

@@ -20,7 +20,7 @@ class Figures:
     awake_mb: float
     """A gateway that never slept, after a chat."""
     woken_mb: float
-    """One that slept, woke and answered: what it does not touch stays in swap."""
+    """One that slept and woke, trimmed: on a host that holds as many as it can, memory is short."""
     asleep_mb: float
     swap_mb: float
     """What a sleeping one holds in swap."""
@@ -30,15 +30,15 @@ class Figures:
 
 RECORDED = Figures(
     origin=(
-        "recorded with openclaw 2026.9.6, Docker 20.10, Linux 6.18, 2 cores, 16 agents: a chat "
-        "each, then prepare, pause, reclaim"
+        "recorded with openclaw 2026.9.6, Docker 20.10, Linux 6.18, 2 cores, 20 agents: a chat "
+        "each, then asleep"
     ),
     swap="disk",
-    awake_mb=778,
-    woken_mb=300,  # 235-300 MB resident after one sleep and a chat; the upper end
-    asleep_mb=40,
-    swap_mb=719,
-    wake_ms=340,  # 190-340 ms of one agent by itself; the upper end
+    awake_mb=957,
+    woken_mb=350,  # 315-344 MB of its own, and the shim
+    asleep_mb=18.3,
+    swap_mb=1049,
+    wake_ms=340,  # of one agent by itself; the first after minutes took 1.4 s
 )
 
 

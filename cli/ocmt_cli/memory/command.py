@@ -44,7 +44,7 @@ def _size(text: str) -> int:
 def enable(  # noqa: PLR0917 (the command line gives them by name)
     swap: Annotated[
         str | None,
-        typer.Option(help="Size of the swap file, like 32G; 0 for none. [default: 4 × RAM]"),
+        typer.Option(help="Size of the swap file, like 32G; 0 for none. [default: 8 × RAM]"),
     ] = None,
     file: Annotated[Path, typer.Option(help="The swap file.")] = DEFAULT_FILE,
     encrypt: Annotated[

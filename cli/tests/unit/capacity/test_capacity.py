@@ -16,15 +16,15 @@ def test_the_table_has_the_seeds_rows_and_columns() -> None:
     assert lines == [
         "| RAM    | Always-on users | With hibernation | Swap for them |",
         "| ------ | --------------- | ---------------- | ------------- |",
-        "| 4 GB   | ~4 users        | ~36-51 users     | 34.2 GB       |",
-        "| 8 GB   | ~9 users        | ~81-113 users    | 75.7 GB       |",
-        "| 16 GB  | ~20 users       | ~169-236 users   | 158 GB        |",
+        "| 4 GB   | ~3 users        | ~39-65 users     | 63.5 GB       |",
+        "| 8 GB   | ~7 users        | ~88-144 users    | 140.7 GB      |",
+        "| 16 GB  | ~16 users       | ~184-303 users   | 296 GB        |",
     ]
 
 
 def test_nobody_awake_is_bounded_by_the_sleepers_and_everybody_awake_by_the_awake() -> None:
-    assert users(4000, RECORDED, 0.0) == 100
-    assert users(3000, RECORDED, 1.0) == 10
+    assert users(4000, RECORDED, 0.0) == 218
+    assert users(3000, RECORDED, 1.0) == 8
 
 
 def test_a_machine_too_small_for_anything_holds_nobody() -> None:

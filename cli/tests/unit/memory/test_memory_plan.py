@@ -59,7 +59,7 @@ def test_enabling_records_first_then_makes_the_file_then_the_unit() -> None:
         "write /var/lib/ocmt/memory.json",
         "remove /srv/swap",
         "write /srv/swap",
-        f"fallocate --length {32 * GIB} /srv/swap",
+        f"fallocate --length {64 * GIB} /srv/swap",
         "mkswap --label ocmt /srv/swap",
         "swapon --priority 10 /srv/swap",
         "write /etc/systemd/system/ocmt-memory.service",
@@ -164,8 +164,8 @@ def test_what_cannot_work_is_refused_before_anything_is_done(
         plan_enable(wish, machine, None, PLACES)
 
 
-def test_the_rule_is_four_times_ram_and_leaves_a_quarter_of_the_disk() -> None:
-    assert swap_by_rule(BARE) == 32 * GIB
+def test_the_rule_is_eight_times_ram_and_leaves_a_quarter_of_the_disk() -> None:
+    assert swap_by_rule(BARE) == 64 * GIB
     assert swap_by_rule(replace(BARE, disk_free_bytes=20 * GIB)) == 15 * GIB
     assert swap_by_rule(replace(BARE, disk_free_bytes=6 * GIB)) == 2 * GIB
 
