@@ -13,6 +13,7 @@ from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayAdmin, GatewayUnreachable, Suspended
 from ocmt_agent.gateway.lines import Lines
 from ocmt_agent.gateway.probe import is_live, is_started
+from ocmt_agent.runtime.base import Endpoint
 
 _SUSPENSION = "gateway.suspend."
 
@@ -31,6 +32,10 @@ class GatewayControl(Protocol):
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy: ...
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None: ...
+
+    def line_to(self, user_id: str) -> Endpoint | None:
+        """Where the gateway is to which a socket was kept over its sleep, as far as was seen."""
+        ...
 
 
 class OpenClawControl(GatewayAdmin):
@@ -61,6 +66,9 @@ class OpenClawControl(GatewayAdmin):
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
         await super().resume(access, suspension_id)
         self._lines.drop(access.user_id)
+
+    def line_to(self, user_id: str) -> Endpoint | None:
+        return self._lines.to(user_id)
 
     def has_line(self, access: GatewayAccess) -> bool:
         """Whether what is said about its suspension goes over a socket."""

@@ -18,6 +18,7 @@ from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin, GatewayRefused, GatewayUnreachable, payload_of
 from ocmt_agent.gateway.handshake import HandshakeRefused, Link
 from ocmt_agent.gateway.pairing import GatewayLinks
+from ocmt_agent.runtime.base import Endpoint
 
 log = structlog.get_logger(__name__)
 
@@ -39,10 +40,12 @@ class Lines:
         self._closing: set[asyncio.Task[bool]] = set()
 
     def has(self, access: GatewayAccess) -> bool:
-        link = self._open.get(access.user_id)
-        return (
-            link is not None and not link.socket.closed and link.access.endpoint == access.endpoint
-        )
+        return self.to(access.user_id) == access.endpoint
+
+    def to(self, user_id: str) -> Endpoint | None:
+        """Where the gateway is to which there is a line, as far as was seen."""
+        link = self._open.get(user_id)
+        return None if link is None or link.socket.closed else link.access.endpoint
 
     async def open(self, access: GatewayAccess) -> None:
         """Have a new line to this gateway if it can be had soon; without one, calls go by HTTP."""

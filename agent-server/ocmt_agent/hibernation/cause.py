@@ -26,6 +26,7 @@ WAKES = {
     Reason.NEVER_SLEEPS: Cause(Actor.POLICY, str(Reason.NEVER_SLEEPS)),
 }
 PRESSURE = Cause(Actor.PRESSURE, "memory was needed for another agent")
+NO_ANSWER = Cause(Actor.RUNTIME, "it did not answer when it was thawed")
 RUNTIME_WENT_AWAY = Cause(Actor.RUNTIME, "the runtime went away")
 
 

@@ -127,6 +127,10 @@ class Hibernation:
     async def raise_up(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         """With the lock held: bring the gateway up, record it, or fail with a `Problem`."""
         started = self._clock.monotonic()
+        if agent.state is HibernationState.PAUSED:
+            woken = await self._by_its_line(agent, why=why, started=started)
+            if woken is not None:
+                return woken
         with runtime_problems():
             # When provisioning, whatever may be there is made anew if it is not as it must be.
             making = agent.state is HibernationState.PROVISIONING
@@ -135,6 +139,31 @@ class Hibernation:
             return await self._bring_up(agent, observed, why=why, started=started)
         async with self._gate.passed(agent, why.who):
             return await self._bring_up(agent, observed, why=why, started=started)
+
+    async def _by_its_line(
+        self, agent: Agent, *, why: Cause, started: float
+    ) -> GatewayAccess | None:
+        """Wake a sleeper over the socket that was kept to it, without looking at it before.
+
+        Its answer shows more than the engine could. Without one nothing is believed: `None`, and
+        the record is to be corrected by what the runtime shows.
+        """
+        access = self._waker.line_to(agent)
+        if access is None:
+            return None
+        async with self._gate.passed(agent, why.who):
+            before = agent.state
+            await self._begun(self._registry.move(agent, HibernationState.WAKING, why=why))
+            try:
+                async with asyncio.timeout(self._wake_timeout_s):
+                    answered = await self._waker.thaw(agent, access)
+            except (TimeoutError, RuntimeFailed, RuntimeUnavailable) as error:
+                log.info("not woken by its line", user_id=agent.user_id, reason=str(error))
+                answered = False
+            if answered:
+                return await self._is_up(agent, access, before, why, started)
+            await self._registry.move(agent, before, why=cause.NO_ANSWER)
+        return None
 
     async def _bring_up(
         self, agent: Agent, observed: Observed | None, *, why: Cause, started: float
@@ -163,6 +192,16 @@ class Hibernation:
             if agent.state is HibernationState.WAKING:  # nothing is known to have changed
                 await self._registry.move(agent, before, why=cause.RUNTIME_WENT_AWAY)
             raise runtime_gone(error) from error
+        return await self._is_up(agent, access, before, why, started)
+
+    async def _is_up(
+        self,
+        agent: Agent,
+        access: GatewayAccess,
+        before: HibernationState,
+        why: Cause,
+        started: float,
+    ) -> GatewayAccess:
         agent.access = access
         seconds = self._clock.monotonic() - started
         if agent.state is not HibernationState.RUNNING:

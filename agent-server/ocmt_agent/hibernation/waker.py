@@ -74,8 +74,20 @@ class Waker:
         self._memory.woke(agent)
         return access
 
+    def line_to(self, agent: Agent) -> GatewayAccess | None:
+        """Access to a sleeping gateway to which a socket was kept and whose lease is known."""
+        endpoint = self._gateway.line_to(agent.user_id)
+        if endpoint is None or agent.suspension_id in (None, ASKED, NO_LEASE):
+            return None
+        return agent.access_at(endpoint)
+
     async def _thaw(self, agent: Agent, access: GatewayAccess) -> None:
-        """Thaw a paused gateway and open it again; return as soon as it answered.
+        if not await self.thaw(agent, access):
+            await self._until(agent, self._is_back, access)
+            self._memory.woke(agent)
+
+    async def thaw(self, agent: Agent, access: GatewayAccess) -> bool:
+        """Thaw a paused gateway and open it again; return as soon as it answered, or did not.
 
         It served before it was frozen, so its answer to one call is enough. That call is sent
         first: the kernel keeps it for the frozen gateway, which reads it the moment it can run. The
@@ -90,7 +102,7 @@ class Waker:
             if not (back.done() and back.result()):
                 await thaw
                 if not await back:
-                    await self._until(agent, self._is_back, access)
+                    return False
         except BaseException:
             back.cancel()
             thaw.cancel()
@@ -99,6 +111,7 @@ class Waker:
         self._thaws.add(thaw)
         thaw.add_done_callback(partial(self._thawed, agent.user_id))
         self._memory.woke(agent)
+        return True
 
     def _thawed(self, user_id: str, thaw: "asyncio.Task[None]") -> None:
         self._thaws.discard(thaw)

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable, Suspended
-from ocmt_agent.runtime.base import ContainerStatus
+from ocmt_agent.runtime.base import ContainerStatus, Endpoint
 
-from doubles.fake_runtime import FakeContainer, FakeRuntime
+from doubles.fake_runtime import ENDPOINT, FakeContainer, FakeRuntime
 
 _GIVEN_UP_AFTER_S = 1.0
 
@@ -29,6 +29,8 @@ class FakeControl:
         self.jobs: dict[str, datetime] = {}
         self.leases: dict[str, tuple[int, str]] = {}
         """By user: the boot it belongs to, and the lease that closes the gateway."""
+        self.keeps_lines = True
+        """Unset: no socket outlives a sleep."""
         self.silent = False
         """Set: gateways run, but nothing answers."""
         self.during_suspend: Callable[[], None] | None = None
@@ -55,6 +57,10 @@ class FakeControl:
     def closed(self, user_id: str) -> bool:
         container = self._runtime.containers[user_id]
         return user_id in self.leases and self.leases[user_id][0] == container.boot
+
+    def line_to(self, user_id: str) -> Endpoint | None:
+        """One stands for every lease, and none is seen to break before it is used."""
+        return ENDPOINT if self.keeps_lines and user_id in self.leases else None
 
     async def is_live(self, access: GatewayAccess) -> bool:
         try:

@@ -144,8 +144,10 @@ async def test_a_lease_goes_back_over_the_line_it_was_given_on(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
+    assert control.line_to(access.user_id) is None
     lease = await suspended(control, access)
     assert control.has_line(access)
+    assert control.line_to(access.user_id) == access.endpoint
 
     async def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("nothing of this goes by HTTP")

@@ -163,6 +163,16 @@ class HibernationMachine(RuleBasedStateMachine):
             self.reported()
 
     @rule()
+    def it_is_killed_in_its_sleep_and_nobody_reports_it(self) -> None:
+        container = self.runtime.containers.get("ada")
+        if container is not None and container.status is ContainerStatus.PAUSED:
+            self.runtime.die("ada", exit_code=137)
+
+    @rule(kept=st.booleans())
+    def sockets_outlive_a_sleep_or_not(self, kept: bool) -> None:
+        self.gateway.keeps_lines = kept
+
+    @rule()
     def somebody_freezes_the_container_by_hand(self) -> None:
         container = self.runtime.containers.get("ada")
         if container is not None and container.status is ContainerStatus.RUNNING:

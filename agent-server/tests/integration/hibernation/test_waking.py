@@ -77,7 +77,7 @@ async def test_a_thawed_gateway_is_asked_once_and_that_call_waits_for_it_before_
         await waking
         assert not host.gateway.closed("ada")
         assert host.gateway.calls == {"resume": 1}
-        assert host.runtime.calls == {"inspect": 1, "unpause": 1}
+        assert host.runtime.calls == {"unpause": 1}
 
 
 async def test_a_gateway_that_answers_is_awake_whatever_the_engine_is_still_at(
@@ -104,11 +104,50 @@ async def test_a_thaw_that_fails_leaves_the_lease_to_be_given_back_by_the_next(
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         await host.parts.engine.hibernate("ada", "pause")
-        host.runtime.faults["unpause"] = [RuntimeFailed("The freezer is stuck.")]
+        host.runtime.faults["unpause"] = [RuntimeFailed("The freezer is stuck.")] * 2
         with pytest.raises(Problem, match="freezer is stuck"):
             await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
         assert agent.suspension_id is not None
         assert host.gateway.closed("ada")
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert not host.gateway.closed("ada")
+
+
+async def test_a_sleeper_without_a_line_is_looked_at_before_it_is_thawed(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        host.gateway.keeps_lines = False
+        host.runtime.calls.clear()
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert host.runtime.calls == {"inspect": 1, "unpause": 1}
+        assert agent.state is S.RUNNING
+
+
+async def test_one_that_ended_in_its_sleep_unnoticed_is_booted_by_the_same_wake(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        host.runtime.containers["ada"].status = ContainerStatus.EXITED
+        access = await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.access is access
+        assert agent.state is S.RUNNING
+        assert not host.gateway.closed("ada")
+
+
+async def test_a_runtime_that_is_away_at_the_thaw_leaves_the_sleeper_as_it_was(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        host.runtime.down = "The engine is away."
+        with pytest.raises(Problem, match="engine is away"):
+            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        assert agent.state is S.PAUSED
+        host.runtime.down = None
         await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
         assert not host.gateway.closed("ada")
 
