@@ -34,10 +34,10 @@ RECORDED = Figures(
         "each, then asleep"
     ),
     swap="disk",
-    awake_mb=957,
-    woken_mb=350,  # 315-344 MB of its own, and the shim
-    asleep_mb=18.3,
-    swap_mb=1049,
+    awake_mb=972,
+    woken_mb=350,  # 313-344 MB of its own, and the shim
+    asleep_mb=24,
+    swap_mb=1042,
     wake_ms=340,  # of one agent by itself; the first after minutes took 1.4 s
 )
 

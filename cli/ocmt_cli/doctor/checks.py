@@ -133,7 +133,7 @@ def _memory() -> Iterator[Check]:
             "note",
             swap,
             "Without swap on disk a sleeping agent keeps its 700–900 MB of RAM, with it about "
-            f"20 MB. See what it would do: {command('memory enable --plan')}",
+            f"25 MB. See what it would do: {command('memory enable --plan')}",
         )
     else:
         yield Check("swap", "ok", swap)

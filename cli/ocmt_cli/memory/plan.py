@@ -16,8 +16,8 @@ GIB = 1024**3
 DEFAULT_FILE = Path("/var/lib/ocmt/swap")
 
 SWAP_PER_RAM = 8
-"""At one user in ten awake, 957 MB an awake agent, 18 MB of RAM and 1,049 MB of swap a sleeping
-one, RAM and swap run out together at about 8.4 × (measured: docs/benchmarks.md)."""
+"""At one user in ten awake, 972 MB an awake agent, 24 MB of RAM and 1,042 MB of swap a sleeping
+one, RAM and swap run out together at about 8 × (measured: docs/benchmarks.md)."""
 _KEPT_FREE = 0.25
 """Of the free disk: logs, images and the agents' own files grow too."""
 _KEPT_FREE_BYTES = 4 * GIB

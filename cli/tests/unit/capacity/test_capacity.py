@@ -16,14 +16,14 @@ def test_the_table_has_the_seeds_rows_and_columns() -> None:
     assert lines == [
         "| RAM    | Always-on users | With hibernation | Swap for them |",
         "| ------ | --------------- | ---------------- | ------------- |",
-        "| 4 GB   | ~3 users        | ~39-65 users     | 63.5 GB       |",
-        "| 8 GB   | ~7 users        | ~88-144 users    | 140.7 GB      |",
-        "| 16 GB  | ~16 users       | ~184-303 users   | 296 GB        |",
+        "| 4 GB   | ~3 users        | ~37-59 users     | 57.3 GB       |",
+        "| 8 GB   | ~7 users        | ~83-131 users    | 127.1 GB      |",
+        "| 16 GB  | ~16 users       | ~175-275 users   | 266.9 GB      |",
     ]
 
 
 def test_nobody_awake_is_bounded_by_the_sleepers_and_everybody_awake_by_the_awake() -> None:
-    assert users(4000, RECORDED, 0.0) == 218
+    assert users(4000, RECORDED, 0.0) == 166
     assert users(3000, RECORDED, 1.0) == 8
 
 
