@@ -23,6 +23,7 @@ ASKED = "asked"
 """The suspension id of an agent whose gateway was asked for one and has not answered yet."""
 _POLL_S = 0.05
 _LOOK_EVERY = 20  # polls: how often a silent gateway's container is looked at
+_THAWED_WITHIN_S = 2.0  # in which an engine that is well has long noted a thaw
 _LAST_WORDS = 8  # log lines kept of a gateway that died
 
 
@@ -120,7 +121,12 @@ class Waker:
             log.warning("the engine did not report a thaw", user_id=user_id, reason=str(error))
 
     async def close(self) -> None:
-        await asyncio.gather(*self._thaws, return_exceptions=True)
+        """Let the engine finish its bookkeeping, unless it does not come to an end."""
+        if self._thaws:
+            _, pending = await asyncio.wait(self._thaws, timeout=_THAWED_WITHIN_S)
+            for thaw in pending:
+                thaw.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
 
     async def release(self, agent: Agent, access: GatewayAccess) -> None:
         """Give back the lease under which the gateway was to be frozen, if it has one.

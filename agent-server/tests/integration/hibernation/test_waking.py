@@ -98,6 +98,17 @@ async def test_a_gateway_that_answers_is_awake_whatever_the_engine_is_still_at(
         assert agent.state is S.RUNNING
 
 
+async def test_a_server_ends_though_the_engine_never_reports_a_thaw(tmp_path: Path) -> None:
+    async with asyncio.timeout(30), open_host(tmp_path) as host:
+        await host.provision()
+        await host.parts.engine.hibernate("ada", "pause")
+        gate = host.runtime.hold("unpause")
+        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        await gate.reached.wait()
+        host.runtime.containers["ada"].status = ContainerStatus.RUNNING
+        await waking
+
+
 async def test_a_thaw_that_fails_leaves_the_lease_to_be_given_back_by_the_next(
     tmp_path: Path,
 ) -> None:
