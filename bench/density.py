@@ -10,6 +10,7 @@ the same run upstream's own `openclaw fleet` keeps a few always-on cells. Writes
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import time
@@ -225,6 +226,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="where figures are kept")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("Agents give their memory back, and are trimmed, only for root: run it as root.")
     now = meminfo()
     if short := lacking(
         asked.agents,

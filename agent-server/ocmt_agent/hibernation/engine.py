@@ -153,16 +153,18 @@ class Hibernation:
             return None
         async with self._gate.passed(agent, why.who):
             before = agent.state
+            answered, failed = False, cause.NO_ANSWER
             await self._begun(self._registry.move(agent, HibernationState.WAKING, why=why))
             try:
                 async with asyncio.timeout(self._wake_timeout_s):
                     answered = await self._waker.thaw(agent, access)
-            except (TimeoutError, RuntimeFailed, RuntimeUnavailable) as error:
+            except (TimeoutError, RuntimeFailed) as error:
                 log.info("not woken by its line", user_id=agent.user_id, reason=str(error))
-                answered = False
+            except RuntimeUnavailable:
+                failed = cause.RUNTIME_WENT_AWAY
             if answered:
                 return await self._is_up(agent, access, before, why, started)
-            await self._registry.move(agent, before, why=cause.NO_ANSWER)
+            await self._registry.move(agent, before, why=failed)
         return None
 
     async def _bring_up(

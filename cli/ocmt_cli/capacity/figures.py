@@ -38,7 +38,7 @@ RECORDED = Figures(
     woken_mb=350,  # 313-344 MB of its own, and the shim
     asleep_mb=24,
     swap_mb=1042,
-    wake_ms=340,  # of one agent by itself; the first after minutes took 1.4 s
+    wake_ms=283,  # of one agent by itself; the first after minutes took 1.1 s
 )
 
 
