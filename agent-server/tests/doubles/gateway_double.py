@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -41,6 +41,9 @@ class GatewayDouble:
         """How many handshakes are still answered with UNAVAILABLE, as during start-up."""
         self.suspension: str | None = None
         self.sockets: dict[web.WebSocketResponse, asyncio.Transport] = {}
+        self.connected: set[web.WebSocketResponse] = set()
+        """Those that shook hands."""
+        self.runs: dict[str, asyncio.Task[None]] = {}
         self.closed_with: list[int] = []
         """Codes with which clients ended their sockets."""
         self.history: list[Frame] = []
@@ -59,7 +62,13 @@ class GatewayDouble:
         for path, handler in extra.items():
             app.router.add_route("*", path, handler)
         app.router.add_get("/", self._socket)
+        app.on_cleanup.append(self._end_runs)
         return app
+
+    async def _end_runs(self, _: web.Application) -> None:
+        for task in self.runs.values():
+            task.cancel()
+        await asyncio.gather(*self.runs.values(), return_exceptions=True)
 
     async def _probe(self, _: web.Request) -> web.Response:
         return web.json_response({"ok": True, "status": "live"})
@@ -119,11 +128,52 @@ class GatewayDouble:
             await _Client(self, socket).run()
         finally:
             del self.sockets[socket]
+            self.connected.discard(socket)
         return socket
 
     async def broadcast(self, event: str, payload: Frame) -> None:
-        for socket in list(self.sockets):
-            await socket.send_str(_compact({"type": "event", "event": event, "payload": payload}))
+        for socket in list(self.connected):
+            with suppress(ConnectionError):  # it has just gone
+                await socket.send_str(
+                    _compact({"type": "event", "event": event, "payload": payload})
+                )
+
+    # Its conversation
+
+    def send(self, run_id: str, text: str) -> Frame:
+        """Begin a run, which goes on whoever listens. An id is answered once."""
+        if run_id in self.runs:
+            ended = self.runs[run_id].done()
+            return {"runId": run_id, "status": "ok" if ended else "in_flight"}
+        said = {"role": "user", "content": text, "idempotencyKey": f"{run_id}:user"}
+        self._remember(said, {})
+        self.runs[run_id] = asyncio.create_task(self._answer(run_id))
+        return {"runId": run_id, "status": "started"}
+
+    async def abort(self) -> Frame:
+        running = [run_id for run_id, task in self.runs.items() if not task.done()]
+        for run_id in running:
+            self.runs[run_id].cancel()
+            await self._chat(run_id, {"state": "aborted"})
+        return {"ok": True, "aborted": bool(running), "runIds": running}
+
+    async def _answer(self, run_id: str) -> None:
+        text = ""
+        for part in REPLY:
+            text += part
+            await self._chat(run_id, {"state": "delta", "deltaText": part})
+            await self.hold.wait()
+        message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
+        self._remember(message, {"runId": run_id})
+        await self._chat(run_id, {"state": "final", "stopReason": "stop", "message": message})
+
+    def _remember(self, row: Frame, about: Frame) -> None:
+        about = about | {"id": secrets.token_hex(8)}
+        self.history.append(row | {"timestamp": _now_ms(), "__openclaw": about})
+
+    async def _chat(self, run_id: str, payload: Frame) -> None:
+        about = {"runId": run_id, "sessionKey": "agent:main:main"}
+        await self.broadcast("chat", about | payload)
 
     async def stop(self) -> None:
         """Shut down as OpenClaw does: the event first, then 1012 on every socket."""
@@ -145,7 +195,6 @@ class _Client:
     def __init__(self, gateway: GatewayDouble, socket: web.WebSocketResponse) -> None:
         self.gateway = gateway
         self.socket = socket
-        self.runs: dict[str, asyncio.Task[None]] = {}
         self.scopes: set[str] = set()
 
     async def run(self) -> None:
@@ -156,10 +205,6 @@ class _Client:
                 await self._serve()
         except (ConnectionError, TypeError):
             pass  # the client went away
-        finally:
-            for task in self.runs.values():
-                task.cancel()
-            await asyncio.gather(*self.runs.values(), return_exceptions=True)
 
     async def _connect(self, nonce: str, at_ms: int) -> bool:
         frame = await self.socket.receive_json()
@@ -187,6 +232,7 @@ class _Client:
             "policy": {"maxPayload": 26_214_400, "tickIntervalMs": 30_000},
         }
         await self._send({"type": "res", "id": frame["id"], "ok": True, "payload": hello})
+        self.gateway.connected.add(self.socket)
         return True
 
     def _fault(self, method: object, params: Frame, nonce: str, at_ms: int) -> Frame | None:
@@ -298,22 +344,14 @@ class _Client:
                     "retryAfterMs": 1000,
                 }
             case "chat.send":
-                run_id = params["idempotencyKey"]
-                said = {"role": "user", "content": params["message"], "timestamp": _now_ms()}
-                gateway.history.append(said)
-                self.runs[run_id] = asyncio.create_task(self._answer(run_id))
-                return True, {"runId": run_id, "status": "started"}
+                return True, gateway.send(params["idempotencyKey"], params["message"])
             case "chat.history":
                 messages = gateway.history[-int(params.get("limit", 100)) :]
                 return True, {"sessionKey": params["sessionKey"], "messages": messages}
             case "sessions.messages.subscribe":
                 return True, {"subscribed": True, "key": params["key"]}
             case "chat.abort":
-                running = [r for r, task in self.runs.items() if not task.done()]
-                for run_id in running:
-                    self.runs[run_id].cancel()
-                    await self._chat(run_id, {"state": "aborted"})
-                return True, {"ok": True, "aborted": bool(running), "runIds": running}
+                return True, await gateway.abort()
             case "never.answered":
                 await asyncio.Event().wait()
             case "gateway.suspend.prepare" | "gateway.suspend.resume" if (
@@ -326,19 +364,6 @@ class _Client:
             "message": "missing scope: operator.admin",
             "details": error,
         }
-
-    async def _answer(self, run_id: str) -> None:
-        text = ""
-        for part in REPLY:
-            text += part
-            await self._chat(run_id, {"state": "delta", "deltaText": part})
-            await self.gateway.hold.wait()
-        message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
-        self.gateway.history.append(message | {"timestamp": _now_ms()})
-        await self._chat(run_id, {"state": "final", "stopReason": "stop", "message": message})
-
-    async def _chat(self, run_id: str, payload: Frame) -> None:
-        await self._event("chat", {"runId": run_id, "sessionKey": "agent:main:main"} | payload)
 
     async def _event(self, name: str, payload: Frame) -> None:
         await self._send({"type": "event", "event": name, "payload": payload})

@@ -266,6 +266,29 @@ async def test_a_caller_behind_the_proxy_chats_and_reads_the_history(gateway: Ga
         assert secret not in caller.seen
 
 
+async def test_a_run_outlives_its_caller_and_an_id_is_answered_once(gateway: Gateway) -> None:
+    run = secrets.token_hex(4)
+    message = {"sessionKey": "main", "message": "Who hears it?", "idempotencyKey": run}
+    async with gateway.caller() as caller:
+        await caller.ask("chat.send", run, **message)
+
+    async with gateway.caller() as caller:
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                history = await caller.ask("chat.history", "h", sessionKey="main", limit=10)
+                *_, asked, said = history["payload"]["messages"]
+                if said["role"] == "assistant" and said["__openclaw"].get("runId") == run:
+                    break
+                await asyncio.sleep(0.1)
+        again = await caller.ask("chat.send", "again", **message)
+        history = await caller.ask("chat.history", "h2", sessionKey="main", limit=10)
+
+    assert asked["idempotencyKey"] == f"{run}:user"
+    assert said["content"] == [{"type": "text", "text": "".join(REPLY)}]
+    assert again["payload"] == {"runId": run, "status": "ok"}
+    assert history["payload"]["messages"][-2:] == [asked, said]
+
+
 async def test_answers_begin_with_type_and_id(gateway: Gateway) -> None:
     """The proxy knows them by that, without reading whole answers."""
     async with gateway.caller() as caller:

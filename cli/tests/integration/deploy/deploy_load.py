@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx2
 from deploy_farm import Farm
@@ -115,8 +116,10 @@ class Person:
 class Chats:
     """Tabs of one person that send a message as soon as the last one was answered.
 
-    Told to connect again (1012), each does as the page does: it connects, and asks again for what
-    was not answered. Any other end of a socket, and any error, is a failure.
+    Told to connect again (1012), each does as the page does: it connects and sends again what was
+    not answered, under its id, and looks for the answer in the history, as that id may have been
+    answered meanwhile. What was accepted and then failed is sent as a new message. Any other end
+    of a socket, and any error that does not ask for another try, is a failure.
     """
 
     def __init__(self, person: Person, count: int = 4) -> None:
@@ -135,8 +138,8 @@ class Chats:
             try:
                 with self._person.chat() as chat:
                     while not self._stopping.is_set():
-                        waiting = waiting or uuid.uuid4().hex
-                        self._turn(chat, waiting)
+                        again, waiting = waiting is not None, waiting or str(uuid.uuid4())
+                        self._turn(chat, waiting, again=again)
                         waiting = None
                         self._stopping.wait(0.05)
             except ConnectionClosed as closed:
@@ -148,9 +151,10 @@ class Chats:
                 self.failures.append(f"not connected: {error!r}")
                 self._stopping.wait(0.5)
 
-    def _turn(self, chat: ClientConnection, message: str) -> None:
+    def _turn(self, chat: ClientConnection, message: str, *, again: bool) -> None:
         begun = time.monotonic()
-        chat.send(json.dumps({"type": "send", "id": message, "text": "Hello"}))
+        accepted = False
+        _send(chat, message)
         while True:
             frame = json.loads(chat.recv(timeout=_ANSWER_S))
             if frame["type"] == "error":
@@ -158,8 +162,15 @@ class Chats:
                     self.failures.append(str(frame))
                     return
                 self._stopping.wait(0.5)
-                chat.send(json.dumps({"type": "send", "id": message, "text": "Hello"}))
-            if frame["type"] == "final":
+                again = not accepted
+                if accepted:
+                    message, accepted = str(uuid.uuid4()), False
+                _send(chat, message)
+            elif frame["type"] == "accepted":
+                accepted = True
+                if again:
+                    chat.send(json.dumps({"type": "history"}))
+            elif _answers(frame, message):
                 self.turns += 1
                 self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
                 return
@@ -173,6 +184,19 @@ class Chats:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
+
+
+def _send(chat: ClientConnection, message: str) -> None:
+    chat.send(json.dumps({"type": "send", "id": message, "text": "Hello"}))
+
+
+def _answers(frame: dict[str, Any], message: str) -> bool:
+    """Whether this is the message's answer, or a history that has it."""
+    if frame["type"] == "final":
+        return bool(frame["runId"] == message)
+    rows = frame["messages"] if frame["type"] == "history" else []
+    asked = next((at for at, row in enumerate(rows) if row["id"] == message), len(rows))
+    return any(row["role"] == "assistant" for row in rows[asked:])
 
 
 class ModelCalls:
