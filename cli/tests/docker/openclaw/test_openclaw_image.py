@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,18 +42,29 @@ def image() -> str:
     return default_image()
 
 
-def said_by(engine: Engine, image: str, command: list[str]) -> str:
-    """What a command prints in a container as strict as an agent's, without a network."""
+@contextmanager
+def running(engine: Engine, image: str, command: list[str]) -> Iterator[str]:
+    """The path of a container as strict as an agent's, without a network, that runs this."""
     host = {"ReadonlyRootfs": True, "CapDrop": ["ALL"], "NetworkMode": "none", "Init": True}
     settings = {"Image": image, "Cmd": command, "Tty": True, "HostConfig": host}
     made = engine.request("POST", "/containers/create", json=settings)
     container = f"/containers/{made.json()['Id']}"
     try:
         engine.request("POST", f"{container}/start").raise_for_status()
-        engine.request("POST", f"{container}/wait", timeout=120).raise_for_status()
-        return engine.request("GET", f"{container}/logs", params={"stdout": "true"}).text.strip()
+        yield container
     finally:
         engine.request("DELETE", container, params={"force": "true"})
+
+
+def said_in(engine: Engine, container: str) -> str:
+    return engine.request("GET", f"{container}/logs", params={"stdout": "true"}).text.strip()
+
+
+def said_by(engine: Engine, image: str, command: list[str]) -> str:
+    """What a command prints in such a container."""
+    with running(engine, image, command) as container:
+        engine.request("POST", f"{container}/wait", timeout=120).raise_for_status()
+        return said_in(engine, container)
 
 
 def test_the_image_holds_the_pinned_openclaw_for_a_user_without_rights(
@@ -91,6 +103,31 @@ def test_a_gateways_heap_lies_together_and_what_it_starts_is_left_alone(
     # Started by something else in the container it is not preloaded: V8's own way.
     strewn, _ = said_by(engine, image, ["sh", "-c", 'node -p "$0"', ALLOCATING]).split()
     assert 0 < int(compact) < int(strewn) / 3
+
+
+# Due after ten seconds; and what the clocks say when it fires.
+WAITING = """
+const began = Date.now();
+setTimeout(() => console.log(`${performance.now()} ${Date.now() - began}`), 10_000);
+"""
+
+
+def test_a_timer_stands_still_while_its_container_is_frozen_and_clocks_do_not(
+    engine: Engine, image: str
+) -> None:
+    with running(engine, image, ["node", "-e", WAITING]) as container:
+        time.sleep(3)
+        engine.request("POST", f"{container}/pause").raise_for_status()
+        frozen = time.monotonic()
+        time.sleep(9)
+        engine.request("POST", f"{container}/unpause").raise_for_status()
+        stood_still = time.monotonic() - frozen
+        engine.request("POST", f"{container}/wait", timeout=120).raise_for_status()
+        said = said_in(engine, container)
+
+    since_start, since_begun = (float(each) / 1000 for each in said.split())
+    # A beat a second tells that it is frozen. At the thaw it would have been due for two seconds.
+    assert 10 + stood_still - 1.5 < since_begun < since_start < 10 + stood_still + 5
 
 
 def test_an_image_with_the_same_content_is_not_made_again(

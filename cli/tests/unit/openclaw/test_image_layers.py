@@ -8,8 +8,8 @@ import pytest
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.main import main
 from ocmt_cli.openclaw import image
-from ocmt_cli.openclaw.compact_heap import compile_compact_heap
 from ocmt_cli.openclaw.image import make_base, make_openclaw, write_archive
+from ocmt_cli.openclaw.preload import compile_preload
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def openclaw_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     node.write_text("#!/bin/sh\n")
     node.chmod(0o755)
     monkeypatch.setattr(image, "node_binary", lambda: node)
-    library = tmp_path / "compact-heap.so"
+    library = tmp_path / "ocmt-preload.so"
     library.write_text("")
-    monkeypatch.setattr(image, "compile_compact_heap", lambda folder: library)
+    monkeypatch.setattr(image, "compile_preload", lambda folder: library)
     return tmp_path / "data"
 
 
@@ -84,7 +84,7 @@ def test_without_a_compiler_the_package_to_install_is_named(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandFailed, match="apt-get install gcc"):
-        compile_compact_heap(tmp_path)
+        compile_preload(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", ["latest", "2026.9.6", "sha256:12", "sha256:" + "G" * 64])

@@ -1,4 +1,4 @@
-"""The small library, preloaded in our image, that keeps a gateway's heap together."""
+"""The small library, preloaded into a gateway in our image, that makes it a good sleeper."""
 
 import shutil
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 
-SOURCE = Path(__file__).with_suffix(".c")
-PLACE = "/usr/local/lib/compact-heap.so"
+SOURCES = sorted((Path(__file__).parent / "preloaded").glob("*.c"))
+PLACE = "/usr/local/lib/ocmt-preload.so"
 """Where it is in the image."""
 
 
-def compile_compact_heap(folder: Path) -> Path:
+def compile_preload(folder: Path) -> Path:
     """Compile it for this machine's architecture, which is the image's."""
     compiler = shutil.which("gcc")
     if compiler is None:
@@ -20,13 +20,15 @@ def compile_compact_heap(folder: Path) -> Path:
             "Making the image needs a C compiler: `apt-get install gcc`, then run "
             f"`{command('image build')}` again."
         )
-    target = folder / "compact-heap.so"
+    target = folder / "ocmt-preload.so"
     done = subprocess.run(
         [compiler, "-O2", "-fPIC", "-shared", "-nostdlib", "-s", "-Wall", "-Wextra", "-Werror",
-         "-Wl,--build-id=none", "-o", str(target), str(SOURCE)],
+         "-Wl,--build-id=none", "-o", str(target),
+         *(str(source) for source in SOURCES)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        raise CommandFailed(f"gcc could not compile {SOURCE.name}:\n{done.stdout[-2000:]}")
+        names = " and ".join(source.name for source in SOURCES)
+        raise CommandFailed(f"gcc could not compile {names}:\n{done.stdout[-2000:]}")
     return target
