@@ -4,9 +4,9 @@ From the client's send to the first application byte (`GET /healthz` through the
 first token of a streamed reply by a model that answers at once. Beside it, in the same run and with
 the same container: what Docker's API alone takes to unpause until `/healthz`, and to start until
 `/readyz`; and a gateway that is always on. After a minute without work a gateway ends its worker
-threads and starts them anew for the next message, asleep or not: with `--quiet` both are measured
-after such a time as well. What is compared is measured in turns: a machine is faster now and slower
-then. Run: `python bench/wake.py --json`.
+threads and starts them anew for the next message: with `--quiet` replies are measured after such a
+minute spent awake, awake and then asleep, and asleep. What is compared is measured in turns: a
+machine is faster now and slower then. Run: `python bench/wake.py --json`.
 """
 
 import argparse
@@ -103,6 +103,10 @@ async def _quiet(agents: Agents, figures: dict[str, list[float]], rounds: int) -
         where = await agents.settled(USER)
         name = f"paused after a quiet minute, {where}: first token"
         _note(figures, name, await agents.chat(USER))
+        await _paused(agents)
+        where = await agents.settled(USER)
+        await asyncio.sleep(_QUIET_S)
+        _note(figures, f"paused for a minute, {where}: first token", await agents.chat(USER))
 
 
 async def _plain_unpause(agents: Agents, container: str) -> float:
@@ -150,7 +154,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="pauses of each kind")
     parser.add_argument("--boots", type=int, default=3, help="stops and starts")
-    parser.add_argument("--quiet", type=int, default=0, help="rounds after a quiet minute")
+    parser.add_argument(
+        "--quiet", type=int, default=0, help="rounds after a minute without work, awake and asleep"
+    )
     parser.add_argument("--port", type=int, default=26200, help="the first of three")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()

@@ -38,8 +38,8 @@ enum { NR_clock_gettime = 113, NR_clock_getres = 114 };
 
 static void *const next_library = (void *)-1; /* RTLD_NEXT */
 static const long second = 1000000000;
-static const long frozen_after = 4 * second;
-static const struct timespec between_beats = {1, 0};
+static const long frozen_after = second;
+static const struct timespec between_beats = {0, 250 * 1000 * 1000};
 
 static clock_reader *without_syscall;
 static int claimed, begun, settling;
@@ -71,7 +71,7 @@ static void settle(void) {
     ;
   const long now = monotonic(), missed = now - get(&last_beat);
   if (missed > frozen_after) {
-    set(&stood_still, get(&stood_still) + missed - between_beats.seconds * second);
+    set(&stood_still, get(&stood_still) + missed - between_beats.nanoseconds);
     set(&last_beat, now);
   }
   __atomic_store_n(&settling, 0, __ATOMIC_RELEASE);
