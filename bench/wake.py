@@ -36,7 +36,6 @@ async def bench(*, port: int, rounds: int, boots: int, quiet: int) -> dict[str, 
         await _stopped(agents, figures, boots)
         await _quiet(agents, figures, quiet)
         tiers = (await agents.health()).get("memory")
-        await _plain_starts(agents, figures, boots)
     return {
         "machine": machine(),
         "swapBytes": meminfo()["SwapTotal"],
@@ -88,10 +87,14 @@ async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int)
 
 
 async def _stopped(agents: Agents, figures: dict[str, list[float]], boots: int) -> None:
+    container = await agents.docker.of(USER)
     for _ in range(boots):
         await agents.sleep(USER, "stop")
         _note(figures, "stopped: first byte", await agents.first_byte(USER))
         _note(figures, "stopped: first token after that", await agents.chat(USER))
+        await asyncio.sleep(_REST_S)
+        _note(figures, "Docker start to /readyz", await _plain_start(agents, container))
+        await agents.chat(USER)
 
 
 async def _quiet(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
@@ -122,20 +125,16 @@ async def _plain_unpause(agents: Agents, container: str) -> float:
         return time.perf_counter() - started
 
 
-async def _plain_starts(agents: Agents, figures: dict[str, list[float]], boots: int) -> None:
-    """The same container by Docker's API, with nobody else looking after it."""
+async def _plain_start(agents: Agents, container: str) -> float:
+    """The same for a start, once it serves."""
     docker = agents.docker
-    container = await docker.of(USER)
-    await agents.leave()
-    async with aiohttp.ClientSession() as session:
-        for _ in range(boots):
-            await docker.act(container, "stop?t=20")
-            started = time.perf_counter()
-            await docker.act(container, "start")
-            base = await docker.address(container)
-            await until(lambda base=base: answers(session, f"{base}/readyz"))  # type: ignore[misc]
-            _note(figures, "Docker start to /readyz", time.perf_counter() - started)
-    await docker.remove(container)
+    async with agents.held(), aiohttp.ClientSession() as session:
+        await docker.act(container, "stop?t=20")
+        started = time.perf_counter()
+        await docker.act(container, "start")
+        base = await docker.address(container)
+        await until(lambda: answers(session, f"{base}/readyz"))
+        return time.perf_counter() - started
 
 
 def table(result: dict[str, Any]) -> str:

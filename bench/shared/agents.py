@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 DOCKER = "/var/run/docker.sock"
 GATEWAY_PORT = 18789
 _BUSY_S = 90.0
+_CLOSED_WITHIN_S = 1.0
+"""In which a server that was held closes connections that were idle for too long meanwhile."""
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
@@ -78,12 +80,6 @@ class Agents:
             await self._call("DELETE", f"/api/containers/{user}?state=delete")
         self.users.remove(user)
 
-    async def leave(self) -> None:
-        """End the server, and leave its containers to the caller."""
-        self._child.terminate()
-        await asyncio.to_thread(self._child.wait, 60)
-        self.users.clear()
-
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """The server does nothing meanwhile; of what happened to its containers it hears later."""
@@ -92,6 +88,7 @@ class Agents:
             yield
         finally:
             self._child.send_signal(signal.SIGCONT)
+            await asyncio.sleep(_CLOSED_WITHIN_S)
 
     async def container(self, user: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._call("GET", f"/api/containers/{user}")

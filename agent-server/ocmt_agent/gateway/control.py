@@ -10,7 +10,13 @@ from typing import Any, Protocol
 import aiohttp
 
 from ocmt_agent.gateway.access import GatewayAccess
-from ocmt_agent.gateway.admin import Busy, GatewayAdmin, GatewayUnreachable, Suspended
+from ocmt_agent.gateway.admin import (
+    Busy,
+    GatewayAdmin,
+    GatewayRefused,
+    GatewayUnreachable,
+    Suspended,
+)
 from ocmt_agent.gateway.lines import Lines
 from ocmt_agent.gateway.probe import is_live, is_started
 from ocmt_agent.runtime.base import Endpoint
@@ -50,7 +56,15 @@ class OpenClawControl(GatewayAdmin):
         return await is_live(self._http, access.endpoint)
 
     async def is_started(self, access: GatewayAccess) -> bool:
-        return await is_started(self._http, access.endpoint)
+        started = await is_started(self._http, access.endpoint)
+        return await self._answers(access) if started is None else started
+
+    async def _answers(self, access: GatewayAccess) -> bool:
+        try:
+            await self.health(access)
+        except (GatewayUnreachable, GatewayRefused):
+            return False
+        return True
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
         await self._lines.open(access)  # before: once it is suspended no device can be paired

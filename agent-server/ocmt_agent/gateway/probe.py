@@ -8,18 +8,21 @@ import aiohttp
 
 from ocmt_agent.runtime.base import Endpoint
 
+_NO_SUCH_PROBE = 404
+
 
 async def is_live(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
     """Whether a gateway answers there within two seconds."""
     return await _status(session, f"{endpoint.url}/healthz") == 200
 
 
-async def is_started(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
+async def is_started(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool | None:
     """Whether it takes all calls now. Before, it listens but answers most with UNAVAILABLE.
 
-    A gateway older than the probe (404) counts as started.
+    `None` of a gateway that is older than the probe.
     """
-    return await _status(session, f"{endpoint.url}/startupz") in (200, 404)
+    status = await _status(session, f"{endpoint.url}/startupz")
+    return None if status == _NO_SUCH_PROBE else status == 200
 
 
 async def _status(session: aiohttp.ClientSession, url: str) -> int | None:

@@ -52,7 +52,9 @@ class Waker:
         `observed` is what the runtime showed a moment ago. Runs until it succeeds, the container
         dies or the runtime fails; the caller bounds the time.
         """
+        boots = False
         if observed is None or observed.status is ContainerStatus.EXITED:
+            boots = True
             agent.suspension_id = None  # leases live in the gateway's memory
             # Idempotent, and picks up an image or limits that changed while it slept.
             await self._runtime.create(agent.spec())
@@ -71,7 +73,9 @@ class Waker:
                 # A freeze that broke off may have left it half frozen, though it counts as running.
                 await self._runtime.unpause(agent.user_id)
         await self._until(agent, self._is_live, access)
-        await self._until(agent, self._is_open, access)
+        if not boots:
+            await self._until(agent, self._is_open, access)
+        await self._until(agent, self._is_started, access)
         self._memory.woke(agent)
         return access
 
@@ -152,12 +156,14 @@ class Waker:
         return await self._taken(self.release(agent, access))
 
     async def _is_open(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether the gateway takes work: its lease given back, its calls answered."""
-        return (
-            await self._taken(self.release(agent, access))
-            and await self._taken(self._gateway.health(access))
-            and await self._gateway.is_started(access)
+        """Whether the gateway takes work: its lease given back, our calls answered."""
+        return await self._taken(self.release(agent, access)) and await self._taken(
+            self._gateway.health(access)
         )
+
+    async def _is_started(self, _: Agent, access: GatewayAccess) -> bool:
+        """Whether it takes all calls. Ours it answers a second later: no user waits for that."""
+        return await self._gateway.is_started(access)
 
     async def _taken(self, call: Awaitable[None]) -> bool:
         """Whether the gateway took a call; `False` when it may do so a moment later."""
