@@ -1,9 +1,10 @@
 """How much host memory a sleeping agent takes, with real OpenClaw containers beside always-on ones.
 
 Agents are made one after the other: provisioned, asked something, put to sleep. Then all sleep at
-once and the host's `MemAvailable`, swap, zram and shims are read; then each is woken and asked
-again. A few are kept awake, grow quiet, and are trimmed because the host runs short of memory. In
-the same run upstream's own `openclaw fleet` keeps a few always-on cells. Writes what
+once and the host's `MemAvailable`, swap, zram and shims are read; then each is woken in its turn
+and asked again: for the first time, which shows what it needs, and twice more. A few are kept
+awake, grow quiet, and are trimmed because the host runs short of memory. In the same run upstream's
+own `openclaw fleet` keeps a few always-on cells. Writes what
 `ocmt capacity` computes with. Run: `python bench/density.py --agents 20 --json`.
 """
 
@@ -32,6 +33,7 @@ _QUIET_S = 90.0
 _SHORT = 0.07
 """Of the host's memory available: under a tenth the agent server trims whom it can."""
 _TRIMMED_WITHIN_S = 45.0
+_AGAIN = "woken again: first byte"
 
 
 def lacking(count: int, *, cells: int, available: int, swap_free: int) -> str | None:
@@ -58,12 +60,12 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
         awake, rss = await _make_all(agents, users)
         asleep = await _quiet_host()
         per_agent = (before["MemAvailable"] - asleep["MemAvailable"]) / count
-        print(
-            f"… asleep: {_mb(per_agent)} MB of MemAvailable an agent", file=sys.stderr, flush=True
-        )
+        tell(f"asleep: {_mb(per_agent)} MB of MemAvailable an agent")
         shims = [await asyncio.to_thread(_shim_bytes, await agents.docker.of(u)) for u in users]
         where = [(await agents.container(user)).get("pausedMemory") for user in users]
-        first_bytes, first_tokens, woken = await _wake_all(agents, users)
+        wakes: dict[str, list[float]] = {}
+        woken = await _wake_all(agents, users, wakes)
+        tell("woken three times")
         trimmed = await _trim(agents, users[:_TRIMMED])
         tiers = (await agents.health()).get("memory")
     always_on = await _always_on(port + 10, cells)
@@ -87,7 +89,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
             "quiet and trimmed (anonymous, median)": _mb(statistics.median(trimmed["after"])),
         },
         "agentsPerGb": round(1e9 / per_agent, 1) if per_agent > 0 else None,
-        "wakeMs": {"first byte": summary(first_bytes), "first token after": summary(first_tokens)},
+        "wakeMs": {name: summary(seconds) for name, seconds in wakes.items()},
         "quietMs": {
             "first token, not trimmed": summary(trimmed["untouched"]),
             "first token, trimmed": summary(trimmed["answered"]),
@@ -100,7 +102,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
             "woken_mb": _mb(statistics.median(trimmed["after"]) + statistics.mean(shims)),
             "asleep_mb": _mb(per_agent),
             "swap_mb": _mb(swapped),
-            "wake_ms": summary(first_bytes)["p50"],
+            "wake_ms": summary(wakes[_AGAIN])["p50"],
         },
     }
 
@@ -115,23 +117,40 @@ async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list
         await asyncio.sleep(2)
         awake.append(float(before - meminfo()["MemAvailable"]))
         rss.append(float(await agents.docker.rss(await agents.docker.of(user))))
-        await agents.sleep(user, "pause")
-        await agents.settled(user)
-        print(f"… {number + 1} of {len(users)} asleep", file=sys.stderr, flush=True)
+        await _to_sleep(agents, user)
+        tell(f"{number + 1} of {len(users)} asleep")
     return awake, rss
 
 
-async def _wake_all(
-    agents: Agents, users: list[str]
-) -> tuple[list[float], list[float], list[float]]:
-    first_bytes, first_tokens, woken = [], [], []
+async def _wake_all(agents: Agents, users: list[str], wakes: dict[str, list[float]]) -> list[float]:
+    """Each in its turn, so that it slept for minutes; gives what they held after their first."""
+    woken = []
     for user in users:
-        first_bytes.append(await agents.first_byte(user))
-        first_tokens.append(await agents.chat(user))
+        _note(wakes, "first wake: first byte", await agents.first_byte(user))
+        _note(wakes, "first wake: first token after that", await agents.chat(user))
         woken.append(float(await agents.docker.rss(await agents.docker.of(user))))
-        await agents.sleep(user, "pause")
-        await agents.settled(user)
-    return first_bytes, first_tokens, woken
+        await _to_sleep(agents, user)
+    for user in users:
+        _note(wakes, _AGAIN, await agents.first_byte(user))
+        await agents.chat(user)
+        await _to_sleep(agents, user)
+    for user in users:
+        _note(wakes, "woken by a message: first token", await agents.chat(user))
+        await _to_sleep(agents, user)
+    return woken
+
+
+async def _to_sleep(agents: Agents, user: str) -> None:
+    await agents.sleep(user, "pause")
+    await agents.settled(user)
+
+
+def _note(wakes: dict[str, list[float]], name: str, seconds: float) -> None:
+    wakes.setdefault(name, []).append(seconds)
+
+
+def tell(progress: str) -> None:
+    print(f"… {progress}", file=sys.stderr, flush=True)
 
 
 async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
