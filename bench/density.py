@@ -60,12 +60,12 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
         awake, rss = await _make_all(agents, users)
         asleep = await _quiet_host()
         per_agent = (before["MemAvailable"] - asleep["MemAvailable"]) / count
-        tell(f"asleep: {_mb(per_agent)} MB of MemAvailable an agent")
+        _tell(f"asleep: {_mb(per_agent)} MB of MemAvailable an agent")
         shims = [await asyncio.to_thread(_shim_bytes, await agents.docker.of(u)) for u in users]
         where = [(await agents.container(user)).get("pausedMemory") for user in users]
         wakes: dict[str, list[float]] = {}
         woken = await _wake_all(agents, users, wakes)
-        tell("woken three times")
+        _tell("woken three times")
         trimmed = await _trim(agents, users[:_TRIMMED])
         tiers = (await agents.health()).get("memory")
     always_on = await _always_on(port + 10, cells)
@@ -118,7 +118,7 @@ async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list
         awake.append(float(before - meminfo()["MemAvailable"]))
         rss.append(float(await agents.docker.rss(await agents.docker.of(user))))
         await _to_sleep(agents, user)
-        tell(f"{number + 1} of {len(users)} asleep")
+        _tell(f"{number + 1} of {len(users)} asleep")
     return awake, rss
 
 
@@ -149,7 +149,7 @@ def _note(wakes: dict[str, list[float]], name: str, seconds: float) -> None:
     wakes.setdefault(name, []).append(seconds)
 
 
-def tell(progress: str) -> None:
+def _tell(progress: str) -> None:
     print(f"… {progress}", file=sys.stderr, flush=True)
 
 
