@@ -1,30 +1,77 @@
-"""Gateways from before `/startupz`: whether they have started, their answers to our calls tell."""
+"""Gateways from before cooperative suspension and `/startupz`: what cannot be told counts as no."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
+import pytest
 from doubles.serving import serving
 from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import NO_LEASE, Busy, GatewayAdmin, GatewayRefused, Suspended
 from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.gateway.device import DeviceKey
-from ocmt_agent.runtime.base import Endpoint, SecretText
+from ocmt_agent.runtime.base import SecretText
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-_STARTING = {"ok": False, "error": {"code": "UNAVAILABLE", "message": "gateway is starting"}}
+Answers = dict[str, dict[str, Any]]
+IDLE_SESSIONS = {"sessions": [{"key": "main", "hasActiveRun": False}]}
 
 
-async def test_one_without_the_probe_has_started_when_it_answers_a_call() -> None:
-    answers = [_STARTING, {"ok": True, "payload": {}}]
+@asynccontextmanager
+async def older_gateway(answers: Answers) -> AsyncIterator[tuple[GatewayAdmin, GatewayAccess]]:
+    """Knows only the methods in `answers`."""
 
-    async def call(_: Request) -> JSONResponse:
-        return JSONResponse(answers.pop(0))
+    async def admin(request: Request) -> JSONResponse:
+        method = (await request.json())["method"]
+        if method in answers:
+            return JSONResponse({"ok": True, "payload": answers[method]})
+        error = {"code": "INVALID_REQUEST", "message": f"unknown method: {method}"}
+        return JSONResponse({"ok": False, "error": error}, 400)
 
-    older = Starlette(routes=[Route("/api/v1/admin/rpc", call, methods=["POST"])])
-    async with serving(older) as server, aiohttp.ClientSession() as session:
-        endpoint = Endpoint("127.0.0.1", int(server.url.rpartition(":")[2]))
+    app = Starlette(routes=[Route("/api/v1/admin/rpc", admin, methods=["POST"])])
+    async with serving(app) as endpoint, aiohttp.ClientSession() as session:
         access = GatewayAccess("ada", endpoint, SecretText("token"), DeviceKey.generate())
-        control = OpenClawControl(session)
+        yield GatewayAdmin(session), access
 
-        assert [await control.is_started(access) for _ in range(2)] == [False, True]
+
+async def test_one_without_an_active_run_may_sleep_without_a_lease() -> None:
+    async with older_gateway({"sessions.list": IDLE_SESSIONS}) as (admin, access):
+        assert await admin.suspend(access, request_id="r") == Suspended(NO_LEASE)
+        await admin.resume(access, NO_LEASE)  # nothing to give back, nothing asked
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"sessions.list": {"sessions": [{"hasActiveRun": True}, {}]}}, "1 active run"),
+        ({}, "too old"),
+        ({"sessions.list": {"sessions": "many"}}, "too old"),
+        ({"sessions.list": {}}, "too old"),
+    ],
+)
+async def test_one_that_works_or_cannot_tell_stays_awake(answers: Answers, told: str) -> None:
+    async with older_gateway(answers) as (admin, access):
+        answer = await admin.suspend(access, request_id="r")
+        assert isinstance(answer, Busy)
+        assert told in answer.blockers[0]
+
+
+async def test_jobs_that_cannot_be_read_are_no_reason_to_sleep() -> None:
+    """The sleep asks for the next job first; its refusal calls the sleep off."""
+    async with older_gateway({"sessions.list": IDLE_SESSIONS}) as (admin, access):
+        with pytest.raises(GatewayRefused):
+            await admin.next_job_at(access)
+
+
+async def test_one_without_the_probe_has_started_once_it_answers_a_call() -> None:
+    answers: Answers = {}
+    async with older_gateway(answers) as (_, access), aiohttp.ClientSession() as session:
+        control = OpenClawControl(session)
+        assert not await control.is_started(access)
+        answers["health"] = {}
+        assert await control.is_started(access)
         await control.close()
