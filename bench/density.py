@@ -2,7 +2,8 @@
 
 Agents are made one after the other: provisioned, asked something, put to sleep. Then all sleep at
 once and the host's `MemAvailable`, swap, zram and shims are read; then each is woken in its turn
-and asked again: for the first time, which shows what it needs, and twice more. A few are kept
+and asked again: for the first time, which shows what it needs, and twice more, some seconds after
+another was put to sleep, and once again right after that. A few are kept
 awake, grow quiet, and are trimmed because the host runs short of memory. In the same run upstream's
 own `openclaw fleet` keeps a few always-on cells. Writes what
 `ocmt capacity` computes with. Run: `python bench/density.py --agents 20 --json`.
@@ -27,6 +28,8 @@ AWAKE_BYTES = 1_100_000_000
 ASLEEP_BYTES = 60_000_000
 SWAP_BYTES = 1_100_000_000
 _SETTLES_S = 15.0
+_WRITTEN_S = 8.0
+"""What a disk may take to come to rest from half a gigabyte that one sleeper was written out in."""
 _TRIMMED = 3
 """Agents that are watched while memory is short."""
 _QUIET_S = 90.0
@@ -65,7 +68,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
         where = [(await agents.container(user)).get("pausedMemory") for user in users]
         wakes: dict[str, list[float]] = {}
         woken = await _wake_all(agents, users, wakes)
-        _tell("woken three times")
+        _tell("woken four times")
         trimmed = await _trim(agents, users[:_TRIMMED])
         tiers = (await agents.health()).get("memory")
     always_on = await _always_on(port + 10, cells)
@@ -126,15 +129,19 @@ async def _wake_all(agents: Agents, users: list[str], wakes: dict[str, list[floa
     """Each in its turn, so that it slept for minutes; gives what they held after their first."""
     woken = []
     for user in users:
+        await asyncio.sleep(_WRITTEN_S)
         _note(wakes, "first wake: first byte", await agents.first_byte(user))
         _note(wakes, "first wake: first token after that", await agents.chat(user))
         woken.append(float(await agents.docker.rss(await agents.docker.of(user))))
         await _to_sleep(agents, user)
+    for name, rest in ((_AGAIN, _WRITTEN_S), (f"{_AGAIN}, the disk busy", 0.0)):
+        for user in users:
+            await asyncio.sleep(rest)
+            _note(wakes, name, await agents.first_byte(user))
+            await agents.chat(user)
+            await _to_sleep(agents, user)
     for user in users:
-        _note(wakes, _AGAIN, await agents.first_byte(user))
-        await agents.chat(user)
-        await _to_sleep(agents, user)
-    for user in users:
+        await asyncio.sleep(_WRITTEN_S)
         _note(wakes, "woken by a message: first token", await agents.chat(user))
         await _to_sleep(agents, user)
     return woken

@@ -62,6 +62,7 @@ class Hibernation:
         self._runtime = runtime
         self._gateway = gateway
         self._registry = registry
+        self._memory = memory
         self._clock = clock
         self._wake_timeout_s = wake_timeout_s
         self._waker = Waker(runtime, gateway, memory)
@@ -93,6 +94,7 @@ class Hibernation:
         agent.in_flight += 1
         try:
             yield await self.awake(user_id, kind=kind)
+            self._memory.answered(agent)
         finally:
             agent.in_flight -= 1
             self._registry.touch(agent, kind)  # idle counts from the end of a long answer

@@ -57,6 +57,7 @@ class _Kept:
     reclaiming: asyncio.Task[None] | None = None
     returning: asyncio.Task[None] | None = None
     awake: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
     unseen: bool = False
     """The runtime could not say where it is: not asked again before its next transition."""
 
@@ -107,7 +108,7 @@ class MemoryKeeper:
         """Its thaw begins: nothing is taken from it any more, and what it will use is fetched."""
         kept = self._keep(agent)
         _cancel(kept.reclaiming, kept.returning)
-        kept.awake = asyncio.Event()
+        kept.awake, kept.answered = asyncio.Event(), asyncio.Event()
         reclaimed = agent.paused_memory is PausedMemory.RECLAIMED
         if self.prefetches and (kept.taken or reclaimed):
             kept.returning = self._own(self._return(agent, kept, learns=reclaimed))
@@ -120,6 +121,10 @@ class MemoryKeeper:
         _cancel(kept.reclaiming)  # still there if somebody else thawed it
         agent.paused_memory = None
         kept.taken = False
+
+    def answered(self, agent: Agent) -> None:
+        """A request to it was answered to its end."""
+        self._keep(agent).answered.set()
 
     def ended(self, agent: Agent) -> None:
         """Its processes are gone, or about to be: what was known of their memory is void."""
@@ -246,6 +251,7 @@ class MemoryKeeper:
             where,
             self._in,
             awake=kept.awake,
+            answered=kept.answered,
             slow=reads_are_slow(host),
             at_most=prefetch_most(host),
             blindly=read_blindly_most(host),

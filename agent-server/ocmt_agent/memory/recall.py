@@ -4,6 +4,7 @@ Of addresses only, and of the very processes they were seen in.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -21,13 +22,16 @@ from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
 from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.processes import ProcessId
 
+_ANSWERS_WITHIN_S = 0.1
+"""From taking work again to a short answer. A long one, such as a model's, is not waited for."""
+
 
 @dataclass(slots=True)
 class _Seen:
     """What one wake from reclaimed has shown so far."""
 
     first: Pages = field(default_factory=dict)
-    """What it had mapped itself when it took work again."""
+    """What it had mapped itself when it gave its first short answer."""
     mapped: list[Pages] = field(default_factory=list)
     """Brought in for it, turn by turn, and mapped: shows nothing."""
     unmapped: list[Pages] = field(default_factory=list)
@@ -75,18 +79,21 @@ class Recall:
         executor: Executor,
         *,
         awake: asyncio.Event,
+        answered: asyncio.Event,
         slow: bool,
         at_most: int,
         blindly: int,
         learns: bool,
     ) -> None:
-        """Bring in what it used when it last woke: a part at once, the rest when it is `awake`.
+        """Bring in what it used when it last woke: a part at once, the rest when it has `answered`.
 
-        The rest only then: reading it would hold up what the gateway itself reads to come back.
-        Where reads are `slow` it comes as it was laid out, and mapped. Of an agent of which nothing
-        was learned, as at its first wake, up to `blindly` bytes of all it has are read.
-        `learns` is false after a sleep in which not all was taken: of what never left RAM, nothing
-        shows whether it was used. What this wake shows is learned by `note_use`, later.
+        Where reads are `slow` the rest waits for that, or until no answer came soon after it was
+        `awake`: what the gateway itself reads to come back and to answer would stand behind it in
+        the disk's queue. There all comes as it was laid out, and mapped.
+        Of an agent of which nothing was learned, as at its first wake, up to `blindly` bytes of all
+        it has are read. `learns` is false after a sleep in which not all was taken: of what never
+        left RAM, nothing shows whether it was used. What this wake shows is learned by `note_use`,
+        later.
         """
         self._wakes += 1
         self._seen = None
@@ -99,10 +106,15 @@ class Recall:
             if known:
                 await self._bring_in(known.first, executor, seen, at_most, leave=leave)
             elif blindly:
-                held = await in_thread(executor, partial(pages_anywhere, where))
+                held = self._held
+                if held is None:
+                    held = await in_thread(executor, partial(pages_anywhere, where))
                 reading = self._bring_in(held, executor, seen, blindly, leave=_all)
                 beside.create_task(reading)
             await awake.wait()
+            if slow:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(answered.wait(), _ANSWERS_WITHIN_S)
             if learns:
                 resident = await in_thread(executor, partial(resident_pages, where))
                 seen.first = minus(resident, together(seen.mapped))

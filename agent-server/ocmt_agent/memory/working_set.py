@@ -13,7 +13,7 @@ from ocmt_agent.memory.ranges import PAGE, merged, without
 _LEFT_EACH = 8
 """Of so many turns of reading one is left unmapped: all have been after as many wakes."""
 _FIRST_MOST = 96 << 20
-"""Reading so much takes a disk 0.1 s, in which the gateway waits for what it reads itself."""
+"""Reading so much takes 0.1 to 0.4 s, in which the gateway waits for what it reads itself."""
 _USED_AT_LEAST = 0.3
 _GAP = 8 * PAGE
 """What lies between two pages and is less than this is read in less time than is lost at a jump."""
@@ -22,7 +22,7 @@ _GAP = 8 * PAGE
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
     first: Pages
-    """What it used until its gateway took work again."""
+    """What it used until its gateway took work again and gave a first short answer."""
     then: Pages
     """What it used besides until its first answer was given."""
 
@@ -66,11 +66,11 @@ def learned(
 ) -> WorkingSet:
     """What is known after one more wake, for which `mapped` and `unmapped` were brought in.
 
-    `first` it had mapped itself when it took work again, `used` was mapped some time later. A wake
-    that touched little of what was only read was followed by no turn: nothing is forgotten. A look
-    that came only while the gateway was at its answer does not tell what it needed to come back.
-    Pages that are not among those it `held` in its sleep it made since: nothing of its sleep was
-    used there.
+    `first` it had mapped itself by its first short answer, `used` was mapped some time later. A
+    wake that touched little of what was only read was followed by no turn: nothing is forgotten. A
+    look that came only while the gateway was at a long answer does not tell what it needed to come
+    back. Pages that are not among those it `held` in its sleep it made since: nothing of its sleep
+    was used there.
     """
     if known is None:
         known = WorkingSet({}, {})

@@ -18,6 +18,7 @@ import pytest
 from doubles.fake_runtime import FakeRuntime
 from doubles.host import open_host
 from doubles.swap import some_swap
+from ocmt_agent.memory import recall as recall_module
 from ocmt_agent.memory import syscalls
 from ocmt_agent.memory.host import (
     AgentMemory,
@@ -178,7 +179,9 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     recall, awake = Recall(), asyncio.Event()
     recall.belongs_to(holder.leader)
     awake.set()
-    back = partial(recall.bring_back, holder, executor, awake=awake, slow=True, at_most=_HELD)
+    back = partial(
+        recall.bring_back, holder, executor, awake=awake, answered=awake, slow=True, at_most=_HELD
+    )
     await back(blindly=0, learns=False)
     assert measured(holder).usage < 0.3 * _HELD
     await back(blindly=2 * _HELD, learns=True)
@@ -207,10 +210,41 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     # In zram reads are not slow: just what is known is read, and nothing mapped.
     await page_out(resident_pages(holder), executor)
     await DRIVERS[0].reclaim(holder, executor)
-    await recall.bring_back(
-        holder, executor, awake=awake, slow=False, at_most=_HELD, blindly=0, learns=True
-    )
+    await back(slow=False, blindly=0, learns=True)
     assert size(resident_pages(holder)) < 1 * MB
+
+
+async def test_nothing_is_read_ahead_of_the_first_answer_but_what_that_needs(
+    holder: Whereabouts, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway's own reads would stand behind it in the disk's queue."""
+    monkeypatch.setattr(recall_module, "_ANSWERS_WITHIN_S", 60.0)
+    whole = max(resident_pages(holder)[holder.leader], key=lambda one: one.size)
+    needed, rest = Range(whole.start, whole.start + 4 * MB), Range(whole.start + 4 * MB, whole.end)
+    recall, awake, answered = Recall(), asyncio.Event(), asyncio.Event()
+    recall.belongs_to(holder.leader)
+    recall.working_set = WorkingSet({holder.leader: [needed]}, {holder.leader: [rest]})
+    await page_out(resident_pages(holder), executor)
+    await DRIVERS[0].reclaim(holder, executor)
+    taken = measured(holder).usage
+    back = asyncio.create_task(
+        recall.bring_back(
+            holder,
+            executor,
+            awake=awake,
+            answered=answered,
+            slow=True,
+            at_most=2 * _HELD,
+            blindly=0,
+            learns=True,
+        )
+    )
+    awake.set()
+    await asyncio.sleep(1)
+    assert measured(holder).usage < taken + 5 * MB
+    answered.set()
+    await back
+    assert measured(holder).usage > taken + 0.8 * rest.size
 
 
 async def test_faulting_in_frees_the_places_the_pages_had_and_writes_nothing(

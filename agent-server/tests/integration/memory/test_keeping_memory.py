@@ -104,6 +104,22 @@ async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
         await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
 
 
+async def test_the_keeper_is_told_once_a_request_is_answered_to_its_end(
+    tmp_path: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(MemoryKeeper, "answered", lambda _, agent: told.append(agent.user_id))
+    async with host_with(tmp_path, memory) as host:
+        await host.provision()
+        with pytest.raises(ConnectionError):
+            async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
+                raise ConnectionError
+        assert told == []
+        async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
+            assert told == []
+        assert told == ["ada"]
+
+
 async def test_without_swap_nothing_is_reclaimed_and_health_says_what_is_missing(
     tmp_path: Path, memory: FakeMemory
 ) -> None:
