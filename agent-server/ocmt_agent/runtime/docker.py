@@ -96,7 +96,7 @@ class DockerRuntime:
 
     async def create(self, spec: AgentSpec) -> None:
         relay = relay_urls(await self.relay_host(), self._relay_port)
-        gateway = gateway_config(relay, bind="lan", port=GATEWAY_PORT)
+        gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
         async with self._lock(spec.user_id):
             with translated():
                 network_id = await ensure_network(self._docker())

@@ -210,7 +210,7 @@ class ProcessRuntime:
         port = _free_port()
         cgroup = self._cgroup(spec.user_id)
         try:
-            home.write_config(self._command.config(port))
+            home.write_config(self._command.config(spec.user_id, port))
             home.bound_log()
             cgroup.make(self._limits)
             output = home.open_log()

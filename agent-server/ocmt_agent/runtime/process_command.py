@@ -62,8 +62,8 @@ class GatewayCommand:
             "LANG": "C.UTF-8",
         }
 
-    def config(self, port: int) -> dict[str, Any]:
-        return gateway_config(self.relay, bind="loopback", port=port)
+    def config(self, user_id: str, port: int) -> dict[str, Any]:
+        return gateway_config(self.relay, user_id=user_id, bind="loopback", port=port)
 
     def fingerprint(self, spec: AgentSpec, home: AgentHome) -> str:
         """Equal for equal settings; the port is another at each start and does not count."""
@@ -73,7 +73,7 @@ class GatewayCommand:
                 self.arguments(home, port=0, join=[]),
                 [limits.memory_mb, limits.cpus, limits.pids],
                 self.environment(spec, home),
-                self.config(0),
+                self.config(spec.user_id, 0),
             ]
         )
 

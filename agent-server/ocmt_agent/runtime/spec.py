@@ -11,6 +11,9 @@ from typing import Any
 from ocmt_agent.runtime.base import AgentSpec
 
 GATEWAY_PORT = 18789
+_FIRST_DREAM = 1 * 60
+_DREAMS = 4 * 60
+"""Minutes of the night: from one to five o'clock by the gateway's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ def relay_urls(host: str, port: int) -> OpenClawSettings:
     return OpenClawSettings(llm_url=f"{base}/llm/v1", mcp_url=f"{base}/mcp")
 
 
-def gateway_config(openclaw: OpenClawSettings, *, bind: str, port: int) -> dict[str, Any]:
+def gateway_config(
+    openclaw: OpenClawSettings, *, user_id: str, bind: str, port: int
+) -> dict[str, Any]:
     """`openclaw.json`. Holds no secret: tokens are named, and read from the environment.
 
     The agent knows one model, `ocmt/default`; which one that is, management decides per request.
@@ -50,7 +55,12 @@ def gateway_config(openclaw: OpenClawSettings, *, bind: str, port: int) -> dict[
             "http": {"endpoints": {"chatCompletions": {"enabled": True}}},
         },
         "discovery": {"mdns": {"mode": "off"}},
-        "plugins": {"entries": {"admin-http-rpc": {"enabled": True}}},
+        "plugins": {
+            "entries": {
+                "admin-http-rpc": {"enabled": True},
+                "memory-core": {"config": {"dreaming": {"frequency": dreams_at(user_id)}}},
+            }
+        },
         "models": {
             "providers": {
                 "ocmt": {
@@ -80,6 +90,16 @@ def gateway_config(openclaw: OpenClawSettings, *, bind: str, port: int) -> dict[
             }
         },
     }
+
+
+def dreams_at(user_id: str) -> str:
+    """When in the night an agent sorts its memories, as cron has it: another minute for each user.
+
+    By default all do at 03:00 (OpenClaw's `concepts/dreaming.md`). Each then takes half a minute of
+    a core, and its boot before that.
+    """
+    minute = _FIRST_DREAM + int.from_bytes(_digest(user_id)[:4]) % _DREAMS
+    return f"{minute % 60} {minute // 60} * * *"
 
 
 def gateway_environment(spec: AgentSpec, *, state_dir: str, config_path: str) -> dict[str, str]:
@@ -116,7 +136,11 @@ def heap_flags(limits: Limits) -> list[str]:
 
 def hostname_of(user_id: str) -> str:
     """One fixed host name a user: the gateway's owner lease is bound to it."""
-    return "agent-" + hashlib.sha256(user_id.encode()).hexdigest()[:16]
+    return "agent-" + _digest(user_id).hex()[:16]
+
+
+def _digest(user_id: str) -> bytes:
+    return hashlib.sha256(user_id.encode()).digest()
 
 
 def fingerprint(parts: object) -> str:

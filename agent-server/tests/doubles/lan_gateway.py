@@ -43,7 +43,8 @@ class LanGateway:
         self._process: asyncio.subprocess.Process | None = None
         config = folder / "openclaw.json"
         settings = OpenClawSettings(llm_url=model_url, mcp_url=model_url)
-        config.write_text(json.dumps(gateway_config(settings, bind="lan", port=self.endpoint.port)))
+        given = gateway_config(settings, user_id="ada", bind="lan", port=self.endpoint.port)
+        config.write_text(json.dumps(given))
         spec = AgentSpec("ada", SecretText(token), SecretText("agent-token-0123456789"))
         self._environment = gateway_environment(
             spec, state_dir=str(folder / "state"), config_path=str(config)

@@ -19,7 +19,7 @@ from ocmt_agent.gateway.admin import (
 from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_agent.runtime.process import ProcessRuntime
-from ocmt_agent.runtime.spec import Limits
+from ocmt_agent.runtime.spec import Limits, dreams_at
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,6 +76,8 @@ async def test_the_next_job_is_its_nightly_one_and_not_a_heartbeat(gateway: Real
     heartbeats = [j["nextRunAtMs"] for j in listed if j["payload"]["kind"] == "heartbeat"]
     assert due is not None
     assert now < due <= now + timedelta(days=1)
+    minute, hour, *_ = dreams_at("ada").split()  # not when all do
+    assert (due.astimezone().hour, due.astimezone().minute) == (int(hour), int(minute))
     assert due.timestamp() * 1000 not in heartbeats
 
 

@@ -1,6 +1,7 @@
 """What a container and its gateway are made from, as the pure values they are."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_agent.runtime.base import AgentSpec, SecretText
 from ocmt_agent.runtime.docker_container import SPEC_LABEL, container_config
-from ocmt_agent.runtime.spec import Limits, gateway_config, heap_flags, hostname_of, relay_urls
+from ocmt_agent.runtime.spec import (
+    Limits,
+    dreams_at,
+    gateway_config,
+    heap_flags,
+    hostname_of,
+    relay_urls,
+)
 
 USER_IDS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=32, max_size=64)
 ADA = AgentSpec("ada", SecretText("g" * 32), SecretText("a" * 32))
-GATEWAY = gateway_config(relay_urls("10.213.0.1", 4001), bind="lan", port=18789)
+GATEWAY = gateway_config(relay_urls("10.213.0.1", 4001), user_id="ada", bind="lan", port=18789)
 
 
 def config_of(spec: AgentSpec = ADA, **changes: Any) -> dict[str, Any]:
@@ -52,6 +60,18 @@ def test_a_host_name_is_the_user_s_own_and_a_valid_one(user_id: str) -> None:
     assert name != hostname_of(user_id + "x")
     assert len(name) <= 63
     assert name.replace("-", "").isalnum()
+
+
+@given(user_id=USER_IDS)
+def test_every_agent_dreams_at_a_minute_of_the_night(user_id: str) -> None:
+    minute, hour, *rest = dreams_at(user_id).split()
+    assert (int(minute) in range(60), int(hour) in range(1, 5), rest) == (True, True, ["*"] * 3)
+
+
+def test_a_hundred_agents_do_not_dream_at_once() -> None:
+    nights = Counter(dreams_at(f"user-{number}") for number in range(100))
+    assert max(nights.values()) <= 4
+    assert len({at.split()[1] for at in nights}) == 4  # in each of the hours
 
 
 @pytest.mark.parametrize(
