@@ -20,6 +20,7 @@ from ocmt_agent.hibernation.engine import Hibernation
 from ocmt_agent.hibernation.gate import HostReader
 from ocmt_agent.hibernation.policy import Times
 from ocmt_agent.hibernation.watch import Watch
+from ocmt_agent.memory.archive import Archive
 from ocmt_agent.memory.figures import host_figures
 from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.proxy.exchange import KEEPALIVE_S, open_session
@@ -83,7 +84,9 @@ async def open_parts(
         if gateway is None:
             gateway = control = OpenClawControl(session)
             stack.push_async_callback(control.close)
-        memory = keeper(runtime, registry, clock=clock)
+        memory = keeper(
+            runtime, registry, clock=clock, archive=Archive(settings.data_dir / "working-sets")
+        )
         stack.push_async_callback(memory.close)
         engine = Hibernation(
             runtime,

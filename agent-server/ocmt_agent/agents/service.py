@@ -96,6 +96,7 @@ class AgentService:
             agent.access = None
             with runtime_problems():
                 await self._runtime.remove(agent.user_id, with_state=with_state)
+            self._memory.ended(agent)
             await self._registry.forget(agent)
 
     async def stop_all(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from ocmt_common.agent_api import HibernationState, PausedMemory
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation.clock import Clock
+from ocmt_agent.memory.archive import Archive
 from ocmt_agent.memory.host import AgentMemory, HostMemory, read_agent_memory, read_host_memory
 from ocmt_agent.memory.page_sets import size
 from ocmt_agent.memory.pages import in_thread, page_out, resident_pages
@@ -48,7 +50,10 @@ _WRITTEN_WITHIN_S = 1.0
 
 @dataclass(slots=True)
 class _Kept:
-    """What is kept of one agent's memory; lost with this process, and found out again."""
+    """What is kept of one agent's memory; lost with this process, and found out again.
+
+    But for what it needs to wake, which is in the archive while it sleeps.
+    """
 
     recall: Recall = field(default_factory=Recall)
     taken: bool = False
@@ -58,6 +63,8 @@ class _Kept:
     returning: asyncio.Task[None] | None = None
     awake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    looked_up: bool = False
+    """Whether it was seen what an earlier server had learned of it."""
     unseen: bool = False
     """The runtime could not say where it is: not asked again before its next transition."""
 
@@ -69,6 +76,7 @@ class MemoryKeeper:
         registry: AgentRegistry,
         *,
         clock: Clock,
+        archive: Archive,
         found: list[Driver] | None = None,
         host: Callable[[], HostMemory] = read_host_memory,
     ) -> None:
@@ -76,6 +84,7 @@ class MemoryKeeper:
         self._runtime = runtime
         self._registry = registry
         self._clock = clock
+        self._archive = archive
         self._drivers = drivers() if found is None else found
         self._read_host = host
         self.prefetches = can_advise()
@@ -131,6 +140,7 @@ class MemoryKeeper:
         kept = self._kept.pop(agent.user_id, None)
         if kept is not None:
             _cancel(kept.reclaiming, kept.returning)
+        self._archive.forget(agent.user_id)
         agent.paused_memory = None
         agent.memory = None
 
@@ -153,8 +163,11 @@ class MemoryKeeper:
                     await self._see_to_awake(agent, host)
                 case HibernationState.PAUSED if self._is_open(agent, host):
                     self.slept(agent)
-                case HibernationState.STOPPED | HibernationState.FAILED:
+                case HibernationState.STOPPED | HibernationState.FAILED if self._knows(agent):
                     self.ended(agent)
+
+    def _knows(self, agent: Agent) -> bool:
+        return agent.user_id in self._kept
 
     def _is_open(self, agent: Agent, host: HostMemory) -> bool:
         """Whether a paused agent's memory is still to be seen to.
@@ -222,6 +235,9 @@ class MemoryKeeper:
         if after is None:
             return
         agent.paused_memory = paused_memory(after)
+        learned = kept.recall.learned()
+        if learned is not None:
+            await in_thread(self._out, partial(self._archive.save, agent.user_id, learned))
         log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
         await self._registry.gave_back(
             agent,
@@ -288,6 +304,12 @@ class MemoryKeeper:
         kept.unseen = where is None
         if where is not None:
             kept.recall.belongs_to(where.leader)
+            if not kept.looked_up:
+                load = partial(self._archive.load, agent.user_id, where.leader)
+                learned = await in_thread(self._in, load)
+                kept.looked_up = True
+                if learned is not None:
+                    kept.recall.restore(learned)
         return where
 
     def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:

@@ -32,6 +32,18 @@ class PackedRanges(Collection[Range]):
     def __init__(self, ranges: Iterable[Range]) -> None:
         self._edges = array("Q", (edge for one in ranges for edge in one))
 
+    @classmethod
+    def of(cls, data: bytes) -> "PackedRanges":
+        """From what `bytes()` gave. Raises `ValueError` for what it never gives."""
+        if len(data) % 16:
+            raise ValueError("not a whole number of ranges")
+        packed = cls(())
+        packed._edges.frombytes(data)
+        return packed
+
+    def __bytes__(self) -> bytes:
+        return self._edges.tobytes()
+
     def __iter__(self) -> Iterator[Range]:
         edges = iter(self._edges)
         return map(Range, edges, edges)

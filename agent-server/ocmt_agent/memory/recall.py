@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 
+from ocmt_agent.memory.archive import Learned
 from ocmt_agent.memory.page_sets import Pages, minus, packed, together
 from ocmt_agent.memory.pages import (
     bring_in,
@@ -54,6 +55,18 @@ class Recall:
         if self._leader != leader:
             self._leader = leader
             self.working_set = self._laid_out = self._seen = self._held = None
+
+    def learned(self) -> Learned | None:
+        """What there is to keep; `None` before its first wake was seen."""
+        if self._leader is None or self.working_set is None or self._held is None:
+            return None
+        return Learned(self._leader, self.working_set, self._laid_out, self._held, self._wakes)
+
+    def restore(self, learned: Learned) -> None:
+        """Know again what an earlier server learned of the same processes."""
+        if self._leader == learned.leader and self.working_set is None:
+            self.working_set, self._laid_out = learned.working_set, learned.laid_out
+            self._held, self._wakes = learned.held, learned.wakes
 
     async def take_stock(self, where: Whereabouts, executor: Executor) -> None:
         """See what there is of it, frozen, before any of that is taken."""

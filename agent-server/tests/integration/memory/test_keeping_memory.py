@@ -12,7 +12,10 @@ from doubles.fake_memory import MB, FakeMemory
 from doubles.fake_runtime import FakeRuntime
 from doubles.host import Host, open_host
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.memory.archive import Archive, Learned
 from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.memory.ranges import PAGE, Range
+from ocmt_agent.memory.working_set import WorkingSet
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import PausedMemory
 
@@ -118,6 +121,39 @@ async def test_the_keeper_is_told_once_a_request_is_answered_to_its_end(
         async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
             assert told == []
         assert told == ["ada"]
+
+
+async def test_what_a_sleeper_needs_to_wake_outlives_this_server_and_not_its_gateway(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    runtime, leader = FakeRuntime(), memory.where().leader
+    async with host_with(tmp_path, memory, runtime=runtime) as host:
+        agent = await host.provision()
+        await host.fall_asleep()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        folder = host.parts.settings.data_dir / "working-sets"
+
+    def wakes_on_file() -> int:
+        found = Archive(folder).load("ada", leader)
+        return 0 if found is None else found.wakes
+
+    known = {leader: [Range(16 * PAGE, 17 * PAGE)]}
+    Archive(folder).save("ada", Learned(leader, WorkingSet(known, {}), None, known, wakes=3))
+
+    async with host_with(tmp_path, memory, runtime=runtime) as host:
+        agent = host.parts.registry.get("ada")
+        await host.parts.memory.look()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        memory.set(anon=900, swap=0)
+        await host.fall_asleep()
+        await until(lambda: memory.reclaims == 2 and agent.paused_memory is PausedMemory.RECLAIMED)
+        await until(lambda: wakes_on_file() == 4)
+        found = Archive(folder).load("ada", leader)
+        assert found is not None
+        assert list(found.working_set.first[leader]) == known[leader]
+        await host.parts.engine.hibernate("ada", "stop")
+        assert not (folder / "ada").exists()
 
 
 async def test_without_swap_nothing_is_reclaimed_and_health_says_what_is_missing(
