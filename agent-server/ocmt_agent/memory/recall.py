@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ocmt_agent.memory.archive import Learned
-from ocmt_agent.memory.page_sets import Pages, minus, packed, together
+from ocmt_agent.memory.page_sets import Pages, minus, packed, size, together
 from ocmt_agent.memory.pages import (
     bring_in,
     in_thread,
@@ -32,7 +32,7 @@ class _Seen:
     """What one wake from reclaimed has shown so far."""
 
     first: Pages = field(default_factory=dict)
-    """What it had mapped itself when it gave its first short answer."""
+    """What it had mapped itself when it took work again, or had answered."""
     mapped: list[Pages] = field(default_factory=list)
     """Brought in for it, turn by turn, and mapped: shows nothing."""
     unmapped: list[Pages] = field(default_factory=list)
@@ -98,11 +98,11 @@ class Recall:
         blindly: int,
         learns: bool,
     ) -> None:
-        """Bring in what it used when it last woke: a part at once, the rest when it has `answered`.
+        """Bring in what it used when it last woke: a part at once, the rest when it is `awake`.
 
-        Where reads are `slow` the rest waits for that, or until no answer came soon after it was
-        `awake`: what the gateway itself reads to come back and to answer would stand behind it in
-        the disk's queue. There all comes as it was laid out, and mapped.
+        The rest only then: what the gateway itself reads to come back would stand behind it in the
+        disk's queue. Where it is not known what that is, it first may give a short answer, which
+        shows it. Where reads are `slow` all comes as it was laid out, and mapped.
         Of an agent of which nothing was learned, as at its first wake, up to `blindly` bytes of all
         it has are read. `learns` is false after a sleep in which not all was taken: of what never
         left RAM, nothing shows whether it was used. What this wake shows is learned by `note_use`,
@@ -125,7 +125,7 @@ class Recall:
                 reading = self._bring_in(held, executor, seen, blindly, leave=_all)
                 beside.create_task(reading)
             await awake.wait()
-            if slow:
+            if known is None or size(known.first) == 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(answered.wait(), _ANSWERS_WITHIN_S)
             if learns:

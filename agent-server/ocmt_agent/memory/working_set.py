@@ -22,7 +22,7 @@ _GAP = 8 * PAGE
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
     first: Pages
-    """What it used until its gateway took work again and gave a first short answer."""
+    """What it used until its gateway took work again, and for a first short answer."""
     then: Pages
     """What it used besides until its first answer was given."""
 

@@ -37,7 +37,7 @@ from ocmt_agent.memory.pages import (
     resident_pages,
     turns,
 )
-from ocmt_agent.memory.ranges import PAGE, Range, mapped, size_of
+from ocmt_agent.memory.ranges import PAGE, Range, mapped, merged, size_of
 from ocmt_agent.memory.recall import Recall
 from ocmt_agent.memory.reclaim import Driver, drivers
 from ocmt_agent.memory.syscalls import Advice, Kept, fault_in, own_pages
@@ -214,37 +214,45 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     assert size(resident_pages(holder)) < 1 * MB
 
 
-async def test_nothing_is_read_ahead_of_the_first_answer_but_what_that_needs(
+async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
     holder: Whereabouts, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gateway's own reads would stand behind it in the disk's queue."""
+    """Meanwhile nothing else is read: the gateway's own reads would stand behind it."""
     monkeypatch.setattr(recall_module, "_ANSWERS_WITHIN_S", 60.0)
-    whole = max(resident_pages(holder)[holder.leader], key=lambda one: one.size)
+    leader = holder.leader
+    whole = max(resident_pages(holder)[leader], key=lambda one: one.size)
     needed, rest = Range(whole.start, whole.start + 4 * MB), Range(whole.start + 4 * MB, whole.end)
     recall, awake, answered = Recall(), asyncio.Event(), asyncio.Event()
-    recall.belongs_to(holder.leader)
-    recall.working_set = WorkingSet({holder.leader: [needed]}, {holder.leader: [rest]})
+    recall.belongs_to(leader)
+    recall.working_set = WorkingSet({}, {leader: [rest]})
+    back = partial(
+        recall.bring_back,
+        holder,
+        executor,
+        awake=awake,
+        answered=answered,
+        slow=True,
+        at_most=2 * _HELD,
+        blindly=0,
+        learns=True,
+    )
     await page_out(resident_pages(holder), executor)
     await DRIVERS[0].reclaim(holder, executor)
     taken = measured(holder).usage
-    back = asyncio.create_task(
-        recall.bring_back(
-            holder,
-            executor,
-            awake=awake,
-            answered=answered,
-            slow=True,
-            at_most=2 * _HELD,
-            blindly=0,
-            learns=True,
-        )
-    )
+    coming = asyncio.create_task(back())
     awake.set()
     await asyncio.sleep(1)
-    assert measured(holder).usage < taken + 5 * MB
+    fault_in(leader.pid, [needed])
+    assert measured(holder).usage < taken + 6 * MB
     answered.set()
-    await back
+    await coming
     assert measured(holder).usage > taken + 0.8 * rest.size
+    await recall.note_use(holder, executor)
+    assert needed in merged(recall.working_set.first[leader])
+
+    # From then on it comes at once, and nothing waits for an answer.
+    answered.clear()
+    await asyncio.wait_for(back(), 30)
 
 
 async def test_faulting_in_frees_the_places_the_pages_had_and_writes_nothing(
