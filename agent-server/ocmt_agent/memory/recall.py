@@ -23,7 +23,7 @@ from ocmt_agent.memory.working_set import WorkingSet, learned, left_unmapped
 from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.processes import ProcessId
 
-_ANSWERS_WITHIN_S = 0.1
+_ANSWERS_WITHIN_S = 0.3
 """From taking work again to a short answer. A long one, such as a model's, is not waited for."""
 
 
