@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ocmt_agent.memory.archive import Learned
-from ocmt_agent.memory.page_sets import Pages, minus, packed, size, together
+from ocmt_agent.memory.page_sets import Pages, minus, packed, together
 from ocmt_agent.memory.pages import (
     bring_in,
     in_thread,
@@ -25,6 +25,8 @@ from ocmt_agent.runtime.processes import ProcessId
 
 _ANSWERS_WITHIN_S = 0.3
 """From taking work again to a short answer. A long one, such as a model's, is not waited for."""
+_UNSURE_FOR = 2
+"""In so many wakes an agent uses much before its first answer that was not seen before."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class Recall:
         if self._leader != leader:
             self._leader = leader
             self.working_set = self._laid_out = self._seen = self._held = None
+            self._wakes = 0
 
     def learned(self) -> Learned | None:
         """What there is to keep; `None` before its first wake was seen."""
@@ -101,8 +104,8 @@ class Recall:
         """Bring in what it used when it last woke: a part at once, the rest when it is `awake`.
 
         The rest only then: what the gateway itself reads to come back would stand behind it in the
-        disk's queue. Where it is not known what that is, it first may give a short answer, which
-        shows it. Where reads are `slow` all comes as it was laid out, and mapped.
+        disk's queue. Where reads are `slow` all comes as it was laid out, and mapped; and in its
+        first wakes, which show what comes first, it may give a short answer before the rest.
         Of an agent of which nothing was learned, as at its first wake, up to `blindly` bytes of all
         it has are read. `learns` is false after a sleep in which not all was taken: of what never
         left RAM, nothing shows whether it was used. What this wake shows is learned by `note_use`,
@@ -125,7 +128,7 @@ class Recall:
                 reading = self._bring_in(held, executor, seen, blindly, leave=_all)
                 beside.create_task(reading)
             await awake.wait()
-            if known is None or size(known.first) == 0:
+            if slow and self._wakes <= _UNSURE_FOR:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(answered.wait(), _ANSWERS_WITHIN_S)
             if learns:

@@ -250,7 +250,8 @@ async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
     await recall.note_use(holder, executor)
     assert needed in merged(recall.working_set.first[leader])
 
-    # From then on it comes at once, and nothing waits for an answer.
+    # After two such wakes nothing waits for an answer.
+    await back()
     answered.clear()
     await asyncio.wait_for(back(), 30)
 
