@@ -133,7 +133,9 @@ class MemoryKeeper:
 
     def answered(self, agent: Agent) -> None:
         """A request to it was answered to its end."""
-        self._keep(agent).answered.set()
+        kept = self._kept.get(agent.user_id)  # each request comes by here: nothing is made for it
+        if kept is not None:
+            kept.answered.set()
 
     def ended(self, agent: Agent) -> None:
         """Its processes are gone, or about to be: what was known of their memory is void."""

@@ -72,7 +72,11 @@ class Recall:
             self._held, self._wakes = learned.held, learned.wakes
 
     async def take_stock(self, where: Whereabouts, executor: Executor) -> None:
-        """See what there is of it, frozen, before any of that is taken."""
+        """See what there is of it, frozen, before any of that is taken.
+
+        How it lay in the swap before is void: it was awake since, and some of that may be gone.
+        """
+        self._laid_out = None
         self._held = await in_thread(executor, lambda: packed(pages_anywhere(where)))
 
     async def lay_out(self, executor: Executor) -> None:
