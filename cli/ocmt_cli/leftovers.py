@@ -24,7 +24,7 @@ def end_leftovers(data: Path) -> Ended:
     # Servers first: one that still ran could start an agent again.
     servers = processes.find(lambda env: _is_server(env, data))
     left = processes.end(servers, grace_s=_GRACE_S)
-    gateways = processes.find(lambda env: _is_gateway(env, data))
+    gateways = processes.find(lambda env: is_gateway(env, data))
     left += processes.end(gateways, grace_s=_GRACE_S)
     containers = _end_containers(data)
     return Ended(
@@ -35,7 +35,7 @@ def end_leftovers(data: Path) -> Ended:
 
 def count_leftovers(data: Path) -> int:
     """How many servers and gateways of the data folder run as processes."""
-    found = processes.find(lambda env: _is_server(env, data) or _is_gateway(env, data))
+    found = processes.find(lambda env: _is_server(env, data) or is_gateway(env, data))
     for process in found:
         process.close()
     return len(found)
@@ -45,7 +45,8 @@ def _is_server(env: dict[str, str], data: Path) -> bool:
     return env.get(OWNER) == str(data)
 
 
-def _is_gateway(env: dict[str, str], data: Path) -> bool:
+def is_gateway(env: dict[str, str], data: Path) -> bool:
+    """Whether `env` is that of a gateway, or of what one started, of the data folder `data`."""
     return env.get("OPENCLAW_STATE_DIR", "").startswith(f"{data}/")
 
 

@@ -10,7 +10,7 @@ import typer
 from ocmt_cli import processes
 from ocmt_cli.checkout import DEFAULT_DATA, command
 from ocmt_cli.console import say
-from ocmt_cli.leftovers import count_leftovers
+from ocmt_cli.leftovers import count_leftovers, is_gateway
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import get
 from ocmt_cli.up.record import Record, read_record
@@ -95,16 +95,18 @@ def _agents(data: DataFolder, record: Record) -> list[dict[str, Any]]:
     )
     if answer.status != 200:
         return []
-    memory = _memory_by_user() if record.runtime == "process" else {}
+    memory = memory_by_user(data.root) if record.runtime == "process" else {}
     return [{**agent, "memoryBytes": memory.get(agent["userId"])} for agent in answer.body]
 
 
-def _memory_by_user() -> dict[str, int]:
-    """What each gateway process holds in RAM (the process runtime only)."""
+def memory_by_user(data: Path) -> dict[str, int]:
+    """The bytes that everybody's gateway process holds in RAM (the process runtime only)."""
     found: dict[str, int] = {}
-    for process in processes.find(lambda env: "OPENCLAW_STATE_DIR" in env):
-        user = Path(processes.environment(process.pid)["OPENCLAW_STATE_DIR"]).parent.name
-        found[user] = found.get(user, 0) + (processes.resident_bytes(process.pid) or 0)
+    for process in processes.find(lambda env: is_gateway(env, data)):
+        # Nothing is left to read of what ended since: a gateway starts programs all the time.
+        if state := processes.environment(process.pid).get("OPENCLAW_STATE_DIR"):
+            user = Path(state).parent.name
+            found[user] = found.get(user, 0) + (processes.resident_bytes(process.pid) or 0)
         process.close()
     return found
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -17,6 +17,8 @@ from ocmt_cli.down import down
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.ports import holder, is_free, require_free
+from ocmt_cli.processes import Process
+from ocmt_cli.status import memory_by_user
 from ocmt_cli.up.record import Record, read_record, try_lock, write_record
 from ocmt_cli.up.servers import OWNER
 
@@ -65,6 +67,32 @@ def started() -> Iterator[list[Started]]:
 def start(started: list[Started], code: str = WAITS, *arguments: str, **env: str) -> Started:
     started.append(Started(code, *arguments, **env))
     return started[-1]
+
+
+def test_memory_is_summed_for_each_user_of_this_folder_alone(
+    started: list[Started], tmp_path: Path
+) -> None:
+    for folder, user in (("ours", "ada"), ("ours", "ada"), ("ours", "bob"), ("theirs", "eve")):
+        start(started, OPENCLAW_STATE_DIR=str(tmp_path / folder / "agent/agents" / user / "state"))
+    held = memory_by_user(tmp_path / "ours")
+    assert held.keys() == {"ada", "bob"}
+    assert held["ada"] > held["bob"] > 1_000_000
+
+
+def test_memory_of_a_program_that_ends_while_it_is_read_is_left_out(
+    started: list[Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = start(started, OPENCLAW_STATE_DIR=str(tmp_path / "agent/agents/ada/state"))
+    find = processes.find
+
+    def found_just_before_its_end(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
+        found = find(is_ours)
+        gateway.process.kill()
+        gateway.process.wait()
+        return found
+
+    monkeypatch.setattr(processes, "find", found_just_before_its_end)
+    assert memory_by_user(tmp_path) == {}
 
 
 def test_leftovers_of_this_folder_are_ended_and_nothing_else(
