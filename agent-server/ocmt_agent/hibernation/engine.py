@@ -57,8 +57,8 @@ class Hibernation:
         read_host: HostReader,
         cores: int,
     ) -> None:
-        self.cold_slots = cores
-        """How many agents may boot at once."""
+        self.cores = cores
+        """Of the host; so many agents may boot at once."""
         self._runtime = runtime
         self._gateway = gateway
         self._registry = registry

@@ -1,7 +1,7 @@
 """How long before its job an agent is woken: learned from the wakes of this host, and staggered.
 
 A hundred jobs at nine o'clock cannot all boot at nine on two cores. Wakes are planned backwards
-from the jobs, as late as the host's slots allow, so that each is done in time.
+from the jobs, as late as the host's cores allow, so that each is done in time.
 """
 
 import heapq
@@ -19,6 +19,8 @@ _ENOUGH = 5
 """With fewer measured wakes the default holds."""
 _LEAST = {HibernationState.PAUSED: 1.0, HibernationState.STOPPED: 5.0}
 _MOST_S = 600.0
+_THAWS_A_CORE = 2
+"""Planned to overlap: of its lead an agent whose memory lies on a disk computes about half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Job:
     at: datetime
     lead: timedelta
     cold: bool
-    """Its agent has to boot, which takes a core; a thaw takes next to nothing."""
+    """Its agent has to boot, and is not only thawed."""
 
 
 class WakeTimes:
@@ -59,11 +61,11 @@ def lead(state: HibernationState, seconds: Sequence[float]) -> timedelta:
     return timedelta(seconds=min(_MOST_S, max(_LEAST[state], slow * 1.5 + 2)))
 
 
-def plan(jobs: Iterable[Job], *, cold_slots: int, thaw_slots: int) -> dict[str, datetime]:
-    """When to begin each wake, by user: as late as no more than the slots overlap."""
+def plan(jobs: Iterable[Job], *, cores: int) -> dict[str, datetime]:
+    """When to begin each wake, by user: as late as no more overlap than the cores bear."""
     begins: dict[str, datetime] = {}
     listed = sorted(jobs, key=lambda job: (job.at, job.user_id), reverse=True)
-    for cold, slots in ((True, cold_slots), (False, thaw_slots)):
+    for cold, slots in ((True, cores), (False, cores * _THAWS_A_CORE)):
         # A slot is free up to a time; the one free the longest is on top (a heap of negatives).
         free_until: list[float] = []
         for job in listed:

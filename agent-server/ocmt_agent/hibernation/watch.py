@@ -31,7 +31,6 @@ from ocmt_agent.hibernation.policy import (
     rest_reason,
     wake_reason,
 )
-from ocmt_agent.hibernation.queue import THAW_SLOTS
 from ocmt_agent.hibernation.reconcile import correction, half_asleep, is_news
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
@@ -135,8 +134,7 @@ class Watch:
                 for agent in self._registry.all()
                 if agent.next_job_at is not None and agent.state is not HibernationState.RUNNING
             ),
-            cold_slots=self._engine.cold_slots,
-            thaw_slots=THAW_SLOTS,
+            cores=self._engine.cores,
         )
 
     def _mind_the_clock(self) -> None:

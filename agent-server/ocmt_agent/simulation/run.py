@@ -365,7 +365,7 @@ class Simulation:
             for agent in soon
             if agent.state in (PAUSED, STOPPED)
         ]
-        begins = plan(jobs, cold_slots=host.size.cores, thaw_slots=THAW_SLOTS)
+        begins = plan(jobs, cores=host.size.cores)
         for agent in soon:
             if agent.name in begins:
                 agent.lead = agent.next_job - begins[agent.name].timestamp()

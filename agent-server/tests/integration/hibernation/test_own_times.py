@@ -302,7 +302,7 @@ async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
         for name in names:
             await host.provision(name)
             await host.parts.engine.hibernate(name, "stop")
-        slots = host.parts.engine.cold_slots
+        slots = host.parts.engine.cores
         running, most, order = 0, 0, []
         everybody = asyncio.Event()
         start = host.runtime.start
@@ -345,7 +345,7 @@ async def test_who_waits_for_a_turn_in_vain_hears_of_it_and_nothing_is_stopped(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path, WAKE_TIMEOUT_MS="400") as host:
-        slots = host.parts.engine.cold_slots
+        slots = host.parts.engine.cores
         names = [f"u{n}" for n in range(slots + 1)]
         for name in names:
             await host.provision(name)

@@ -41,16 +41,22 @@ def test_only_the_latest_wakes_count_and_they_can_be_kept() -> None:
 
 def test_a_hundred_jobs_at_nine_are_woken_in_time_two_at_once() -> None:
     jobs = [Job(f"u{n:03}", NINE, TEN_S, cold=True) for n in range(100)]
-    begins = sorted(plan(jobs, cold_slots=2, thaw_slots=32).values())
+    begins = sorted(plan(jobs, cores=2).values())
     assert begins[-1] == NINE - TEN_S
     assert begins[0] == NINE - 50 * TEN_S
     for earlier, later in pairwise(begins[::2]):
         assert later - earlier == TEN_S
 
 
+def test_a_hundred_sleepers_are_thawed_for_nine_four_at_once_on_two_cores() -> None:
+    jobs = [Job(f"u{n:03}", NINE, TEN_S, cold=False) for n in range(100)]
+    begins = sorted(plan(jobs, cores=2).values())
+    assert begins == [NINE - (25 - n // 4) * TEN_S for n in range(100)]
+
+
 def test_a_lone_job_is_woken_no_earlier_than_it_needs() -> None:
     jobs = [Job("ada", NINE, TEN_S, cold=True), Job("ben", NINE, TEN_S, cold=False)]
-    begins = plan(jobs, cold_slots=1, thaw_slots=1)
+    begins = plan(jobs, cores=1)
     assert begins == {"ada": NINE - TEN_S, "ben": NINE - TEN_S}
 
 
@@ -58,14 +64,14 @@ def test_a_lone_job_is_woken_no_earlier_than_it_needs() -> None:
     st.lists(st.tuples(st.integers(0, 3600), st.floats(1, 60), st.booleans()), max_size=40),
     st.integers(1, 4),
 )
-def test_no_job_is_late_by_plan_and_no_slot_is_used_twice(
-    given_jobs: list[tuple[int, float, bool]], slots: int
+def test_no_job_is_late_by_plan_and_no_more_overlap_than_the_cores_bear(
+    given_jobs: list[tuple[int, float, bool]], cores: int
 ) -> None:
     jobs = [
         Job(f"u{n}", NINE + timedelta(seconds=at), timedelta(seconds=takes), cold=cold)
         for n, (at, takes, cold) in enumerate(given_jobs)
     ]
-    begins = plan(jobs, cold_slots=slots, thaw_slots=slots)
+    begins = plan(jobs, cores=cores)
     assert set(begins) == {job.user_id for job in jobs}
     moment = timedelta(microseconds=10)
     for job in jobs:
@@ -78,11 +84,11 @@ def test_no_job_is_late_by_plan_and_no_slot_is_used_twice(
             <= begins[job.user_id]
             < begins[other.user_id] + other.lead - moment
         ]
-        assert len(together) <= slots
+        assert len(together) <= (cores if job.cold else 2 * cores)
 
 
 @pytest.mark.parametrize("cold", [True, False])
 def test_the_order_in_which_jobs_are_listed_changes_nothing(cold: bool) -> None:
     jobs = [Job(f"u{n}", NINE + n * TEN_S, 3 * TEN_S, cold=cold) for n in range(10)]
-    forwards = plan(jobs, cold_slots=2, thaw_slots=2)
-    assert plan(reversed(jobs), cold_slots=2, thaw_slots=2) == forwards
+    forwards = plan(jobs, cores=2)
+    assert plan(reversed(jobs), cores=2) == forwards
