@@ -334,15 +334,24 @@ async def test_a_fault_in_counting_does_not_end_it(
     monkeypatch.setattr(meters, "_WRITE_EVERY_S", 0.01)
     monkeypatch.setattr(meters, "_RETRY_S", 0.01)
     meter = app.state.parts.llm.meter
-    with monkeypatch.context() as patched:
-        patched.setattr(meter._database, "write", None)
-        await ada.agent.post("/chat/completions", json=asking(stream=False))
-        await asyncio.sleep(0.1)
+    write, failed, wrote = meter.write, asyncio.Event(), asyncio.Event()
 
-    async with asyncio.timeout(10):
-        # Its sums are empty while it writes, too.
-        while not await written(app, ada.id):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    async def telling() -> None:
+        try:
+            await write()
+        except TypeError:
+            failed.set()
+            raise
+        wrote.set()
+
+    monkeypatch.setattr(meter, "write", telling)
+    async with asyncio.timeout(20):
+        with monkeypatch.context() as patched:
+            patched.setattr(meter._database, "write", None)
+            await ada.agent.post("/chat/completions", json=asking(stream=False))
+            await failed.wait()
+        await wrote.wait()
+    assert [row[3] for row in await written(app, ada.id)] == [1]
 
 
 async def test_nobodys_agent_gets_anybody_elses_key(
