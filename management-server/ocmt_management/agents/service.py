@@ -3,6 +3,10 @@
 Making one takes seconds to minutes and the agent server may be away, so it happens in tasks owned
 here, which go on where they were after a restart. Of an agent's token the database knows a hash:
 an unfinished making therefore starts over with a new token, and a finished one is left alone.
+
+While a release takes over from another there are two servers on one database. Who began last makes
+the agent, the other gives way for a while before it begins again; and what one has finished, the
+other tells its own watchers, who hear of nothing in another process.
 """
 
 import asyncio
@@ -138,9 +142,8 @@ class Agents:
             raise self.statuses.trouble or _no_agent()
         async with self._database.read() as session:
             agent = await AgentRepository(session).of_user(user_id)
-        if agent is None:
-            self.ensure(user_id)
         if agent is None or agent.stage == Stage.PROVISIONING:
+            self.ensure(user_id)
             raise Problem(
                 409,
                 "agent-provisioning",
@@ -187,29 +190,34 @@ class Agents:
             try:
                 token = token or await self._begin(user_id)
                 if token is None:
+                    self.statuses.tell(user_id)
                     return
                 await self.server.provision(user_id, token)
                 if await self._settle(user_id, token, Stage.READY, failure=None):
                     log.info("agent is there", user_id=user_id)
                     return
-                token = None
+                token = None  # begun since then by another server, or by an admin's new token
             except Problem as problem:
                 passing = problem.code in _PASSING
                 log.warning("agent not made", user_id=user_id, reason=problem.detail, again=passing)
                 stage = Stage.PROVISIONING if passing else Stage.FAILED
                 if not await self._note(user_id, token, stage, problem.detail):
+                    token = None
+                elif not passing:
                     return
-                await self._sleep(retry_s)
-                retry_s = min(retry_s * 2, _LAST_RETRY_S)
+            await self._sleep(retry_s)
+            retry_s = min(retry_s * 2, _LAST_RETRY_S)
 
     async def _note(self, user_id: str, token: str | None, stage: Stage, reason: str) -> bool:
-        """Keep why it failed, where the user sees it; whether to try again."""
+        """Keep why it failed, where the user sees it.
+
+        `False` when it is not kept, so that it is to be begun again: the database is in trouble,
+        or the agent has another token by now.
+        """
         try:
-            if token is not None:
-                await self._settle(user_id, token, stage, failure=reason)
-        except Problem:  # the database is the trouble: nothing can be kept, so go on
-            return True
-        return stage is Stage.PROVISIONING
+            return token is None or await self._settle(user_id, token, stage, failure=reason)
+        except Problem:
+            return False
 
     async def _begin(self, user_id: str) -> str | None:
         """A new token for an agent that has to be made; `None` when there is nothing to do."""

@@ -12,7 +12,7 @@ import structlog
 from ocmt_common.problems import Problem
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from ocmt_management.agents.schemas import AgentView
+from ocmt_management.agents.schemas import AgentState, AgentView
 from ocmt_management.auth.dependencies import principal_of
 from ocmt_management.auth.principal import Principal
 from ocmt_management.chat import frames
@@ -128,6 +128,8 @@ class ChatSession:
                     await asyncio.sleep(_RETRY_S)
                     continue
                 if view != last:
+                    if view.state is AgentState.PROVISIONING:
+                        agents.ensure(user_id)  # a server that ended may have left it unfinished
                     self._outbox.put(frames.status(view))
                     conversation.agent_is(view.state, before=last.state if last else None)
                     last = view

@@ -155,6 +155,8 @@ class FakeAgentServer:
         self.health: dict[str, Any] = {"status": "ok", "problems": []}
         self.hold: asyncio.Event | None = None
         """When set, provisions wait for it."""
+        self.held: list[str] = []
+        """The tokens of the provisions that came to wait, answered or not."""
         self.woken: list[str] = []
         self.tokens: set[str | None] = set()
         self.request_ids: list[str | None] = []
@@ -237,6 +239,7 @@ class FakeAgentServer:
             return _problem(401, "wrong-token", "Wrong token.")
         body = await request.json()
         if self.hold is not None:
+            self.held.append(body["agentToken"])
             await self.hold.wait()
         if self.refusals:
             return _problem(*self.refusals.pop(0))

@@ -7,12 +7,16 @@ from datetime import datetime
 import httpx2
 import pytest
 from fastapi import FastAPI
+from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.models import Agent
+from ocmt_management.agents.schemas import AgentState
+from ocmt_management.agents.service import Agents
 from ocmt_management.app import create_app
 from ocmt_management.settings import ManagementSettings
 from sqlalchemy import select
+from stand_ins.agent_server import TOKEN as AGENT_SERVER_TOKEN
 from stand_ins.agent_server import FakeAgentServer
-from stand_ins.people import agent_is, hash_of, id_of
+from stand_ins.people import agent_is, hash_of, id_of, until
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
@@ -127,22 +131,84 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
+    """Also while the earlier server still is there, as when one release takes over from another."""
     agent_server.hold = asyncio.Event()
     user_id = await id_of(await sign_in("ada@example.com"))
     await agent_is(app, user_id, "provisioning")
 
     restarted = create_app(settings, clock=lambda: times["now"])
     async with restarted.router.lifespan_context(restarted):
+        await until(lambda: len(agent_server.held) == 2)
         agent_server.hold.set()
         await agent_is(restarted, user_id, "running")
-        token = agent_server.provisioned[-1][1]
-        assert await token_hash_in(restarted, user_id) == hash_of(token)
+        assert await token_hash_in(restarted, user_id) == hash_of(agent_server.held[1])
+        await agent_is(app, user_id, "running")
+        assert [token for _, token in agent_server.provisioned] == agent_server.held
 
-        made = len(agent_server.provisioned)
         again = create_app(settings, clock=lambda: times["now"])
         async with again.router.lifespan_context(again):
             await agent_is(again, user_id, "running")
-            assert len(agent_server.provisioned) == made
+            assert len(agent_server.provisioned) == 2
+
+
+async def test_what_one_server_finished_the_other_tells_too(
+    settings: ManagementSettings,
+    app: FastAPI,
+    sign_in: SignIn,
+    agent_server: FakeAgentServer,
+) -> None:
+    parts = app.state.parts
+    begun_by = {name: asyncio.Event() for name in ("app", "other", "app again")}
+
+    async def give_way(seconds: float) -> None:
+        waited.append(seconds)
+        await turn.wait()
+
+    waited: list[float] = []
+    turn = asyncio.Event()
+    server = AgentServer(settings.agent_server_url, AGENT_SERVER_TOKEN)
+    other = Agents(parts.database, server, parts.clock, sleep=give_way)
+    agent_server.hold = begun_by["app"]
+    user_id = await id_of(await sign_in("ada@example.com"))
+    await until(lambda: len(agent_server.held) == 1)
+
+    agent_server.hold = begun_by["other"]
+    async with other.running():
+        await until(lambda: len(agent_server.held) == 2)
+        agent_server.hold = begun_by["app again"]
+        begun_by["app"].set()
+        await until(lambda: len(agent_server.held) == 3)
+        begun_by["other"].set()
+        await until(lambda: waited == [1.0])
+
+        # The other gives way: the first one's agent is the one that stays.
+        begun_by["app again"].set()
+        await agent_is(app, user_id, "running")
+        with other.statuses.watch(user_id) as told:
+            await until(lambda: other.statuses.of(user_id) is not None)
+            told.clear()
+            turn.set()
+            async with asyncio.timeout(20):
+                await told.wait()
+        assert (await other.view(user_id)).state is AgentState.RUNNING
+        assert await token_hash_in(app, user_id) == hash_of(agent_server.held[2])
+    await server.close()
+
+
+async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    agent_server.hold = asyncio.Event()
+    user_id = await id_of(await sign_in("ada@example.com"))
+    await until(lambda: len(agent_server.held) == 1)
+    await app.state.parts.agents.renew_token(user_id)
+    # What becomes of the agent under its old token is no failure of the agent.
+    agent_server.refusals = [(503, "gateway-exited", "The gateway did not start.")]
+    agent_server.hold.set()
+
+    assert (await agent_is(app, user_id, "running", "failed")).state is AgentState.RUNNING
+    assert await token_hash_in(app, user_id) == hash_of(agent_server.held[1])
+    assert [token for _, token in agent_server.provisioned] == agent_server.held[1:]
 
 
 async def test_an_agent_that_its_server_lost_is_made_again_under_a_new_token(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 from fastapi import FastAPI
+from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.chat import conversation
 from ocmt_management.models.refusals import Trouble
 from stand_ins.agent_server import FakeAgentServer, FakeGateway
@@ -319,3 +320,18 @@ async def test_an_agent_still_being_made_is_not_spoken_to(
     await tab.gets("status", state="running")
     await tab.say("Hello?", sent)
     await tab.gets("accepted", id=sent)
+
+
+async def test_an_agent_left_unfinished_by_a_server_that_ended_is_made_for_who_looks(
+    sign_in: SignIn, open_tab: OpenTab, agent_server: FakeAgentServer, app: FastAPI
+) -> None:
+    bob = await sign_in("bob@example.com")
+    user_id = await id_of(bob)
+    await agent_is(app, user_id, "running")
+    async with app.state.parts.database.write() as session:
+        await AgentRepository(session).begin(user_id, b"of the ended one", app.state.parts.clock())
+
+    tab = await open_tab(bob)
+    await tab.gets("status", state="provisioning")
+    await tab.gets("status", state="running")
+    assert len(agent_server.provisioned) == 2
