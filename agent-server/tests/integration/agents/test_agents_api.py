@@ -1,6 +1,5 @@
 import asyncio
 import json
-import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -76,17 +75,15 @@ async def test_the_list_keeps_the_specifications_fields(tmp_path: Path) -> None:
         assert container["idleMinutes"] == 45
 
 
-async def test_a_list_of_a_thousand_agents_asks_no_engine_and_is_fast(tmp_path: Path) -> None:
+async def test_a_list_of_a_thousand_agents_asks_no_engine(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         for number in range(1000):
             agent = Agent.new(f"u{number}", agent_token=AGENT_TOKEN, now=host.clock.now())
             host.parts.registry.reserve(agent)
         host.runtime.calls.clear()
-        started = time.monotonic()
         answer = await host.client.get("/api/containers")
         assert len(answer.json()) == 1000
         assert not host.runtime.calls
-        assert time.monotonic() - started < 1  # tens of milliseconds; the slack is the machine's
 
 
 async def test_wake_and_hibernate_answer_the_container(tmp_path: Path) -> None:
