@@ -210,6 +210,8 @@ async def standby(handover: Handover, version: str) -> bool:
         for task in asked:
             task.cancel()
         gate.should_exit = True
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(signum)  # nobody looks at `ended` any more: the default ends us
     return not ended.is_set()
 
 

@@ -123,11 +123,12 @@ class AgentRegistry:
 
     async def forget(self, agent: Agent) -> None:
         """Remove the agent from the database and from memory, or refuse with 503."""
+        agent.removed = True  # before: whoever writes it from here on would bring it back
         try:
             await self._store.delete(agent.user_id)
         except StoreError as error:
+            agent.removed = False
             raise self._database_down(error) from error
-        agent.removed = True
         self._agents.pop(agent.user_id, None)
         self._token_hashes.discard(_token_hash(agent.agent_token))
 
@@ -248,16 +249,19 @@ class AgentRegistry:
         to_write = [a for a in self._agents.values() if a.unsaved or self.problem is not None]
         for agent in to_write:
             agent.unsaved = False
+        learned, self._wake_times_unsaved = self._wake_times_unsaved, False
         try:
             if to_write:
                 await self._store.save_all(to_write)
-            if self._wake_times_unsaved:
-                self._wake_times_unsaved = False
+            if learned:
                 await self._store.save_wake_times(self.wake_times.kept())
             self.problem = None
-        except StoreError as error:
+        except BaseException as error:  # also when cut short: the last flush writes it then
             for agent in to_write:
                 agent.unsaved = True
+            self._wake_times_unsaved |= learned
+            if not isinstance(error, StoreError):
+                raise
             self._database_down(error)
 
     async def events(

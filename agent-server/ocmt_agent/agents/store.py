@@ -141,13 +141,13 @@ class AgentStore:
         """Write what the runtime could not tell again; once it returns, not even a power cut
         loses it."""
         async with self._transaction(durable=True):
-            await self._db.execute(_UPSERT, _row(agent))
+            await self._write([agent])
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
         """Write the agent and, in the same transaction, what just happened to it."""
         async with self._transaction():
-            await self._db.execute(_UPSERT, _row(agent))
-            if event is not None:
+            await self._write([agent])
+            if event is not None and not agent.removed:
                 await self._db.execute(
                     "INSERT INTO events (user_id, event, at) VALUES (?, ?, ?)",
                     (
@@ -164,7 +164,11 @@ class AgentStore:
 
     async def save_all(self, agents: Iterable[Agent]) -> None:
         async with self._transaction():
-            await self._db.executemany(_UPSERT, [_row(agent) for agent in agents])
+            await self._write(agents)
+
+    async def _write(self, agents: Iterable[Agent]) -> None:
+        """In a transaction: who was removed while this waited for its turn stays removed."""
+        await self._db.executemany(_UPSERT, [_row(one) for one in agents if not one.removed])
 
     async def wake_times(self) -> dict[HibernationState, list[float]]:
         """How long the latest wakes took, in seconds, by the state woken from."""

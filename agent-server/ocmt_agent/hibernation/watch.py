@@ -5,8 +5,9 @@ that fails, holds up no other and never ends the watch.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -148,13 +149,13 @@ class Watch:
 
     async def _put_right(self, agent: Agent) -> None:
         async with self._slots:
-            await self._guarded(agent, self._engine.settle(agent))
+            await self._guarded(agent, partial(self._engine.settle, agent))
             async with asyncio.TaskGroup() as group:
                 self._act(agent, group)
 
-    async def _guarded(self, agent: Agent, work: Coroutine[Any, Any, Any]) -> None:
+    async def _guarded(self, agent: Agent, work: Callable[[], Awaitable[Any]]) -> None:
         try:
-            await work
+            await work()
         except (Problem, RuntimeUnavailable, RuntimeFailed) as error:
             log.warning("watch of an agent", user_id=agent.user_id, reason=str(error))
         except Exception:
@@ -167,7 +168,7 @@ class Watch:
                 reason = wake_reason(situation, self._times)
                 if reason is not None and self._clock.monotonic() >= agent.wake_again_at:
                     # Not in the watch's slots: the engine has its own queue for wakes.
-                    group.create_task(self._guarded(agent, self._wake(agent, reason)))
+                    group.create_task(self._guarded(agent, partial(self._wake, agent, reason)))
             case Action.PAUSE | Action.STOP as action:
                 mode: Mode = "pause" if action is Action.PAUSE else "stop"
                 if agent.state is HibernationState.RUNNING:
@@ -177,14 +178,14 @@ class Watch:
                         return
                 else:
                     why = cause.PAUSED_FOR_LONG
-                group.create_task(self._in_turn(agent, self._sleep(agent, mode, why)))
+                group.create_task(self._in_turn(agent, partial(self._sleep, agent, mode, why)))
             case Action.NOTHING:
                 agent.cpu = None
                 agent.blockers = []
                 if self._jobs_unknown(agent):
-                    group.create_task(self._in_turn(agent, self._read_jobs(agent)))
+                    group.create_task(self._in_turn(agent, partial(self._read_jobs, agent)))
 
-    async def _in_turn(self, agent: Agent, work: Coroutine[Any, Any, Any]) -> None:
+    async def _in_turn(self, agent: Agent, work: Callable[[], Awaitable[Any]]) -> None:
         async with self._slots:
             await self._guarded(agent, work)
 
@@ -263,7 +264,7 @@ class Watch:
                 async for event in self._runtime.events():
                     agent = self._registry.find(event.user_id)
                     if agent is not None and is_news(agent.state, event.kind):
-                        group.create_task(self._guarded(agent, self._engine.settle(agent)))
+                        group.create_task(self._guarded(agent, partial(self._engine.settle, agent)))
                 reason: Exception = RuntimeUnavailable("The runtime ended its reports.")
             except (RuntimeUnavailable, RuntimeFailed) as error:
                 reason = error

@@ -6,7 +6,9 @@ another boot of the machine, or once the gateway was started anew, a file is as 
 
 import contextlib
 import json
+import threading
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,15 +41,24 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._placing = threading.Lock()
 
-    def save(self, user_id: str, learned: Learned) -> None:
-        """Keep it in place of what was kept; whole or not at all. Never fails: it only helps."""
+    def save(self, user_id: str, learned: Learned, *, wanted: Callable[[], bool]) -> None:
+        """Keep it in place of what was kept; whole or not at all. Never fails: it only helps.
+
+        `wanted`: whether it still is, asked at the end. After a `forget` of what is no longer
+        wanted nothing is kept, whichever thread is first.
+        """
         file = self._folder / user_id
         draft = file.with_suffix(".draft")  # a user's id has no dot
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             draft.write_bytes(zlib.compress(_encoded(learned), _FAST))
-            draft.replace(file)
+            with self._placing:
+                if wanted():
+                    draft.replace(file)
+                else:
+                    draft.unlink()
         except OSError as error:
             log.warning("what an agent needs to wake is not kept", user_id=user_id, reason=error)
             with contextlib.suppress(OSError):
@@ -65,7 +76,7 @@ class Archive:
             return None
 
     def forget(self, user_id: str) -> None:
-        with contextlib.suppress(OSError):
+        with self._placing, contextlib.suppress(OSError):
             (self._folder / user_id).unlink()
 
 

@@ -160,6 +160,8 @@ class MemoryKeeper:
     async def look(self) -> None:
         host = self.host()
         for agent in self._registry.all():
+            if agent.lock.locked():
+                continue  # on its way to another state: whoever moves it tells
             match agent.state:
                 case HibernationState.RUNNING:
                     await self._see_to_awake(agent, host)
@@ -239,7 +241,13 @@ class MemoryKeeper:
         agent.paused_memory = paused_memory(after)
         learned = kept.recall.learned()
         if learned is not None:
-            await in_thread(self._out, partial(self._archive.save, agent.user_id, learned))
+            save = partial(
+                self._archive.save,
+                agent.user_id,
+                learned,
+                wanted=lambda: self._kept.get(agent.user_id) is kept,
+            )
+            await in_thread(self._out, save)
         log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
         await self._registry.gave_back(
             agent,

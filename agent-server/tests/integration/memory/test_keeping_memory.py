@@ -138,7 +138,8 @@ async def test_what_a_sleeper_needs_to_wake_outlives_this_server_and_not_its_gat
         return 0 if found is None else found.wakes
 
     known = {leader: [Range(16 * PAGE, 17 * PAGE)]}
-    Archive(folder).save("ada", Learned(leader, WorkingSet(known, {}), None, known, wakes=3))
+    learned = Learned(leader, WorkingSet(known, {}), None, known, wakes=3)
+    Archive(folder).save("ada", learned, wanted=lambda: True)
 
     async with host_with(tmp_path, memory, runtime=runtime) as host:
         agent = host.parts.registry.get("ada")

@@ -36,6 +36,10 @@ LEARNED = Learned(
 )
 
 
+def always() -> bool:
+    return True
+
+
 def as_lists(learned: Learned) -> list[object]:
     def listed(pages: Pages) -> dict[ProcessId, list[Range]]:
         return {process: list(ranges) for process, ranges in pages.items()}
@@ -56,7 +60,7 @@ def test_it_comes_back_as_it_was(
 ) -> None:
     archive = Archive(tmp_path / "sets")
     learned = Learned(LEADER, known, laid_out, held, wakes)
-    archive.save("ada", learned)
+    archive.save("ada", learned, wanted=always)
     found = archive.load("ada", LEADER)
     assert found is not None
     assert as_lists(found) == as_lists(learned)
@@ -66,7 +70,7 @@ def test_it_is_nobody_else_s_and_of_no_other_boot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = Archive(tmp_path)
-    archive.save("ada", LEARNED)
+    archive.save("ada", LEARNED, wanted=always)
     assert archive.load("ada", LEADER) is not None
     assert archive.load("ben", LEADER) is None
     assert archive.load("ada", replace(LEADER, started_ticks=1001)) is None
@@ -87,26 +91,26 @@ def test_it_is_nobody_else_s_and_of_no_other_boot(
 )
 def test_a_broken_file_is_as_none(tmp_path: Path, broken: Callable[[bytes], bytes]) -> None:
     archive = Archive(tmp_path)
-    archive.save("ada", LEARNED)
+    archive.save("ada", LEARNED, wanted=always)
     file = tmp_path / "ada"
     file.write_bytes(broken(file.read_bytes()))
     assert archive.load("ada", LEADER) is None
-    archive.save("ada", LEARNED)
+    archive.save("ada", LEARNED, wanted=always)
     assert archive.load("ada", LEADER) is not None
 
 
 def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "sets").write_text("a file is in the way")
     archive = Archive(tmp_path / "sets")
-    archive.save("ada", LEARNED)
+    archive.save("ada", LEARNED, wanted=always)
     assert archive.load("ada", LEADER) is None
 
 
 def test_it_is_readable_by_us_alone_leaves_no_drafts_and_can_be_forgotten(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "sets")
     archive.forget("ada")
-    archive.save("ada", LEARNED)
-    archive.save("ada", LEARNED)
+    archive.save("ada", LEARNED, wanted=always)
+    archive.save("ada", LEARNED, wanted=always)
     assert [file.name for file in (tmp_path / "sets").iterdir()] == ["ada"]
     assert (tmp_path / "sets").stat().st_mode & 0o777 == 0o700
     archive.forget("ada")
@@ -131,3 +135,9 @@ def test_ranges_are_bytes_of_whole_ranges() -> None:
     assert list(PackedRanges.of(bytes(PackedRanges(ranges)))) == ranges
     with pytest.raises(ValueError, match="whole number"):
         PackedRanges.of(b"12345678")
+
+
+def test_what_is_not_wanted_any_more_when_it_is_written_is_not_kept(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.save("ada", LEARNED, wanted=lambda: False)
+    assert list(tmp_path.iterdir()) == []
