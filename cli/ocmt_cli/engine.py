@@ -9,7 +9,17 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from ocmt_cli.failure import CommandFailed
+
 _DEFAULT = "unix:///var/run/docker.sock"
+# Only for an engine that hangs: one that is not there refuses at once.
+_ASK_S = 30.0
+# What creates, starts or ends something works on the disk, and waits for others that do.
+_CHANGE_S = 120.0
+
+
+class EngineSlow(CommandFailed):
+    """There is an engine, but it takes too long to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +38,14 @@ class Engine:
         self._http = httpx2.Client(
             transport=httpx2.HTTPTransport(uds=parts.path) if local else None,
             base_url="http://docker" if local else f"http://{parts.netloc}",
-            timeout=5,
+            timeout=_ASK_S,
             trust_env=False,
         )
 
     def version(self) -> str | None:
-        """The engine's version, or `None` when no engine answers."""
+        """The engine's version, or `None` when there is no engine. Raises `EngineSlow`."""
         try:
-            answer = self._http.get("/version")
+            answer = self.request("GET", "/version")
         except (httpx2.TransportError, OSError):
             return None
         return str(answer.json()["Version"]) if answer.status_code == 200 else None
@@ -51,28 +61,39 @@ class Engine:
         return "Install it (apt-get install docker.io) and start it (systemctl start docker)."
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """One call of the Engine API, for what has no method here."""
-        return self._http.request(method, path, **options)
+        """One call of the Engine API, for what has no method here. Raises `EngineSlow`."""
+        if method != "GET":
+            options.setdefault("timeout", _CHANGE_S)
+        try:
+            return self._http.request(method, path, **options)
+        except httpx2.TimeoutException as error:
+            raise EngineSlow(
+                f"The Docker Engine takes too long to answer ({method} {path}). See what keeps it "
+                "busy (systemctl status docker), then run this again."
+            ) from error
 
     def has_image(self, name: str) -> bool:
         try:
-            return self._http.get(f"/images/{name}/json").status_code == 200
+            return self.request("GET", f"/images/{name}/json").status_code == 200
         except (httpx2.TransportError, OSError):
             return False
 
     def containers(self, label: str) -> list[EngineContainer]:
         """Those with the label `NAME=VALUE`, running or paused."""
         filters = json.dumps({"label": [label], "status": ["running", "paused", "restarting"]})
-        answer = self._http.get("/containers/json", params={"filters": filters})
+        answer = self.request("GET", "/containers/json", params={"filters": filters})
         answer.raise_for_status()
         return [EngineContainer(item["Id"], item["State"]) for item in answer.json()]
 
     def stop(self, container: EngineContainer, *, grace_s: int) -> None:
         """End it; a paused one is thawed first, since it could not hear the request."""
         if container.state == "paused":
-            self._http.post(f"/containers/{container.id}/unpause")
-        self._http.post(
-            f"/containers/{container.id}/stop", params={"t": grace_s}, timeout=grace_s + 30
+            self.request("POST", f"/containers/{container.id}/unpause")
+        self.request(
+            "POST",
+            f"/containers/{container.id}/stop",
+            params={"t": grace_s},
+            timeout=grace_s + _CHANGE_S,
         ).raise_for_status()
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ def instance_label(data: Path) -> str:
 
 
 def _end_containers(data: Path) -> Ended:
-    from ocmt_cli.engine import Engine  # noqa: PLC0415 (a client for HTTP takes 0.2 s)
+    from ocmt_cli.engine import Engine, EngineSlow  # noqa: PLC0415 (a client for HTTP takes 0.2 s)
 
     engine = Engine()
     try:
@@ -71,5 +71,11 @@ def _end_containers(data: Path) -> Ended:
             list(pool.map(lambda one: engine.stop(one, grace_s=_GRACE_S), running))
         left = [f"container {one.id[:12]}" for one in engine.containers(label)]
         return Ended(len(running), left)
+    except EngineSlow:
+        unknown = (
+            "containers, if there are any (the Docker Engine takes too long to answer; see what "
+            "keeps it busy with `systemctl status docker`, then run this again)"
+        )
+        return Ended(0, [unknown])
     finally:
         engine.close()

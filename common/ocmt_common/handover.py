@@ -28,6 +28,9 @@ DRAIN_S = "OCMT_DRAIN_S"
 _FIRST_FD = 3
 # Longer than a request on a fresh connection needs to arrive, so that none is cut unread.
 _LAME_DUCK_S = 1.0
+# For a client that connected and was kept from writing; one that connects ahead of need waits too.
+_FIRST_REQUEST_S = 5.0
+_LOOK_EVERY_S = 0.05
 _BACKLOG = 1024
 
 
@@ -124,7 +127,8 @@ class HandoverServer(uvicorn.Server):
     """A uvicorn server that begins to accept when its release is admitted and ends gently.
 
     At the end, a request on a connection that was accepted just before would be cut unread, so it
-    serves on for a moment without accepting, telling each client to close.
+    serves on for a moment without accepting, telling each client to close; and for some seconds
+    more while a connection has had no request yet.
     """
 
     def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
@@ -132,6 +136,7 @@ class HandoverServer(uvicorn.Server):
         self._listener: socket.socket | None = None
         self._handover = handover
         self._lame_duck_s = 0.0 if handover.release is None else _LAME_DUCK_S
+        self._first_request_s = _FIRST_REQUEST_S
         self._admission: asyncio.Task[None] | None = None
 
     async def serve_on(self, listener: socket.socket) -> None:
@@ -184,7 +189,21 @@ class HandoverServer(uvicorn.Server):
                 (b"connection", b"close"),
             ]
             await asyncio.sleep(self._lame_duck_s)
+            await self._first_requests()
         await super().shutdown(sockets)
+
+    async def _first_requests(self) -> None:
+        """Wait until every connection has had a request, a while at most."""
+        connections = self.server_state.connections
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._first_request_s):
+                while any(map(_is_unused, connections)):  # noqa: ASYNC110 (uvicorn tells nobody)
+                    await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _is_unused(connection: object) -> bool:
+    # uvicorn's HTTP protocols make a `cycle` for each request; those of WebSockets have none.
+    return getattr(connection, "cycle", connection) is None
 
 
 async def standby(handover: Handover, version: str) -> bool:

@@ -26,7 +26,7 @@ from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.gate import Gate, HostReader
 from ocmt_agent.hibernation.policy import Times
 from ocmt_agent.hibernation.reconcile import correction, half_asleep
-from ocmt_agent.hibernation.sleeper import STOP_GRACE_S, Sleeper
+from ocmt_agent.hibernation.sleeper import CAME_IN, STOP_GRACE_S, Sleeper, came_in
 from ocmt_agent.hibernation.waker import GatewayExited, Waker
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.memory.keeper import MemoryKeeper
@@ -278,6 +278,9 @@ class Hibernation:
                     return await self._sleeper.pause(agent, access, why=why)
                 await self._sleeper.stop(agent, why=why)
             elif agent.state is HibernationState.PAUSED and mode == "stop":
+                if came_in(agent, mark):  # it is about to be woken
+                    agent.blockers = [CAME_IN]
+                    return False
                 await self._sleeper.stop(agent, why=why)
         return True
 

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 STOP_GRACE_S = 20.0
 _MIN_BETWEEN_ASKS_S = 3.0  # a gateway takes 30 prepares a minute
-_CAME_IN = "a request is being served"
+CAME_IN = "a request is being served"
 
 
 class Sleeper:
@@ -57,8 +57,8 @@ class Sleeper:
         right before a scheduled job.
         """
         blockers, retry_after_s = await self._ask(agent, access, mark=mark, ordered=ordered)
-        if not blockers and _came_in(agent, mark):
-            blockers, retry_after_s = [_CAME_IN], _MIN_BETWEEN_ASKS_S
+        if not blockers and came_in(agent, mark):
+            blockers, retry_after_s = [CAME_IN], _MIN_BETWEEN_ASKS_S
         if blockers and agent.suspension_id is not None:
             await self._reopen(agent, access)
         agent.blockers = blockers
@@ -95,8 +95,8 @@ class Sleeper:
     async def _ask(
         self, agent: Agent, access: GatewayAccess, *, mark: int, ordered: bool
     ) -> tuple[list[str], float]:
-        if _came_in(agent, mark):
-            return [_CAME_IN], _MIN_BETWEEN_ASKS_S
+        if came_in(agent, mark):
+            return [CAME_IN], _MIN_BETWEEN_ASKS_S
         try:
             agent.next_job_at = await self._gateway.next_job_at(access)
             if not ordered and not worth_sleeping(self._until_job(agent), self._times):
@@ -138,5 +138,5 @@ class Sleeper:
         return (self._clock.monotonic() - started) * 1000
 
 
-def _came_in(agent: Agent, mark: int) -> bool:
+def came_in(agent: Agent, mark: int) -> bool:
     return agent.in_flight > 0 or agent.activities != mark

@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE = 8
 _RECONNECT_S = 2.0
+_CPU_LOOK_S = 0.5
+"""The least time over which CPU is measured."""
 _FIRST_WAIT_S = 30.0
 """Between two wakes of one agent by itself that led to no sleep; doubled each time."""
 _MOST_WAIT_S = 3600.0
@@ -178,7 +180,8 @@ class Watch:
                         return
                 else:
                     why = cause.PAUSED_FOR_LONG
-                group.create_task(self._in_turn(agent, partial(self._sleep, agent, mode, why)))
+                sleep = partial(self._sleep, agent, mode, why, agent.activities)
+                group.create_task(self._in_turn(agent, sleep))
             case Action.NOTHING:
                 agent.cpu = None
                 agent.blockers = []
@@ -189,8 +192,7 @@ class Watch:
         async with self._slots:
             await self._guarded(agent, work)
 
-    async def _sleep(self, agent: Agent, mode: Mode, why: Cause) -> None:
-        mark = agent.activities
+    async def _sleep(self, agent: Agent, mode: Mode, why: Cause, mark: int) -> None:
         if agent.state is not HibernationState.RUNNING or await self._quiet(agent):
             await self._engine.sleep(agent, mode, why=why, mark=mark)
 
@@ -249,8 +251,10 @@ class Watch:
         if used_s is None:
             return True
         before, now_s = agent.cpu, self._clock.monotonic()
+        if before is not None and now_s - before.at_s < _CPU_LOOK_S:
+            return False  # two looks at once: the earlier one's sample is the one to measure from
         agent.cpu = CpuSample(used_s, now_s)
-        if before is None or now_s <= before.at_s:
+        if before is None:
             return False
         cores = (used_s - before.used_s) / (now_s - before.at_s)
         if cores <= BUSY_CORES:

@@ -20,15 +20,17 @@ def thaw(container_id: str, pid: int) -> bool:
     if pid <= 0 or container_id not in text:  # an engine elsewhere: that number is not ours
         return False
     thawed = False
-    for file, state, free in freezers(text):
+    for file, states, free in freezers(text):
         with contextlib.suppress(OSError):  # gone meanwhile, or not ours to write
-            if file.read_text().strip() == state:
+            if file.read_text().strip() in states:
                 file.write_text(free)
                 thawed = True
     return thawed
 
 
-def freezers(proc_cgroup: str, *, root: Path = CGROUP_ROOT) -> list[tuple[Path, str, str]]:
+def freezers(
+    proc_cgroup: str, *, root: Path = CGROUP_ROOT
+) -> list[tuple[Path, frozenset[str], str]]:
     """The freezer's file, what it says when frozen and when not, from `/proc/<pid>/cgroup`.
 
     Lines are `id:controllers:path` (`cgroups(7)`); a v1 freezer that is on its way says `FREEZING`.
@@ -39,7 +41,7 @@ def freezers(proc_cgroup: str, *, root: Path = CGROUP_ROOT) -> list[tuple[Path, 
         inside = path.lstrip("/")
         if "freezer" in controllers.split(","):
             file = root / "freezer" / inside / "freezer.state"
-            found += [(file, "FROZEN", "THAWED"), (file, "FREEZING", "THAWED")]
+            found.append((file, frozenset({"FROZEN", "FREEZING"}), "THAWED"))
         elif number == "0" and inside:
-            found.append((root / inside / "cgroup.freeze", "1", "0"))
+            found.append((root / inside / "cgroup.freeze", frozenset({"1"}), "0"))
     return found

@@ -8,7 +8,7 @@ import aiohttp
 from aiohttp import WSMsgType
 
 Frame = dict[str, Any]
-LIMIT_S = 5
+LIMIT_S = 60
 
 
 class Caller:

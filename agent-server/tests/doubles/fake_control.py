@@ -16,7 +16,7 @@ from ocmt_agent.runtime.base import ContainerStatus, Endpoint
 
 from doubles.fake_runtime import ENDPOINT, FakeContainer, FakeRuntime
 
-_GIVEN_UP_AFTER_S = 1.0
+_GIVEN_UP_AFTER_S = 30.0
 
 
 class FakeControl:

@@ -13,7 +13,7 @@ MB = 1 << 20
 
 
 class FakeMemory:
-    """Stands for the control group of an agent whose only process is the test's own."""
+    """Stands for the control group of an agent whose leader is the test's own process."""
 
     name = "fake"
 
@@ -39,7 +39,8 @@ class FakeMemory:
     def where(self) -> Whereabouts:
         leader = identify(os.getpid())
         assert leader is not None
-        return Whereabouts(leader, self.folder, lambda: [os.getpid()])
+        # Named in no list: what is done to an agent's pages is not to be done to ours.
+        return Whereabouts(leader, self.folder, lambda: [])
 
     def host(self) -> HostMemory:
         swap = (SwapArea("/swap", SwapKind.DISK, 8 << 30, 0),) if self.has_swap else ()

@@ -22,7 +22,7 @@ from ocmt_agent.runtime.spec import OpenClawSettings, gateway_config, gateway_en
 from doubles.gateway_double import REPLY
 from doubles.openclaw import installed_openclaw, node_binary
 
-_BOOT_S = 120
+_BOOT_S = 300
 
 
 def own_address() -> str:

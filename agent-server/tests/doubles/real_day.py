@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
+from ocmt_agent.agents.agent import Agent
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.wiring import Parts
@@ -23,9 +24,9 @@ from ocmt_common.agent_api import HibernationState
 LEFT_OUT_AT_ONCE = timedelta(minutes=5)
 _SLACK = timedelta(minutes=40)
 """Idle this long an agent has to sleep, unless it works or has a job this near."""
-_FALLS_ASLEEP_WITHIN_S = 90.0
+_FALLS_ASLEEP_WITHIN_S = 240.0
 """Of the real time: a gateway may still be at something after a boot or an answer."""
-_LIMIT_S = 240.0
+_LIMIT_S = 480.0
 ASLEEP = (HibernationState.PAUSED, HibernationState.STOPPED)
 
 
@@ -90,7 +91,8 @@ class Day:
     async def pass_until(self, when: datetime) -> None:
         """Let the time pass, a few minutes at a time, with a look of the policy at each.
 
-        A gateway needs its own, real time: before more is left out, whoever can sleep has to.
+        A gateway needs its own, real time: before more is left out, whoever can sleep, or sleep
+        deeper, has to.
         """
         while (left := when - self._clock.now()) > timedelta():
             self._clock.leave_out(min(left, LEFT_OUT_AT_ONCE))
@@ -117,7 +119,7 @@ class Day:
                 while self._awake_for_nothing():  # noqa: ASYNC110 (the watch tells nobody)
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise AssertionError(f"awake for nothing: {self._awake_for_nothing()}") from None
+            raise AssertionError(f"not asleep: {self._awake_for_nothing()}") from None
 
     def _awake_for_nothing(self) -> list[str]:
         now = self._clock.now()
@@ -125,12 +127,15 @@ class Day:
         for agent in self._parts.registry.all():
             job = self._due.get(agent.user_id)
             near = job is not None and abs(job - now) < _SLACK
-            idle = now - agent.last_activity_at > _SLACK
-            if (
-                agent.state not in ASLEEP
-                and idle
-                and not near
-                and agent.user_id not in self.working
-            ):
+            if agent.state is HibernationState.PAUSED:
+                due = now - (agent.asleep_since or agent.state_since) >= self._stop_after(agent)
+            else:
+                idle = now - agent.last_activity_at > _SLACK
+                due = agent.state not in ASLEEP and idle and not near
+            if due and agent.user_id not in self.working:
                 found.append(f"{agent.user_id} at {now:%H:%M} because {agent.blockers}")
         return found
+
+    def _stop_after(self, agent: Agent) -> timedelta:
+        usual = timedelta(milliseconds=self._parts.settings.stop_after_ms)
+        return agent.wishes.stop_after or usual

@@ -9,7 +9,7 @@ from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.runtime.base import AgentSpec, Endpoint, Runtime, SecretText
 
-_BOOT_S = 120
+_BOOT_S = 300
 
 
 def spec_of(user_id: str, *, agent_token: str = "agent-token-0123456789") -> AgentSpec:
@@ -47,4 +47,4 @@ async def suspend(access: GatewayAccess, session: aiohttp.ClientSession) -> str:
             answer = await control.suspend(access, request_id="test")
             if isinstance(answer, Suspended):
                 return answer.suspension_id
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(max(answer.retry_after_s, 2))  # it takes 30 a minute

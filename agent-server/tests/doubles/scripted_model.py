@@ -2,7 +2,8 @@
 
 OpenAI-shaped and streamed, where an agent looks for its model. `say X` is answered with `X.` at
 once; `recite X` goes on with `X` until the test has heard enough; `run X` calls the agent's own
-shell tool with the command `X`, and tells what came of it. Anything else is answered with `Well.`
+shell tool with the command `X`, and tells what came of it in the end. Anything else is answered
+with `Well.`
 """
 
 import asyncio
@@ -16,6 +17,10 @@ from aiohttp import web
 
 _ORDER = re.compile(r"(say|recite|run): (.*)")
 _BEAT_S = 0.25
+# What takes longer goes on in the background, until it is asked for.
+_LONGEST_YIELD_MS = 120_000
+_LONGEST_POLL_MS = 30_000
+_IN_BACKGROUND = re.compile(r"still running \(session ([^,]+),")
 
 
 class ScriptedModel:
@@ -41,18 +46,22 @@ class ScriptedModel:
         order, what = found.groups() if found else ("say", "Well")
         results = [_text(message) for message in messages[last:] if message["role"] == "tool"]
         match order:
-            case "run" if results:
+            case "run" if results and "still running" not in results[-1]:
                 yield {"role": "assistant", "content": f"It told: {results[-1]}"}
             case "run":
-                call = {"command": what, "yieldMs": 120_000}
+                tool, call = "exec", {"command": what, "yieldMs": _LONGEST_YIELD_MS}
+                session = _IN_BACKGROUND.search(results[0]) if results else None
+                if session is not None:
+                    tool = "process"
+                    call = {"action": "poll", "sessionId": session[1], "timeout": _LONGEST_POLL_MS}
                 yield {
                     "role": "assistant",
                     "tool_calls": [
                         {
                             "index": 0,
-                            "id": "call_1",
+                            "id": f"call_{len(results) + 1}",
                             "type": "function",
-                            "function": {"name": "exec", "arguments": json.dumps(call)},
+                            "function": {"name": tool, "arguments": json.dumps(call)},
                         }
                     ],
                 }

@@ -34,7 +34,18 @@ def some_swap(folder: Path) -> Iterator[None]:
 def _made(file: Path) -> bool:
     if shutil.which("swapon") is None or shutil.disk_usage(file.parent).free < 2 * _ENOUGH:
         return False
-    subprocess.run(["fallocate", "-l", str(_ENOUGH), file], check=True)
-    file.chmod(0o600)
-    subprocess.run(["mkswap", "-q", file], check=True)
-    return subprocess.run(["swapon", file], check=False).returncode == 0
+    made = False
+    try:
+        made = _done("fallocate", "-l", str(_ENOUGH), file)
+        if made:
+            file.chmod(0o600)
+            # Before the machine's own.
+            made = _done("mkswap", "-q", file) and _done("swapon", "-p", "32767", file)
+    finally:
+        if not made:
+            file.unlink(missing_ok=True)
+    return made
+
+
+def _done(*words: str | Path) -> bool:
+    return subprocess.run(words, check=False).returncode == 0

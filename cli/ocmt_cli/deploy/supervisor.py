@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from ocmt_cli.deploy.hostside.component import MODULES, UNITS, Component, StepFailed
 
 _POLL_S = 0.05
-_HOLDER_START_S = 10.0
+_HOLDER_START_S = 60.0
 # Where the listeners are before they become 3, 4, …: out of the way of the new process's own.
 _PARKED_FD = 50
 _EXEC = (

@@ -10,7 +10,7 @@ from ocmt_common.openclaw import default_image, openclaw_version
 
 from ocmt_cli.checkout import command
 from ocmt_cli.doctor.machine import control_groups, memory, postgresql_programs, program
-from ocmt_cli.engine import Engine
+from ocmt_cli.engine import Engine, EngineSlow
 from ocmt_cli.node import node_binary
 from ocmt_cli.openclaw.install import is_installed
 from ocmt_cli.ports import free_base, holder, is_free
@@ -92,6 +92,8 @@ def _engine() -> Iterator[Check]:
                         "not installed; `ocmt image build` needs it",
                         f"apt-get install {name}",
                     )
+    except EngineSlow as slow:
+        yield Check("docker", "missing", "the engine takes too long to answer", str(slow))
     finally:
         engine.close()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ocmt_common.openclaw import default_image
 
 from ocmt_cli.doctor.machine import postgresql_programs, program
-from ocmt_cli.engine import Engine
+from ocmt_cli.engine import Engine, EngineSlow
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,11 @@ def has_image() -> bool:
 
 
 def _docker() -> str | None:
-    if not engine_answers():
+    try:
+        answers = engine_answers()
+    except EngineSlow as slow:
+        return str(slow)
+    if not answers:
         return "no Docker Engine answers (apt-get install docker.io, and start it)"
     if os.geteuid() != 0:
         return "the image and the agents' folders need root (run it as root)"

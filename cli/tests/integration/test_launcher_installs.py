@@ -1,5 +1,6 @@
 """The launcher on a copy of the checkout, with nothing installed yet."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -56,7 +57,7 @@ def test_a_killed_set_up_is_made_anew_once_however_many_start(
     elsewhere = tmp_path / "ocmt"
     elsewhere.symlink_to(checkout / "ocmt")
     both = [launch(elsewhere, tmp_path), launch(checkout / "ocmt", checkout)]
-    said = [one.communicate(timeout=240) for one in both]
+    said = [one.communicate(timeout=600) for one in both]
     assert [one.returncode for one in both] == [0, 0], said
     assert all(out.startswith("Usage: ocmt COMMAND") for out, _ in said)
     made = [err.count("making the virtual environment") for _, err in said]
@@ -64,22 +65,77 @@ def test_a_killed_set_up_is_made_anew_once_however_many_start(
     assert not unfinished.exists()
 
 
-def test_after_that_it_adds_next_to_nothing_to_the_command(checkout: Path) -> None:
+# Runs a program and tells what it starts, what it writes, and which files of its folder it reads.
+TOLD = """
+import os, runpy, sys
+program = sys.argv[1]
+def tell(event, given):
+    if event == "open":
+        path, _, flags = given
+        path = os.fsdecode(path) if isinstance(path, (str, bytes)) else str(path)
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            print("write", path, file=sys.stderr)
+        elif path.startswith(os.path.dirname(program) + "/"):
+            print("read", path, file=sys.stderr)
+    elif event in ("os.exec", "os.fork", "os.posix_spawn", "os.system", "subprocess.Popen"):
+        print(event, os.fsdecode(given[0]) if given else "", file=sys.stderr)
+    elif event in ("os.mkdir", "os.remove", "os.rename", "socket.connect"):
+        print(event, given, file=sys.stderr)
+sys.argv = [program, "--help"]
+sys.addaudithook(tell)
+runpy.run_path(program, run_name="__main__")
+"""
+
+
+def test_after_that_it_only_reads_a_few_files_and_becomes_the_command(checkout: Path) -> None:
     """Runs after the set-up above: the module's checkout is ready."""
-    subprocess.run([checkout / "ocmt"], check=True, capture_output=True)
-    # With a plain interpreter: `python3` may be a version manager's script, which is slow itself.
-    direct = best_of_five([checkout / ".venv" / "bin" / "ocmt"])
-    launched = best_of_five([Path(sys.executable), checkout / "ocmt"])
-    assert launched - direct < 0.06
+    # -B: what Python itself would write beside its modules is not the launcher's.
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", TOLD, checkout / "ocmt"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("Usage: ocmt COMMAND")
+    *read, last = done.stderr.splitlines()
+    assert last == f"os.exec {checkout / '.venv' / 'bin' / 'ocmt'}"
+    files = ["ocmt", ".venv/ocmt-stamp", "requirements/run.lock", "requirements/dev.lock"]
+    files += [f"{folder}/pyproject.toml" for folder in PACKAGES]
+    assert set(read) == {f"read {checkout / file}" for file in files}
 
 
-def best_of_five(command: list[Path]) -> float:
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        times.append(time.perf_counter() - started)
-    return min(times)
+# The environment's Python, in an installation that waits to be told to go on.
+WAITING_PYTHON = """#!/bin/sh
+case "$*" in *--version) exit 0;; esac
+echo begun > begun
+read word < go
+"""
+
+
+def test_what_a_killed_set_up_started_is_waited_for(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    shutil.copy2(ROOT / "ocmt", tmp_path)
+    for folder in PACKAGES:
+        (tmp_path / folder).mkdir()
+        shutil.copy2(ROOT / folder / "pyproject.toml", tmp_path / folder)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(WAITING_PYTHON)
+    python.chmod(0o755)
+    for fifo in ("begun", "go"):
+        os.mkfifo(tmp_path / fifo)
+
+    killed = launch(tmp_path / "ocmt", tmp_path)
+    with (tmp_path / "begun").open() as begun:
+        assert begun.read() == "begun\n"
+    killed.kill()
+    killed.wait()
+    following = launch(tmp_path / "ocmt", tmp_path)
+    try:
+        assert following.stderr is not None
+        assert following.stderr.readline() == "ocmt: waiting for another ocmt that is setting up\n"
+    finally:
+        for one in (following, killed):
+            os.killpg(one.pid, signal.SIGKILL)
+            one.communicate()
 
 
 def test_without_the_venv_module_it_says_what_to_install(checkout: Path, tmp_path: Path) -> None:

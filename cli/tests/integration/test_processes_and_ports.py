@@ -103,21 +103,21 @@ def test_leftovers_of_this_folder_are_ended_and_nothing_else(
     other_folder = start(started, **{OWNER: f"{tmp_path}-other"})
     ended = end_leftovers(tmp_path)
     assert (ended.found, ended.left) == (2, [])
-    assert server.process.wait(5) == gateway.process.wait(5) == -signal.SIGTERM
+    assert server.process.wait(60) == gateway.process.wait(60) == -signal.SIGTERM
     assert other_folder.process.poll() is None
 
 
 def test_one_that_does_not_listen_is_killed(started: list[Started], tmp_path: Path) -> None:
     deaf = start(started, DEAF="yes")
     assert processes.end([processes.Process(deaf.pid)], grace_s=0.1) == []
-    assert deaf.process.wait(5) == -signal.SIGKILL
+    assert deaf.process.wait(60) == -signal.SIGKILL
 
 
 def test_a_frozen_one_is_thawed_to_hear_the_request(started: list[Started]) -> None:
     frozen = start(started)
     os.kill(frozen.pid, signal.SIGSTOP)
-    assert processes.end([processes.Process(frozen.pid)], grace_s=10) == []
-    assert frozen.process.wait(5) == -signal.SIGTERM
+    assert processes.end([processes.Process(frozen.pid)], grace_s=60) == []
+    assert frozen.process.wait(60) == -signal.SIGTERM
 
 
 def test_a_process_that_ended_but_was_not_waited_for_is_gone(started: list[Started]) -> None:
@@ -125,7 +125,7 @@ def test_a_process_that_ended_but_was_not_waited_for_is_gone(started: list[Start
     held = processes.Process(zombie.pid)
     assert processes.start_ticks(zombie.pid) is not None
     os.kill(zombie.pid, signal.SIGKILL)
-    assert held.wait(5)
+    assert held.wait(60)
     assert processes.start_ticks(zombie.pid) is None
     held.close()
 

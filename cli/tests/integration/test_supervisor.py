@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ if "DEAF" in os.environ:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(int(os.environ.get("STATUS", "200")))
+        self.send_response(200)
         self.end_headers()
         self.wfile.write(b"{}")
     def log_message(self, *_):
@@ -38,7 +40,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answer).
 """
 
 QUICK = Patience(
-    first_answer_s=10, restart_after_s=0.01, restart_at_most_after_s=0.05, health_every_s=0.02
+    first_answer_s=60, restart_after_s=0.01, restart_at_most_after_s=0.05, health_every_s=0.02
 )
 
 
@@ -98,7 +100,7 @@ class Stage:
             await asyncio.gather(task, return_exceptions=True)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not holds():
                 self.changed.clear()
                 await self.changed.wait()
@@ -153,12 +155,35 @@ async def test_one_that_never_starts_is_given_up_with_what_it_said(stage: Stage)
     assert stage.starts("agent") == QUICK.first_starts
 
 
+class Sick(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(503)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def sick_from_the_start() -> Iterator[str]:
+    """The address of one that answers before any server is started, and not well."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sick) as answering:
+        thread = threading.Thread(target=answering.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{answering.server_port}/health"
+        finally:
+            answering.shutdown()
+            thread.join()
+
+
 async def test_one_that_stays_unhealthy_is_given_up_with_its_last_answer(stage: Stage) -> None:
     patience = Patience(first_answer_s=0.5, health_every_s=0.02)
-    sick = stage.server("page", STATUS="503")
-    with pytest.raises(CommandFailed, match="its last answer was 503"):
-        await stage.supervisor(sick, patience=patience).run(lambda: None)
-    assert start_ticks(stage.running["page"].pid) is None
+    with sick_from_the_start() as health_url:
+        sick = replace(stage.server("page"), health_url=health_url)
+        with pytest.raises(CommandFailed, match="its last answer was 503"):
+            await stage.supervisor(sick, patience=patience).run(lambda: None)
+    assert not any(start_ticks(record.pid) for record in stage.running.values())
 
 
 async def test_one_that_ignores_the_request_to_end_is_killed(stage: Stage) -> None:
@@ -175,7 +200,7 @@ async def test_in_a_hurry_it_does_not_wait(stage: Stage) -> None:
     async with stage.playing(supervisor) as task:
         task.cancel()
         supervisor.hurry()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.gather(task, return_exceptions=True)
     assert start_ticks(stage.running["agent"].pid) is None
 

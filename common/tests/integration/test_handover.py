@@ -41,7 +41,20 @@ async def app(scope, receive, send):
 handover = Handover.from_environment()
 config = uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio")
 server = HandoverServer(config, handover)
+server._first_request_s = float(os.environ["FIRST_REQUEST_S"])
 asyncio.run(server.serve_on(handover.listener("api")))
+"""
+
+_STANDBY = """
+import asyncio, os
+from ocmt_common.handover import Handover, standby
+
+async def main():
+    if await standby(Handover.from_environment(), "new"):
+        print("admitted", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
 """
 
 
@@ -52,13 +65,16 @@ def listener() -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _release(folder: Path, name: str, listener: socket.socket) -> Iterator[subprocess.Popen[bytes]]:
+def _release(
+    folder: Path, name: str, listener: socket.socket, *, first_request_s: float = 60
+) -> Iterator[subprocess.Popen[bytes]]:
     release = folder / "releases" / name
     release.mkdir(parents=True)
     gate = folder / f"{name}.sock"
     environment = {
         **os.environ,
         "NAME": name,
+        "FIRST_REQUEST_S": str(first_request_s),
         "LISTEN_FDS": "1",
         "LISTEN_FDNAMES": "api",
         "OCMT_RELEASE_DIR": str(release),
@@ -87,7 +103,7 @@ def _at_gate(gate: Path) -> str:
 
 
 def _until(met: object) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not met():  # type: ignore[operator]
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -121,15 +137,15 @@ def test_a_release_in_standby_answers_at_its_gate_only_until_it_is_current(
             answers = [kept.get(url).text for _ in range(50)]
             answers += [httpx2.get(url).text for _ in range(50)]
             assert set(answers) <= {"old", "new"}
-            slow.settimeout(30)
+            slow.settimeout(60)
             assert slow.recv(100).startswith(b"HTTP/1.1 200")
             slow.close()
             # 1012: "service restart", which tells a client to connect again (RFC 6455 registry).
             with pytest.raises(ConnectionClosed) as closed:
-                chat.recv(timeout=30)
+                chat.recv(timeout=60)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
-        old.wait(timeout=30)
+        old.wait(timeout=60)
         assert httpx2.get(url).text == "new"
 
 
@@ -140,5 +156,64 @@ def test_what_arrives_while_nobody_accepts_waits_for_the_next_release(
         waiting.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         _point(tmp_path, "one")
         with _release(tmp_path, "one", listener):
-            waiting.settimeout(30)
+            waiting.settimeout(60)
             assert b"200" in waiting.recv(1000)
+
+
+def test_who_has_connected_and_not_asked_yet_is_answered_by_the_release_that_ends(
+    tmp_path: Path, listener: socket.socket
+) -> None:
+    _point(tmp_path, "old")
+    with (
+        _release(tmp_path, "old", listener) as old,
+        socket.create_connection(listener.getsockname()) as late,
+    ):
+        # They are accepted in turn: once this one is answered, the one before it is accepted.
+        assert httpx2.get(f"http://127.0.0.1:{listener.getsockname()[1]}/").text == "old"
+        old.send_signal(signal.SIGTERM)
+        time.sleep(2)
+        late.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        late.settimeout(60)
+        answer = late.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer
+        assert answer.endswith(b"old")
+        assert old.wait(timeout=60) is not None
+
+
+def test_who_never_asks_does_not_keep_a_release_from_ending(
+    tmp_path: Path, listener: socket.socket
+) -> None:
+    _point(tmp_path, "old")
+    with (
+        _release(tmp_path, "old", listener, first_request_s=0.1) as old,
+        socket.create_connection(listener.getsockname()) as silent,
+    ):
+        assert httpx2.get(f"http://127.0.0.1:{listener.getsockname()[1]}/").text == "old"
+        old.send_signal(signal.SIGTERM)
+        silent.settimeout(60)
+        assert silent.recv(1) == b""
+        old.wait(timeout=60)
+
+
+def test_one_that_was_admitted_and_does_not_serve_yet_ends_when_told_to(tmp_path: Path) -> None:
+    gate, release = tmp_path / "new.sock", tmp_path / "releases" / "new"
+    release.mkdir(parents=True)
+    environment = {
+        **os.environ,
+        "OCMT_RELEASE_DIR": str(release),
+        "OCMT_GATE_SOCKET": str(gate),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", _STANDBY], env=environment, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            _until(lambda: "standby" in _at_gate(gate))
+            _point(tmp_path, "new")
+            process.send_signal(signal.SIGUSR1)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"admitted\n"
+            process.terminate()
+            assert process.wait(timeout=60) == -signal.SIGTERM
+        finally:
+            process.kill()

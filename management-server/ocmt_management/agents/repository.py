@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.agents.models import FAILURE_CHARACTERS, Agent, Stage
+from ocmt_management.auth.models import User
 
 
 class AgentRepository:
@@ -15,6 +16,14 @@ class AgentRepository:
 
     async def of_user(self, user_id: str) -> Agent | None:
         return await self._session.get(Agent, user_id)
+
+    async def locked(self, user_id: str) -> Agent | None:
+        """The user's agent, which no other server changes or makes until the unit of work ends."""
+        # Where there is no agent yet, its user's row is what two can meet at.
+        await self._session.execute(
+            select(User.id).where(User.id == user_id).with_for_update(key_share=True)
+        )
+        return await self._session.get(Agent, user_id, with_for_update=True)
 
     async def all(self) -> Sequence[Agent]:
         return (await self._session.scalars(select(Agent).order_by(Agent.since))).all()
@@ -31,7 +40,10 @@ class AgentRepository:
         )
 
     async def begin(self, user_id: str, token_hash: bytes, now: datetime) -> None:
-        """The agent is to be made (again) under this token; any earlier token is worth nothing."""
+        """The agent is to be made (again) under this token; any earlier token is worth nothing.
+
+        Call `locked` before, in the same unit of work.
+        """
         agent = await self.of_user(user_id)
         if agent is None:
             agent = Agent(user_id=user_id)

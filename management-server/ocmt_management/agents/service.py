@@ -5,15 +5,15 @@ here, which go on where they were after a restart. Of an agent's token the datab
 an unfinished making therefore starts over with a new token, and a finished one is left alone.
 
 While a release takes over from another there are two servers on one database. Who began last makes
-the agent, the other gives way for a while before it begins again; and what one has finished, the
-other tells its own watchers, who hear of nothing in another process.
+the agent, the other gives way; and what one has finished, the other tells its own watchers, who
+hear of nothing in another process.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
 import structlog
 from ocmt_common.problems import Problem
@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 30.0
+_LOOK_S = 1.0
+_ANOTHERS_TURN_S = 60.0
+"""For which an agent that another server began is left to it. A slow boot takes half of it."""
 # Passing troubles of the place, not of this agent: tried again until they are over.
 _PASSING = frozenset(
     {
@@ -61,6 +64,8 @@ class Agents:
         self._sleep = sleep
         self._making: dict[str, asyncio.Task[None]] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
+        self._renewed: set[str] = set()
+        """Whose token was revoked here, and who were not begun anew since."""
         self.server = server
         self.statuses = AgentStatuses(server, clock, sleep=sleep)
 
@@ -113,15 +118,19 @@ class Agents:
 
     def ensure(self, user_id: str) -> None:
         """Make sure, in the background, that this user has an agent."""
-        self._once(self._making, user_id, self._make)
+        if user_id in self._making:
+            return
+        making = self._making[user_id] = asyncio.create_task(self._make(user_id))
+        making.add_done_callback(partial(self._made, user_id))
 
     async def renew_token(self, user_id: str) -> None:
         """Revoke the agent's token at once and give it another, which restarts the agent."""
         async with self._database.write() as session:
             agents = AgentRepository(session)
-            if await agents.of_user(user_id) is None:
+            if await agents.locked(user_id) is None:
                 raise _no_agent()
             await agents.begin(user_id, token_hash(new_token()), self._clock())
+        self._renewed.add(user_id)
         self.statuses.tell(user_id)
         self.ensure(user_id)
 
@@ -133,7 +142,9 @@ class Agents:
     async def wake(self, user_id: str) -> None:
         """Start waking the agent. Raises `Problem` when there is none to wake now."""
         await self.require_ready(user_id)
-        self._once(self._waking, user_id, self._wake)
+        if user_id not in self._waking:
+            waking = self._waking[user_id] = asyncio.create_task(self._wake(user_id))
+            waking.add_done_callback(lambda _: self._waking.pop(user_id))
 
     async def require_ready(self, user_id: str) -> None:
         """Raises `Problem` saying why this user's agent cannot be spoken to now."""
@@ -161,16 +172,10 @@ class Agents:
 
     # In the background
 
-    def _once(
-        self,
-        tasks: dict[str, asyncio.Task[None]],
-        user_id: str,
-        work: Callable[[str], Coroutine[Any, Any, None]],
-    ) -> None:
-        if user_id in tasks:
-            return
-        task = tasks[user_id] = asyncio.create_task(work(user_id))
-        task.add_done_callback(lambda _: tasks.pop(user_id))
+    def _made(self, user_id: str, making: asyncio.Task[None]) -> None:
+        del self._making[user_id]
+        if user_id in self._renewed and not making.cancelled():
+            self.ensure(user_id)
 
     async def _resume(self) -> None:
         try:
@@ -189,41 +194,58 @@ class Agents:
         while True:
             try:
                 token = token or await self._begin(user_id)
-                if token is None:
-                    self.statuses.tell(user_id)
-                    return
-                await self.server.provision(user_id, token)
-                if await self._settle(user_id, token, Stage.READY, failure=None):
-                    log.info("agent is there", user_id=user_id)
-                    return
-                token = None  # begun since then by another server, or by an admin's new token
-            except Problem as problem:
-                passing = problem.code in _PASSING
-                log.warning("agent not made", user_id=user_id, reason=problem.detail, again=passing)
-                stage = Stage.PROVISIONING if passing else Stage.FAILED
-                if not await self._note(user_id, token, stage, problem.detail):
-                    token = None
-                elif not passing:
-                    return
-            await self._sleep(retry_s)
-            retry_s = min(retry_s * 2, _LAST_RETRY_S)
+                if token is None or await self._make_under(user_id, token):
+                    break
+                token = None
+                if not await self._stays_unfinished(user_id):
+                    break
+            except Problem:  # a passing one
+                await self._sleep(retry_s)
+                retry_s = min(retry_s * 2, _LAST_RETRY_S)
+        self.statuses.tell(user_id)
 
-    async def _note(self, user_id: str, token: str | None, stage: Stage, reason: str) -> bool:
-        """Keep why it failed, where the user sees it.
+    async def _make_under(self, user_id: str, token: str) -> bool:
+        """Make the agent under this token, or keep why not, where the user sees it.
 
-        `False` when it is not kept, so that it is to be begun again: the database is in trouble,
-        or the agent has another token by now.
+        `False` when it has another token by now. Raises the `Problem` of a passing trouble.
         """
         try:
-            return token is None or await self._settle(user_id, token, stage, failure=reason)
-        except Problem:
-            return False
+            container = await self.server.provision(user_id, token)
+        except Problem as problem:
+            passing = problem.code in _PASSING
+            log.warning("agent not made", user_id=user_id, reason=problem.detail, again=passing)
+            stage = Stage.PROVISIONING if passing else Stage.FAILED
+            settled = await self._settle(user_id, token, stage, failure=problem.detail)
+            if settled and passing:
+                raise
+            return settled
+        self.statuses.learn(container)
+        settled = await self._settle(user_id, token, Stage.READY, failure=None)
+        if settled:
+            log.info("agent is there", user_id=user_id)
+        return settled
+
+    async def _stays_unfinished(self, user_id: str) -> bool:
+        """Whether the agent, begun by another since, is to be begun here again.
+
+        Not while another server may be making it: each would revoke the other's token for ever.
+        """
+        waited_s = 0.0
+        while user_id not in self._renewed and waited_s < _ANOTHERS_TURN_S:
+            await self._sleep(_LOOK_S)
+            waited_s += _LOOK_S
+            async with self._database.read() as session:
+                agent = await AgentRepository(session).of_user(user_id)
+            if agent is None or agent.stage != Stage.PROVISIONING:
+                return user_id in self._renewed
+        return True
 
     async def _begin(self, user_id: str) -> str | None:
         """A new token for an agent that has to be made; `None` when there is nothing to do."""
+        self._renewed.discard(user_id)
         async with self._database.write() as session:
             agents = AgentRepository(session)
-            agent = await agents.of_user(user_id)
+            agent = await agents.locked(user_id)
             made = agent is not None and agent.stage == Stage.READY and not self._is_lost(user_id)
             if made or not await is_active(session, user_id):
                 return None

@@ -56,6 +56,10 @@ class AgentStatuses:
         """The agent's state, or `None` when the agent server has none. Ask `trouble` first."""
         return self._seen.get(user_id)
 
+    def learn(self, container: Container) -> None:
+        """An agent that was just made; the stream may not have told of it yet."""
+        self._seen.setdefault(container.user_id, _seen(container))
+
     def forget(self, user_id: str) -> None:
         """The agent server told elsewhere that it does not have this user's agent."""
         self._seen.pop(user_id, None)

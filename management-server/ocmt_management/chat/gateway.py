@@ -42,7 +42,7 @@ class Gateway:
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._asked: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._asked: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
         self._requests = 0
         self.lost = False
 
@@ -71,7 +71,8 @@ class Gateway:
         finally:
             self.lost = True
             for asked in self._asked.values():
-                asked.cancel()
+                if not asked.done():
+                    asked.set_result(None)
 
     async def request(self, method: str, **params: Any) -> dict[str, Any]:
         """Ask, and ask again while the gateway is just coming up.
@@ -101,17 +102,15 @@ class Gateway:
         try:
             await self._socket.send(json.dumps(request))
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-                frame = await asyncio.shield(answer)
+                frame = await answer
         except TimeoutError:
             raise Problem(504, "agent-silent", "The agent does not answer. Try again.") from None
         except ConnectionClosed:
             raise connection_lost() from None
-        except asyncio.CancelledError:
-            if answer.cancelled():
-                raise connection_lost() from None
-            raise
         finally:
             self._asked.pop(request_id, None)
+        if frame is None:
+            raise connection_lost()
         if not frame.get("ok"):
             raise GatewayRefused(_dict(frame.get("error")))
         return _dict(frame.get("payload"))

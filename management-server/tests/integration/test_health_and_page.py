@@ -70,8 +70,9 @@ async def test_health_passes_on_what_is_wrong_with_the_agent_server(
 
 
 async def test_health_answers_in_time_when_the_agent_server_does_not(
-    app: FastAPI, new_browser: NewBrowser
+    app: FastAPI, new_browser: NewBrowser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ocmt_management.health.endpoints._CHECK_TIMEOUT_S", 0.1)
     agent_server(app, asyncio.Event().wait)
 
     async with asyncio.timeout(20):

@@ -3,16 +3,19 @@ import signal
 import sqlite3
 import stat
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from doubles.host import AGENT_TOKEN, open_host
 from ocmt_agent.agents.agent import Agent
+from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.agents.store import EVENTS_KEPT, AgentStore, StoreError
 from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_common.agent_api import AgentPolicy, StateEvent
 from ocmt_common.agent_api import HibernationState as S
-from ocmt_common.agent_api import StateEvent
+from ocmt_common.problems import Problem
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
@@ -195,3 +198,67 @@ async def test_activity_is_written_by_the_sweep_not_by_the_request(tmp_path: Pat
         (read,) = await store.load()
         assert read.last_activity_at == agent.last_activity_at
         assert read.last_activity_kind is ActivityKind.WEBSOCKET
+
+
+WRITES: dict[str, Callable[[AgentRegistry, Agent], Awaitable[None]]] = {
+    "flush": lambda registry, _: registry.flush(),
+    "policy": lambda registry, agent: registry.set_policy(agent, AgentPolicy(never_sleep=True)),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_who_is_removed_while_a_write_waits_for_its_turn_is_not_brought_back(
+    tmp_path: Path, write: Callable[[AgentRegistry, Agent], Awaitable[None]]
+) -> None:
+    async with open_host(tmp_path) as host:
+        agent, registry = await host.provision(), host.parts.registry
+        registry.touch(agent, ActivityKind.WEBSOCKET)
+        await asyncio.gather(registry.forget(agent), write(registry, agent))
+        assert registry.find("ada") is None
+        assert await registry._store.load() == []
+
+
+async def test_who_could_not_be_removed_is_written_as_before(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        agent, registry = await host.provision(), host.parts.registry
+        store = registry._store
+        await store._db.execute("PRAGMA query_only = ON")
+        with pytest.raises(Problem, match="does not work"):
+            await registry.forget(agent)
+        assert registry.get("ada") is agent
+
+        await store._db.execute("PRAGMA query_only = OFF")
+        registry.touch(agent, ActivityKind.WEBSOCKET)
+        await registry.flush()
+        (read,) = await store.load()
+        assert read.last_activity_kind is ActivityKind.WEBSOCKET
+
+
+@pytest.mark.parametrize("write", ["save_all", "save_wake_times"])
+async def test_a_flush_cut_short_anywhere_leaves_its_work_to_the_next(
+    tmp_path: Path, write: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_host(tmp_path) as host:
+        agent, registry = await host.provision(), host.parts.registry
+        store, begun = registry._store, asyncio.Event()
+
+        async def never_end(_: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        registry.touch(agent, ActivityKind.WEBSOCKET)
+        registry.woke(S.PAUSED, seconds=7)
+        with monkeypatch.context() as slow:
+            slow.setattr(store, write, never_end)
+            flushing = asyncio.create_task(registry.flush())
+            await begun.wait()
+            flushing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await flushing
+        assert agent.unsaved
+
+        await registry.flush()
+        assert not agent.unsaved
+        (read,) = await store.load()
+        assert read.last_activity_kind is ActivityKind.WEBSOCKET
+        assert (await store.wake_times())[S.PAUSED] == [7]

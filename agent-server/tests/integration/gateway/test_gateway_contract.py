@@ -18,7 +18,7 @@ from doubles.gateway_double import REPLY, gateway_double
 from doubles.lan_gateway import lan_gateway
 from doubles.serving import serving
 from ocmt_agent.gateway.access import GatewayAccess
-from ocmt_agent.gateway.admin import GatewayAdmin, GatewayRefused, Suspended
+from ocmt_agent.gateway.admin import Busy, GatewayAdmin, GatewayRefused, Suspended
 from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.gateway.handshake import (
@@ -98,8 +98,10 @@ async def gateway(
 
 
 async def test_the_probes_answer(gateway: Gateway) -> None:
-    assert await is_live(gateway.session, gateway.endpoint)
-    assert await is_started(gateway.session, gateway.endpoint)
+    for probe in (is_live, is_started):
+        async with asyncio.timeout(LIMIT_S):  # each of its tries is given up after a moment
+            while not await probe(gateway.session, gateway.endpoint):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
 
 async def test_admin_calls_need_the_token(gateway: Gateway) -> None:
@@ -137,9 +139,19 @@ async def suspended(control: OpenClawControl, access: GatewayAccess) -> str:
             if isinstance(answer, Suspended):
                 return answer.suspension_id
             assert not control.has_line(access)  # it works, and nobody reads what it would send
-            await asyncio.sleep(1)
+            await asyncio.sleep(seconds_to_wait(answer))
 
 
+def seconds_to_wait(answer: Busy) -> float:
+    return max(answer.retry_after_s, 2)  # it takes 30 such questions a minute
+
+
+@pytest.fixture
+def lines_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocmt_agent.gateway.lines._OPENED_WITHIN_S", LIMIT_S)
+
+
+@pytest.mark.usefixtures("lines_take_their_time")
 async def test_a_lease_goes_back_over_the_line_it_was_given_on(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +172,7 @@ async def test_a_lease_goes_back_over_the_line_it_was_given_on(
     await control.close()
 
 
+@pytest.mark.usefixtures("lines_take_their_time")
 async def test_without_its_line_a_lease_goes_back_by_http(gateway: Gateway) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
     lease = await suspended(control, access)
@@ -169,13 +182,16 @@ async def test_without_its_line_a_lease_goes_back_by_http(gateway: Gateway) -> N
     await gateway.admin.health(access)
 
 
+@pytest.mark.usefixtures("lines_take_their_time")
 async def test_a_line_that_broke_costs_one_more_call_and_no_error(gateway: Gateway) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
     lease = await suspended(control, access)
+    assert control._lines._open
     for link in control._lines._open.values():
         await link.socket.close()
     await control.resume(access, lease)
     again = await suspended(control, access)
+    assert control._lines._open
     for link in control._lines._open.values():
         assert link.socket._response.connection is not None
         assert link.socket._response.connection.transport is not None
@@ -253,13 +269,26 @@ async def test_a_caller_may_say_nonsense_about_itself(gateway: Gateway) -> None:
     assert "operator.admin" not in link.hello["auth"]["scopes"]
 
 
+async def history_with(caller: Caller, run: str) -> list[dict[str, Any]]:
+    """Up to the answer of `run`, which is heard before it is in there."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            history = await caller.ask("chat.history", "h", sessionKey="main", limit=10)
+            messages: list[dict[str, Any]] = history["payload"]["messages"]
+            last = messages[-1] if messages else {"role": None}
+            if last["role"] == "assistant" and last["__openclaw"].get("runId") == run:
+                return messages
+            await asyncio.sleep(0.1)
+
+
 async def test_a_caller_behind_the_proxy_chats_and_reads_the_history(gateway: Gateway) -> None:
+    run = secrets.token_hex(4)
     async with gateway.caller() as caller:
-        heard = await caller.say("What do you say?", secrets.token_hex(4))
-        history = await caller.ask("chat.history", "h", sessionKey="main", limit=10)
+        heard = await caller.say("What do you say?", run)
+        history = await history_with(caller, run)
 
     assert heard == "".join(REPLY)
-    said = [(m["role"], m["content"]) for m in history["payload"]["messages"]][-2:]
+    said = [(m["role"], m["content"]) for m in history][-2:]
     assert said[0] == ("user", "What do you say?")
     assert said[1] == ("assistant", [{"type": "text", "text": heard}])
     for secret in (TOKEN, '"signature"', '"deviceToken"', '"recoveryScope"', "/cap/"):
@@ -273,14 +302,13 @@ async def test_a_run_outlives_its_caller_and_an_id_is_answered_once(gateway: Gat
         await caller.ask("chat.send", run, **message)
 
     async with gateway.caller() as caller:
+        *_, asked, said = await history_with(caller, run)
         async with asyncio.timeout(LIMIT_S):
             while True:
-                history = await caller.ask("chat.history", "h", sessionKey="main", limit=10)
-                *_, asked, said = history["payload"]["messages"]
-                if said["role"] == "assistant" and said["__openclaw"].get("runId") == run:
+                again = await caller.ask("chat.send", "again", **message)
+                if again["payload"]["status"] != "in_flight":  # its answer is there before its end
                     break
                 await asyncio.sleep(0.1)
-        again = await caller.ask("chat.send", "again", **message)
         history = await caller.ask("chat.history", "h2", sessionKey="main", limit=10)
 
     assert asked["idempotencyKey"] == f"{run}:user"
@@ -311,7 +339,7 @@ async def test_a_suspended_gateway_asks_to_be_called_later(gateway: Gateway) -> 
             lease = await gateway.admin.suspend(access, request_id="contract")
             if isinstance(lease, Suspended):
                 break
-            await asyncio.sleep(min(lease.retry_after_s, 2))
+            await asyncio.sleep(seconds_to_wait(lease))
         # A lease whose answer was lost is found again by its request.
         assert await gateway.admin.suspend(access, request_id="contract") == lease
         refused = await caller.ask(

@@ -1,7 +1,7 @@
 """Our admin calls against the real OpenClaw: the contract the engine's double stands for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,6 +39,13 @@ class RealGateway:
                 await asyncio.sleep(min(answer.retry_after_s, 3))
 
 
+async def until(probe: Callable[[GatewayAccess], Awaitable[bool]], access: GatewayAccess) -> None:
+    """Repeat a probe until it says yes: each is given up after a moment."""
+    async with asyncio.timeout(60):
+        while not await probe(access):  # noqa: ASYNC110 (no event of ours)
+            await asyncio.sleep(0.1)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealGateway]:
     root: Path = tmp_path_factory.mktemp("agents")
@@ -54,7 +61,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rea
     await runtime.create(agent.spec())
     access = agent.access_at(await runtime.start("ada"))
     try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(120):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(300):
             control = OpenClawControl(session)
             # Another process: there is no event of ours to wait for.
             while not await control.is_started(access):  # noqa: ASYNC110
@@ -66,7 +73,8 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rea
 
 
 async def test_a_started_gateway_is_healthy_at_once(gateway: RealGateway) -> None:
-    await gateway.control.health(gateway.access)
+    # Not refused; the first such call of a process may take it seconds.
+    await gateway.control.call(gateway.access, "health", timeout_s=60)
 
 
 async def test_the_next_job_is_its_nightly_one_and_not_a_heartbeat(gateway: RealGateway) -> None:
@@ -88,10 +96,10 @@ async def test_a_suspended_gateway_takes_no_calls_until_it_is_resumed(
     with pytest.raises(GatewayRefused) as refused:
         await gateway.control.next_job_at(gateway.access)
     assert refused.value.passing
-    assert await gateway.control.is_live(gateway.access)
+    await until(gateway.control.is_live, gateway.access)
     await gateway.control.resume(gateway.access, lease.suspension_id)
     await gateway.control.next_job_at(gateway.access)
-    assert await gateway.control.is_started(gateway.access)
+    await until(gateway.control.is_started, gateway.access)
 
 
 async def test_the_same_request_renews_the_same_lease(gateway: RealGateway) -> None:

@@ -15,7 +15,7 @@ from doubles.fake_control import FakeControl
 from doubles.fake_runtime import FakeRuntime
 from doubles.host import Host, open_host
 from doubles.interception import Interception
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
@@ -74,7 +74,7 @@ class HibernationMachine(RuleBasedStateMachine):
         return changing
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, 20))
+        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
 
     async def open_server(self) -> None:
         self.stack = AsyncExitStack()
@@ -84,7 +84,7 @@ class HibernationMachine(RuleBasedStateMachine):
                 runtime=self.runtime,
                 gateway=self.gateway,
                 clock=self.clock,
-                WAKE_TIMEOUT_MS="300",
+                WAKE_TIMEOUT_MS="10000",
             )
         )
 
@@ -323,9 +323,4 @@ class HibernationMachine(RuleBasedStateMachine):
 
 
 TestHibernation = HibernationMachine.TestCase
-TestHibernation.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+TestHibernation.settings = settings(max_examples=25, stateful_step_count=25)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from doubles.host import Host, open_host
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
+from ocmt_agent.hibernation import cause
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
@@ -22,6 +23,29 @@ async def test_an_idle_agent_is_paused_then_stopped(tmp_path: Path) -> None:
         host.clock.advance(minutes=1)
         await host.sweep()
         assert agent.state is S.STOPPED
+
+
+async def test_a_paused_agent_that_is_used_after_its_stop_was_decided_is_not_stopped(
+    tmp_path: Path,
+) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        agent = await host.fall_asleep()
+        mark = agent.activities
+        host.parts.registry.touch(agent, ActivityKind.WEBSOCKET)
+        assert not await host.parts.engine.sleep(
+            agent, "stop", why=cause.PAUSED_FOR_LONG, mark=mark
+        )
+        assert agent.state is S.PAUSED
+
+
+async def test_two_looks_at_once_measure_no_cpu(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        host.clock.advance(minutes=30)
+        await host.sweep()
+        await host.sweep()  # what it used between these two says nothing
+        assert agent.state is S.RUNNING
 
 
 async def test_activity_keeps_an_agent_awake(tmp_path: Path) -> None:

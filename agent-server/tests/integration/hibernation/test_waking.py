@@ -91,7 +91,7 @@ async def test_a_gateway_that_answers_is_awake_whatever_the_engine_is_still_at(
         waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
         host.runtime.containers["ada"].status = ContainerStatus.RUNNING
-        await asyncio.wait_for(waking, 5)
+        await asyncio.wait_for(waking, 60)
         assert agent.state is S.RUNNING
         gate.open()
         await host.sweep()
@@ -190,14 +190,16 @@ async def test_a_caller_who_leaves_does_not_leave_the_agent_half_awake(tmp_path:
 
 
 async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_tried_afresh(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_host(tmp_path, WAKE_TIMEOUT_MS="80") as host:
+    async with open_host(tmp_path) as host:
         await host.provision()
         await host.parts.engine.hibernate("ada", "stop")
         host.gateway.silent = True
-        with pytest.raises(Problem) as refused:
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(host.parts.engine, "_wake_timeout_s", 0.05)
+            with pytest.raises(Problem) as refused:
+                await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
         agent = host.parts.registry.get("ada")
         assert refused.value.status == 504
         assert "WAKE_TIMEOUT_MS" in refused.value.detail

@@ -232,6 +232,25 @@ async def test_a_stopped_agent_has_no_memory(tmp_path: Path, memory: FakeMemory)
         assert (agent.memory, agent.paused_memory) == (None, None)
 
 
+async def test_an_agent_that_is_being_stopped_is_not_taken_up_by_the_look(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        await host.fall_asleep()
+        await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
+        memory.set(anon=900, swap=0)
+        gate = host.runtime.hold("stop")
+        stopping = asyncio.create_task(host.parts.engine.hibernate("ada", "stop"))
+        await gate.reached.wait()
+        await host.parts.memory.look()
+        await asyncio.gather(*host.parts.memory._tasks, return_exceptions=True)
+        assert (agent.memory, agent.paused_memory, memory.reclaims) == (None, None, 1)
+        gate.open()
+        await stopping
+        assert agent.state is S.STOPPED
+
+
 async def test_an_awake_agent_is_measured_by_the_look(tmp_path: Path, memory: FakeMemory) -> None:
     async with host_with(tmp_path, memory) as host:
         agent = await host.provision()

@@ -31,8 +31,10 @@ class Rig:
         self.session = session
 
     @asynccontextmanager
-    async def caller(self, *, introduced: bool = True) -> AsyncIterator[Caller]:
-        async with self.session.ws_connect(self.url) as socket:
+    async def caller(
+        self, *, introduced: bool = True, autoping: bool = True
+    ) -> AsyncIterator[Caller]:
+        async with self.session.ws_connect(self.url, autoping=autoping) as socket:
             caller = Caller(socket)
             if introduced:
                 assert (await caller.introduce())["ok"]
@@ -142,7 +144,7 @@ async def test_opening_a_socket_wakes_the_agent_before_any_frame(rig: Rig) -> No
 async def test_a_silent_socket_survives_a_stop_and_its_next_frame_wakes_the_agent(
     rig: Rig,
 ) -> None:
-    async with AsyncExitStack() as stack, rig.caller() as caller:
+    async with AsyncExitStack() as stack, rig.caller(autoping=False) as caller:
         await rig.double.stop()
         assert (await caller.until(event="shutdown"))["payload"]["reason"] == "gateway stopping"
         await rig.settled(lambda: rig.waking.doubts > 0)
@@ -157,6 +159,7 @@ async def test_a_silent_socket_survives_a_stop_and_its_next_frame_wakes_the_agen
 
         rig.waking.bring_up = start
         await caller.socket.ping()
+        assert (await caller.socket.receive(LIMIT_S)).type is aiohttp.WSMsgType.PONG
         assert not asked.is_set()
 
         answer = await caller.ask("chat.history", "1", sessionKey="main")
@@ -322,10 +325,12 @@ async def test_a_caller_who_reads_slowly_slows_the_gateway_down(rig: Rig) -> Non
 
     async with rig.caller() as caller:
         flooding = asyncio.create_task(flood())
-        before = -1
-        while sent != before:  # until it makes no progress any more
-            before = sent
+        await rig.settled(lambda: sent > 0)
+        before, unchanged = sent, 0
+        while unchanged < 4:  # until it makes no progress any more
             await asyncio.sleep(0.3)
+            unchanged = unchanged + 1 if before == sent else 0
+            before = sent
         for _ in range(before):
             await caller.socket.receive()
         await rig.settled(lambda: sent > before)

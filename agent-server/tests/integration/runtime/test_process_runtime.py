@@ -17,7 +17,8 @@ from doubles.real_gateway import access_to, boot, spec_of, suspend, until_open
 from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeEvent, RuntimeFailed
 from ocmt_agent.runtime.process import ProcessRuntime
-from ocmt_agent.runtime.processes import identify
+from ocmt_agent.runtime.process_command import marks
+from ocmt_agent.runtime.processes import identify, spawn
 from ocmt_agent.runtime.spec import Limits
 
 
@@ -198,8 +199,8 @@ async def test_a_killed_gateway_is_seen_at_once_and_starts_again_on_its_state(
     assert record is not None
     reports = runtime.events()
 
-    left_behind = runtime._members("bob", record) - {record.process}
-    assert left_behind  # its spawn broker
+    left_behind = spawn(["/bin/sleep", "600"], environment=marks(runtime._home("bob")), output=1)
+    assert left_behind is not None
     os.kill(record.process.pid, signal.SIGKILL)
     async with asyncio.timeout(10):
         assert (await anext(reports)).kind == "die"
@@ -209,7 +210,8 @@ async def test_a_killed_gateway_is_seen_at_once_and_starts_again_on_its_state(
     assert observed.exit_code == -signal.SIGKILL
 
     again = await boot(runtime, spec, session)
-    assert not any(process.state() for process in left_behind)
+    assert left_behind.state() is None
+    assert await left_behind.ended() == -signal.SIGKILL
     assert again.endpoint.port > 0
     assert access.endpoint is not None
     assert (tmp_path / "agents" / "bob" / "state" / "state" / "openclaw.sqlite").exists()

@@ -57,7 +57,7 @@ async def test_a_whole_family_stops_and_goes_on(mark: dict[str, str]) -> None:
     members = family(leader, marks=mark)
     assert len(members) == 3
 
-    await stop_all(lambda: family(leader, marks=mark), within_s=5)
+    await stop_all(lambda: family(leader, marks=mark), within_s=60)
     assert {member.state() for member in members} == {"T"}
     used = {member: ticks_used(member) for member in members}
     continue_all(members)
@@ -88,13 +88,13 @@ class _Deaf(ProcessId):
 async def test_what_a_dead_leader_left_behind_is_found_by_its_marks(mark: dict[str, str]) -> None:
     leader = start_tree(mark)
     leader.signal(signal.SIGKILL)
-    assert await gone([leader], within_s=5)
+    assert await gone([leader], within_s=60)
 
     left = family(leader, marks=mark)
     assert len(left) == 2
     for member in left:
         member.signal(signal.SIGKILL)
-    assert await gone(left, within_s=5)
+    assert await gone(left, within_s=60)
     assert await leader.ended() == -signal.SIGKILL
 
 
@@ -109,13 +109,18 @@ async def test_a_session_whose_number_was_reused_is_somebody_else_s(mark: dict[s
 
 
 async def test_the_end_of_a_child_is_told_with_its_exit_code(tmp_path: Path) -> None:
+    go_on = tmp_path / "go_on"
+    os.mkfifo(go_on)
     with (tmp_path / "out").open("wb") as out:
         child = spawn(
-            ["/bin/sh", "-c", "cat; echo said; exit 78"], environment={}, output=out.fileno()
+            ["/bin/sh", "-c", 'cat "$0" -; echo said; exit 78', str(go_on)],
+            environment={},
+            output=out.fileno(),
         )
     assert child is not None
 
     assert os.getsid(child.pid) == child.pid
+    go_on.write_bytes(b"")
     assert await child.ended() == 78
     assert (tmp_path / "out").read_text() == "said\n"
 

@@ -15,14 +15,17 @@ from doubles.host import TOKEN
 from ocmt_common.agent_api import AUTH_HEADER
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def two_free_ports() -> tuple[int, int]:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 class Server:
     def __init__(self, data: Path, **values: str) -> None:
-        self.port, relay = free_port(), free_port()
+        self.port, relay = two_free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {
             "PATH": os.environ["PATH"],
@@ -43,7 +46,7 @@ class Server:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         return done.returncode, done.stderr
@@ -55,7 +58,7 @@ class Server:
             path = Path(self.environ["DATA_DIR"]).parent / "notify"
             path.unlink(missing_ok=True)
             ready.bind(str(path))
-            ready.settimeout(30)
+            ready.settimeout(60)
             with subprocess.Popen(
                 [sys.executable, "-m", "ocmt_agent"],
                 env={**self.environ, "NOTIFY_SOCKET": str(path)},
@@ -74,18 +77,18 @@ def test_it_serves_tells_systemd_and_ends_cleanly_with_a_listener_attached(
 ) -> None:
     server = Server(tmp_path / "data")
     with server.running() as process:
-        health = httpx2.get(f"{server.url}/health", timeout=10).json()
+        health = httpx2.get(f"{server.url}/health", timeout=60).json()
         assert health["runtime"] == "process"
         assert health["status"] == "degraded"  # there is no Node.js where the settings say
         with httpx2.stream(
-            "GET", f"{server.url}/api/events", headers={AUTH_HEADER: TOKEN}, timeout=10
+            "GET", f"{server.url}/api/events", headers={AUTH_HEADER: TOKEN}, timeout=60
         ) as stream:
             lines = stream.iter_lines()
             assert next(lines) == "event: snapshot"
             assert json.loads(next(lines).removeprefix("data: ")) == {"containers": []}
             process.terminate()
             assert [line for line in lines if line] == []
-        _, errors = process.communicate(timeout=15)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "Traceback" not in errors
         assert TOKEN not in errors

@@ -54,7 +54,7 @@ def as_lists(learned: Learned) -> list[object]:
 
 
 @given(known=SETS, laid_out=st.none() | SETS, held=PAGES, wakes=st.integers(0, 1000))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_it_comes_back_as_it_was(
     tmp_path: Path, known: WorkingSet, laid_out: WorkingSet | None, held: Pages, wakes: int
 ) -> None:

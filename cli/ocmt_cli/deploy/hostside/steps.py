@@ -12,8 +12,9 @@ from ocmt_cli.deploy.hostside.health import ask, pass_gate
 from ocmt_cli.deploy.supervisor import Supervisor, supervisor_of
 
 _STOP_NOW_S = 5.0
-# Beyond the drain, before a server is ended by force: it has to close its database.
-_DRAIN_GRACE_S = 10.0
+# Beyond the drain, before a server is ended by force: it waits for what it has just accepted, and
+# has to close its database.
+_DRAIN_GRACE_S = 15.0
 
 
 def facts(component: Component) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Machine:
         )
         with (self.folder / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
@@ -135,7 +135,7 @@ class Farm:
     def serving(self, role: str) -> str:
         """The release that answers on a server's public port."""
         url = dict(zip(("mgmt", "agent"), self.urls, strict=True))[role]
-        return str(httpx2.get(url, timeout=30, trust_env=False).json()["version"])
+        return str(httpx2.get(url, timeout=60, trust_env=False).json()["version"])
 
     def component(self, role: str) -> Path:
         places = {
@@ -170,7 +170,7 @@ def farm() -> Iterator[Farm]:
     )
     inventory.write_text(
         f"{hosts}[mgmt]\nport = {port}\n[agent]\nport = {agent_port}\nrelay_port = {relay_port}\n"
-        '[deploy]\nknown_hosts = "known_hosts"\ngate_timeout_s = 60\ngate_answers = 2\n'
+        '[deploy]\nknown_hosts = "known_hosts"\ngate_timeout_s = 300\ngate_answers = 2\n'
         "keep_releases = 3\ndrain_s = 15\nmin_free_mb = 1\n"
     )
     made = Farm(folder, machines, inventory, port, agent_port, relay_port)

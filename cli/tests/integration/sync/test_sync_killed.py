@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
 from ocmt_cli.sync import git as git_module
 from ocmt_cli.sync import journal as journal_module
 
@@ -57,6 +58,7 @@ def prepare(world) -> None:
     world.plan()
 
 
+@pytest.mark.timeout(1200)
 def test_killed_before_or_after_any_step_an_apply_resumes_to_the_same_result(new_world) -> None:
     whole = new_world()
     prepare(whole)

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.models import Agent
+from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentState
 from ocmt_management.agents.service import Agents
 from ocmt_management.app import create_app
@@ -151,48 +152,104 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
             assert len(agent_server.provisioned) == 2
 
 
-async def test_what_one_server_finished_the_other_tells_too(
+async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
     settings: ManagementSettings,
     app: FastAPI,
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
-    parts = app.state.parts
-    begun_by = {name: asyncio.Event() for name in ("app", "other", "app again")}
-
-    async def give_way(seconds: float) -> None:
-        waited.append(seconds)
-        await turn.wait()
-
-    waited: list[float] = []
-    turn = asyncio.Event()
-    server = AgentServer(settings.agent_server_url, AGENT_SERVER_TOKEN)
-    other = Agents(parts.database, server, parts.clock, sleep=give_way)
-    agent_server.hold = begun_by["app"]
     user_id = await id_of(await sign_in("ada@example.com"))
-    await until(lambda: len(agent_server.held) == 1)
+    await agent_is(app, user_id, "running")
+    parts, waited, looks = app.state.parts, [], asyncio.Semaphore(0)
+    async with parts.database.write() as session:
+        await AgentRepository(session).begin(user_id, b"of the ended one", parts.clock())
 
-    agent_server.hold = begun_by["other"]
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+        await looks.acquire()
+
+    server = AgentServer(settings.agent_server_url, AGENT_SERVER_TOKEN)
+    other = Agents(parts.database, server, parts.clock, sleep=wait)
+    others = agent_server.hold = asyncio.Event()
     async with other.running():
+        await until(lambda: len(agent_server.held) == 1)
+        ours = agent_server.hold = asyncio.Event()
+        parts.agents.ensure(user_id)
         await until(lambda: len(agent_server.held) == 2)
-        agent_server.hold = begun_by["app again"]
-        begun_by["app"].set()
-        await until(lambda: len(agent_server.held) == 3)
-        begun_by["other"].set()
-        await until(lambda: waited == [1.0])
 
-        # The other gives way: the first one's agent is the one that stays.
-        begun_by["app again"].set()
+        others.set()
+        await until(lambda: len(waited) == 1)
+        looks.release()
+        await until(lambda: len(waited) == 2)  # looked, and waits on
+
+        ours.set()
         await agent_is(app, user_id, "running")
         with other.statuses.watch(user_id) as told:
-            await until(lambda: other.statuses.of(user_id) is not None)
-            told.clear()
-            turn.set()
+            looks.release()
             async with asyncio.timeout(20):
                 await told.wait()
         assert (await other.view(user_id)).state is AgentState.RUNNING
-        assert await token_hash_in(app, user_id) == hash_of(agent_server.held[2])
+        assert await token_hash_in(app, user_id) == hash_of(agent_server.held[1])
+    assert len(agent_server.held) == 2
     await server.close()
+
+
+async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
+    settings: ManagementSettings,
+    app: FastAPI,
+    sign_in: SignIn,
+    agent_server: FakeAgentServer,
+) -> None:
+    user_id = await id_of(await sign_in("ada@example.com"))
+    await agent_is(app, user_id, "running")
+    parts, waited = app.state.parts, []
+
+    async def begin() -> None:
+        async with parts.database.write() as session:
+            await AgentRepository(session).begin(user_id, b"of the ended one", parts.clock())
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    await begin()
+    server = AgentServer(settings.agent_server_url, AGENT_SERVER_TOKEN)
+    other = Agents(parts.database, server, parts.clock, sleep=wait)
+    agent_server.hold = asyncio.Event()
+    async with other.running():
+        await until(lambda: len(agent_server.held) == 1)
+        await begin()
+        agent_server.hold.set()
+        await asyncio.gather(*other._making.values())
+        assert sum(waited) == 60
+        assert (await parts.agents.view(user_id)).state is AgentState.RUNNING
+        assert await token_hash_in(app, user_id) == hash_of(agent_server.held[1])
+    await server.close()
+
+
+async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    agent_server.hold = asyncio.Event()
+    user_id = await id_of(await sign_in("ada@example.com"))
+    await until(lambda: len(agent_server.held) == 1)
+    agents = app.state.parts.agents
+    making = agents._making[user_id]
+    renewed: list[asyncio.Task[None]] = []
+    tell = agents.statuses.tell
+
+    def renew_first(told: str) -> None:
+        if agent_server.provisioned and not renewed:  # settled, and not at its end
+            renewed.append(asyncio.create_task(agents.renew_token(told)))
+            agents._renewed.add(told)
+        tell(told)
+
+    agents.statuses.tell = renew_first
+    agent_server.hold.set()
+    await making
+    await asyncio.gather(*renewed)
+    await until(lambda: len(agent_server.provisioned) == 2)
+    await agent_is(app, user_id, "running")
+    assert await token_hash_in(app, user_id) == hash_of(agent_server.provisioned[1][1])
 
 
 async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
@@ -218,9 +275,11 @@ async def test_an_agent_that_its_server_lost_is_made_again_under_a_new_token(
     user_id = await id_of(browser)
     await agent_is(app, user_id, "running")
     agent_server.forget(user_id)
+    agent_server.hold = asyncio.Event()
 
     assert (await browser.post("/api/agent/wake")).status_code == 202
     await agent_is(app, user_id, "none", "provisioning")
+    agent_server.hold.set()
     await agent_is(app, user_id, "running")
 
     tokens = [token for _, token in agent_server.provisioned]

@@ -18,7 +18,7 @@ from stand_ins.people import agent_is, id_of, until
 from stand_ins.serving import Server
 from starlette.websockets import WebSocketDisconnect
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 OpenTab = Callable[[httpx2.AsyncClient], Awaitable[Tab]]
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
@@ -108,7 +108,8 @@ async def test_a_suspended_users_chat_ends_at_once(
 async def test_a_frame_above_256_kib_ends_the_chat(
     tab: Tab, gateway: FakeGateway, size: int
 ) -> None:
-    await tab.say("x" * size)
+    with suppress(ConnectionClosed):  # it may have hung up before it had all
+        await tab.say("x" * size)
 
     assert await tab.closed() == 1009
     assert gateway.asked == []

@@ -196,8 +196,8 @@ async def test_an_answer_goes_on_after_the_connection_broke(tab: Tab, gateway: F
     await tab.gets("accepted")
     await gateway.say(sent, "Once")
     await tab.gets("delta", text="Once")
+    gateway.runs[sent] += " upon"  # said while nobody listens any more
     await gateway.drop()
-    gateway.runs[sent] += " upon"  # said while nobody listened
 
     assert (await tab.gets("delta", runId=sent))["text"] == " upon"
     await gateway.say(sent, " a time.")

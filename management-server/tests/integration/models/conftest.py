@@ -72,6 +72,7 @@ async def person(
             base_url=f"{served.url}/llm/v1",
             headers={"authorization": f"Bearer {token}"},
             trust_env=False,
+            timeout=60,
         )
         clients.append(agent)
         return Person(user_id, browser, agent, token)

@@ -1,0 +1,113 @@
+"""A Docker Engine that is not there, one that hangs, and one that takes its time."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+
+import pytest
+from ocmt_cli import engine as engine_module
+from ocmt_cli.down import down
+from ocmt_cli.engine import Engine, EngineContainer, EngineSlow
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.leftovers import end_leftovers
+
+_ASK_S = 0.2
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_ASK_S", _ASK_S)
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the engine is looked for."""
+    path = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    return path
+
+
+@pytest.fixture
+def hanging(address: Path) -> Iterator[None]:
+    """One that can be connected to and says nothing."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(address))
+        listener.listen()
+        yield
+
+
+@pytest.fixture
+def engine(address: Path) -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+class _Slow(BaseHTTPRequestHandler):
+    """Takes longer to change something than anybody waits who only asks."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _change(self) -> None:
+        threading.Event().wait(5 * _ASK_S)
+        self.send_response(204)
+        self.end_headers()
+
+    do_POST = do_DELETE = _change
+
+    def address_string(self) -> str:
+        return "a Unix socket"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def slow(address: Path) -> Iterator[None]:
+    with ThreadingUnixStreamServer(os.fspath(address), _Slow) as server:
+        server.daemon_threads = True  # the client keeps its connection
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+# The client leaves a socket that could not connect to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_one_that_refuses_is_no_engine_and_leaves_nothing_to_end(
+    address: Path, engine: Engine, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as ended:
+        ended.bind(os.fspath(address))
+    assert engine.version() is None
+    assert not engine.has_image("ocmt/openclaw:any")
+    assert end_leftovers(tmp_path).left == []
+
+
+@pytest.mark.usefixtures("hanging")
+def test_one_that_hangs_is_not_taken_for_none(engine: Engine) -> None:
+    with pytest.raises(EngineSlow, match=r"takes too long to answer .*systemctl status docker"):
+        engine.version()
+    with pytest.raises(EngineSlow):
+        engine.has_image("ocmt/openclaw:any")
+
+
+@pytest.mark.usefixtures("hanging")
+def test_down_does_not_say_that_nothing_is_left_when_the_engine_hangs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CommandFailed, match=r"could not be stopped: containers.*run this again"):
+        down(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_change_may_take_longer_than_a_question(engine: Engine) -> None:
+    engine.request("POST", "/containers/one/start").raise_for_status()
+    engine.request("DELETE", "/containers/one").raise_for_status()
+    engine.stop(EngineContainer("one", "paused"), grace_s=0)
