@@ -7,6 +7,7 @@ from types import TracebackType
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocket, expect
 
 ANSWER_TIMEOUT_MS = 120_000
+PILL_TIMEOUT_MS = 150_000
 
 
 class ChatPage:
@@ -52,7 +53,7 @@ class ChatPage:
     def sign_in(self, link: str) -> None:
         self.page.goto(link)
         self.page.get_by_role("button", name="Sign in", exact=True).click()
-        expect(self.message_box).to_be_visible(timeout=30_000)
+        expect(self.message_box).to_be_visible()
 
     def user_id(self) -> str:
         """Whose page this is."""
@@ -67,9 +68,9 @@ class ChatPage:
     def pill(self) -> Locator:
         return self.page.get_by_role("status").and_(self.page.locator("[data-state]"))
 
-    def wait_for_pill(self, *states: str, timeout_s: float = 150) -> None:
+    def wait_for_pill(self, *states: str) -> None:
         expect(self.pill).to_have_attribute(
-            "data-state", re.compile("|".join(f"^{s}$" for s in states)), timeout=timeout_s * 1000
+            "data-state", re.compile("|".join(f"^{s}$" for s in states)), timeout=PILL_TIMEOUT_MS
         )
 
     def ask(self, text: str) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from e2e.stack import Stack, docker_answers
 
 # Without an engine only the process runtime can run; `./ocmt test` says so in its last lines.
 RUNTIMES = ["process", "docker"] if docker_answers() else ["process"]
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session", params=RUNTIMES)

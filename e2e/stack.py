@@ -21,7 +21,9 @@ LINK = re.compile(r"https?://\S+/sign-in#\S+")
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], *, within_s: float, what: str) -> T:
+def eventually(
+    look: Callable[[], T | None], *, within_s: float, what: str, every_s: float = 0.1
+) -> T:
     """The first truthy answer of `look`, or a failure that says what was awaited."""
     deadline = time.monotonic() + within_s
     while True:
@@ -30,7 +32,7 @@ def eventually(look: Callable[[], T | None], *, within_s: float, what: str) -> T
             return seen
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}; last seen: {seen!r}")
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 def docker_answers() -> bool:
@@ -126,6 +128,13 @@ class Stack:
     def state(self, user_id: str) -> str:
         return next(str(c["hibernationState"]) for c in self.containers() if c["userId"] == user_id)
 
+    def events(self, user_id: str) -> list[dict[str, Any]]:
+        """What happened to an agent, oldest first."""
+        listed = self.agent("GET", f"/api/containers/{user_id}/events?limit=200")
+        assert listed.status_code == 200, listed.text
+        found: list[dict[str, Any]] = listed.json()["events"]
+        return found
+
     def hibernate(self, user_id: str, mode: str) -> httpx2.Response:
         """Order a sleep; asked again while the gateway still tidies up after its last work."""
 
@@ -133,7 +142,8 @@ class Stack:
             answer = self.agent("POST", f"/api/containers/{user_id}/hibernate", json={"mode": mode})
             return None if answer.status_code == 409 else answer
 
-        answer = eventually(ordered, within_s=60, what=f"the agent agrees to {mode}")
+        # Each order asks its gateway, which answers 30 times a minute.
+        answer = eventually(ordered, within_s=240, what=f"the agent agrees to {mode}", every_s=3)
         assert answer.status_code == 200, answer.text
         return answer
 

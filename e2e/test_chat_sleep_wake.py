@@ -19,13 +19,13 @@ def test_the_first_person_signs_in_chats_and_nothing_ends_the_conversation(
         user = chat.user_id()
 
         stack.hibernate(user, "pause")
-        chat.wait_for_pill("asleep", timeout_s=10)
+        chat.wait_for_pill("asleep")
         assert stack.state(user) == "paused"
         marks.append(chat.ask("Are you still there after a nap?"))
         chat.wait_for_pill("awake")
 
         stack.hibernate(user, "stop")
-        chat.wait_for_pill("asleep", timeout_s=10)
+        chat.wait_for_pill("asleep")
         assert stack.state(user) == "stopped"
         assert stack.gateway_pids(user) == []
         marks.append(chat.ask("And after a deep sleep?"))

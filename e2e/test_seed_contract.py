@@ -72,19 +72,12 @@ def test_the_hibernate_and_wake_lines_of_the_specification(stack: Stack, agent: 
     assert curl(stack, wake)["hibernationState"] == "running"
 
 
-def events_of(stack: Stack, user_id: str) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = stack.agent(
-        "GET", f"/api/containers/{user_id}/events?limit=200"
-    ).json()["events"]
-    return listed
-
-
 @pytest.mark.parametrize("mode", ["pause", "stop"])
 def test_twenty_simultaneous_requests_to_a_sleeping_agent_cause_one_wake(
     stack: Stack, agent: str, mode: str
 ) -> None:
     stack.hibernate(agent, mode)
-    before = events_of(stack, agent)
+    before = stack.events(agent)
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(
@@ -94,7 +87,7 @@ def test_twenty_simultaneous_requests_to_a_sleeping_agent_cause_one_wake(
         )
 
     assert [a.status_code for a in answers] == [200] * 20
-    new = [event for event in events_of(stack, agent) if event not in before]
+    new = [event for event in stack.events(agent) if event not in before]
     assert [e["toState"] for e in new].count("running") == 1, new
 
 

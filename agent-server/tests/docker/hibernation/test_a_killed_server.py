@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-import pytest
 from doubles.docker_agents import docker_agents, prepare
 from doubles.host import AGENT_TOKEN, TOKEN
 from ocmt_common.agent_api import AUTH_HEADER
@@ -65,7 +64,6 @@ class Server:
             return await client.request(method, path, json=body)
 
 
-@pytest.mark.timeout(600)
 async def test_a_server_killed_in_the_middle_of_a_pause_or_a_wake_is_followed_by_one_that_works(
     tmp_path: Path,
 ) -> None:

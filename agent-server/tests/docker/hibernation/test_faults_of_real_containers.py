@@ -1,15 +1,18 @@
 """What befalls real containers: each ends in what was seen, and in an agent that answers."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiodocker
+import aiohttp
 import pytest
 from doubles.docker_agents import docker_agents, runtime_on
 from doubles.engine_socket import EngineSocket
 from doubles.host import AGENT_TOKEN, settings_for
+from doubles.real_gateway import until_open
 from ocmt_agent.hibernation.clock import SystemClock
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed
@@ -73,11 +76,12 @@ async def pause(parts: Parts, user_id: str) -> None:
 
 async def use(parts: Parts, *users: str) -> None:
     await asyncio.gather(*(parts.engine.awake(user, kind=ActivityKind.HTTP) for user in users))
-    for user in users:
-        agent = parts.registry.get(user)
-        assert agent.state is S.RUNNING
-        assert agent.access is not None
-        await parts.admin.health(agent.access)
+    async with aiohttp.ClientSession() as session:
+        for user in users:
+            agent = parts.registry.get(user)
+            assert agent.state is S.RUNNING
+            assert agent.access is not None
+            await until_open(agent.access, session)
 
 
 async def fail_half_way(
@@ -103,8 +107,8 @@ async def fail_half_way(
 
 
 def freeze_behind_docker(pid: int) -> None:
-    file, frozen, _ = freezers(Path(f"/proc/{pid}/cgroup").read_text())[0]
-    file.write_text(frozen)
+    file, *_ = freezers(Path(f"/proc/{pid}/cgroup").read_text())[0]
+    file.write_text("1" if file.name == "cgroup.freeze" else "FROZEN")
 
 
 async def run_out_of_memory(runtime: DockerRuntime, user_id: str) -> None:
@@ -132,10 +136,10 @@ def lower_limit(folder: Path) -> None:
 
 
 def set_oom_score(pid: int) -> None:
-    Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+    with contextlib.suppress(OSError):  # it ended meanwhile
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
 
 
-@pytest.mark.timeout(600)
 async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all_answer_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

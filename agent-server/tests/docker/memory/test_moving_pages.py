@@ -4,6 +4,7 @@ In this tier because they need what Docker needs: root, and control groups that 
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -79,9 +80,10 @@ def group() -> Iterator[Cgroup]:
     group.make(Limits(memory_mb=1024, cpus=2.0, pids=8))
     yield group
     group.set_frozen(False)
-    for pid in group.pids():
-        os.kill(pid, signal.SIGKILL)
-    while group.pids():
+    while pids := group.pids():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         os.sched_yield()
     group.remove()
     tree.remove()
@@ -110,6 +112,17 @@ def measured(where: Whereabouts) -> AgentMemory:
     return memory
 
 
+async def take_out(driver: Driver, where: Whereabouts, executor: ThreadPoolExecutor) -> None:
+    """In rounds, as the server does: a moment later a disk has written what it was given."""
+    held = measured(where).held
+    while True:
+        await driver.reclaim(where, executor)
+        before, held = held, measured(where).held
+        if before - held < MB:
+            return
+        await asyncio.sleep(1)
+
+
 @pytest.fixture
 def executor() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as made:
@@ -123,7 +136,7 @@ async def test_a_frozen_process_is_taken_out_of_ram_and_is_whole_when_thawed(
     assert driver.fits(holder)
     before = measured(holder)
     assert before.anon >= _HELD
-    await driver.reclaim(holder, executor)
+    await take_out(driver, holder, executor)
 
     after = measured(holder)
     assert after.anon < 0.2 * before.anon
@@ -141,15 +154,15 @@ async def test_what_was_recorded_is_fetched_ahead_and_not_taken_for_used(
     recorded = resident_pages(holder)
     assert size(recorded) > 0.9 * _HELD
     await page_out(recorded, executor)
+    await take_out(DRIVERS[0], holder, executor)
     assert size(resident_pages(holder)) < 0.2 * _HELD
 
-    free = read_host_memory()
+    taken = measured(holder).usage
     for turn in turns(recorded, at_most=1 << 30):
         advise(*turn, Advice.WILLNEED)
     assert size(resident_pages(holder)) < 0.2 * _HELD  # in RAM again, but unused
     # On v1 and v2 alike, a page read ahead is charged to its group.
-    assert measured(holder).usage > 0.8 * _HELD
-    assert free.total > 0
+    assert measured(holder).usage > taken + 0.8 * _HELD
 
 
 async def test_pages_are_brought_in_for_good_but_for_those_whose_use_is_to_show(
@@ -174,7 +187,7 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     holder: Whereabouts, executor: ThreadPoolExecutor
 ) -> None:
     await page_out(resident_pages(holder), executor)
-    await DRIVERS[0].reclaim(holder, executor)
+    await take_out(DRIVERS[0], holder, executor)
     assert measured(holder).usage < 0.3 * _HELD
     recall, awake = Recall(), asyncio.Event()
     recall.belongs_to(holder.leader)
@@ -195,21 +208,21 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
 
     # Known, and woken before it was laid out: it is not read as a whole again.
     await page_out(resident_pages(holder), executor)
-    await DRIVERS[0].reclaim(holder, executor)
+    await take_out(DRIVERS[0], holder, executor)
     await back(blindly=2 * _HELD, learns=False)
     assert measured(holder).usage < 0.4 * _HELD
 
     # Laid out, and brought back from then on.
     await recall.take_stock(holder, executor)
     await recall.lay_out(executor)
-    await DRIVERS[0].reclaim(holder, executor)
+    await take_out(DRIVERS[0], holder, executor)
     await back(blindly=2 * _HELD, learns=True)
     assert recall.working_set.size <= size(resident_pages(holder)) + 4 * MB  # one turn is only read
     assert measured(holder).usage < 0.4 * _HELD
 
     # In zram reads are not slow: just what is known is read, and nothing mapped.
     await page_out(resident_pages(holder), executor)
-    await DRIVERS[0].reclaim(holder, executor)
+    await take_out(DRIVERS[0], holder, executor)
     await back(slow=False, blindly=0, learns=True)
     assert size(resident_pages(holder)) < 1 * MB
 
@@ -237,7 +250,7 @@ async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
         learns=True,
     )
     await page_out(resident_pages(holder), executor)
-    await DRIVERS[0].reclaim(holder, executor)
+    await take_out(DRIVERS[0], holder, executor)
     taken = measured(holder).usage
     coming = asyncio.create_task(back())
     awake.set()
@@ -270,7 +283,7 @@ async def test_faulting_in_frees_the_places_the_pages_had_and_writes_nothing(
 
     before = content()
     await page_out({holder.leader: [held]}, executor)  # that look counts as use: once is too little
-    await DRIVERS[0].reclaim(holder, executor)
+    await take_out(DRIVERS[0], holder, executor)
     swap_before = measured(holder).swap
     fault_in(pid, every_other)
     assert places_on_disk(pid, every_other) == []

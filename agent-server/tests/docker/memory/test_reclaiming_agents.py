@@ -141,7 +141,7 @@ async def test_a_sleeping_agent_costs_little_and_wakes_whole_whenever_it_is_need
 
         await pause(parts)
         await until(lambda: reclaimed(agent))
-        assert agent.memory.usage <= 120 * MB
+        assert agent.memory.anon < 0.2 * awake.anon
         assert agent.memory.swap > 0.6 * awake.anon
         assert await chat(parts) == _ANSWER
         assert agent.state is HibernationState.RUNNING

@@ -3,6 +3,7 @@
 In this tier because they need what Docker needs: root, and a kernel that lets it make groups.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -41,11 +42,16 @@ def group(tree: CgroupTree) -> Iterator[Cgroup]:
     group.make(LIMITS)
     yield group
     group.set_frozen(False)
-    for pid in group.pids():
-        os.kill(pid, signal.SIGKILL)
-    while group.pids():
-        os.sched_yield()
+    end_all(group)
     group.remove()
+
+
+def end_all(group: Cgroup) -> None:
+    while pids := group.pids():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os.sched_yield()
 
 
 def start_inside(group: Cgroup, program: str) -> ProcessId:
@@ -56,7 +62,9 @@ def start_inside(group: Cgroup, program: str) -> ProcessId:
         output=2,
     )
     assert process is not None
-    while process.pid not in group.pids():
+    while process.state() is not None and not all(
+        str(process.pid) in file.read_text().split() for file in group.join_files()
+    ):
         os.sched_yield()
     return process
 
@@ -140,9 +148,6 @@ async def test_an_agent_cannot_start_more_processes_than_its_limit() -> None:
         assert await bomber.ended() == 7
         assert len(group.pids()) == LIMITS.pids - 1
     finally:
-        for pid in group.pids():
-            os.kill(pid, signal.SIGKILL)
-        while group.pids():
-            os.sched_yield()
+        end_all(group)
         group.remove()
         tree.remove()

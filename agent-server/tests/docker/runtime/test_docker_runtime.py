@@ -139,8 +139,8 @@ async def freeze_behind_docker(runtime: DockerRuntime, user_id: str) -> None:
     assert isinstance(state, dict)
 
     def freeze() -> None:
-        file, frozen, _ = freezers(Path(f"/proc/{state['Pid']}/cgroup").read_text())[0]
-        file.write_text(frozen)
+        file, *_ = freezers(Path(f"/proc/{state['Pid']}/cgroup").read_text())[0]
+        file.write_text("1" if file.name == "cgroup.freeze" else "FROZEN")
 
     await asyncio.to_thread(freeze)
 
@@ -161,7 +161,7 @@ async def test_a_container_frozen_behind_docker_s_back_is_let_go(
 
     await freeze()
     await runtime.unpause("fay")
-    assert await control.is_live(access)
+    await until_open(access, session)
     await freeze()
     await runtime.stop("fay", grace_s=10)
     seen = await runtime.inspect("fay")
