@@ -159,7 +159,7 @@ async def test_a_day_of_real_agents_loses_no_reply_no_job_and_no_run(tmp_path: P
         for _ in range(50):
             registry.woke(S.STOPPED, seconds=boot_s)  # as if it had run on this machine for long
         lead = registry.wake_times.lead(S.STOPPED)
-        real = datetime.now(UTC) + lead + timedelta(seconds=120)
+        real = datetime.now(UTC) + lead + timedelta(seconds=60)
         for user, later_s in LATER_S.items():
             due[user] = day.at(19) + timedelta(seconds=later_s)
             await rig.schedule(user, real=real + timedelta(seconds=later_s))
