@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.agents.models import FAILURE_CHARACTERS, Agent, Stage
-from ocmt_management.auth.models import User
+from ocmt_management.auth.people import hold
 
 
 class AgentRepository:
@@ -20,9 +20,7 @@ class AgentRepository:
     async def locked(self, user_id: str) -> Agent | None:
         """The user's agent, which no other server changes or makes until the unit of work ends."""
         # Where there is no agent yet, its user's row is what two can meet at.
-        await self._session.execute(
-            select(User.id).where(User.id == user_id).with_for_update(key_share=True)
-        )
+        await hold(self._session, user_id)
         return await self._session.get(Agent, user_id, with_for_update=True)
 
     async def all(self) -> Sequence[Agent]:
