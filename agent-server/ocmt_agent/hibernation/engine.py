@@ -38,7 +38,8 @@ T = TypeVar("T")
 Mode = Literal["pause", "stop"]
 BUSY_CORES = 0.25
 """CPU an agent may use on average while it counts as idle; more means work nobody registered."""
-_CPU_LOOK_S = 0.5
+CPU_LOOK_S = 0.5
+"""The least time over which CPU is measured."""
 
 
 class Hibernation:
@@ -302,11 +303,11 @@ class Hibernation:
             return True
         try:
             before = await self._runtime.cpu_seconds(agent.user_id)
-            await asyncio.sleep(_CPU_LOOK_S)
+            await asyncio.sleep(CPU_LOOK_S)
             after = await self._runtime.cpu_seconds(agent.user_id)
         except (RuntimeFailed, RuntimeUnavailable):
             return False
-        return before is None or after is None or after - before <= BUSY_CORES * _CPU_LOOK_S
+        return before is None or after is None or after - before <= BUSY_CORES * CPU_LOOK_S
 
     async def hibernate(self, user_id: str, mode: Mode) -> Agent:
         """The operator's order. Refused with 409 where it cannot be."""

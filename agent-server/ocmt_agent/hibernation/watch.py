@@ -19,7 +19,7 @@ from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation import cause
 from ocmt_agent.hibernation.cause import Cause
 from ocmt_agent.hibernation.clock import Clock
-from ocmt_agent.hibernation.engine import BUSY_CORES, Hibernation, Mode
+from ocmt_agent.hibernation.engine import BUSY_CORES, CPU_LOOK_S, Hibernation, Mode
 from ocmt_agent.hibernation.leads import Job, plan
 from ocmt_agent.hibernation.policy import (
     Action,
@@ -39,8 +39,6 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE = 8
 _RECONNECT_S = 2.0
-_CPU_LOOK_S = 0.5
-"""The least time over which CPU is measured."""
 _FIRST_WAIT_S = 30.0
 """Between two wakes of one agent by itself that led to no sleep; doubled each time."""
 _MOST_WAIT_S = 3600.0
@@ -251,7 +249,7 @@ class Watch:
         if used_s is None:
             return True
         before, now_s = agent.cpu, self._clock.monotonic()
-        if before is not None and now_s - before.at_s < _CPU_LOOK_S:
+        if before is not None and now_s - before.at_s < CPU_LOOK_S:
             return False  # two looks at once: the earlier one's sample is the one to measure from
         agent.cpu = CpuSample(used_s, now_s)
         if before is None:

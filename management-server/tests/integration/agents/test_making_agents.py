@@ -152,6 +152,13 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
             assert len(agent_server.provisioned) == 2
 
 
+async def begin_elsewhere(app: FastAPI, user_id: str) -> None:
+    """As another server does that begins to make the agent, and then is killed."""
+    async with app.state.parts.database.write() as session:
+        now = app.state.parts.clock()
+        await AgentRepository(session).begin(user_id, b"another server's", now)
+
+
 async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
     settings: ManagementSettings,
     app: FastAPI,
@@ -161,8 +168,7 @@ async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
     user_id = await id_of(await sign_in("ada@example.com"))
     await agent_is(app, user_id, "running")
     parts, waited, looks = app.state.parts, [], asyncio.Semaphore(0)
-    async with parts.database.write() as session:
-        await AgentRepository(session).begin(user_id, b"of the ended one", parts.clock())
+    await begin_elsewhere(app, user_id)
 
     async def wait(seconds: float) -> None:
         waited.append(seconds)
@@ -204,20 +210,16 @@ async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
     await agent_is(app, user_id, "running")
     parts, waited = app.state.parts, []
 
-    async def begin() -> None:
-        async with parts.database.write() as session:
-            await AgentRepository(session).begin(user_id, b"of the ended one", parts.clock())
-
     async def wait(seconds: float) -> None:
         waited.append(seconds)
 
-    await begin()
+    await begin_elsewhere(app, user_id)
     server = AgentServer(settings.agent_server_url, AGENT_SERVER_TOKEN)
     other = Agents(parts.database, server, parts.clock, sleep=wait)
     agent_server.hold = asyncio.Event()
     async with other.running():
         await until(lambda: len(agent_server.held) == 1)
-        await begin()
+        await begin_elsewhere(app, user_id)
         agent_server.hold.set()
         await asyncio.gather(*other._making.values())
         assert sum(waited) == 60
