@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Any
 
 import httpx2
 import pytest
@@ -235,20 +236,16 @@ async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
     user_id = await id_of(await sign_in("ada@example.com"))
     await until(lambda: len(agent_server.held) == 1)
     agents = app.state.parts.agents
-    making = agents._making[user_id]
-    renewed: list[asyncio.Task[None]] = []
-    tell = agents.statuses.tell
+    settle = agents._settle
 
-    def renew_first(told: str) -> None:
-        if agent_server.provisioned and not renewed:  # settled, and not at its end
-            renewed.append(asyncio.create_task(agents.renew_token(told)))
-            agents._renewed.add(told)
-        tell(told)
+    async def renew_after(*args: Any, **kwargs: Any) -> bool:
+        settled: bool = await settle(*args, **kwargs)
+        agents._settle = settle
+        await agents.renew_token(user_id)  # its making is not at its end yet
+        return settled
 
-    agents.statuses.tell = renew_first
+    agents._settle = renew_after
     agent_server.hold.set()
-    await making
-    await asyncio.gather(*renewed)
     await until(lambda: len(agent_server.provisioned) == 2)
     await agent_is(app, user_id, "running")
     assert await token_hash_in(app, user_id) == hash_of(agent_server.provisioned[1][1])
