@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from ocmt_common.problems import Problem
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.audit.service import Audit
@@ -109,7 +108,7 @@ class People:
 
 async def hold(session: AsyncSession, user_id: str) -> None:
     """Have whoever else holds this user wait until this unit of work ends."""
-    await session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    await UserRepository(session).hold(user_id)
 
 
 async def is_active(session: AsyncSession, user_id: str) -> bool:

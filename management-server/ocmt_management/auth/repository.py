@@ -31,6 +31,12 @@ class UserRepository:
     async def by_id(self, user_id: str) -> User | None:
         return await self._session.get(User, user_id)
 
+    async def hold(self, user_id: str) -> None:
+        """Have whoever else holds this user wait until the unit of work ends."""
+        await self._session.execute(
+            select(User.id).where(User.id == user_id).with_for_update(key_share=True)
+        )
+
     async def by_email(self, email: str) -> User | None:
         return await self._session.scalar(select(User).where(User.email == email))
 

@@ -105,7 +105,7 @@ async def test_a_day_loses_no_reply_no_job_and_no_run_and_sleeps_whenever_it_can
 async def test_a_day_on_a_host_that_is_too_small_cuts_nothing_and_asks_to_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_CPU_LOOK_S", 0.001)
+    monkeypatch.setattr(engine, "CPU_LOOK_S", 0.001)
     chance = random.Random(4)
     async with a_day(tmp_path, chance) as day:
         host = day.host
