@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from xml.etree import ElementTree
 
 import typer
@@ -19,6 +19,16 @@ from ocmt_cli.openclaw.commands import build_image
 from ocmt_cli.testing.checks import run_checks, static_checks
 from ocmt_cli.testing.tiers import TIERS
 from ocmt_cli.up.page import install_page_tools
+
+# A file's tests stay together, for what they share; files in their order, the longest not last.
+_SEVERAL_PROCESSES = (
+    "--numprocesses=auto",
+    "--maxprocesses=4",
+    "--dist=loadfile",
+    "--no-loadscope-reorder",
+)
+# pytest's exit codes for all passed, some failed, and none chosen (by `-k`, say).
+_VERDICTS = (0, 1, 5)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,6 +45,17 @@ class Counts:
     passed: int
     failed: int
     skipped: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+        )
+
+    @property
+    def tests(self) -> int:
+        return self.passed + self.failed + self.skipped
 
 
 @app.command()
@@ -55,12 +76,12 @@ def run_tests(
     if "docker" in chosen or ("e2e" in chosen and TIERS["docker"].obstacle() is None):
         # Once here rather than in the first test that needs it.
         build_image(DEFAULT_DATA / "openclaw")
-    counts, code = _pytest(chosen, pytest_arguments or [])
+    counts = run_tiers(chosen, pytest_arguments or [])
     passed = counts.passed + len(checks) - failed_checks
     failed = counts.failed + failed_checks
     skipped = f", {counts.skipped} skipped" if counts.skipped else ""
     say(f"{passed} passed, {failed} failed{skipped}")
-    if failed or code != 0:
+    if failed or counts.tests == 0:
         raise typer.Exit(1)
 
 
@@ -80,8 +101,26 @@ def runnable_tiers(wanted: TierChoice | None) -> list[str]:
     return chosen
 
 
-def _pytest(tiers: Sequence[str], arguments: Sequence[str]) -> tuple[Counts, int]:
-    """Run pytest with its output going straight to the terminal; its counts and exit code."""
+def run_tiers(tiers: Sequence[str], arguments: Sequence[str]) -> Counts:
+    """Run the tests of these tiers: those that wait most of their time beside each other.
+
+    The other tiers measure the machine's own memory and fill its cores: one test at a time.
+    """
+    beside = [tier for tier in tiers if TIERS[tier].beside_others]
+    alone = [tier for tier in tiers if not TIERS[tier].beside_others]
+    total = Counts(0, 0)
+    if beside:
+        total += _pytest(beside, [*_SEVERAL_PROCESSES, *arguments])
+    if alone:
+        total += _pytest(alone, arguments)
+    return total
+
+
+def _pytest(tiers: Sequence[str], arguments: Sequence[str]) -> Counts:
+    """Run pytest with its output going straight to the terminal; what it counted.
+
+    A pytest that ended without a verdict on each test is a failure more.
+    """
     with tempfile.TemporaryDirectory(prefix="ocmt-test-") as folder:
         report = Path(folder) / "junit.xml"
         done = subprocess.run(
@@ -91,9 +130,9 @@ def _pytest(tiers: Sequence[str], arguments: Sequence[str]) -> tuple[Counts, int
             stdin=subprocess.DEVNULL,
             check=False,
         )  # fmt: skip
-        if not report.exists():
-            return Counts(0, 1), done.returncode
-        return read_counts(report), done.returncode
+        counts = read_counts(report) if report.exists() else Counts(0, 0)
+    broke_off = done.returncode not in _VERDICTS or (done.returncode == 1 and not counts.failed)
+    return counts + Counts(0, 1) if broke_off else counts
 
 
 def read_counts(report: Path) -> Counts:

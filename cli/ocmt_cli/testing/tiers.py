@@ -12,10 +12,14 @@ from ocmt_cli.engine import Engine, EngineSlow
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """`obstacle` says why it cannot run here and what to do; `None` when it can."""
+    """`obstacle` says why it cannot run here and what to do; `None` when it can.
+
+    `beside_others`: whether its tests may run while others do.
+    """
 
     name: str
     obstacle: Callable[[], str | None]
+    beside_others: bool = False
 
 
 def _no_obstacle() -> str | None:
@@ -68,8 +72,8 @@ def _e2e() -> str | None:
 TIERS = {
     tier.name: tier
     for tier in (
-        Tier("unit", _no_obstacle),
-        Tier("integration", _integration),
+        Tier("unit", _no_obstacle, beside_others=True),
+        Tier("integration", _integration, beside_others=True),
         Tier("docker", _docker),
         Tier("e2e", _e2e),
     )
