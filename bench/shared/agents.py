@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from ocmt_cli.ports import holder, is_free
 
 ROOT = Path(__file__).parents[2]
 DOCKER = "/var/run/docker.sock"
@@ -272,7 +273,13 @@ async def instant_model(port: int) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
-    """An agent server on `port`, its relay and the model on the next two; agents end with it."""
+    """An agent server on `port`, its relay and the model on the next two; agents end with it.
+
+    A port that is taken ends the benchmark with who has it.
+    """
+    for one in (port, port + 1, port + 2):
+        if not is_free(one):
+            sys.exit(f"Port {one} is taken by {holder(one) or 'another'}: choose one with --port.")
     token = secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory(prefix="ocmt-bench-") as folder:
         environment = {

@@ -5,7 +5,7 @@ without the command's modules in its memory. Adding a file to `bench` adds a ben
 """
 
 import ast
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -35,10 +35,10 @@ def run(
         raise CommandFailed(
             f"There is no benchmark {name!r}; there are: {', '.join(known)}.", exit_code=2
         )
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / f"{name}.py"), *context.args], cwd=ROOT, check=False
-    )
-    raise typer.Exit(done.returncode if done.returncode >= 0 else 128 - done.returncode)
+    os.chdir(ROOT)
+    # In this process's place, so that a signal is the benchmark's own: it ends its agents first.
+    script = str(FOLDER / f"{name}.py")
+    os.execv(sys.executable, [sys.executable, script, *context.args])  # noqa: S606 (no shell is meant)
 
 
 def benchmarks(folder: Path) -> dict[str, str]:

@@ -123,16 +123,23 @@ def _pytest(tiers: Sequence[str], arguments: Sequence[str]) -> Counts:
     """
     with tempfile.TemporaryDirectory(prefix="ocmt-test-") as folder:
         report = Path(folder) / "junit.xml"
-        done = subprocess.run(
+        code = _to_its_end(
             [sys.executable, "-m", "pytest", "-m", " or ".join(tiers), f"--junitxml={report}",
-             *arguments],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            check=False,
+             *arguments]
         )  # fmt: skip
         counts = read_counts(report) if report.exists() else Counts(0, 0)
-    broke_off = done.returncode not in _VERDICTS or (done.returncode == 1 and not counts.failed)
+    broke_off = code not in _VERDICTS or (code == 1 and not counts.failed)
     return counts + Counts(0, 1) if broke_off else counts
+
+
+def _to_its_end(words: Sequence[str]) -> int:
+    """The exit code. Ctrl-C, which reaches pytest too, lets it take down what its tests started."""
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            child.wait()
+            raise
 
 
 def read_counts(report: Path) -> Counts:

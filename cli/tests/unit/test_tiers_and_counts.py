@@ -1,4 +1,3 @@
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,20 +31,20 @@ class FakePytest:
         self.ends = list(ends)
         self.started: list[list[str]] = []
 
-    def run(self, words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def to_its_end(self, words: list[str]) -> int:
         self.started.append(words)
         code, suites = self.ends.pop(0)
         if suites is not None:
             file = next(word for word in words if word.startswith("--junitxml="))
             report(Path(file.removeprefix("--junitxml=")).parent, suites)
-        return subprocess.CompletedProcess(words, code)
+        return code
 
 
 def run_with(
     monkeypatch: pytest.MonkeyPatch, tiers: list[str], *ends: tuple[int, str | None]
 ) -> tuple[Counts, list[list[str]]]:
     fake = FakePytest(*ends)
-    monkeypatch.setattr(command.subprocess, "run", fake.run)
+    monkeypatch.setattr(command, "_to_its_end", fake.to_its_end)
     return command.run_tiers(tiers, ["-k", "vault"]), fake.started
 
 

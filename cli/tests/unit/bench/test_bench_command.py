@@ -1,5 +1,8 @@
-"""`ocmt bench` finds the checkout's benchmarks, passes options on and keeps exit codes."""
+"""`ocmt bench` finds the checkout's benchmarks, and becomes the one that was asked for."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,24 +13,33 @@ from typer.testing import CliRunner
 
 ECHO = '''"""Says its options back."""
 import sys
-print(sys.argv[1:], file=open("said", "w"))
+print(sys.argv[1:])
 sys.exit(3 if "--fail" in sys.argv else 0)
 '''
-
-
-def run(*arguments: str) -> int:
-    done = CliRunner().invoke(command.app, [*arguments])
-    if isinstance(done.exception, CommandFailed):
-        raise done.exception
-    return done.exit_code
+# Slower to tidy up than any patience of a parent that passes the signal on.
+TIDY = '''"""Tidies up when it is interrupted."""
+import time
+try:
+    print("begun", flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("tidied", flush=True)
+'''
+BENCH = """import sys
+from pathlib import Path
+from ocmt_cli.bench import command
+command.FOLDER = command.ROOT = Path(sys.argv.pop(1))
+command.app()
+"""
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def words(tmp_path: Path) -> list[str]:
+    """Begins `ocmt bench` of a checkout that has these two."""
     (tmp_path / "echo.py").write_text(ECHO, encoding="utf-8")
-    monkeypatch.setattr(command, "FOLDER", tmp_path)
-    monkeypatch.setattr(command, "ROOT", tmp_path)
-    return tmp_path
+    (tmp_path / "tidy.py").write_text(TIDY, encoding="utf-8")
+    return [sys.executable, "-c", BENCH, str(tmp_path)]
 
 
 def test_every_benchmark_of_the_checkout_says_what_it_measures() -> None:
@@ -36,13 +48,24 @@ def test_every_benchmark_of_the_checkout_says_what_it_measures() -> None:
     assert all(found.values())
 
 
-def test_options_reach_the_benchmark_and_its_exit_code_comes_back(folder: Path) -> None:
-    assert run("echo", "--json", "--rounds", "2") == 0
-    assert (folder / "said").read_text() == "['--json', '--rounds', '2']\n"
-    assert run("echo", "--fail") == 3
+@pytest.mark.parametrize(("more", "code"), [((), 0), (("--fail",), 3)])
+def test_options_reach_the_benchmark_and_its_exit_code_comes_back(
+    words: list[str], more: tuple[str, ...], code: int
+) -> None:
+    options = ["--json", "--rounds", "2", *more]
+    done = subprocess.run([*words, "echo", *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, f"{options}\n")
 
 
-@pytest.mark.usefixtures("folder")
+def test_an_interrupted_benchmark_tidies_up(words: list[str]) -> None:
+    with subprocess.Popen([*words, "tidy"], stdout=subprocess.PIPE, text=True) as bench:
+        assert bench.stdout is not None
+        assert bench.stdout.readline() == "begun\n"
+        bench.send_signal(signal.SIGINT)
+        assert bench.stdout.read() == "tidied\n"
+
+
 def test_an_unknown_benchmark_is_answered_with_those_there_are() -> None:
-    with pytest.raises(CommandFailed, match="there are: echo"):
-        run("nothing")
+    done = CliRunner().invoke(command.app, ["nothing"])
+    assert isinstance(done.exception, CommandFailed)
+    assert "there are: control, density" in str(done.exception)
