@@ -279,7 +279,9 @@ async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
     """
     for one in (port, port + 1, port + 2):
         if not is_free(one):
-            sys.exit(f"Port {one} is taken by {holder(one) or 'another'}: choose one with --port.")
+            sys.exit(
+                f"Port {one} is taken by {holder(one) or 'another'}: stop that, or use --port."
+            )
     token = secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory(prefix="ocmt-bench-") as folder:
         environment = {

@@ -311,6 +311,8 @@ class DockerRuntime:
                 )
             except (DockerError, ValueError) as error:
                 raise no_engine(str(error)) from error
+            except AssertionError as error:  # aiodocker's answer to a host without a socket
+                raise no_engine("it has no socket here") from error
         return self._client
 
     def _handle(self, container_id: str) -> DockerContainer:

@@ -38,7 +38,7 @@ def run(
     os.chdir(ROOT)
     # In this process's place, so that a signal is the benchmark's own: it ends its agents first.
     script = str(FOLDER / f"{name}.py")
-    os.execv(sys.executable, [sys.executable, script, *context.args])  # noqa: S606 (no shell is meant)
+    os.execv(sys.executable, [sys.executable, script, *context.args])
 
 
 def benchmarks(folder: Path) -> dict[str, str]:

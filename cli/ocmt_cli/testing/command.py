@@ -20,7 +20,8 @@ from ocmt_cli.testing.checks import run_checks, static_checks
 from ocmt_cli.testing.tiers import TIERS
 from ocmt_cli.up.page import install_page_tools
 
-# A file's tests stay together, for what they share; files in their order, the longest not last.
+# A file's tests stay together, for what they share. Files go in their order: by number of tests, as
+# pytest-xdist would have it, the few tests that take minutes would come last.
 _SEVERAL_PROCESSES = (
     "--numprocesses=auto",
     "--maxprocesses=4",

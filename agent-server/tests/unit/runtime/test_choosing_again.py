@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import aiodocker.docker
 import pytest
 from ocmt_agent.runtime.base import Runtime, RuntimeUnavailable
 from ocmt_agent.runtime.choose import RuntimeChoice, open_runtime
@@ -41,6 +42,30 @@ async def test_a_choice_made_by_the_operator_is_noted_and_kept(tmp_path: Path) -
     again = await choose(tmp_path, "auto")
     assert again.name == "docker"
     await again.close()
+
+
+@pytest.fixture
+def no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host on which no engine was ever started, or one whose socket went with it."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    monkeypatch.setattr(aiodocker.docker, "_sock_search_paths", [])
+
+
+@pytest.mark.usefixtures("no_socket")
+async def test_without_an_engine_s_socket_plain_processes_are_chosen(tmp_path: Path) -> None:
+    chosen = await choose(tmp_path, "auto")
+    assert chosen.name == "process"
+    await chosen.close()
+
+
+@pytest.mark.usefixtures("no_socket")
+async def test_an_engine_without_its_socket_is_one_that_is_down(tmp_path: Path) -> None:
+    chosen = await choose(tmp_path, "docker")
+    (problem,) = await chosen.problems()
+    assert "no socket here" in problem
+    assert "systemctl start docker" in problem
+    await chosen.close()
 
 
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
