@@ -23,9 +23,7 @@ import httpx2
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.deploying import deploy, rollback
 from ocmt_cli.deploy.source import read_source
-
-sys.path.insert(0, str(ROOT / "cli" / "tests" / "integration" / "deploy"))
-from deploy_farm import (
+from ocmt_testing.deploy.farm import (
     AUTH_TOKEN,
     BUILDS,
     MGMT_ENV,
@@ -35,7 +33,7 @@ from deploy_farm import (
     farm,
     free_ports,
 )
-from deploy_load import Chats, Load, Person, until
+from ocmt_testing.deploy.load import Chats, Load, Person, until
 
 CHANGED = {
     "mgmt": "management-server/ocmt_management/__init__.py",

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from ocmt_testing.system.stack import Stack, docker_answers
 from playwright.sync_api import Browser, expect, sync_playwright
-
-from e2e.stack import Stack, docker_answers
 
 # Without an engine only the process runtime can run; `./ocmt test` says so in its last lines.
 RUNTIMES = ["process", "docker"] if docker_answers() else ["process"]

@@ -4,10 +4,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.stack import Stack, eventually
 from playwright.sync_api import Browser
-
-from e2e.chat import ChatPage
-from e2e.stack import Stack, eventually
 
 PAUSE_AFTER_MS = 20_000  # counted from the question, so more than an answer takes
 STOP_AFTER_MS = 6_000

@@ -3,10 +3,9 @@
 import os
 import signal
 
+from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.stack import Stack, eventually
 from playwright.sync_api import Browser, expect
-
-from e2e.chat import ChatPage
-from e2e.stack import Stack, eventually
 
 
 def test_the_first_person_signs_in_chats_and_nothing_ends_the_conversation(

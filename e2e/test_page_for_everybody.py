@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.stack import ROOT, Stack
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
-
-from e2e.chat import ChatPage
-from e2e.stack import ROOT, Stack
 
 AXE = ROOT / "user-ui" / "node_modules" / "axe-core" / "axe.min.js"
 LOOKS = [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light"), (390, 844, "dark")]

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-
-from e2e.stack import Stack
+from ocmt_testing.system.stack import Stack
 
 AGENT_TOKEN = "contract-tests-agent-token-0123456789"
 

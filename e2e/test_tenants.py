@@ -17,12 +17,11 @@ from ocmt_agent.agents import endpoints as agent_endpoints
 from ocmt_agent.auth import OPEN_PATHS
 from ocmt_agent.proxy.routes import PATH as PROXY_PATH
 from ocmt_management.app import ROUTERS
+from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, expect
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
-
-from e2e.chat import ChatPage
-from e2e.stack import Stack
 
 SECRET = "a-secret-of-the-first-user-0123456789"
 SIGN_OUT = ("DELETE", "/api/auth/session")

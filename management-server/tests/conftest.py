@@ -13,7 +13,6 @@ import re
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -34,13 +33,9 @@ from ocmt_common.settings import load
 from ocmt_management.app import create_app
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
-
-# Makes `stand_ins` importable.
-sys.path.insert(0, str(Path(__file__).parent))
-
-from stand_ins.agent_server import TOKEN as AGENT_SERVER_TOKEN
-from stand_ins.agent_server import FakeAgentServer, running_agent_server
-from stand_ins.serving import Server, serving
+from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN
+from ocmt_testing.management.agent_server import FakeAgentServer, running_agent_server
+from ocmt_testing.management.serving import Server, serving
 
 
 class Postgres:

@@ -19,6 +19,7 @@ _PACKAGES = (
     "agent-server/ocmt_agent",
     "management-server/ocmt_management",
     "cli/ocmt_cli",
+    "testing/ocmt_testing",
 )
 
 

@@ -16,6 +16,7 @@ PACKAGES = {
     "agent-server": "ocmt_agent",
     "management-server": "ocmt_management",
     "cli": "ocmt_cli",
+    "testing": "ocmt_testing",
 }
 
 

@@ -26,7 +26,7 @@ def checkout(tmp_path: Path) -> Path:
     copy = tmp_path / "checkout"
     shutil.copytree(ROOT / "requirements", copy / "requirements")
     shutil.copy2(ROOT / "ocmt", copy)
-    for package in ("common", "agent-server", "management-server", "cli"):
+    for package in ("common", "agent-server", "management-server", "cli", "testing"):
         (copy / package).mkdir()
         shutil.copy2(ROOT / package / "pyproject.toml", copy / package)
     (copy / ".venv" / "bin").mkdir(parents=True)

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from doubles.caller import Caller
-from doubles.docker_agents import bridge_of, docker_agents
-from doubles.host import AGENT_TOKEN, TOKEN, settings_for
-from doubles.real_day import ASLEEP, Day, DayClock, DayControl
-from doubles.scripted_model import ScriptedModel, scripted_model
-from doubles.serving import serving
 from ocmt_agent.app import create_app
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.wiring import Parts, open_parts, watching
 from ocmt_common.agent_api import AUTH_HEADER, Actor, AgentPolicy, ProvisionRequest
 from ocmt_common.agent_api import HibernationState as S
+from ocmt_testing.agent_server.caller import Caller
+from ocmt_testing.agent_server.docker_agents import bridge_of, docker_agents
+from ocmt_testing.agent_server.host import AGENT_TOKEN, TOKEN, settings_for
+from ocmt_testing.agent_server.real_day import ASLEEP, Day, DayClock, DayControl
+from ocmt_testing.agent_server.scripted_model import ScriptedModel, scripted_model
+from ocmt_testing.agent_server.serving import serving
 
 USERS = ("ada", "ben", "cleo")
 LATER_S = {"ben": 0, "cleo": 10}

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-from doubles.docker_agents import docker_agents, prepare
-from doubles.host import AGENT_TOKEN, TOKEN
 from ocmt_common.agent_api import AUTH_HEADER
+from ocmt_testing.agent_server.docker_agents import docker_agents, prepare
+from ocmt_testing.agent_server.host import AGENT_TOKEN, TOKEN
 
 LIMIT_S = 240
 

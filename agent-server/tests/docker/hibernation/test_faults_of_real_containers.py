@@ -9,10 +9,6 @@ from pathlib import Path
 import aiodocker
 import aiohttp
 import pytest
-from doubles.docker_agents import docker_agents, runtime_on
-from doubles.engine_socket import EngineSocket
-from doubles.host import AGENT_TOKEN, settings_for
-from doubles.real_gateway import until_open
 from ocmt_agent.hibernation.clock import SystemClock
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed
@@ -22,6 +18,10 @@ from ocmt_agent.wiring import Parts, open_parts, watching
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import ProvisionRequest
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.docker_agents import docker_agents, runtime_on
+from ocmt_testing.agent_server.engine_socket import EngineSocket
+from ocmt_testing.agent_server.host import AGENT_TOKEN, settings_for
+from ocmt_testing.agent_server.real_gateway import until_open
 
 LIMIT_S = 240
 _HOG = "const held = []; for (;;) held.push(Buffer.alloc(1 << 24, 1))"

@@ -10,8 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from doubles.host import AGENT_TOKEN, settings_for
-from doubles.openclaw import installed_openclaw
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.hibernation.clock import SystemClock
 from ocmt_agent.hibernation.waking import ActivityKind
@@ -23,6 +21,8 @@ from ocmt_common.agent_api import Actor, ProvisionRequest
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.openclaw import default_image
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.host import AGENT_TOKEN, settings_for
+from ocmt_testing.agent_server.openclaw import installed_openclaw
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("OCMT_LONG_TESTS"), reason="takes minutes; set OCMT_LONG_TESTS=1"

@@ -16,9 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from doubles.fake_runtime import FakeRuntime
-from doubles.host import open_host
-from doubles.swap import some_swap
 from ocmt_agent.memory import recall as recall_module
 from ocmt_agent.memory import syscalls
 from ocmt_agent.memory.host import (
@@ -48,6 +45,9 @@ from ocmt_agent.runtime.cgroup import Cgroup, probe
 from ocmt_agent.runtime.processes import ProcessId, identify, spawn
 from ocmt_agent.runtime.spec import Limits
 from ocmt_common.agent_api import PausedMemory
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.host import open_host
+from ocmt_testing.agent_server.swap import some_swap
 
 MB = 1 << 20
 _HELD = 128 * MB

@@ -9,9 +9,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from doubles.host import AGENT_TOKEN, settings_for
-from doubles.openclaw import installed_openclaw
-from doubles.swap import some_swap
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.hibernation.clock import SystemClock
 from ocmt_agent.hibernation.waking import ActivityKind
@@ -22,6 +19,9 @@ from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.agent_api import HibernationState, PausedMemory, ProvisionRequest
 from ocmt_common.openclaw import default_image
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.host import AGENT_TOKEN, settings_for
+from ocmt_testing.agent_server.openclaw import installed_openclaw
+from ocmt_testing.agent_server.swap import some_swap
 
 MB = 1 << 20
 _ANSWER = "awake and well"

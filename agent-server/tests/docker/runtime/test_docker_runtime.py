@@ -9,9 +9,6 @@ from pathlib import Path
 import aiodocker
 import aiohttp
 import pytest
-from doubles.engine_socket import EngineSocket
-from doubles.openclaw import installed_openclaw
-from doubles.real_gateway import boot, spec_of, suspend, until_open
 from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime import docker_network
 from ocmt_agent.runtime.base import (
@@ -28,6 +25,9 @@ from ocmt_agent.runtime.process_home import AgentHome
 from ocmt_agent.runtime.spec import Limits
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.openclaw import default_image
+from ocmt_testing.agent_server.engine_socket import EngineSocket
+from ocmt_testing.agent_server.openclaw import installed_openclaw
+from ocmt_testing.agent_server.real_gateway import boot, spec_of, suspend, until_open
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 from datetime import timedelta
 from pathlib import Path
 
-from doubles.fake_runtime import FakeContainer
-from doubles.host import Host, open_host
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.runtime.base import ContainerStatus
 from ocmt_common.agent_api import HibernationState as S
+from ocmt_testing.agent_server.fake_runtime import FakeContainer
+from ocmt_testing.agent_server.host import Host, open_host
 
 SHOWN = {
     S.RUNNING: ContainerStatus.RUNNING,

@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from doubles.host import AGENT_TOKEN, TOKEN, open_host
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.events import QUEUE_SIZE, EventHub, sse
 from ocmt_common.agent_api import AUTH_HEADER, StateEvent
 from ocmt_common.agent_api import HibernationState as S
+from ocmt_testing.agent_server.host import AGENT_TOKEN, TOKEN, open_host
 
 ROUTES = [
     ("GET", "/api/containers"),

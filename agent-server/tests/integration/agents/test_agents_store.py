@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from doubles.host import AGENT_TOKEN, open_host
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.agents.store import EVENTS_KEPT, AgentStore, StoreError
@@ -16,6 +15,7 @@ from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_common.agent_api import AgentPolicy, StateEvent
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.host import AGENT_TOKEN, open_host
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 

@@ -2,9 +2,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from doubles.host import AGENT_TOKEN, open_host
 from ocmt_agent.runtime.base import RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
+from ocmt_testing.agent_server.host import AGENT_TOKEN, open_host
 
 BODY = {"userId": "ada", "agentToken": AGENT_TOKEN}
 OTHER_TOKEN = "another-agent-token"

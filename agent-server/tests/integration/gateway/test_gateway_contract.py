@@ -12,11 +12,6 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from doubles.awake import AlwaysAwake
-from doubles.caller import Caller
-from doubles.gateway_double import REPLY, gateway_double
-from doubles.lan_gateway import lan_gateway
-from doubles.serving import serving
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayAdmin, GatewayRefused, Suspended
 from ocmt_agent.gateway.control import OpenClawControl
@@ -33,6 +28,11 @@ from ocmt_agent.gateway.probe import is_live, is_started
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint, SecretText
+from ocmt_testing.agent_server.awake import AlwaysAwake
+from ocmt_testing.agent_server.caller import Caller
+from ocmt_testing.agent_server.gateway_double import REPLY, gateway_double
+from ocmt_testing.agent_server.lan_gateway import lan_gateway
+from ocmt_testing.agent_server.serving import serving
 from starlette.applications import Starlette
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -6,12 +6,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from doubles.serving import serving
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import NO_LEASE, Busy, GatewayAdmin, GatewayRefused, Suspended
 from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.runtime.base import SecretText
+from ocmt_testing.agent_server.serving import serving
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse

@@ -8,7 +8,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from doubles.openclaw import installed_openclaw, node_binary
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import (
@@ -20,6 +19,7 @@ from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.spec import Limits, dreams_at
+from ocmt_testing.agent_server.openclaw import installed_openclaw, node_binary
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,8 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from doubles.day import Day
-from doubles.host import Host, open_host
 from ocmt_agent.hibernation import engine
 from ocmt_agent.hibernation.admission import MIB, HostFigures
 from ocmt_agent.hibernation.waking import ActivityKind
@@ -17,6 +15,8 @@ from ocmt_agent.runtime.base import ContainerStatus
 from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.day import Day
+from ocmt_testing.agent_server.host import Host, open_host
 
 USERS = [f"u{number:02}" for number in range(24)]
 HOUR = timedelta(hours=1)

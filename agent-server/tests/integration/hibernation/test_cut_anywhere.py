@@ -12,16 +12,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from doubles.fake_clock import FakeClock
-from doubles.fake_control import FakeControl
-from doubles.fake_runtime import FakeRuntime
-from doubles.host import Host, open_host
-from doubles.interception import Interception, When
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.fake_clock import FakeClock
+from ocmt_testing.agent_server.fake_control import FakeControl
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.host import Host, open_host
+from ocmt_testing.agent_server.interception import Interception, When
 
 Scenario = Callable[[Host], Awaitable[object]]
 SHOWN = {

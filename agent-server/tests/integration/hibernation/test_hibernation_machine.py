@@ -10,11 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from doubles.fake_clock import FakeClock
-from doubles.fake_control import FakeControl
-from doubles.fake_runtime import FakeRuntime
-from doubles.host import Host, open_host
-from doubles.interception import Interception
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -25,6 +20,11 @@ from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnava
 from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.fake_clock import FakeClock
+from ocmt_testing.agent_server.fake_control import FakeControl
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.host import Host, open_host
+from ocmt_testing.agent_server.interception import Interception
 
 GIB = 1024**3
 RUNTIME_CALLS = ["create", "start", "pause", "unpause", "stop", "inspect", "observe_all"]

@@ -5,7 +5,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from doubles.host import Host, open_host
 from ocmt_agent.hibernation.admission import MIB, HostFigures
 from ocmt_agent.hibernation.policy import Reason
 from ocmt_agent.hibernation.waking import ActivityKind
@@ -13,6 +12,7 @@ from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed
 from ocmt_common.agent_api import Actor, AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.host import Host, open_host
 
 GIB = 1024 * MIB
 HOUR = timedelta(hours=1)

@@ -4,14 +4,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from doubles.fake_clock import FakeClock
-from doubles.fake_control import FakeControl
-from doubles.fake_runtime import FakeRuntime
-from doubles.host import open_host
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.wiring import watching
 from ocmt_common.agent_api import HibernationState as S
+from ocmt_testing.agent_server.fake_clock import FakeClock
+from ocmt_testing.agent_server.fake_control import FakeControl
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.host import open_host
 
 
 class Machine:

@@ -3,13 +3,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from doubles.host import Host, open_host
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
 from ocmt_agent.hibernation import cause
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.host import Host, open_host
 
 
 async def test_an_idle_agent_is_paused_then_stopped(tmp_path: Path) -> None:

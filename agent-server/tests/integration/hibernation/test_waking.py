@@ -2,11 +2,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from doubles.host import AGENT_TOKEN, open_host
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.host import AGENT_TOKEN, open_host
 
 
 async def test_twenty_requests_to_a_sleeping_agent_cause_one_wake(tmp_path: Path) -> None:

@@ -7,10 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from doubles.fake_control import FakeControl
-from doubles.fake_memory import MB, FakeMemory
-from doubles.fake_runtime import FakeRuntime
-from doubles.host import Host, open_host
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.memory.archive import Archive, Learned
 from ocmt_agent.memory.keeper import MemoryKeeper
@@ -18,6 +14,10 @@ from ocmt_agent.memory.ranges import PAGE, Range
 from ocmt_agent.memory.working_set import WorkingSet
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import PausedMemory
+from ocmt_testing.agent_server.fake_control import FakeControl
+from ocmt_testing.agent_server.fake_memory import MB, FakeMemory
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.host import Host, open_host
 
 
 @pytest.fixture

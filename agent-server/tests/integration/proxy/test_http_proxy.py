@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from doubles.awake import GATEWAY_TOKEN, AlwaysAwake
-from doubles.serving import serving
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.awake import GATEWAY_TOKEN, AlwaysAwake
+from ocmt_testing.agent_server.serving import serving
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse

@@ -4,15 +4,15 @@ import asyncio
 from pathlib import Path
 
 import aiohttp
-from doubles.awake import GATEWAY_TOKEN, Sleepy
-from doubles.caller import Caller
-from doubles.gateway_double import REPLY
-from doubles.lan_gateway import lan_gateway
-from doubles.serving import serving
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint
+from ocmt_testing.agent_server.awake import GATEWAY_TOKEN, Sleepy
+from ocmt_testing.agent_server.caller import Caller
+from ocmt_testing.agent_server.gateway_double import REPLY
+from ocmt_testing.agent_server.lan_gateway import lan_gateway
+from ocmt_testing.agent_server.serving import serving
 from starlette.applications import Starlette
 
 LIMIT_S = 120

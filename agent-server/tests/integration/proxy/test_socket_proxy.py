@@ -7,16 +7,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
-from doubles.awake import GATEWAY_TOKEN, Sleepy
-from doubles.caller import LIMIT_S, Caller
-from doubles.gateway_double import REPLY, GatewayDouble, gateway_double
-from doubles.serving import MAX_FRAME_BYTES, serving
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint
 from ocmt_common.problems import Problem
+from ocmt_testing.agent_server.awake import GATEWAY_TOKEN, Sleepy
+from ocmt_testing.agent_server.caller import LIMIT_S, Caller
+from ocmt_testing.agent_server.gateway_double import REPLY, GatewayDouble, gateway_double
+from ocmt_testing.agent_server.serving import MAX_FRAME_BYTES, serving
 from starlette.applications import Starlette
 
 

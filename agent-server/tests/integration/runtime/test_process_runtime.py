@@ -12,14 +12,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from doubles.openclaw import installed_openclaw, node_binary
-from doubles.real_gateway import access_to, boot, spec_of, suspend, until_open
 from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeEvent, RuntimeFailed
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.process_command import marks
 from ocmt_agent.runtime.processes import identify, spawn
 from ocmt_agent.runtime.spec import Limits
+from ocmt_testing.agent_server.openclaw import installed_openclaw, node_binary
+from ocmt_testing.agent_server.real_gateway import access_to, boot, spec_of, suspend, until_open
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +89,12 @@ async def test_a_gateway_sleeps_outlives_its_server_and_wakes_with_its_lease(
 _SERVER = """
 import asyncio, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from doubles.real_gateway import spec_of
+from ocmt_testing.agent_server.real_gateway import spec_of
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.spec import Limits
 
 async def serve():
-    node, openclaw, root = map(Path, sys.argv[2:5])
+    node, openclaw, root = map(Path, sys.argv[1:4])
     runtime = ProcessRuntime(node=node, openclaw_dir=openclaw, state_root=root,
         limits=Limits(memory_mb=2048, cpus=2.0, pids=512), relay_host="127.0.0.1", relay_port=9)
     await runtime.create(spec_of("zoe"))
@@ -110,9 +109,9 @@ asyncio.run(serve())
 async def test_a_gateway_outlives_a_killed_server_and_the_next_one_sees_to_it(
     runtime: ProcessRuntime, session: aiohttp.ClientSession, tmp_path: Path, openclaw: Path
 ) -> None:
-    doubles, root = Path(__file__).parents[2], tmp_path / "agents"
+    root = tmp_path / "agents"
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _SERVER, doubles, node_binary(), openclaw, root),
+        *(sys.executable, "-c", _SERVER, node_binary(), openclaw, root),
         stdout=asyncio.subprocess.PIPE,
     )
     assert server.stdout is not None

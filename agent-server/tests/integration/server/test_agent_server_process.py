@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from doubles.host import TOKEN
 from ocmt_common.agent_api import AUTH_HEADER
+from ocmt_testing.agent_server.host import TOKEN
 
 
 def two_free_ports() -> tuple[int, int]:

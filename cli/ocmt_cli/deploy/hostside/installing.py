@@ -66,8 +66,9 @@ def _make_venv(component: Component, folder: Path) -> None:
     }
     shutil.rmtree(venv, ignore_errors=True)
     sync = [
-        "pip", "sync", "--quiet", "--offline", "--no-index", "--find-links", str(wheels),
-        "--require-hashes", "--python", str(venv / "bin" / "python"), str(wanted),
+        "pip", "sync", "--quiet", "--compile-bytecode", "--offline", "--no-index",
+        "--find-links", str(wheels), "--require-hashes",
+        "--python", str(venv / "bin" / "python"), str(wanted),
     ]  # fmt: skip
     for words in (["venv", "--quiet", "--python", "python3", str(venv)], sync):
         done = subprocess.run(

@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -11,9 +10,7 @@ from pathlib import Path
 import pytest
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.openclaw.sending import send_image
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "integration" / "deploy"))
-import deploy_farm
+from ocmt_testing.deploy import farm as deploy_farm
 
 NAME = "ocmt-test/sent:1"
 

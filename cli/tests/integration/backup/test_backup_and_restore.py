@@ -8,7 +8,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,9 +15,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.main import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
-import deploy_farm
+from ocmt_testing.deploy import farm as deploy_farm
 
 
 @pytest.fixture

@@ -1,18 +1,15 @@
 """A checkout of one's own to commit in, and machines that the real servers were deployed to."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from deploy_farm import BUILDS, Commit, Farm, deployer, farm
-from deploy_load import Chats, Person, until
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.deploying import deploy
 from ocmt_cli.deploy.source import read_source
+from ocmt_testing.deploy.farm import BUILDS, Commit, Farm, deployer, farm
+from ocmt_testing.deploy.load import Chats, Person, until
 
 
 def _git(checkout: Path, *words: str) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from deploy_farm import BUILDS, Commit, Farm, deployer, farm
-from deploy_load import Chats, Load, ModelCalls, Person
 from ocmt_cli.deploy.commands import show_servers
 from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.host_failures import Unreachable
@@ -20,6 +18,8 @@ from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
+from ocmt_testing.deploy.farm import BUILDS, Commit, Farm, deployer, farm
+from ocmt_testing.deploy.load import Chats, Load, ModelCalls, Person
 
 MGMT_FILE = "management-server/ocmt_management/__init__.py"
 AGENT_FILE = "agent-server/ocmt_agent/__init__.py"
@@ -117,14 +117,13 @@ def test_rollback_works_when_what_is_current_cannot_even_start(
 _KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from deploy_farm import BUILDS
+from ocmt_testing.deploy.farm import BUILDS
 from ocmt_cli.deploy import deploying
 from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import read_source
 
-role, when, step = sys.argv[4:7]
+role, when, step = sys.argv[3:6]
 asked = Session.ask
 
 def die():
@@ -150,8 +149,8 @@ def deploying_component(session, role):
 
 Session.ask = ask
 deploying.deploy(
-    deploying.Deployer(load_inventory(Path(sys.argv[2])), (role,), lambda text: None),
-    read_source(Path(sys.argv[3])), builds=BUILDS,
+    deploying.Deployer(load_inventory(Path(sys.argv[1])), (role,), lambda text: None),
+    read_source(Path(sys.argv[2])), builds=BUILDS,
 )
 """
 _ROLES = {
@@ -169,14 +168,13 @@ _CHANGED = {"mgmt": MGMT_FILE, "agent": AGENT_FILE, "ui": "user-ui/index.html"}
 def test_a_deployer_killed_in_and_after_each_step_leaves_what_the_next_one_completes(
     deployed: Farm, checkout: Path, commit: Commit, person: Person, role: str
 ) -> None:
-    here = str(Path(__file__).parent)
     agent = person.gateway_pid()
     mark = "<title>" if role == "ui" else '"""'
     with Load(*deployed.urls) as load, Chats(person, 2) as chats:
         for step in _ROLES[role]:
             for when in ("in", "after") if (role, step) in _IN else ("after",):
                 commit(_CHANGED[role], mark, f"{mark}Killed {when} {step}. ")
-                words = [here, str(deployed.inventory), str(checkout), role, when, step]
+                words = [str(deployed.inventory), str(checkout), role, when, step]
                 killed = subprocess.run(
                     [sys.executable, "-c", _KILLED, *words],
                     check=False, capture_output=True, timeout=600,

@@ -9,15 +9,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.main import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
-import deploy_farm
+from ocmt_testing.deploy import farm as deploy_farm
 
 _NAMES = {"mgmt": "front", "agent": "agents-1", "ui": "agents-2"}
 _WHO = ("-c", "user.name=Test", "-c", "user.email=test@example.org")

@@ -1,14 +1,11 @@
 """`ocmt setup` against real sshd hosts on this machine, each with its own root folder."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ocmt_cli.main import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
-import deploy_farm
+from ocmt_testing.deploy import farm as deploy_farm
 
 
 @pytest.fixture

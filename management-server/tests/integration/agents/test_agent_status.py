@@ -7,8 +7,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
-from stand_ins.agent_server import TOKEN, FakeAgentServer
-from stand_ins.people import agent_is, id_of
+from ocmt_testing.management.agent_server import TOKEN, FakeAgentServer
+from ocmt_testing.management.people import agent_is, id_of
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 

@@ -15,10 +15,10 @@ from ocmt_management.agents.schemas import AgentState
 from ocmt_management.agents.service import Agents
 from ocmt_management.app import create_app
 from ocmt_management.settings import ManagementSettings
+from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN
+from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_testing.management.people import agent_is, hash_of, id_of, until
 from sqlalchemy import select
-from stand_ins.agent_server import TOKEN as AGENT_SERVER_TOKEN
-from stand_ins.agent_server import FakeAgentServer
-from stand_ins.people import agent_is, hash_of, id_of, until
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 

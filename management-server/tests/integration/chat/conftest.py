@@ -6,10 +6,10 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
-from stand_ins.agent_server import FakeAgentServer, FakeGateway
-from stand_ins.page import Tab
-from stand_ins.people import agent_is, id_of
-from stand_ins.serving import Server
+from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
+from ocmt_testing.management.page import Tab
+from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.serving import Server
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 

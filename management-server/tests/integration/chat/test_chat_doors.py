@@ -12,10 +12,10 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.chat.open_chats import MOST_PER_USER
 from ocmt_management.chat.outbox import Outbox
-from stand_ins.agent_server import FakeAgentServer, FakeGateway
-from stand_ins.page import Tab
-from stand_ins.people import agent_is, id_of, until
-from stand_ins.serving import Server
+from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
+from ocmt_testing.management.page import Tab
+from ocmt_testing.management.people import agent_is, id_of, until
+from ocmt_testing.management.serving import Server
 from starlette.websockets import WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus

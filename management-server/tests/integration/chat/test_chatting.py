@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.chat import conversation
 from ocmt_management.models.refusals import Trouble
-from stand_ins.agent_server import FakeAgentServer, FakeGateway
-from stand_ins.page import Tab
-from stand_ins.people import agent_is, id_of
+from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
+from ocmt_testing.management.page import Tab
+from ocmt_testing.management.people import agent_is, id_of
 
 OpenTab = Callable[[httpx2.AsyncClient], Awaitable[Tab]]
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]

@@ -7,10 +7,10 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
-from stand_ins.agent_server import FakeAgentServer
-from stand_ins.people import agent_is, id_of
-from stand_ins.provider import Provider
-from stand_ins.serving import Server, serving
+from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.provider import Provider
+from ocmt_testing.management.serving import Server, serving
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 

@@ -13,9 +13,9 @@ from ocmt_management.models import meter as meters
 from ocmt_management.models.at_once import MOST_PER_USER
 from ocmt_management.models.models import Usage
 from ocmt_management.vault.service import Vault
+from ocmt_testing.management.people import until
+from ocmt_testing.management.provider import Provider, openai_chunks
 from sqlalchemy import select
-from stand_ins.people import until
-from stand_ins.provider import Provider, openai_chunks
 
 KEY = "sk-adas-own-key-0123456789"
 BOBS_KEY = "sk-bobs-own-key-0123456789"

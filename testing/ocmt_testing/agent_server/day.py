@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from ocmt_agent.gateway.admin import Busy
 from ocmt_agent.runtime.base import ContainerStatus
 
-from doubles.host import Host
+from ocmt_testing.agent_server.host import Host
 
 STEP = timedelta(seconds=30)
 

@@ -9,7 +9,7 @@ from ocmt_agent.runtime.spec import Limits
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.openclaw import default_image
 
-from doubles.openclaw import installed_openclaw
+from ocmt_testing.agent_server.openclaw import installed_openclaw
 
 
 def prepare(root: Path) -> None:

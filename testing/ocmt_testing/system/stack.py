@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import httpx2
 from dotenv import dotenv_values
 from ocmt_agent.runtime.spec import hostname_of
+from ocmt_cli.checkout import ROOT
 
-ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"https?://\S+/sign-in#\S+")
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.runtime.base import ContainerStatus, Endpoint
 
-from doubles.fake_runtime import ENDPOINT, FakeContainer, FakeRuntime
+from ocmt_testing.agent_server.fake_runtime import ENDPOINT, FakeContainer, FakeRuntime
 
 _GIVEN_UP_AFTER_S = 30.0
 

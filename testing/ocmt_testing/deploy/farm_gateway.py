@@ -7,7 +7,8 @@ import os
 import sys
 
 from aiohttp import web
-from doubles.gateway_double import GatewayDouble
+
+from ocmt_testing.agent_server.gateway_double import GatewayDouble
 
 if __name__ == "__main__":
     port = int(sys.argv[sys.argv.index("--port") + 1])

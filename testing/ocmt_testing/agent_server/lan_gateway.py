@@ -19,8 +19,8 @@ from ocmt_agent.gateway.probe import is_started
 from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
 from ocmt_agent.runtime.spec import OpenClawSettings, gateway_config, gateway_environment
 
-from doubles.gateway_double import REPLY
-from doubles.openclaw import installed_openclaw, node_binary
+from ocmt_testing.agent_server.gateway_double import REPLY
+from ocmt_testing.agent_server.openclaw import installed_openclaw, node_binary
 
 _BOOT_S = 300
 

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from stand_ins.serving import Server, serving
+from ocmt_testing.management.serving import Server, serving
 
 TOKEN = "token-of-the-agent-server-0123456789"
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from deploy_farm import Farm
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+
+from ocmt_testing.deploy.farm import Farm
 
 _SERVICE_RESTART = 1012
 _ANSWER_S = 60
@@ -82,9 +83,9 @@ class Person:
         self.origin = f"http://127.0.0.1:{port or farm.port}"
         place = farm.component("mgmt")
         python = python or place / "current" / "venv" / "bin" / "python"
-        command = [python, "-m", "ocmt_management", "sign-in-link", "--email", "ada@example.com"]
         link = subprocess.run(
-            [*command, "--env-file", env_file or place / ".env"],
+            [python, "-m", "ocmt_management", "sign-in-link", "--email", "ada@example.com",
+             "--env-file", env_file or place / ".env"],
             check=True, capture_output=True, text=True,
         ).stdout.strip()  # fmt: skip
         browser = httpx2.Client(base_url=self.origin, trust_env=False, timeout=60)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from ocmt_cli.checkout import DEFAULT_DATA, ROOT
+from ocmt_cli.checkout import DEFAULT_DATA
 from ocmt_cli.deploy.deploying import Deployer, Report
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
 
@@ -130,7 +130,10 @@ class Farm:
     @property
     def urls(self) -> tuple[str, str]:
         """Where the management server and the agent server tell their health."""
-        return tuple(f"http://127.0.0.1:{port}/health" for port in (self.port, self.agent_port))
+        return (
+            f"http://127.0.0.1:{self.port}/health",
+            f"http://127.0.0.1:{self.agent_port}/health",
+        )
 
     def serving(self, role: str) -> str:
         """The release that answers on a server's public port."""
@@ -201,9 +204,8 @@ def _stand_in_for_node(folder: Path) -> Path:
     entry.parent.mkdir(parents=True)
     entry.touch()
     node = folder / "node"
-    doubles = ROOT / "agent-server" / "tests"
     gateway = Path(__file__).with_name("farm_gateway.py")
-    node.write_text(f'#!/bin/sh\nPYTHONPATH={doubles} exec {sys.executable} {gateway} "$@"\n')
+    node.write_text(f'#!/bin/sh\nexec {sys.executable} {gateway} "$@"\n')
     node.chmod(0o755)
     return node
 

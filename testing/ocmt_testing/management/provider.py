@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from stand_ins.serving import Server
+from ocmt_testing.management.serving import Server
 
 
 @dataclass

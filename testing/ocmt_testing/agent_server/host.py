@@ -15,9 +15,9 @@ from ocmt_agent.wiring import Parts, open_parts
 from ocmt_common.agent_api import AUTH_HEADER, ProvisionRequest
 from ocmt_common.settings import load
 
-from doubles.fake_clock import FakeClock
-from doubles.fake_control import FakeControl
-from doubles.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.fake_clock import FakeClock
+from ocmt_testing.agent_server.fake_control import FakeControl
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime
 
 TOKEN = "0123456789abcdefghijklmnopqrstuv"
 AGENT_TOKEN = "agent-token-of-at-least-16"
