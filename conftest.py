@@ -1,9 +1,11 @@
-"""Marks each test with its tier, which is the folder it lies in."""
+"""Marks each test with its tier, and skips what this machine cannot show.
 
-from pathlib import Path
+A test's tier is the folder it lies in; a test marked `nightly` is in that tier alone.
+"""
 
 import pytest
 from hypothesis import HealthCheck, settings
+from ocmt_testing.needs import require
 
 # How long an example takes is the machine's matter. The rest is as hypothesis would choose itself.
 settings.register_profile(
@@ -12,10 +14,20 @@ settings.register_profile(
 settings.load_profile("any-machine")
 
 TIERS = ("unit", "integration", "docker", "e2e")
+NEEDED_IN_TIER = {"docker": "docker", "e2e": "chromium"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        parts = Path(item.path).parts
-        tier = next((t for t in TIERS if t in parts), "unit")
-        item.add_marker(getattr(pytest.mark, tier))
+        tier = next((tier for tier in TIERS if tier in item.path.parts), "unit")
+        if tier in NEEDED_IN_TIER:
+            item.add_marker(pytest.mark.needs(NEEDED_IN_TIER[tier]))
+        if item.get_closest_marker("nightly") is None:
+            item.add_marker(getattr(pytest.mark, tier))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture is made: some are what the machine lacks."""
+    for mark in item.iter_markers("needs"):
+        require(*mark.args)

@@ -1,25 +1,31 @@
-"""One running system a runtime for the whole session, and a browser to use it with."""
+"""One running system a runtime for the whole session, and a browser to use it with.
+
+Most of what is shown here does not depend on the runtime: it is shown once, with plain processes.
+A test that does depend on it asks for the others: `parametrize("stack", [...], indirect=True)`.
+"""
 
 from collections.abc import Iterator
 
 import pytest
-from ocmt_testing.system.stack import Stack, docker_answers
+from ocmt_testing.needs import require
+from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, expect, sync_playwright
 
-# Without an engine only the process runtime can run; `./ocmt test` says so in its last lines.
-RUNTIMES = ["process", "docker"] if docker_answers() else ["process"]
 expect.set_options(timeout=30_000)
 
 
-@pytest.fixture(scope="session", params=RUNTIMES)
+@pytest.fixture(scope="session", params=["process"])
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp(request.param)
+    runtime: str = request.param
+    if runtime == "docker":
+        require("docker")
+    folder = tmp_path_factory.mktemp(runtime)
     # A container's user must be able to pass through to its own state.
     for above in (folder, *list(folder.parents)[:2]):
         above.chmod(0o711)
-    running = Stack(runtime=request.param, data=folder / "data")
+    running = Stack(runtime=runtime, data=folder / "data")
     running.first_link = running.up()
     try:
         yield running

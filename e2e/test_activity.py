@@ -31,6 +31,7 @@ def quick(stack: Stack) -> Iterator[Stack]:
         stack.up()
 
 
+@pytest.mark.parametrize("stack", ["docker"], indirect=True)
 @pytest.mark.timeout(1800)
 def test_conversation_keeps_an_agent_awake_and_a_silent_tab_does_not(
     quick: Stack, browser: Browser

@@ -3,11 +3,13 @@
 import os
 import signal
 
+import pytest
 from ocmt_testing.system.chat import ChatPage
 from ocmt_testing.system.stack import Stack, eventually
 from playwright.sync_api import Browser, expect
 
 
+@pytest.mark.parametrize("stack", ["process", "docker"], indirect=True)
 def test_the_first_person_signs_in_chats_and_nothing_ends_the_conversation(
     stack: Stack, browser: Browser
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,16 +53,18 @@ class Engine:
 
     def cure(self) -> str:
         """What to do about an engine that does not answer."""
-        socket = self._socket
-        if socket is not None and socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
+        path = self._socket
+        if path is not None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
             return (
-                f"{socket} is there, but not for this user: be root, or in the socket's group "
+                f"{path} is there, but not for this user: be root, or in the socket's group "
                 "(usermod -aG docker USER, then sign in anew)."
             )
         return "Install it (apt-get install docker.io) and start it (systemctl start docker)."
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """One call of the Engine API, for what has no method here. Raises `EngineSlow`."""
+        if self._socket is not None:
+            _knock(self._socket)
         if method != "GET":
             options.setdefault("timeout", _CHANGE_S)
         try:
@@ -98,3 +101,10 @@ class Engine:
 
     def close(self) -> None:
         self._http.close()
+
+
+def _knock(path: Path) -> None:
+    """Raise `OSError` where nothing listens: the client would leave its own socket open then."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_ASK_S)
+        probe.connect(str(path))

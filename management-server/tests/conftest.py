@@ -29,6 +29,7 @@ import pytest
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope
 from fastapi import FastAPI
+from ocmt_cli.doctor.machine import postgresql_programs
 from ocmt_common.settings import load
 from ocmt_management.app import create_app
 from ocmt_management.migrations import migrate
@@ -36,16 +37,17 @@ from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN
 from ocmt_testing.management.agent_server import FakeAgentServer, running_agent_server
 from ocmt_testing.management.serving import Server, serving
+from ocmt_testing.needs import require
 
 
 class Postgres:
     """A PostgreSQL cluster of our own, on a socket in a temporary folder."""
 
     def __init__(self) -> None:
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-        binary = str(found[-1]) if found else shutil.which("postgres")
-        assert binary, "install PostgreSQL's server (apt install postgresql) to run these tests"
-        self._bin = Path(binary).parent
+        require("postgresql")
+        programs = postgresql_programs()
+        assert programs is not None
+        self._bin = Path(programs)
         self._folder = Path(tempfile.mkdtemp(prefix="ocmt-pg-"))
         # PostgreSQL refuses to run as root.
         self._user = "postgres" if os.getuid() == 0 else None

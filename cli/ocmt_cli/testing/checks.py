@@ -12,6 +12,7 @@ from threading import Lock
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.console import say
 from ocmt_cli.node import node_binary
+from ocmt_cli.testing.report import Step
 
 _BIN = Path(sys.executable).parent
 _PACKAGES = (
@@ -43,11 +44,11 @@ def static_checks() -> tuple[Check, ...]:
     )
 
 
-def run_checks(checks: Sequence[Check]) -> int:
-    """Run them, each one's output shown only if it fails; the number of failed ones."""
+def run_checks(checks: Sequence[Check]) -> list[Step]:
+    """Run them, each one's output shown only if it fails."""
     one_at_a_time = Lock()
 
-    def passes(check: Check) -> bool:
+    def run(check: Check) -> Step:
         started = time.monotonic()
         done = subprocess.run(
             check.command,
@@ -60,11 +61,12 @@ def run_checks(checks: Sequence[Check]) -> int:
             check=False,
         )
         passed = done.returncode == 0
+        step = Step(check.name, time.monotonic() - started, is_check=True, passed=passed)
         with one_at_a_time:
-            say(f"{'✓' if passed else '✗'} {check.name} ({time.monotonic() - started:.1f} s)")
+            say(f"{'✓' if passed else '✗'} {check.name} ({step.seconds:.1f} s)")
             if not passed:
                 say(done.stdout.rstrip())
-        return passed
+        return step
 
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(passes, checks)).count(False)
+        return list(pool.map(run, checks))

@@ -1,14 +1,15 @@
-"""`ocmt test`: the checks and the tiers, and one last line that counts them all."""
+"""`ocmt test`: the checks and the tiers, and a report of what was shown and where the time went."""
 
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
-from xml.etree import ElementTree
+from typing import Annotated
 
 import typer
 
@@ -17,7 +18,8 @@ from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_cli.testing.checks import run_checks, static_checks
-from ocmt_cli.testing.tiers import TIERS
+from ocmt_cli.testing.report import Report, Step, keep, read_cases
+from ocmt_cli.testing.tiers import DEFAULT_TIERS, TIERS
 from ocmt_cli.up.page import install_page_tools
 
 # A file's tests stay together, for what they share. Files go in their order: by number of tests, as
@@ -30,6 +32,7 @@ _SEVERAL_PROCESSES = (
 )
 # pytest's exit codes for all passed, some failed, and none chosen (by `-k`, say).
 _VERDICTS = (0, 1, 5)
+RESULTS = DEFAULT_DATA / "test-results"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,116 +42,111 @@ class TierChoice(StrEnum):
     INTEGRATION = "integration"
     DOCKER = "docker"
     E2E = "e2e"
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    passed: int
-    failed: int
-    skipped: int = 0
-
-    def __add__(self, other: Self) -> Self:
-        return type(self)(
-            self.passed + other.passed,
-            self.failed + other.failed,
-            self.skipped + other.skipped,
-        )
-
-    @property
-    def tests(self) -> int:
-        return self.passed + self.failed + self.skipped
+    NIGHTLY = "nightly"
 
 
 @app.command()
 def run_tests(
     tier: Annotated[
-        TierChoice | None, typer.Argument(help="One tier; without it all that can run here.")
+        TierChoice | None,
+        typer.Argument(help="One tier; without it unit and integration, which need only Python."),
     ] = None,
     pytest_arguments: Annotated[
         list[str] | None, typer.Argument(help="For pytest, after `--`, such as: -- -k vault")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON; all else goes to stderr.")
+    ] = False,
 ) -> None:
-    """Run the checks and the tests; the last line counts them."""
-    chosen = runnable_tiers(tier)
-    checks = static_checks() if "unit" in chosen else ()
-    if checks:
-        install_page_tools()
-    failed_checks = run_checks(checks)
-    if "docker" in chosen or ("e2e" in chosen and TIERS["docker"].obstacle() is None):
-        # Once here rather than in the first test that needs it.
-        build_image(DEFAULT_DATA / "openclaw")
-    counts = run_tiers(chosen, pytest_arguments or [])
-    passed = counts.passed + len(checks) - failed_checks
-    failed = counts.failed + failed_checks
-    skipped = f", {counts.skipped} skipped" if counts.skipped else ""
-    say(f"{passed} passed, {failed} failed{skipped}")
-    if failed or counts.tests == 0:
+    """Run the checks and the tests; at the end a report says where the time went."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        report = _run(tiers_to_run(tier), pytest_arguments or [])
+        say(report.as_text())
+        if tier is None:
+            say("not run: docker, e2e, nightly (./ocmt test docker)")
+        too_long = report.over_budget()
+        if too_long:
+            say(too_long)
+    if as_json:
+        print(report.as_json())
+    if report.failed or too_long or not report.cases:
         raise typer.Exit(1)
 
 
-def runnable_tiers(wanted: TierChoice | None) -> list[str]:
-    if wanted is not None:
-        obstacle = TIERS[wanted.value].obstacle()
-        if obstacle:
-            raise CommandFailed(f"The {wanted.value} tests cannot run here: {obstacle}.")
-        return [wanted.value]
-    chosen = []
-    for tier in TIERS.values():
-        obstacle = tier.obstacle()
-        if obstacle:
-            say(f"not run: {tier.name}: {obstacle}")
-        else:
-            chosen.append(tier.name)
-    return chosen
+def _run(tiers: Sequence[str], arguments: Sequence[str]) -> Report:
+    report = Report([TIERS[tier] for tier in tiers], whole=not arguments)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ocmt-test-") as folder:
+        if "unit" in tiers:
+            with _timed(report, "page tools"):
+                install_page_tools()
+            report.steps += run_checks(static_checks())
+        if TIERS["docker"].obstacle() is None and not {"docker", "e2e", "nightly"}.isdisjoint(
+            tiers
+        ):
+            # Once here rather than in the first test that needs it.
+            with _timed(report, "OpenClaw image"):
+                build_image(DEFAULT_DATA / "openclaw")
+        run_tiers(report, arguments, Path(folder))
+        report.seconds = time.monotonic() - begun
+        keep(report, sorted(Path(folder).iterdir()), RESULTS)
+    return report
 
 
-def run_tiers(tiers: Sequence[str], arguments: Sequence[str]) -> Counts:
-    """Run the tests of these tiers: those that wait most of their time beside each other.
+@contextmanager
+def _timed(report: Report, name: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    report.steps.append(Step(name, time.monotonic() - begun))
+
+
+def tiers_to_run(wanted: TierChoice | None) -> list[str]:
+    if wanted is None:
+        return list(DEFAULT_TIERS)
+    obstacle = TIERS[wanted.value].obstacle()
+    if obstacle:
+        raise CommandFailed(f"The {wanted.value} tests cannot run here: {obstacle}.")
+    return [wanted.value]
+
+
+def run_tiers(report: Report, arguments: Sequence[str], folder: Path) -> None:
+    """Run the tests of the report's tiers: those that wait most of their time beside each other.
 
     The other tiers measure the machine's own memory and fill its cores: one test at a time.
     """
-    beside = [tier for tier in tiers if TIERS[tier].beside_others]
-    alone = [tier for tier in tiers if not TIERS[tier].beside_others]
-    total = Counts(0, 0)
+    beside = [tier.name for tier in report.tiers if tier.beside_others]
+    alone = [tier.name for tier in report.tiers if not tier.beside_others]
     if beside:
-        total += _pytest(beside, [*_SEVERAL_PROCESSES, *arguments])
+        _pytest(report, beside, [*_SEVERAL_PROCESSES, *arguments], folder)
     if alone:
-        total += _pytest(alone, arguments)
-    return total
+        _pytest(report, alone, arguments, folder)
 
 
-def _pytest(tiers: Sequence[str], arguments: Sequence[str]) -> Counts:
-    """Run pytest with its output going straight to the terminal; what it counted.
-
-    A pytest that ended without a verdict on each test is a failure more.
-    """
-    with tempfile.TemporaryDirectory(prefix="ocmt-test-") as folder:
-        report = Path(folder) / "junit.xml"
+def _pytest(report: Report, tiers: Sequence[str], arguments: Sequence[str], folder: Path) -> None:
+    """Run pytest with its output going straight to the terminal."""
+    name = " and ".join(tiers)
+    junit = folder / f"{'-'.join(tiers)}.junit.xml"
+    with _timed(report, f"tests of {name}"):
         code = _to_its_end(
-            [sys.executable, "-m", "pytest", "-m", " or ".join(tiers), f"--junitxml={report}",
-             *arguments]
+            [sys.executable, "-m", "pytest", "-m", " or ".join(tiers), f"--junitxml={junit}",
+             "-o", "junit_family=xunit1", *arguments]
         )  # fmt: skip
-        counts = read_counts(report) if report.exists() else Counts(0, 0)
-    broke_off = code not in _VERDICTS or (code == 1 and not counts.failed)
-    return counts + Counts(0, 1) if broke_off else counts
+    cases = list(read_cases(junit)) if junit.exists() else []
+    report.cases += cases
+    failed = any(case.outcome == "failed" for case in cases)
+    if code not in _VERDICTS or (code == 1 and not failed):
+        report.broken_off.append(name)
 
 
 def _to_its_end(words: Sequence[str]) -> int:
     """The exit code. Ctrl-C, which reaches pytest too, lets it take down what its tests started."""
-    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL) as child:
+    # The tests start many Python processes: each would compile our modules anew.
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    with subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sys.stdout, env=environ
+    ) as child:
         try:
             return child.wait()
         except KeyboardInterrupt:
             child.wait()
             raise
-
-
-def read_counts(report: Path) -> Counts:
-    """Sum up pytest's own report; an error in a fixture is a failure too."""
-    total = failed = skipped = 0
-    # Written by our own pytest a moment ago.
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):  # noqa: S314
-        total += int(suite.get("tests", 0))
-        failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-        skipped += int(suite.get("skipped", 0))
-    return Counts(max(0, total - failed - skipped), failed, skipped)

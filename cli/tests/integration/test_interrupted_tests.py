@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = """import time
 import pytest
 
@@ -21,24 +23,39 @@ def test_that_takes_long(database, capfd):
         print("\\nbegun", flush=True)
     time.sleep(600)
 """
-RUN = """import sys
+RUN = """import signal, sys
 from pathlib import Path
 from ocmt_cli.testing import command
+from ocmt_cli.testing.report import Report
+from ocmt_cli.testing.tiers import TIERS
+# A script's background jobs ignore SIGINT, and so would all that is started by them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 command.ROOT = Path(sys.argv[1])
-command.run_tiers(["unit", "docker"], ["-n0"])
+command.run_tiers(Report([TIERS["unit"], TIERS["docker"]]), ["-n0"], Path(sys.argv[1]))
 """
 
 
-def test_what_a_test_started_is_taken_down_and_nothing_more_is_run(tmp_path: Path) -> None:
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("started", ["by hand", "in the background of a script"])
+def test_what_a_test_started_is_taken_down_and_nothing_more_is_run(
+    tmp_path: Path, started: str
+) -> None:
     (tmp_path / "test_long.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    unit\n    docker\n")
-    with subprocess.Popen(
-        [sys.executable, "-c", RUN, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    ) as run:
+    usual = signal.getsignal(signal.SIGINT)
+    if started != "by hand":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is started inherits it
+    try:
+        run = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    with run:
         assert run.stdout is not None
         assert any(line == "begun\n" for line in run.stdout)
         os.killpg(run.pid, signal.SIGINT)

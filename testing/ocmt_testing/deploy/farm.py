@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,9 @@ import httpx2
 from ocmt_cli.checkout import DEFAULT_DATA
 from ocmt_cli.deploy.deploying import Deployer, Report
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
+
+from ocmt_testing.agent_server.gateway_program import stand_in_for_node
+from ocmt_testing.needs import require
 
 Commit = Callable[[str, str, str], None]
 """Replace a text in a file by another and commit that."""
@@ -152,6 +154,7 @@ class Farm:
 @contextmanager
 def farm() -> Iterator[Farm]:
     """Three machines named after their roles, with `.env` files as an operator writes them."""
+    require("sshd", "rsync", "root")
     # Unix sockets below it: the path must be short.
     folder = Path(tempfile.mkdtemp(prefix="ocmt-f-"))
     Path("/run/sshd").mkdir(exist_ok=True)
@@ -181,7 +184,7 @@ def farm() -> Iterator[Farm]:
     fill = {
         "token": AUTH_TOKEN, "port": port, "agent_port": agent_port, "relay_port": relay_port,
         "vault_key": VAULT_KEY, "ui": made.component("ui") / "current",
-        "node": _stand_in_for_node(folder), "openclaw": folder,
+        "node": stand_in_for_node(folder), "openclaw": folder,
     }  # fmt: skip
     for role, text in (("mgmt", MGMT_ENV), ("agent", AGENT_ENV)):
         place = made.component(role)
@@ -196,18 +199,6 @@ def farm() -> Iterator[Farm]:
             machine.stop()
         end_processes_below(folder)
         shutil.rmtree(folder)
-
-
-def _stand_in_for_node(folder: Path) -> Path:
-    """A program that runs the gateway's double where the agent server runs OpenClaw."""
-    entry = folder / "node_modules" / "openclaw" / "openclaw.mjs"
-    entry.parent.mkdir(parents=True)
-    entry.touch()
-    node = folder / "node"
-    gateway = Path(__file__).with_name("farm_gateway.py")
-    node.write_text(f'#!/bin/sh\nexec {sys.executable} {gateway} "$@"\n')
-    node.chmod(0o755)
-    return node
 
 
 def processes_below(folder: Path) -> list[int]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -33,14 +32,6 @@ def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}; last seen: {seen!r}")
         time.sleep(every_s)
-
-
-def docker_answers() -> bool:
-    docker = shutil.which("docker")
-    return docker is not None and (
-        subprocess.run([docker, "info"], capture_output=True, timeout=20, check=False).returncode
-        == 0
-    )
 
 
 def free_port_base() -> int:

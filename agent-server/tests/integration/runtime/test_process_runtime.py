@@ -1,4 +1,4 @@
-"""The process runtime with the real OpenClaw."""
+"""The process runtime's processes and files, with a stand-in for Node.js that starts at once."""
 
 import asyncio
 import json
@@ -10,21 +10,21 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
-from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeEvent, RuntimeFailed
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.process_command import marks
 from ocmt_agent.runtime.processes import identify, spawn
 from ocmt_agent.runtime.spec import Limits
-from ocmt_testing.agent_server.openclaw import installed_openclaw, node_binary
-from ocmt_testing.agent_server.real_gateway import access_to, boot, spec_of, suspend, until_open
+from ocmt_testing.agent_server.gateway_program import stand_in_for_node
+from ocmt_testing.agent_server.real_gateway import access_to, boot, spec_of, until_open
 
 
-@pytest.fixture(scope="module")
-def openclaw() -> Path:
-    return installed_openclaw()
+@pytest.fixture
+def openclaw(tmp_path: Path) -> Path:
+    """A folder with the stand-in, and with what the runtime takes for OpenClaw."""
+    folder = tmp_path / "openclaw"
+    stand_in_for_node(folder)
+    return folder
 
 
 @pytest.fixture
@@ -33,15 +33,15 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-def runtime_on(root: Path, openclaw: Path, *, relay_port: int = 9) -> ProcessRuntime:
+def runtime_on(root: Path, openclaw: Path) -> ProcessRuntime:
     root.mkdir(exist_ok=True)
     return ProcessRuntime(
-        node=node_binary(),
+        node=openclaw / "node",
         openclaw_dir=openclaw,
         state_root=root,
         limits=Limits(memory_mb=2048, cpus=2.0, pids=512),
         relay_host="127.0.0.1",
-        relay_port=relay_port,
+        relay_port=9,
     )
 
 
@@ -54,36 +54,6 @@ async def runtime(tmp_path: Path, openclaw: Path) -> AsyncIterator[ProcessRuntim
         for user_id in await made.observe_all():
             await made.remove(user_id, with_state=True)
         await made.close()
-
-
-async def test_a_gateway_sleeps_outlives_its_server_and_wakes_with_its_lease(
-    runtime: ProcessRuntime, session: aiohttp.ClientSession, tmp_path: Path, openclaw: Path
-) -> None:
-    spec = spec_of("ada")
-    access = await boot(runtime, spec, session)
-    lease = await suspend(access, session)
-
-    await runtime.pause("ada")
-    observed = await runtime.inspect("ada")
-    assert observed is not None
-    assert observed.status is ContainerStatus.PAUSED
-    used_s = await runtime.cpu_seconds("ada")
-    assert not await OpenClawControl(session).is_live(access)
-    assert await runtime.cpu_seconds("ada") == used_s
-
-    await runtime.close()
-    restarted = runtime_on(tmp_path / "agents", openclaw)
-    assert (await restarted.observe_all())["ada"].status is ContainerStatus.PAUSED
-    await restarted.unpause("ada")
-    await OpenClawControl(session).resume(access, lease)
-    await until_open(access, session)
-
-    await restarted.stop("ada", grace_s=10)
-    stopped = await restarted.inspect("ada")
-    assert stopped is not None
-    assert stopped.status is ContainerStatus.EXITED
-    assert stopped.endpoint is None
-    await restarted.close()
 
 
 _SERVER = """
@@ -111,7 +81,7 @@ async def test_a_gateway_outlives_a_killed_server_and_the_next_one_sees_to_it(
 ) -> None:
     root = tmp_path / "agents"
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _SERVER, node_binary(), openclaw, root),
+        *(sys.executable, "-c", _SERVER, openclaw / "node", openclaw, root),
         stdout=asyncio.subprocess.PIPE,
     )
     assert server.stdout is not None
@@ -146,51 +116,8 @@ async def test_a_gateway_outlives_a_killed_server_and_the_next_one_sees_to_it(
     await heir.close()
 
 
-async def test_a_gateway_finds_its_model_and_its_tools_with_its_own_token(
-    tmp_path: Path, session: aiohttp.ClientSession, openclaw: Path
-) -> None:
-    """Nobody serves tools here: the relay's 404 must neither hold up nor break a conversation."""
-    asked: list[tuple[str, str | None]] = []
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        asked.append((request.path, request.headers.get("Authorization")))
-        if request.path != "/llm/v1/chat/completions":
-            raise web.HTTPNotFound
-        body = await request.json()
-        assert body["model"] == "default"
-        chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "default"}
-        said = [{"delta": {"role": "assistant", "content": "I am here."}, "finish_reason": None},
-                {"delta": {}, "finish_reason": "stop"}]  # fmt: skip
-        lines = [json.dumps({**chunk, "choices": [{"index": 0, **choice}]}) for choice in said]
-        text = "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
-        return web.Response(text=text, content_type="text/event-stream")
-
-    app = web.Application(client_max_size=1 << 24)
-    app.router.add_route("*", "/{path:.*}", answer)
-    async with TestServer(app) as relay:
-        assert relay.port is not None
-        runtime = runtime_on(tmp_path / "agents", openclaw, relay_port=relay.port)
-        spec = spec_of("liv")
-        try:
-            access = await boot(runtime, spec, session)
-            reply = await session.post(
-                f"{access.endpoint.url}/v1/chat/completions",
-                json={"model": "openclaw", "messages": [{"role": "user", "content": "There?"}]},
-                headers={"Authorization": f"Bearer {spec.gateway_token}"},
-            )
-            said = (await reply.json())["choices"][0]["message"]["content"]
-        finally:
-            await runtime.remove("liv", with_state=True)
-            await runtime.close()
-
-    assert said == "I am here."
-    bearer = f"Bearer {spec.agent_token}"
-    assert ("/llm/v1/chat/completions", bearer) in asked
-    assert ("/mcp", bearer) in asked
-
-
-async def test_a_killed_gateway_is_seen_at_once_and_starts_again_on_its_state(
-    runtime: ProcessRuntime, session: aiohttp.ClientSession, tmp_path: Path
+async def test_a_killed_gateway_is_seen_at_once_and_leaves_nothing_that_it_started(
+    runtime: ProcessRuntime, session: aiohttp.ClientSession
 ) -> None:
     spec = spec_of("bob")
     access = await boot(runtime, spec, session)
@@ -213,7 +140,6 @@ async def test_a_killed_gateway_is_seen_at_once_and_starts_again_on_its_state(
     assert await left_behind.ended() == -signal.SIGKILL
     assert again.endpoint.port > 0
     assert access.endpoint is not None
-    assert (tmp_path / "agents" / "bob" / "state" / "state" / "openclaw.sqlite").exists()
 
 
 async def test_two_starts_at_once_make_one_process(runtime: ProcessRuntime) -> None:

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ocmt_cli.doctor.machine import postgresql_programs
 from ocmt_cli.main import main
 from ocmt_testing.deploy import farm as deploy_farm
+from ocmt_testing.needs import require
 
 
 @pytest.fixture
@@ -204,10 +206,10 @@ def test_a_backup_that_fails_leaves_nothing(farm, capsys) -> None:  # type: igno
 @pytest.fixture
 def postgres() -> Iterator[str]:
     """A PostgreSQL of its own, with a password; its address."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    programs = found[-1].parent
+    require("postgresql")
+    found = postgresql_programs()
+    assert found is not None
+    programs = Path(found)
     folder = Path(tempfile.mkdtemp(prefix="ocmt-pg-"))
     folder.chmod(0o755)
     user: dict[str, str] = {}

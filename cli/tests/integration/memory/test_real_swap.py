@@ -1,7 +1,6 @@
 """Real swap of 64 MB, made and removed by the kernel of this machine; root only."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -148,14 +147,12 @@ def test_a_file_the_kernel_does_not_take_is_explained(here: Here) -> None:
         carry_out(replace(plan, steps=without_header), say=lambda _: None)
 
 
+@pytest.mark.needs("systemd")
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("systemd-analyze is not installed")
     made = Made(str(tmp_path / "swap"), 64 * MIB, encrypted=False, zram_bytes=MIB, zswap_before=())
     unit = tmp_path / "ocmt-memory.service"
     unit.write_text(unit_text(boot_steps(made, Places())))
     done = subprocess.run(
-        [analyze, "verify", str(unit)], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,7 +1,5 @@
 """The firewall, loaded where it guards nothing but network namespaces of the test's own."""
 
-import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -14,12 +12,8 @@ from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.setup import files
 
 ROOT = Path(__file__).parents[4]
-NEEDED = ("ip", "nft")
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or any(shutil.which(one) is None for one in NEEDED),
-    reason="run as root, with apt-get install iproute2 nftables",
-)
+pytestmark = pytest.mark.needs("root", "ip", "nft")
 
 HOST, CONTAINER = "10.213.0.1", "10.213.0.2"
 METADATA, NEIGHBOUR, INTERNET = "169.254.169.254", "10.9.0.2", "198.51.100.7"

@@ -1,5 +1,6 @@
 """Killed at every step of `apply`, it resumes to the same result."""
 
+import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -7,6 +8,11 @@ from collections.abc import Callable
 import pytest
 from ocmt_cli.sync import git as git_module
 from ocmt_cli.sync import journal as journal_module
+
+# Each step in the night; on the way of a change, the steps that a run of this one lands on.
+SOME_STEPS = pytest.mark.parametrize(
+    "every", [5, pytest.param(1, marks=pytest.mark.nightly)], ids=["some steps", "every step"]
+)
 
 
 def kill_at(step: int, *, after: bool) -> None:
@@ -58,17 +64,18 @@ def prepare(world) -> None:
     world.plan()
 
 
+@SOME_STEPS
 @pytest.mark.timeout(1200)
-def test_killed_before_or_after_any_step_an_apply_resumes_to_the_same_result(new_world) -> None:
+def test_killed_before_or_after_any_step_an_apply_resumes_to_the_same_result(
+    new_world, every: int
+) -> None:
     whole = new_world()
     prepare(whole)
     whole.apply()
     expected = trees(whole)
     kills = 0
     for after in (False, True):
-        step = 0
-        while True:
-            step += 1
+        for step in itertools.count(1 + after, every):
             world = new_world()
             prepare(world)
             if not run_killed(world, step, after=after):
@@ -84,14 +91,13 @@ def test_killed_before_or_after_any_step_an_apply_resumes_to_the_same_result(new
             assert not (world.fork / ".git/ocmt-sync/apply.json").exists()
             assert world.git("-C", str(world.tree), "status", "--porcelain") == ""
             assert world.git("status", "--porcelain") == ""
-    assert kills > 20
+    assert kills > 20 // every
 
 
-def test_killed_while_a_conflict_is_being_committed_it_resumes(new_world) -> None:
+@SOME_STEPS
+def test_killed_while_a_conflict_is_being_committed_it_resumes(new_world, every: int) -> None:
     kills = 0
-    step = 0
-    while True:
-        step += 1
+    for step in itertools.count(1, every):
         world = new_world()
         world.local({"core/b.txt": "one\nOURS\nthree\n"})
         world.upstream.commit({"core/b.txt": "one\nTHEIRS\nthree\n"}, "their two")
@@ -112,14 +118,15 @@ def test_killed_while_a_conflict_is_being_committed_it_resumes(new_world) -> Non
         assert len(world.git("log", "--format=%s", "main..upstream-sync").splitlines()) == 3
         if not killed:
             break
-    assert kills > 8
+    assert kills > 8 // every
 
 
-def test_a_skip_that_was_killed_can_be_repeated_and_keeps_nobody_waiting(new_world) -> None:
+@SOME_STEPS
+def test_a_skip_that_was_killed_can_be_repeated_and_keeps_nobody_waiting(
+    new_world, every: int
+) -> None:
     kills = 0
-    step = 0
-    while True:
-        step += 1
+    for step in itertools.count(1, every):
         world = new_world()
         world.upstream.commit({"core/a.txt": "short\n"}, "one")
         world.ok("fetch")
@@ -134,4 +141,4 @@ def test_a_skip_that_was_killed_can_be_repeated_and_keeps_nobody_waiting(new_wor
         assert world.git("-C", str(world.tree), "status", "--porcelain") == ""
         if not killed:
             break
-    assert kills > 8
+    assert kills > 8 // every

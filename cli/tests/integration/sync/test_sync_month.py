@@ -4,15 +4,13 @@ from collections import Counter
 
 import pytest
 
-DAYS, A_DAY = 30, 300
 
-
-def history(day: int) -> list[tuple]:
+def history(day: int, a_day: int) -> list[tuple]:
     """A day of upstream: mostly core, some extras, docs and changelog noise."""
     author = "Ann <ann@upstream.example>"
     commits = []
-    for n in range(A_DAY):
-        number = day * A_DAY + n
+    for n in range(a_day):
+        number = day * a_day + n
         area = ("core", "core", "extras", "docs", "core")[n % 5]
         folder = f"{area}/engine" if area == "core" and day >= 15 else area
         files = {f"{folder}/m{n % 60}.txt": f"{number}\n" * 3}
@@ -23,13 +21,16 @@ def history(day: int) -> list[tuple]:
 
 
 @pytest.mark.timeout(1200)
-def test_a_month_of_three_hundred_commits_a_day(world) -> None:
+@pytest.mark.parametrize(
+    ("days", "a_day"), [(22, 12), pytest.param(30, 300, marks=pytest.mark.nightly)]
+)
+def test_a_fork_that_follows_for_weeks_loses_nothing(world, days: int, a_day: int) -> None:
     up = world.upstream
     # As docs/sync.md advises: picks left out would make every later changelog line a conflict.
     world.local({".gitattributes": "CHANGELOG.md merge=union\n"})
     reverted = ""
-    for day in range(DAYS):
-        up.many([(f, s, b, ("refs/heads/main",), a) for f, s, b, _, a in history(day)])
+    for day in range(days):
+        up.many([(f, s, b, ("refs/heads/main",), a) for f, s, b, _, a in history(day, a_day)])
         if day == 5:
             up.commit({"core/auth/login.txt": "deny all\n"}, "close the hole")
         if day == 8:

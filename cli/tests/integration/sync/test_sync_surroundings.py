@@ -81,7 +81,7 @@ def test_a_fork_may_lie_in_a_folder_of_any_name(world, name: str) -> None:
     assert world.ok("test")["passed"] is True
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
+@pytest.mark.needs("root")
 def test_a_repository_of_somebody_elses_is_refused_with_the_cure(world) -> None:
     subprocess.run(["chown", "-R", "nobody", str(world.fork)], check=True)
     ran = shell(world, "ocmt sync status")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shutil
 import subprocess
 import tomllib
 from pathlib import Path, PurePosixPath
@@ -15,8 +14,6 @@ from ocmt_cli.setup.facts import Found, HostFacts
 from ocmt_cli.setup.plan import Run, Secrets, Write, is_done, plan
 
 ROOT = Path(__file__).parents[4]
-SYSTEMD = shutil.which("systemd-analyze")
-needs_systemd = pytest.mark.skipif(SYSTEMD is None, reason="apt-get install systemd")
 SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
 FRESH = HostFacts(True, True, frozenset(), frozenset(), frozenset(), {}, frozenset(), 8000, False)
 
@@ -44,7 +41,7 @@ def units(inventory: Inventory, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@needs_systemd
+@pytest.mark.needs("systemd")
 def test_units_are_what_systemd_accepts(units: Path) -> None:
     names = sorted(one.name for one in units.iterdir() if "@." not in one.name)
     assert len(names) == 11
@@ -58,7 +55,7 @@ def test_units_are_what_systemd_accepts(units: Path) -> None:
     assert said == []
 
 
-@needs_systemd
+@pytest.mark.needs("systemd")
 @pytest.mark.parametrize(
     ("unit", "limit"),
     [
@@ -111,7 +108,7 @@ def test_the_page_gets_the_policy_that_management_would_send(inventory: Inventor
     )
 
 
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="apt-get install nginx")
+@pytest.mark.needs("nginx")
 def test_nginx_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
@@ -134,7 +131,7 @@ def test_nginx_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
     assert "[warn]" not in done.stderr
 
 
-@pytest.mark.skipif(shutil.which("caddy") is None, reason="apt-get install caddy")
+@pytest.mark.needs("caddy")
 @pytest.mark.parametrize("layout", ["inventory", "apart"])
 def test_caddy_accepts_its_site(
     request: pytest.FixtureRequest, tmp_path: Path, layout: str
@@ -200,7 +197,7 @@ def test_beyond_their_host_containers_reach_the_internet_only(inventory: Invento
         assert re.search(rf"ip daddr .*{re.escape(network)}.* drop", forward)
 
 
-@pytest.mark.skipif(shutil.which("nft") is None, reason="apt-get install nftables")
+@pytest.mark.needs("nft", "root")
 @pytest.mark.parametrize("name", ["front", "agents-1"])
 def test_nftables_accepts_the_firewall(inventory: Inventory, tmp_path: Path, name: str) -> None:
     file = tmp_path / "firewall.nft"
@@ -208,8 +205,6 @@ def test_nftables_accepts_the_firewall(inventory: Inventory, tmp_path: Path, nam
     done = subprocess.run(
         ["nft", "-c", "-f", str(file)], capture_output=True, text=True, check=False
     )
-    if "Operation not permitted" in done.stderr:
-        pytest.skip("nft needs root")
     assert done.returncode == 0, done.stderr
 
 

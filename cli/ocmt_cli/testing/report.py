@@ -1,0 +1,161 @@
+"""What a run of the tests showed: counts, time, what was missing and what took too long."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.testing.tiers import Tier
+
+_SLOWEST = 15
+_WORST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of the run: a check, an installation, the tests of some tiers."""
+
+    name: str
+    seconds: float
+    is_check: bool = False
+    passed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test with its fixtures' set-up and tear-down. `outcome`: passed, failed or skipped."""
+
+    name: str
+    seconds: float
+    outcome: str
+    reason: str = ""
+    """Why it was skipped."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Filled while the run goes on."""
+
+    tiers: Sequence[Tier]
+    whole: bool = True
+    """Whether all tests of the tiers were asked for; a part has no budget."""
+    seconds: float = 0.0
+    """From the first step's start to the last one's end."""
+    steps: list[Step] = field(default_factory=list)
+    """In the order in which they ended; checks count as tests."""
+    cases: list[Case] = field(default_factory=list)
+    broken_off: list[str] = field(default_factory=list)
+    """Runs of pytest that ended without a verdict on each test; each is a failure more."""
+
+    @property
+    def passed(self) -> int:
+        return self._count("passed") + sum(step.is_check and step.passed for step in self.steps)
+
+    @property
+    def failed(self) -> int:
+        checks = sum(not step.passed for step in self.steps)
+        return self._count("failed") + checks + len(self.broken_off)
+
+    @property
+    def skipped(self) -> int:
+        return self._count("skipped")
+
+    def _count(self, outcome: str) -> int:
+        return sum(case.outcome == outcome for case in self.cases)
+
+    @property
+    def budget_s(self) -> float:
+        return sum(tier.budget_s for tier in self.tiers)
+
+    def missing(self) -> Mapping[str, int]:
+        """Why tests were skipped, and how many for each reason; the most first."""
+        reasons = Counter(case.reason for case in self.cases if case.outcome == "skipped")
+        return dict(reasons.most_common())
+
+    def slowest(self, count: int) -> list[Case]:
+        return sorted(self.cases, key=lambda case: -case.seconds)[:count]
+
+    def over_budget(self) -> str | None:
+        """A sentence and the worst tests when the tiers took too long, else None."""
+        if not self.whole or self.seconds <= self.budget_s:
+            return None
+        names = " and ".join(tier.name for tier in self.tiers)
+        worst = "\n".join(_case_line(case) for case in self.slowest(_WORST))
+        return (
+            f"The tests of {names} took {self.seconds:.0f} s; their budget is"
+            f" {self.budget_s:.0f} s (cli/ocmt_cli/testing/tiers.py). Make the slowest faster, or"
+            f" mark what is long by nature `nightly`:\n{worst}"
+        )
+
+    def as_text(self) -> str:
+        lines = ["", "Slowest tests"]
+        lines += [_case_line(case) for case in self.slowest(_SLOWEST)]
+        lines += ["", "Time of each step"]
+        lines += [f"  {step.seconds:7.1f} s  {step.name}" for step in self.steps]
+        lines += [""]
+        for reason, count in self.missing().items():
+            lines.append(f"not shown here: {count} test{'s' * (count > 1)}: {reason}")
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        took = (
+            f"{self.seconds:.0f} s of {self.budget_s:.0f}"
+            if self.whole
+            else f"{self.seconds:.0f} s"
+        )
+        lines.append(f"{self.passed} passed, {self.failed} failed{skipped} in {took}")
+        return "\n".join(lines)
+
+    def as_json(self) -> str:
+        shown: dict[str, Any] = {
+            "tiers": [tier.name for tier in self.tiers],
+            "passed": self.passed,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 1),
+            "budgetSeconds": self.budget_s if self.whole else None,
+            "missing": self.missing(),
+            "steps": [
+                {"name": step.name, "seconds": round(step.seconds, 1), "passed": step.passed}
+                for step in self.steps
+            ],
+            "tests": [
+                {"name": case.name, "seconds": round(case.seconds, 2), "outcome": case.outcome}
+                for case in self.slowest(len(self.cases))
+            ],
+        }
+        return json.dumps(shown, indent=1)
+
+
+def _case_line(case: Case) -> str:
+    return f"  {case.seconds:7.1f} s  {case.name}"
+
+
+def read_cases(junit: Path) -> Iterable[Case]:
+    """The tests of pytest's own report; an error in a fixture is a failure too."""
+    # Written by our own pytest a moment ago.
+    for case in ElementTree.parse(junit).getroot().iter("testcase"):  # noqa: S314
+        outcome, reason = "passed", ""
+        for child in case:
+            if child.tag in ("failure", "error"):
+                outcome = "failed"
+            elif child.tag == "skipped":
+                outcome, reason = "skipped", child.get("message", "")
+        name = f"{case.get('file', case.get('classname', ''))}::{case.get('name', '')}"
+        yield Case(name, float(case.get("time", 0)), outcome, reason)
+
+
+def keep(report: Report, junit: Iterable[Path], folder: Path) -> None:
+    """Put the run's results where the next run of these tiers replaces them."""
+    kept = folder / "-".join(tier.name for tier in report.tiers)
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        draft = kept / "report.json.new"
+        draft.write_text(report.as_json())
+        draft.replace(kept / "report.json")
+        for file in junit:
+            file.replace(kept / file.name)
+    except OSError as error:
+        raise CommandFailed(f"The report cannot be written to {kept}: {error.strerror}.") from error

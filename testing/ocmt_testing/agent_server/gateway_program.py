@@ -1,0 +1,29 @@
+"""The gateway's double as a program of its own, for tests of processes rather than of OpenClaw.
+
+Started as Node.js would be: `… gateway --bind loopback --port PORT`, the token in the environment.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from ocmt_testing.agent_server.gateway_double import GatewayDouble
+
+
+def stand_in_for_node(folder: Path) -> Path:
+    """A program in `folder` that runs the double; `folder` serves as OPENCLAW_DIR."""
+    entry = folder / "node_modules" / "openclaw" / "openclaw.mjs"
+    entry.parent.mkdir(parents=True)
+    entry.touch()
+    node = folder / "node"
+    node.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__)} "$@"\n')
+    node.chmod(0o755)
+    return node
+
+
+if __name__ == "__main__":
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    double = GatewayDouble(token=os.environ["OPENCLAW_GATEWAY_TOKEN"])
+    web.run_app(double.application(extra={}), host="127.0.0.1", port=port, print=None)
