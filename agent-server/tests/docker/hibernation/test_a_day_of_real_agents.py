@@ -113,6 +113,7 @@ async def a_day(tmp_path: Path) -> AsyncIterator[tuple[Rig, dict[str, datetime]]
         yield rig, due
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 async def test_a_day_of_real_agents_loses_no_reply_no_job_and_no_run(tmp_path: Path) -> None:
     async with a_day(tmp_path) as (rig, due):

@@ -1,7 +1,8 @@
-"""The agent server killed in the middle of pauses and wakes of a real agent, and started again."""
+"""The agent server killed at each step of a real agent's pause and wake, and started again."""
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,11 +11,32 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import pytest
 from ocmt_common.agent_api import AUTH_HEADER
 from ocmt_testing.agent_server.docker_agents import docker_agents, prepare
 from ocmt_testing.agent_server.host import AGENT_TOKEN, TOKEN
 
 LIMIT_S = 240
+# The server, killed right before or after a call that a transition makes to Docker or the gateway.
+_KILLED = """
+import os, runpy, signal, sys
+from ocmt_agent.gateway.control import OpenClawControl
+from ocmt_agent.runtime.docker import DockerRuntime
+
+when, call = sys.argv.pop(1), sys.argv.pop(1)
+owner = OpenClawControl if hasattr(OpenClawControl, call) else DockerRuntime
+called = getattr(owner, call)
+
+async def cut(*args, **kwargs):
+    if when == "after":
+        await called(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, call, cut)
+runpy.run_module("ocmt_agent", run_name="__main__", alter_sys=True)
+"""
+PAUSE = ("suspend", "pause")
+WAKE = ("resume", "unpause")
 
 
 class Server:
@@ -37,9 +59,11 @@ class Server:
         }
 
     @contextmanager
-    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, *killed_at: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`killed_at`: "before" or "after", and the call."""
+        program = ("-c", _KILLED, *killed_at) if killed_at else ("-m", "ocmt_agent")
         with subprocess.Popen(
-            [sys.executable, "-m", "ocmt_agent"],
+            [sys.executable, *program],
             env=self._environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -64,7 +88,8 @@ class Server:
             return await client.request(method, path, json=body)
 
 
-async def test_a_server_killed_in_the_middle_of_a_pause_or_a_wake_is_followed_by_one_that_works(
+@pytest.mark.nightly
+async def test_a_server_killed_at_any_step_of_a_pause_or_a_wake_is_followed_by_one_that_works(
     tmp_path: Path,
 ) -> None:
     prepare(tmp_path / "agents")
@@ -74,24 +99,42 @@ async def test_a_server_killed_in_the_middle_of_a_pause_or_a_wake_is_followed_by
             provision = {"userId": "ada", "agentToken": AGENT_TOKEN}
             made = await server.ask("POST", "/api/containers", provision)
             assert made.status_code == 201, made.text
-        for after_ms in (5, 30, 60, 110):
-            for path, body in (("hibernate", {"mode": "pause"}), ("wake", None)):
-                with server.running() as process:
-                    await server.ask("GET", "/health")
-                    asking = asyncio.create_task(
-                        server.ask("POST", f"/api/containers/ada/{path}", body)
-                    )
-                    await asyncio.sleep(after_ms / 1000)
-                    process.kill()
-                    asking.cancel()
-                    await asyncio.gather(asking, return_exceptions=True)
-            with server.running():
-                woken = await server.ask("POST", "/api/containers/ada/wake")
-                assert woken.status_code == 200, woken.text
-                probe = await server.ask("GET", "/api/containers/ada/proxy/healthz")
-                assert probe.status_code == 200, probe.text
-                models = await server.ask("GET", "/api/containers/ada/proxy/v1/models")
-                assert models.status_code != 503, models.text
+            await paused(server)
+        for call in (*PAUSE, *WAKE):
+            for when in ("before", "after"):
+                with server.running():
+                    # What the transition starts from.
+                    if call in PAUSE:
+                        await awake(server)
+                    else:
+                        await paused(server)
+                with server.running(when, call) as process:
+                    asked = "hibernate" if call in PAUSE else "wake"
+                    with pytest.raises(httpx2.TransportError):
+                        await server.ask("POST", f"/api/containers/ada/{asked}", {"mode": "pause"})
+                    assert process.wait(60) == -signal.SIGKILL, (when, call)
+                with server.running():
+                    await awake(server)
     finally:
         async with docker_agents(tmp_path / "agents"):
             pass
+
+
+async def awake(server: Server) -> None:
+    woken = await server.ask("POST", "/api/containers/ada/wake")
+    assert woken.status_code == 200, woken.text
+    probe = await server.ask("GET", "/api/containers/ada/proxy/healthz")
+    assert probe.status_code == 200, probe.text
+    models = await server.ask("GET", "/api/containers/ada/proxy/v1/models")
+    assert models.status_code != 503, models.text
+
+
+async def paused(server: Server) -> None:
+    """Once its gateway agrees: it may be at its chores."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            answer = await server.ask("POST", "/api/containers/ada/hibernate", {"mode": "pause"})
+            if answer.status_code == 200:
+                return
+            assert answer.status_code == 409, answer.text
+            await asyncio.sleep(3)  # it answers 30 times a minute

@@ -140,6 +140,7 @@ def set_oom_score(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
 
 
+@pytest.mark.nightly
 async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all_answer_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

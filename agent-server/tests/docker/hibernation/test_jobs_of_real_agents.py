@@ -1,11 +1,9 @@
 """Scheduled jobs of real agents that sleep: the whole server, the real engine, the real OpenClaw.
 
-Takes minutes of real time, because OpenClaw's schedule goes by the real clock; run it with
-`OCMT_LONG_TESTS=1`.
+Takes minutes of real time, because OpenClaw's schedule goes by the real clock.
 """
 
 import asyncio
-import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,9 +22,7 @@ from ocmt_common.problems import Problem
 from ocmt_testing.agent_server.host import AGENT_TOKEN, settings_for
 from ocmt_testing.agent_server.openclaw import installed_openclaw
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("OCMT_LONG_TESTS"), reason="takes minutes; set OCMT_LONG_TESTS=1"
-)
+pytestmark = pytest.mark.nightly
 # Its beginning and, if it is not cut, its end.
 _JOB = 'echo "begun $(date +%s)" >> $OPENCLAW_STATE_DIR/ran; sleep 15; echo ended >> $OPENCLAW_STATE_DIR/ran'  # noqa: E501
 _IN = timedelta(seconds=150)

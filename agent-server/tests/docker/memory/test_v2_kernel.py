@@ -1,9 +1,7 @@
 """Our drivers on a real kernel with cgroup v2, whatever this machine runs.
 
-Opt-in, as it needs QEMU (`apt-get install --no-install-recommends qemu-system-x86`) and fetches
-Debian's kernel package (27 MB, once):
-
-    OCMT_TEST_V2_KERNEL=1 .venv/bin/python -m pytest -s -k v2_kernel agent-server/tests/docker
+Needs QEMU (`apt-get install --no-install-recommends qemu-system-x86`) and fetches Debian's kernel
+package (27 MB, once).
 """
 
 import json
@@ -26,9 +24,7 @@ _META_PACKAGE = "linux-image-cloud-amd64"
 _MODULES = ("lzo-rle", "zsmalloc", "zram")
 _BOOT_S = 240
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("OCMT_TEST_V2_KERNEL"), reason="opt-in: OCMT_TEST_V2_KERNEL=1"
-)
+pytestmark = [pytest.mark.nightly, pytest.mark.needs("qemu")]
 
 
 def kernel() -> Path:

@@ -1,45 +1,32 @@
 """The Docker runtime with the real engine, the real image and the real OpenClaw."""
 
 import asyncio
-import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiodocker
-import aiohttp
 import pytest
-from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.runtime import docker_network
 from ocmt_agent.runtime.base import (
-    ContainerStatus,
     Runtime,
     RuntimeFailed,
     RuntimeUnavailable,
 )
 from ocmt_agent.runtime.choose import RuntimeChoice, open_runtime
 from ocmt_agent.runtime.docker import DockerRuntime
-from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds
-from ocmt_agent.runtime.docker_freezer import freezers
 from ocmt_agent.runtime.process_home import AgentHome
 from ocmt_agent.runtime.spec import Limits
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.openclaw import default_image
 from ocmt_testing.agent_server.engine_socket import EngineSocket
 from ocmt_testing.agent_server.openclaw import installed_openclaw
-from ocmt_testing.agent_server.real_gateway import boot, spec_of, suspend, until_open
+from ocmt_testing.agent_server.real_gateway import spec_of
 
 
 @pytest.fixture(scope="module")
 def image() -> str:
     build_image(installed_openclaw())
     return default_image()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
 
 
 def runtime_on(root: Path, image: str) -> DockerRuntime:
@@ -100,81 +87,6 @@ async def test_a_container_is_as_strict_as_it_must_be(runtime: DockerRuntime) ->
     assert not any("docker.sock" in m["Source"] for m in mounts.values())
 
 
-async def test_a_container_sleeps_is_found_again_and_wakes_with_its_lease(
-    runtime: DockerRuntime, session: aiohttp.ClientSession, tmp_path: Path, image: str
-) -> None:
-    access = await boot(runtime, spec_of("bob"), session)
-    state = tmp_path / "bob" / "state"
-    assert state.stat().st_mode & 0o777 == 0o700
-    assert state.stat().st_uid == 1000
-    lease = await suspend(access, session)
-
-    await runtime.pause("bob")
-    await runtime.pause("bob")  # what is already so is no error
-    used_s = await runtime.cpu_seconds("bob")
-    assert used_s is not None
-    assert not await OpenClawControl(session).is_live(access)
-    assert await runtime.cpu_seconds("bob") == used_s
-
-    restarted = runtime_on(tmp_path, image)
-    found = (await restarted.observe_all())["bob"]
-    assert found.status is ContainerStatus.PAUSED
-    assert found.endpoint == access.endpoint
-    await restarted.unpause("bob")
-    await restarted.unpause("bob")
-    await OpenClawControl(session).resume(access, lease)
-    await until_open(access, session)
-
-    await restarted.pause("bob")
-    await restarted.stop("bob", grace_s=10)
-    stopped = await restarted.inspect("bob")
-    assert stopped is not None
-    assert stopped.status is ContainerStatus.EXITED
-    assert not stopped.oom_killed
-    await restarted.close()
-
-
-async def freeze_behind_docker(runtime: DockerRuntime, user_id: str) -> None:
-    state = (await shown(runtime, user_id))["State"]
-    assert isinstance(state, dict)
-
-    def freeze() -> None:
-        file, *_ = freezers(Path(f"/proc/{state['Pid']}/cgroup").read_text())[0]
-        file.write_text("1" if file.name == "cgroup.freeze" else "FROZEN")
-
-    await asyncio.to_thread(freeze)
-
-
-async def test_a_container_frozen_behind_docker_s_back_is_let_go(
-    runtime: DockerRuntime, session: aiohttp.ClientSession
-) -> None:
-    """As a pause leaves it that failed half way, or an engine that was killed in one."""
-    access = await boot(runtime, spec_of("fay"), session)
-    control = OpenClawControl(session)
-
-    async def freeze() -> None:
-        await freeze_behind_docker(runtime, "fay")
-        assert not await control.is_live(access)
-        seen = await runtime.inspect("fay")
-        assert seen is not None
-        assert seen.status is ContainerStatus.RUNNING
-
-    await freeze()
-    await runtime.unpause("fay")
-    await until_open(access, session)
-    await freeze()
-    await runtime.stop("fay", grace_s=10)
-    seen = await runtime.inspect("fay")
-    assert seen is not None
-    assert seen.status is ContainerStatus.EXITED
-    await runtime.unpause("fay")  # nothing to thaw in one that does not run
-    await runtime.start("fay")
-    await asyncio.sleep(1)
-    await freeze_behind_docker(runtime, "fay")
-    await runtime.remove("fay", with_state=True)
-    assert await runtime.inspect("fay") is None
-
-
 async def test_two_creates_at_once_make_one_container(runtime: DockerRuntime) -> None:
     spec = spec_of("eve")
     await asyncio.gather(*(runtime.create(spec) for _ in range(4)))
@@ -221,36 +133,6 @@ async def test_a_foreign_container_of_the_same_name_is_told_and_left_alone(
             await foreign.delete(force=True)
 
 
-async def test_a_killed_gateway_is_seen_and_starts_again_on_its_state(
-    runtime: DockerRuntime, session: aiohttp.ClientSession, tmp_path: Path
-) -> None:
-    spec = spec_of("bob")
-    await boot(runtime, spec, session)
-    database = tmp_path / "bob" / "state" / "state" / "openclaw.sqlite"
-    made = database.stat().st_ino
-
-    async with aiodocker.Docker() as docker:
-        container = await docker.containers.get(runtime._name("bob"))
-        await container.kill(signal="SIGKILL")
-        await container.wait()
-    observed = await runtime.inspect("bob")
-    assert observed is not None
-    assert observed.status is ContainerStatus.EXITED
-    assert observed.exit_code == 128 + signal.SIGKILL
-    assert observed.endpoint is None
-    assert (await runtime.observe_all())["bob"].status is ContainerStatus.EXITED
-    assert await runtime.cpu_seconds("bob") is None
-
-    await boot(runtime, spec, session)  # at once: under the same host name its lease is its own
-    assert database.stat().st_ino == made
-    used_s = await runtime.cpu_seconds("bob")
-    async with aiodocker.Docker() as docker:
-        asked_s = await ask_cpu_seconds(docker.containers.container(runtime._ids["bob"]))
-    assert used_s is not None
-    assert asked_s is not None
-    assert used_s == pytest.approx(asked_s, abs=5)
-
-
 async def test_a_folder_that_plain_processes_used_becomes_the_container_s(
     runtime: DockerRuntime, tmp_path: Path
 ) -> None:
@@ -289,25 +171,6 @@ async def test_another_server_s_containers_are_not_seen(
     assert await other.observe_all() == {}
     assert await other.inspect("ada") is None
     await other.close()
-
-
-async def test_no_traffic_passes_between_containers(
-    runtime: DockerRuntime, session: aiohttp.ClientSession
-) -> None:
-    first = await boot(runtime, spec_of("one"), session)
-    await runtime.create(spec_of("two"))
-    await runtime.start("two")
-
-    async with aiodocker.Docker() as docker:
-        container = await docker.containers.get(runtime._name("two"))
-        url = f"http://{first.endpoint.host}:{first.endpoint.port}/healthz"
-        probe = await container.exec(["curl", "-s", "-m", "3", "-o", "/dev/null", url])
-        async with probe.start(detach=False) as stream:
-            while await stream.read_out() is not None:
-                pass
-        assert (await probe.inspect())["ExitCode"] in (7, 28)  # refused or no answer
-    with socket.create_connection((first.endpoint.host, first.endpoint.port), 3):
-        pass  # while the host itself reaches it
 
 
 async def test_the_engine_reports_what_happens(runtime: DockerRuntime) -> None:
