@@ -14,7 +14,10 @@ export function frame(what: ServerFrame, now = NOON): Happening {
   return { type: "frame", frame: what, now };
 }
 
-export function status(state: "running" | "paused" | "provisioning" | "unreachable", since = "t0"): ServerFrame {
+export function status(
+  state: "running" | "paused" | "provisioning" | "unreachable",
+  since = "t0",
+): ServerFrame {
   return { type: "status", state, detail: null, since };
 }
 

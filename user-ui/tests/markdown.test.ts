@@ -12,7 +12,9 @@ function shown(text: string): HTMLElement {
 
 describe("an agent's markdown", () => {
   it("is shown with lists, tables and code", () => {
-    const root = shown("# Title\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nx < 1\n```");
+    const root = shown(
+      "# Title\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nx < 1\n```",
+    );
     expect(root.querySelector("h1")?.textContent).toBe("Title");
     expect(root.querySelectorAll("li")).toHaveLength(2);
     expect(root.querySelector(".table")?.getAttribute("tabindex")).toBe("0");
@@ -37,12 +39,9 @@ describe("an agent's markdown", () => {
   it.each([
     ...["javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x"],
     "data:image/svg+xml;base64,PHN2Zz4=",
-  ])(
-    "makes no link of %s",
-    (address) => {
-      expect(shown(`[press](${address})`).querySelector("a[href]")).toBeNull();
-    },
-  );
+  ])("makes no link of %s", (address) => {
+    expect(shown(`[press](${address})`).querySelector("a[href]")).toBeNull();
+  });
 
   it("opens links in a new tab that knows nothing of this one", () => {
     const link = shown("[site](https://example.com)").querySelector("a");

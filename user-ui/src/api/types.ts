@@ -1,14 +1,7 @@
 /** What the management server's HTTP API says, in its own words (camelCase JSON). */
 
 export type AgentState =
-  | "none"
-  | "provisioning"
-  | "running"
-  | "paused"
-  | "stopped"
-  | "waking"
-  | "failed"
-  | "unreachable";
+  "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
 
 export interface AgentStatus {
   readonly state: AgentState;

@@ -77,8 +77,7 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
       const before = state.status;
       // After a reconnect: an agent that slept all the while has said nothing new.
       const slept = isAsleep(agent) && before?.state === agent && before.since === since;
-      const stale =
-        state.stale || (!state.statusFresh && state.history === "loaded" && !slept);
+      const stale = state.stale || (!state.statusFresh && state.history === "loaded" && !slept);
       return { ...state, status: { state: agent, detail, since }, statusFresh: true, stale };
     }
     case "history":

@@ -65,19 +65,27 @@ export class ChatMessage extends LitElement {
           ${message.delivery === "sent" ? this.time(message.at) : this.delivery(message)}
           ${this.copyButton()}
         </div>
-        ${failed === null
-          ? nothing
-          : html`<div class="problem" role="alert">
-              <p>${failed.detail}</p>
-              ${failed.retry
-                ? html`<button class="small danger" @click=${() => this.emit("again")}>
-                    Send again
-                  </button>`
-                : nothing}
-              ${message.delivery === "failed"
-                ? html`<button class="quiet" @click=${() => this.emit("discard")}>Remove</button>`
-                : nothing}
-            </div>`}
+        ${
+          failed === null
+            ? nothing
+            : html`<div class="problem" role="alert">
+                <p>${failed.detail}</p>
+                ${
+                  failed.retry
+                    ? html`<button class="small danger" @click=${() => this.emit("again")}>
+                        Send again
+                      </button>`
+                    : nothing
+                }
+                ${
+                  message.delivery === "failed"
+                    ? html`<button class="quiet" @click=${() => this.emit("discard")}>
+                        Remove
+                      </button>`
+                    : nothing
+                }
+              </div>`
+        }
       </article>
     `;
   }
@@ -97,16 +105,20 @@ export class ChatMessage extends LitElement {
         <div class=${folded ? "folded" : ""}>
           <div class="text markdown" ?hidden=${thinking} @click=${this.onTextClick}></div>
         </div>
-        ${thinking
-          ? html`<p class="thinking">
-              <span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${this.waiting}
-            </p>`
-          : nothing}
+        ${
+          thinking
+            ? html`<p class="thinking">
+                <span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${this.waiting}
+              </p>`
+            : nothing
+        }
         ${this.fold(folded, long)}
         <div class="meta">
-          ${message.phase === "streaming"
-            ? nothing
-            : html`${ending(message)}${this.time(message.at)}${this.copyButton()}`}
+          ${
+            message.phase === "streaming"
+              ? nothing
+              : html`${ending(message)}${this.time(message.at)}${this.copyButton()}`
+          }
         </div>
       </article>
     `;

@@ -78,12 +78,14 @@ export class EmptyChat extends LitElement {
             </li>`,
         )}
       </ul>
-      ${this.demo
-        ? html`<p class="demo">
-            The built-in demo model answers for now. It is good for trying things out, but it does
-            not think. <a href="/settings">Add a key of your own</a> to use a real one.
-          </p>`
-        : nothing}
+      ${
+        this.demo
+          ? html`<p class="demo">
+              The built-in demo model answers for now. It is good for trying things out, but it does
+              not think. <a href="/settings">Add a key of your own</a> to use a real one.
+            </p>`
+          : nothing
+      }
     `;
   }
 

@@ -83,9 +83,13 @@ export class AppView extends LitElement {
     }
     return html`
       <header>
-        ${this.path === "/settings"
-          ? html`<a class="button plain icon" href="/" aria-label="Back to the chat">${backIcon}</a>`
-          : html`<img src="/favicon.svg" width="32" height="32" alt="OCMT" />`}
+        ${
+          this.path === "/settings"
+            ? html`<a class="button plain icon" href="/" aria-label="Back to the chat"
+                >${backIcon}</a
+              >`
+            : html`<img src="/favicon.svg" width="32" height="32" alt="OCMT" />`
+        }
         <status-pill mood=${this.mood}></status-pill>
         <a
           class="button plain icon"

@@ -70,17 +70,21 @@ export class ChatView extends LitElement {
         </message-list>
       </div>
       <div class="foot">
-        ${notice === null
-          ? nothing
-          : html`<div class="problem" role="alert">
-              <p>${notice.detail}</p>
-              ${notice.retry
-                ? html`<button class="small danger" @click=${() => this.session.askHistory()}>
-                    Try again
-                  </button>`
-                : nothing}
-              <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
-            </div>`}
+        ${
+          notice === null
+            ? nothing
+            : html`<div class="problem" role="alert">
+                <p>${notice.detail}</p>
+                ${
+                  notice.retry
+                    ? html`<button class="small danger" @click=${() => this.session.askHistory()}>
+                        Try again
+                      </button>`
+                    : nothing
+                }
+                <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
+              </div>`
+        }
         <message-composer
           .draft=${this.draft}
           ?running=${isRunning(this.chat)}
@@ -115,7 +119,9 @@ export class ChatView extends LitElement {
     if (trouble || status?.state === "failed" || status?.state === "unreachable") return nothing;
     const waking = status !== null && (isAsleep(status.state) || status.state === "waking");
     return html`<div class="loading">
-      <p>${waking ? "Your agent is waking, to fetch your conversation…" : "Fetching your conversation…"}</p>
+      <p>
+        ${waking ? "Your agent is waking, to fetch your conversation…" : "Fetching your conversation…"}
+      </p>
     </div>`;
   }
 

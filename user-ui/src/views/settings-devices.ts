@@ -46,15 +46,17 @@ export class SettingsDevices extends LitElement {
           Last used ${fullLabel(new Date(session.lastUsedAt).getTime())}
         </div>
       </div>
-      ${session.current
-        ? html`<button class="small plain" ?disabled=${this.work.busy} @click=${this.signOut}>
-            Sign out
-          </button>`
-        : html`<sure-button
-            label="Sign out"
-            what=" ${name}"
-            @sure=${() => this.end(session)}
-          ></sure-button>`}
+      ${
+        session.current
+          ? html`<button class="small plain" ?disabled=${this.work.busy} @click=${this.signOut}>
+              Sign out
+            </button>`
+          : html`<sure-button
+              label="Sign out"
+              what=" ${name}"
+              @sure=${() => this.end(session)}
+            ></sure-button>`
+      }
     </li>`;
   }
 

@@ -108,7 +108,9 @@ export class SettingsModel extends LitElement {
   override render() {
     return html`
       <h2>Model</h2>
-      <p class="muted">Who does the thinking for your agent. A change works from the next message on.</p>
+      <p class="muted">
+        Who does the thinking for your agent. A change works from the next message on.
+      </p>
       ${this.loading.outcome()}
       ${this.choice === null ? nothing : this.form(this.providers(this.choice))}
     `;
@@ -121,12 +123,14 @@ export class SettingsModel extends LitElement {
         <legend>Provider</legend>
         ${providers.map((provider) => this.card(provider))}
       </fieldset>
-      ${chosen.id === "demo"
-        ? html`<p class="muted">
-            The demo model is built in and needs no key. It shows how everything works, but it does
-            not think.
-          </p>`
-        : this.details(chosen)}
+      ${
+        chosen.id === "demo"
+          ? html`<p class="muted">
+              The demo model is built in and needs no key. It shows how everything works, but it
+              does not think.
+            </p>`
+          : this.details(chosen)
+      }
       <button ?disabled=${this.saving.busy}>${this.saving.busy ? "Saving…" : "Save"}</button>
       ${this.saving.outcome()}
     </form>`;
@@ -179,16 +183,18 @@ export class SettingsModel extends LitElement {
           Stored encrypted. It is never shown again, and your agent never sees it.
         </small>
       </div>
-      ${provider.keySet
-        ? html`<div class="kept">
-            <span>Your key: <b>${provider.keyHint ?? "added"}</b></span>
-            <sure-button
-              label="Remove key"
-              what=" of ${provider.name}"
-              @sure=${() => this.removeKey(provider)}
-            ></sure-button>
-          </div>`
-        : nothing}
+      ${
+        provider.keySet
+          ? html`<div class="kept">
+              <span>Your key: <b>${provider.keyHint ?? "added"}</b></span>
+              <sure-button
+                label="Remove key"
+                what=" of ${provider.name}"
+                @sure=${() => this.removeKey(provider)}
+              ></sure-button>
+            </div>`
+          : nothing
+      }
     `;
   }
 

@@ -39,12 +39,14 @@ export class SettingsPeople extends LitElement {
       </ul>
       ${this.listing.outcome()}
       <h3>Invite somebody</h3>
-      ${this.mail
-        ? nothing
-        : html`<p class="muted">
-            This server sends no mail: invited people get their sign-in link from whoever runs it,
-            who makes it with <code>./ocmt link --email …</code>
-          </p>`}
+      ${
+        this.mail
+          ? nothing
+          : html`<p class="muted">
+              This server sends no mail: invited people get their sign-in link from whoever runs it,
+              who makes it with <code>./ocmt link --email …</code>
+            </p>`
+      }
       <form @submit=${this.onInvite}>
         <label class="unseen" for="invite">E-mail address</label>
         <div class="row">
@@ -60,12 +62,14 @@ export class SettingsPeople extends LitElement {
         </div>
       </form>
       ${this.inviting.outcome()}
-      ${this.invitations.length === 0
-        ? nothing
-        : html`<h3>Invited</h3>
-            <ul>
-              ${this.invitations.map((invitation) => this.invitation(invitation))}
-            </ul>`}
+      ${
+        this.invitations.length === 0
+          ? nothing
+          : html`<h3>Invited</h3>
+              <ul>
+                ${this.invitations.map((invitation) => this.invitation(invitation))}
+              </ul>`
+      }
     `;
   }
 
@@ -76,22 +80,26 @@ export class SettingsPeople extends LitElement {
         ${person.email} ${person.role === "admin" ? html`<span class="tag">admin</span>` : nothing}
         ${suspended ? html`<span class="tag off">suspended</span>` : nothing}
         <div class="muted small">
-          ${person.lastSignInAt === null
-            ? "Has not signed in yet"
-            : `Last signed in ${fullLabel(new Date(person.lastSignInAt).getTime())}`}
+          ${
+            person.lastSignInAt === null
+              ? "Has not signed in yet"
+              : `Last signed in ${fullLabel(new Date(person.lastSignInAt).getTime())}`
+          }
         </div>
       </div>
-      ${person.id === this.myId
-        ? nothing
-        : suspended
-          ? html`<button class="small plain" @click=${() => this.setStatus(person, "active")}>
-              Let in again<span class="unseen"> ${person.email}</span>
-            </button>`
-          : html`<sure-button
-              label="Suspend"
-              what=" ${person.email}"
-              @sure=${() => this.setStatus(person, "suspended")}
-            ></sure-button>`}
+      ${
+        person.id === this.myId
+          ? nothing
+          : suspended
+            ? html`<button class="small plain" @click=${() => this.setStatus(person, "active")}>
+                Let in again<span class="unseen"> ${person.email}</span>
+              </button>`
+            : html`<sure-button
+                label="Suspend"
+                what=" ${person.email}"
+                @sure=${() => this.setStatus(person, "suspended")}
+              ></sure-button>`
+      }
     </li>`;
   }
 
@@ -136,10 +144,13 @@ export class SettingsPeople extends LitElement {
     event.preventDefault();
     const form = event.target as HTMLFormElement;
     const email = String(new FormData(form).get("email") ?? "").trim();
-    await this.inviting.run(async () => {
-      await this.api.invite(email);
-      form.reset();
-      await this.load();
-    }, this.mail ? `${email} is invited: a mail tells them how to sign in.` : `${email} is invited.`);
+    await this.inviting.run(
+      async () => {
+        await this.api.invite(email);
+        form.reset();
+        await this.load();
+      },
+      this.mail ? `${email} is invited: a mail tells them how to sign in.` : `${email} is invited.`,
+    );
   };
 }

@@ -56,10 +56,12 @@ export class SettingsView extends LitElement {
       <h1 tabindex="-1">Settings</h1>
       <settings-model .api=${this.api}></settings-model>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
-      ${user.role === "admin"
-        ? html`<settings-people .api=${this.api} myId=${user.id} ?mail=${mail}>
-          </settings-people>`
-        : nothing}
+      ${
+        user.role === "admin"
+          ? html`<settings-people .api=${this.api} myId=${user.id} ?mail=${mail}>
+            </settings-people>`
+          : nothing
+      }
       <p class="version">
         OCMT ${version}${this.page && this.page !== version ? html` · page ${this.page}` : nothing}
       </p>

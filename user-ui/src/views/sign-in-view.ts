@@ -82,7 +82,9 @@ export class SignInView extends LitElement {
         return html`
           <h1 tabindex="-1">${mailIcon}Check your mail</h1>
           <p>${this.message}</p>
-          <p class="muted">Sent to <b>${this.email}</b>. Open the link on this device, if you can.</p>
+          <p class="muted">
+            Sent to <b>${this.email}</b>. Open the link on this device, if you can.
+          </p>
           <form @submit=${this.onCode}>
             <label for="code">Opened the link elsewhere?</label>
             <p class="muted small" id="code-help">Then it showed six digits. Type them here.</p>
