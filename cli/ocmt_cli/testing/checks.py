@@ -33,10 +33,11 @@ def static_checks() -> tuple[Check, ...]:
     return (
         # The slowest first: they run two at a time.
         Check("mypy", (str(_BIN / "mypy"), *_PACKAGES)),
+        _page_check("eslint", "eslint/bin/eslint.js", "--max-warnings", "0", "."),
         Check("ruff check", (str(_BIN / "ruff"), "check", "--quiet", ".")),
         Check("ruff format", (str(_BIN / "ruff"), "format", "--check", "--quiet", ".")),
         Check("import-linter", (str(_BIN / "lint-imports"),)),
-        _page_check("types", "typescript/bin/tsc", "--noEmit"),
+        _page_check("types", "@typescript/native/bin/tsc", "--noEmit"),
         _page_check("prettier", "prettier/bin/prettier.cjs", "--check", "."),
         _page_check("tests", "vitest/vitest.mjs", "run"),
     )

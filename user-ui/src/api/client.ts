@@ -11,16 +11,17 @@ import type {
   SignInOutcome,
 } from "./types";
 
+type Send = (url: string, init: RequestInit) => Promise<Response>;
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 export class Api {
   /** Called when the session is over, whichever request noticed it. */
-  onSignedOut: () => void = () => {};
+  onSignedOut: (() => void) | null = null;
 
   /** `base` is the server's origin, or empty for the page's own. */
   constructor(
     private readonly base: string,
-    private readonly send: typeof fetch = (...request) => fetch(...request),
+    private readonly send: Send = (url, init) => fetch(url, init),
   ) {}
 
   /** Where the chat socket is. */
@@ -34,17 +35,17 @@ export class Api {
     this.call<{ message: string }>("POST", "/api/auth/link", { email });
   useToken = (token: string) => this.call<SignInOutcome>("POST", "/api/auth/session", { token });
   useCode = (code: string) => this.call<SignInOutcome>("POST", "/api/auth/session", { code });
-  signOut = () => this.call<void>("DELETE", "/api/auth/session");
+  signOut = () => this.call<undefined>("DELETE", "/api/auth/session");
   sessions = async () =>
     (await this.call<{ sessions: Session[] }>("GET", "/api/auth/sessions")).sessions;
-  endSession = (id: string) => this.call<void>("DELETE", `/api/auth/sessions/${segment(id)}`);
+  endSession = (id: string) => this.call<undefined>("DELETE", `/api/auth/sessions/${segment(id)}`);
 
   provision = () => this.call<unknown>("POST", "/api/agent");
 
   model = () => this.call<ModelChoice>("GET", "/api/model");
   chooseModel = (change: ModelChange) => this.call<ModelChoice>("PUT", "/api/model", change);
   removeKey = (provider: string) =>
-    this.call<void>("DELETE", `/api/model/keys/${segment(provider)}`);
+    this.call<undefined>("DELETE", `/api/model/keys/${segment(provider)}`);
 
   people = async () => (await this.call<{ users: Person[] }>("GET", "/api/admin/users")).users;
   setStatus = (id: string, status: Person["status"]) =>
@@ -53,7 +54,7 @@ export class Api {
     (await this.call<{ invitations: Invitation[] }>("GET", "/api/admin/invitations")).invitations;
   invite = (email: string) => this.call<Invitation>("POST", "/api/admin/invitations", { email });
   revokeInvitation = (id: string) =>
-    this.call<void>("DELETE", `/api/admin/invitations/${segment(id)}`);
+    this.call<undefined>("DELETE", `/api/admin/invitations/${segment(id)}`);
 
   private async call<T>(method: Method, path: string, body?: unknown): Promise<T> {
     const init: RequestInit = { method, credentials: "include", cache: "no-store" };
@@ -68,7 +69,7 @@ export class Api {
       throw unreachable();
     }
     if (!response.ok) {
-      if (response.status === 401) this.onSignedOut();
+      if (response.status === 401) this.onSignedOut?.();
       throw await problemOf(response);
     }
     const text = await response.text();

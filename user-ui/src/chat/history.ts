@@ -58,9 +58,10 @@ export function mergeHistory(
           other.role === "user" && !known.has(other.id) && sameText(other.text, message.text),
       );
     }
-    if (index < 0) continue;
+    const theirs = merged[index];
+    if (theirs === undefined) continue;
     placed.set(message, index);
-    merged[index] = keepIdentity(message, merged[index] as Message);
+    merged[index] = keepIdentity(message, theirs);
   }
 
   const rest = shown.filter((message) => {

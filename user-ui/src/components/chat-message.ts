@@ -103,7 +103,7 @@ export class ChatMessage extends LitElement {
         @focusin=${this.unfold}
       >
         <div class=${folded ? "folded" : ""}>
-          <div class="text markdown" ?hidden=${thinking} @click=${this.onTextClick}></div>
+          <div class="text markdown" ?hidden=${thinking}></div>
         </div>
         ${
           thinking
@@ -195,15 +195,6 @@ export class ChatMessage extends LitElement {
   private readonly copy = async () => {
     this.copied = await copyText(this.message.text);
     this.copiedTimer = window.setTimeout(() => (this.copied = false), COPIED_MS);
-  };
-
-  private readonly onTextClick = async (event: Event) => {
-    const button = (event.target as HTMLElement).closest<HTMLElement>("[data-copy-code]");
-    const code = button?.closest(".code")?.querySelector("pre");
-    if (button === null || code === null || code === undefined) return;
-    if (!(await copyText(code.textContent ?? ""))) return;
-    button.textContent = "Copied";
-    window.setTimeout(() => (button.textContent = "Copy code"), COPIED_MS);
   };
 
   private emit(name: "again" | "discard"): void {

@@ -1,6 +1,6 @@
 /** The conversation with one's agent. */
 
-import { LitElement, html, nothing, type PropertyValues } from "lit";
+import { LitElement, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
@@ -47,7 +47,7 @@ export class ChatView extends LitElement {
     this.session.removeEventListener("change", this.onChange);
   }
 
-  override firstUpdated(_: PropertyValues<this>): void {
+  override firstUpdated(): void {
     // On a phone the keyboard would cover the page before anybody asked for it.
     if (matchMedia("(hover: hover)").matches) this.composer.focus();
   }

@@ -8,13 +8,14 @@ import type { Invitation, Person } from "../api/types";
 import "../components/sure-button";
 import { fullLabel } from "../components/times";
 import { base, controls } from "../styles/controls";
+import { fieldText } from "./form";
 import { sectionStyles } from "./settings-styles";
 import { Work } from "./work";
 
 @customElement("settings-people")
 export class SettingsPeople extends LitElement {
   @property({ attribute: false }) api!: Api;
-  @property() myId = "";
+  @property({ attribute: false }) myId = "";
   /** Whether the server mails invitations. */
   @property({ type: Boolean }) mail = false;
   @state() private people: readonly Person[] = [];
@@ -143,7 +144,7 @@ export class SettingsPeople extends LitElement {
   private readonly onInvite = async (event: SubmitEvent) => {
     event.preventDefault();
     const form = event.target as HTMLFormElement;
-    const email = String(new FormData(form).get("email") ?? "").trim();
+    const email = fieldText(form, "email");
     await this.inviting.run(
       async () => {
         await this.api.invite(email);

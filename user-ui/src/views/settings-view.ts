@@ -1,7 +1,7 @@
 /** Everything a person can change. */
 
 import { LitElement, css, html, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
 import type { Me } from "../api/types";
@@ -17,6 +17,7 @@ export class SettingsView extends LitElement {
   @property({ attribute: false }) me!: Me;
   /** The page's own release; empty where none was deployed, such as in a checkout. */
   @state() private page = "";
+  @query("h1") private heading!: HTMLElement | null;
 
   static override styles = [
     base,
@@ -46,7 +47,7 @@ export class SettingsView extends LitElement {
   ];
 
   override firstUpdated(): void {
-    this.renderRoot.querySelector("h1")?.focus();
+    this.heading?.focus();
     void pageRelease().then((release) => (this.page = release));
   }
 
@@ -58,7 +59,7 @@ export class SettingsView extends LitElement {
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
       ${
         user.role === "admin"
-          ? html`<settings-people .api=${this.api} myId=${user.id} ?mail=${mail}>
+          ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
             </settings-people>`
           : nothing
       }

@@ -12,6 +12,7 @@ import type { Api } from "../api/client";
 import { sentence } from "../api/problem";
 import { mailIcon } from "../components/icons";
 import { base, controls } from "../styles/controls";
+import { fieldText } from "./form";
 import { signInStyles } from "./sign-in-styles";
 
 type Step = "address" | "mailed" | "link" | "code-shown";
@@ -119,7 +120,7 @@ export class SignInView extends LitElement {
         return html`
           <h1 tabindex="-1">Type this code where you asked</h1>
           <p class="code">
-            <span class="unseen">${[...this.code].join(" ")}</span>
+            <span class="unseen">${this.code.replace(/\B/g, " ")}</span>
             <span aria-hidden="true">${this.code}</span>
           </p>
           <p class="muted">
@@ -139,7 +140,7 @@ export class SignInView extends LitElement {
 
   private readonly onAddress = async (event: SubmitEvent) => {
     event.preventDefault();
-    this.email = field(event, "email");
+    this.email = fieldText(event.target as HTMLFormElement, "email");
     await this.attempt(async () => {
       this.message = (await this.api.askForLink(this.email)).message;
       this.go("mailed");
@@ -148,7 +149,7 @@ export class SignInView extends LitElement {
 
   private readonly onCode = (event: SubmitEvent) => {
     event.preventDefault();
-    const code = field(event, "code");
+    const code = fieldText(event.target as HTMLFormElement, "code");
     void this.attempt(async () => {
       await this.api.useCode(code);
       this.signedIn();
@@ -181,22 +182,21 @@ export class SignInView extends LitElement {
     }
   }
 
+  private readonly onVisible = () => {
+    if (document.visibilityState === "visible" && this.step === "mailed") void this.lookElsewhere();
+  };
+
   /** The link may have been opened in another tab of this browser. */
-  private readonly onVisible = async () => {
-    if (document.visibilityState !== "visible" || this.step !== "mailed") return;
+  private async lookElsewhere(): Promise<void> {
     try {
       await this.api.me();
       this.signedIn();
     } catch {
       // Not yet: the page stays as it is.
     }
-  };
+  }
 
   private signedIn(): void {
     this.dispatchEvent(new CustomEvent("signed-in"));
   }
-}
-
-function field(event: SubmitEvent, name: string): string {
-  return String(new FormData(event.target as HTMLFormElement).get(name) ?? "").trim();
 }
