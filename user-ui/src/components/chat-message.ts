@@ -214,3 +214,9 @@ function ending(message: AgentMessage) {
   }
   return nothing;
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "chat-message": ChatMessage;
+  }
+}

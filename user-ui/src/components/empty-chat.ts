@@ -93,3 +93,9 @@ export class EmptyChat extends LitElement {
     this.dispatchEvent(new CustomEvent("begin", { detail: text }));
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "empty-chat": EmptyChat;
+  }
+}

@@ -150,3 +150,9 @@ export class MessageComposer extends LitElement {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "message-composer": MessageComposer;
+  }
+}

@@ -155,3 +155,9 @@ export class MessageList extends LitElement {
     return scrollHeight - clientHeight - scrollTop <= 1;
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "message-list": MessageList;
+  }
+}

@@ -99,3 +99,9 @@ export class SetupProgress extends LitElement {
     return Math.max(0, Math.floor((Date.now() - begun) / 1_000));
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "setup-progress": SetupProgress;
+  }
+}

@@ -106,3 +106,9 @@ export class StatusPill extends LitElement {
     </span>`;
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "status-pill": StatusPill;
+  }
+}

@@ -59,3 +59,9 @@ export class SureButton extends LitElement {
     if (!(to instanceof Node && this.renderRoot.contains(to))) this.asked = false;
   };
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "sure-button": SureButton;
+  }
+}

@@ -119,3 +119,9 @@ export class TroubleBanner extends LitElement {
     }
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "trouble-banner": TroubleBanner;
+  }
+}

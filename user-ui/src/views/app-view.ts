@@ -212,3 +212,9 @@ export class AppView extends LitElement {
     this.show();
   };
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "ocmt-app": AppView;
+  }
+}

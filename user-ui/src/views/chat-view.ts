@@ -164,3 +164,9 @@ export class ChatView extends LitElement {
     }
   };
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "chat-view": ChatView;
+  }
+}

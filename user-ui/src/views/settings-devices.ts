@@ -101,3 +101,9 @@ export function deviceName(userAgent: string): string {
 function first(text: string, names: readonly (readonly [RegExp, string])[]): string | null {
   return names.find(([pattern]) => pattern.test(text))?.[1] ?? null;
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-devices": SettingsDevices;
+  }
+}

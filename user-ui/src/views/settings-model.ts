@@ -243,3 +243,9 @@ export class SettingsModel extends LitElement {
     this.dispatchEvent(new CustomEvent("model-changed", { bubbles: true, composed: true }));
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-model": SettingsModel;
+  }
+}

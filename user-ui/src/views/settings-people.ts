@@ -155,3 +155,9 @@ export class SettingsPeople extends LitElement {
     );
   };
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-people": SettingsPeople;
+  }
+}

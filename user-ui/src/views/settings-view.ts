@@ -69,3 +69,9 @@ export class SettingsView extends LitElement {
     </div>`;
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-view": SettingsView;
+  }
+}

@@ -200,3 +200,9 @@ export class SignInView extends LitElement {
     this.dispatchEvent(new CustomEvent("signed-in"));
   }
 }
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "sign-in-view": SignInView;
+  }
+}
