@@ -1,6 +1,6 @@
 /** Frames and happenings in short, for the chat tests. */
 
-import type { ServerFrame, WireMessage } from "../src/chat/protocol";
+import type { ServerFrame, WireMessage } from "../src/api/generated";
 import { INITIAL, type ChatState, type Message } from "../src/chat/state";
 import { reduce, type Happening } from "../src/chat/store";
 

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
-import type { AgentState } from "../src/api/types";
+import type { AgentState } from "../src/api/generated";
 import { Kept } from "../src/chat/kept";
 import { ChatSession } from "../src/chat/session";
 import { isRunning } from "../src/chat/state";

@@ -37,6 +37,7 @@ def static_checks() -> tuple[Check, ...]:
         Check("ruff check", (str(_BIN / "ruff"), "check", "--quiet", ".")),
         Check("ruff format", (str(_BIN / "ruff"), "format", "--check", "--quiet", ".")),
         Check("import-linter", (str(_BIN / "lint-imports"),)),
+        Check("page: API types", (sys.executable, "scripts/page_types.py", "--check")),
         _page_check("types", "@typescript/native/bin/tsc", "--noEmit"),
         _page_check("prettier", "prettier/bin/prettier.cjs", "--check", "."),
         _page_check("tests", "vitest/vitest.mjs", "run"),

@@ -5,10 +5,10 @@
  * beside it: messages on their way, answers being written, and what ended after it was asked.
  */
 
-import type { WireMessage } from "./protocol";
+import type { WireMessage } from "../api/generated";
 import type { AgentMessage, Message, UserMessage } from "./state";
 
-export function timeOf(at: string | number): number {
+export function timeOf(at: string): number {
   const time = new Date(at).getTime();
   return Number.isNaN(time) ? 0 : time;
 }

@@ -6,7 +6,8 @@
  * comes in through `SocketWorld`, so its behaviour is tested with a clock that the test moves.
  */
 
-import { parseFrame, type ClientFrame, type ServerFrame } from "./protocol";
+import type { ClientFrame, ServerFrame } from "../api/generated";
+import { parseFrame } from "./protocol";
 import type { Connection } from "./state";
 
 export interface Wire {

@@ -1,7 +1,8 @@
 /** The chat protocol as a pure function: (what is shown, what happened) → what is shown. */
 
+import type { ServerFrame } from "../api/generated";
 import { fromWire, mergeHistory, timeOf } from "./history";
-import { isAsleep, type ServerFrame } from "./protocol";
+import { isAsleep } from "./protocol";
 import {
   isStreaming,
   type AgentMessage,

@@ -5,7 +5,7 @@ import { customElement, state } from "lit/decorators.js";
 
 import { Api } from "../api/client";
 import { Problem, sentence } from "../api/problem";
-import type { Me } from "../api/types";
+import type { Me } from "../api/generated";
 import { browserWorld } from "../chat/browser";
 import { Kept } from "../chat/kept";
 import { ChatSession } from "../chat/session";

@@ -4,7 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { Me } from "../api/types";
+import type { Me } from "../api/generated";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
 import { INITIAL, isRunning, type ChatState } from "../chat/state";

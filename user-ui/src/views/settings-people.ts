@@ -4,7 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { Invitation, Person } from "../api/types";
+import type { InvitationRow, UserRow } from "../api/generated";
 import "../components/sure-button";
 import { fullLabel } from "../components/times";
 import { base, controls } from "../styles/controls";
@@ -18,8 +18,8 @@ export class SettingsPeople extends LitElement {
   @property({ attribute: false }) myId = "";
   /** Whether the server mails invitations. */
   @property({ type: Boolean }) mail = false;
-  @state() private people: readonly Person[] = [];
-  @state() private invitations: readonly Invitation[] = [];
+  @state() private people: readonly UserRow[] = [];
+  @state() private invitations: readonly InvitationRow[] = [];
 
   private readonly listing = new Work(this);
   private readonly inviting = new Work(this);
@@ -74,7 +74,7 @@ export class SettingsPeople extends LitElement {
     `;
   }
 
-  private person(person: Person) {
+  private person(person: UserRow) {
     const suspended = person.status === "suspended";
     return html`<li>
       <div>
@@ -104,7 +104,7 @@ export class SettingsPeople extends LitElement {
     </li>`;
   }
 
-  private invitation(invitation: Invitation) {
+  private invitation(invitation: InvitationRow) {
     return html`<li>
       <div>
         ${invitation.email}
@@ -127,14 +127,14 @@ export class SettingsPeople extends LitElement {
     ]);
   }
 
-  private async setStatus(person: Person, status: Person["status"]): Promise<void> {
+  private async setStatus(person: UserRow, status: UserRow["status"]): Promise<void> {
     await this.listing.run(async () => {
       await this.api.setStatus(person.id, status);
       await this.load();
     });
   }
 
-  private async withdraw(invitation: Invitation): Promise<void> {
+  private async withdraw(invitation: InvitationRow): Promise<void> {
     await this.inviting.run(async () => {
       await this.api.revokeInvitation(invitation.id);
       await this.load();

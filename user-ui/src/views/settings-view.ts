@@ -4,7 +4,7 @@ import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { Me } from "../api/types";
+import type { Me } from "../api/generated";
 import { base } from "../styles/controls";
 import { pageRelease } from "./page-release";
 import "./settings-devices";
