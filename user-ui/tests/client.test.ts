@@ -6,8 +6,8 @@ import { Problem } from "../src/api/problem";
 function answering(status: number, body: unknown): [Api, [string, RequestInit][]] {
   const requests: [string, RequestInit][] = [];
   const text = body === undefined ? null : typeof body === "string" ? body : JSON.stringify(body);
-  const api = new Api("https://api.example.com", (input, init) => {
-    requests.push([String(input), init ?? {}]);
+  const api = new Api("https://api.example.com", (url, init) => {
+    requests.push([url, init]);
     return Promise.resolve(new Response(text, { status }));
   });
   return [api, requests];

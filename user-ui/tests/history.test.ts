@@ -26,7 +26,10 @@ function answer(id: string, runId: string, now = NOON): Happening[] {
   return [
     frame({ type: "accepted", id, runId }, now),
     frame({ type: "delta", runId, text: "Hi" }, now),
-    frame({ type: "final", runId, message: wire(`${runId}-end`, "assistant", "Hi there", now) }, now),
+    frame(
+      { type: "final", runId, message: wire(`${runId}-end`, "assistant", "Hi there", now) },
+      now,
+    ),
   ];
 }
 
@@ -60,12 +63,7 @@ describe("the gateway's history", () => {
   });
 
   it("does not take an old message with the same words for one that was not accepted", () => {
-    const state = after(
-      opened,
-      ...question("m1", "old question"),
-      asked(NOON),
-      history(...past),
-    );
+    const state = after(opened, ...question("m1", "old question"), asked(NOON), history(...past));
     expect(state.messages.at(-1)).toMatchObject({ id: "m1", delivery: "sending" });
   });
 

@@ -1,6 +1,6 @@
 /** Frames and happenings in short, for the chat tests. */
 
-import type { ServerFrame, WireMessage } from "../src/chat/protocol";
+import type { ServerFrame, WireMessage } from "../src/api/generated";
 import { INITIAL, type ChatState, type Message } from "../src/chat/state";
 import { reduce, type Happening } from "../src/chat/store";
 
@@ -14,7 +14,10 @@ export function frame(what: ServerFrame, now = NOON): Happening {
   return { type: "frame", frame: what, now };
 }
 
-export function status(state: "running" | "paused" | "provisioning" | "unreachable", since = "t0"): ServerFrame {
+export function status(
+  state: "running" | "paused" | "provisioning" | "unreachable",
+  since = "t0",
+): ServerFrame {
   return { type: "status", state, detail: null, since };
 }
 

@@ -1,5 +1,5 @@
 // @vitest-environment jsdom
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 
 import { blocksOf, nodesOf } from "../src/markdown/render";
 import { MarkdownView } from "../src/markdown/view";
@@ -10,14 +10,29 @@ function shown(text: string): HTMLElement {
   return root;
 }
 
+afterEach(() => {
+  vi.unstubAllGlobals();
+});
+
 describe("an agent's markdown", () => {
   it("is shown with lists, tables and code", () => {
-    const root = shown("# Title\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nx < 1\n```");
+    const root = shown(
+      "# Title\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nx < 1\n```",
+    );
     expect(root.querySelector("h1")?.textContent).toBe("Title");
     expect(root.querySelectorAll("li")).toHaveLength(2);
     expect(root.querySelector(".table")?.getAttribute("tabindex")).toBe("0");
     expect(root.querySelector("pre")?.textContent).toBe("x < 1\n");
-    expect(root.querySelector("[data-copy-code]")).not.toBeNull();
+    expect(root.querySelector(".code button")?.textContent).toBe("Copy code");
+  });
+
+  it("copies a piece of code at the press of its button", async () => {
+    const writeText = vi.fn(() => Promise.resolve());
+    vi.stubGlobal("navigator", { clipboard: { writeText } });
+    const button = shown("```\nx < 1\n```").querySelector("button");
+    button?.click();
+    await vi.waitFor(() => expect(button?.textContent).toBe("Copied"));
+    expect(writeText).toHaveBeenCalledWith("x < 1\n");
   });
 
   it.each([
@@ -31,18 +46,15 @@ describe("an agent's markdown", () => {
     const root = shown(html);
     const names = [...root.querySelectorAll("*")].map((element) => element.localName);
     expect(names.filter((name) => !["div", "p"].includes(name))).toEqual([]);
-    expect(root.textContent?.trim()).toBe(html);
+    expect(root.textContent.trim()).toBe(html);
   });
 
   it.each([
     ...["javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x"],
     "data:image/svg+xml;base64,PHN2Zz4=",
-  ])(
-    "makes no link of %s",
-    (address) => {
-      expect(shown(`[press](${address})`).querySelector("a[href]")).toBeNull();
-    },
-  );
+  ])("makes no link of %s", (address) => {
+    expect(shown(`[press](${address})`).querySelector("a[href]")).toBeNull();
+  });
 
   it("opens links in a new tab that knows nothing of this one", () => {
     const link = shown("[site](https://example.com)").querySelector("a");
@@ -72,7 +84,7 @@ describe("an agent's markdown", () => {
     const first = root.children[0];
     view.show("first\n\nsecond and more");
     expect(root.children[0]).toBe(first);
-    expect(root.children[1]?.textContent?.trim()).toBe("second and more");
+    expect(root.children[1]?.textContent.trim()).toBe("second and more");
   });
 
   it("shows what is done and what is open in a list of tasks", () => {
@@ -92,7 +104,7 @@ describe("an agent's markdown", () => {
     const view = new MarkdownView(root);
     view.show("a\n\nb\n\nc");
     view.show("a");
-    expect(root.textContent?.trim()).toBe("a");
+    expect(root.textContent.trim()).toBe("a");
   });
 
   it("knows a reference that is defined further down", () => {

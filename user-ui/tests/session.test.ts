@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
-import type { AgentState } from "../src/api/types";
+import type { AgentState } from "../src/api/generated";
 import { Kept } from "../src/chat/kept";
 import { ChatSession } from "../src/chat/session";
 import { isRunning } from "../src/chat/state";
@@ -32,6 +32,12 @@ function sent(type: string) {
 
 function ids(): string[] {
   return world.wires.flatMap((w) => w.sent.flatMap((f) => (f.type === "send" ? [f.id] : [])));
+}
+
+function firstId(): string {
+  const [id] = ids();
+  if (id === undefined) throw new Error("Nothing was sent.");
+  return id;
 }
 
 beforeEach(() => {
@@ -91,7 +97,7 @@ describe("sending", () => {
     openWith("running");
     is("running");
     expect(sent("send")).toHaveLength(1);
-    world.wire.say({ type: "accepted", id: ids()[0] as string, runId: "r1" });
+    world.wire.say({ type: "accepted", id: firstId(), runId: "r1" });
     world.wire.break();
     world.pass(500);
     openWith("running");
@@ -131,7 +137,7 @@ describe("sending", () => {
     begin();
     expect(session.state.messages[0]).toMatchObject({ text: "hello", delivery: "waiting" });
     openWith("running");
-    world.wire.say({ type: "accepted", id: ids()[0] as string, runId: "r1" });
+    world.wire.say({ type: "accepted", id: firstId(), runId: "r1" });
     expect(new Kept("u1", storage).outbox).toEqual([]);
   });
 
@@ -157,7 +163,7 @@ describe("an answer whose connection broke", () => {
     openWith("running");
     world.wire.say({ type: "history", messages: [] });
     session.write("hello");
-    world.wire.say({ type: "accepted", id: ids()[0] as string, runId: "r1" });
+    world.wire.say({ type: "accepted", id: firstId(), runId: "r1" });
     world.wire.say({ type: "delta", runId: "r1", text: "Hi" });
     world.wire.break();
     world.pass(500);

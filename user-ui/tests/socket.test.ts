@@ -16,7 +16,7 @@ beforeEach(() => {
   heard = [];
   socket = new ChatSocket("ws://server/api/chat", world, {
     connection: (connection) => heard.push(connection),
-    frame: () => {},
+    frame: () => undefined,
   });
   socket.start();
 });

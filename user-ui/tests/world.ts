@@ -1,6 +1,6 @@
 /** A browser whose clock, network and sockets the test moves. */
 
-import type { ClientFrame, ServerFrame } from "../src/chat/protocol";
+import type { ClientFrame, ServerFrame } from "../src/api/generated";
 import type { SessionWorld } from "../src/chat/session";
 import type { Wire } from "../src/chat/socket";
 

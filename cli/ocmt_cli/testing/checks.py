@@ -32,16 +32,24 @@ class Check:
 
 
 def static_checks() -> tuple[Check, ...]:
-    ui, node = ROOT / "user-ui", str(node_binary())
     return (
         # The slowest first: they run two at a time.
         Check("mypy", (str(_BIN / "mypy"), *_PACKAGES)),
+        _page_check("eslint", "eslint/bin/eslint.js", "--max-warnings", "0", "."),
         Check("ruff check", (str(_BIN / "ruff"), "check", "--quiet", ".")),
         Check("ruff format", (str(_BIN / "ruff"), "format", "--check", "--quiet", ".")),
         Check("import-linter", (str(_BIN / "lint-imports"),)),
-        Check("page: types", (node, "node_modules/typescript/bin/tsc", "--noEmit"), ui),
-        Check("page: tests", (node, "node_modules/vitest/vitest.mjs", "run"), ui),
+        Check("page: API types", (sys.executable, "scripts/page_types.py", "--check")),
+        _page_check("types", "@typescript/native/bin/tsc", "--noEmit"),
+        _page_check("prettier", "prettier/bin/prettier.cjs", "--check", "."),
+        _page_check("tests", "vitest/vitest.mjs", "run"),
     )
+
+
+def _page_check(name: str, program: str, *arguments: str) -> Check:
+    """Run a program of the page's node_modules."""
+    command = (str(node_binary()), f"node_modules/{program}", *arguments)
+    return Check(f"page: {name}", command, ROOT / "user-ui")
 
 
 def run_checks(checks: Sequence[Check]) -> list[Step]:

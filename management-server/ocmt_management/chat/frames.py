@@ -1,17 +1,16 @@
 """The frames of `/api/chat`: what the page may send, and what it is sent."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, NotRequired
 from uuid import UUID
 
 from ocmt_common.agent_api import Command
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
-from ocmt_management.agents.schemas import AgentView
+from ocmt_management.agents.schemas import AgentState, AgentView
 
 MAX_FRAME_BYTES = 256 * 1024
-
-Frame = dict[str, Any]
 
 
 class HistoryFrame(Command):
@@ -33,6 +32,76 @@ class StopFrame(Command):
 FromPage = HistoryFrame | SendFrame | StopFrame
 _FROM_PAGE: TypeAdapter[FromPage] = TypeAdapter(Annotated[FromPage, Field(discriminator="type")])
 
+# What the page is sent are plain dictionaries: they are made for each delta of each answer.
+
+Speaker = Literal["user", "assistant"]
+
+
+class WireMessage(TypedDict):
+    id: str
+    role: Speaker
+    text: str
+    at: str
+
+
+class StatusFrame(TypedDict):
+    """An `AgentView`."""
+
+    type: Literal["status"]
+    state: AgentState
+    detail: str | None
+    since: str | None
+
+
+class HistoryAnswer(TypedDict):
+    type: Literal["history"]
+    messages: list[WireMessage]
+
+
+class AcceptedFrame(TypedDict):
+    type: Literal["accepted"]
+    id: str
+    runId: str
+
+
+class DeltaFrame(TypedDict):
+    """With `replace`, the text is the whole so far, not what follows."""
+
+    type: Literal["delta"]
+    runId: str
+    text: str
+    replace: NotRequired[bool]
+
+
+class FinalFrame(TypedDict):
+    type: Literal["final"]
+    runId: str
+    message: WireMessage
+
+
+class AbortedFrame(TypedDict):
+    type: Literal["aborted"]
+    runId: str
+
+
+class ErrorFrame(TypedDict):
+    type: Literal["error"]
+    id: str | None
+    code: str
+    detail: str
+    retry: bool
+
+
+Frame = (
+    StatusFrame
+    | HistoryAnswer
+    | AcceptedFrame
+    | DeltaFrame
+    | FinalFrame
+    | AbortedFrame
+    | ErrorFrame
+)
+
 
 def read(text: str) -> FromPage:
     """Raises `ValueError` saying what is wrong, without the text."""
@@ -44,36 +113,44 @@ def read(text: str) -> FromPage:
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
-def status(view: AgentView) -> Frame:
-    return {"type": "status", **view.model_dump(mode="json", by_alias=True)}
+def status(view: AgentView) -> StatusFrame:
+    said = view.model_dump(mode="json")
+    return {
+        "type": "status",
+        "state": said["state"],
+        "detail": said["detail"],
+        "since": said["since"],
+    }
 
 
-def accepted(message_id: str, run_id: str) -> Frame:
+def accepted(message_id: str, run_id: str) -> AcceptedFrame:
     return {"type": "accepted", "id": message_id, "runId": run_id}
 
 
-def history(messages: list[Frame]) -> Frame:
+def history(messages: list[WireMessage]) -> HistoryAnswer:
     return {"type": "history", "messages": messages}
 
 
-def message(message_id: str, *, role: str, text: str, at_ms: float | None) -> Frame:
+def message(message_id: str, *, role: Speaker, text: str, at_ms: float | None) -> WireMessage:
     at = datetime.now(UTC) if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
     return {"id": message_id, "role": role, "text": text, "at": at.isoformat()}
 
 
-def delta(run_id: str, text: str, *, replace: bool = False) -> Frame:
-    frame = {"type": "delta", "runId": run_id, "text": text}
-    return {**frame, "replace": True} if replace else frame
+def delta(run_id: str, text: str, *, replace: bool = False) -> DeltaFrame:
+    frame: DeltaFrame = {"type": "delta", "runId": run_id, "text": text}
+    if replace:
+        frame["replace"] = True
+    return frame
 
 
-def final(run_id: str, answer: Frame) -> Frame:
+def final(run_id: str, answer: WireMessage) -> FinalFrame:
     return {"type": "final", "runId": run_id, "message": answer}
 
 
-def aborted(run_id: str) -> Frame:
+def aborted(run_id: str) -> AbortedFrame:
     return {"type": "aborted", "runId": run_id}
 
 
-def error(about: str | None, *, code: str, detail: str, retry: bool) -> Frame:
+def error(about: str | None, *, code: str, detail: str, retry: bool) -> ErrorFrame:
     """`about` is the id of the message it concerns; a run has its message's id."""
     return {"type": "error", "id": about, "code": code, "detail": detail, "retry": retry}

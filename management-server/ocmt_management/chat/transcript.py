@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ocmt_management.chat import frames
-from ocmt_management.chat.frames import Frame
+from ocmt_management.chat.frames import Frame, WireMessage
 
 SESSION_KEY = "main"
 _CANONICAL_KEY = "agent:main:main"
@@ -119,10 +119,10 @@ class Runs:
         return self._goes_on_as.get(run_id, run_id)
 
 
-def history(payload: dict[str, Any]) -> list[Frame]:
+def history(payload: dict[str, Any]) -> list[WireMessage]:
     """The messages of `chat.history`, oldest first: what was said, not how it came about."""
     rows = payload.get("messages")
-    said: list[Frame] = []
+    said: list[WireMessage] = []
     last_run: object = None
     for row in rows if isinstance(rows, list) else ():
         role, text = _dict(row).get("role"), text_of(_dict(row))

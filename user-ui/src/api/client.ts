@@ -1,26 +1,23 @@
 /** The management server's API as functions: one place that knows paths and how errors look. */
 
+import type { ModelRequest, ProviderId, Routes, Status } from "./generated";
 import { problemOf, unreachable } from "./problem";
-import type {
-  Invitation,
-  Me,
-  ModelChange,
-  ModelChoice,
-  Person,
-  Session,
-  SignInOutcome,
-} from "./types";
 
-type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+type Send = (url: string, init: RequestInit) => Promise<Response>;
+
+interface AnyRequest {
+  readonly path?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+}
 
 export class Api {
   /** Called when the session is over, whichever request noticed it. */
-  onSignedOut: () => void = () => {};
+  onSignedOut: (() => void) | null = null;
 
   /** `base` is the server's origin, or empty for the page's own. */
   constructor(
     private readonly base: string,
-    private readonly send: typeof fetch = (...request) => fetch(...request),
+    private readonly send: Send = (url, init) => fetch(url, init),
   ) {}
 
   /** Where the chat socket is. */
@@ -28,34 +25,39 @@ export class Api {
     return new URL("/api/chat", this.base || pageOrigin).href.replace(/^http/, "ws");
   }
 
-  me = () => this.call<Me>("GET", "/api/me");
+  me = () => this.call("GET /api/me", {});
 
-  askForLink = (email: string) =>
-    this.call<{ message: string }>("POST", "/api/auth/link", { email });
-  useToken = (token: string) => this.call<SignInOutcome>("POST", "/api/auth/session", { token });
-  useCode = (code: string) => this.call<SignInOutcome>("POST", "/api/auth/session", { code });
-  signOut = () => this.call<void>("DELETE", "/api/auth/session");
-  sessions = async () =>
-    (await this.call<{ sessions: Session[] }>("GET", "/api/auth/sessions")).sessions;
-  endSession = (id: string) => this.call<void>("DELETE", `/api/auth/sessions/${segment(id)}`);
+  askForLink = (email: string) => this.call("POST /api/auth/link", { body: { email } });
+  useToken = (token: string) => this.call("POST /api/auth/session", { body: { token } });
+  useCode = (code: string) => this.call("POST /api/auth/session", { body: { code } });
+  signOut = () => this.call("DELETE /api/auth/session", {});
+  sessions = async () => (await this.call("GET /api/auth/sessions", {})).sessions;
+  endSession = (id: string) =>
+    this.call("DELETE /api/auth/sessions/{session_id}", { path: { session_id: id } });
 
-  provision = () => this.call<unknown>("POST", "/api/agent");
+  provision = () => this.call("POST /api/agent", {});
 
-  model = () => this.call<ModelChoice>("GET", "/api/model");
-  chooseModel = (change: ModelChange) => this.call<ModelChoice>("PUT", "/api/model", change);
-  removeKey = (provider: string) =>
-    this.call<void>("DELETE", `/api/model/keys/${segment(provider)}`);
+  model = () => this.call("GET /api/model", {});
+  chooseModel = (body: ModelRequest) => this.call("PUT /api/model", { body });
+  removeKey = (provider: ProviderId) =>
+    this.call("DELETE /api/model/keys/{provider}", { path: { provider } });
 
-  people = async () => (await this.call<{ users: Person[] }>("GET", "/api/admin/users")).users;
-  setStatus = (id: string, status: Person["status"]) =>
-    this.call<Person>("PATCH", `/api/admin/users/${segment(id)}`, { status });
-  invitations = async () =>
-    (await this.call<{ invitations: Invitation[] }>("GET", "/api/admin/invitations")).invitations;
-  invite = (email: string) => this.call<Invitation>("POST", "/api/admin/invitations", { email });
+  people = async () => (await this.call("GET /api/admin/users", {})).users;
+  setStatus = (id: string, status: Status) =>
+    this.call("PATCH /api/admin/users/{user_id}", { path: { user_id: id }, body: { status } });
+  invitations = async () => (await this.call("GET /api/admin/invitations", {})).invitations;
+  invite = (email: string) => this.call("POST /api/admin/invitations", { body: { email } });
   revokeInvitation = (id: string) =>
-    this.call<void>("DELETE", `/api/admin/invitations/${segment(id)}`);
+    this.call("DELETE /api/admin/invitations/{invitation_id}", { path: { invitation_id: id } });
 
-  private async call<T>(method: Method, path: string, body?: unknown): Promise<T> {
+  private async call<R extends keyof Routes>(
+    route: R,
+    { path = {}, body }: Omit<Routes[R], "answer"> & AnyRequest,
+  ): Promise<Routes[R]["answer"]> {
+    const [method = "", pattern = ""] = route.split(" ");
+    const url = pattern.replace(/{(\w+)}/g, (_, name: string) =>
+      encodeURIComponent(path[name] ?? ""),
+    );
     const init: RequestInit = { method, credentials: "include", cache: "no-store" };
     if (body !== undefined) {
       init.headers = { "Content-Type": "application/json" };
@@ -63,19 +65,15 @@ export class Api {
     }
     let response: Response;
     try {
-      response = await this.send(this.base + path, init);
+      response = await this.send(this.base + url, init);
     } catch {
       throw unreachable();
     }
     if (!response.ok) {
-      if (response.status === 401) this.onSignedOut();
+      if (response.status === 401) this.onSignedOut?.();
       throw await problemOf(response);
     }
     const text = await response.text();
-    return (text === "" ? undefined : JSON.parse(text)) as T;
+    return (text === "" ? undefined : JSON.parse(text)) as Routes[R]["answer"];
   }
-}
-
-function segment(value: string): string {
-  return encodeURIComponent(value);
 }

@@ -5,10 +5,10 @@
  * beside it: messages on their way, answers being written, and what ended after it was asked.
  */
 
-import type { WireMessage } from "./protocol";
+import type { WireMessage } from "../api/generated";
 import type { AgentMessage, Message, UserMessage } from "./state";
 
-export function timeOf(at: string | number): number {
+export function timeOf(at: string): number {
   const time = new Date(at).getTime();
   return Number.isNaN(time) ? 0 : time;
 }
@@ -58,9 +58,10 @@ export function mergeHistory(
           other.role === "user" && !known.has(other.id) && sameText(other.text, message.text),
       );
     }
-    if (index < 0) continue;
+    const theirs = merged[index];
+    if (theirs === undefined) continue;
     placed.set(message, index);
-    merged[index] = keepIdentity(message, merged[index] as Message);
+    merged[index] = keepIdentity(message, theirs);
   }
 
   const rest = shown.filter((message) => {

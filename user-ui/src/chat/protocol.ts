@@ -1,49 +1,16 @@
-/** The frames on `/api/chat`, in both directions. */
+/** What the page does with the frames of `/api/chat`, and what the agent's states mean for it. */
 
-import type { AgentState, AgentStatus } from "../api/types";
+import type { AgentState, ServerFrame } from "../api/generated";
 
-export interface WireMessage {
-  readonly id: string;
-  readonly role: "user" | "assistant";
-  readonly text: string;
-  readonly at: string | number;
-}
-
-export type ClientFrame =
-  | { readonly type: "history"; readonly limit: number }
-  | { readonly type: "send"; readonly id: string; readonly text: string }
-  | { readonly type: "stop" };
-
-export type ServerFrame =
-  | ({ readonly type: "status" } & AgentStatus)
-  | { readonly type: "history"; readonly messages: readonly WireMessage[] }
-  | { readonly type: "accepted"; readonly id: string; readonly runId: string }
-  | {
-      readonly type: "delta";
-      readonly runId: string;
-      readonly text: string;
-      /** The text is the whole so far, not what follows. */
-      readonly replace?: boolean;
-    }
-  | { readonly type: "final"; readonly runId: string; readonly message: WireMessage }
-  | { readonly type: "aborted"; readonly runId: string }
-  | {
-      readonly type: "error";
-      readonly id: string | null;
-      readonly code: string;
-      readonly detail: string;
-      readonly retry: boolean;
-    };
-
-const KNOWN: ReadonlySet<string> = new Set<ServerFrame["type"]>([
-  "status",
-  "history",
-  "accepted",
-  "delta",
-  "final",
-  "aborted",
-  "error",
-]);
+const KNOWN: Record<ServerFrame["type"], true> = {
+  status: true,
+  history: true,
+  accepted: true,
+  delta: true,
+  final: true,
+  aborted: true,
+  error: true,
+};
 
 /** The frame in `data`, or null for what this version of the page does not know. */
 export function parseFrame(data: unknown): ServerFrame | null {
@@ -51,7 +18,7 @@ export function parseFrame(data: unknown): ServerFrame | null {
   try {
     const frame: unknown = JSON.parse(data);
     if (typeof frame !== "object" || frame === null || !("type" in frame)) return null;
-    return KNOWN.has(String(frame.type)) ? (frame as ServerFrame) : null;
+    return Object.hasOwn(KNOWN, String(frame.type)) ? (frame as ServerFrame) : null;
   } catch {
     return null;
   }

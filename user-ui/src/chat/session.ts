@@ -3,9 +3,10 @@
  * them: when to ask for the history, when to send what waits, when to give an answer up.
  */
 
+import type { ServerFrame } from "../api/generated";
 import type { Kept } from "./kept";
 import { newId } from "./ids";
-import { canAnswer, canTakeMessages, HISTORY_LIMIT, type ServerFrame } from "./protocol";
+import { canAnswer, canTakeMessages, HISTORY_LIMIT } from "./protocol";
 import { ChatSocket, type SocketWorld } from "./socket";
 import { INITIAL, isStreaming, unsent, type ChatState, type Connection } from "./state";
 import { reduce, type Happening } from "./store";

@@ -6,7 +6,8 @@
  * comes in through `SocketWorld`, so its behaviour is tested with a clock that the test moves.
  */
 
-import { parseFrame, type ClientFrame, type ServerFrame } from "./protocol";
+import type { ClientFrame, ServerFrame } from "../api/generated";
+import { parseFrame } from "./protocol";
 import type { Connection } from "./state";
 
 export interface Wire {
@@ -48,7 +49,7 @@ export class ChatSocket {
   private opened = false;
   private attempt = 0;
   private ended = false;
-  private cancelTimer: () => void = () => {};
+  private cancelTimer: (() => void) | null = null;
 
   constructor(
     private readonly url: string,
@@ -63,7 +64,7 @@ export class ChatSocket {
   /** Close for good. */
   end(): void {
     this.ended = true;
-    this.cancelTimer();
+    this.cancelTimer?.();
     this.drop();
   }
 
@@ -78,14 +79,14 @@ export class ChatSocket {
   hurry(): void {
     if (this.ended || this.wire !== null) return;
     this.attempt = 0;
-    this.cancelTimer();
+    this.cancelTimer?.();
     this.connect();
   }
 
   /** The connection is known or believed to be dead: leave it and open another. */
   reset(): void {
     if (this.ended) return;
-    this.cancelTimer();
+    this.cancelTimer?.();
     this.drop();
     this.retry();
   }
@@ -101,7 +102,7 @@ export class ChatSocket {
     this.wire = wire;
     this.cancelTimer = this.world.later(() => this.reset(), OPEN_TIMEOUT_MS);
     wire.onopen = () => {
-      this.cancelTimer();
+      this.cancelTimer?.();
       this.opened = true;
       this.listener.connection("open");
     };
@@ -113,7 +114,7 @@ export class ChatSocket {
     };
     wire.onclose = () => {
       const refused = !this.opened;
-      this.cancelTimer();
+      this.cancelTimer?.();
       this.drop();
       if (refused) void this.afterRefusal();
       else this.retry();
@@ -140,7 +141,7 @@ export class ChatSocket {
   private plan(): void {
     const delay = retryDelayMs(this.attempt, this.world.random());
     this.attempt += 1;
-    this.cancelTimer();
+    this.cancelTimer?.();
     this.cancelTimer = this.world.later(() => this.connect(), delay);
   }
 

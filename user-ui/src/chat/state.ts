@@ -1,6 +1,6 @@
 /** The view model of a conversation: what the reducer makes and the views show. */
 
-import type { AgentStatus } from "../api/types";
+import type { AgentView } from "../api/generated";
 
 export type Connection = "connecting" | "open" | "waiting" | "offline";
 
@@ -43,7 +43,7 @@ export type Message = UserMessage | AgentMessage;
 export interface ChatState {
   readonly connection: Connection;
   /** What the server last said of the agent; null until the first word on this page. */
-  readonly status: AgentStatus | null;
+  readonly status: AgentView | null;
   /** Whether this connection has heard the status yet. */
   readonly statusFresh: boolean;
   readonly messages: readonly Message[];

@@ -1,7 +1,8 @@
 /** The chat protocol as a pure function: (what is shown, what happened) → what is shown. */
 
+import type { ServerFrame } from "../api/generated";
 import { fromWire, mergeHistory, timeOf } from "./history";
-import { isAsleep, type ServerFrame } from "./protocol";
+import { isAsleep } from "./protocol";
 import {
   isStreaming,
   type AgentMessage,
@@ -77,8 +78,7 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
       const before = state.status;
       // After a reconnect: an agent that slept all the while has said nothing new.
       const slept = isAsleep(agent) && before?.state === agent && before.since === since;
-      const stale =
-        state.stale || (!state.statusFresh && state.history === "loaded" && !slept);
+      const stale = state.stale || (!state.statusFresh && state.history === "loaded" && !slept);
       return { ...state, status: { state: agent, detail, since }, statusFresh: true, stale };
     }
     case "history":

@@ -65,19 +65,27 @@ export class ChatMessage extends LitElement {
           ${message.delivery === "sent" ? this.time(message.at) : this.delivery(message)}
           ${this.copyButton()}
         </div>
-        ${failed === null
-          ? nothing
-          : html`<div class="problem" role="alert">
-              <p>${failed.detail}</p>
-              ${failed.retry
-                ? html`<button class="small danger" @click=${() => this.emit("again")}>
-                    Send again
-                  </button>`
-                : nothing}
-              ${message.delivery === "failed"
-                ? html`<button class="quiet" @click=${() => this.emit("discard")}>Remove</button>`
-                : nothing}
-            </div>`}
+        ${
+          failed === null
+            ? nothing
+            : html`<div class="problem" role="alert">
+                <p>${failed.detail}</p>
+                ${
+                  failed.retry
+                    ? html`<button class="small danger" @click=${() => this.emit("again")}>
+                        Send again
+                      </button>`
+                    : nothing
+                }
+                ${
+                  message.delivery === "failed"
+                    ? html`<button class="quiet" @click=${() => this.emit("discard")}>
+                        Remove
+                      </button>`
+                    : nothing
+                }
+              </div>`
+        }
       </article>
     `;
   }
@@ -95,18 +103,22 @@ export class ChatMessage extends LitElement {
         @focusin=${this.unfold}
       >
         <div class=${folded ? "folded" : ""}>
-          <div class="text markdown" ?hidden=${thinking} @click=${this.onTextClick}></div>
+          <div class="text markdown" ?hidden=${thinking}></div>
         </div>
-        ${thinking
-          ? html`<p class="thinking">
-              <span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${this.waiting}
-            </p>`
-          : nothing}
+        ${
+          thinking
+            ? html`<p class="thinking">
+                <span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${this.waiting}
+              </p>`
+            : nothing
+        }
         ${this.fold(folded, long)}
         <div class="meta">
-          ${message.phase === "streaming"
-            ? nothing
-            : html`${ending(message)}${this.time(message.at)}${this.copyButton()}`}
+          ${
+            message.phase === "streaming"
+              ? nothing
+              : html`${ending(message)}${this.time(message.at)}${this.copyButton()}`
+          }
         </div>
       </article>
     `;
@@ -185,15 +197,6 @@ export class ChatMessage extends LitElement {
     this.copiedTimer = window.setTimeout(() => (this.copied = false), COPIED_MS);
   };
 
-  private readonly onTextClick = async (event: Event) => {
-    const button = (event.target as HTMLElement).closest<HTMLElement>("[data-copy-code]");
-    const code = button?.closest(".code")?.querySelector("pre");
-    if (button === null || code === null || code === undefined) return;
-    if (!(await copyText(code.textContent ?? ""))) return;
-    button.textContent = "Copied";
-    window.setTimeout(() => (button.textContent = "Copy code"), COPIED_MS);
-  };
-
   private emit(name: "again" | "discard"): void {
     const event = new CustomEvent(name, { detail: this.message.id, bubbles: true, composed: true });
     this.dispatchEvent(event);
@@ -210,4 +213,10 @@ function ending(message: AgentMessage) {
     return html`<span class="ending">Interrupted: the rest did not arrive. Ask again.</span>`;
   }
   return nothing;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "chat-message": ChatMessage;
+  }
 }

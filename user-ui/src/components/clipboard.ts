@@ -9,6 +9,7 @@ export async function copyText(text: string): Promise<boolean> {
     field.readOnly = true;
     document.body.append(field);
     field.select();
+    // eslint-disable-next-line @typescript-eslint/no-deprecated -- Nothing else works over http.
     const copied = document.execCommand("copy");
     field.remove();
     return copied;

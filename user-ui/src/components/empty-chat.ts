@@ -78,16 +78,24 @@ export class EmptyChat extends LitElement {
             </li>`,
         )}
       </ul>
-      ${this.demo
-        ? html`<p class="demo">
-            The built-in demo model answers for now. It is good for trying things out, but it does
-            not think. <a href="/settings">Add a key of your own</a> to use a real one.
-          </p>`
-        : nothing}
+      ${
+        this.demo
+          ? html`<p class="demo">
+              The built-in demo model answers for now. It is good for trying things out, but it does
+              not think. <a href="/settings">Add a key of your own</a> to use a real one.
+            </p>`
+          : nothing
+      }
     `;
   }
 
   private begin(text: string): void {
     this.dispatchEvent(new CustomEvent("begin", { detail: text }));
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "empty-chat": EmptyChat;
   }
 }

@@ -16,14 +16,26 @@ function icon(shape: TemplateResult<2>): TemplateResult {
   </svg>`;
 }
 
-export const moonIcon = icon(svg`<path d="M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z" />`);
-export const sunIcon = icon(svg`<circle cx="12" cy="12" r="4" /><path d="M12 3v1.5M12 19.5V21M3 12h1.5M19.5 12H21M5.6 5.6l1.1 1.1M17.3 17.3l1.1 1.1M5.6 18.4l1.1-1.1M17.3 6.7l1.1-1.1" />`);
-export const alertIcon = icon(svg`<path d="M12 8.5v4.5M12 16.5h.01M10.6 4.3 2.8 18a1.6 1.6 0 0 0 1.4 2.4h15.6a1.6 1.6 0 0 0 1.4-2.4L13.4 4.3a1.6 1.6 0 0 0-2.8 0z" />`);
+export const moonIcon = icon(
+  svg`<path d="M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z" />`,
+);
+export const sunIcon = icon(
+  svg`<circle cx="12" cy="12" r="4" /><path d="M12 3v1.5M12 19.5V21M3 12h1.5M19.5 12H21M5.6 5.6l1.1 1.1M17.3 17.3l1.1 1.1M5.6 18.4l1.1-1.1M17.3 6.7l1.1-1.1" />`,
+);
+export const alertIcon = icon(
+  svg`<path d="M12 8.5v4.5M12 16.5h.01M10.6 4.3 2.8 18a1.6 1.6 0 0 0 1.4 2.4h15.6a1.6 1.6 0 0 0 1.4-2.4L13.4 4.3a1.6 1.6 0 0 0-2.8 0z" />`,
+);
 export const sendIcon = icon(svg`<path d="M12 19V5M6 11l6-6 6 6" />`);
-export const stopIcon = icon(svg`<rect x="7" y="7" width="10" height="10" rx="2" fill="currentColor" />`);
+export const stopIcon = icon(
+  svg`<rect x="7" y="7" width="10" height="10" rx="2" fill="currentColor" />`,
+);
 export const downIcon = icon(svg`<path d="M12 5v14M6 13l6 6 6-6" />`);
 export const backIcon = icon(svg`<path d="M19 12H5M11 6l-6 6 6 6" />`);
-export const settingsIcon = icon(svg`<path d="M4 7h9M19 7h1M4 17h1M11 17h9" /><circle cx="16" cy="7" r="2.5" /><circle cx="8" cy="17" r="2.5" />`);
-export const mailIcon = icon(svg`<rect x="3" y="5" width="18" height="14" rx="2.5" /><path d="m4 7 8 6 8-6" />`);
+export const settingsIcon = icon(
+  svg`<path d="M4 7h9M19 7h1M4 17h1M11 17h9" /><circle cx="16" cy="7" r="2.5" /><circle cx="8" cy="17" r="2.5" />`,
+);
+export const mailIcon = icon(
+  svg`<rect x="3" y="5" width="18" height="14" rx="2.5" /><path d="m4 7 8 6 8-6" />`,
+);
 export const dotIcon = icon(svg`<circle cx="12" cy="12" r="4.5" fill="currentColor" />`);
 export const ringIcon = icon(svg`<path d="M12 4a8 8 0 1 1-8 8" />`);

@@ -74,11 +74,13 @@ export class MessageComposer extends LitElement {
     const empty = this.draft.trim() === "";
     const tooLong = !fitsFrame(this.draft);
     return html`
-      ${tooLong
-        ? html`<p class="problem" role="alert">
-            This is too long for one message. Shorten it, or send it in parts.
-          </p>`
-        : nothing}
+      ${
+        tooLong
+          ? html`<p class="problem" role="alert">
+              This is too long for one message. Shorten it, or send it in parts.
+            </p>`
+          : nothing
+      }
       <form @submit=${this.onSubmit}>
         <textarea
           rows="1"
@@ -90,22 +92,26 @@ export class MessageComposer extends LitElement {
           @input=${this.onInput}
           @keydown=${this.onKey}
         ></textarea>
-        ${this.running
-          ? html`<button
-              type="button"
-              class="stop"
-              aria-label="Stop"
-              title="Stop"
-              @click=${() => this.emit("stop", undefined)}
-            >
-              ${stopIcon}
-            </button>`
-          : nothing}
-        ${this.running && empty
-          ? nothing
-          : html`<button aria-label="Send" title="Send" ?disabled=${empty || tooLong}>
-              ${sendIcon}
-            </button>`}
+        ${
+          this.running
+            ? html`<button
+                type="button"
+                class="stop"
+                aria-label="Stop"
+                title="Stop"
+                @click=${() => this.emit("stop", undefined)}
+              >
+                ${stopIcon}
+              </button>`
+            : nothing
+        }
+        ${
+          this.running && empty
+            ? nothing
+            : html`<button aria-label="Send" title="Send" ?disabled=${empty || tooLong}>
+                ${sendIcon}
+              </button>`
+        }
       </form>
     `;
   }
@@ -142,5 +148,11 @@ export class MessageComposer extends LitElement {
 
   private emit(name: "draft" | "write" | "stop", detail: string | undefined): void {
     this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "message-composer": MessageComposer;
   }
 }

@@ -86,7 +86,14 @@ export class MessageList extends LitElement {
     const now = Date.now();
     let day = 0;
     return html`
-      <div class="scroll" tabindex="0" role="log" aria-live="off" aria-label="Conversation" @scroll=${this.onScroll}>
+      <div
+        class="scroll"
+        tabindex="0"
+        role="log"
+        aria-live="off"
+        aria-label="Conversation"
+        @scroll=${this.onScroll}
+      >
         <div class="column">
           <slot></slot>
           ${repeat(
@@ -95,9 +102,9 @@ export class MessageList extends LitElement {
             (message) => {
               const before = day;
               day = startOfDay(message.at);
-              return html`${before === day
-                  ? nothing
-                  : html`<p class="day">${dayLabel(message.at, now)}</p>`}<chat-message
+              return html`${
+                  before === day ? nothing : html`<p class="day">${dayLabel(message.at, now)}</p>`
+                }<chat-message
                   .message=${message}
                   ?newest=${message === newest}
                   waiting=${this.waiting}
@@ -106,9 +113,11 @@ export class MessageList extends LitElement {
           )}
         </div>
       </div>
-      ${this.following
-        ? nothing
-        : html`<button class="small jump" @click=${this.toEnd}>${downIcon}Jump to newest</button>`}
+      ${
+        this.following
+          ? nothing
+          : html`<button class="small jump" @click=${this.toEnd}>${downIcon}Jump to newest</button>`
+      }
     `;
   }
 
@@ -144,5 +153,11 @@ export class MessageList extends LitElement {
   private isAtVeryEnd(): boolean {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     return scrollHeight - clientHeight - scrollTop <= 1;
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "message-list": MessageList;
   }
 }

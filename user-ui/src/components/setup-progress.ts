@@ -78,14 +78,15 @@ export class SetupProgress extends LitElement {
     return html`
       <h2>Setting up your agent</h2>
       <p>
-        ${this.detail ??
-        "A private place is being made for it, then it starts for the first time."}
+        ${this.detail ?? "A private place is being made for it, then it starts for the first time."}
       </p>
       <div class="bar" role="progressbar" aria-label="Setting up your agent"></div>
       <p class="elapsed">
-        ${elapsed > 2 * 60 ? `${Math.floor(elapsed / 60)} min` : `${elapsed} s`}${elapsed > LONG_S
-          ? " – this takes longer than usual. You need not wait here."
-          : " – usually under a minute, and only this once."}
+        ${elapsed > 2 * 60 ? `${Math.floor(elapsed / 60)} min` : `${elapsed} s`}${
+          elapsed > LONG_S
+            ? " – this takes longer than usual. You need not wait here."
+            : " – usually under a minute, and only this once."
+        }
       </p>
       <p>You can write already: your message goes out as soon as your agent is ready.</p>
     `;
@@ -96,5 +97,11 @@ export class SetupProgress extends LitElement {
     const since = this.since === null ? NaN : new Date(this.since).getTime();
     const begun = since <= this.shownAt ? since : this.shownAt;
     return Math.max(0, Math.floor((Date.now() - begun) / 1_000));
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "setup-progress": SetupProgress;
   }
 }

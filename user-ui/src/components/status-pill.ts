@@ -61,7 +61,9 @@ export class StatusPill extends LitElement {
         font-weight: 600;
         line-height: 1.4;
         white-space: nowrap;
-        transition: background-color 200ms, color 200ms;
+        transition:
+          background-color 200ms,
+          color 200ms;
       }
       svg {
         width: 1rem;
@@ -102,5 +104,11 @@ export class StatusPill extends LitElement {
     return html`<span role="status" aria-live="polite" data-state=${this.mood}>
       ${icon}<b class="unseen">Your agent:</b>${label}
     </span>`;
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "status-pill": StatusPill;
   }
 }

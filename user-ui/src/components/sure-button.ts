@@ -1,7 +1,7 @@
 /** A button for what cannot be taken back: the first press asks, the second does. */
 
 import { LitElement, css, html } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { customElement, property, query, state } from "lit/decorators.js";
 
 import { base, controls } from "../styles/controls";
 
@@ -12,6 +12,7 @@ export class SureButton extends LitElement {
   /** To what, for those who hear the button alone. */
   @property() what = "";
   @state() private asked = false;
+  @query("button") private firstButton!: HTMLButtonElement | null;
 
   static override styles = [
     base,
@@ -29,7 +30,7 @@ export class SureButton extends LitElement {
     return this.asked
       ? html`<div @focusout=${this.onFocusOut}>
           <button class="small danger" @click=${this.onSure}>Really ${this.lower()}${what}</button>
-          <button class="small plain" @click=${() => (this.asked = false)}>Keep</button>
+          <button class="small plain" @click=${this.onKeep}>Keep</button>
         </div>`
       : html`<button class="small plain" @click=${this.onAsk}>${this.label}${what}</button>`;
   }
@@ -41,7 +42,11 @@ export class SureButton extends LitElement {
   private readonly onAsk = async () => {
     this.asked = true;
     await this.updateComplete;
-    this.renderRoot.querySelector("button")?.focus();
+    this.firstButton?.focus();
+  };
+
+  private readonly onKeep = () => {
+    this.asked = false;
   };
 
   private readonly onSure = () => {
@@ -53,4 +58,10 @@ export class SureButton extends LitElement {
     const to = event.relatedTarget;
     if (!(to instanceof Node && this.renderRoot.contains(to))) this.asked = false;
   };
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "sure-button": SureButton;
+  }
 }

@@ -60,20 +60,24 @@ export class TroubleBanner extends LitElement {
     const trouble = this.trouble();
     // The region is always there: screen readers announce only what changes inside one.
     return html`<div aria-live="polite">
-      ${trouble === null
-        ? nothing
-        : html`<div class="banner">
-            <p>${trouble.text}${this.problem === "" ? nothing : html`<br />${this.problem}`}</p>
-            ${trouble.action === null
-              ? nothing
-              : html`<button
-                  class="small danger"
-                  ?disabled=${this.busy}
-                  @click=${trouble.action.run}
-                >
-                  ${trouble.action.label}
-                </button>`}
-          </div>`}
+      ${
+        trouble === null
+          ? nothing
+          : html`<div class="banner">
+              <p>${trouble.text}${this.problem === "" ? nothing : html`<br />${this.problem}`}</p>
+              ${
+                trouble.action === null
+                  ? nothing
+                  : html`<button
+                      class="small danger"
+                      ?disabled=${this.busy}
+                      @click=${trouble.action.run}
+                    >
+                      ${trouble.action.label}
+                    </button>`
+              }
+            </div>`
+      }
     </div>`;
   }
 
@@ -113,5 +117,11 @@ export class TroubleBanner extends LitElement {
     } finally {
       this.busy = false;
     }
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "trouble-banner": TroubleBanner;
   }
 }

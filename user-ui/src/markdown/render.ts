@@ -24,9 +24,12 @@ const CONFIG: Config = {
     ..."p br hr h1 h2 h3 h4 h5 h6 strong em del code pre blockquote ul ol li a img".split(" "),
     ..."table thead tbody tr th td input".split(" "),
   ],
-  ALLOWED_ATTR: ["href", "title", "src", "alt", "align", "start", "class", "type"].concat(
-    ["checked", "disabled", "target", "rel"],
-  ),
+  ALLOWED_ATTR: ["href", "title", "src", "alt", "align", "start", "class", "type"].concat([
+    "checked",
+    "disabled",
+    "target",
+    "rel",
+  ]),
   // DOMPurify holds every other attribute's value against the pattern for addresses.
   ADD_URI_SAFE_ATTR: ["align", "start", "type", "checked", "disabled"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/)/i,

@@ -5,7 +5,10 @@
  * what stands above neither flickers nor loses the reader's selection.
  */
 
+import { copyText } from "../components/clipboard";
 import { blocksOf, nodesOf, type Block } from "./render";
+
+const COPIED_MS = 2_000;
 
 interface Shown {
   readonly source: string;
@@ -51,12 +54,18 @@ function frameCode(pre: HTMLPreElement): void {
   const copy = document.createElement("button");
   copy.type = "button";
   copy.className = "quiet";
-  copy.dataset["copyCode"] = "";
   copy.textContent = "Copy code";
+  copy.addEventListener("click", () => void copyCode(copy, pre.textContent));
   bar.append(name, copy);
   pre.replaceWith(frame);
   pre.tabIndex = 0; // Wide code scrolls; the keyboard must be able to.
   frame.append(bar, pre);
+}
+
+async function copyCode(button: HTMLButtonElement, code: string): Promise<void> {
+  if (!(await copyText(code))) return;
+  button.textContent = "Copied";
+  window.setTimeout(() => (button.textContent = "Copy code"), COPIED_MS);
 }
 
 function frameTable(table: HTMLTableElement): void {

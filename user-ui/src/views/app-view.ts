@@ -5,7 +5,7 @@ import { customElement, state } from "lit/decorators.js";
 
 import { Api } from "../api/client";
 import { Problem, sentence } from "../api/problem";
-import type { Me } from "../api/types";
+import type { Me } from "../api/generated";
 import { browserWorld } from "../chat/browser";
 import { Kept } from "../chat/kept";
 import { ChatSession } from "../chat/session";
@@ -83,9 +83,13 @@ export class AppView extends LitElement {
     }
     return html`
       <header>
-        ${this.path === "/settings"
-          ? html`<a class="button plain icon" href="/" aria-label="Back to the chat">${backIcon}</a>`
-          : html`<img src="/favicon.svg" width="32" height="32" alt="OCMT" />`}
+        ${
+          this.path === "/settings"
+            ? html`<a class="button plain icon" href="/" aria-label="Back to the chat"
+                >${backIcon}</a
+              >`
+            : html`<img src="/favicon.svg" width="32" height="32" alt="OCMT" />`
+        }
         <status-pill mood=${this.mood}></status-pill>
         <a
           class="button plain icon"
@@ -207,4 +211,10 @@ export class AppView extends LitElement {
     goTo(target);
     this.show();
   };
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "ocmt-app": AppView;
+  }
 }

@@ -1,10 +1,10 @@
 /** The conversation with one's agent. */
 
-import { LitElement, html, nothing, type PropertyValues } from "lit";
+import { LitElement, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { Me } from "../api/types";
+import type { Me } from "../api/generated";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
 import { INITIAL, isRunning, type ChatState } from "../chat/state";
@@ -47,7 +47,7 @@ export class ChatView extends LitElement {
     this.session.removeEventListener("change", this.onChange);
   }
 
-  override firstUpdated(_: PropertyValues<this>): void {
+  override firstUpdated(): void {
     // On a phone the keyboard would cover the page before anybody asked for it.
     if (matchMedia("(hover: hover)").matches) this.composer.focus();
   }
@@ -70,17 +70,21 @@ export class ChatView extends LitElement {
         </message-list>
       </div>
       <div class="foot">
-        ${notice === null
-          ? nothing
-          : html`<div class="problem" role="alert">
-              <p>${notice.detail}</p>
-              ${notice.retry
-                ? html`<button class="small danger" @click=${() => this.session.askHistory()}>
-                    Try again
-                  </button>`
-                : nothing}
-              <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
-            </div>`}
+        ${
+          notice === null
+            ? nothing
+            : html`<div class="problem" role="alert">
+                <p>${notice.detail}</p>
+                ${
+                  notice.retry
+                    ? html`<button class="small danger" @click=${() => this.session.askHistory()}>
+                        Try again
+                      </button>`
+                    : nothing
+                }
+                <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
+              </div>`
+        }
         <message-composer
           .draft=${this.draft}
           ?running=${isRunning(this.chat)}
@@ -115,7 +119,9 @@ export class ChatView extends LitElement {
     if (trouble || status?.state === "failed" || status?.state === "unreachable") return nothing;
     const waking = status !== null && (isAsleep(status.state) || status.state === "waking");
     return html`<div class="loading">
-      <p>${waking ? "Your agent is waking, to fetch your conversation…" : "Fetching your conversation…"}</p>
+      <p>
+        ${waking ? "Your agent is waking, to fetch your conversation…" : "Fetching your conversation…"}
+      </p>
     </div>`;
   }
 
@@ -157,4 +163,10 @@ export class ChatView extends LitElement {
       this.spoken = `Your agent: ${answer?.text.slice(0, SPOKEN_LENGTH) ?? ""}`;
     }
   };
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "chat-view": ChatView;
+  }
 }

@@ -4,7 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { Session } from "../api/types";
+import type { SessionView } from "../api/generated";
 import "../components/sure-button";
 import { fullLabel } from "../components/times";
 import { base, controls } from "../styles/controls";
@@ -15,7 +15,7 @@ import { Work } from "./work";
 export class SettingsDevices extends LitElement {
   @property({ attribute: false }) api!: Api;
   @property() email = "";
-  @state() private sessions: readonly Session[] = [];
+  @state() private sessions: readonly SessionView[] = [];
 
   private readonly work = new Work(this);
 
@@ -37,7 +37,7 @@ export class SettingsDevices extends LitElement {
     `;
   }
 
-  private row(session: Session) {
+  private row(session: SessionView) {
     const name = deviceName(session.userAgent);
     return html`<li>
       <div>
@@ -46,19 +46,21 @@ export class SettingsDevices extends LitElement {
           Last used ${fullLabel(new Date(session.lastUsedAt).getTime())}
         </div>
       </div>
-      ${session.current
-        ? html`<button class="small plain" ?disabled=${this.work.busy} @click=${this.signOut}>
-            Sign out
-          </button>`
-        : html`<sure-button
-            label="Sign out"
-            what=" ${name}"
-            @sure=${() => this.end(session)}
-          ></sure-button>`}
+      ${
+        session.current
+          ? html`<button class="small plain" ?disabled=${this.work.busy} @click=${this.signOut}>
+              Sign out
+            </button>`
+          : html`<sure-button
+              label="Sign out"
+              what=" ${name}"
+              @sure=${() => this.end(session)}
+            ></sure-button>`
+      }
     </li>`;
   }
 
-  private async end(session: Session): Promise<void> {
+  private async end(session: SessionView): Promise<void> {
     await this.work.run(async () => {
       await this.api.endSession(session.id);
       this.sessions = await this.api.sessions();
@@ -98,4 +100,10 @@ export function deviceName(userAgent: string): string {
 
 function first(text: string, names: readonly (readonly [RegExp, string])[]): string | null {
   return names.find(([pattern]) => pattern.test(text))?.[1] ?? null;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-devices": SettingsDevices;
+  }
 }

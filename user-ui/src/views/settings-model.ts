@@ -4,13 +4,13 @@ import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { ModelChange, ModelChoice, Provider } from "../api/types";
+import type { ModelAnswer, ModelRequest, ProviderId, ProviderView } from "../api/generated";
 import "../components/sure-button";
 import { base, controls } from "../styles/controls";
 import { sectionStyles } from "./settings-styles";
 import { Work } from "./work";
 
-const DEMO: Provider = {
+const DEMO: ProviderView = {
   id: "demo",
   name: "Demo model",
   keySet: false,
@@ -21,8 +21,8 @@ const DEMO: Provider = {
 @customElement("settings-model")
 export class SettingsModel extends LitElement {
   @property({ attribute: false }) api!: Api;
-  @state() private choice: ModelChoice | null = null;
-  @state() private provider = "";
+  @state() private choice: ModelAnswer | null = null;
+  @state() private provider: ProviderId = "demo";
   @state() private model = "";
   @query("#key") private keyField!: HTMLInputElement | null;
 
@@ -108,31 +108,35 @@ export class SettingsModel extends LitElement {
   override render() {
     return html`
       <h2>Model</h2>
-      <p class="muted">Who does the thinking for your agent. A change works from the next message on.</p>
+      <p class="muted">
+        Who does the thinking for your agent. A change works from the next message on.
+      </p>
       ${this.loading.outcome()}
       ${this.choice === null ? nothing : this.form(this.providers(this.choice))}
     `;
   }
 
-  private form(providers: readonly Provider[]) {
+  private form(providers: readonly ProviderView[]) {
     const chosen = providers.find(({ id }) => id === this.provider) ?? DEMO;
     return html`<form @submit=${this.onSave} autocomplete="off">
       <fieldset>
         <legend>Provider</legend>
         ${providers.map((provider) => this.card(provider))}
       </fieldset>
-      ${chosen.id === "demo"
-        ? html`<p class="muted">
-            The demo model is built in and needs no key. It shows how everything works, but it does
-            not think.
-          </p>`
-        : this.details(chosen)}
+      ${
+        chosen.id === "demo"
+          ? html`<p class="muted">
+              The demo model is built in and needs no key. It shows how everything works, but it
+              does not think.
+            </p>`
+          : this.details(chosen)
+      }
       <button ?disabled=${this.saving.busy}>${this.saving.busy ? "Saving…" : "Save"}</button>
       ${this.saving.outcome()}
     </form>`;
   }
 
-  private card(provider: Provider) {
+  private card(provider: ProviderView) {
     const note =
       provider.id === "demo" ? "No key needed" : provider.keySet ? "Key added" : "Needs a key";
     return html`<label class="card">
@@ -146,7 +150,7 @@ export class SettingsModel extends LitElement {
     </label>`;
   }
 
-  private details(provider: Provider) {
+  private details(provider: ProviderView) {
     return html`
       <div class="field">
         <label for="model">Model</label>
@@ -179,32 +183,34 @@ export class SettingsModel extends LitElement {
           Stored encrypted. It is never shown again, and your agent never sees it.
         </small>
       </div>
-      ${provider.keySet
-        ? html`<div class="kept">
-            <span>Your key: <b>${provider.keyHint ?? "added"}</b></span>
-            <sure-button
-              label="Remove key"
-              what=" of ${provider.name}"
-              @sure=${() => this.removeKey(provider)}
-            ></sure-button>
-          </div>`
-        : nothing}
+      ${
+        provider.keySet
+          ? html`<div class="kept">
+              <span>Your key: <b>${provider.keyHint ?? "added"}</b></span>
+              <sure-button
+                label="Remove key"
+                what=" of ${provider.name}"
+                @sure=${() => this.removeKey(provider)}
+              ></sure-button>
+            </div>`
+          : nothing
+      }
     `;
   }
 
-  private providers(choice: ModelChoice): readonly Provider[] {
+  private providers(choice: ModelAnswer): readonly ProviderView[] {
     const hasDemo = choice.providers.some(({ id }) => id === "demo");
     return hasDemo ? choice.providers : [DEMO, ...choice.providers];
   }
 
-  private pick(provider: Provider): void {
+  private pick(provider: ProviderView): void {
     this.forgetKey();
     this.provider = provider.id;
     const current = this.choice?.provider === provider.id ? this.choice.model : undefined;
     this.model = current ?? provider.models[0] ?? "";
   }
 
-  private take(choice: ModelChoice): void {
+  private take(choice: ModelAnswer): void {
     this.choice = choice;
     this.provider = choice.provider;
     this.model = choice.model;
@@ -213,7 +219,7 @@ export class SettingsModel extends LitElement {
   private readonly onSave = async (event: Event) => {
     event.preventDefault();
     const key = this.keyField?.value.trim() ?? "";
-    const change: ModelChange = { provider: this.provider, model: this.model.trim() };
+    const change: ModelRequest = { provider: this.provider, model: this.model.trim() };
     await this.saving.run(async () => {
       this.take(await this.api.chooseModel(key === "" ? change : { ...change, key }));
       this.forgetKey();
@@ -221,7 +227,7 @@ export class SettingsModel extends LitElement {
     }, "Saved. Your agent uses it from the next message on.");
   };
 
-  private async removeKey(provider: Provider): Promise<void> {
+  private async removeKey(provider: ProviderView): Promise<void> {
     await this.saving.run(async () => {
       await this.api.removeKey(provider.id);
       this.take(await this.api.model());
@@ -235,5 +241,11 @@ export class SettingsModel extends LitElement {
 
   private announce(): void {
     this.dispatchEvent(new CustomEvent("model-changed", { bubbles: true, composed: true }));
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-model": SettingsModel;
   }
 }

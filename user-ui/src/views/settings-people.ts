@@ -4,21 +4,22 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { Invitation, Person } from "../api/types";
+import type { InvitationRow, UserRow } from "../api/generated";
 import "../components/sure-button";
 import { fullLabel } from "../components/times";
 import { base, controls } from "../styles/controls";
+import { fieldText } from "./form";
 import { sectionStyles } from "./settings-styles";
 import { Work } from "./work";
 
 @customElement("settings-people")
 export class SettingsPeople extends LitElement {
   @property({ attribute: false }) api!: Api;
-  @property() myId = "";
+  @property({ attribute: false }) myId = "";
   /** Whether the server mails invitations. */
   @property({ type: Boolean }) mail = false;
-  @state() private people: readonly Person[] = [];
-  @state() private invitations: readonly Invitation[] = [];
+  @state() private people: readonly UserRow[] = [];
+  @state() private invitations: readonly InvitationRow[] = [];
 
   private readonly listing = new Work(this);
   private readonly inviting = new Work(this);
@@ -39,12 +40,14 @@ export class SettingsPeople extends LitElement {
       </ul>
       ${this.listing.outcome()}
       <h3>Invite somebody</h3>
-      ${this.mail
-        ? nothing
-        : html`<p class="muted">
-            This server sends no mail: invited people get their sign-in link from whoever runs it,
-            who makes it with <code>./ocmt link --email …</code>
-          </p>`}
+      ${
+        this.mail
+          ? nothing
+          : html`<p class="muted">
+              This server sends no mail: invited people get their sign-in link from whoever runs it,
+              who makes it with <code>./ocmt link --email …</code>
+            </p>`
+      }
       <form @submit=${this.onInvite}>
         <label class="unseen" for="invite">E-mail address</label>
         <div class="row">
@@ -60,42 +63,48 @@ export class SettingsPeople extends LitElement {
         </div>
       </form>
       ${this.inviting.outcome()}
-      ${this.invitations.length === 0
-        ? nothing
-        : html`<h3>Invited</h3>
-            <ul>
-              ${this.invitations.map((invitation) => this.invitation(invitation))}
-            </ul>`}
+      ${
+        this.invitations.length === 0
+          ? nothing
+          : html`<h3>Invited</h3>
+              <ul>
+                ${this.invitations.map((invitation) => this.invitation(invitation))}
+              </ul>`
+      }
     `;
   }
 
-  private person(person: Person) {
+  private person(person: UserRow) {
     const suspended = person.status === "suspended";
     return html`<li>
       <div>
         ${person.email} ${person.role === "admin" ? html`<span class="tag">admin</span>` : nothing}
         ${suspended ? html`<span class="tag off">suspended</span>` : nothing}
         <div class="muted small">
-          ${person.lastSignInAt === null
-            ? "Has not signed in yet"
-            : `Last signed in ${fullLabel(new Date(person.lastSignInAt).getTime())}`}
+          ${
+            person.lastSignInAt === null
+              ? "Has not signed in yet"
+              : `Last signed in ${fullLabel(new Date(person.lastSignInAt).getTime())}`
+          }
         </div>
       </div>
-      ${person.id === this.myId
-        ? nothing
-        : suspended
-          ? html`<button class="small plain" @click=${() => this.setStatus(person, "active")}>
-              Let in again<span class="unseen"> ${person.email}</span>
-            </button>`
-          : html`<sure-button
-              label="Suspend"
-              what=" ${person.email}"
-              @sure=${() => this.setStatus(person, "suspended")}
-            ></sure-button>`}
+      ${
+        person.id === this.myId
+          ? nothing
+          : suspended
+            ? html`<button class="small plain" @click=${() => this.setStatus(person, "active")}>
+                Let in again<span class="unseen"> ${person.email}</span>
+              </button>`
+            : html`<sure-button
+                label="Suspend"
+                what=" ${person.email}"
+                @sure=${() => this.setStatus(person, "suspended")}
+              ></sure-button>`
+      }
     </li>`;
   }
 
-  private invitation(invitation: Invitation) {
+  private invitation(invitation: InvitationRow) {
     return html`<li>
       <div>
         ${invitation.email}
@@ -118,14 +127,14 @@ export class SettingsPeople extends LitElement {
     ]);
   }
 
-  private async setStatus(person: Person, status: Person["status"]): Promise<void> {
+  private async setStatus(person: UserRow, status: UserRow["status"]): Promise<void> {
     await this.listing.run(async () => {
       await this.api.setStatus(person.id, status);
       await this.load();
     });
   }
 
-  private async withdraw(invitation: Invitation): Promise<void> {
+  private async withdraw(invitation: InvitationRow): Promise<void> {
     await this.inviting.run(async () => {
       await this.api.revokeInvitation(invitation.id);
       await this.load();
@@ -135,11 +144,20 @@ export class SettingsPeople extends LitElement {
   private readonly onInvite = async (event: SubmitEvent) => {
     event.preventDefault();
     const form = event.target as HTMLFormElement;
-    const email = String(new FormData(form).get("email") ?? "").trim();
-    await this.inviting.run(async () => {
-      await this.api.invite(email);
-      form.reset();
-      await this.load();
-    }, this.mail ? `${email} is invited: a mail tells them how to sign in.` : `${email} is invited.`);
+    const email = fieldText(form, "email");
+    await this.inviting.run(
+      async () => {
+        await this.api.invite(email);
+        form.reset();
+        await this.load();
+      },
+      this.mail ? `${email} is invited: a mail tells them how to sign in.` : `${email} is invited.`,
+    );
   };
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-people": SettingsPeople;
+  }
 }

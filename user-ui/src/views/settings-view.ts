@@ -1,10 +1,10 @@
 /** Everything a person can change. */
 
 import { LitElement, css, html, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { Me } from "../api/types";
+import type { Me } from "../api/generated";
 import { base } from "../styles/controls";
 import { pageRelease } from "./page-release";
 import "./settings-devices";
@@ -17,6 +17,7 @@ export class SettingsView extends LitElement {
   @property({ attribute: false }) me!: Me;
   /** The page's own release; empty where none was deployed, such as in a checkout. */
   @state() private page = "";
+  @query("h1") private heading!: HTMLElement | null;
 
   static override styles = [
     base,
@@ -46,7 +47,7 @@ export class SettingsView extends LitElement {
   ];
 
   override firstUpdated(): void {
-    this.renderRoot.querySelector("h1")?.focus();
+    this.heading?.focus();
     void pageRelease().then((release) => (this.page = release));
   }
 
@@ -56,13 +57,21 @@ export class SettingsView extends LitElement {
       <h1 tabindex="-1">Settings</h1>
       <settings-model .api=${this.api}></settings-model>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
-      ${user.role === "admin"
-        ? html`<settings-people .api=${this.api} myId=${user.id} ?mail=${mail}>
-          </settings-people>`
-        : nothing}
+      ${
+        user.role === "admin"
+          ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
+            </settings-people>`
+          : nothing
+      }
       <p class="version">
         OCMT ${version}${this.page && this.page !== version ? html` · page ${this.page}` : nothing}
       </p>
     </div>`;
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-view": SettingsView;
   }
 }

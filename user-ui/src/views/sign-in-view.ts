@@ -12,6 +12,7 @@ import type { Api } from "../api/client";
 import { sentence } from "../api/problem";
 import { mailIcon } from "../components/icons";
 import { base, controls } from "../styles/controls";
+import { fieldText } from "./form";
 import { signInStyles } from "./sign-in-styles";
 
 type Step = "address" | "mailed" | "link" | "code-shown";
@@ -82,7 +83,9 @@ export class SignInView extends LitElement {
         return html`
           <h1 tabindex="-1">${mailIcon}Check your mail</h1>
           <p>${this.message}</p>
-          <p class="muted">Sent to <b>${this.email}</b>. Open the link on this device, if you can.</p>
+          <p class="muted">
+            Sent to <b>${this.email}</b>. Open the link on this device, if you can.
+          </p>
           <form @submit=${this.onCode}>
             <label for="code">Opened the link elsewhere?</label>
             <p class="muted small" id="code-help">Then it showed six digits. Type them here.</p>
@@ -117,7 +120,7 @@ export class SignInView extends LitElement {
         return html`
           <h1 tabindex="-1">Type this code where you asked</h1>
           <p class="code">
-            <span class="unseen">${[...this.code].join(" ")}</span>
+            <span class="unseen">${this.code.replace(/\B/g, " ")}</span>
             <span aria-hidden="true">${this.code}</span>
           </p>
           <p class="muted">
@@ -137,7 +140,7 @@ export class SignInView extends LitElement {
 
   private readonly onAddress = async (event: SubmitEvent) => {
     event.preventDefault();
-    this.email = field(event, "email");
+    this.email = fieldText(event.target as HTMLFormElement, "email");
     await this.attempt(async () => {
       this.message = (await this.api.askForLink(this.email)).message;
       this.go("mailed");
@@ -146,7 +149,7 @@ export class SignInView extends LitElement {
 
   private readonly onCode = (event: SubmitEvent) => {
     event.preventDefault();
-    const code = field(event, "code");
+    const code = fieldText(event.target as HTMLFormElement, "code");
     void this.attempt(async () => {
       await this.api.useCode(code);
       this.signedIn();
@@ -179,22 +182,27 @@ export class SignInView extends LitElement {
     }
   }
 
+  private readonly onVisible = () => {
+    if (document.visibilityState === "visible" && this.step === "mailed") void this.lookElsewhere();
+  };
+
   /** The link may have been opened in another tab of this browser. */
-  private readonly onVisible = async () => {
-    if (document.visibilityState !== "visible" || this.step !== "mailed") return;
+  private async lookElsewhere(): Promise<void> {
     try {
       await this.api.me();
       this.signedIn();
     } catch {
       // Not yet: the page stays as it is.
     }
-  };
+  }
 
   private signedIn(): void {
     this.dispatchEvent(new CustomEvent("signed-in"));
   }
 }
 
-function field(event: SubmitEvent, name: string): string {
-  return String(new FormData(event.target as HTMLFormElement).get(name) ?? "").trim();
+declare global {
+  interface HTMLElementTagNameMap {
+    "sign-in-view": SignInView;
+  }
 }

@@ -1,19 +1,15 @@
 /** One piece of work at a time in a section: whether it runs, and how it ended, near to it. */
 
-import { html, nothing, type ReactiveController, type ReactiveControllerHost } from "lit";
+import { html, nothing, type ReactiveControllerHost } from "lit";
 
 import { sentence } from "../api/problem";
 
-export class Work implements ReactiveController {
+export class Work {
   busy = false;
   private problem = "";
   private done = "";
 
-  constructor(private readonly host: ReactiveControllerHost) {
-    host.addController(this);
-  }
-
-  hostConnected(): void {}
+  constructor(private readonly host: ReactiveControllerHost) {}
 
   /** Run `task`; afterwards show `done`, or the problem. True when it succeeded. */
   async run(task: () => Promise<void>, done = ""): Promise<boolean> {
