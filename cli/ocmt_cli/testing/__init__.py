@@ -1,1 +1,1 @@
-"""`ocmt test`: every check and test tier that this machine can run."""
+"""`ocmt test`: the checks and the test tiers."""

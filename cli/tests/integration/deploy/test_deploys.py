@@ -160,35 +160,57 @@ _ROLES = {
 }
 # Cut off in the middle, where something is replaced.
 _IN = {("mgmt", "start"), ("mgmt", "switch"), ("mgmt", "settle"), ("agent", "switch")}
+_EVERY_CUT = {
+    role: [
+        (when, step)
+        for step in steps
+        for when in (("in", "after") if (role, step) in _IN else ("after",))
+    ]
+    for role, steps in _ROLES.items()
+}
+_SOME_CUTS = {
+    "mgmt": [("in", "start"), ("after", "switch")],
+    "agent": [("in", "switch")],
+    "ui": [("after", "install")],
+}
 _CHANGED = {"mgmt": MGMT_FILE, "agent": AGENT_FILE, "ui": "user-ui/index.html"}
 
 
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("role", _ROLES)
+@pytest.mark.parametrize(
+    "cuts",
+    [_SOME_CUTS, pytest.param(_EVERY_CUT, marks=pytest.mark.nightly)],
+    ids=["some", "every"],
+)
 def test_a_deployer_killed_in_and_after_each_step_leaves_what_the_next_one_completes(
-    deployed: Farm, checkout: Path, commit: Commit, person: Person, role: str
+    deployed: Farm,
+    checkout: Path,
+    commit: Commit,
+    person: Person,
+    role: str,
+    cuts: dict[str, list[tuple[str, str]]],
 ) -> None:
     agent = person.gateway_pid()
     mark = "<title>" if role == "ui" else '"""'
     with Load(*deployed.urls) as load, Chats(person, 2) as chats:
-        for step in _ROLES[role]:
-            for when in ("in", "after") if (role, step) in _IN else ("after",):
-                commit(_CHANGED[role], mark, f"{mark}Killed {when} {step}. ")
-                words = [str(deployed.inventory), str(checkout), role, when, step]
-                killed = subprocess.run(
-                    [sys.executable, "-c", _KILLED, *words],
-                    check=False, capture_output=True, timeout=600,
-                )  # fmt: skip
-                assert killed.returncode == -signal.SIGKILL, (words, killed.stderr.decode())
+        for when, step in cuts[role]:
+            commit(_CHANGED[role], mark, f"{mark}Killed {when} {step}. ")
+            words = [str(deployed.inventory), str(checkout), role, when, step]
+            killed = subprocess.run(
+                [sys.executable, "-c", _KILLED, *words],
+                check=False, capture_output=True, timeout=600,
+            )  # fmt: skip
+            assert killed.returncode == -signal.SIGKILL, (words, killed.stderr.decode())
 
-                _deploy_when_free(deployed, checkout, role)
+            _deploy_when_free(deployed, checkout, role)
 
-                wanted = read_source(checkout).commit[:12]
-                current = (deployed.component(role) / "current").readlink().name
-                assert current.endswith(wanted), words
-                assert (role == "ui") or deployed.serving(role) == current, words
-                tags = _git(checkout, "tag", "--list", f"deploy/{role}/*").split()
-                assert f"deploy/{role}/{current}" in tags, words
+            wanted = read_source(checkout).commit[:12]
+            current = (deployed.component(role) / "current").readlink().name
+            assert current.endswith(wanted), words
+            assert (role == "ui") or deployed.serving(role) == current, words
+            tags = _git(checkout, "tag", "--list", f"deploy/{role}/*").split()
+            assert f"deploy/{role}/{current}" in tags, words
         assert _deploy(deployed, checkout, role) == {role: "unchanged"}
 
     assert (load.failures, chats.failures) == ([], [])
