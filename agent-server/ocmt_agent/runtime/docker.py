@@ -35,7 +35,7 @@ from ocmt_agent.runtime.docker_container import (
     prepare_folders,
 )
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
-from ocmt_agent.runtime.docker_engine import already, no_engine, no_image, translated
+from ocmt_agent.runtime.docker_engine import already, epoch_text, no_engine, no_image, translated
 from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
@@ -267,10 +267,13 @@ class DockerRuntime:
             self._whereabouts[user_id] = found
         return found
 
-    async def logs(self, user_id: str, *, lines: int) -> str:
+    async def logs(self, user_id: str, *, lines: int, this_start: bool = False) -> str:
         with translated():
             container = await self._container(user_id)
-            said = await container.log(stdout=True, stderr=True, tail=lines)
+            since = "0"
+            if this_start:
+                since = epoch_text((await container.show())["State"]["StartedAt"])
+            said = await container.log(stdout=True, stderr=True, tail=lines, since=since)
         return "".join(said)
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:

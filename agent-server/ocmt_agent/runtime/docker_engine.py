@@ -1,6 +1,8 @@
 """The engine's answers in the runtime's words: gone, refused, or already so."""
 
+import calendar
 import contextlib
+import time
 from collections.abc import Iterator
 
 import aiohttp
@@ -42,3 +44,9 @@ def no_engine(reason: str) -> RuntimeUnavailable:
 
 def no_image(image: str) -> RuntimeFailed:
     return RuntimeFailed(f"The image {image} is not on this host: make it with `ocmt image build`.")
+
+
+def epoch_text(moment: str) -> str:
+    """A moment as the engine shows it (`2026-11-29T12:00:00.123456789Z`), for its log filter."""
+    whole, _, fraction = moment.removesuffix("Z").partition(".")
+    return f"{calendar.timegm(time.strptime(whole, '%Y-%m-%dT%H:%M:%S'))}.{fraction or 0}"
