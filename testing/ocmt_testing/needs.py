@@ -48,6 +48,7 @@ NEEDS = {
     need.name: need
     for need in (
         Need("postgresql", _postgresql),
+        Need("pgbouncer", _program("pgbouncer", "pgbouncer")),
         Need("root", _root),
         Need("sshd", _program("sshd", "openssh-server")),
         Need("rsync", _program("rsync", "rsync")),

@@ -22,7 +22,7 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ocmt_management.db import create_sqlite_file, make_engine, writing
+from ocmt_management.db import READ_ONLY, create_sqlite_file, is_read_only, make_engine, writing
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +60,8 @@ async def migrate(url: URL, *, expand_only: bool = False) -> None:
             "newer one: run that release, or restore the backup made before it."
         ) from error
     except (SQLAlchemyError, OSError) as error:
+        if is_read_only(error):
+            raise MigrationError(READ_ONLY) from error
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise MigrationError(
             f"The database could not be migrated; it is as it was. {type(error).__name__}: {reason}"

@@ -16,9 +16,10 @@ from alembic import command
 from fastapi import FastAPI
 from ocmt_common.problems import Problem
 from ocmt_management import migrations
+from ocmt_management.database_url import parse_database_url
 from ocmt_management.db import Database, after_commit, create_sqlite_file, make_engine
 from ocmt_management.migrations import MigrationError, alembic_config, migrate
-from ocmt_management.settings import ManagementSettings, parse_database_url
+from ocmt_management.settings import ManagementSettings
 from sqlalchemy import URL, Connection, event, inspect, text
 
 ADA = "ada@example.com"
