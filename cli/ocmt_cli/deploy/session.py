@@ -15,7 +15,7 @@ import zipfile
 from importlib import resources
 from typing import Any
 
-from ocmt_cli.deploy.host_failures import HostFailed
+from ocmt_cli.deploy.host_failures import HostFailed, answer_of
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.deploy.remote import Host
 
@@ -118,7 +118,7 @@ class Session:
             code = process.wait()
             self._stderr.seek(0)
             raise self.host.failure(code, self._stderr.read().decode(errors="replace"), named)
-        answer = json.loads(line)
+        answer = answer_of(self.host.name, named, line.decode(errors="replace"))
         if "failed" in answer:
             raise HostFailed(self.host.name, named, answer["failed"])
         return answer["value"]

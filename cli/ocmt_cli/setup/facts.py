@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ocmt_cli.deploy.host_failures import answer_of
 from ocmt_cli.deploy.remote import Host
-from ocmt_cli.failure import CommandFailed
 
 # Standard library only: it runs in the host's own Python, before anything of ours is there.
 _PROBE = """
@@ -131,11 +131,8 @@ def gather(
         ("python3", "-c", _PROBE), step="look", stdin=asked.encode(), check=False, timeout_s=60
     )
     if done.code != 0:
-        raise CommandFailed(
-            f"{host.name}: look: {done.stderr.strip()[-500:]}\nA server needs Python 3.11 "
-            "or newer: Debian 12, Ubuntu 24.04, or later."
-        )
-    said = json.loads(done.stdout)
+        raise host.failure(done.code, done.stderr.strip() or done.stdout, "look")
+    said = answer_of(host.name, "look", done.stdout)
     return HostFacts(
         apt=said["apt"],
         systemd=said["systemd"],
