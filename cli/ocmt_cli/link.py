@@ -43,7 +43,19 @@ def sign_in_link(data: DataFolder, *, port: int, email: str | None = None) -> st
         capture_output=True,
         text=True,
         check=False,
+        # Ctrl-C is this process's: it ends `up` after the link, not the making of the link.
+        start_new_session=True,
     )
     if done.returncode != 0:
-        raise CommandFailed(f"No link could be made:\n{done.stderr.strip()}")
+        raise CommandFailed(f"No link could be made: {_reason(done.stderr)}")
     return done.stdout.strip()
+
+
+def _reason(stderr: str) -> str:
+    """The sentence of the management server's command, without its usage or a traceback."""
+    lines = [line for line in stderr.strip().splitlines() if line.strip()]
+    if not lines:
+        return "the management server's command ended without a word."
+    if lines[0].startswith(("usage:", "Traceback")):
+        return lines[-1].partition("error: ")[2] or lines[-1]
+    return "\n".join(lines)

@@ -70,6 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandFailed as failure:
         complain(str(failure))
         return failure.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "ocmt").startswith("ocmt"):
+            raise
+        complain(
+            f"The package {error.name} is not installed. ./ocmt installs packages only while "
+            "nothing runs from this checkout: end what runs (./ocmt down, or kill the process "
+            "that ./ocmt names), then run this again."
+        )
+        return 1
     except OSError as error:
         complain(f"ocmt {' '.join(words[:1])}: {of_the_machine(error)}")
         give_up_output()
