@@ -14,6 +14,7 @@ from ocmt_cli.sync.commands import sync_app
 from ocmt_cli.sync.errors import Exit
 from ocmt_cli.sync.policy import default_policy_bytes
 from ocmt_testing.sync.world import World
+from typer.core import TyperGroup
 from typer.main import get_command
 
 PAGE = (Path(__file__).parents[4] / "docs" / "sync.md").read_text(encoding="utf-8")
@@ -126,7 +127,9 @@ def test_the_pages_commands_work_in_its_order(walk: Walk) -> None:
 
 
 def test_the_page_names_every_command_exit_code_and_policy_key() -> None:
-    commands = set(get_command(sync_app).commands)  # type: ignore[attr-defined]
+    group = get_command(sync_app)
+    assert isinstance(group, TyperGroup)
+    commands = set(group.commands)
     table = PAGE.split("## Every command")[1].split("## ")[0]
     assert set(re.findall(r"^\| `ocmt sync ([a-z]+)` \|", table, re.MULTILINE)) == commands
     codes = PAGE.split("## Exit codes")[1]
