@@ -33,8 +33,8 @@ sys.stdin.read()
 Reach = Callable[..., dict[int, bool]]
 
 
-def run(*words: str, **options: str) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True, **options).stdout
+def run(*words: str, input: str | None = None) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True, input=input).stdout
 
 
 @pytest.fixture

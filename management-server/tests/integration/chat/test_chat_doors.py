@@ -155,7 +155,9 @@ async def test_a_browser_that_does_not_read_is_let_go(
     monkeypatch: pytest.MonkeyPatch,
     app: FastAPI,
 ) -> None:
-    monkeypatch.setitem(Outbox.__init__.__kwdefaults__, "most_bytes", 64 * 1024)
+    defaults = Outbox.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "most_bytes", 64 * 1024)
     cookies = "; ".join(f"{name}={value}" for name, value in ada.cookies.items())
     origin = str(ada.base_url).rstrip("/")
     url = f"ws{served.url.removeprefix('http')}/api/chat"
