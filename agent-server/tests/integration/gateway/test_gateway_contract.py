@@ -353,23 +353,6 @@ async def test_a_suspended_gateway_asks_to_be_called_later(gateway: Gateway) -> 
     assert heard == "".join(REPLY)
 
 
-@pytest.mark.parametrize("kind", ["double", "real"])
-async def test_a_gateway_that_stops_says_so_and_closes_with_1012(kind: str, tmp_path: Path) -> None:
-    async with opened(kind, tmp_path) as gateway:
-        link = await gateway.links.open(gateway.access(), caller_params={})
-        stopping = asyncio.create_task(gateway.stop())
-        announced: dict[str, Any] = {}
-        async with asyncio.timeout(LIMIT_S):
-            async for message in link.socket:
-                frame = json.loads(message.data)
-                if frame["event"] == "shutdown":
-                    announced = frame
-            await stopping
-
-    assert announced.get("payload") == {"reason": "gateway stopping"}
-    assert link.socket.close_code == 1012
-
-
 async def raw_connect(
     gateway: Gateway,
     change: Callable[[dict[str, Any]], object],
@@ -386,3 +369,21 @@ async def raw_connect(
         await socket.send_json({"type": "req", "id": "1", "method": "connect", "params": params})
         answer: dict[str, Any] = await socket.receive_json()
         return answer
+
+
+async def test_in_the_end_a_gateway_that_stops_says_so_and_closes_with_1012(
+    gateway: Gateway,
+) -> None:
+    """The last test: it takes the gateway of all others away."""
+    link = await gateway.links.open(gateway.access(), caller_params={})
+    stopping = asyncio.create_task(gateway.stop())
+    announced: dict[str, Any] = {}
+    async with asyncio.timeout(LIMIT_S):
+        async for message in link.socket:
+            frame = json.loads(message.data)
+            if frame["event"] == "shutdown":
+                announced = frame
+        await stopping
+
+    assert announced.get("payload") == {"reason": "gateway stopping"}
+    assert link.socket.close_code == 1012

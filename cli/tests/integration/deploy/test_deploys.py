@@ -169,9 +169,9 @@ _EVERY_CUT = {
     for role, steps in _ROLES.items()
 }
 _SOME_CUTS = {
-    "mgmt": [("in", "start"), ("after", "switch")],
+    "mgmt": [("in", "start")],
     "agent": [("in", "switch")],
-    "ui": [("after", "install")],
+    "ui": [("after", "switch")],
 }
 _CHANGED = {"mgmt": MGMT_FILE, "agent": AGENT_FILE, "ui": "user-ui/index.html"}
 

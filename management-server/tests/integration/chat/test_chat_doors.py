@@ -162,7 +162,9 @@ async def test_a_browser_that_does_not_read_is_let_go(
     origin = str(ada.base_url).rstrip("/")
     url = f"ws{served.url.removeprefix('http')}/api/chat"
     headers = {"origin": origin, "cookie": cookies}
-    async with connect(url, additional_headers=headers, proxy=None, max_queue=1) as slow:
+    async with connect(
+        url, additional_headers=headers, proxy=None, max_queue=1, close_timeout=1
+    ) as slow:
         await slow.send(json.dumps({"type": "send", "id": str(uuid4()), "text": "Go on"}))
         while "chat.send" not in [method for method, _ in gateway.asked]:
             await gateway.requests.get()
