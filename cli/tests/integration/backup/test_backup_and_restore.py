@@ -40,7 +40,8 @@ def _agents(farm: Farm) -> Path:
     state.mkdir(parents=True)
     (state / "memory.md").write_text("remember")
     (state / "link").symlink_to("/etc/passwd")
-    os.chown(state / "memory.md", 1000, 1000)
+    for owned in (state, state / "memory.md"):
+        os.chown(owned, 1000, 1000)
     with sqlite3.connect(data / "agent.db") as database:
         database.execute("create table agents (id text)")
         database.execute("insert into agents values ('u1')")
@@ -81,7 +82,7 @@ def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(
     keys = (folder / "keys" / "mgmt-mgmt.env").read_text()
     assert "VAULT_KEY=" in keys
     assert deploy_farm.VAULT_KEY not in told
-    for file in (folder / "data").iterdir():
+    for file in (folder / "data").rglob("*.*"):
         assert deploy_farm.VAULT_KEY.encode() not in file.read_bytes()
 
     # Refuses, and changes nothing, while there is data.
@@ -146,11 +147,12 @@ def test_an_agents_database_is_copied_whole_while_it_is_written(farm: Farm) -> N
         ended.set()
         writer.join()
         connection.close()
-    assert b"root's own" not in gzip.decompress((folder / "data/agent-agents.tar.gz").read_bytes())
+    archive = folder / "data" / "agent-agents" / "u1.tar.gz"
+    assert b"root's own" not in gzip.decompress(archive.read_bytes())
     shutil.rmtree(agent_data)
     words = ("restore", str(folder), "--force", "--inventory", str(farm.inventory))
     assert _ocmt(*words) == 0
-    assert not (state / "memory.db-wal").exists()
+    # Its log comes back too, and is played back by who opens the database: here, this test.
     restored = sqlite3.connect(state / "memory.db")
     assert restored.execute("pragma integrity_check").fetchall() == [("ok",)]
     rows = restored.execute("select a, count(*) from pairs group by a").fetchall()
@@ -185,7 +187,7 @@ def test_a_spoiled_backup_is_refused_before_anything_is_written(
     folder = farm.folder / "copy"
     assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
     shutil.rmtree(agent_data)
-    packed = folder / "data" / "agent-agents.tar.gz"
+    packed = folder / "data" / "agent-agents" / "u1.tar.gz"
     spoiled = bytearray(packed.read_bytes())
     spoiled[20] ^= 1
     packed.write_bytes(spoiled)
@@ -198,6 +200,30 @@ def test_a_spoiled_backup_is_refused_before_anything_is_written(
     (folder / "manifest.json").write_text(json.dumps({"format": 1}))
     assert _ocmt(*words) == 1
     assert not agent_data.exists()
+
+
+def test_what_one_agent_has_too_much_is_told_and_everything_else_comes_back(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (farm.folder / "mgmt-data").mkdir()
+    sqlite3.connect(farm.folder / "mgmt-data" / "management.db").execute("create table t (a)")
+    agent_data = _agents(farm)
+    greedy = agent_data / "agents" / "greedy" / "state"
+    greedy.mkdir(parents=True)
+    (greedy / "big").write_bytes(os.urandom(3_000_000))
+    folder = farm.folder / "copy"
+    words = ("--inventory", str(farm.inventory))
+    assert _ocmt("backup", str(folder), "--max-agent-gb", "0.002", *words) == 3
+    assert "agent: greedy: its files hold more" in capsys.readouterr().err
+    (left_out,) = json.loads((folder / "manifest.json").read_text())["left_out"]
+    assert (left_out["host"], left_out["agent"]) == ("agent", "greedy")
+    shutil.rmtree(agent_data / "agents")
+    assert _ocmt("restore", str(folder), "--force", *words) == 3
+    told = capsys.readouterr()
+    assert "Restored." in told.out
+    assert "agent: greedy: its files hold more" in told.err
+    assert (agent_data / "agents" / "u1" / "state" / "memory.md").read_text() == "remember"
+    assert not (agent_data / "agents" / "greedy").exists()
 
 
 def test_a_backup_that_fails_leaves_nothing(farm: Farm, capsys: pytest.CaptureFixture[str]) -> None:
