@@ -3,6 +3,8 @@
 A test's tier is the folder it lies in; a test marked `nightly` is in that tier alone.
 """
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 from ocmt_testing.needs import require
@@ -15,6 +17,17 @@ settings.load_profile("any-machine")
 
 TIERS = ("unit", "integration", "docker", "e2e")
 NEEDED_IN_TIER = {"docker": "docker", "e2e": "chromium"}
+
+
+def pytest_configure() -> None:
+    """Give the tests the signals they send: nohup and a script's `&` let them be ignored.
+
+    What is ignored is inherited by all that a test starts.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler),
+                            (signal.SIGHUP, signal.SIG_DFL)):  # fmt: skip
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import httpx2
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.deploying import deploy, rollback
+from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.source import read_source
 from ocmt_testing.deploy.farm import (
     AUTH_TOKEN,
@@ -72,8 +73,8 @@ def _change(checkout: Path, number: int, role: str) -> None:
     file = checkout / CHANGED[role]
     file.write_text(f'"""Change {number}."""\n')
     who = ["-c", "user.name=Bench", "-c", "user.email=bench@example.org"]
-    words = ["git", "-C", checkout, *who, "commit", "--quiet", "--all", "--message", "A change"]
-    subprocess.run(words, check=True)
+    words = ["commit", "--quiet", "--all", "--message", "A change"]
+    subprocess.run(["git", "-C", checkout, *who, *words], check=True)
 
 
 def _ours(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _ours(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
             raise SystemExit(f"not a no-op: {steps}")
     person = Person(made)
     _answered(person)
-    changes: dict[str, list[float]] = {"mgmt": [], "agent": []}
+    changes: dict[Role, list[float]] = {"mgmt": [], "agent": []}
     back: dict[str, float] = {}
     with Load(*made.urls) as load, Chats(person) as chats:
         for role, seconds in changes.items():

@@ -3,13 +3,14 @@ nothing wider than a phone, every trouble in words, and nothing run or fetched t
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from ocmt_cli.checkout import ROOT
 from ocmt_testing.system.chat import ChatPage
-from ocmt_testing.system.stack import ROOT, Stack
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+from ocmt_testing.system.stack import Stack
+from playwright.sync_api import Browser, Page, StorageState, WebSocketRoute, expect
 
 AXE = ROOT / "user-ui" / "node_modules" / "axe-core" / "axe.min.js"
 LOOKS = [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light"), (390, 844, "dark")]
@@ -92,7 +93,7 @@ def overflow(page: Page) -> int:
 
 
 @pytest.fixture(scope="module")
-def signed_in(stack: Stack, browser: Browser) -> Any:
+def signed_in(stack: Stack, browser: Browser) -> Iterator[StorageState]:
     """The cookies of the admin, who has every setting, for pages of every look."""
     with ChatPage(browser) as chat:
         chat.sign_in(stack.link("admin@localhost"))
@@ -101,7 +102,7 @@ def signed_in(stack: Stack, browser: Browser) -> Any:
 
 @pytest.mark.parametrize("look_of", LOOKS, ids=lambda look_of: f"{look_of[0]}-{look_of[2]}")
 def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
-    stack: Stack, browser: Browser, signed_in: Any, look_of: tuple[int, int, Any]
+    stack: Stack, browser: Browser, signed_in: StorageState, look_of: tuple[int, int, Any]
 ) -> None:
     width, height, scheme = look_of
     found: dict[str, list[str]] = {}
@@ -156,7 +157,7 @@ def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
 
 
 def test_everything_is_reached_and_done_with_the_keyboard(
-    stack: Stack, browser: Browser, signed_in: Any
+    stack: Stack, browser: Browser, signed_in: StorageState
 ) -> None:
     context = browser.new_context(storage_state=signed_in)
     page = context.new_page()
@@ -182,7 +183,7 @@ def test_everything_is_reached_and_done_with_the_keyboard(
 
 
 def test_what_a_model_says_runs_nothing_and_fetches_nothing(
-    stack: Stack, browser: Browser, signed_in: Any
+    stack: Stack, browser: Browser, signed_in: StorageState
 ) -> None:
     said = """<script>document.title = "taken"</script>
 <img src="https://evil.example/seen.png" onerror="document.title='taken'">
@@ -218,7 +219,7 @@ def test_what_a_model_says_runs_nothing_and_fetches_nothing(
 
 
 def test_a_lost_connection_comes_back_without_a_reload(
-    stack: Stack, browser: Browser, signed_in: Any
+    stack: Stack, browser: Browser, signed_in: StorageState
 ) -> None:
     """What was written meanwhile goes out by itself, and an answer under way goes on."""
     sockets: list[WebSocketRoute] = []

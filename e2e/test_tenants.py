@@ -33,7 +33,7 @@ def routes_of(*routers: APIRouter) -> list[tuple[str, str]]:
         for router in routers
         for route in router.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
         if method != "HEAD"
     )
 

@@ -119,7 +119,7 @@ class Agents:
         while time.monotonic() < deadline:
             where = (await self.container(user)).get("pausedMemory")
             if where == "reclaimed":
-                return where
+                return "reclaimed"
             await asyncio.sleep(0.25)
         return "resident"
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import structlog
 from ocmt_common.problems import Problem
 from sqlalchemy import URL, Connection, DateTime, Dialect, ExceptionContext, MetaData, event, text

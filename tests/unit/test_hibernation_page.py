@@ -52,8 +52,7 @@ def test_every_time_of_hibernation_is_explained() -> None:
 
 
 def test_every_metric_is_explained() -> None:
-    text = Metrics(HibernationCounts).text()
-    shown = text if isinstance(text, str) else text.decode()
+    shown = Metrics(HibernationCounts).text().decode()
     names = {line.split()[2] for line in shown.splitlines() if line.startswith("# TYPE")}
     ours = {name for name in names if not name.endswith("_created")}
     assert ours

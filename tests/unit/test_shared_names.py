@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ocmt_agent.runtime.docker import INSTANCE_LABEL, DockerRuntime
+from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.docker_container import INSTANCE_LABEL
 from ocmt_agent.runtime.spec import Limits
 from ocmt_cli.leftovers import instance_label
 

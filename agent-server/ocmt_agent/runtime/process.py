@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -289,11 +290,13 @@ class ProcessRuntime:
             # A frozen process only sees its signals once it is thawed.
             await self._set_frozen(user_id, record, frozen=False)
             await gone({record.process}, within_s=grace_s)
-        leftovers = self._members(user_id, record)
-        for member in leftovers:
-            member.signal(signal.SIGKILL)
-        if not await gone(leftovers, within_s=_KILL_WITHIN_S):
-            raise RuntimeFailed("The gateway's processes do not end, not even when killed.")
+        deadline = time.monotonic() + _KILL_WITHIN_S
+        # Again, as long as there are any: one may have started another before it was killed.
+        while leftovers := self._members(user_id, record):
+            for member in leftovers:
+                member.signal(signal.SIGKILL)
+            if not await gone(leftovers, within_s=deadline - time.monotonic()):
+                raise RuntimeFailed("The gateway's processes do not end, not even when killed.")
         watcher = self._watchers.get(record.process) if record is not None else None
         if watcher is not None:
             await asyncio.wait([watcher])  # not awaited itself: our cancellation is not its own

@@ -9,7 +9,9 @@ from typing import Literal
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.failure import CommandFailed
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, 2)
+"""In format 1, one archive has all agents of a host, and nothing is left out."""
 _NAME = "manifest.json"
 Kind = Literal["sqlite", "postgresql", "files", "env"]
 
@@ -30,10 +32,26 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What the backup lacks of one agent, or the restore did not put back."""
+
+    host: str
+    agent: str
+    path: str
+    """In the agent's folder; empty: all of the agent."""
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.agent}: {self.path}" if self.path else self.agent
+        return f"{self.host}: {where}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     made_at: str
     """UTC, ISO 8601."""
     parts: tuple[Part, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def digest(file: Path) -> str:
@@ -50,13 +68,14 @@ def read_manifest(folder: Path) -> Manifest:
     """Raises `CommandFailed` for a folder that is no backup, or one of which a byte differs."""
     try:
         said = json.loads((folder / _NAME).read_text(encoding="utf-8"))
-        if said["format"] != FORMAT:
+        if said["format"] not in _READABLE:
             raise CommandFailed(
                 f"{folder} was made by another version of ocmt (format {said['format']}). Restore "
                 "it with that version."
             )
         parts = tuple(Part(**part) for part in said["parts"])
-        manifest = Manifest(said["made_at"], parts)
+        left_out = tuple(LeftOut(**one) for one in said.get("left_out", ()))
+        manifest = Manifest(said["made_at"], parts, left_out)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CommandFailed(
             f"{folder} is not a whole backup: {_NAME} is missing or spoiled ({error})."

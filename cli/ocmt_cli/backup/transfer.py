@@ -1,21 +1,26 @@
-"""Backing up and restoring over the deploy's transport; streams, so that size does not matter."""
+"""Backing up and restoring over the deploy's transport."""
 
 import hashlib
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from io import StringIO
 from pathlib import Path, PurePosixPath
-from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 
-from ocmt_cli.backup import remote_scripts as scripts
-from ocmt_cli.backup.manifest import Kind, Manifest, Part, read_manifest, write_manifest
+from ocmt_cli.backup.agents import fetch_agents, send_agents
+from ocmt_cli.backup.manifest import (
+    Kind,
+    LeftOut,
+    Manifest,
+    Part,
+    read_manifest,
+    write_manifest,
+)
+from ocmt_cli.backup.streams import fetch, program, send
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.deploy.session import Session
@@ -69,10 +74,13 @@ def postgres_words(program: str, url: str) -> tuple[list[str], str]:
     return words, unquote(parts.password or "")
 
 
-def backup(inventory: Inventory, folder: Path, *, now: datetime, say: Say) -> Manifest:
+def backup(
+    inventory: Inventory, folder: Path, *, agent_bytes: int, now: datetime, say: Say
+) -> Manifest:
     """Copy every server's data and settings into the new folder `folder`.
 
-    Raises `CommandFailed`; what was half done is removed then.
+    Of an agent `agent_bytes` at most; what could not be stored of one is in the manifest, the rest
+    is stored. Raises `CommandFailed` for anything else; what was half done is removed then.
     """
     if folder.exists():
         raise CommandFailed(f"{folder} exists. Give the backup a new name.")
@@ -83,11 +91,19 @@ def backup(inventory: Inventory, folder: Path, *, now: datetime, say: Say) -> Ma
         with ExitStack() as stack:
             hosts = _Hosts(inventory, stack)
             parts: list[Part] = []
+            left_out: list[LeftOut] = []
             for host in inventory.with_role("mgmt"):
                 parts += _back_up_management(inventory, host, hosts[host.name], draft, say)
             for host in inventory.with_role("agent"):
-                parts += _back_up_agents(inventory, host, hosts[host.name], draft, say)
-        manifest = Manifest(now.isoformat(timespec="seconds"), tuple(parts))
+                remote = hosts[host.name]
+                data, found = _back_up_agent_server(inventory, host, remote, draft, say)
+                say(f"{host.name}: agents' state")
+                place = str(data / "agents")
+                archives, lacking = fetch_agents(remote, place, draft, data_bytes=agent_bytes)
+                parts += [*found, *archives]
+                left_out += lacking
+        made_at = now.isoformat(timespec="seconds")
+        manifest = Manifest(made_at, tuple(parts), tuple(left_out))
         write_manifest(draft, manifest)
         draft.rename(folder)
     except BaseException:
@@ -104,20 +120,22 @@ def _back_up_management(
     say(f"{host.name}: management's database ({kind})")
     name = f"data/{host.name}-management.{'db' if kind == 'sqlite' else 'pgdump'}"
     if kind == "sqlite":
-        part = _fetch(remote, _python(scripts.SQLITE_DUMP, where), folder, name)
+        argv, first = program("dump-database", where)
     else:
         words, password = postgres_words("pg_dump", where)
         words += ["--format=custom", "--no-owner", "--no-privileges"]
-        part = _fetch(remote, _with_password(words), folder, name, stdin=password)
+        argv, first = _with_password(words), f"{password}\n".encode()
+    part = fetch(remote, argv, folder / name, step=f"back up {name}", first=first)
     # PostgreSQL's address has the password: it stays in the .env, apart from the data.
     place = where if kind == "sqlite" else ""
     env = _keep_env(inventory, host, "mgmt", folder, text)
     return [Part(name, kind, host.name, "mgmt", place, *part), env]
 
 
-def _back_up_agents(
+def _back_up_agent_server(
     inventory: Inventory, host: HostEntry, remote: Host, folder: Path, say: Say
-) -> list[Part]:
+) -> tuple[PurePosixPath, list[Part]]:
+    """Its settings and database; and the folder of its data."""
     text, settings = settings_of(remote, inventory.component_path(host, "agent") / ".env")
     data = PurePosixPath(settings["DATA_DIR"])
     parts = [_keep_env(inventory, host, "agent", folder, text)]
@@ -125,13 +143,10 @@ def _back_up_agents(
     if _exists(remote, database):
         say(f"{host.name}: agent server's database")
         name = f"data/{host.name}-agent.db"
-        found = _fetch(remote, _python(scripts.SQLITE_DUMP, str(database)), folder, name)
+        argv, first = program("dump-database", str(database))
+        found = fetch(remote, argv, folder / name, step=f"back up {name}", first=first)
         parts.append(Part(name, "sqlite", host.name, "agent", str(database), *found))
-    say(f"{host.name}: agents' state")
-    name = f"data/{host.name}-agents.tar.gz"
-    found = _fetch(remote, _python(scripts.TREE_DUMP, str(data / "agents")), folder, name)
-    parts.append(Part(name, "files", host.name, "agent", str(data / "agents"), *found))
-    return parts
+    return data, parts
 
 
 def _keep_env(inventory: Inventory, host: HostEntry, role: Role, folder: Path, text: str) -> Part:
@@ -145,43 +160,68 @@ def _keep_env(inventory: Inventory, host: HostEntry, role: Role, folder: Path, t
     return Part(name, "env", host.name, role, place, sha256, file.stat().st_size)
 
 
-def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> None:
+def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> list[LeftOut]:
     """Put a backup back. Everything is checked before the first byte is written.
 
-    Raises `CommandFailed` when data is there already and not `force`.
+    Returns what is not restored of single agents: the backup lacks it, or it was refused. Raises
+    `CommandFailed` when data is there already and not `force`.
     """
     manifest = read_manifest(folder)
+    lacking = list(manifest.left_out)
     with ExitStack() as stack:
         hosts = _Hosts(inventory, stack)
         _refuse_overwriting(inventory, manifest, hosts, force=force)
         _halt(inventory, manifest, stack, say)
         # The settings first: they say where the databases are.
         for part in sorted(manifest.parts, key=lambda part: part.kind != "env"):
-            say(f"{part.host}: {part.file}")
-            _put_back(inventory, folder, part, hosts[part.host])
+            if part.kind != "files":
+                say(f"{part.host}: {part.file}")
+                _put_back(inventory, folder, part, hosts[part.host])
+        for host, place in _agents_folders(manifest).items():
+            archives = [one for one in manifest.parts if (one.host, one.kind) == (host, "files")]
+            say(f"{host}: agents' state")
+            aside, refused = send_agents(hosts[host], place, folder, archives)
+            if aside is not None:
+                say(f"{host}: the agents' files that were there are in {aside}")
+            lacking += refused
+    return lacking
+
+
+def _agents_folders(manifest: Manifest) -> dict[str, str]:
+    """Host → its folder of agents, also where the backup has none."""
+    found: dict[str, str] = {}
+    for part in manifest.parts:
+        if part.role == "agent" and part.kind == "sqlite":
+            found.setdefault(part.host, str(PurePosixPath(part.place).parent / "agents"))
+        elif part.kind == "files":
+            found[part.host] = part.place
+    return found
 
 
 def _halt(inventory: Inventory, manifest: Manifest, stack: ExitStack, say: Say) -> None:
     """Stop what uses the data, and keep deployers out until it is back."""
+    agents = _agents_folders(manifest)
     for host, role in dict.fromkeys((part.host, part.role) for part in manifest.parts):
         entry = inventory.host(host)
         session = stack.enter_context(Session(open_host(entry, inventory.deploy), entry, inventory))
         session.lock(role, what="restore")
-        state = (one.place for one in manifest.parts if (one.host, one.kind) == (host, "files"))
         say(f"{host}: {role}: stop")
-        session.ask("halt", role, str(PurePosixPath(next(state, "/")).parent))
+        session.ask("halt", role, str(PurePosixPath(agents.get(host, "/")).parent))
 
 
 def _refuse_overwriting(
     inventory: Inventory, manifest: Manifest, hosts: _Hosts, *, force: bool
 ) -> None:
     there: list[str] = []
+    places = list(_agents_folders(manifest).items())
     for part in manifest.parts:
-        remote = hosts[part.host]
         if part.kind == "postgresql":
-            there += _postgres_tables(inventory, part, remote)
-        elif part.kind != "env" and _exists(remote, PurePosixPath(part.place)):
-            there.append(f"{part.host}:{part.place}")
+            there += _postgres_tables(inventory, part, hosts[part.host])
+        elif part.kind == "sqlite":
+            places.append((part.host, part.place))
+    for host, place in places:
+        if _exists(hosts[host], PurePosixPath(place)):
+            there.append(f"{host}:{place}")
     if there and not force:
         raise CommandFailed(
             "There is data already, which a restore would replace:\n"
@@ -223,14 +263,11 @@ def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> N
             )
         words, password = postgres_words("pg_restore", url)
         words += ["--clean", "--if-exists", "--no-owner", "--single-transaction"]
-        _send(remote, _with_password(words), file, before=f"{password}\n".encode())
+        first = f"{password}\n".encode()
+        send(remote, _with_password(words), file, step=f"restore {file.name}", first=first)
     else:
-        script = scripts.TREE_RESTORE if part.kind == "files" else scripts.FILE_RESTORE
-        _send(remote, _python(script, part.place), file)
-
-
-def _python(script: str, *arguments: str) -> list[str]:
-    return ["python3", "-c", script, *arguments]
+        argv, first = program("restore-database", part.place)
+        send(remote, argv, file, step=f"restore {file.name}", first=first)
 
 
 def _with_password(words: Sequence[str]) -> list[str]:
@@ -239,57 +276,5 @@ def _with_password(words: Sequence[str]) -> list[str]:
 
 
 def _exists(remote: Host, place: PurePosixPath) -> bool:
-    done = remote.run(_python(scripts.EXISTS, str(place)), step="look", timeout_s=60)
-    return done.stdout.strip() == "True"
-
-
-def _fetch(
-    remote: Host, argv: Sequence[str], folder: Path, name: str, *, stdin: str = ""
-) -> tuple[str, int]:
-    """Stream what a command prints into a file; its SHA-256 and size. Raises `HostFailed`."""
-    file = folder / name
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    seen = hashlib.sha256()
-    with tempfile.TemporaryFile() as errors, file.open("xb") as kept:
-        process = remote.popen(argv, stderr=errors)
-        given, printed = _pipes(process)
-        given.write(f"{stdin}\n".encode())
-        given.close()
-        while block := printed.read(1 << 20):
-            seen.update(block)
-            kept.write(block)
-        _finished(remote, process, errors, step=f"back up {name}")
-    file.chmod(0o600)
-    return seen.hexdigest(), file.stat().st_size
-
-
-def _send(remote: Host, argv: Sequence[str], file: Path, *, before: bytes = b"") -> None:
-    with tempfile.TemporaryFile() as errors, file.open("rb") as kept:
-        process = remote.popen(argv, stderr=errors)
-        given, printed = _pipes(process)
-        try:
-            given.write(before)
-            shutil.copyfileobj(kept, given)
-            given.close()
-        except BrokenPipeError:
-            pass  # the program has ended; its exit code and words say why
-        printed.read()
-        _finished(remote, process, errors, step=f"restore {file.name}")
-
-
-def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    """Standard input and output of a process that the transport started with pipes."""
-    if process.stdin is None or process.stdout is None:
-        raise TypeError("a process of Host.popen has pipes")
-    return process.stdin, process.stdout
-
-
-def _finished(
-    remote: Host, process: subprocess.Popen[bytes], errors: IO[bytes], *, step: str
-) -> None:
-    code = process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-    if code != 0:
-        errors.seek(0)
-        raise remote.failure(code, errors.read().decode(errors="replace"), step)
+    argv, first = program("exists", str(place))
+    return remote.run(argv, step="look", stdin=first, timeout_s=60).stdout.strip() == "True"

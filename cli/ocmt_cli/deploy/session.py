@@ -1,37 +1,20 @@
 """One conversation with a host: sends our own program there, then asks it for steps.
 
-The program is packed into the first bytes of the connection, so a host needs Python and nothing of
-ours, and both sides are always of the same version.
+The program is packed into the first bytes of the connection (`program`).
 """
 
-import functools
 import getpass
-import io
 import json
 import socket
 import subprocess
 import tempfile
-import zipfile
-from importlib import resources
 from typing import Any
 
 from ocmt_cli.deploy.host_failures import HostFailed, answer_of
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
+from ocmt_cli.deploy.pipes import end, give, pipes_of
+from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host
-
-# Runs on whatever Python there is, to be able to say that it is too old.
-_BOOT = """\
-import os, sys
-if sys.version_info < (3, 11):
-    sys.exit("Python %d.%d is too old; install Python 3.11 or newer" % sys.version_info[:2])
-size = int(sys.stdin.buffer.readline())
-packed = os.memfd_create("ocmt")
-os.write(packed, sys.stdin.buffer.read(size))
-sys.path.insert(0, "/proc/self/fd/%d" % packed)
-from ocmt_cli.deploy.hostside.server import main
-main()
-"""
-
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -80,13 +63,12 @@ class Session:
 
     def close(self) -> None:
         """End the conversation and give the locks back."""
-        if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    pipe.close()
-            self._process.wait()
-        self._stderr.close()
-        self.host.close()
+        try:
+            if self._process is not None:
+                end(self._process)
+        finally:
+            self._stderr.close()
+            self.host.close()
 
     def lock(self, role: Role, *, what: str) -> None:
         """Take the component's lock on the host until this session ends. Raises `Busy`."""
@@ -104,53 +86,28 @@ class Session:
         """Run a step on the host. Raises `HostFailed` naming host, component and step."""
         named = f"{role}: {step}"
         process = self._process or self._start()
-        if process.stdin is None or process.stdout is None:
-            raise AssertionError("the process was started with pipes")
+        given, answers = pipes_of(process)
         component = component_on(self._inventory, self.entry, role)
         request = {"step": step, "component": component, "words": words, **more}
-        try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        if not line:
-            code = process.wait()
+        # A host that was lost once stays lost for this session.
+        sent = not given.closed and give(given, json.dumps(request).encode() + b"\n")
+        line = answers.readline() if sent else b""
+        if not line.endswith(b"\n"):  # nothing, or an answer that was cut
+            code = end(process)
             self._stderr.seek(0)
-            raise self.host.failure(code, self._stderr.read().decode(errors="replace"), named)
+            said = self._stderr.read().decode(errors="replace")
+            raise self.host.failure(code, said, named)
         answer = answer_of(self.host.name, named, line.decode(errors="replace"))
         if "failed" in answer:
             raise HostFailed(self.host.name, named, answer["failed"])
         return answer["value"]
 
     def _start(self) -> subprocess.Popen[bytes]:
-        python = ["python3", "-I", "-c", _BOOT]
+        python = python_argv("ocmt_cli.deploy.hostside.server")
         if self.entry.supervisor == "systemd":
             # A Python in somebody's home is one that the services may not look at (ProtectHome=).
             python = ["env", f"PATH={_SYSTEM_PATH}", *python]
         self._process = self.host.popen(python, stderr=self._stderr)
-        program = _packed()
-        if self._process.stdin is None:
-            raise AssertionError("the process was started with pipes")
-        try:
-            self._process.stdin.write(b"%d\n" % len(program) + program)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the first answer, which does not come, says why
+        # Should the host be lost already, the first answer, which does not come, says why.
+        give(pipes_of(self._process)[0], packed("deploy/supervisor.py", "deploy/hostside"))
         return self._process
-
-
-@functools.cache
-def _packed() -> bytes:
-    """Our modules that run on the host, as a zip file that Python imports from."""
-    packed = io.BytesIO()
-    package = resources.files("ocmt_cli")
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("ocmt_cli/__init__.py", "")
-        archive.writestr("ocmt_cli/deploy/__init__.py", "")
-        supervisor = package.joinpath("deploy", "supervisor.py").read_bytes()
-        archive.writestr("ocmt_cli/deploy/supervisor.py", supervisor)
-        for module in package.joinpath("deploy", "hostside").iterdir():
-            if module.name.endswith(".py"):
-                archive.writestr(f"ocmt_cli/deploy/hostside/{module.name}", module.read_bytes())
-    return packed.getvalue()

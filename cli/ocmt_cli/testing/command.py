@@ -1,6 +1,7 @@
 """`ocmt test`: the checks and the tiers, and a report of what was shown and where the time went."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -139,14 +140,30 @@ def _pytest(report: Report, tiers: Sequence[str], arguments: Sequence[str], fold
 
 
 def _to_its_end(words: Sequence[str]) -> int:
-    """The exit code. Ctrl-C, which reaches pytest too, lets it take down what its tests started."""
+    """The exit code. Ctrl-C, which reaches pytest too, lets it take down what its tests started.
+
+    Raises `KeyboardInterrupt` when it has.
+    """
     # The tests start many Python processes: each would compile our modules anew.
     environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    with subprocess.Popen(
-        words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sys.stdout, env=environ
-    ) as child:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            child.wait()
-            raise
+    interrupted = False
+
+    def note(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    usual = signal.signal(signal.SIGINT, note)
+    try:
+        code = subprocess.run(
+            words,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stdout,
+            env=environ,
+            check=False,
+        ).returncode
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if interrupted:
+        raise KeyboardInterrupt
+    return code

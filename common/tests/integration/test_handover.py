@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -102,9 +102,9 @@ def _at_gate(gate: Path) -> str:
             return ""
 
 
-def _until(met: object) -> None:
+def _until(met: Callable[[], bool]) -> None:
     until = time.monotonic() + 60
-    while not met():  # type: ignore[operator]
+    while not met():
         assert time.monotonic() < until
         time.sleep(0.02)
 

@@ -270,7 +270,8 @@ class TestSockets:
 
         ours = {"origin": "http://127.0.0.1:3000"}
         with signed_in as browser:
-            parts = browser.app.state.parts  # type: ignore[attr-defined]
+            assert isinstance(browser.app, FastAPI)
+            parts = browser.app.state.parts
 
             async def make_link() -> str:
                 async with parts.database.write() as session:

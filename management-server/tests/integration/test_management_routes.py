@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from ocmt_management.app import ROUTERS
 from ocmt_management.settings import ManagementSettings
 from starlette.testclient import TestClient
@@ -33,8 +34,9 @@ def routes() -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for router in ROUTERS:
         for route in router.routes:
-            path = re.sub(r":\w+}", "}", route.path)  # type: ignore[attr-defined]
-            methods = getattr(route, "methods", {"WS"})
+            assert isinstance(route, APIRoute | APIWebSocketRoute)
+            path = re.sub(r":\w+}", "}", route.path)
+            methods = (route.methods or ()) if isinstance(route, APIRoute) else {"WS"}
             found |= {(method, path) for method in methods if method != "HEAD"}
     return found
 

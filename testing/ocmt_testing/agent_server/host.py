@@ -1,4 +1,4 @@
-"""A whole agent server's inside on fakes: what most tests here start from."""
+"""A whole agent server's inside on fakes: what most of its tests start from."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from ocmt_agent.hibernation.admission import HostFigures
 from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.settings import AgentSettings
 from ocmt_agent.wiring import Parts, open_parts
-from ocmt_common.agent_api import AUTH_HEADER, ProvisionRequest
+from ocmt_common.agent_api import AUTH_HEADER, HibernationState, ProvisionRequest
 from ocmt_common.settings import load
 
 from ocmt_testing.agent_server.fake_clock import FakeClock
@@ -45,6 +45,10 @@ class Host:
     async def provision(self, user_id: str = "ada", *, token: str = AGENT_TOKEN) -> Agent:
         request = ProvisionRequest(user_id=user_id, agent_token=token)
         return (await self.parts.service.provision(request))[0]
+
+    def state(self, user_id: str = "ada") -> HibernationState:
+        """The agent's state now: mypy narrows `agent.state`, and keeps that across an await."""
+        return self.parts.registry.get(user_id).state
 
     async def sweep(self) -> None:
         await self.parts.watch.sweep()

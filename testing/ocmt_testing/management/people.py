@@ -3,10 +3,26 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import httpx2
 from fastapi import FastAPI
 from ocmt_management.agents.schemas import AgentState, AgentView
+
+
+@dataclass
+class Person:
+    """Somebody signed in, and a client that speaks as their agent."""
+
+    id: str
+    browser: httpx2.AsyncClient
+    agent: httpx2.AsyncClient
+    token: str
+
+    async def choose(self, provider: str, model: str, key: str | None) -> None:
+        body = {"provider": provider, "model": model} | ({"key": key} if key else {})
+        answer = await self.browser.put("/api/model", json=body)
+        assert answer.status_code == 200, answer.text
 
 
 async def id_of(browser: httpx2.AsyncClient) -> str:

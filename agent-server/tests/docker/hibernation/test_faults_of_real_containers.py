@@ -61,6 +61,12 @@ async def until(parts: Parts, user_id: str, state: S) -> None:
             await asyncio.sleep(0.1)
 
 
+async def until_the_engine_is_missed(parts: Parts) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while parts.watch.problem is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 async def pause(parts: Parts, user_id: str) -> None:
     """As soon as its gateway agrees: it may still be at its chores after the boot."""
     async with asyncio.timeout(LIMIT_S):
@@ -174,9 +180,7 @@ async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all
             await pause(parts, "ben")
 
         async with another_on(root) as runtime, server_on(tmp_path, runtime) as parts:
-            async with asyncio.timeout(LIMIT_S):
-                while parts.watch.problem is None:  # noqa: ASYNC110
-                    await asyncio.sleep(0.1)
+            await until_the_engine_is_missed(parts)
             assert (await parts.service.health()).status == "degraded"
             with pytest.raises(Problem) as refused:
                 await parts.engine.awake("ben", kind=ActivityKind.HTTP)

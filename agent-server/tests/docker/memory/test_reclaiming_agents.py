@@ -69,8 +69,7 @@ async def agent_server(tmp_path: Path) -> AsyncIterator[Parts]:
     site = web.TCPSite(runner, await probe.relay_host(), 0)
     await probe.close()
     await site.start()
-    assert site._server is not None
-    host, port = site._server.sockets[0].getsockname()  # type: ignore[attr-defined]
+    host, port = runner.addresses[0]
     runtime = DockerRuntime(
         image=default_image(),
         state_root=tmp_path,

@@ -36,7 +36,7 @@ async def test_nothing_answers_without_the_token(
     async with open_host(tmp_path) as host:
         await host.provision()
         del host.client.headers[AUTH_HEADER]
-        headers = {} if token is None else {AUTH_HEADER: token.encode()}
+        headers = {} if token is None else {AUTH_HEADER.encode(): token.encode()}
         answer = await host.client.request(method, f"http://agent{path}", headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "wrong-token")
         assert answer.headers["content-type"] == "application/problem+json"

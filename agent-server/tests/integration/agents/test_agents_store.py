@@ -258,7 +258,7 @@ async def test_a_flush_cut_short_anywhere_leaves_its_work_to_the_next(
         assert agent.unsaved
 
         await registry.flush()
-        assert not agent.unsaved
+        assert not registry.get("ada").unsaved
         (read,) = await store.load()
         assert read.last_activity_kind is ActivityKind.WEBSOCKET
         assert (await store.wake_times())[S.PAUSED] == [7]

@@ -152,10 +152,11 @@ async def test_a_day_with_a_restart_of_the_server_every_hour_loses_nothing(
     chance = random.Random(5)
     async with a_day(tmp_path, chance) as day:
         first = day.host
-        kept = {"runtime": first.runtime, "gateway": first.gateway, "clock": first.clock}
         due = {(user_id, at) for user_id, all_due in day.jobs.items() for at in all_due}
     for _ in range(12):
-        async with open_host(tmp_path, **kept) as host:  # type: ignore[arg-type]
+        async with open_host(
+            tmp_path, runtime=first.runtime, gateway=first.gateway, clock=first.clock
+        ) as host:
             day.host = host
             for _ in range(120):
                 for user_id in some_arrive(chance):

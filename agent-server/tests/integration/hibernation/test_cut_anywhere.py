@@ -7,7 +7,7 @@ be what the runtime shows, no gateway may stay closed, and the agent must answer
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class Rig:
         self.gateway = FakeControl(self.runtime)
         self.interception = interception
 
-    def server(self, folder: Path, *, cut: bool):  # type: ignore[no-untyped-def]
+    def server(self, folder: Path, *, cut: bool) -> AbstractAsyncContextManager[Host]:
         folder.mkdir(exist_ok=True)
         runtime, gateway = self.runtime, self.gateway
         if cut:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
 from ocmt_agent.hibernation.admission import HostFigures
+from ocmt_agent.hibernation.engine import Mode
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import AgentPolicy
@@ -24,7 +25,7 @@ from ocmt_testing.agent_server.fake_clock import FakeClock
 from ocmt_testing.agent_server.fake_control import FakeControl
 from ocmt_testing.agent_server.fake_runtime import FakeRuntime
 from ocmt_testing.agent_server.host import Host, open_host
-from ocmt_testing.agent_server.interception import Interception
+from ocmt_testing.agent_server.interception import Interception, When
 
 GIB = 1024**3
 RUNTIME_CALLS = ["create", "start", "pause", "unpause", "stop", "inspect", "observe_all"]
@@ -134,7 +135,7 @@ class HibernationMachine(RuleBasedStateMachine):
         self.do(self.host.sweep())
 
     @rule(mode=st.sampled_from(["pause", "stop"]))
-    def an_operator_orders(self, mode: Any) -> None:
+    def an_operator_orders(self, mode: Mode) -> None:
         async def order() -> None:
             await self.host.parts.engine.hibernate("ada", mode)
 
@@ -240,9 +241,9 @@ class HibernationMachine(RuleBasedStateMachine):
         self.do(leave())
 
     @rule(at=st.integers(1, 12), when=st.sampled_from(["before", "after"]), gone=st.booleans())
-    def a_call_of_a_transition_fails(self, at: int, when: Any, gone: bool) -> None:
+    def a_call_of_a_transition_fails(self, at: int, when: When, gone: bool) -> None:
         """Whatever is under way: a request and an order, with the nth call to the outside cut."""
-        fault = {
+        fault: dict[str, Exception] = {
             "runtime": RuntimeUnavailable("gone") if gone else RuntimeFailed("cannot"),
             "gateway": GatewayUnreachable("gone"),
         }

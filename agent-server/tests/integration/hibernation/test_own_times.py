@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from ocmt_agent.hibernation.admission import MIB, HostFigures
+from ocmt_agent.hibernation.engine import Mode
 from ocmt_agent.hibernation.policy import Reason
 from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed
+from ocmt_agent.runtime.base import ContainerStatus, Endpoint, RuntimeFailed
 from ocmt_common.agent_api import Actor, AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
@@ -36,15 +37,15 @@ async def test_an_agent_goes_back_to_how_deep_it_slept_after_its_job(tmp_path: P
         job_at = host.gateway.jobs["ada"] = host.clock.now() + 6 * HOUR
         await host.parts.engine.hibernate("ada", "stop")
         active_at = agent.last_activity_at
-        while agent.state is not S.RUNNING:
+        while host.state() is not S.RUNNING:
             await pass_time(host, minutes=1)
         assert (agent.state_who, agent.woken_for) == (Actor.JOB, job_at)
         while host.clock.now() < job_at:
             await pass_time(host, minutes=1)
-            assert agent.state is S.RUNNING
+            assert host.state() is S.RUNNING
         host.gateway.jobs["ada"] = job_at + 24 * HOUR
         await pass_time(host, minutes=4)
-        assert agent.state is S.STOPPED
+        assert host.state() is S.STOPPED
         assert agent.state_why == "its job is done"
         assert agent.last_activity_at == active_at
         assert agent.next_job_at == job_at + 24 * HOUR
@@ -58,7 +59,7 @@ async def test_an_agent_with_hourly_jobs_is_stopped_once_unused_for_long(tmp_pat
             job_at = host.gateway.jobs["ada"] = host.clock.now() + HOUR
             while host.clock.now() < job_at:
                 await pass_time(host, minutes=1)
-            assert agent.state is S.RUNNING, f"missed the job of hour {hour}"
+            assert host.state() is S.RUNNING, f"missed the job of hour {hour}"
             host.gateway.jobs["ada"] = job_at + HOUR
             await pass_time(host, minutes=10)
             depths.append(agent.state)
@@ -79,16 +80,16 @@ async def test_a_used_agent_sleeps_long_before_its_job(tmp_path: Path) -> None:
 
 async def test_a_job_whose_wake_fails_is_tried_again_and_less_often(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
-        agent = await host.provision()
+        await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + 2 * HOUR
         await host.parts.engine.hibernate("ada", "stop")
         host.runtime.faults["start"] = [RuntimeFailed("It cannot.")] * 3
         tries = host.runtime.calls["start"]
         await pass_time(host, minutes=119)
         assert host.runtime.calls["start"] == tries + 1
-        assert agent.state is S.FAILED
+        assert host.state() is S.FAILED
         await pass_time(host, minutes=10)
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
         assert host.runtime.calls["start"] == tries + 4
 
 
@@ -99,9 +100,9 @@ async def test_a_crashed_agents_job_is_known_although_it_never_slept(tmp_path: P
         await pass_time(host, minutes=5)
         host.runtime.die("ada")
         await pass_time(host, minutes=1)
-        assert agent.state is S.STOPPED
+        assert host.state() is S.STOPPED
         await pass_time(host, minutes=54)
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
         assert agent.state_who is Actor.JOB
 
 
@@ -157,7 +158,7 @@ async def test_office_hours_wake_it_keep_it_and_let_it_go(tmp_path: Path) -> Non
             officeHours={"timeZone": "UTC", "days": ["mon", "tue"], "from": "10:00", "to": "12:00"},
         )
         await host.fall_asleep()
-        assert agent.state is S.PAUSED
+        assert host.state() is S.PAUSED
         answer = (await host.client.get("/api/containers/ada/events")).json()
         assert (answer["nextWakeAt"], answer["nextWakeFor"]) == (
             "2026-11-23T10:00:00Z",
@@ -167,9 +168,9 @@ async def test_office_hours_wake_it_keep_it_and_let_it_go(tmp_path: Path) -> Non
         await pass_time(host, minutes=30)
         assert (agent.state, agent.state_why) == (S.RUNNING, "office hours")
         await pass_time(host, minutes=118)
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
         await pass_time(host, minutes=3)
-        assert agent.state is S.PAUSED
+        assert host.state() is S.PAUSED
         assert agent.last_activity_at == active_at
 
 
@@ -177,16 +178,16 @@ async def test_an_agent_that_never_sleeps_comes_back_after_a_crash_unless_ordere
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
-        agent = await host.provision()
+        await host.provision()
         await set_policy(host, neverSleep=True)
         await pass_time(host, minutes=60)
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
         host.runtime.die("ada")
         await pass_time(host, minutes=1)
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
         await host.parts.engine.hibernate("ada", "stop")
         await pass_time(host, minutes=60)
-        assert agent.state is S.STOPPED
+        assert host.state() is S.STOPPED
 
 
 async def test_an_agent_awake_for_as_long_as_it_may_rests_though_it_was_used(
@@ -219,8 +220,9 @@ async def test_a_wake_that_does_not_fit_stops_the_longest_paused(tmp_path: Path)
         for user in ("ben", "eve", "ada"):
             host.clock.advance(minutes=5)
             await host.parts.engine.awake(user, kind=ActivityKind.HTTP)
-        for user, mode in (("ada", "stop"), ("ben", "pause"), ("eve", "pause")):
-            await host.parts.engine.hibernate(user, mode)  # type: ignore[arg-type]
+        depths: dict[str, Mode] = {"ada": "stop", "ben": "pause", "eve": "pause"}
+        for user, mode in depths.items():
+            await host.parts.engine.hibernate(user, mode)
         full, roomy = figures(available=GIB), figures(available=4 * GIB)
         stop = host.runtime.stop
 
@@ -280,15 +282,15 @@ async def test_a_wake_for_which_nobody_can_give_way_is_503_with_what_to_do(
 
 async def test_a_job_refused_for_want_of_memory_is_tried_at_the_next_look(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
-        agent = await host.provision()
+        await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + HOUR
         await host.parts.engine.hibernate("ada", "stop")
         host.room.figures = figures(available=GIB)
         await pass_time(host, minutes=62)
-        assert agent.state is S.STOPPED
+        assert host.state() is S.STOPPED
         host.room.figures = figures(available=4 * GIB)
         await pass_time(host, minutes=1)
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
         metrics = (await host.client.get("/metrics")).text
         assert "ocmt_agent_job_lateness_seconds_count 1.0" in metrics
         assert "ocmt_agent_job_lateness_seconds_sum 180.0" in metrics
@@ -307,7 +309,7 @@ async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
         everybody = asyncio.Event()
         start = host.runtime.start
 
-        async def counted(user_id: str):  # type: ignore[no-untyped-def]
+        async def counted(user_id: str) -> Endpoint:
             nonlocal running, most
             running += 1
             most = max(most, running)

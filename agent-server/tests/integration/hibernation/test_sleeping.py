@@ -14,15 +14,15 @@ from ocmt_testing.agent_server.host import Host, open_host
 
 async def test_an_idle_agent_is_paused_then_stopped(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
-        agent = await host.provision()
+        await host.provision()
         await host.fall_asleep()
-        assert agent.state is S.PAUSED
+        assert host.state() is S.PAUSED
         host.clock.advance(hours=3, minutes=59)
         await host.sweep()
-        assert agent.state is S.PAUSED
+        assert host.state() is S.PAUSED
         host.clock.advance(minutes=1)
         await host.sweep()
-        assert agent.state is S.STOPPED
+        assert host.state() is S.STOPPED
 
 
 async def test_a_paused_agent_that_is_used_after_its_stop_was_decided_is_not_stopped(
@@ -64,16 +64,16 @@ async def test_a_request_in_flight_keeps_an_agent_awake_and_idle_counts_from_its
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
-        agent = await host.provision()
+        await host.provision()
         async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
             await host.fall_asleep()
-            assert agent.state is S.RUNNING
+            assert host.state() is S.RUNNING
         for _ in range(3):
             host.clock.advance(minutes=1)
             await host.sweep()
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
         await host.fall_asleep()
-        assert agent.state is S.PAUSED
+        assert host.state() is S.PAUSED
 
 
 async def test_a_busy_gateway_is_not_frozen_and_says_why(tmp_path: Path) -> None:
@@ -142,11 +142,11 @@ async def test_work_that_nobody_registered_is_seen_by_its_cpu_use(tmp_path: Path
             host.clock.advance(minutes=1)
             host.runtime.containers["ada"].cpu_s += 55
             await host.sweep()
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
         assert "0.9 CPU cores" in agent.blockers[0]
         host.clock.advance(minutes=1)
         await host.sweep()
-        assert agent.state is S.PAUSED
+        assert host.state() is S.PAUSED
 
 
 @pytest.mark.parametrize(

@@ -250,17 +250,17 @@ async def test_a_gateway_that_dies_while_starting_is_told_with_its_cause_and_the
 async def test_a_runtime_that_is_gone_is_503_and_changes_no_record(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        agent = await host.parts.engine.hibernate("ada", "stop")
+        await host.parts.engine.hibernate("ada", "stop")
         host.runtime.down = "Docker does not answer. Start it."
         with pytest.raises(Problem) as refused:
             await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
         assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
         assert "Start it" in refused.value.detail
-        assert agent.state is S.STOPPED
+        assert host.state() is S.STOPPED
 
         host.runtime.down = None
         await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
 
 
 async def test_a_runtime_that_goes_in_the_middle_of_a_wake_leaves_the_record_as_it_was(
@@ -287,14 +287,14 @@ async def test_a_container_the_engine_lost_is_made_again(tmp_path: Path) -> None
 
 async def test_a_failed_start_is_told_and_tried_again(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
-        agent = await host.provision()
+        await host.provision()
         await host.parts.engine.hibernate("ada", "stop")
         host.runtime.faults["start"] = [RuntimeFailed("No such image. Run `ocmt image build`.")]
         with pytest.raises(Problem, match="ocmt image build"):
             await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
-        assert agent.state is S.FAILED
+        assert host.state() is S.FAILED
         await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
 
 
 async def test_nobody_wakes_an_agent_that_does_not_exist(tmp_path: Path) -> None:

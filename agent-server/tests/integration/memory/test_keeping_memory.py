@@ -89,7 +89,7 @@ async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
         agent = await host.provision()
         memory.held = asyncio.Event()  # never set: this reclaim would take for ever
         await host.fall_asleep()
-        assert agent.state is S.PAUSED
+        assert host.state() is S.PAUSED
         await memory.begun.wait()
         assert agent.paused_memory is PausedMemory.RESIDENT
 
@@ -99,7 +99,7 @@ async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
         await until(lambda: memory.cancelled == 1)  # before the thaw, not once it answers
         thaw.open()
         await waking
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
 
         # The next sleep begins anew.
         memory.held = None

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import aiohttp
+import pytest
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.proxy.exchange import open_session
 from ocmt_agent.proxy.routes import proxy_routes
@@ -18,6 +19,7 @@ from starlette.applications import Starlette
 LIMIT_S = 120
 
 
+@pytest.mark.nightly  # four boots of the real gateway; its double is tested in each change
 async def test_a_conversation_goes_on_whatever_happens_to_the_gateway(tmp_path: Path) -> None:
     said = "".join(REPLY)
     async with lan_gateway(tmp_path, token=GATEWAY_TOKEN) as gateway, open_session() as session:

@@ -127,6 +127,9 @@ async def test_a_killed_gateway_is_seen_at_once_and_leaves_nothing_that_it_start
 
     left_behind = spawn(["/bin/sleep", "600"], environment=marks(runtime._home("bob")), output=1)
     assert left_behind is not None
+    async with asyncio.timeout(60):  # its environment can be read a moment after its start
+        while not Path(f"/proc/{left_behind.pid}/environ").read_bytes():  # noqa: ASYNC110, ASYNC240
+            await asyncio.sleep(0.01)
     os.kill(record.process.pid, signal.SIGKILL)
     async with asyncio.timeout(10):
         assert (await anext(reports)).kind == "die"

@@ -62,8 +62,10 @@ async def agent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Agent
         body = await request.json()
         assert body["model"] == "default"
         chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "default"}
-        said = [{"delta": {"role": "assistant", "content": "I am here."}, "finish_reason": None},
-                {"delta": {}, "finish_reason": "stop"}]  # fmt: skip
+        said: list[dict[str, object]] = [
+            {"delta": {"role": "assistant", "content": "I am here."}, "finish_reason": None},
+            {"delta": {}, "finish_reason": "stop"},
+        ]
         lines = [json.dumps({**chunk, "choices": [{"index": 0, **choice}]}) for choice in said]
         text = "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
         return web.Response(text=text, content_type="text/event-stream")

@@ -17,11 +17,12 @@ import pytest
 from ocmt_cli.doctor.machine import postgresql_programs
 from ocmt_cli.main import main
 from ocmt_testing.deploy import farm as deploy_farm
+from ocmt_testing.deploy.farm import Farm
 from ocmt_testing.needs import require
 
 
 @pytest.fixture
-def farm() -> Iterator[object]:
+def farm() -> Iterator[Farm]:
     with deploy_farm.farm() as made:
         yield made
 
@@ -33,13 +34,14 @@ def _ocmt(*words: str) -> int:
         return int(ended.code or 0)
 
 
-def _agents(farm) -> Path:  # type: ignore[no-untyped-def]
+def _agents(farm: Farm) -> Path:
     data = farm.folder / "agent-data"
     state = data / "agents" / "u1" / "state"
     state.mkdir(parents=True)
     (state / "memory.md").write_text("remember")
     (state / "link").symlink_to("/etc/passwd")
-    os.chown(state / "memory.md", 1000, 1000)
+    for owned in (state, state / "memory.md"):
+        os.chown(owned, 1000, 1000)
     with sqlite3.connect(data / "agent.db") as database:
         database.execute("create table agents (id text)")
         database.execute("insert into agents values ('u1')")
@@ -47,7 +49,9 @@ def _agents(farm) -> Path:  # type: ignore[no-untyped-def]
     return data
 
 
-def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = farm.folder / "mgmt-data"
     data.mkdir()
     agent_data = _agents(farm)
@@ -78,7 +82,7 @@ def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(farm, capsys)
     keys = (folder / "keys" / "mgmt-mgmt.env").read_text()
     assert "VAULT_KEY=" in keys
     assert deploy_farm.VAULT_KEY not in told
-    for file in (folder / "data").iterdir():
+    for file in (folder / "data").rglob("*.*"):
         assert deploy_farm.VAULT_KEY.encode() not in file.read_bytes()
 
     # Refuses, and changes nothing, while there is data.
@@ -107,7 +111,7 @@ def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(farm, capsys)
     assert not (agent_data / "agents" / "agents").exists()
 
 
-def test_an_agents_database_is_copied_whole_while_it_is_written(farm) -> None:  # type: ignore[no-untyped-def]
+def test_an_agents_database_is_copied_whole_while_it_is_written(farm: Farm) -> None:
     (farm.folder / "mgmt-data").mkdir()
     sqlite3.connect(farm.folder / "mgmt-data" / "management.db").execute("create table t (a)")
     agent_data = _agents(farm)
@@ -143,11 +147,12 @@ def test_an_agents_database_is_copied_whole_while_it_is_written(farm) -> None:  
         ended.set()
         writer.join()
         connection.close()
-    assert b"root's own" not in gzip.decompress((folder / "data/agent-agents.tar.gz").read_bytes())
+    archive = folder / "data" / "agent-agents" / "u1.tar.gz"
+    assert b"root's own" not in gzip.decompress(archive.read_bytes())
     shutil.rmtree(agent_data)
     words = ("restore", str(folder), "--force", "--inventory", str(farm.inventory))
     assert _ocmt(*words) == 0
-    assert not (state / "memory.db-wal").exists()
+    # Its log comes back too, and is played back by who opens the database: here, this test.
     restored = sqlite3.connect(state / "memory.db")
     assert restored.execute("pragma integrity_check").fetchall() == [("ok",)]
     rows = restored.execute("select a, count(*) from pairs group by a").fetchall()
@@ -159,7 +164,7 @@ def test_an_agents_database_is_copied_whole_while_it_is_written(farm) -> None:  
     assert (state / "memory.md").stat().st_uid == 1000
 
 
-def test_forced_restore_keeps_what_was_there_beside(farm) -> None:  # type: ignore[no-untyped-def]
+def test_forced_restore_keeps_what_was_there_beside(farm: Farm) -> None:
     (farm.folder / "mgmt-data").mkdir()
     sqlite3.connect(farm.folder / "mgmt-data" / "management.db").execute("create table t (a)")
     agent_data = _agents(farm)
@@ -173,14 +178,16 @@ def test_forced_restore_keeps_what_was_there_beside(farm) -> None:  # type: igno
     assert (aside / "u1" / "state" / "memory.md").read_text() == "changed since"
 
 
-def test_a_spoiled_backup_is_refused_before_anything_is_written(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_spoiled_backup_is_refused_before_anything_is_written(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
     (farm.folder / "mgmt-data").mkdir()
     sqlite3.connect(farm.folder / "mgmt-data" / "management.db").execute("create table t (a)")
     agent_data = _agents(farm)
     folder = farm.folder / "copy"
     assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
     shutil.rmtree(agent_data)
-    packed = folder / "data" / "agent-agents.tar.gz"
+    packed = folder / "data" / "agent-agents" / "u1.tar.gz"
     spoiled = bytearray(packed.read_bytes())
     spoiled[20] ^= 1
     packed.write_bytes(spoiled)
@@ -195,7 +202,31 @@ def test_a_spoiled_backup_is_refused_before_anything_is_written(farm, capsys) ->
     assert not agent_data.exists()
 
 
-def test_a_backup_that_fails_leaves_nothing(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_what_one_agent_has_too_much_is_told_and_everything_else_comes_back(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (farm.folder / "mgmt-data").mkdir()
+    sqlite3.connect(farm.folder / "mgmt-data" / "management.db").execute("create table t (a)")
+    agent_data = _agents(farm)
+    greedy = agent_data / "agents" / "greedy" / "state"
+    greedy.mkdir(parents=True)
+    (greedy / "big").write_bytes(os.urandom(3_000_000))
+    folder = farm.folder / "copy"
+    words = ("--inventory", str(farm.inventory))
+    assert _ocmt("backup", str(folder), "--max-agent-gb", "0.002", *words) == 3
+    assert "agent: greedy: its files hold more" in capsys.readouterr().err
+    (left_out,) = json.loads((folder / "manifest.json").read_text())["left_out"]
+    assert (left_out["host"], left_out["agent"]) == ("agent", "greedy")
+    shutil.rmtree(agent_data / "agents")
+    assert _ocmt("restore", str(folder), "--force", *words) == 3
+    told = capsys.readouterr()
+    assert "Restored." in told.out
+    assert "agent: greedy: its files hold more" in told.err
+    assert (agent_data / "agents" / "u1" / "state" / "memory.md").read_text() == "remember"
+    assert not (agent_data / "agents" / "greedy").exists()
+
+
+def test_a_backup_that_fails_leaves_nothing(farm: Farm, capsys: pytest.CaptureFixture[str]) -> None:
     folder = farm.folder / "copy"
     assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 1
     assert "mgmt" in capsys.readouterr().err
@@ -212,30 +243,30 @@ def postgres() -> Iterator[str]:
     programs = Path(found)
     folder = Path(tempfile.mkdtemp(prefix="ocmt-pg-"))
     folder.chmod(0o755)
-    user: dict[str, str] = {}
+    user = None
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(folder, account.pw_uid, account.pw_gid)
-        user = {"user": "postgres"}
+        user = "postgres"
     password = folder / "password"
     password.write_text("s3cret")
     password.chmod(0o644)
     data = str(folder / "data")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    make = [programs / "initdb", "-D", data, "-U", "ocmt", "-A", "scram-sha-256", "-E", "UTF8",
+    make = [str(programs / "initdb"), "-D", data, "-U", "ocmt", "-A", "scram-sha-256", "-E", "UTF8",
             f"--pwfile={password}"]  # fmt: skip
-    subprocess.run(make, check=True, capture_output=True, cwd=folder, **user)  # type: ignore[call-overload]
+    subprocess.run(make, check=True, capture_output=True, cwd=folder, user=user)
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     control = [str(programs / "pg_ctl"), "-D", data, "-w"]
     start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
-    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)  # type: ignore[call-overload]
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder, user=user)
     try:
         yield f"postgresql://ocmt:s3cret@127.0.0.1:{port}/postgres"
     finally:
         stop = [*control, "-m", "fast", "stop"]
-        done = subprocess.run(  # type: ignore[call-overload]
-            stop, check=False, capture_output=True, text=True, cwd=folder, **user
+        done = subprocess.run(
+            stop, check=False, capture_output=True, text=True, cwd=folder, user=user
         )
         told = (folder / "log").read_text()
         shutil.rmtree(folder)
@@ -247,7 +278,9 @@ def _sql(url: str, text: str) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_postgresql_comes_back_as_it_was(farm, postgres: str, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_postgresql_comes_back_as_it_was(
+    farm: Farm, postgres: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     env = farm.component("mgmt") / ".env"
     env.write_text(f"{env.read_text()}DATABASE_URL={postgres}\n")
     _sql(postgres, "create table people (name text); insert into people values ('Ada')")

@@ -14,7 +14,7 @@ import pytest
 from ocmt_cli.deploy.commands import show_servers
 from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.host_failures import Unreachable
-from ocmt_cli.deploy.inventory import load_inventory
+from ocmt_cli.deploy.inventory import Role, load_inventory
 from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
@@ -25,9 +25,9 @@ MGMT_FILE = "management-server/ocmt_management/__init__.py"
 AGENT_FILE = "agent-server/ocmt_agent/__init__.py"
 
 
-def _deploy(farm: Farm, checkout: Path, *roles: str) -> dict[str, str]:
+def _deploy(farm: Farm, checkout: Path, *roles: Role) -> dict[str, str]:
     """What was done for each component."""
-    made = deployer(farm, *roles)  # type: ignore[arg-type]
+    made = deployer(farm, *roles)
     done = deploy(made, read_source(checkout), builds=BUILDS)
     return {step.role: step.action for step in done}
 
@@ -169,9 +169,9 @@ _EVERY_CUT = {
     for role, steps in _ROLES.items()
 }
 _SOME_CUTS = {
-    "mgmt": [("in", "start"), ("after", "switch")],
+    "mgmt": [("in", "start")],
     "agent": [("in", "switch")],
-    "ui": [("after", "install")],
+    "ui": [("after", "switch")],
 }
 _CHANGED = {"mgmt": MGMT_FILE, "agent": AGENT_FILE, "ui": "user-ui/index.html"}
 
@@ -188,7 +188,7 @@ def test_a_deployer_killed_in_and_after_each_step_leaves_what_the_next_one_compl
     checkout: Path,
     commit: Commit,
     person: Person,
-    role: str,
+    role: Role,
     cuts: dict[str, list[tuple[str, str]]],
 ) -> None:
     agent = person.gateway_pid()
@@ -224,17 +224,17 @@ def _git(checkout: Path, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _deploy_when_free(farm: Farm, checkout: Path, role: str) -> None:
+def _deploy_when_free(farm: Farm, checkout: Path, role: Role) -> None:
     """The host's side of a killed deployer may still be ending its last step."""
     _when_free(lambda: _deploy(farm, checkout, role))
     # A deploy that finds all in order takes no lock; whoever comes next has to get it.
     _when_free(lambda: _lock(farm, role))
 
 
-def _lock(farm: Farm, role: str) -> None:
+def _lock(farm: Farm, role: Role) -> None:
     """Take the component's lock and give it back."""
-    with deployer(farm, role).sessions() as sessions:  # type: ignore[arg-type]
-        sessions[role].lock(role, what="a look")  # type: ignore[arg-type]
+    with deployer(farm, role).sessions() as sessions:
+        sessions[role].lock(role, what="a look")
 
 
 def _when_free(do: Callable[[], object]) -> None:

@@ -41,7 +41,7 @@ class Pin:
         archive = self._package / f"openclaw-{version}.tgz"
         pin = {"name": "pin", "private": True, "dependencies": {"openclaw": f"file:{archive}"}}
         (self.folder / "package.json").write_text(json.dumps(pin))
-        arguments = [npm_program(), "install", "--package-lock-only", "--offline"]
+        arguments: list[str | Path] = [npm_program(), "install", "--package-lock-only", "--offline"]
         run_node(arguments, folder=self.folder, doing="locking")
 
 

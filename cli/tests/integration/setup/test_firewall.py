@@ -72,8 +72,8 @@ domain = "api.example.com"
 """
 
 
-def run(*words: str, **options: str) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True, **options).stdout
+def run(*words: str, input: str | None = None) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True, input=input).stdout
 
 
 class Machines:

@@ -33,6 +33,7 @@ def _guide() -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_the_guide_leads_from_empty_hosts_to_a_restored_installation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

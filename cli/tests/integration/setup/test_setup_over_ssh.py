@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from ocmt_cli.main import main
 from ocmt_testing.deploy import farm as deploy_farm
+from ocmt_testing.deploy.farm import Farm
 
 
 @pytest.fixture
-def farm() -> Iterator[object]:
+def farm() -> Iterator[Farm]:
     with deploy_farm.farm() as made:
         for role in ("mgmt", "agent"):
             (made.component(role) / ".env").unlink()
@@ -17,7 +18,7 @@ def farm() -> Iterator[object]:
         yield made
 
 
-def _setup(farm, *words: str) -> int:  # type: ignore[no-untyped-def]
+def _setup(farm: Farm, *words: str) -> int:
     return _ocmt("setup", *words, "--inventory", str(farm.inventory))
 
 
@@ -36,7 +37,9 @@ def _files(root: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_a_plan_changes_nothing_and_a_set_up_does_what_it_said(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_plan_changes_nothing_and_a_set_up_does_what_it_said(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = farm.machines["mgmt"].root
     assert _setup(farm, "mgmt", "--plan") == 0
     planned = capsys.readouterr().out
@@ -53,7 +56,9 @@ def test_a_plan_changes_nothing_and_a_set_up_does_what_it_said(farm, capsys) -> 
     assert "etc/ocmt/firewall.nft" in made
 
 
-def test_a_second_run_has_nothing_to_do_and_env_is_never_overwritten(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_run_has_nothing_to_do_and_env_is_never_overwritten(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert _setup(farm, "mgmt") == 0
     env = farm.component("mgmt") / ".env"
     env.write_text(env.read_text() + "SMTP_HOST=smtp.example.com\n")
@@ -70,7 +75,9 @@ def test_a_second_run_has_nothing_to_do_and_env_is_never_overwritten(farm, capsy
     assert _files(farm.machines["mgmt"].root) == before
 
 
-def test_both_servers_get_the_same_token_and_settings_that_they_accept(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_both_servers_get_the_same_token_and_settings_that_they_accept(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
     from ocmt_agent.settings import AgentSettings
     from ocmt_common.settings import load
     from ocmt_management.settings import ManagementSettings
@@ -90,7 +97,9 @@ def test_both_servers_get_the_same_token_and_settings_that_they_accept(farm, cap
     assert token not in capsys.readouterr().out
 
 
-def test_a_host_is_trusted_by_its_fingerprint_only(farm, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_host_is_trusted_by_its_fingerprint_only(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
     (farm.folder / "known_hosts").write_text("")
     assert _setup(farm, "mgmt", "--plan") == 1
     said = capsys.readouterr().err

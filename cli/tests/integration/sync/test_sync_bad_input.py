@@ -9,11 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ocmt_testing.sync.world import Ran, World
 
 CORE = {"core/a.txt": "short\n"}
 
 
-def refuse(world, *args: str, code: int, says: str) -> None:
+def refuse(world: World, *args: str, code: int, says: str) -> None:
     """The command is refused with this code and reason, and nothing has changed."""
     before = world.snapshot()
     ran = world.run(*args, "--json")
@@ -22,7 +23,7 @@ def refuse(world, *args: str, code: int, says: str) -> None:
     assert world.snapshot() == before
 
 
-def test_a_folder_that_is_no_repository(world, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_repository(world: World, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
     ran = world.run("status", "--json", at=plain)
@@ -30,7 +31,7 @@ def test_a_folder_that_is_no_repository(world, tmp_path: Path) -> None:
     assert "not in a git repository" in world.run("status", at=plain).err
 
 
-def test_no_upstream_and_an_upstream_never_fetched(world) -> None:
+def test_no_upstream_and_an_upstream_never_fetched(world: World) -> None:
     world.git("update-ref", "-d", "refs/remotes/upstream/main")
     refuse(world, "status", code=3, says="ocmt sync fetch")
     world.git("remote", "remove", "upstream")
@@ -38,22 +39,22 @@ def test_no_upstream_and_an_upstream_never_fetched(world) -> None:
     refuse(world, "fetch", code=3, says="git remote add upstream")
 
 
-def test_an_upstream_that_cannot_be_reached(world) -> None:
+def test_an_upstream_that_cannot_be_reached(world: World) -> None:
     world.git("remote", "set-url", "upstream", str(world.root / "gone.git"))
     refuse(world, "fetch", code=8, says="Fetching `upstream` failed")
 
 
-def test_an_unknown_commit_and_one_of_our_own(world) -> None:
+def test_an_unknown_commit_and_one_of_our_own(world: World) -> None:
     refuse(world, "show", "no-such", code=3, says="no-such")
     refuse(world, "show", "main", code=3, says="not a commit of upstream/main")
 
 
-def test_a_policy_with_a_mistake(world) -> None:
+def test_a_policy_with_a_mistake(world: World) -> None:
     (world.fork / "sync.toml").write_text("version = 2\n")
     refuse(world, "status", code=4, says="version = 1")
 
 
-def test_a_plan_with_a_mistake_and_a_plan_that_is_old(world) -> None:
+def test_a_plan_with_a_mistake_and_a_plan_that_is_old(world: World) -> None:
     world.upstream.commit(CORE, "one")
     world.ok("fetch")
     world.plan()
@@ -67,7 +68,7 @@ def test_a_plan_with_a_mistake_and_a_plan_that_is_old(world) -> None:
     refuse(world, "apply", str(path), code=7, says="moved since the plan")
 
 
-def test_a_dirty_tree_of_the_operators_is_no_obstacle_and_is_left_alone(world) -> None:
+def test_a_dirty_tree_of_the_operators_is_no_obstacle_and_is_left_alone(world: World) -> None:
     world.upstream.commit(CORE, "one")
     world.ok("fetch")
     (world.fork / "core/a.txt").write_text("being edited\n")
@@ -81,7 +82,7 @@ def test_a_dirty_tree_of_the_operators_is_no_obstacle_and_is_left_alone(world) -
         assert after[part] == before[part]
 
 
-def test_a_dirty_sync_tree_and_a_checked_out_sync_branch_are_refused(world) -> None:
+def test_a_dirty_sync_tree_and_a_checked_out_sync_branch_are_refused(world: World) -> None:
     world.upstream.commit(CORE, "one")
     world.ok("fetch")
     world.plan()
@@ -97,7 +98,7 @@ def test_a_dirty_sync_tree_and_a_checked_out_sync_branch_are_refused(world) -> N
     refuse(world, "apply", str(world.root / "plan.toml"), code=7, says="is checked out in")
 
 
-def test_a_second_sync_at_once_is_refused(world) -> None:
+def test_a_second_sync_at_once_is_refused(world: World) -> None:
     world.upstream.commit(CORE, "one")
     world.ok("fetch")
     world.plan()
@@ -106,7 +107,7 @@ def test_a_second_sync_at_once_is_refused(world) -> None:
         refuse(world, "apply", str(world.root / "plan.toml"), code=6, says="at work here")
 
 
-def test_a_conflict_that_is_aborted_leaves_everything_as_it_was(world) -> None:
+def test_a_conflict_that_is_aborted_leaves_everything_as_it_was(world: World) -> None:
     world.local({"core/b.txt": "ours\n"})
     world.upstream.commit({"core/a.txt": "fine\n"}, "fine")
     world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
@@ -127,7 +128,7 @@ def test_a_conflict_that_is_aborted_leaves_everything_as_it_was(world) -> None:
     assert world.git("fsck", "--no-dangling") == ""
 
 
-def test_a_conflicting_pick_can_be_left_out_with_a_reason(world) -> None:
+def test_a_conflicting_pick_can_be_left_out_with_a_reason(world: World) -> None:
     world.local({"core/b.txt": "ours\n"})
     bad = world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.upstream.commit({"core/a.txt": "fine\n"}, "fine")
@@ -141,7 +142,7 @@ def test_a_conflicting_pick_can_be_left_out_with_a_reason(world) -> None:
     assert (entry["act"], entry["reason"]) == ("skipped", "ours is better")
 
 
-def test_a_resolution_is_remembered_for_the_next_time(world) -> None:
+def test_a_resolution_is_remembered_for_the_next_time(world: World) -> None:
     world.local({"core/b.txt": "ours\n"})
     world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.ok("fetch")
@@ -159,7 +160,7 @@ def test_a_resolution_is_remembered_for_the_next_time(world) -> None:
     assert "# Conflicts" not in world.git("log", "--format=%B", "upstream-sync")
 
 
-def test_a_full_disk_puts_everything_back(world) -> None:
+def test_a_full_disk_puts_everything_back(world: World) -> None:
     world.upstream.commit(CORE, "one")
     world.upstream.commit({"core/big.bin": b"\0" * 3_000_000}, "big")
     world.ok("fetch")
@@ -180,7 +181,7 @@ def test_a_full_disk_puts_everything_back(world) -> None:
     assert world.apply()["picked"] == 2, "with room again it works"
 
 
-def test_odd_commits_are_read_classed_and_picked(world) -> None:
+def test_odd_commits_are_read_classed_and_picked(world: World) -> None:
     up = world.upstream
     odd = {
         "latin": up.commit({b"core/caf\xe9.txt": "x\n"}, b"caf\xe9 is not UTF-8"),
@@ -222,7 +223,7 @@ def test_odd_commits_are_read_classed_and_picked(world) -> None:
     )
 
 
-def test_a_shallow_clone_and_a_working_push_url_are_found_by_the_doctor(world) -> None:
+def test_a_shallow_clone_and_a_working_push_url_are_found_by_the_doctor(world: World) -> None:
     codes = {f["code"] for f in world.run("doctor", "--json").json["findings"]}
     assert codes >= {"stale"}
     assert "push-url" not in codes
@@ -235,7 +236,7 @@ def test_a_shallow_clone_and_a_working_push_url_are_found_by_the_doctor(world) -
     assert "stale" not in {f["code"] for f in ran.json["findings"]}
 
 
-def test_push_never_goes_to_upstream(world) -> None:
+def test_push_never_goes_to_upstream(world: World) -> None:
     world.upstream.commit(CORE, "one")
     world.ok("fetch")
     world.plan()
@@ -256,11 +257,11 @@ def test_push_never_goes_to_upstream(world) -> None:
         (("defer", "upstream/main", "--until", "soon", "--reason", "x"), "soon"),
     ],
 )
-def test_wrong_options_are_named(world, args: tuple[str, ...], says: str) -> None:
+def test_wrong_options_are_named(world: World, args: tuple[str, ...], says: str) -> None:
     refuse(world, *args, code=4, says=says)
 
 
-def limited(world, *args: str, largest_bytes: int):
+def limited(world: World, *args: str, largest_bytes: int) -> Ran:
     """Run where no file can grow beyond this, which looks to git and to us like a full disk."""
     # Left to itself the limit kills with a signal, where a full disk is an error of `write`.
     programs = world.root / "programs"
@@ -277,7 +278,7 @@ def limited(world, *args: str, largest_bytes: int):
         del world.environment["PATH"]
 
 
-def test_a_full_disk_while_fetching_or_planning_leaves_nothing_behind(world) -> None:
+def test_a_full_disk_while_fetching_or_planning_leaves_nothing_behind(world: World) -> None:
     world.upstream.commit(CORE, "one")
     world.ok("fetch")
     world.ok("status")
@@ -297,7 +298,7 @@ def test_a_full_disk_while_fetching_or_planning_leaves_nothing_behind(world) -> 
     assert len(world.plan()["commits"]) == 2
 
 
-def test_a_damaged_ledger_is_named_with_its_line(world) -> None:
+def test_a_damaged_ledger_is_named_with_its_line(world: World) -> None:
     (world.fork / ".ocmt-sync/ledger").mkdir(parents=True)
     world.local({".ocmt-sync/ledger/x.jsonl": '{"act": "applied"}\n'})
     world.upstream.commit(CORE, "one")

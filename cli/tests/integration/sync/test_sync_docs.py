@@ -3,14 +3,18 @@
 import os
 import re
 import subprocess
+import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from ocmt_cli.sync.commands import sync_app
 from ocmt_cli.sync.errors import Exit
 from ocmt_cli.sync.policy import default_policy_bytes
+from ocmt_testing.sync.world import World
+from typer.core import TyperGroup
 from typer.main import get_command
 
 PAGE = (Path(__file__).parents[4] / "docs" / "sync.md").read_text(encoding="utf-8")
@@ -35,13 +39,29 @@ def tree_for_the_default_policy() -> dict[str, str]:
     return dict.fromkeys(names, "upstream's\n") | {"src/infra/ports.ts": PORTS}
 
 
-@pytest.fixture
-def walk(make_world_of, tmp_path: Path) -> Callable[[str], str]:
+@dataclass(frozen=True)
+class Walk:
     """Runs a line of the page in the fork, as its operator's shell would."""
+
+    world: World
+    environment: dict[str, str]
+
+    def __call__(self, line: str) -> str:
+        code = int(found[1]) if (found := re.search(r"# exit (\d)", line)) else 0
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=self.world.fork, env=self.environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture
+def walk(make_world_of: Callable[[Mapping[str, str]], World], tmp_path: Path) -> Walk:
     world = make_world_of(tree_for_the_default_policy())
     programs = tmp_path / "programs"
     programs.mkdir()
-    ocmt = Path(os.sys.executable).with_name("ocmt")  # type: ignore[attr-defined]
+    ocmt = Path(sys.executable).with_name("ocmt")
     (programs / "ocmt").symlink_to(ocmt)
     (programs / "npm").write_text("#!/bin/sh\nexit 0\n")
     (programs / "npm").chmod(0o755)
@@ -52,21 +72,10 @@ def walk(make_world_of, tmp_path: Path) -> Callable[[str], str]:
         "GIT_CONFIG_KEY_0": f"url.{world.upstream.path}.insteadOf",
         "GIT_CONFIG_VALUE_0": UPSTREAM_URL,
     }
-
-    def run(line: str) -> str:
-        code = int(found[1]) if (found := re.search(r"# exit (\d)", line)) else 0
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=world.fork, env=environment,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == code, f"{line}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    run.world = world  # type: ignore[attr-defined]
-    return run
+    return Walk(world, environment)
 
 
-def test_the_pages_commands_work_in_its_order(walk) -> None:
+def test_the_pages_commands_work_in_its_order(walk: Walk) -> None:
     world = walk.world
     up = world.upstream
     said: dict[str, str] = {}
@@ -118,7 +127,9 @@ def test_the_pages_commands_work_in_its_order(walk) -> None:
 
 
 def test_the_page_names_every_command_exit_code_and_policy_key() -> None:
-    commands = set(get_command(sync_app).commands)  # type: ignore[attr-defined]
+    group = get_command(sync_app)
+    assert isinstance(group, TyperGroup)
+    commands = set(group.commands)
     table = PAGE.split("## Every command")[1].split("## ")[0]
     assert set(re.findall(r"^\| `ocmt sync ([a-z]+)` \|", table, re.MULTILINE)) == commands
     codes = PAGE.split("## Exit codes")[1]

@@ -1,7 +1,9 @@
 """Following an upstream, from fetch to push, on real repositories."""
 
+from ocmt_testing.sync.world import World
 
-def test_a_first_sync_takes_what_is_always_wanted_and_explains_the_rest(world) -> None:
+
+def test_a_first_sync_takes_what_is_always_wanted_and_explains_the_rest(world: World) -> None:
     core = world.upstream.commit({"core/b.txt": "one\ntwo\nTHREE\n"}, "core: three (#12)")
     extra = world.upstream.commit({"extras/x.txt": "y\n"}, "extras: y")
     docs = world.upstream.commit({"docs/guide.md": "read more\n"}, "docs: more")
@@ -23,7 +25,7 @@ def test_a_first_sync_takes_what_is_always_wanted_and_explains_the_rest(world) -
     assert world.plan()["commits"][0]["commit"] == extra, "what was decided is not asked again"
 
 
-def test_status_puts_security_first_and_its_second_run_agrees(world) -> None:
+def test_status_puts_security_first_and_its_second_run_agrees(world: World) -> None:
     world.upstream.commit({"core/b.txt": "1\n"}, "tidy")
     fix = world.upstream.commit({"core/auth/login.txt": "deny all\n"}, "fix login")
     world.upstream.commit({"new/file.txt": "?\n"}, "something new")
@@ -38,7 +40,7 @@ def test_status_puts_security_first_and_its_second_run_agrees(world) -> None:
     assert world.ok("status") == first
 
 
-def test_a_conflict_waits_for_the_operator_and_goes_on(world) -> None:
+def test_a_conflict_waits_for_the_operator_and_goes_on(world: World) -> None:
     world.local({"core/b.txt": "one\nOURS\nthree\n"})
     first = world.upstream.commit({"core/b.txt": "one\nTHEIRS\nthree\n"}, "their two")
     second = world.upstream.commit({"core/a.txt": "short\n"}, "shorter")
@@ -66,7 +68,7 @@ def test_a_conflict_waits_for_the_operator_and_goes_on(world) -> None:
     assert world.git("status", "--porcelain") == before
 
 
-def test_a_conflicting_commit_names_what_it_needs_first(world) -> None:
+def test_a_conflicting_commit_names_what_it_needs_first(world: World) -> None:
     needed = world.upstream.commit({"extras/x.txt": "x\nnew part\n"}, "extras: part")
     wanted = world.upstream.commit(
         {"extras/x.txt": "x\nnew part, mended\n", "core/b.txt": "b\n"}, "security: mend the part"
@@ -79,7 +81,7 @@ def test_a_conflicting_commit_names_what_it_needs_first(world) -> None:
     assert (shown["clean"], shown["needs"]) == (False, [needed])
 
 
-def test_planning_and_showing_leave_the_repository_exactly_as_it_was(world) -> None:
+def test_planning_and_showing_leave_the_repository_exactly_as_it_was(world: World) -> None:
     world.local({"core/b.txt": "one\nOURS\nthree\n"})
     wanted = world.upstream.commit({"core/b.txt": "one\nTHEIRS\nthree\n"}, "their two")
     world.upstream.commit({"core/a.txt": "short\n"}, "shorter")
@@ -96,7 +98,7 @@ def test_planning_and_showing_leave_the_repository_exactly_as_it_was(world) -> N
 
 
 def test_push_goes_to_the_sync_branch_of_origin_without_force_and_lists_security_first(
-    world,
+    world: World,
 ) -> None:
     world.upstream.commit({"core/b.txt": "b\n"}, "core: b (#7)")
     world.upstream.commit({"core/auth/login.txt": "deny all\n"}, "fix login")
@@ -116,7 +118,7 @@ def test_push_goes_to_the_sync_branch_of_origin_without_force_and_lists_security
     assert world.git("ls-remote", "origin", "refs/heads/upstream-sync").split()[0] == tips
 
 
-def test_tests_name_the_commit_that_broke_them(world) -> None:
+def test_tests_name_the_commit_that_broke_them(world: World) -> None:
     world.upstream.commit({"core/b.txt": "fine\n"}, "fine")
     bad = world.upstream.commit({"core/b.txt": "broken\n"}, "breaks it")
     world.upstream.commit({"core/a.txt": "later\n"}, "later")
@@ -132,7 +134,7 @@ def test_tests_name_the_commit_that_broke_them(world) -> None:
     assert world.git("-C", str(world.tree), "symbolic-ref", "--short", "HEAD") == "upstream-sync"
 
 
-def test_decisions_survive_a_rebase_and_two_operators_merge_without_conflict(world) -> None:
+def test_decisions_survive_a_rebase_and_two_operators_merge_without_conflict(world: World) -> None:
     one = world.upstream.commit({"extras/x.txt": "1\n"}, "one")
     two = world.upstream.commit({"extras/y.txt": "2\n"}, "two")
     later = world.upstream.commit({"extras/z.txt": "3\n"}, "three")
@@ -160,7 +162,7 @@ def test_decisions_survive_a_rebase_and_two_operators_merge_without_conflict(wor
     assert {c["commit"] for c in world.ok("list")["commits"]} == {one, later}
 
 
-def test_a_snapshot_of_a_tag_keeps_our_changes_and_the_next_starts_from_it(world) -> None:
+def test_a_snapshot_of_a_tag_keeps_our_changes_and_the_next_starts_from_it(world: World) -> None:
     world.local({"core/own.txt": "ours\n"})
     world.upstream.commit({"core/b.txt": "v1\n"}, "v1")
     tagged = world.upstream.commit({"docs/guide.md": "v1\n"}, "release")
@@ -180,7 +182,7 @@ def test_a_snapshot_of_a_tag_keeps_our_changes_and_the_next_starts_from_it(world
     assert second["conflicts"] == []
 
 
-def test_a_merge_of_upstream_is_forecast_and_made(world) -> None:
+def test_a_merge_of_upstream_is_forecast_and_made(world: World) -> None:
     world.upstream.commit({"core/b.txt": "merged\n"}, "b")
     world.ok("fetch")
     plan = world.plan("--strategy", "merge")
@@ -189,7 +191,9 @@ def test_a_merge_of_upstream_is_forecast_and_made(world) -> None:
     assert world.ok("status")["open"] == 0
 
 
-def test_a_plan_is_about_what_the_filters_leave_and_names_needs_outside_of_them(world) -> None:
+def test_a_plan_is_about_what_the_filters_leave_and_names_needs_outside_of_them(
+    world: World,
+) -> None:
     needed = world.upstream.commit({"extras/x.txt": "x\nnew part\n"}, "extras: part")
     wanted = world.upstream.commit(
         {"extras/x.txt": "x\nnew part, mended\n", "core/b.txt": "b\n"}, "core: mend the part"
@@ -203,7 +207,7 @@ def test_a_plan_is_about_what_the_filters_leave_and_names_needs_outside_of_them(
     assert world.plan("--since", "2999-01-01")["commits"] == []
 
 
-def test_a_conflict_in_a_changelog_hides_neither_what_is_needed_nor_itself(world) -> None:
+def test_a_conflict_in_a_changelog_hides_neither_what_is_needed_nor_itself(world: World) -> None:
     skipped = world.upstream.commit(
         {"docs/guide.md": "more\n", "core/b.txt": "one\ntwo\nnew\n", "CHANGELOG.md": "a\n"}, "part"
     )

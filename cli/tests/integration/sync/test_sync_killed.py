@@ -4,10 +4,15 @@ import itertools
 import os
 import signal
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import pytest
 from ocmt_cli.sync import git as git_module
 from ocmt_cli.sync import journal as journal_module
+from ocmt_testing.sync.world import World
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Each step in the night; on the way of a change, the steps that a run of this one lands on.
 SOME_STEPS = pytest.mark.parametrize(
@@ -19,8 +24,8 @@ def kill_at(step: int, *, after: bool) -> None:
     """Die without warning at the nth effect: a git command or a write of the journal."""
     count = 0
 
-    def wrap(function: Callable[..., object]) -> Callable[..., object]:
-        def wrapped(*args: object, **kwargs: object) -> object:
+    def wrap(function: Callable[P, T]) -> Callable[P, T]:
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
             nonlocal count
             count += 1
             mine = count
@@ -34,10 +39,10 @@ def kill_at(step: int, *, after: bool) -> None:
         return wrapped
 
     git_module.Git.result = wrap(git_module.Git.result)  # type: ignore[method-assign]
-    journal_module.write_whole = wrap(journal_module.write_whole)  # type: ignore[assignment]
+    journal_module.write_whole = wrap(journal_module.write_whole)
 
 
-def run_killed(world, step: int, *args: str, after: bool) -> bool:
+def run_killed(world: World, step: int, *args: str, after: bool) -> bool:
     """Apply (or `args`) in a child that dies at `step`; False when it finished before."""
     child = os.fork()
     if child == 0:
@@ -49,11 +54,11 @@ def run_killed(world, step: int, *args: str, after: bool) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def trees(world) -> list[str]:
+def trees(world: World) -> list[str]:
     return world.git("log", "--format=%T %an %s", "main..upstream-sync").splitlines()
 
 
-def prepare(world) -> None:
+def prepare(world: World) -> None:
     world.upstream.commit({"core/a.txt": "short\n"}, "one")
     world.upstream.commit({"core/b.txt": "two\n", "core/a.txt": "shorter\n"}, "two")
     world.upstream.commit({"docs/guide.md": "x\n"}, "docs")
@@ -67,7 +72,7 @@ def prepare(world) -> None:
 @SOME_STEPS
 @pytest.mark.timeout(1200)
 def test_killed_before_or_after_any_step_an_apply_resumes_to_the_same_result(
-    new_world, every: int
+    new_world: Callable[[], World], every: int
 ) -> None:
     whole = new_world()
     prepare(whole)
@@ -95,7 +100,9 @@ def test_killed_before_or_after_any_step_an_apply_resumes_to_the_same_result(
 
 
 @SOME_STEPS
-def test_killed_while_a_conflict_is_being_committed_it_resumes(new_world, every: int) -> None:
+def test_killed_while_a_conflict_is_being_committed_it_resumes(
+    new_world: Callable[[], World], every: int
+) -> None:
     kills = 0
     for step in itertools.count(1, every):
         world = new_world()
@@ -123,7 +130,7 @@ def test_killed_while_a_conflict_is_being_committed_it_resumes(new_world, every:
 
 @SOME_STEPS
 def test_a_skip_that_was_killed_can_be_repeated_and_keeps_nobody_waiting(
-    new_world, every: int
+    new_world: Callable[[], World], every: int
 ) -> None:
     kills = 0
     for step in itertools.count(1, every):

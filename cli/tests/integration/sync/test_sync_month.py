@@ -3,17 +3,18 @@
 from collections import Counter
 
 import pytest
+from ocmt_testing.sync.world import Change, Commit, Upstream, World
 
 
-def history(day: int, a_day: int) -> list[tuple]:
+def history(day: int, a_day: int) -> list[Commit]:
     """A day of upstream: mostly core, some extras, docs and changelog noise."""
     author = "Ann <ann@upstream.example>"
-    commits = []
+    commits: list[Commit] = []
     for n in range(a_day):
         number = day * a_day + n
         area = ("core", "core", "extras", "docs", "core")[n % 5]
         folder = f"{area}/engine" if area == "core" and day >= 15 else area
-        files = {f"{folder}/m{n % 60}.txt": f"{number}\n" * 3}
+        files: dict[str, Change] = {f"{folder}/m{n % 60}.txt": f"{number}\n" * 3}
         if n % 7 == 0:
             files["CHANGELOG.md"] = f"up to {number}\n"
         commits.append((files, f"{area}: change {number} (#{number})", "", ("main",), author))
@@ -24,7 +25,7 @@ def history(day: int, a_day: int) -> list[tuple]:
 @pytest.mark.parametrize(
     ("days", "a_day"), [(22, 12), pytest.param(30, 300, marks=pytest.mark.nightly)]
 )
-def test_a_fork_that_follows_for_weeks_loses_nothing(world, days: int, a_day: int) -> None:
+def test_a_fork_that_follows_for_weeks_loses_nothing(world: World, days: int, a_day: int) -> None:
     up = world.upstream
     # As docs/sync.md advises: picks left out would make every later changelog line a conflict.
     world.local({".gitattributes": "CHANGELOG.md merge=union\n"})
@@ -40,7 +41,7 @@ def test_a_fork_that_follows_for_weeks_loses_nothing(world, days: int, a_day: in
         if day == 15:  # the whole folder moves
             names = [f"core/m{n}.txt" for n in range(60)]
             there = set(world_files(up))
-            moves = {n: None for n in names if n in there}
+            moves: dict[str, Change] = {n: None for n in names if n in there}
             moves |= {n.replace("core/", "core/engine/"): "moved\n" for n in names if n in there}
             up.commit(moves, "core: move everything into engine")
         if day in (3, 12, 20):
@@ -74,7 +75,7 @@ def test_a_fork_that_follows_for_weeks_loses_nothing(world, days: int, a_day: in
     assert core == "", "nothing is lost"
 
 
-def world_files(up) -> list[str]:
+def world_files(up: Upstream) -> list[str]:
     from subprocess import check_output
 
     listed = check_output(["git", "ls-tree", "-r", "--name-only", "main"], cwd=up.path, text=True)

@@ -4,18 +4,29 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 
 import pytest
+from ocmt_testing.sync.world import World
+
+
+@dataclass
+class Advisories:
+    """What the advisory server answers."""
+
+    url: str = ""
+    body: bytes = b"[]"
+    status: int = 200
+    leads_to: str = ""
 
 
 @contextmanager
-def serving(address: str) -> Iterator[SimpleNamespace]:
+def serving(address: str) -> Iterator[Advisories]:
     """Answers every request with `body` and `status`."""
-    says = SimpleNamespace(body=b"[]", status=200, url="", leads_to="")
+    says = Advisories()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -39,19 +50,19 @@ def serving(address: str) -> Iterator[SimpleNamespace]:
 
 
 @pytest.fixture
-def server() -> Iterator[SimpleNamespace]:
+def server() -> Iterator[Advisories]:
     with serving("127.0.0.1") as says:
         yield says
 
 
-def watch(world, url: str) -> None:
+def watch(world: World, url: str) -> None:
     policy = (world.fork / "sync.toml").read_text()
     policy = policy.replace("[security]", f'[security]\nadvisories = ["{url}"]')
     world.local({"sync.toml": policy})
 
 
 def test_advisories_come_from_a_url_and_a_bad_answer_keeps_the_last_good_ones(
-    world, server
+    world: World, server: Advisories
 ) -> None:
     fix = world.upstream.commit({"extras/x.txt": "mended\n"}, "tidy")
     server.body = json.dumps(
@@ -73,13 +84,13 @@ def test_advisories_come_from_a_url_and_a_bad_answer_keeps_the_last_good_ones(
     assert world.ok("status")["security"]["open"] == 1
 
 
-def test_advisories_are_not_read_over_plain_http_from_elsewhere(world) -> None:
+def test_advisories_are_not_read_over_plain_http_from_elsewhere(world: World) -> None:
     watch(world, "http://advisories.example/osv.json")
     said = world.run("fetch")
     assert (said.code, "Advisories come over https" in said.err) == (4, True)
 
 
-def test_a_redirect_may_not_lead_away_from_https(world, server) -> None:
+def test_a_redirect_may_not_lead_away_from_https(world: World, server: Advisories) -> None:
     with serving("127.0.0.2") as other:  # loopback too, and not one of the names let through
         server.status, server.leads_to = 302, other.url
         watch(world, server.url)
@@ -89,7 +100,7 @@ def test_a_redirect_may_not_lead_away_from_https(world, server) -> None:
 
 
 @pytest.fixture
-def picked(world):
+def picked(world: World) -> World:
     world.upstream.commit({"core/auth/login.txt": "deny all\n"}, "fix login (#3)")
     world.ok("fetch")
     world.plan()
@@ -97,7 +108,7 @@ def picked(world):
     return world
 
 
-def stand_in_for_gh(world, script: str) -> Path:
+def stand_in_for_gh(world: World, script: str) -> Path:
     programs = world.root / "programs"
     programs.mkdir()
     for name in ("git", "sh", "cat"):
@@ -111,7 +122,7 @@ def stand_in_for_gh(world, script: str) -> Path:
     return world.root
 
 
-def test_the_pull_request_is_opened_in_the_repository_that_is_named(picked) -> None:
+def test_the_pull_request_is_opened_in_the_repository_that_is_named(picked: World) -> None:
     root = stand_in_for_gh(
         picked, f'echo "$@" > {picked.root}/args; cat > {picked.root}/body; echo https://x/pull/1'
     )
@@ -124,7 +135,7 @@ def test_the_pull_request_is_opened_in_the_repository_that_is_named(picked) -> N
     assert "## Security (1)" in (root / "body").read_text()
 
 
-def test_without_a_named_repository_or_gh_the_reason_is_told(picked) -> None:
+def test_without_a_named_repository_or_gh_the_reason_is_told(picked: World) -> None:
     said = picked.run("push", "--pr")
     assert (said.code, "--repo OWNER/NAME" in said.err) == (4, True)
     stand_in_for_gh(picked, "")
@@ -132,7 +143,7 @@ def test_without_a_named_repository_or_gh_the_reason_is_told(picked) -> None:
     assert (said.code, "`gh` is not installed" in said.err) == (8, True)
 
 
-def test_what_gh_complains_about_is_passed_on(picked) -> None:
+def test_what_gh_complains_about_is_passed_on(picked: World) -> None:
     stand_in_for_gh(picked, "echo a pull request already exists >&2; exit 1")
     said = picked.run("push", "--pr", "--repo", "me/fork")
     assert (said.code, "already exists" in said.err) == (8, True)

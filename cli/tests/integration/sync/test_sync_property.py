@@ -1,7 +1,10 @@
 """apply(plan) gives exactly the forecast's trees, whatever the history."""
 
+from collections.abc import Callable
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ocmt_testing.sync.world import Change, World
 
 NAMES = ("core/a.txt", "core/b.txt", "core/new.txt", "extras/x.txt", "core/moved/a.txt", "bin.dat")
 line = st.sampled_from(["alpha", "beta", "gamma", "delta"])
@@ -23,10 +26,14 @@ change = st.dictionaries(st.sampled_from(NAMES), content, min_size=1, max_size=3
     upstream=st.lists(change, min_size=1, max_size=7),
     ours=st.lists(st.dictionaries(st.sampled_from(NAMES[:3]), line, min_size=1), max_size=2),
 )
-def test_applying_a_plan_gives_the_forecasts_trees(new_world, upstream, ours) -> None:
+def test_applying_a_plan_gives_the_forecasts_trees(
+    new_world: Callable[[], World],
+    upstream: list[dict[str, Change]],
+    ours: list[dict[str, str]],
+) -> None:
     world = new_world()
-    for files in ours:
-        world.local({name: f"{text}\n" for name, text in files.items()} | {"n": str(id(files))})
+    for own in ours:
+        world.local({name: f"{text}\n" for name, text in own.items()} | {"n": str(id(own))})
     for number, files in enumerate(upstream):
         world.upstream.commit(files, f"change {number}")
     world.ok("fetch")

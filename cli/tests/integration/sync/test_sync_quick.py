@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from ocmt_testing.sync.world import World
 
 
-def run(world, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run(world: World, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "ocmt_cli.main", "sync", "--repo", str(world.fork), *words],
         env=world.variables() | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
-def test_a_repeated_status_is_the_full_ones_and_loads_less(world) -> None:
+def test_a_repeated_status_is_the_full_ones_and_loads_less(world: World) -> None:
     world.upstream.commit({"core/b.txt": "1\n"}, "tidy")
     world.ok("fetch")
     full = run(world, "status", "--json")
@@ -27,7 +28,7 @@ def test_a_repeated_status_is_the_full_ones_and_loads_less(world) -> None:
     assert run(world, "status").stdout == world.run("status").out
 
 
-def test_a_new_commit_a_decision_and_a_mistake_are_seen_at_once(world) -> None:
+def test_a_new_commit_a_decision_and_a_mistake_are_seen_at_once(world: World) -> None:
     one = world.upstream.commit({"core/b.txt": "1\n"}, "tidy")
     world.ok("fetch")
     world.ok("status")
@@ -41,14 +42,14 @@ def test_a_new_commit_a_decision_and_a_mistake_are_seen_at_once(world) -> None:
     assert (said.returncode, "version = 1" in said.stderr) == (4, True)
 
 
-def test_every_command_is_behind_the_quick_one(world) -> None:
+def test_every_command_is_behind_the_quick_one(world: World) -> None:
     listed = run(world, "list", "--class", "nonsense")
     assert (listed.returncode, "nonsense" in listed.stderr) == (4, True)
     assert "defer" in run(world, "--help").stdout
     assert run(world, "nothing").returncode == 2
 
 
-def on_a_terminal(world, *words: str, **environment: str) -> str:
+def on_a_terminal(world: World, *words: str, **environment: str) -> str:
     """What the command writes when all it has is a terminal."""
     leader, follower = pty.openpty()
     with subprocess.Popen(
@@ -71,7 +72,7 @@ def on_a_terminal(world, *words: str, **environment: str) -> str:
 
 @pytest.mark.parametrize("words", [("status",), ("plan", "-o", "plan.toml"), ("list",)])
 def test_colour_and_progress_are_for_terminals_only(
-    world, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: World, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from ocmt_testing.sync.world import World
 
 OCMT = Path(sys.executable).with_name("ocmt")
 
 
-def shell(world, line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+def shell(world: World, line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """A line of the operator's shell, in which `ocmt` is the real command."""
     return subprocess.run(
         ["bash", "-c", f"ocmt() {{ {OCMT} \"$@\"; }}; {line}"], cwd=world.fork,
@@ -22,7 +23,7 @@ def shell(world, line: str, **variables: str) -> "subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-def conflicting(world) -> str:
+def conflicting(world: World) -> str:
     """A plan whose last commit conflicts; returns its path."""
     world.local({"core/b.txt": "ours\n"})
     world.upstream.commit({"core/a.txt": "short\n"}, "fine")
@@ -34,12 +35,12 @@ def conflicting(world) -> str:
     return str(path)
 
 
-def resolve(world, content: str = "both\n") -> None:
+def resolve(world: World, content: str = "both\n") -> None:
     (world.tree / "core/b.txt").write_text(content)
     world.git("-C", str(world.tree), "add", "core/b.txt")
 
 
-def test_a_reader_that_has_seen_enough_ends_nothing_early(world) -> None:
+def test_a_reader_that_has_seen_enough_ends_nothing_early(world: World) -> None:
     world.upstream.commit({"core/a.txt": "short\n"}, "one")
     world.ok("fetch")
     for command in ("status", "list --state all", "plan", "list --json"):
@@ -48,7 +49,9 @@ def test_a_reader_that_has_seen_enough_ends_nothing_early(world) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_terminal_without_utf_8_gets_escapes_and_json_stays_json(world, encoding: str) -> None:
+def test_a_terminal_without_utf_8_gets_escapes_and_json_stays_json(
+    world: World, encoding: str
+) -> None:
     world.upstream.commit({"core/a.txt": "short\n"}, "snowman ☃ é")
     world.ok("fetch")
     said = shell(world, "ocmt sync list", PYTHONIOENCODING=encoding)
@@ -57,7 +60,7 @@ def test_a_terminal_without_utf_8_gets_escapes_and_json_stays_json(world, encodi
     assert json.loads(said.stdout)["commits"][0]["subject"] == "snowman ☃ é"
 
 
-def test_a_shell_that_points_git_elsewhere_is_not_followed(world) -> None:
+def test_a_shell_that_points_git_elsewhere_is_not_followed(world: World) -> None:
     world.upstream.commit({"core/a.txt": "short\n"}, "one")
     world.ok("fetch")
     world.plan()
@@ -70,7 +73,7 @@ def test_a_shell_that_points_git_elsewhere_is_not_followed(world) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "new\nline", 'quo"te', "ünï", "$(touch x)"])
-def test_a_fork_may_lie_in_a_folder_of_any_name(world, name: str) -> None:
+def test_a_fork_may_lie_in_a_folder_of_any_name(world: World, name: str) -> None:
     world.upstream.commit({"core/a.txt": "short\n"}, "one")
     place = world.root / name
     world.fork.rename(place)
@@ -82,14 +85,14 @@ def test_a_fork_may_lie_in_a_folder_of_any_name(world, name: str) -> None:
 
 
 @pytest.mark.needs("root")
-def test_a_repository_of_somebody_elses_is_refused_with_the_cure(world) -> None:
+def test_a_repository_of_somebody_elses_is_refused_with_the_cure(world: World) -> None:
     subprocess.run(["chown", "-R", "nobody", str(world.fork)], check=True)
     ran = shell(world, "ocmt sync status")
     assert ran.returncode == 3
     assert f"git config --global --add safe.directory {world.fork}" in ran.stderr
 
 
-def test_an_old_git_and_a_broken_configuration_are_told_as_such(world) -> None:
+def test_an_old_git_and_a_broken_configuration_are_told_as_such(world: World) -> None:
     programs = world.root / "old"
     programs.mkdir()
     (programs / "git").write_text("#!/bin/sh\necho git version 2.30.2\n")
@@ -102,7 +105,7 @@ def test_an_old_git_and_a_broken_configuration_are_told_as_such(world) -> None:
     assert "bad config variable 'core.commentchar'" in ran.stderr
 
 
-def test_hooks_and_settings_of_the_operators_do_not_change_what_is_picked(world) -> None:
+def test_hooks_and_settings_of_the_operators_do_not_change_what_is_picked(world: World) -> None:
     both = world.upstream.commit({"core/lf.txt": "a\nb\n", "core/crlf.txt": "a\r\nb\r\n"}, "ends",
                                  body="# not a comment\nwords")  # fmt: skip
     plan = conflicting(world)
@@ -132,7 +135,7 @@ def test_hooks_and_settings_of_the_operators_do_not_change_what_is_picked(world)
     assert world.git("status", "--porcelain", "--untracked-files=all") == ""
 
 
-def test_a_pick_that_cannot_be_signed_puts_everything_back(world) -> None:
+def test_a_pick_that_cannot_be_signed_puts_everything_back(world: World) -> None:
     world.upstream.commit({"core/a.txt": "short\n"}, "one")
     world.ok("fetch")
     world.plan()
@@ -147,7 +150,7 @@ def test_a_pick_that_cannot_be_signed_puts_everything_back(world) -> None:
     assert after == before
 
 
-def test_an_apply_can_be_continued_and_aborted_from_inside_its_work_tree(world) -> None:
+def test_an_apply_can_be_continued_and_aborted_from_inside_its_work_tree(world: World) -> None:
     plan = conflicting(world)
     before = world.snapshot()
     assert world.run("apply", plan).code == 5
@@ -158,7 +161,7 @@ def test_an_apply_can_be_continued_and_aborted_from_inside_its_work_tree(world) 
     assert world.run("apply", "--continue", at=world.tree).code == 0
 
 
-def test_a_resolution_that_is_not_finished_is_not_committed(world) -> None:
+def test_a_resolution_that_is_not_finished_is_not_committed(world: World) -> None:
     plan = conflicting(world)
     assert world.run("apply", plan).code == 5
     resolve(world, "<<<<<<< HEAD\nboth\n>>>>>>> theirs\n")
@@ -173,7 +176,7 @@ def test_a_resolution_that_is_not_finished_is_not_committed(world) -> None:
     assert world.ok("apply", "--continue")["picked"] == 2
 
 
-def test_a_text_about_conflicts_is_no_conflict(world) -> None:
+def test_a_text_about_conflicts_is_no_conflict(world: World) -> None:
     world.local({"core/b.txt": "ours\n"})
     text = "Markers\n=======\n<<<<<<< HEAD\none\n=======\ntwo\n>>>>>>> other\n"
     world.upstream.commit({"core/b.txt": text, "core/about.txt": text}, "about conflicts")
@@ -187,7 +190,7 @@ def test_a_text_about_conflicts_is_no_conflict(world) -> None:
     assert world.ok("apply", "--continue")["picked"] == 1
 
 
-def test_the_sync_branch_needs_no_work_tree_to_be_gone_on_with(world) -> None:
+def test_the_sync_branch_needs_no_work_tree_to_be_gone_on_with(world: World) -> None:
     world.upstream.commit({"core/a.txt": "short\n"}, "one")
     last = world.upstream.commit({"core/b.txt": "b\n"}, "two")
     world.ok("fetch")
@@ -203,7 +206,7 @@ def test_the_sync_branch_needs_no_work_tree_to_be_gone_on_with(world) -> None:
     assert world.apply()["picked"] == 1
 
 
-def test_a_test_leaves_the_work_tree_as_it_was_and_runs_over_nobodys_edits(world) -> None:
+def test_a_test_leaves_the_work_tree_as_it_was_and_runs_over_nobodys_edits(world: World) -> None:
     world.upstream.commit({"core/a.txt": "short\n"}, "one")
     world.ok("fetch")
     world.plan()
@@ -221,7 +224,7 @@ def test_a_test_leaves_the_work_tree_as_it_was_and_runs_over_nobodys_edits(world
     assert (world.tree / "core/b.txt").read_text() == "precious\n"
 
 
-def test_a_cache_damaged_in_the_middle_is_read_anew(world) -> None:
+def test_a_cache_damaged_in_the_middle_is_read_anew(world: World) -> None:
     for number in range(40):
         world.upstream.commit({"core/a.txt": f"{number}\n"}, f"change {number} " + "x" * 400)
     world.ok("fetch")
@@ -236,7 +239,7 @@ def test_a_cache_damaged_in_the_middle_is_read_anew(world) -> None:
     assert world.ok("list")["total"] == 40
 
 
-def test_any_remote_that_would_push_to_upstream_is_found(world) -> None:
+def test_any_remote_that_would_push_to_upstream_is_found(world: World) -> None:
     world.ok("fetch")
     world.git("remote", "add", "other", str(world.upstream.path))
     found = [f["message"] for f in world.run("doctor", "--json").json["findings"]
@@ -247,7 +250,7 @@ def test_any_remote_that_would_push_to_upstream_is_found(world) -> None:
 
 @pytest.mark.parametrize("clean_in_forecast", [True, False])
 def test_attributes_that_a_pick_brings_hold_for_the_picks_after_it(
-    world, clean_in_forecast: bool
+    world: World, clean_in_forecast: bool
 ) -> None:
     mode = "merge=union" if clean_in_forecast else "binary"
     # Far enough apart to merge by lines, unless the file is binary; or close enough to conflict.

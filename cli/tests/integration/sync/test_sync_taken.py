@@ -2,17 +2,20 @@
 
 import json
 
+from ocmt_testing.sync.world import World
 
-def states(world) -> dict[str, str]:
+
+def states(world: World) -> dict[str, str]:
     listed = world.ok("list", "--state", "all", "--limit", "500")["commits"]
     return {c["commit"]: c["state"] for c in listed}
 
 
-def how(world, sha: str) -> str:
-    return world.ok("show", sha)["taken"]["how"]
+def how(world: World, sha: str) -> str:
+    found: str = world.ok("show", sha)["taken"]["how"]
+    return found
 
 
-def test_trailers_patch_ids_and_edited_picks_all_count(world) -> None:
+def test_trailers_patch_ids_and_edited_picks_all_count(world: World) -> None:
     named = world.upstream.commit({"core/a.txt": "named\n"}, "named")
     same = world.upstream.commit({"core/b.txt": "one\ntwo\nTHREE\n"}, "same")
     lines = [f"line {n}\n" for n in range(40)]
@@ -42,7 +45,7 @@ def test_trailers_patch_ids_and_edited_picks_all_count(world) -> None:
     )
 
 
-def test_two_binary_changes_of_one_file_are_not_the_same_patch(world) -> None:
+def test_two_binary_changes_of_one_file_are_not_the_same_patch(world: World) -> None:
     theirs = world.upstream.commit({"core/b.txt": b"\0their bytes"}, "theirs")
     world.ok("fetch")
     (world.fork / "core/b.txt").write_bytes(b"\0our bytes")
@@ -50,7 +53,9 @@ def test_two_binary_changes_of_one_file_are_not_the_same_patch(world) -> None:
     assert states(world) == {theirs: "open"}
 
 
-def test_a_pick_that_was_reverted_here_is_not_offered_again_until_it_is_brought_back(world) -> None:
+def test_a_pick_that_was_reverted_here_is_not_offered_again_until_it_is_brought_back(
+    world: World,
+) -> None:
     sha = world.upstream.commit({"core/a.txt": "short\n"}, "short")
     world.ok("fetch")
     world.git("cherry-pick", "-x", sha)
@@ -61,7 +66,7 @@ def test_a_pick_that_was_reverted_here_is_not_offered_again_until_it_is_brought_
 
 
 def test_a_revert_upstream_of_something_never_taken_is_skipped_and_comes_back_with_it(
-    world,
+    world: World,
 ) -> None:
     idea = world.upstream.commit({"extras/idea.txt": "i\n"}, "idea")
     undo = world.upstream.commit(
@@ -75,7 +80,7 @@ def test_a_revert_upstream_of_something_never_taken_is_skipped_and_comes_back_wi
     assert {c["commit"]: c["do"] for c in plan["commits"]} == {idea: "pick", undo: "pick"}
 
 
-def test_decisions_follow_a_rewrite_of_upstreams_history(world) -> None:
+def test_decisions_follow_a_rewrite_of_upstreams_history(world: World) -> None:
     skipped = world.upstream.commit({"extras/x.txt": "y\n"}, "no thanks")
     world.ok("fetch")
     world.ok("skip", skipped, "--reason", "not for us")
@@ -88,7 +93,7 @@ def test_decisions_follow_a_rewrite_of_upstreams_history(world) -> None:
     assert states(world)[again] == "skipped"
 
 
-def test_advisories_from_a_file_name_their_fixes(world) -> None:
+def test_advisories_from_a_file_name_their_fixes(world: World) -> None:
     quiet = world.upstream.commit({"extras/x.txt": "y\n"}, "tidy")
     pulled = world.upstream.commit({"extras/y.txt": "y\n"}, "mend (#41)")
     url = "https://github.com/o/r"

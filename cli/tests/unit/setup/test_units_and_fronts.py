@@ -12,7 +12,7 @@ from ocmt_cli.deploy.supervisor import migrate_command, server_command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup import files, firewall
 from ocmt_cli.setup.facts import Found, HostFacts
-from ocmt_cli.setup.plan import Run, Secrets, Write, is_done, plan
+from ocmt_cli.setup.plan import Change, Run, Secrets, Write, is_done, plan
 
 ROOT = Path(__file__).parents[4]
 SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
@@ -241,8 +241,13 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
     import hashlib
 
     host = inventory.host(name)
-    said = {"inventory": inventory, "host": host, "secrets": SECRETS, "public_key": "ssh-ed25519 A"}
-    first = plan(FRESH, **said)  # type: ignore[arg-type]
+
+    def planned(facts: HostFacts) -> list[Change]:
+        return plan(
+            facts, inventory=inventory, host=host, secrets=SECRETS, public_key="ssh-ed25519 A"
+        )
+
+    first = planned(FRESH)
     assert not is_done(first)
     steps = [step for change in first for step in change.steps]
     paths = {
@@ -261,7 +266,7 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
         keys=frozenset({"ssh-ed25519 A"}),
         swap=True,
     )
-    assert plan(after, **said) == []  # type: ignore[arg-type]
+    assert planned(after) == []
 
 
 def test_a_server_that_pulls_gets_a_checkout_a_key_the_signers_and_a_timer(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_cli.sync.errors import SyncError
-from ocmt_cli.sync.ledger import Entry, Ledger, ledger_file, parse_entries
+from ocmt_cli.sync.ledger import Act, Entry, Ledger, ledger_file, parse_entries
 from ocmt_cli.sync.planfile import Line, Plan, parse, render
 from ocmt_cli.sync.publish import same_place
 
@@ -15,7 +15,9 @@ TEXTS = st.text(max_size=30)
 
 
 @given(subject=TEXTS, why=TEXTS, conflicts=st.lists(TEXTS, max_size=2), security=st.booleans())
-def test_a_plan_reads_back_as_it_was_written(subject, why, conflicts, security) -> None:
+def test_a_plan_reads_back_as_it_was_written(
+    subject: str, why: str, conflicts: list[str], security: bool
+) -> None:
     line = Line("pick", SHA, "always", subject, why, "", security, SHA, tuple(conflicts), (SHA,))
     text = render(Plan("pick", SHA, SHA, "", "", SHA, lines=(line,)), name="p.toml")
     (again,) = parse(text, source="p.toml").lines
@@ -39,9 +41,8 @@ def test_a_mistake_in_an_edited_plan_is_named(line: str, said: str) -> None:
         parse(f"{text}commits = [{line}]", source="p.toml")
 
 
-def entry(act: str, at: str, **more: str) -> Entry:
-    return Entry(**{"commit": SHA, "act": act, "reason": "r", "until": "", "subject": "s",
-                    "patch_id": "", "at": at, "by": "Op", **more})  # fmt: skip
+def entry(act: Act, at: str, *, until: str = "", by: str = "Op") -> Entry:
+    return Entry(SHA, act, "r", until, "s", patch_id="", at=at, by=by)
 
 
 def test_the_newest_decision_counts_however_the_files_are_merged() -> None:

@@ -1,14 +1,17 @@
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ocmt_cli.sync.doctor import rule_findings
+from ocmt_cli.sync.doctor import Finding, rule_findings
 from ocmt_cli.sync.errors import Exit, SyncError
 from ocmt_cli.sync.globs import FirstMatch, codeowners_regex, glob_regex
 from ocmt_cli.sync.policy import (
     CLASSES,
     FOLD,
+    CommitClass,
+    Policy,
     default_policy_bytes,
     fold,
     load_policy,
@@ -18,7 +21,7 @@ from ocmt_cli.sync.policy import (
 DEFAULT = parse_policy(default_policy_bytes(), source="the default policy")
 
 
-def policy(*rules: tuple[str, list[str]], head: str = "version = 1\n"):
+def policy(*rules: tuple[str, list[str]], head: str = "version = 1\n") -> Policy:
     body = "".join(f'[[rule]]\nclass = "{cls}"\npaths = {paths}\n' for cls, paths in rules)
     return parse_policy((head + body).encode(), source="sync.toml")
 
@@ -68,7 +71,9 @@ def test_a_commit_is_as_demanding_as_its_most_demanding_file(files: list[str], c
 
 
 @given(st.lists(st.sampled_from(FOLD), min_size=1))
-def test_one_file_without_a_rule_is_never_hidden_and_order_does_not_matter(classes) -> None:
+def test_one_file_without_a_rule_is_never_hidden_and_order_does_not_matter(
+    classes: list[CommitClass],
+) -> None:
     assert fold(classes) == fold(sorted(classes)) == fold([*classes, *classes])
     assert (fold(classes) == "unknown") == ("unknown" in classes)
 
@@ -159,7 +164,7 @@ def test_without_a_policy_of_its_own_a_fork_has_the_shipped_one(tmp_path: Path) 
     assert own.sync_branch == "upstream-sync", "what is left out has its default"
 
 
-def codes(found) -> list[str]:
+def codes(found: Iterable[Finding]) -> list[str]:
     return [finding.code for finding in found]
 
 

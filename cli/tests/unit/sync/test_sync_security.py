@@ -16,7 +16,9 @@ POLICY = parse_policy(default_policy_bytes(), source="the default policy")
 SHA = "a" * 40
 
 
-def commit(*, subject: str = "x", files: tuple[str, ...] = (), numbers: tuple[str, ...] = ()):
+def commit(
+    *, subject: str = "x", files: tuple[str, ...] = (), numbers: tuple[str, ...] = ()
+) -> Commit:
     return Commit(SHA, (), 0, 0, "A", subject, files, False, (), (), "", numbers, ())
 
 

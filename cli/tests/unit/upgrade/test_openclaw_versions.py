@@ -6,7 +6,8 @@ PUBLISHED = ["2026.9.10", "2026.9.6", "2026.9.6-1", "2026.10.1-beta.2", "2026.10
 
 def test_releases_come_in_the_order_of_their_dates_with_betas_before_and_patches_after() -> None:
     names = ["2026.9.6-1", "2026.10.1", "2026.9.6", "2026.10.1-beta.2", "2026.9.6-beta.11"]
-    assert sorted(names, key=lambda name: parse_version(name) or parse_version("0.0.0")) == [
+    versions = {version: name for name in names if (version := parse_version(name)) is not None}
+    assert [versions[version] for version in sorted(versions)] == [
         "2026.9.6-beta.11",
         "2026.9.6",
         "2026.9.6-1",

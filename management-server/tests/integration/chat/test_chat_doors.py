@@ -155,12 +155,16 @@ async def test_a_browser_that_does_not_read_is_let_go(
     monkeypatch: pytest.MonkeyPatch,
     app: FastAPI,
 ) -> None:
-    monkeypatch.setitem(Outbox.__init__.__kwdefaults__, "most_bytes", 64 * 1024)
+    defaults = Outbox.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "most_bytes", 64 * 1024)
     cookies = "; ".join(f"{name}={value}" for name, value in ada.cookies.items())
     origin = str(ada.base_url).rstrip("/")
     url = f"ws{served.url.removeprefix('http')}/api/chat"
     headers = {"origin": origin, "cookie": cookies}
-    async with connect(url, additional_headers=headers, proxy=None, max_queue=1) as slow:
+    async with connect(
+        url, additional_headers=headers, proxy=None, max_queue=1, close_timeout=1
+    ) as slow:
         await slow.send(json.dumps({"type": "send", "id": str(uuid4()), "text": "Go on"}))
         while "chat.send" not in [method for method, _ in gateway.asked]:
             await gateway.requests.get()

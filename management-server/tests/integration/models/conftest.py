@@ -1,14 +1,13 @@
 """A provider of models beside the running server, and agents' tokens to ask with."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import FakeAgentServer
-from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.people import Person, agent_is, id_of
 from ocmt_testing.management.provider import Provider
 from ocmt_testing.management.serving import Server, serving
 
@@ -35,21 +34,6 @@ def settings(
         openrouter_base_url=f"{url}/openrouter/v1",
         **its_settings,
     )
-
-
-@dataclass
-class Person:
-    """Somebody signed in, and a client that speaks as their agent."""
-
-    id: str
-    browser: httpx2.AsyncClient
-    agent: httpx2.AsyncClient
-    token: str
-
-    async def choose(self, provider: str, model: str, key: str | None) -> None:
-        body = {"provider": provider, "model": model} | ({"key": key} if key else {})
-        answer = await self.browser.put("/api/model", json=body)
-        assert answer.status_code == 200, answer.text
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ocmt_management.models import meter as meters
 from ocmt_management.models.at_once import MOST_PER_USER
 from ocmt_management.models.models import Usage
 from ocmt_management.vault.service import Vault
-from ocmt_testing.management.people import until
+from ocmt_testing.management.people import Person, until
 from ocmt_testing.management.provider import Provider, openai_chunks
 from sqlalchemy import select
 
@@ -31,7 +31,7 @@ def asking(**changes: Any) -> dict[str, Any]:
     return {"model": "default", "messages": MESSAGES, "stream": True, **changes}
 
 
-async def test_the_demo_answers_without_any_key(ada: Any, provider: Provider) -> None:
+async def test_the_demo_answers_without_any_key(ada: Person, provider: Provider) -> None:
     streamed = await ada.agent.post("/chat/completions", json=asking())
     whole = await ada.agent.post("/chat/completions", json=asking(stream=False))
 
@@ -41,7 +41,7 @@ async def test_the_demo_answers_without_any_key(ada: Any, provider: Provider) ->
     assert provider.asked == []
 
 
-async def test_the_users_model_and_key_replace_the_agents(ada: Any, provider: Provider) -> None:
+async def test_the_users_model_and_key_replace_the_agents(ada: Person, provider: Provider) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     provider.chunks = openai_chunks("Hel", "lo")
 
@@ -69,7 +69,7 @@ async def test_the_users_model_and_key_replace_the_agents(ada: Any, provider: Pr
     [("default", "gpt-x"), ("ocmt/default", "gpt-x"), ("gpt-other", "gpt-other")],
 )
 async def test_only_the_stand_in_name_is_replaced(
-    ada: Any, provider: Provider, named: str, asked_for: str
+    ada: Person, provider: Provider, named: str, asked_for: str
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     await ada.agent.post("/chat/completions", json=asking(model=named, stream=False))
@@ -87,7 +87,7 @@ async def test_only_the_stand_in_name_is_replaced(
     ],
 )
 async def test_each_provider_is_asked_where_and_how_it_wants(
-    ada: Any, provider: Provider, chosen: str, path: str, asked_path: str
+    ada: Person, provider: Provider, chosen: str, path: str, asked_path: str
 ) -> None:
     await ada.choose(chosen, "some-model", KEY)
     await ada.agent.post(path, json=asking(), headers={"anthropic-beta": "x"})
@@ -108,10 +108,10 @@ async def test_each_provider_is_asked_where_and_how_it_wants(
 
 
 async def test_a_version_that_is_no_plain_text_is_not_passed_on(
-    ada: Any, provider: Provider
+    ada: Person, provider: Provider
 ) -> None:
     await ada.choose("anthropic", "some-model", KEY)
-    odd = {"anthropic-version": b"\xff", "anthropic-beta": b"\xc3\xa9"}
+    odd = {b"anthropic-version": b"\xff", b"anthropic-beta": b"\xc3\xa9"}
     answer = await ada.agent.post("/messages", json=asking(stream=False), headers=odd)
 
     assert answer.status_code == 200
@@ -120,7 +120,7 @@ async def test_a_version_that_is_no_plain_text_is_not_passed_on(
 
 
 async def test_a_provider_without_the_messages_shape_is_not_asked(
-    ada: Any, provider: Provider
+    ada: Person, provider: Provider
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     refused = await ada.agent.post("/messages", json=asking())
@@ -132,7 +132,7 @@ async def test_a_provider_without_the_messages_shape_is_not_asked(
 
 
 async def test_each_chunk_is_passed_on_before_the_next_one_comes(
-    ada: Any, provider: Provider
+    ada: Person, provider: Provider
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     provider.chunks = openai_chunks("one", "two", "three")
@@ -147,7 +147,7 @@ async def test_each_chunk_is_passed_on_before_the_next_one_comes(
 
 
 async def test_a_caller_that_leaves_ends_the_request_to_the_provider(
-    ada: Any, provider: Provider
+    ada: Person, provider: Provider
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     provider.chunks = openai_chunks("one", "two")
@@ -161,7 +161,7 @@ async def test_a_caller_that_leaves_ends_the_request_to_the_provider(
 
 
 async def test_a_caller_that_leaves_while_the_model_thinks_ends_the_request_too(
-    ada: Any, provider: Provider
+    ada: Person, provider: Provider
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     provider.silent = True
@@ -175,7 +175,7 @@ async def test_a_caller_that_leaves_while_the_model_thinks_ends_the_request_too(
 
 
 async def test_one_agent_does_not_take_every_place_from_the_others(
-    app: FastAPI, ada: Any, person: Callable[[str], Awaitable[Any]], provider: Provider
+    app: FastAPI, ada: Person, person: Callable[[str], Awaitable[Person]], provider: Provider
 ) -> None:
     bob = await person("bob")
     await ada.choose("openai", "gpt-x", KEY)
@@ -202,7 +202,7 @@ async def test_one_agent_does_not_take_every_place_from_the_others(
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 529])
 async def test_a_providers_refusal_passes_with_status_and_body(
-    ada: Any, provider: Provider, status: int
+    ada: Person, provider: Provider, status: int
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     provider.status = status
@@ -227,7 +227,7 @@ async def test_a_providers_refusal_passes_with_status_and_body(
     ],
 )
 async def test_a_refused_key_is_told_as_a_424_that_does_not_shut_the_provider_out(
-    ada: Any, provider: Provider, status: int, error: dict[str, str], code: str
+    ada: Person, provider: Provider, status: int, error: dict[str, str], code: str
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     provider.status, provider.error = status, {"error": error}
@@ -238,7 +238,7 @@ async def test_a_refused_key_is_told_as_a_424_that_does_not_shut_the_provider_ou
     assert KEY not in refused.text
 
 
-async def test_a_key_put_right_works_at_once(ada: Any, provider: Provider) -> None:
+async def test_a_key_put_right_works_at_once(ada: Person, provider: Provider) -> None:
     await ada.choose("openai", "gpt-x", BOBS_KEY)
     await ada.agent.post("/chat/completions", json=asking())
     await ada.choose("openai", "gpt-x", KEY)
@@ -248,7 +248,9 @@ async def test_a_key_put_right_works_at_once(ada: Any, provider: Provider) -> No
     assert sent == [f"Bearer {BOBS_KEY}", f"Bearer {KEY}"]
 
 
-async def test_an_unreachable_provider_is_a_502_with_the_cure(ada: Any, provider: Provider) -> None:
+async def test_an_unreachable_provider_is_a_502_with_the_cure(
+    ada: Person, provider: Provider
+) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     await provider.server.stop()
 
@@ -260,7 +262,7 @@ async def test_an_unreachable_provider_is_a_502_with_the_cure(ada: Any, provider
 
 
 async def test_a_provider_that_redirects_gets_no_key_elsewhere(
-    ada: Any, provider: Provider
+    ada: Person, provider: Provider
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     provider.status, provider.error = 307, {}
@@ -274,7 +276,7 @@ async def test_a_provider_that_redirects_gets_no_key_elsewhere(
 
 @pytest.mark.parametrize("shape", ["/chat/completions", "/messages"])
 async def test_an_answer_that_breaks_off_ends_in_an_error(
-    ada: Any, provider: Provider, shape: str, caplog: pytest.LogCaptureFixture
+    ada: Person, provider: Provider, shape: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await ada.choose("anthropic", "some-model", KEY)
     provider.chunks, provider.break_off = openai_chunks("one")[:1], True
@@ -301,7 +303,7 @@ async def written(app: FastAPI, user_id: str) -> list[tuple[Any, ...]]:
 
 
 async def test_what_was_used_is_counted_by_user_day_and_model(
-    app: FastAPI, ada: Any, provider: Provider
+    app: FastAPI, ada: Person, provider: Provider
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     provider.chunks = openai_chunks("Hello", usage=(12, 3))
@@ -315,7 +317,7 @@ async def test_what_was_used_is_counted_by_user_day_and_model(
 
 
 async def test_counts_survive_a_database_that_is_away(
-    app: FastAPI, ada: Any, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ada.agent.post("/chat/completions", json=asking(stream=False))
     meter = app.state.parts.llm.meter
@@ -329,7 +331,7 @@ async def test_counts_survive_a_database_that_is_away(
 
 
 async def test_a_fault_in_counting_does_not_end_it(
-    app: FastAPI, ada: Any, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meters, "_WRITE_EVERY_S", 0.01)
     monkeypatch.setattr(meters, "_RETRY_S", 0.01)
@@ -355,7 +357,7 @@ async def test_a_fault_in_counting_does_not_end_it(
 
 
 async def test_nobodys_agent_gets_anybody_elses_key(
-    ada: Any, person: Callable[[str], Awaitable[Any]], provider: Provider
+    ada: Person, person: Callable[[str], Awaitable[Person]], provider: Provider
 ) -> None:
     bob = await person("bob")
     await ada.choose("openai", "gpt-x", KEY)
@@ -369,7 +371,7 @@ async def test_nobodys_agent_gets_anybody_elses_key(
     assert {a.body["model"] for a in provider.asked if a.body["user"] == bob.id} == {"gpt-y"}
 
 
-async def test_without_an_agents_token_there_is_a_401(ada: Any) -> None:
+async def test_without_an_agents_token_there_is_a_401(ada: Person) -> None:
     ada.agent.headers.pop("authorization")
     credentials = ["", "Bearer", "Bearer x", f"Bearer {'x' * 43}", f"Basic {ada.token}", ada.token]
     for path in ("/chat/completions", "/messages", "/models"):
@@ -381,12 +383,12 @@ async def test_without_an_agents_token_there_is_a_401(ada: Any) -> None:
             assert refused.json()["error"]["message"] == refused.json()["detail"]
 
 
-async def test_a_session_is_no_agents_token(ada: Any) -> None:
+async def test_a_session_is_no_agents_token(ada: Person) -> None:
     assert (await ada.browser.get("/llm/v1/models")).status_code == 401
 
 
 async def test_a_suspended_users_agent_is_refused(
-    ada: Any, person: Callable[[str], Awaitable[Any]]
+    ada: Person, person: Callable[[str], Awaitable[Person]]
 ) -> None:
     bob = await person("bob")
     assert (await bob.agent.get("/models")).json()["data"][0]["id"] == "default"
@@ -396,13 +398,13 @@ async def test_a_suspended_users_agent_is_refused(
     assert (await bob.agent.get("/models")).status_code == 401
 
 
-async def test_a_renewed_token_ends_the_old_one(ada: Any) -> None:
+async def test_a_renewed_token_ends_the_old_one(ada: Person) -> None:
     await ada.browser.post(f"/api/admin/agents/{ada.id}/token")
 
     assert (await ada.agent.post("/chat/completions", json=asking())).status_code == 401
 
 
-async def test_a_request_that_is_none_is_a_400(ada: Any) -> None:
+async def test_a_request_that_is_none_is_a_400(ada: Person) -> None:
     for body, code in {
         b"": "not-json",
         b"{": "not-json",
@@ -422,21 +424,21 @@ async def test_a_request_that_is_none_is_a_400(ada: Any) -> None:
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, code), body[:20]
 
 
-async def test_odd_messages_do_not_upset_the_demo(ada: Any) -> None:
+async def test_odd_messages_do_not_upset_the_demo(ada: Person) -> None:
     for messages in ([], [None], [5, "x"], [{"role": "user", "content": 5}]):
         answer = await ada.agent.post("/chat/completions", json=asking(messages=messages))
 
         assert answer.status_code == 200, messages
 
 
-async def test_a_body_above_32_mib_is_a_413(ada: Any) -> None:
+async def test_a_body_above_32_mib_is_a_413(ada: Person) -> None:
     body = b'{"messages":"' + b"x" * (32 * 1024 * 1024) + b'"}'
     refused = await ada.agent.post("/chat/completions", content=body)
 
     assert refused.status_code == 413
 
 
-async def test_a_picture_of_many_megabytes_passes(ada: Any, provider: Provider) -> None:
+async def test_a_picture_of_many_megabytes_passes(ada: Person, provider: Provider) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     picture = {"role": "user", "content": [{"type": "image_url", "image_url": "x" * 8_000_000}]}
     answer = await ada.agent.post("/chat/completions", json=asking(messages=[picture]))
@@ -446,7 +448,7 @@ async def test_a_picture_of_many_megabytes_passes(ada: Any, provider: Provider) 
 
 
 async def test_the_uses_of_a_key_are_audited(
-    app: FastAPI, ada: Any, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ocmt_management.models.meter._WRITE_EVERY_S", 3600)
     await ada.choose("openai", "gpt-x", KEY)
@@ -461,7 +463,7 @@ async def test_the_uses_of_a_key_are_audited(
 
 
 async def test_a_vault_without_the_key_is_a_424_not_a_crash(
-    app: FastAPI, ada: Any, provider: Provider
+    app: FastAPI, ada: Person, provider: Provider
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
     async with app.state.parts.database.write() as session:

@@ -58,21 +58,22 @@ async def test_frames_leave_in_order() -> None:
     outbox = Outbox()
     taking = asyncio.create_task(outbox.take())
     await asyncio.sleep(0)
-    outbox.put({"n": 1})
-    outbox.put({"n": 2})
+    first, second = frames.delta("run", "one"), frames.delta("run", "two")
+    outbox.put(first)
+    outbox.put(second)
 
-    assert [json.loads(await taking), json.loads(await outbox.take())] == [{"n": 1}, {"n": 2}]
+    assert [json.loads(await taking), json.loads(await outbox.take())] == [first, second]
 
 
 async def test_a_browser_too_far_behind_is_let_go() -> None:
-    outbox = Outbox(most_bytes=100)
-    outbox.put({"text": "x" * 60})
+    outbox = Outbox(most_bytes=150)
+    outbox.put(frames.delta("run", "x" * 60))
     with pytest.raises(TooSlow):
-        outbox.put({"text": "x" * 60})
+        outbox.put(frames.delta("run", "x" * 60))
 
 
 async def test_what_left_makes_room() -> None:
-    outbox = Outbox(most_bytes=100)
+    outbox = Outbox(most_bytes=150)
     for _ in range(10):
-        outbox.put({"text": "x" * 60})
+        outbox.put(frames.delta("run", "x" * 60))
         await outbox.take()

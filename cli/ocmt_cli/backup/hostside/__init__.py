@@ -1,0 +1,6 @@
+"""What runs on a server during backup and restore, as root, by the server's own Python alone.
+
+An agent may change any name in its folder at any moment. So every name is opened by descriptor, one
+path component at a time and never through a link, and its kind is read from the descriptor
+(`no_follow`). No file of an agent is parsed here, databases least of all.
+"""

@@ -1,0 +1,35 @@
+"""The program that `ocmt backup` and `ocmt restore` run on a server: a step, and its arguments."""
+
+import os
+import sys
+from pathlib import Path
+
+from ocmt_cli.backup.hostside.dump import dump_agents
+from ocmt_cli.backup.hostside.frames import BadFrame
+from ocmt_cli.backup.hostside.no_follow import Refused
+from ocmt_cli.backup.hostside.own_database import dump_database, restore_database
+from ocmt_cli.backup.hostside.restore import restore_agents
+
+
+def main() -> None:
+    step, place, *rest = sys.argv[1:]
+    folder = Path(place)
+    os.umask(0o022)
+    data, out = sys.stdin.buffer, sys.stdout.buffer
+    try:
+        if step == "exists":
+            print(folder.is_file() or (folder.is_dir() and any(folder.iterdir())))
+        elif step == "dump-database":
+            dump_database(folder, out)
+        elif step == "restore-database":
+            restore_database(folder, data)
+        elif step == "dump-agents":
+            dump_agents(folder, int(rest[0]), out)
+        elif step == "restore-agents":
+            restore_agents(folder, data, sys.stdout)
+    except BadFrame as error:
+        sys.exit(f"what came is not a whole backup: {error}")
+    except Refused as refused:
+        sys.exit(str(refused))
+    except OSError as error:
+        sys.exit(f"{error.strerror or error}: {error.filename or place}")

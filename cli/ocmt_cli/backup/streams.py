@@ -1,0 +1,95 @@
+"""Programs on a host that a backup comes from or goes to; streams, so that size does not matter."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ocmt_cli.deploy.pipes import close, end, give, pipes_of
+from ocmt_cli.deploy.program import packed, python_argv
+from ocmt_cli.deploy.remote import Host
+
+_END_S = 15
+
+
+def program(step: str, place: str, *more: object) -> tuple[list[str], bytes]:
+    """Our program for a host (`hostside.main`): its command, and what goes in first."""
+    argv = python_argv("ocmt_cli.backup.hostside.main")
+    return [*argv, step, place, *map(str, more)], packed("backup/hostside")
+
+
+@contextmanager
+def running(
+    remote: Host, argv: Sequence[str], *, step: str, first: bytes = b""
+) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """A command's standard input, to which `first` was written, and its standard output.
+
+    Raises `HostFailed` when it did not end with 0, or for `StreamEnded`.
+    """
+    with tempfile.TemporaryFile() as errors:
+        process = remote.popen(argv, stderr=errors)
+        given, printed = pipes_of(process)
+        try:
+            give(given, first)
+            yield given, printed
+            close(given)
+            printed.read()
+            code, ended = end(process), None
+        except StreamEnded as error:
+            code, ended = end(process, within_s=_END_S), error
+        except BaseException:
+            end(process, within_s=0)  # the fault is on this side
+            raise
+        errors.seek(0)
+        if code != 0:
+            raise remote.failure(code, errors.read().decode(errors="replace"), step)
+        if ended is not None:
+            raise remote.failure(1, str(ended), step)
+
+
+class StreamEnded(Exception):
+    """The program's output ended early, or is not what it should be."""
+
+
+class Kept:
+    """A new file of a backup: its SHA-256 and size are counted as it is written."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600, exist_ok=False)
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._file = file.open("wb")
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def close(self) -> tuple[str, int]:
+        """Its SHA-256 and size."""
+        self._file.close()
+        return self._hash.hexdigest(), self.size
+
+
+def fetch(
+    remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b""
+) -> tuple[str, int]:
+    """Stream what a command prints into a new file; its SHA-256 and size. Raises `HostFailed`."""
+    kept = Kept(file)
+    try:
+        with running(remote, argv, step=step, first=first) as (given, printed):
+            close(given)
+            while block := printed.read(1 << 20):
+                kept.write(block)
+    finally:
+        found = kept.close()
+    return found
+
+
+def send(remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b"") -> None:
+    """Stream a file into a command. Raises `HostFailed`."""
+    with file.open("rb") as kept, running(remote, argv, step=step, first=first) as (given, _):
+        give(given, kept)

@@ -1,0 +1,52 @@
+"""Our own modules, packed to run on a host's Python: a host needs nothing of ours installed.
+
+The packed modules are the first bytes of the program's standard input, so both sides are always of
+the same version. What follows on standard input is the program's own.
+"""
+
+import functools
+import io
+import zipfile
+from importlib import resources
+
+# Runs on whatever Python there is, to be able to say that it is too old.
+_BOOT = """\
+import os, sys
+if sys.version_info < (3, 11):
+    sys.exit("Python %d.%d is too old; install Python 3.11 or newer" % sys.version_info[:2])
+size = int(sys.stdin.buffer.readline())
+packed = os.memfd_create("ocmt")
+os.write(packed, sys.stdin.buffer.read(size))
+sys.path.insert(0, "/proc/self/fd/%d" % packed)
+from {module} import main
+main()
+"""
+
+
+def python_argv(module: str) -> list[str]:
+    """The command that runs `main` of a packed module; UTF-8 whatever the host's locale is."""
+    return ["python3", "-I", "-X", "utf8", "-c", _BOOT.format(module=module)]
+
+
+@functools.cache
+def packed(*places: str) -> bytes:
+    """A program's first bytes: the length of a zip file, and the zip file.
+
+    `places` are modules and folders below `ocmt_cli`; the packages above them are packed empty.
+    """
+    buffer = io.BytesIO()
+    package = resources.files("ocmt_cli")
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        above = {"", *(place.rpartition("/")[0] for place in places)}
+        for folder in sorted(above):
+            archive.writestr(f"ocmt_cli/{folder}/__init__.py".replace("//", "/"), "")
+        for place in places:
+            found = package.joinpath(*place.split("/"))
+            if found.is_file():
+                archive.writestr(f"ocmt_cli/{place}", found.read_bytes())
+                continue
+            for module in found.iterdir():
+                if module.name.endswith(".py"):
+                    archive.writestr(f"ocmt_cli/{place}/{module.name}", module.read_bytes())
+    program = buffer.getvalue()
+    return b"%d\n" % len(program) + program

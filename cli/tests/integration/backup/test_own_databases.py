@@ -1,0 +1,147 @@
+"""The servers' own databases are opened by SQLite, if nobody else can have put them there."""
+
+import io
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from ocmt_cli.backup.hostside.no_follow import Refused
+from ocmt_cli.backup.hostside.own_database import dump_database, restore_database
+
+
+def _database(place: Path) -> Path:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(place)) as made, made:
+        made.execute("create table t (a)")
+        made.execute("insert into t values ('kept')")
+    return place
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    return _database(tmp_path / "data" / "management.db")
+
+
+def _a_link(own: Path) -> Path:
+    other = _database(own.parent / "other.db")
+    own.unlink()
+    own.symlink_to(other)
+    return own
+
+
+def _a_hard_link(own: Path) -> Path:
+    own.with_name("other.db").hardlink_to(own)
+    return own
+
+
+def _below_a_link_of_a_user(own: Path) -> Path:
+    link = own.parent.parent / "link"
+    link.symlink_to(own.parent)
+    os.chown(link, 1000, 1000, follow_symlinks=False)
+    return link / own.name
+
+
+def _below_a_link_of_a_user_behind_one_of_root(own: Path) -> Path:
+    link = own.parent.parent / "roots"
+    link.symlink_to(_below_a_link_of_a_user(own).parent)
+    return link / own.name
+
+
+def _in_a_folder_open_to_all(own: Path) -> Path:
+    own.parent.chmod(0o777)
+    return own
+
+
+def _in_a_folder_of_another_user(own: Path) -> Path:
+    os.chown(own.parent.parent, 1000, 1000)
+    os.chown(own.parent, 1001, 1001)
+    os.chown(own, 1001, 1001)
+    return own
+
+
+def _of_another_user(own: Path) -> Path:
+    os.chown(own, 1000, 1000)
+    return own
+
+
+def _of_an_agent(own: Path) -> Path:
+    (own.parent / "agent.db").touch()
+    state = own.parent / "agents" / "u1" / "state"
+    place = _database(state / "x.db")
+    os.chown(state, 1000, 1000)
+    os.chown(place, 1000, 1000)
+    return place
+
+
+def _a_pipe(own: Path) -> Path:
+    own.unlink()
+    os.mkfifo(own)
+    return own
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _a_link,
+        _a_hard_link,
+        _below_a_link_of_a_user,
+        _below_a_link_of_a_user_behind_one_of_root,
+        _in_a_folder_open_to_all,
+        _in_a_folder_of_another_user,
+        _of_another_user,
+        _of_an_agent,
+        _a_pipe,
+    ],
+)
+def test_a_database_that_others_may_have_put_there_is_not_opened(
+    own: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path]
+) -> None:
+    place = make(own)
+    monkeypatch.setattr(sqlite3, "connect", None)
+    with pytest.raises(Refused):
+        dump_database(place, io.BytesIO())
+    with pytest.raises(Refused):
+        restore_database(place, io.BytesIO(b"new"))
+    names = {one.name for one in own.parent.iterdir()}
+    assert names <= {"management.db", "other.db", "agent.db", "agents"}
+    assert own.is_fifo() or own.read_bytes() != b"new"
+
+
+def _plain(own: Path) -> Path:
+    return own
+
+
+def _behind_roots_links(own: Path) -> Path:
+    """As systemd's DynamicUser= makes them."""
+    (own.parent.parent / "first").symlink_to("second")
+    (own.parent.parent / "second").symlink_to(own.parent)
+    return own.parent.parent / "first" / ".." / "data" / own.name
+
+
+def _of_the_servers_user(own: Path) -> Path:
+    own.parent.chmod(0o700)
+    os.chown(own.parent, 990, 990)
+    os.chown(own, 990, 990)
+    return own
+
+
+@pytest.mark.parametrize("make", [_plain, _behind_roots_links, _of_the_servers_user])
+def test_the_servers_own_database_is_copied_and_comes_back(
+    own: Path, make: Callable[[Path], Path]
+) -> None:
+    place = make(own)
+    owner = own.stat().st_uid
+    copy = io.BytesIO()
+    dump_database(place, copy)
+    with closing(sqlite3.connect(own)) as changed, changed:
+        changed.execute("delete from t")
+    own.with_name(".management.db.restore").symlink_to("/etc/passwd")  # a planted draft
+    restore_database(place, io.BytesIO(copy.getvalue()))
+    assert own.stat().st_uid == owner
+    assert own.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(own)) as restored:
+        assert restored.execute("select a from t").fetchall() == [("kept",)]
+    assert [one.name for one in own.parent.iterdir()] == ["management.db"]

@@ -1,0 +1,1 @@
+"""A fork and its upstream, for the tests of `ocmt sync`."""
