@@ -34,6 +34,8 @@ class Agent:
     last_activity_kind: ActivityKind
     state: HibernationState
     state_since: datetime
+    number: int = 0
+    """Never another agent's, by which its container has a uid of its own; 0 until it is stored."""
     next_job_at: datetime | None = None
     """The gateway's next scheduled job, read right before it was put to sleep."""
     suspension_id: str | None = None
@@ -97,7 +99,7 @@ class Agent:
         self.wishes = wishes(policy)
 
     def spec(self) -> AgentSpec:
-        return AgentSpec(self.user_id, self.gateway_token, self.agent_token)
+        return AgentSpec(self.user_id, self.gateway_token, self.agent_token, self.number)
 
     def access_at(self, endpoint: Endpoint) -> GatewayAccess:
         return GatewayAccess(self.user_id, endpoint, self.gateway_token, self.device)

@@ -121,11 +121,14 @@ class AgentRegistry:
             agent.set_policy(before)
             raise self._database_down(error) from error
 
-    async def forget(self, agent: Agent) -> None:
-        """Remove the agent from the database and from memory, or refuse with 503."""
+    async def forget(self, agent: Agent, *, with_state: bool) -> None:
+        """Remove the agent from the database and from memory, or refuse with 503.
+
+        Its number stays its user's while its state exists.
+        """
         agent.removed = True  # before: whoever writes it from here on would bring it back
         try:
-            await self._store.delete(agent.user_id)
+            await self._store.delete(agent.user_id, with_number=with_state)
         except StoreError as error:
             agent.removed = False
             raise self._database_down(error) from error

@@ -40,6 +40,8 @@ class AgentSpec:
     user_id: str
     gateway_token: "SecretText"
     agent_token: "SecretText"
+    number: int
+    """The agent's own among all that this host has or had; 1 and up."""
 
 
 class SecretText(str):

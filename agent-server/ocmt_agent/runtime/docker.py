@@ -17,6 +17,7 @@ import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
+from ocmt_agent.runtime.accounts import Account, host_account
 from ocmt_agent.runtime.base import (
     AgentSpec,
     ContainerStatus,
@@ -104,6 +105,7 @@ class DockerRuntime:
         return []
 
     async def create(self, spec: AgentSpec) -> None:
+        account = self._account(spec)
         relay = relay_urls(await self.relay_host(), self._relay_port)
         gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
         async with self._lock(spec.user_id):
@@ -117,13 +119,24 @@ class DockerRuntime:
                     # A network made anew under the same name is another: a container keeps the id.
                     made_from=[image_id, network_id],
                     instance=self._instance,
+                    account=account,
                     limits=self._limits,
                     gateway=gateway,
                 )
                 if await self._is_made(spec.user_id, config):
                     return
-                await asyncio.to_thread(prepare_folders, self._home(spec.user_id), gateway)
+                home = self._home(spec.user_id)
+                await asyncio.to_thread(prepare_folders, home, account, gateway)
                 await self._make(spec.user_id, config)
+
+    def _account(self, spec: AgentSpec) -> Account:
+        try:
+            return host_account(spec.number)
+        except ValueError as error:
+            raise RuntimeFailed(
+                f"The agent cannot have a uid of its own: {error}. Give this host more uids "
+                "(LXC: `lxc.idmap`), or run the agent server on another."
+            ) from error
 
     async def _is_made(self, user_id: str, config: dict[str, Any]) -> bool:
         """Whether a container with these settings exists; one with others is ended and removed."""
