@@ -64,7 +64,7 @@ def container_config(
             "PidsLimit": limits.pids,
             "NanoCpus": int(limits.cpus * 1e9),
             "Memory": limits.memory_mb * 1024 * 1024,
-            "MemorySwap": -1,
+            "MemorySwap": limits.memory_and_swap_bytes,
             "ReadonlyRootfs": True,
             "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=256m,mode=1777"},  # noqa: S108
             "NetworkMode": NETWORK,

@@ -76,7 +76,7 @@ async def test_a_container_is_as_strict_as_it_must_be(runtime: DockerRuntime) ->
     assert host["PidsLimit"] == 512
     assert host["NanoCpus"] == 2_000_000_000
     assert host["Memory"] == 2048 * 1024 * 1024
-    assert host["MemorySwap"] == -1
+    assert host["MemorySwap"] == 2 * 2048 * 1024 * 1024
     assert not host["PortBindings"]
     assert host["RestartPolicy"]["Name"] == "no"
     assert host["LogConfig"]["Config"] == {"max-size": "5m", "max-file": "2"}

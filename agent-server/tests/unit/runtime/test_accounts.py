@@ -7,6 +7,7 @@ import pytest
 from ocmt_agent.runtime.accounts import Account, account_of
 from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.runtime.docker_container import prepare_folders
+from ocmt_agent.runtime.removal import remove_folder
 from ocmt_testing.needs import require
 
 WHOLE_HOST = "         0          0 4294967295\n"
@@ -90,6 +91,7 @@ def test_folders_nested_too_deep_for_python_keep_no_agent_from_starting(tmp_path
         assert state.stat().st_uid == 70_002
     finally:
         os.close(here)
+        remove_folder(state)  # pytest's own removal goes no deeper than Python
 
 
 @pytest.mark.needs("root")
