@@ -35,6 +35,8 @@ def because(agent: Agent, *, now: datetime) -> str:
         text += "; " + _kept_awake(agent, now=now)
     if agent.failure:
         text += f". {agent.failure.rstrip('.')}"
+    if agent.warning:
+        text += f". {agent.warning.rstrip('.')}"
     return text + "."
 
 

@@ -18,6 +18,7 @@ NEW_TOKEN = Cause(Actor.OPERATOR, "new agent token")
 ORDERED = Cause(Actor.OPERATOR, "ordered")
 RESTART = Cause(Actor.OPERATOR, "restart")
 SERVER_STOPS = Cause(Actor.OPERATOR, "the server stops")
+DISK_FULL = Cause(Actor.POLICY, "it uses too much of the disk")
 PAUSED_FOR_LONG = Cause(Actor.POLICY, "paused for long")
 RESTS = {rest: Cause(Actor.POLICY, str(rest)) for rest in Rest}
 WAKES = {

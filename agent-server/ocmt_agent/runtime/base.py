@@ -110,6 +110,10 @@ class Runtime(Protocol):
         """The address of this host at which agents reach the relay, and nobody else should."""
         ...
 
+    def home(self, user_id: str) -> Path:
+        """The folder that has everything of the agent's."""
+        ...
+
     async def create(self, spec: AgentSpec) -> None:
         """Make the user's container, stopped, unless one with the same settings exists.
 

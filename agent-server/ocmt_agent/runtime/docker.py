@@ -114,7 +114,7 @@ class DockerRuntime:
                 image_id = await self._image_id()
                 config = container_config(
                     spec,
-                    home=self._home(spec.user_id),
+                    home=self.home(spec.user_id),
                     image=self._image,
                     # A network made anew under the same name is another: a container keeps the id.
                     made_from=[image_id, network_id],
@@ -125,7 +125,7 @@ class DockerRuntime:
                 )
                 if await self._is_made(spec.user_id, config):
                     return
-                home = self._home(spec.user_id)
+                home = self.home(spec.user_id)
                 await asyncio.to_thread(prepare_folders, home, account, gateway)
                 await self._make(spec.user_id, config)
 
@@ -237,7 +237,7 @@ class DockerRuntime:
             self._ids.pop(user_id, None)
             self._cpu_files.pop(user_id, None)
             if with_state:
-                await asyncio.to_thread(remove_folder, self._home(user_id))
+                await asyncio.to_thread(remove_folder, self.home(user_id))
 
     async def inspect(self, user_id: str) -> Observed | None:
         with translated():
@@ -384,7 +384,7 @@ class DockerRuntime:
     def _name(self, user_id: str) -> str:
         return f"ocmt-{self._instance}-{user_id}"
 
-    def _home(self, user_id: str) -> Path:
+    def home(self, user_id: str) -> Path:
         return self._root / user_id
 
     def _lock(self, user_id: str) -> asyncio.Lock:

@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -31,6 +31,7 @@ class Seen:
     state: HibernationState
     since: datetime
     failure: str | None
+    warning: str | None = None
 
 
 class AgentStatuses:
@@ -100,8 +101,13 @@ class AgentStatuses:
         if isinstance(said, StateEvent):
             known = self._seen.get(said.user_id)
             if said.from_state is said.to_state and known and known.state is said.to_state:
-                return  # told of its memory: its state is as it was, and since when
-            self._seen[said.user_id] = Seen(said.to_state, said.at, said.failure)
+                # Told of its memory or disk: its state is as it was, and since when.
+                seen = replace(known, warning=said.warning)
+                if seen == known:
+                    return
+            else:
+                seen = Seen(said.to_state, said.at, said.failure, said.warning)
+            self._seen[said.user_id] = seen
             self.tell(said.user_id)
             return
         self._seen = {container.user_id: _seen(container) for container in said.containers}
@@ -123,4 +129,6 @@ class AgentStatuses:
 
 
 def _seen(container: Container) -> Seen:
-    return Seen(container.hibernation_state, container.state_since, container.failure)
+    return Seen(
+        container.hibernation_state, container.state_since, container.failure, container.warning
+    )

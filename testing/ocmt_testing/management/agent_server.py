@@ -177,10 +177,12 @@ class FakeAgentServer:
             ]
         )
 
-    def move(self, user_id: str, state: str, *, failure: str | None = None) -> None:
+    def move(
+        self, user_id: str, state: str, *, failure: str | None = None, warning: str | None = None
+    ) -> None:
         """The agent is in this state now, and everybody is told."""
         before = self.containers.get(user_id, {}).get("hibernationState")
-        self.containers[user_id] = _container(user_id, state, failure)
+        self.containers[user_id] = _container(user_id, state, failure) | {"warning": warning}
         event = {
             "userId": user_id,
             "at": datetime.now(UTC).isoformat(),
@@ -188,6 +190,7 @@ class FakeAgentServer:
             "toState": state,
             "why": "test",
             "failure": failure,
+            "warning": warning,
         }
         for listener in self.listeners:
             listener.put_nowait(event)

@@ -160,6 +160,7 @@ export interface AgentView {
   state: AgentState;
   detail: string | null;
   since: string | null;
+  warning?: string | null;
 }
 export interface AgentsAnswer {
   agents: AgentRow[];
@@ -168,6 +169,7 @@ export interface AgentRow {
   state: AgentState;
   detail: string | null;
   since: string | null;
+  warning?: string | null;
   userId: string;
   idleMinutes: number | null;
   awakeBecause: string[];
@@ -247,6 +249,7 @@ export interface StatusFrame {
   state: AgentState;
   detail: string | null;
   since: string | null;
+  warning: string | null;
 }
 export interface HistoryAnswer {
   type: "history";
