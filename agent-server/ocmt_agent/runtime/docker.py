@@ -1,7 +1,8 @@
 """The Docker runtime: one hardened container a user, over the Engine API (Podman's works too).
 
-At least as strict as upstream's own `openclaw fleet`: no capabilities, no new privileges, limits,
-an init, a network without traffic between containers, no published port, no engine socket.
+At least as strict as upstream's own `openclaw fleet`: a uid of its own, no capabilities, no new
+privileges, a read-only root, limits, an init, a network without traffic between containers, no
+published port, no engine socket. `tests/docker/security` has a tenant try to get past them.
 """
 
 import asyncio
