@@ -20,6 +20,7 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_cli.testing.checks import run_checks, static_checks
 from ocmt_cli.testing.report import Report, Step, keep, read_cases
+from ocmt_cli.testing.speed import slowness
 from ocmt_cli.testing.tiers import DEFAULT_TIERS, TIERS
 from ocmt_cli.up.page import install_page_tools
 
@@ -76,6 +77,7 @@ def run_tests(
 
 def _run(tiers: Sequence[str], arguments: Sequence[str]) -> Report:
     report = Report([TIERS[tier] for tier in tiers], whole=not arguments)
+    slow_before = slowness()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ocmt-test-") as folder:
         if "unit" in tiers:
@@ -90,6 +92,7 @@ def _run(tiers: Sequence[str], arguments: Sequence[str]) -> Report:
                 build_image(DEFAULT_DATA / "openclaw")
         run_tiers(report, arguments, Path(folder))
         report.seconds = time.monotonic() - begun
+        report.slowness = max(slow_before, slowness())
         keep(report, sorted(Path(folder).iterdir()), RESULTS)
     return report
 

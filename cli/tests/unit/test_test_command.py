@@ -147,6 +147,13 @@ def test_tiers_that_took_longer_than_their_budget_are_named_with_the_ten_worst()
     assert [line.split()[-1] for line in worst] == [f"test_{n}" for n in range(19, 9, -1)]
 
 
+def test_a_slower_machine_has_more_time() -> None:
+    report = report_of(budget_s=60, seconds=110)
+    assert report.over_budget() is not None
+    report.slowness = 2.0
+    assert report.over_budget() is None
+
+
 def test_a_part_of_a_tier_has_no_budget() -> None:
     assert report_of(budget_s=60, seconds=600, whole=False).over_budget() is None
 
