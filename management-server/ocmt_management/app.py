@@ -20,6 +20,7 @@ from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
 from ocmt_management.auth.mail import Outbox, mailer_for
 from ocmt_management.auth.origins import OriginMiddleware
+from ocmt_management.auth.service import warn_without_admin
 from ocmt_management.chat import endpoints as chat
 from ocmt_management.chat.open_chats import OpenChats
 from ocmt_management.clock import Clock, utc_now
@@ -63,6 +64,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
         async with AsyncExitStack() as stack:
             database = Database(settings.database)
             stack.push_async_callback(database.close)
+            await warn_without_admin(database, settings)
             keys = KeyRing(settings.vault_keys)
             outbox = await stack.enter_async_context(Outbox(mailer_for(settings)))
             agent_server = AgentServer(

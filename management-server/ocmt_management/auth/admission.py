@@ -1,4 +1,7 @@
-"""Who may sign in: the first user, allowed addresses and domains, and the invited."""
+"""Who may sign in: allowed addresses and domains, the invited, and whom the operator names.
+
+Nobody becomes an admin by signing in: the operator makes the first one (`operator_link`).
+"""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,7 +13,7 @@ from ocmt_management.settings import ManagementSettings
 
 
 class Admission:
-    """Decides within one unit of work. An installation's first user is its admin."""
+    """Decides within one unit of work."""
 
     def __init__(self, session: AsyncSession, settings: ManagementSettings, clock: Clock) -> None:
         self._users = UserRepository(session)
@@ -25,16 +28,15 @@ class Admission:
         """
         user = await self._users.by_email(email)
         invitation = await self._invitations.live(email, self._clock())
-        first = not await self._users.anybody()
         if user is not None:
             return user.status == Status.ACTIVE
-        return invitation is not None or self._is_listed(email) or (first and self._is_unlisted())
+        return invitation is not None or self._is_listed(email)
 
     async def admit(self, email: str) -> User | None:
         """The user of this address, made if they are new; `None` when they may not sign in."""
         user = await self._users.by_email(email)
         if user is None:
-            # Of two who come first at once, one waits here and then finds that somebody is there.
+            # Of two browsers with one new address, one waits here and then finds the user.
             await self._users.lock_installation()
             user = await self._users.by_email(email) or await self._newcomer(email)
         if user is None or user.status != Status.ACTIVE:
@@ -45,8 +47,7 @@ class Admission:
     async def _newcomer(self, email: str) -> User | None:
         if not await self.is_open_to(email):
             return None
-        first = not await self._users.anybody()
-        return self.add_user(email, Role.ADMIN if first else Role.MEMBER)
+        return self.add_user(email, Role.MEMBER)
 
     def add_user(self, email: str, role: Role) -> User:
         user = User(
@@ -58,7 +59,3 @@ class Admission:
     def _is_listed(self, email: str) -> bool:
         listed = self._settings
         return email in listed.allowed_email_set or domain(email) in listed.allowed_domain_set
-
-    def _is_unlisted(self) -> bool:
-        """Without any list the first to come is welcome; a list also says who may come first."""
-        return not (self._settings.allowed_email_set or self._settings.allowed_domain_set)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.auth.models import (
@@ -24,9 +24,6 @@ class UserRepository:
     async def lock_installation(self) -> None:
         """Hold, until the unit of work ends, all decisions about who is an admin."""
         await self._session.scalar(select(Installation.id).with_for_update())
-
-    async def anybody(self) -> bool:
-        return bool(await self._session.scalar(select(exists().where(User.id.is_not(None)))))
 
     async def by_id(self, user_id: str) -> User | None:
         return await self._session.get(User, user_id)

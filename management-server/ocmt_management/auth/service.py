@@ -24,7 +24,7 @@ from ocmt_management.auth.repository import InvitationRepository, LinkRepository
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.auth.tokens import KeyedHash, is_token, new_code, new_token
 from ocmt_management.clock import Clock
-from ocmt_management.db import after_commit
+from ocmt_management.db import Database, after_commit
 from ocmt_management.settings import ManagementSettings
 
 log = structlog.get_logger(__name__)
@@ -152,28 +152,27 @@ async def operator_link(
 ) -> tuple[str, str]:
     """Make a link that any browser may use once; returns `(address, link)`.
 
-    Whoever can run this reads the database and its keys anyway. Without `email` it is for the
-    first admin; in an empty installation the address becomes the admin, and later a new address
-    becomes a member: the operator's word is an invitation. Raises `Problem` when the user is
-    suspended.
+    The operator can read the database and its keys, so the link carries the operator's word: in an
+    installation without an admin its user becomes the admin, and later a new address becomes a
+    member. Without `email` it is for the first admin. Raises `Problem` when the user is suspended.
     """
     users = UserRepository(session)
     admission = Admission(session, settings, clock)
     await users.lock_installation()
     admin = await users.first_admin()
     chosen = email or (LOCAL_ADMIN if admin is None else admin.email)
-    if await users.by_email(chosen) is None:
-        admission.add_user(chosen, Role.MEMBER if await users.anybody() else Role.ADMIN)
+    user = await users.by_email(chosen)
+    if user is None:
+        user = admission.add_user(chosen, Role.MEMBER if admin else Role.ADMIN)
         await session.flush()
     if not await admission.is_open_to(chosen):
         raise Problem(403, "suspended", f"{chosen} is suspended. An admin can let them in again.")
+    if admin is None:
+        user.role = Role.ADMIN
     token = _add_link(
         LinkRepository(session), KeyedHash(settings.jwt_secret), chosen, clock=clock, verifier=None
     )
-    user = await users.by_email(chosen)
-    Audit(session, clock).record(
-        "link.made", user_id="" if user is None else user.id, actor="operator", subject=chosen
-    )
+    Audit(session, clock).record("link.made", user_id=user.id, actor="operator", subject=chosen)
     return chosen, _address(settings, token)
 
 
@@ -197,6 +196,27 @@ def _add_link(
 def _address(settings: ManagementSettings, token: str) -> str:
     # In the fragment: browsers send it to nobody, so it is in no log and no Referer.
     return f"{settings.page_origin}/sign-in#{token}"
+
+
+async def warn_without_admin(database: Database, settings: ManagementSettings) -> None:
+    """Say at start how an installation without an admin gets one.
+
+    Not on a single machine without mail: `ocmt up` prints the first link there.
+    """
+    if not (settings.smtp_host or settings.secure):
+        return
+    try:
+        async with database.read() as session:
+            admin = await UserRepository(session).first_admin()
+    except Problem:  # the database; its health is told elsewhere
+        return
+    if admin is None:
+        log.warning(
+            "no admin yet",
+            reason="Signing in makes nobody an admin. Make a sign-in link for the first one: "
+            "`./ocmt link --email ADDRESS`, or on a server "
+            "`python -m ocmt_management sign-in-link --email ADDRESS`.",
+        )
 
 
 async def forget_old(session: AsyncSession, clock: Clock) -> None:

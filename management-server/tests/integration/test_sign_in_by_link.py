@@ -268,7 +268,7 @@ async def test_the_page_is_told_who_is_signed_in(sign_in: SignIn) -> None:
     me = (await (await sign_in(ADA)).get("/api/me")).json()
 
     assert me["user"].keys() == {"id", "email", "role"}
-    assert (me["user"]["email"], me["user"]["role"]) == (ADA, "admin")
+    assert (me["user"]["email"], me["user"]["role"]) == (ADA, "member")
     assert me["model"].keys() == {"provider", "model", "demo"}
     assert me["version"]
     assert me["mail"] is True
