@@ -1,6 +1,5 @@
 """Sign-in, sign-out and the list of one's sessions."""
 
-from ipaddress import IPv6Address, ip_address
 from typing import Annotated
 from uuid import UUID
 
@@ -9,6 +8,7 @@ from ocmt_common.problems import Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ocmt_management.auth.askers import asker_of
 from ocmt_management.auth.cookies import session_cookie, verifier_cookie
 from ocmt_management.auth.dependencies import CurrentUser, principal_of
 from ocmt_management.auth.models import Role
@@ -56,7 +56,7 @@ async def ask_for_link(
     server: Server,
     sign_in: Annotated[SignIn, Depends(_sign_in)],
 ) -> LinkAnswer:
-    server.limits.ask(client=_client(request), address=body.email)
+    server.limits.ask(asker_of(request), address=body.email)
     if not server.settings.smtp_host:
         # Whoever waited for this mail would wait for ever.
         raise Problem(
@@ -71,7 +71,8 @@ async def ask_for_link(
     cookie.write(response, verifier)
     await sign_in.ask(body.email, verifier=verifier)
     return LinkAnswer(
-        message="If this address may sign in, a link is on its way. It works for ten minutes."
+        message="If this address may sign in, a link is on its way or in its mailbox already. "
+        "Each works for ten minutes."
     )
 
 
@@ -85,7 +86,7 @@ async def begin_session(
     sign_in: Annotated[SignIn, Depends(_sign_in)],
     sessions: UserSessions,
 ) -> UserAnswer | CodeAnswer | Response:
-    server.limits.redeem(client=_client(request))
+    server.limits.redeem(asker_of(request))
     previous = await principal_of(request)
     secure = server.settings.secure
     verifier = verifier_cookie(secure=secure).read(request)
@@ -135,16 +136,3 @@ async def list_sessions(user: CurrentUser, sessions: UserSessions) -> SessionsAn
 async def revoke_session(session_id: UUID, user: CurrentUser, sessions: UserSessions) -> None:
     if not await sessions.end(user.user_id, str(session_id)):
         raise Problem(404, "session-unknown", "You have no such session; list them again.")
-
-
-def _client(request: Request) -> str:
-    """Whom to count attempts against: an address, or the network an IPv6 customer owns."""
-    host = request.client.host if request.client else "unknown"
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        # Some proxies write IPv4 so; the network of those would be everybody's.
-        return str(address.ipv4_mapped or address.exploded[:19])
-    return host

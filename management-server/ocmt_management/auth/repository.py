@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.auth.models import (
@@ -14,6 +14,7 @@ from ocmt_management.auth.models import (
     SignInLink,
     Status,
     User,
+    WaitingBrowser,
 )
 
 
@@ -104,6 +105,36 @@ class LinkRepository:
             select(SignInLink).where(SignInLink.token_hash == token_hash, *_live(now))
         )
 
+    async def mailed(self, email: str, now: datetime) -> int:
+        """How many links that were asked for from a browser this address still has."""
+        return (
+            await self._session.scalar(
+                select(func.count())
+                .select_from(SignInLink)
+                .where(
+                    SignInLink.email == email, SignInLink.verifier_hash.is_not(None), *_live(now)
+                )
+            )
+            or 0
+        )
+
+    def add_waiting(self, browser: WaitingBrowser) -> None:
+        self._session.add(browser)
+
+    async def waits(self, verifier_hash: bytes, email: str, now: datetime) -> bool:
+        """Whether this browser asked for a link to this address while it had enough of them."""
+        return bool(
+            await self._session.scalar(
+                select(
+                    exists().where(
+                        WaitingBrowser.verifier_hash == verifier_hash,
+                        WaitingBrowser.email == email,
+                        WaitingBrowser.expires_at > now,
+                    )
+                )
+            )
+        )
+
     async def consume(self, link_id: str, now: datetime) -> bool:
         """Use the link up. Of any number at once, exactly one caller gets `True`."""
         consumed = await self._session.scalars(
@@ -151,6 +182,9 @@ class LinkRepository:
 
     async def delete_before(self, moment: datetime) -> None:
         await self._session.execute(delete(SignInLink).where(SignInLink.expires_at < moment))
+        await self._session.execute(
+            delete(WaitingBrowser).where(WaitingBrowser.expires_at < moment)
+        )
 
 
 def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -19,7 +19,7 @@ from ocmt_management.auth.admission import Admission
 from ocmt_management.auth.cookies import LINK_LIFE
 from ocmt_management.auth.mail import Outbox
 from ocmt_management.auth.messages import sign_in_mail
-from ocmt_management.auth.models import Role, SignInLink, User
+from ocmt_management.auth.models import Role, SignInLink, User, WaitingBrowser
 from ocmt_management.auth.repository import InvitationRepository, LinkRepository, UserRepository
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.auth.tokens import KeyedHash, is_token, new_code, new_token
@@ -29,6 +29,8 @@ from ocmt_management.settings import ManagementSettings
 
 log = structlog.get_logger(__name__)
 
+LINKS_PER_ADDRESS = 3
+"""So many unused links an address has at most, each for ten minutes: the bound on its mails."""
 CODES_PER_LINK = 5
 TRIES_PER_LINK = 5
 LOCAL_ADMIN = "admin@localhost"
@@ -81,8 +83,22 @@ class SignIn:
         self._ensure_agent = ensure_agent
 
     async def ask(self, email: str, *, verifier: str) -> None:
-        """Mail a link to `email` if it may sign in. What the database does is always the same."""
+        """Mail a link to `email` if it may sign in. What the database does is always the same.
+
+        While the address has enough links, those it has work in this browser as well, and no mail
+        is sent: asking again and again neither floods a mailbox nor locks its owner out.
+        """
+        now = self._clock()
         admitted = await self._admission.is_open_to(email)
+        if await self._links.mailed(email, now) >= LINKS_PER_ADDRESS:
+            browser = WaitingBrowser(
+                email=email,
+                verifier_hash=self._hash("verifier", verifier),
+                expires_at=now + LINK_LIFE,
+            )
+            self._links.add_waiting(browser)
+            log.info("no link sent: the address has enough of them", domain=domain(email))
+            return
         token = _add_link(self._links, self._hash, email, clock=self._clock, verifier=verifier)
         if not admitted:
             log.info("no link sent: the address may not sign in", domain=domain(email))
@@ -102,7 +118,7 @@ class SignIn:
         link = await self._links.live(self._hash("link", token), now) if is_token(token) else None
         if link is None:
             return None
-        if not self._asked_here(link, verifier):
+        if not await self._asked_here(link, verifier):
             code = new_code()
             shown = await self._links.show_code(
                 link.id, self._hash("code", link.id, code), at_most=CODES_PER_LINK, now=now
@@ -124,12 +140,15 @@ class SignIn:
                 return await self._consume(link_id, email, user_agent=user_agent)
         return None
 
-    def _asked_here(self, link: SignInLink, verifier: str | None) -> bool:
+    async def _asked_here(self, link: SignInLink, verifier: str | None) -> bool:
         if link.verifier_hash is None:
             return True  # made by the operator for whoever opens it
         if verifier is None:
             return False
-        return hmac.compare_digest(link.verifier_hash, self._hash("verifier", verifier))
+        hashed = self._hash("verifier", verifier)
+        return hmac.compare_digest(link.verifier_hash, hashed) or await self._links.waits(
+            hashed, link.email, self._clock()
+        )
 
     async def _consume(self, link_id: str, email: str, *, user_agent: str) -> SignedIn | None:
         now = self._clock()
