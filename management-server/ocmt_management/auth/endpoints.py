@@ -14,8 +14,10 @@ from ocmt_management.auth.dependencies import CurrentUser, principal_of
 from ocmt_management.auth.models import Role
 from ocmt_management.auth.schemas import (
     CodeAnswer,
+    LinkAccount,
     LinkAnswer,
     LinkRequest,
+    OpenedLink,
     SessionRequest,
     SessionsAnswer,
     SessionView,
@@ -76,6 +78,26 @@ async def ask_for_link(
     )
 
 
+@router.post("/link/account")
+async def show_account(
+    body: OpenedLink,
+    request: Request,
+    server: Server,
+    sign_in: Annotated[SignIn, Depends(_sign_in)],
+) -> LinkAccount:
+    """Tell who has the link whose account it is for, before it is used."""
+    server.limits.redeem(asker_of(request))
+    verifier = verifier_cookie(secure=server.settings.secure).read(request)
+    account = await sign_in.account(body.token, verifier=verifier)
+    if account is None:
+        raise link_invalid()
+    present = await principal_of(request, used=False)
+    email, here = account
+    return LinkAccount(
+        email=email, here=here, signed_in_as=None if present is None else present.email
+    )
+
+
 @router.post("/session", response_model=UserAnswer | CodeAnswer)
 async def begin_session(
     *,
@@ -87,7 +109,7 @@ async def begin_session(
     sessions: UserSessions,
 ) -> UserAnswer | CodeAnswer | Response:
     server.limits.redeem(asker_of(request))
-    previous = await principal_of(request)
+    previous = await principal_of(request, used=False)
     secure = server.settings.secure
     verifier = verifier_cookie(secure=secure).read(request)
     user_agent = request.headers.get("user-agent", "")

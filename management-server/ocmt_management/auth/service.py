@@ -110,12 +110,19 @@ class SignIn:
         )
         after_commit(self._db, lambda: self._outbox.post(mail))
 
+    async def account(self, token: str, *, verifier: str | None) -> tuple[str, bool] | None:
+        """Whose account an unused link is for, and whether it signs in this browser."""
+        link = await self._live(token)
+        if link is None or not await self._admission.is_open_to(link.email):
+            return None
+        return link.email, await self._asked_here(link, verifier)
+
     async def use_token(
         self, token: str, *, verifier: str | None, user_agent: str
     ) -> SignedIn | CodeShown | None:
         """Use a link: a session in the browser that asked, digits in another, `None` if invalid."""
         now = self._clock()
-        link = await self._links.live(self._hash("link", token), now) if is_token(token) else None
+        link = await self._live(token)
         if link is None:
             return None
         if not await self._asked_here(link, verifier):
@@ -139,6 +146,11 @@ class SignIn:
             if hmac.compare_digest(code_hash, self._hash("code", link_id, code)):
                 return await self._consume(link_id, email, user_agent=user_agent)
         return None
+
+    async def _live(self, token: str) -> SignInLink | None:
+        if not is_token(token):
+            return None
+        return await self._links.live(self._hash("link", token), self._clock())
 
     async def _asked_here(self, link: SignInLink, verifier: str | None) -> bool:
         if link.verifier_hash is None:

@@ -1,7 +1,7 @@
 """Sessions: begin, find, list, end. A session is a random token whose hash the database knows."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -64,11 +64,11 @@ class Sessions:
         await self._rows.delete_expired(now=now, used_after=now - IDLE_LIFE)
 
 
-async def find(database: Database, token: str, *, clock: Clock) -> Principal | None:
+async def find(database: Database, token: str, *, clock: Clock, used: bool) -> Principal | None:
     """Whose session this token is, or `None` when it is unknown, over, or its user suspended.
 
-    In units of work of its own, so that a request's unit begins with the request's own first
-    statement. That the session was used is written at most every few minutes.
+    `used`: a person does something, so the session's idle time begins anew. In units of work of its
+    own, so that a request's unit begins with the request's own first statement.
     """
     now = clock()
     async with database.read() as reading:
@@ -78,7 +78,26 @@ async def find(database: Database, token: str, *, clock: Clock) -> Principal | N
     if found is None:
         return None
     session, user = found
-    if now - session.last_used_at >= _TOUCH_EVERY:
-        async with database.write() as writing:
-            await SessionRepository(writing).touch(user.id, session.id, now)
-    return Principal(user_id=user.id, email=user.email, role=Role(user.role), session_id=session.id)
+    used_at = session.last_used_at
+    if used:
+        used_at = await note_use(database, user.id, session.id, last_used_at=used_at, clock=clock)
+    return Principal(
+        user_id=user.id,
+        email=user.email,
+        role=Role(user.role),
+        session_id=session.id,
+        last_used_at=used_at,
+        ends_at=min(session.expires_at, used_at + IDLE_LIFE),
+    )
+
+
+async def note_use(
+    database: Database, user_id: str, session_id: str, *, last_used_at: datetime, clock: Clock
+) -> datetime:
+    """Note that a person uses the session, at most every few minutes; when it was noted last."""
+    now = clock()
+    if now - last_used_at < _TOUCH_EVERY:
+        return last_used_at
+    async with database.write() as writing:
+        await SessionRepository(writing).touch(user_id, session_id, now)
+    return now

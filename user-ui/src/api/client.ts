@@ -28,6 +28,7 @@ export class Api {
   me = () => this.call("GET /api/me", {});
 
   askForLink = (email: string) => this.call("POST /api/auth/link", { body: { email } });
+  linkAccount = (token: string) => this.call("POST /api/auth/link/account", { body: { token } });
   useToken = (token: string) => this.call("POST /api/auth/session", { body: { token } });
   useCode = (code: string) => this.call("POST /api/auth/session", { body: { code } });
   signOut = () => this.call("DELETE /api/auth/session", {});

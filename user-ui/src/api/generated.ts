@@ -21,6 +21,10 @@ export interface Routes {
     answer: LinkAnswer;
     body: LinkRequest;
   };
+  "POST /api/auth/link/account": {
+    answer: LinkAccount;
+    body: OpenedLink;
+  };
   "POST /api/auth/session": {
     answer: UserAnswer | CodeAnswer;
     body: SessionRequest;
@@ -116,6 +120,17 @@ export interface LinkAnswer {
 }
 export interface LinkRequest {
   email: string;
+}
+/**
+ * What pressing the button on the page of a link would do.
+ */
+export interface LinkAccount {
+  email: string;
+  here: boolean;
+  signedInAs: string | null;
+}
+export interface OpenedLink {
+  token: string;
 }
 export interface UserAnswer {
   user: UserView;
