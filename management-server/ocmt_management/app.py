@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ocmt_management.admin import endpoints as admin
 from ocmt_management.agents import endpoints as agents_api
 from ocmt_management.agents.client import AgentServer
+from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
 from ocmt_management.auth import endpoints as auth
 from ocmt_management.auth import me
@@ -74,6 +75,8 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             agents = Agents(database, agent_server, clock)
             await stack.enter_async_context(agents.running())
             llm = await stack.enter_async_context(Llm.open(database, keys, clock))
+            reconciler = Reconciler(database, agents, clock, gone=llm.user_changed)
+            await stack.enter_async_context(reconciler.running())
             await stack.enter_async_context(housekeeping(database, keys, clock))
 
             async def model_of(session: AsyncSession, user_id: str) -> ModelInUse:
@@ -92,6 +95,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
                 model_of=model_of,
                 check_agent_server=agents.check_server,
                 agents=agents,
+                reconciler=reconciler,
                 llm=llm,
                 chats=OpenChats(),
             )

@@ -12,6 +12,7 @@ from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection, Request
 
+from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
@@ -50,6 +51,7 @@ class Parts:
     check_agent_server: Callable[[], Awaitable[None]]
     """Raises `Problem` saying what is wrong with the agent server, and the cure."""
     agents: Agents
+    reconciler: Reconciler
     llm: Llm
     chats: OpenChats
 

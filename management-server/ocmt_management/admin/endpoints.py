@@ -11,6 +11,7 @@ from ocmt_management.admin.schemas import (
     InvitationRow,
     InvitationsAnswer,
     UserChange,
+    UserDeletion,
     UserRow,
     UsersAnswer,
 )
@@ -19,7 +20,8 @@ from ocmt_management.auth.models import Invitation, Role, Status, User
 from ocmt_management.auth.people import People
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.db import after_commit
-from ocmt_management.wiring import Db, Server
+from ocmt_management.vault.service import Vault
+from ocmt_management.wiring import Db, Parts, Server
 
 router = APIRouter(prefix="/api/admin")
 
@@ -39,8 +41,8 @@ ByAdmin = Annotated[People, Depends(_people)]
 
 
 @router.get("/users")
-async def list_users(people: ByAdmin) -> UsersAnswer:
-    return UsersAnswer(users=[_user_row(user) for user in await people.users()])
+async def list_users(people: ByAdmin, server: Server) -> UsersAnswer:
+    return UsersAnswer(users=[_user_row(user, server) for user in await people.users()])
 
 
 @router.patch("/users/{user_id}")
@@ -48,8 +50,29 @@ async def change_user(
     user_id: UserId, body: UserChange, people: ByAdmin, server: Server, db: Db
 ) -> UserRow:
     user = await people.set_status(user_id, body.status)
-    after_commit(db, lambda: server.llm.user_changed(user_id))
-    return _user_row(user)
+    after_commit(db, lambda: _changed(server, user_id))
+    return _user_row(user, server)
+
+
+@router.post("/users/{user_id}/deletion", status_code=202)
+async def delete_user(
+    *,
+    user_id: UserId,
+    body: UserDeletion,
+    admin: AdminUser,
+    people: ByAdmin,
+    server: Server,
+    db: Db,
+) -> UserRow:
+    user = await people.delete(user_id, confirmation=body.email)
+    await Vault(db, server.keys, server.clock).shred(user_id, actor=admin.user_id)
+    after_commit(db, lambda: _changed(server, user_id))
+    return _user_row(user, server)
+
+
+def _changed(server: Parts, user_id: str) -> None:
+    server.llm.user_changed(user_id)
+    server.reconciler.look(user_id)
 
 
 @router.get("/invitations")
@@ -69,7 +92,7 @@ async def revoke_invitation(invitation_id: UUID, people: ByAdmin) -> None:
     await people.revoke(str(invitation_id))
 
 
-def _user_row(user: User) -> UserRow:
+def _user_row(user: User, server: Parts) -> UserRow:
     return UserRow(
         id=user.id,
         email=user.email,
@@ -77,6 +100,7 @@ def _user_row(user: User) -> UserRow:
         status=Status(user.status),
         created_at=user.created_at,
         last_sign_in_at=user.last_sign_in_at,
+        pending=server.reconciler.pending(user.id, Status(user.status)),
     )
 
 

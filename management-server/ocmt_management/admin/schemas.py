@@ -1,6 +1,7 @@
 """What administration takes and answers on the wire."""
 
 from datetime import datetime
+from typing import Literal
 
 from ocmt_common.agent_api import Command, Wire
 
@@ -15,6 +16,8 @@ class UserRow(Wire):
     status: Status
     created_at: datetime
     last_sign_in_at: datetime | None
+    pending: str | None
+    """What is still to be done about a suspended or deleted user's agent; `None` when all is."""
 
 
 class UsersAnswer(Wire):
@@ -22,7 +25,12 @@ class UsersAnswer(Wire):
 
 
 class UserChange(Command):
-    status: Status
+    status: Literal[Status.ACTIVE, Status.SUSPENDED]
+
+
+class UserDeletion(Command):
+    email: EmailAddress
+    """The address of the user to be deleted, as a confirmation."""
 
 
 class InvitationRequest(Command):

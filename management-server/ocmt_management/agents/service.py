@@ -41,6 +41,7 @@ _PASSING = frozenset(
     {
         "agent-server-unreachable",
         "agent-server-refuses-us",
+        "agent-disabled",
         "runtime-unavailable",
         "database-unavailable",
         "disk-full",
@@ -134,6 +135,12 @@ class Agents:
         self.statuses.tell(user_id)
         self.ensure(user_id)
 
+    async def made(self, user_id: str) -> None:
+        """Wait until no making of this user's agent is under way here."""
+        making = self._making.get(user_id)
+        if making is not None:
+            await asyncio.wait({making})
+
     def make_again(self, user_id: str) -> None:
         """The agent server says that it has no such agent: have it made anew."""
         self.statuses.forget(user_id)
@@ -209,6 +216,9 @@ class Agents:
 
         `False` when it has another token by now. Raises the `Problem` of a passing trouble.
         """
+        async with self._database.read() as session:
+            if not await is_active(session, user_id):  # suspended or deleted since it was begun
+                return True
         try:
             container = await self.server.provision(user_id, token)
         except Problem as problem:

@@ -22,6 +22,8 @@ class Role(StrEnum):
 class Status(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    DELETING = "deleting"
+    """Shut out like a suspended user; the row goes once the agent is gone."""
 
 
 class Installation(Base):

@@ -1,6 +1,6 @@
 """SQL of people, links and sessions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
@@ -58,6 +58,18 @@ class UserRepository:
 
     async def all(self) -> Sequence[User]:
         return (await self._session.scalars(select(User).order_by(User.created_at))).all()
+
+    async def not_active(self) -> Sequence[User]:
+        rows = await self._session.scalars(select(User).where(User.status != Status.ACTIVE))
+        return rows.all()
+
+    async def existing(self, user_ids: Collection[str]) -> frozenset[str]:
+        rows = await self._session.scalars(select(User.id).where(User.id.in_(user_ids)))
+        return frozenset(rows.all())
+
+    async def delete(self, user_id: str) -> None:
+        """Everything of theirs goes along, by the foreign keys."""
+        await self._session.execute(delete(User).where(User.id == user_id))
 
     def add(self, user: User) -> None:
         self._session.add(user)
@@ -179,6 +191,10 @@ class LinkRepository:
             .execution_options(synchronize_session=False)
         )
         return [(link_id, email, code_hash) for link_id, email, code_hash in rows if code_hash]
+
+    async def delete_for(self, email: str) -> None:
+        await self._session.execute(delete(SignInLink).where(SignInLink.email == email))
+        await self._session.execute(delete(WaitingBrowser).where(WaitingBrowser.email == email))
 
     async def delete_before(self, moment: datetime) -> None:
         await self._session.execute(delete(SignInLink).where(SignInLink.expires_at < moment))

@@ -19,7 +19,7 @@ from ocmt_management.auth.admission import Admission
 from ocmt_management.auth.cookies import LINK_LIFE
 from ocmt_management.auth.mail import Outbox
 from ocmt_management.auth.messages import sign_in_mail
-from ocmt_management.auth.models import Role, SignInLink, User, WaitingBrowser
+from ocmt_management.auth.models import Role, SignInLink, Status, User, WaitingBrowser
 from ocmt_management.auth.repository import InvitationRepository, LinkRepository, UserRepository
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.auth.tokens import KeyedHash, is_token, new_code, new_token
@@ -196,7 +196,9 @@ async def operator_link(
     if user is None:
         user = admission.add_user(chosen, Role.MEMBER if admin else Role.ADMIN)
         await session.flush()
-    if not await admission.is_open_to(chosen):
+    if user.status == Status.DELETING:
+        raise Problem(403, "user-deleting", f"{chosen} is being deleted. Try again in a moment.")
+    if user.status != Status.ACTIVE:
         raise Problem(403, "suspended", f"{chosen} is suspended. An admin can let them in again.")
     if admin is None:
         user.role = Role.ADMIN

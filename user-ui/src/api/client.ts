@@ -1,6 +1,6 @@
 /** The management server's API as functions: one place that knows paths and how errors look. */
 
-import type { ModelRequest, ProviderId, Routes, Status } from "./generated";
+import type { ModelRequest, ProviderId, Routes, UserChange } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
 type Send = (url: string, init: RequestInit) => Promise<Response>;
@@ -44,8 +44,13 @@ export class Api {
     this.call("DELETE /api/model/keys/{provider}", { path: { provider } });
 
   people = async () => (await this.call("GET /api/admin/users", {})).users;
-  setStatus = (id: string, status: Status) =>
+  setStatus = (id: string, status: UserChange["status"]) =>
     this.call("PATCH /api/admin/users/{user_id}", { path: { user_id: id }, body: { status } });
+  deletePerson = (id: string, email: string) =>
+    this.call("POST /api/admin/users/{user_id}/deletion", {
+      path: { user_id: id },
+      body: { email },
+    });
   invitations = async () => (await this.call("GET /api/admin/invitations", {})).invitations;
   invite = (email: string) => this.call("POST /api/admin/invitations", { body: { email } });
   revokeInvitation = (id: string) =>

@@ -4,7 +4,7 @@ export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
 export type ProviderId = "demo" | "openai" | "anthropic" | "openrouter";
-export type Status = "active" | "suspended";
+export type Status = "active" | "suspended" | "deleting";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
   StatusFrame | HistoryAnswer | AcceptedFrame | DeltaFrame | FinalFrame | AbortedFrame | ErrorFrame;
@@ -97,6 +97,13 @@ export interface Routes {
   "PATCH /api/admin/users/{user_id}": {
     answer: UserRow;
     body: UserChange;
+    path: {
+      user_id: string;
+    };
+  };
+  "POST /api/admin/users/{user_id}/deletion": {
+    answer: UserRow;
+    body: UserDeletion;
     path: {
       user_id: string;
     };
@@ -226,9 +233,13 @@ export interface UserRow {
   status: Status;
   createdAt: string;
   lastSignInAt: string | null;
+  pending: string | null;
 }
 export interface UserChange {
-  status: Status;
+  status: "active" | "suspended";
+}
+export interface UserDeletion {
+  email: string;
 }
 export interface InvitationsAnswer {
   invitations: InvitationRow[];
