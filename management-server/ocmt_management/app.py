@@ -15,6 +15,8 @@ from ocmt_management.agents import endpoints as agents_api
 from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
+from ocmt_management.audit.refusals import RefusalMiddleware
+from ocmt_management.audit.throttle import Throttle
 from ocmt_management.auth import endpoints as auth
 from ocmt_management.auth import me
 from ocmt_management.auth.ended import EndedSessions
@@ -94,6 +96,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
                 ensure_agent=agents.ensure,
                 model_of=model_of,
                 check_agent_server=agents.check_server,
+                throttle=Throttle(clock),
                 agents=agents,
                 reconciler=reconciler,
                 llm=llm,
@@ -124,6 +127,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Content-Type"],
         )
+    app.add_middleware(RefusalMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, settings=settings)
     app.add_middleware(RequestIdMiddleware)
     return app

@@ -31,7 +31,8 @@ async function shown(person: UserRow) {
   view.myId = "ada";
   document.body.append(view);
   await settled();
-  const root = view.shadowRoot!;
+  const root = view.shadowRoot;
+  if (root === null) throw new Error("the section has no content");
   const button = (label: string) =>
     [...root.querySelectorAll("button")].find((one) => one.textContent.includes(label));
   return { root, button, asked, text: () => root.textContent.replace(/\s+/g, " ") };

@@ -3,10 +3,12 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from ocmt_common.user_ids import UserId
+from starlette.responses import StreamingResponse
 
 from ocmt_management.admin.schemas import (
+    AuditAnswer,
     InvitationRequest,
     InvitationRow,
     InvitationsAnswer,
@@ -15,6 +17,8 @@ from ocmt_management.admin.schemas import (
     UserRow,
     UsersAnswer,
 )
+from ocmt_management.admin.trail import exported, json_lines, rows
+from ocmt_management.audit.service import Audit
 from ocmt_management.auth.dependencies import AdminUser
 from ocmt_management.auth.models import Invitation, Role, Status, User
 from ocmt_management.auth.people import People
@@ -90,6 +94,38 @@ async def invite(body: InvitationRequest, people: ByAdmin) -> InvitationRow:
 @router.delete("/invitations/{invitation_id}", status_code=204)
 async def revoke_invitation(invitation_id: UUID, people: ByAdmin) -> None:
     await people.revoke(str(invitation_id))
+
+
+@router.get("/audit")
+async def read_audit(
+    _: AdminUser,
+    server: Server,
+    db: Db,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    before: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+    user: Annotated[UserId | None, Query()] = None,
+) -> AuditAnswer:
+    events = await Audit(db, server.clock).latest(limit=limit, before=before, user_id=user)
+    return AuditAnswer(
+        events=await rows(db, events), earlier=events[-1].id if len(events) == limit else None
+    )
+
+
+@router.get("/audit/export", response_class=StreamingResponse)
+async def export_audit(
+    admin: AdminUser, server: Server, user: Annotated[UserId | None, Query()] = None
+) -> StreamingResponse:
+    """The whole trail, a JSON object a line, oldest first. That it was exported is in it."""
+    async with server.database.write() as session:
+        Audit(session, server.clock).record(
+            "audit.exported", user_id=admin.user_id, actor=admin.user_id
+        )
+    batches = exported(server.database, user_id=user)
+    return StreamingResponse(
+        (json_lines(batch) async for batch in batches),
+        media_type="application/x-ndjson",
+        headers={"Content-Disposition": 'attachment; filename="ocmt-audit.ndjson"'},
+    )
 
 
 def _user_row(user: User, server: Parts) -> UserRow:

@@ -33,6 +33,31 @@ class UserDeletion(Command):
     """The address of the user to be deleted, as a confirmation."""
 
 
+class AuditRow(Wire):
+    """One thing that happened. Addresses are those of people who are still here."""
+
+    id: int
+    at: datetime
+    action: str
+    actor: str
+    """Who did it: a user id, or `operator`, `agent`, `server`, `stranger`."""
+    actor_email: str | None
+    user_id: str
+    """Whose account or secret it was about; empty when nobody's is known."""
+    user_email: str | None
+    subject: str
+    detail: str
+    client: str
+    """The network address it was asked from."""
+
+
+class AuditAnswer(Wire):
+    events: list[AuditRow]
+    """Newest first."""
+    earlier: int | None
+    """`before` of the next page; `None` when this is the last."""
+
+
 class InvitationRequest(Command):
     email: EmailAddress
 

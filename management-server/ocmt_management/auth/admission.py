@@ -5,6 +5,7 @@ Nobody becomes an admin by signing in: the operator makes the first one (`operat
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ocmt_management.audit.service import STRANGER, Audit
 from ocmt_management.auth.addresses import domain
 from ocmt_management.auth.models import Role, Status, User, new_id
 from ocmt_management.auth.repository import InvitationRepository, UserRepository
@@ -18,6 +19,7 @@ class Admission:
     def __init__(self, session: AsyncSession, settings: ManagementSettings, clock: Clock) -> None:
         self._users = UserRepository(session)
         self._invitations = InvitationRepository(session)
+        self._audit = Audit(session, clock)
         self._settings = settings
         self._clock = clock
 
@@ -47,13 +49,14 @@ class Admission:
     async def _newcomer(self, email: str) -> User | None:
         if not await self.is_open_to(email):
             return None
-        return self.add_user(email, Role.MEMBER)
+        return self.add_user(email, Role.MEMBER, actor=STRANGER)
 
-    def add_user(self, email: str, role: Role) -> User:
+    def add_user(self, email: str, role: Role, *, actor: str) -> User:
         user = User(
             id=new_id(), email=email, role=role, status=Status.ACTIVE, created_at=self._clock()
         )
         self._users.add(user)
+        self._audit.record("user.created", user_id=user.id, actor=actor, subject=email)
         return user
 
     def _is_listed(self, email: str) -> bool:

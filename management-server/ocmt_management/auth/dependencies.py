@@ -9,7 +9,8 @@ async def chat(socket: WebSocket, user: SocketUser)    # origin and session chec
 from typing import Annotated
 
 from fastapi import Depends, WebSocketException
-from ocmt_common.problems import Problem
+from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
+from ocmt_common.web import USER_IN_SCOPE
 from starlette.requests import HTTPConnection
 from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.websockets import WebSocket
@@ -31,7 +32,10 @@ async def principal_of(connection: HTTPConnection, *, used: bool) -> Principal |
     token = session_cookie(secure=parts.settings.secure).read(connection)
     if token is None:
         return None
-    return await sessions.find(parts.database, token, clock=parts.clock, used=used)
+    user = await sessions.find(parts.database, token, clock=parts.clock, used=used)
+    if user is not None:
+        connection.scope[USER_IN_SCOPE] = user.user_id
+    return user
 
 
 def _signed_out() -> Problem:
@@ -70,6 +74,7 @@ AdminUser = Annotated[Principal, Depends(_admin_user)]
 
 async def _socket_user(socket: WebSocket) -> Principal:
     if not allows_socket(socket.headers, allowed=parts_of(socket).settings.origins):
+        socket.scope[PROBLEM_IN_SCOPE] = "cross-site"
         raise WebSocketException(WS_1008_POLICY_VIOLATION, "cross-site")
     try:
         user = await principal_of(socket, used=False)

@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from ocmt_common.problems import Problem
+from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -47,6 +47,7 @@ def _sign_in(server: Server, db: Db, sessions: UserSessions) -> SignIn:
         outbox=server.outbox,
         sessions=sessions,
         ensure_agent=server.ensure_agent,
+        throttle=server.throttle,
     )
 
 
@@ -71,7 +72,7 @@ async def ask_for_link(
     # The same browser asking twice keeps its verifier: both links work in it.
     verifier = cookie.read(request) or new_token()
     cookie.write(response, verifier)
-    await sign_in.ask(body.email, verifier=verifier)
+    await sign_in.ask(body.email, verifier=verifier, client=asker_of(request).client)
     return LinkAnswer(
         message="If this address may sign in, a link is on its way or in its mailbox already. "
         "Each works for ten minutes."
@@ -119,11 +120,13 @@ async def begin_session(
         outcome = await sign_in.use_code(body.code or "", verifier=verifier, user_agent=user_agent)
     if outcome is None:
         # Answered, not raised: the try must stay counted when the unit of work ends.
-        return link_invalid().response()
+        problem = link_invalid()
+        request.scope[PROBLEM_IN_SCOPE] = problem.code
+        return problem.response()
     if isinstance(outcome, CodeShown):
         return CodeAnswer(code=outcome.code)
     if previous is not None:
-        await sessions.end(previous.user_id, previous.session_id)
+        await sessions.end(previous.user_id, previous.session_id, action="session.replaced")
     session_cookie(secure=secure).write(response, outcome.session_token)
     verifier_cookie(secure=secure).clear(response)
     user = outcome.user
@@ -134,7 +137,7 @@ async def begin_session(
 async def end_session(
     user: CurrentUser, response: Response, server: Server, sessions: UserSessions
 ) -> None:
-    await sessions.end(user.user_id, user.session_id)
+    await sessions.end(user.user_id, user.session_id, action="sign-out")
     session_cookie(secure=server.settings.secure).clear(response)
 
 
@@ -156,5 +159,5 @@ async def list_sessions(user: CurrentUser, sessions: UserSessions) -> SessionsAn
 
 @router.delete("/sessions/{session_id}", status_code=204)
 async def revoke_session(session_id: UUID, user: CurrentUser, sessions: UserSessions) -> None:
-    if not await sessions.end(user.user_id, str(session_id)):
+    if not await sessions.end(user.user_id, str(session_id), action="session.ended"):
         raise Problem(404, "session-unknown", "You have no such session; list them again.")

@@ -63,7 +63,7 @@ class People:
             return user
         if status is Status.SUSPENDED:
             await self._keep_an_admin(user)
-            await self._sessions.end_all(user_id)
+            await self._sessions.end_all(user_id, actor=self._admin.user_id)
         user.status = status
         self._audit.record(f"user.{status}", user_id=user_id, actor=self._admin.user_id)
         return user
@@ -87,7 +87,7 @@ class People:
         if user.status == Status.DELETING:
             return user
         await self._keep_an_admin(user)
-        await self._sessions.end_all(user_id)
+        await self._sessions.end_all(user_id, actor=self._admin.user_id)
         await self._invitations.delete_for(user.email)
         user.status = Status.DELETING
         self._audit.record(
@@ -146,6 +146,17 @@ class People:
 async def hold(session: AsyncSession, user_id: str) -> None:
     """Have whoever else holds this user wait until this unit of work ends."""
     await UserRepository(session).hold(user_id)
+
+
+async def addresses_of(session: AsyncSession, user_ids: Collection[str]) -> dict[str, str]:
+    """By id, of those of these users who exist."""
+    return await UserRepository(session).addresses(user_ids)
+
+
+async def find_by_address(session: AsyncSession, email: str) -> str | None:
+    """The id of the user with this address."""
+    user = await UserRepository(session).by_email(email)
+    return None if user is None else user.id
 
 
 async def status_of(session: AsyncSession, user_id: str) -> Status | None:

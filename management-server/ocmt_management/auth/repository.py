@@ -67,6 +67,10 @@ class UserRepository:
         rows = await self._session.scalars(select(User.id).where(User.id.in_(user_ids)))
         return frozenset(rows.all())
 
+    async def addresses(self, user_ids: Collection[str]) -> dict[str, str]:
+        rows = await self._session.execute(select(User.id, User.email).where(User.id.in_(user_ids)))
+        return {user_id: email for user_id, email in rows}
+
     async def delete(self, user_id: str) -> None:
         """Everything of theirs goes along, by the foreign keys."""
         await self._session.execute(delete(User).where(User.id == user_id))
@@ -264,12 +268,16 @@ class SessionRepository:
         )
         return deleted.all()
 
-    async def delete_expired(self, *, now: datetime, used_after: datetime) -> None:
-        await self._session.execute(
-            delete(Session).where(
-                (Session.expires_at <= now) | (Session.last_used_at <= used_after)
-            )
+    async def delete_expired(
+        self, *, now: datetime, used_after: datetime
+    ) -> Sequence[tuple[str, str]]:
+        """`(session id, user id)` of those that were."""
+        deleted = await self._session.execute(
+            delete(Session)
+            .where((Session.expires_at <= now) | (Session.last_used_at <= used_after))
+            .returning(Session.id, Session.user_id)
         )
+        return [(session_id, user_id) for session_id, user_id in deleted]
 
 
 def _unexpired(now: datetime, used_after: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -13,7 +13,8 @@ import structlog
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ocmt_management.audit.service import Audit
+from ocmt_management.audit.service import STRANGER, Audit
+from ocmt_management.audit.throttle import Throttle
 from ocmt_management.auth.addresses import domain
 from ocmt_management.auth.admission import Admission
 from ocmt_management.auth.cookies import LINK_LIFE
@@ -70,6 +71,7 @@ class SignIn:
         outbox: Outbox,
         sessions: Sessions,
         ensure_agent: Callable[[str], None],
+        throttle: Throttle,
     ) -> None:
         self._db = session
         self._links = LinkRepository(session)
@@ -81,8 +83,9 @@ class SignIn:
         self._clock = clock
         self._outbox = outbox
         self._ensure_agent = ensure_agent
+        self._throttle = throttle
 
-    async def ask(self, email: str, *, verifier: str) -> None:
+    async def ask(self, email: str, *, verifier: str, client: str) -> None:
         """Mail a link to `email` if it may sign in. What the database does is always the same.
 
         While the address has enough links, those it has work in this browser as well, and no mail
@@ -97,9 +100,11 @@ class SignIn:
                 expires_at=now + LINK_LIFE,
             )
             self._links.add_waiting(browser)
+            self._note_asking(email, client, "no mail: it has enough links")
             log.info("no link sent: the address has enough of them", domain=domain(email))
             return
         token = _add_link(self._links, self._hash, email, clock=self._clock, verifier=verifier)
+        self._note_asking(email, client, "mailed" if admitted else "no mail: it may not sign in")
         if not admitted:
             log.info("no link sent: the address may not sign in", domain=domain(email))
             return
@@ -109,6 +114,16 @@ class SignIn:
             life_minutes=int(LINK_LIFE.total_seconds() // 60),
         )
         after_commit(self._db, lambda: self._outbox.post(mail))
+
+    def _note_asking(self, email: str, client: str, outcome: str) -> None:
+        # Of any address alike, so that nobody can tell by the time which are known.
+        left_out = self._throttle.take("link.asked", client)
+        if left_out is None:
+            return
+        more = f" ({left_out} more since the last)" if left_out else ""
+        self._audit.record(
+            "link.asked", user_id="", actor=STRANGER, subject=email, detail=outcome + more
+        )
 
     async def account(self, token: str, *, verifier: str | None) -> tuple[str, bool] | None:
         """Whose account an unused link is for, and whether it signs in this browser."""
@@ -171,7 +186,7 @@ class SignIn:
             return None
         user.last_sign_in_at = now
         await self._db.flush()
-        self._audit.record("sign-in", user_id=user.id, actor=user.id)
+        self._audit.record("sign-in", user_id=user.id, actor=user.id, detail=user_agent)
         token = self._sessions.begin(user, user_agent=user_agent)
         user_id = user.id
         after_commit(self._db, lambda: self._ensure_agent(user_id))
@@ -194,7 +209,7 @@ async def operator_link(
     chosen = email or (LOCAL_ADMIN if admin is None else admin.email)
     user = await users.by_email(chosen)
     if user is None:
-        user = admission.add_user(chosen, Role.MEMBER if admin else Role.ADMIN)
+        user = admission.add_user(chosen, Role.MEMBER if admin else Role.ADMIN, actor="operator")
         await session.flush()
     if user.status == Status.DELETING:
         raise Problem(403, "user-deleting", f"{chosen} is being deleted. Try again in a moment.")
@@ -202,6 +217,7 @@ async def operator_link(
         raise Problem(403, "suspended", f"{chosen} is suspended. An admin can let them in again.")
     if admin is None:
         user.role = Role.ADMIN
+        Audit(session, clock).record("user.admin", user_id=user.id, actor="operator")
     token = _add_link(
         LinkRepository(session), KeyedHash(settings.jwt_secret), chosen, clock=clock, verifier=None
     )

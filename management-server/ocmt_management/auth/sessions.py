@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ocmt_management.audit.service import Audit
 from ocmt_management.auth.cookies import SESSION_LIFE
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.models import Role, Session, User
@@ -27,6 +28,7 @@ class Sessions:
         self._rows = SessionRepository(session)
         self._clock = clock
         self._ended = ended
+        self._audit = Audit(session, clock)
 
     def begin(self, user: User, *, user_agent: str) -> str:
         """Start a session and return its token, the only time it exists in clear."""
@@ -48,20 +50,31 @@ class Sessions:
         now = self._clock()
         return await self._rows.of_user(user_id, now=now, used_after=now - IDLE_LIFE)
 
-    async def end(self, user_id: str, session_id: str) -> bool:
-        """End one session of this user; `False` when it is not theirs or not there."""
+    async def end(self, user_id: str, session_id: str, *, action: str) -> bool:
+        """End one session of this user; `False` when it is not theirs or not there.
+
+        `action` is what the audit trail calls it.
+        """
         ended = await self._rows.delete(user_id, session_id)
         if ended:
+            self._audit.record(action, user_id=user_id, actor=user_id, subject=session_id)
             after_commit(self._db, lambda: self._ended.end([session_id]))
         return ended
 
-    async def end_all(self, user_id: str) -> None:
+    async def end_all(self, user_id: str, *, actor: str) -> None:
         ended = await self._rows.delete_of_user(user_id)
+        for session_id in ended:
+            self._audit.record("session.ended", user_id=user_id, actor=actor, subject=session_id)
         after_commit(self._db, lambda: self._ended.end(ended))
 
     async def forget_old(self) -> None:
         now = self._clock()
-        await self._rows.delete_expired(now=now, used_after=now - IDLE_LIFE)
+        for session_id, user_id in await self._rows.delete_expired(
+            now=now, used_after=now - IDLE_LIFE
+        ):
+            self._audit.record(
+                "session.expired", user_id=user_id, actor="server", subject=session_id
+            )
 
 
 async def find(database: Database, token: str, *, clock: Clock, used: bool) -> Principal | None:

@@ -121,6 +121,12 @@ export interface Routes {
       invitation_id: string;
     };
   };
+  "GET /api/admin/audit": {
+    answer: AuditAnswer;
+  };
+  "GET /api/admin/audit/export": {
+    answer: undefined;
+  };
 }
 export interface LinkAnswer {
   message: string;
@@ -252,6 +258,25 @@ export interface InvitationRow {
 }
 export interface InvitationRequest {
   email: string;
+}
+export interface AuditAnswer {
+  events: AuditRow[];
+  earlier: number | null;
+}
+/**
+ * One thing that happened. Addresses are those of people who are still here.
+ */
+export interface AuditRow {
+  id: number;
+  at: string;
+  action: string;
+  actor: string;
+  actorEmail: string | null;
+  userId: string;
+  userEmail: string | null;
+  subject: string;
+  detail: string;
+  client: string;
 }
 export interface HistoryFrame {
   type: "history";
