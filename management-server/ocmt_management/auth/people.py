@@ -22,6 +22,7 @@ from ocmt_management.db import after_commit
 from ocmt_management.settings import ManagementSettings
 
 INVITATION_LIFE = timedelta(days=7)
+_MAIL_TRIED_FOR = timedelta(hours=4)
 
 
 class People:
@@ -126,7 +127,7 @@ class People:
             link=f"{self._settings.page_origin}/sign-in",
             life_days=INVITATION_LIFE.days,
         )
-        after_commit(self._db, lambda: self._outbox.post(mail))
+        after_commit(self._db, lambda: self._outbox.post(mail, within=_MAIL_TRIED_FOR))
         return invitation
 
     async def invitations(self) -> Sequence[Invitation]:

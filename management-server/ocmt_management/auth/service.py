@@ -8,6 +8,7 @@ somebody else (a mail scanner, a thief, a tricked user) signs nobody in.
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 from ocmt_common.problems import Problem
@@ -30,6 +31,7 @@ from ocmt_management.settings import ManagementSettings
 
 log = structlog.get_logger(__name__)
 
+_TO_READ_IT = timedelta(minutes=1)
 LINKS_PER_ADDRESS = 3
 """So many unused links an address has at most, each for ten minutes: the bound on its mails."""
 CODES_PER_LINK = 5
@@ -113,7 +115,8 @@ class SignIn:
             link=_address(self._settings, token),
             life_minutes=int(LINK_LIFE.total_seconds() // 60),
         )
-        after_commit(self._db, lambda: self._outbox.post(mail))
+        # Later it would be of no use: the link would be over.
+        after_commit(self._db, lambda: self._outbox.post(mail, within=LINK_LIFE - _TO_READ_IT))
 
     def _note_asking(self, email: str, client: str, outcome: str) -> None:
         # Of any address alike, so that nobody can tell by the time which are known.

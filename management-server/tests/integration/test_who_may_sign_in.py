@@ -140,6 +140,20 @@ async def test_an_address_is_one_however_it_is_written(sign_in_admin: SignIn) ->
     assert again.json()["code"] == "already-user"
 
 
+async def test_an_international_domain_is_one_address_however_it_is_written(
+    sign_in_admin: SignIn, new_browser: NewBrowser, app: FastAPI, mails: list[EmailMessage]
+) -> None:
+    admin = await sign_in_admin(ADA)
+    made = await admin.post("/api/admin/invitations", json={"email": "User@BÜCHER.example"})
+    assert made.json()["email"] == "user@xn--bcher-kva.example"
+
+    for email in ("user@bücher.example", "user@xn--bcher-kva.example"):
+        await new_browser().post("/api/auth/link", json={"email": email})
+    await app.state.parts.outbox.delivered()
+
+    assert [mail["To"] for mail in mails] == ["user@xn--bcher-kva.example"] * 3
+
+
 @pytest.mark.parametrize(
     "email",
     ["", "ada", "@example.com", "ada@", "a@b\r\nBcc: x@y.z", "a b@c.d", "a@b,c@d", "<a@b.c>"],
