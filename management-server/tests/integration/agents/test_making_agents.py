@@ -241,7 +241,7 @@ async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
     async def renew_after(*args: Any, **kwargs: Any) -> bool:
         settled: bool = await settle(*args, **kwargs)
         agents._settle = settle
-        await agents.renew_token(user_id)  # its making is not at its end yet
+        await agents.renew_token(user_id, actor="ada")  # its making is not at its end yet
         return settled
 
     agents._settle = renew_after
@@ -257,7 +257,7 @@ async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
     agent_server.hold = asyncio.Event()
     user_id = await id_of(await sign_in("ada@example.com"))
     await until(lambda: len(agent_server.held) == 1)
-    await app.state.parts.agents.renew_token(user_id)
+    await app.state.parts.agents.renew_token(user_id, actor="ada")
     # What becomes of the agent under its old token is no failure of the agent.
     agent_server.refusals = [(503, "gateway-exited", "The gateway did not start.")]
     agent_server.hold.set()
