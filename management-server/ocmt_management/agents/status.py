@@ -31,6 +31,7 @@ class Seen:
     state: HibernationState
     since: datetime
     failure: str | None
+    disabled: bool
 
 
 class AgentStatuses:
@@ -51,6 +52,8 @@ class AgentStatuses:
         self.trouble: Problem | None = AgentServerUnreachable("it was not asked yet")
         """Why nothing is known at the moment; `None` while the stream is up."""
         self.trouble_since = clock()
+        self.connected = asyncio.Event()
+        """Set whenever the agent server began to tell. Clear it."""
 
     def of(self, user_id: str) -> Seen | None:
         """The agent's state, or `None` when the agent server has none. Ask `trouble` first."""
@@ -59,6 +62,15 @@ class AgentStatuses:
     def learn(self, container: Container) -> None:
         """An agent that was just made; the stream may not have told of it yet."""
         self._seen.setdefault(container.user_id, _seen(container))
+
+    def note(self, container: Container) -> None:
+        """What the agent server just answered about an agent."""
+        self._seen[container.user_id] = _seen(container)
+        self.tell(container.user_id)
+
+    def disabled(self) -> frozenset[str]:
+        """Whose agents are kept stopped, as far as is known."""
+        return frozenset(user_id for user_id, seen in self._seen.items() if seen.disabled)
 
     def forget(self, user_id: str) -> None:
         """The agent server told elsewhere that it does not have this user's agent."""
@@ -101,13 +113,15 @@ class AgentStatuses:
             known = self._seen.get(said.user_id)
             if said.from_state is said.to_state and known and known.state is said.to_state:
                 return  # told of its memory: its state is as it was, and since when
-            self._seen[said.user_id] = Seen(said.to_state, said.at, said.failure)
+            disabled = known is not None and known.disabled
+            self._seen[said.user_id] = Seen(said.to_state, said.at, said.failure, disabled)
             self.tell(said.user_id)
             return
         self._seen = {container.user_id: _seen(container) for container in said.containers}
         if self.trouble is not None:
             log.info("agent server is there", agents=len(self._seen))
         self.trouble = None
+        self.connected.set()
         self._tell_all()
 
     def _lose(self, problem: Problem) -> None:
@@ -123,4 +137,9 @@ class AgentStatuses:
 
 
 def _seen(container: Container) -> Seen:
-    return Seen(container.hibernation_state, container.state_since, container.failure)
+    return Seen(
+        container.hibernation_state,
+        container.state_since,
+        container.failure,
+        container.disabled,
+    )
