@@ -149,15 +149,15 @@ async def test_one_started_by_hand_is_stopped_at_the_next_look(tmp_path: Path) -
 
 async def test_an_enabled_agent_waits_to_be_woken_and_is(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
-        agent = await host.provision()
+        await host.provision()
         await disable(host)
         answer = await host.client.post("/api/containers/ada/enable")
         assert answer.json()["disabled"] is False
         assert is_down(host)
         await host.sweep()
-        assert agent.state is S.STOPPED
+        assert host.state() is S.STOPPED
         assert (await host.client.post("/api/containers/ada/wake")).status_code == 200
-        assert agent.state is S.RUNNING
+        assert host.state() is S.RUNNING
 
 
 async def test_it_stays_disabled_over_restarts_of_the_server(tmp_path: Path) -> None:
