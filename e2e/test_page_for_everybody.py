@@ -123,8 +123,8 @@ def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     look("sign in", page)
     page.goto(f"{stack.url}/sign-in#{'x' * 43}")
-    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("link")
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_have_count(0)
     look("a link that is used up", page)
     stranger.close()
 

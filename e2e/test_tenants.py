@@ -50,6 +50,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/model": {"provider": "demo", "model": "demo"},
     "/api/secrets/{name}": {"value": "of-the-second-user"},
     "/api/admin/users/{user_id}": {"status": "suspended"},
+    "/api/admin/users/{user_id}/deletion": {"email": "admin@localhost"},
+    "/api/auth/link/account": {"token": "x" * 43},
     "/api/admin/invitations": {"email": "fourth@example.org"},
 }
 

@@ -58,8 +58,11 @@ def _route(operation: dict[str, Any]) -> dict[str, Any]:
     if "requestBody" in operation:
         fields["body"] = _json_of(operation["requestBody"])
     if "parameters" in operation:
-        places = {one["name"]: one["schema"] for one in operation["parameters"]}
-        fields["path"] = _object(_untitled_fields(places))
+        places = {
+            one["name"]: one["schema"] for one in operation["parameters"] if one["in"] == "path"
+        }
+        if places:
+            fields["path"] = _object(_untitled_fields(places))
     return _object(_untitled_fields(fields))
 
 

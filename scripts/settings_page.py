@@ -44,6 +44,7 @@ _EXAMPLES = {
     "RELAY_HOST": "10.213.0.1",
     "RELAY_PORT": "8081",
     "RUNTIME": "docker",
+    "SMTP_EHLO_NAME": "ocmt.acme.io",
     "SMTP_FROM": "OCMT <agent@acme.io>",
     "SMTP_HOST": "smtp.acme.io",
     "SMTP_PASS": "the mail server's password",

@@ -24,6 +24,7 @@ COMMANDS = {
     "down": Entry("Stop what `up` started; agents too", "ocmt_cli.down"),
     "status": Entry("Show the servers and everybody's agents", "ocmt_cli.status"),
     "link": Entry("Make a one-time sign-in link", "ocmt_cli.link"),
+    "audit": Entry("Show who did what to whose account", "ocmt_cli.audit"),
     "doctor": Entry("Tell what this machine has, lacks, and what to do", "ocmt_cli.doctor.command"),
     "capacity": Entry(
         "Tell how many people a machine holds", "ocmt_cli.capacity.command", "capacity_app"

@@ -106,6 +106,8 @@ class Container(Wire):
     """Why the agent is `failed`, and what to do; `None` otherwise."""
     memory: MemoryFigures | None = None
     """`None` while it does not run, or where this server cannot see its processes."""
+    disabled: bool = False
+    """Kept stopped by order: nothing wakes it until it is enabled."""
     paused_memory: PausedMemory | None = None
     """Where a paused agent's memory is; `None` while it is not paused or was not measured yet."""
     disk: DiskFigures | None = None

@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
+PROBLEM_IN_SCOPE = "ocmt_problem"
+"""Where a request's scope has the code of the problem it was answered with."""
 
 
 class Problem(Exception):
@@ -74,8 +76,9 @@ def validation_problem(errors: list[Mapping[str, Any]]) -> Problem:
     )
 
 
-async def _on_problem(_: Request, error: Exception) -> Response:
+async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 (Starlette dispatches by type)
+    request.scope[PROBLEM_IN_SCOPE] = error.code
     return error.response()
 
 

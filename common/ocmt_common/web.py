@@ -10,9 +10,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ocmt_common.problems import REQUEST_ID_HEADER, Problem
 
-__all__ = ["REQUEST_ID_HEADER", "BodyLimitMiddleware", "RequestIdMiddleware"]
+__all__ = ["REQUEST_ID_HEADER", "USER_IN_SCOPE", "BodyLimitMiddleware", "RequestIdMiddleware"]
 
 log = structlog.get_logger("ocmt.access")
+
+USER_IN_SCOPE = "ocmt_user_id"
+"""Where a request's scope has the id of the user it was made by."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -20,7 +23,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class RequestIdMiddleware:
     """Gives each request an id (the caller's, if well formed), binds it to the log, returns it.
 
-    Logs one line a request: method, path without its query, status and milliseconds.
+    Logs one line a request: method, path without its query, status, milliseconds, the client's
+    address, and the user's id where the application found out (`USER_IN_SCOPE`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -44,7 +48,8 @@ class RequestIdMiddleware:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        client = str((scope.get("client") or ("",))[0])
+        with structlog.contextvars.bound_contextvars(request_id=request_id, client=client):
             try:
                 await self.app(scope, receive, tagged)
             finally:
@@ -55,6 +60,8 @@ class RequestIdMiddleware:
                         path=scope["path"],
                         status=status,
                         ms=round((time.monotonic() - started) * 1000, 1),
+                        client=client,
+                        user_id=scope.get(USER_IN_SCOPE),
                     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m ocmt_management`: serve, migrate, or make a sign-in link.
+"""`python -m ocmt_management`: serve, migrate, make a sign-in link, or print the audit.
 
 Exit codes: 78 wrong settings, 75 port taken, 1 anything else that kept it from its job.
 """
@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -21,8 +22,10 @@ from ocmt_common.problems import Problem
 from ocmt_common.settings import SettingsError, load
 from ocmt_common.sockets import Socket
 
+from ocmt_management.admin.trail import as_text, exported, json_lines
 from ocmt_management.app import create_app
 from ocmt_management.auth.addresses import normalise
+from ocmt_management.auth.people import find_by_address
 from ocmt_management.auth.service import operator_link
 from ocmt_management.clock import utc_now
 from ocmt_management.db import Database
@@ -52,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if chosen.command == "sign-in-link":
             print(asyncio.run(_sign_in_link(settings, chosen.email)))
+            return 0
+        if chosen.command == "audit":
+            asyncio.run(
+                _print_audit(settings, as_json=chosen.json, days=chosen.days, email=chosen.email)
+            )
             return 0
         return _serve(settings)
     except SettingsError as error:
@@ -94,7 +102,19 @@ def _parser() -> argparse.ArgumentParser:
         "sign-in-link", parents=[shared], help="print a link that signs in once, in any browser"
     )
     link.add_argument("--email", type=_address, help="for whom; default: the first admin")
+    audit = commands.add_parser(
+        "audit", parents=[shared], help="print who did what to whose account, oldest first"
+    )
+    audit.add_argument("--json", action="store_true", help="a JSON object a line, for export")
+    audit.add_argument("--days", type=_days, help="only of so many last days; default: all of it")
+    audit.add_argument("--email", type=_address, help="only what this user did or was done to them")
     return parser
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 3650):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to 3650")
+    return int(text)
 
 
 def _address(text: str) -> str:
@@ -110,6 +130,27 @@ async def _sign_in_link(settings: ManagementSettings, email: str | None) -> str:
         async with database.write() as session:
             _, link = await operator_link(session, settings=settings, clock=utc_now, email=email)
         return link
+    finally:
+        await database.close()
+
+
+async def _print_audit(
+    settings: ManagementSettings, *, as_json: bool, days: int | None, email: str | None
+) -> None:
+    database = Database(settings.database)
+    try:
+        user_id = None
+        if email is not None:
+            async with database.read() as session:
+                user_id = await find_by_address(session, email)
+            if user_id is None:
+                raise Problem(404, "user-unknown", f"No user has the address {email}.")
+        since = None if days is None else utc_now() - timedelta(days=days)
+        async for batch in exported(database, since=since, user_id=user_id):
+            if as_json:
+                sys.stdout.write(json_lines(batch))
+            else:
+                sys.stdout.writelines(f"{as_text(row)}\n" for row in batch)
     finally:
         await database.close()
 

@@ -13,13 +13,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ocmt_management.admin import endpoints as admin
 from ocmt_management.agents import endpoints as agents_api
 from ocmt_management.agents.client import AgentServer
+from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
+from ocmt_management.audit.refusals import RefusalMiddleware
+from ocmt_management.audit.throttle import Throttle
 from ocmt_management.auth import endpoints as auth
 from ocmt_management.auth import me
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
 from ocmt_management.auth.mail import Outbox, mailer_for
 from ocmt_management.auth.origins import OriginMiddleware
+from ocmt_management.auth.service import warn_without_admin
 from ocmt_management.chat import endpoints as chat
 from ocmt_management.chat.open_chats import OpenChats
 from ocmt_management.clock import Clock, utc_now
@@ -63,6 +67,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
         async with AsyncExitStack() as stack:
             database = Database(settings.database)
             stack.push_async_callback(database.close)
+            await warn_without_admin(database, settings)
             keys = KeyRing(settings.vault_keys)
             outbox = await stack.enter_async_context(Outbox(mailer_for(settings)))
             agent_server = AgentServer(
@@ -72,6 +77,8 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             agents = Agents(database, agent_server, clock)
             await stack.enter_async_context(agents.running())
             llm = await stack.enter_async_context(Llm.open(database, keys, clock))
+            reconciler = Reconciler(database, agents, clock, gone=llm.user_changed)
+            await stack.enter_async_context(reconciler.running())
             await stack.enter_async_context(housekeeping(database, keys, clock))
 
             async def model_of(session: AsyncSession, user_id: str) -> ModelInUse:
@@ -89,7 +96,9 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
                 ensure_agent=agents.ensure,
                 model_of=model_of,
                 check_agent_server=agents.check_server,
+                throttle=Throttle(clock),
                 agents=agents,
+                reconciler=reconciler,
                 llm=llm,
                 chats=OpenChats(),
             )
@@ -118,6 +127,7 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Content-Type"],
         )
+    app.add_middleware(RefusalMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, settings=settings)
     app.add_middleware(RequestIdMiddleware)
     return app

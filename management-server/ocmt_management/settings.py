@@ -16,13 +16,14 @@ from ocmt_common.settings import Settings
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import URL
 
-from ocmt_management.auth.addresses import normalise
+from ocmt_management.auth.addresses import ascii_domain, normalise
 from ocmt_management.database_url import parse_database_url
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_DOMAIN = re.compile(r"@?[a-z0-9-]+(?:\.[a-z0-9-]+)*")
+_DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 # A name, an IPv4 or a bracketed IPv6 address, with perhaps a user in front and a port behind.
 _HOST = re.compile(r"[^\s/@]*@?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
+_MAIL_HOST = re.compile(r"[a-z0-9_.-]+|\[?[0-9a-f:.]+(?:%\w+)?\]?")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _PLACEHOLDER = re.compile(r"change.?me|your.?(secret|key)|example|^(.)\1*$", re.I)
 
@@ -48,6 +49,10 @@ class ManagementSettings(Settings):
     smtp_user: str = Field("", description="User at the mail server; empty: no log-in")
     smtp_pass: SecretStr = Field(SecretStr(""), description="Password at the mail server")
     smtp_from: str = Field("", description="Sender of mails; required with SMTP_HOST")
+    smtp_ehlo_name: str = Field(
+        "",
+        description="Name this server greets the mail server with (EHLO); empty: the machine's own",
+    )
     smtp_tls: Literal["starttls", "tls", "none"] = Field(
         "starttls", description="starttls, tls (from the first byte) or none"
     )
@@ -116,10 +121,25 @@ class ManagementSettings(Settings):
     @classmethod
     def _domains(cls, value: str) -> str:
         for item in _items(value):
-            if not _DOMAIN.fullmatch(item):
+            try:
+                known = _DOMAIN.fullmatch(ascii_domain(item.removeprefix("@")))
+            except ValueError:
+                known = None
+            if known is None:
                 raise ValueError(
                     f"{item} is not a domain, such as example.com; separate several by commas"
                 )
+        return value
+
+    @field_validator("smtp_host", "smtp_ehlo_name")
+    @classmethod
+    def _a_host(cls, value: str) -> str:
+        try:
+            value = ascii_domain(value)
+        except ValueError as error:
+            raise ValueError("is not a host name, such as mail.example.com") from error
+        if value and not _MAIL_HOST.fullmatch(value):
+            raise ValueError("is not a host name, such as mail.example.com")
         return value
 
     @field_validator("smtp_from")
@@ -130,11 +150,13 @@ class ManagementSettings(Settings):
             return value
         if not value.isprintable():
             raise wrong
+        address = parseaddr(value)[1]
         try:
-            normalise(parseaddr(value)[1])
+            normalise(address)
         except ValueError as error:
             raise wrong from error
-        return value
+        domain = address.rpartition("@")[2]
+        return value.replace(f"@{domain}", f"@{ascii_domain(domain)}")
 
     @field_validator("vault_key")
     @classmethod
@@ -164,7 +186,9 @@ class ManagementSettings(Settings):
             raise ValueError(
                 "must be https:// unless the host is localhost: sessions would travel in the clear"
             )
-        return f"{parts.scheme}://{parts.netloc.lower()}"
+        # As browsers spell it in `Origin` and `Host`.
+        host, colon, port = parts.netloc.partition(":")
+        return f"{parts.scheme}://{ascii_domain(host)}{colon}{port}".lower()
 
     @field_validator("database_url")
     @classmethod
@@ -211,11 +235,13 @@ class ManagementSettings(Settings):
 
     @property
     def allowed_email_set(self) -> frozenset[str]:
-        return _items(self.allowed_emails)
+        return frozenset(normalise(item) for item in _items(self.allowed_emails))
 
     @property
     def allowed_domain_set(self) -> frozenset[str]:
-        return frozenset(domain.removeprefix("@") for domain in _items(self.allowed_domains))
+        return frozenset(
+            ascii_domain(item.removeprefix("@")) for item in _items(self.allowed_domains)
+        )
 
 
 def _address(value: str) -> SplitResult:

@@ -12,7 +12,9 @@ from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection, Request
 
+from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
+from ocmt_management.audit.throttle import Throttle
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
 from ocmt_management.auth.mail import Outbox
@@ -49,7 +51,9 @@ class Parts:
     """The model a user chose, by user id."""
     check_agent_server: Callable[[], Awaitable[None]]
     """Raises `Problem` saying what is wrong with the agent server, and the cure."""
+    throttle: Throttle
     agents: Agents
+    reconciler: Reconciler
     llm: Llm
     chats: OpenChats
 

@@ -32,6 +32,7 @@ from fastapi import FastAPI
 from ocmt_cli.doctor.machine import postgresql_programs
 from ocmt_common.settings import load
 from ocmt_management.app import create_app
+from ocmt_management.auth.service import operator_link
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN
@@ -308,6 +309,30 @@ def sign_in(
         token = await ask_for_link(browser, email)
         answer = await browser.post("/api/auth/session", json={"token": token})
         assert answer.status_code == 200, answer.text
+        return browser
+
+    return go
+
+
+@pytest.fixture
+def sign_in_admin(
+    app: FastAPI,
+    new_browser: Callable[[], httpx2.AsyncClient],
+    seen_secrets: set[str],
+) -> Callable[[str], Awaitable[httpx2.AsyncClient]]:
+    """A browser in which the installation's first admin is signed in, by the operator's link."""
+
+    async def go(email: str) -> httpx2.AsyncClient:
+        parts = app.state.parts
+        async with parts.database.write() as session:
+            _, link = await operator_link(
+                session, settings=parts.settings, clock=parts.clock, email=email
+            )
+        token = link.partition("#")[2]
+        seen_secrets.add(token)
+        browser = new_browser()
+        answer = await browser.post("/api/auth/session", json={"token": token})
+        assert answer.json()["user"]["role"] == "admin", answer.text
         return browser
 
     return go

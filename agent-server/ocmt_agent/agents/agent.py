@@ -57,6 +57,8 @@ class Agent:
     """When it first slept after the user's last activity; a wake for a job does not change it."""
     rests_as: HibernationState | None = None
     """How deep it slept last since the user's last activity: where it returns to after a job."""
+    disabled: bool = False
+    """Kept stopped by order, whatever asks for it."""
     policy: AgentPolicy = field(default_factory=AgentPolicy)
     """The user's own times; change it with `set_policy`."""
 
@@ -134,6 +136,7 @@ class Agent:
             awake_because=list(self.blockers),
             failure=self.failure,
             memory=None if self.memory is None else agent_memory(self.memory),
+            disabled=self.disabled,
             paused_memory=self.paused_memory,
             disk=None if self.disk is None else _disk_figures(self.disk),
             warning=self.warning,

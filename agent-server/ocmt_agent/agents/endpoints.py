@@ -121,6 +121,16 @@ async def restart(user_id: str, parts: PartsDep) -> Container:
     return _container(parts, await parts.engine.restart(user_id))
 
 
+@router.post("/api/containers/{user_id}/disable")
+async def disable(user_id: str, parts: PartsDep) -> Container:
+    return _container(parts, await parts.engine.disable(user_id))
+
+
+@router.post("/api/containers/{user_id}/enable")
+async def enable(user_id: str, parts: PartsDep) -> Container:
+    return _container(parts, await parts.engine.enable(user_id))
+
+
 @router.get("/api/containers/{user_id}/policy")
 async def get_policy(user_id: str, parts: PartsDep) -> AgentPolicy:
     return parts.registry.get(user_id).policy

@@ -122,6 +122,15 @@ class AgentRegistry:
             agent.set_policy(before)
             raise self._database_down(error) from error
 
+    async def set_disabled(self, agent: Agent, disabled: bool) -> None:
+        """Store whether the agent is kept stopped, or refuse with 503 and leave it as it is."""
+        before, agent.disabled = agent.disabled, disabled
+        try:
+            await self._store.keep(agent)
+        except StoreError as error:
+            agent.disabled = before
+            raise self._database_down(error) from error
+
     async def forget(self, agent: Agent, *, with_state: bool) -> None:
         """Remove the agent from the database and from memory, or refuse with 503.
 

@@ -5,13 +5,14 @@ import contextlib
 
 from ocmt_common.agent_api import AgentServerHealth, HibernationState, ProvisionRequest
 from ocmt_common.problems import Problem
+from ocmt_common.user_ids import is_user_id
 from ocmt_common.version import release_version
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation import cause
 from ocmt_agent.hibernation.clock import Clock
-from ocmt_agent.hibernation.engine import Hibernation, runtime_problems
+from ocmt_agent.hibernation.engine import Hibernation, refuse_disabled, runtime_problems
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.memory.report import memory_health
@@ -60,6 +61,7 @@ class AgentService:
         async with agent.lock:
             if agent.removed:
                 raise Problem(409, "agent-removed", "This agent was removed meanwhile. Try again.")
+            refuse_disabled(agent)
             if agent.state is HibernationState.PROVISIONING:
                 await self._registry.insert(agent)
             elif agent.agent_token != token:
@@ -88,7 +90,16 @@ class AgentService:
             await self._runtime.remove(agent.user_id, with_state=False)
 
     async def remove(self, user_id: str, *, with_state: bool) -> None:
-        """Remove the container and the record; with `with_state` the user's folder for good."""
+        """Remove the container and the record; with `with_state` the user's folder for good.
+
+        With `with_state` that succeeds, too, when there is no record: a folder that an earlier
+        removal left is deleted.
+        """
+        agent = self._registry.find(user_id)
+        if agent is None and with_state and is_user_id(user_id):
+            with runtime_problems():
+                await self._runtime.remove(user_id, with_state=True)
+            return
         await self._engine.run(self._remove(self._registry.get(user_id), with_state=with_state))
 
     async def _remove(self, agent: Agent, *, with_state: bool) -> None:

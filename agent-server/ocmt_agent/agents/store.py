@@ -62,6 +62,9 @@ _MIGRATIONS = (
         seconds TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE agents ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
+    """,
     # AUTOINCREMENT: a number that was given once never comes back.
     """
     CREATE TABLE numbers (
@@ -80,7 +83,7 @@ _COLUMNS = (
     "user_id", "gateway_token", "agent_token", "device_seed", "created_at", "last_activity_at",
     "last_activity_kind", "state", "state_since", "next_job_at", "suspension_id",
     "blockers", "failure", "state_who", "state_why", "asleep_since", "rests_as",
-    "policy",
+    "policy", "disabled",
 )  # fmt: skip
 _UPSERT = (
     f"INSERT INTO agents ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608 (our own names)
@@ -291,13 +294,14 @@ def _row(agent: Agent) -> tuple[object, ...]:
         agent.asleep_since.isoformat() if agent.asleep_since else None,
         str(agent.rests_as) if agent.rests_as else None,
         agent.policy.model_dump_json(by_alias=True, exclude_defaults=True),
+        int(agent.disabled),
     )
 
 
 def _agent(row: aiosqlite.Row) -> Agent:
     (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
      since, next_job_at, suspension_id, blockers, failure, who, why, asleep_since,
-     rests_as, policy, number) = row  # fmt: skip
+     rests_as, policy, disabled, number) = row  # fmt: skip
     agent = Agent(
         user_id=user_id,
         gateway_token=SecretText(gateway_token),
@@ -317,6 +321,7 @@ def _agent(row: aiosqlite.Row) -> Agent:
         state_why=why,
         asleep_since=datetime.fromisoformat(asleep_since) if asleep_since else None,
         rests_as=HibernationState(rests_as) if rests_as else None,
+        disabled=bool(disabled),
     )
     agent.set_policy(AgentPolicy.model_validate_json(policy))
     return agent

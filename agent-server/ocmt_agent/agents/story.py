@@ -33,6 +33,8 @@ def because(agent: Agent, *, now: datetime) -> str:
         text += f" because: {agent.state_why}{by}"
     if agent.state is HibernationState.RUNNING:
         text += "; " + _kept_awake(agent, now=now)
+    if agent.disabled:
+        text += "; disabled: nothing wakes it"
     if agent.failure:
         text += f". {agent.failure.rstrip('.')}"
     if agent.warning:

@@ -16,6 +16,7 @@ class Cause:
 PROVISION = Cause(Actor.USER, "provision")
 NEW_TOKEN = Cause(Actor.OPERATOR, "new agent token")
 ORDERED = Cause(Actor.OPERATOR, "ordered")
+DISABLED = Cause(Actor.OPERATOR, "disabled")
 RESTART = Cause(Actor.OPERATOR, "restart")
 SERVER_STOPS = Cause(Actor.OPERATOR, "the server stops")
 DISK_FULL = Cause(Actor.POLICY, "it uses too much of the disk")

@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Mode = Literal["pause", "stop"]
+AWAKE_OR_PAUSED = (HibernationState.RUNNING, HibernationState.PAUSED)
 BUSY_CORES = 0.25
 """CPU an agent may use on average while it counts as idle; more means work nobody registered."""
 CPU_LOOK_S = 0.5
@@ -87,12 +88,14 @@ class Hibernation:
 
     async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
         agent = self._registry.get(user_id)
+        refuse_disabled(agent)
         self._registry.touch(agent, kind)
         return await self.wake(agent, why=cause.request(kind))
 
     @asynccontextmanager
     async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
         agent = self._registry.get(user_id)
+        refuse_disabled(agent)
         agent.in_flight += 1
         try:
             yield await self.awake(user_id, kind=kind)
@@ -108,13 +111,16 @@ class Hibernation:
 
     async def wake(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         """The agent's access, waking it if needed; by itself this is no activity of the user."""
+        refuse_disabled(agent)
         if agent.access is not None and not agent.lock.locked():
             return agent.access
         if agent.waking is None:
             agent.waking = self._own(self._wake(agent, why=why))
         else:
             self._gate.hurry(agent, why.who)
-        return await asyncio.shield(agent.waking)
+        access = await asyncio.shield(agent.waking)
+        refuse_disabled(agent)  # it may have been disabled while it was woken
+        return access
 
     async def _wake(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         try:
@@ -130,6 +136,7 @@ class Hibernation:
 
     async def raise_up(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         """With the lock held: bring the gateway up, record it, or fail with a `Problem`."""
+        refuse_disabled(agent)
         _refuse_full(agent)
         started = self._clock.monotonic()
         if agent.state is HibernationState.PAUSED:
@@ -335,6 +342,7 @@ class Hibernation:
     async def restart(self, user_id: str) -> Agent:
         """Stop and start the gateway whatever it does: an operator's cure."""
         agent = self._registry.get(user_id)
+        refuse_disabled(agent)
         self._registry.touch(agent, ActivityKind.WAKE)
         await self.run(self._restart(agent))
         return agent
@@ -343,6 +351,35 @@ class Hibernation:
         async with agent.lock:
             await self.put_down(agent, why=cause.RESTART)
             await self.raise_up(agent, why=cause.RESTART)
+
+    async def disable(self, user_id: str) -> Agent:
+        """Stop the agent whatever it does, and keep it stopped until `enable`.
+
+        That it is disabled is stored first: if stopping it fails, or this server dies, the next
+        look stops it.
+        """
+        agent = self._registry.get(user_id)
+        await self._registry.set_disabled(agent, True)
+        await self.run(self._keep_down(agent))
+        return agent
+
+    async def enable(self, user_id: str) -> Agent:
+        """Let requests and jobs wake the agent again; it stays stopped until one does."""
+        agent = self._registry.get(user_id)
+        await self._registry.set_disabled(agent, False)
+        return agent
+
+    async def _keep_down(self, agent: Agent) -> None:
+        async with agent.lock:
+            if agent.disabled and not agent.removed:
+                with runtime_problems():
+                    await self._believe(agent)
+                await self._end_disabled(agent)
+
+    async def _end_disabled(self, agent: Agent) -> None:
+        """With the lock held, and the record as the runtime shows it."""
+        self._memory.ended(agent)
+        await self.put_down(agent, why=cause.DISABLED)
 
     async def stop_for_room(self, agent: Agent) -> None:
         """Stop an agent that takes too much of the disk, whatever it does."""
@@ -361,7 +398,7 @@ class Hibernation:
         with runtime_problems():
             if await self._runtime.inspect(agent.user_id) is not None:
                 await self._runtime.stop(agent.user_id, grace_s=STOP_GRACE_S)
-        if agent.state in (HibernationState.RUNNING, HibernationState.PAUSED):
+        if agent.state in AWAKE_OR_PAUSED:
             await self._registry.move(agent, HibernationState.STOPPED, why=why)
 
     async def _checked(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
@@ -396,7 +433,10 @@ class Hibernation:
             except (RuntimeUnavailable, RuntimeFailed):
                 agent.access = None  # something happened and we could not see what
                 raise
-            if half_asleep(agent):
+            if agent.disabled:
+                if agent.state in AWAKE_OR_PAUSED:
+                    await self._end_disabled(agent)
+            elif half_asleep(agent):
                 await self._open_again(agent, observed)
 
     async def _open_again(self, agent: Agent, observed: Observed | None) -> None:
@@ -441,6 +481,17 @@ class Hibernation:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._waker.close()
+
+
+def refuse_disabled(agent: Agent) -> None:
+    """Raise the `Problem` of an agent that nothing may wake."""
+    if agent.disabled:
+        raise Problem(
+            409,
+            "agent-disabled",
+            "This agent is disabled and stays stopped. Enable it first "
+            "(POST /api/containers/{userId}/enable).",
+        )
 
 
 def _refuse_full(agent: Agent) -> None:

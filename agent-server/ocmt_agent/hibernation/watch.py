@@ -19,7 +19,13 @@ from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.hibernation import cause
 from ocmt_agent.hibernation.cause import Cause
 from ocmt_agent.hibernation.clock import Clock
-from ocmt_agent.hibernation.engine import BUSY_CORES, CPU_LOOK_S, Hibernation, Mode
+from ocmt_agent.hibernation.engine import (
+    AWAKE_OR_PAUSED,
+    BUSY_CORES,
+    CPU_LOOK_S,
+    Hibernation,
+    Mode,
+)
 from ocmt_agent.hibernation.leads import Job, plan
 from ocmt_agent.hibernation.policy import (
     Action,
@@ -92,7 +98,8 @@ class Watch:
                         continue
                     # A hint only (as old as the list): the engine reads the container afresh.
                     wrong = correction(agent.state, observed.get(agent.user_id)) is not None
-                    if wrong or half_asleep(agent):
+                    runs = agent.state in AWAKE_OR_PAUSED
+                    if wrong or half_asleep(agent) or (agent.disabled and runs):
                         group.create_task(self._put_right(agent))
                     else:
                         self._act(agent, group)
@@ -107,7 +114,10 @@ class Watch:
 
     def next_wake(self, agent: Agent) -> tuple[datetime, Reason] | None:
         """When the agent will be woken by itself, as planned now, and what for."""
-        if agent.state not in (HibernationState.PAUSED, HibernationState.STOPPED):
+        if agent.disabled or agent.state not in (
+            HibernationState.PAUSED,
+            HibernationState.STOPPED,
+        ):
             return None
         now = self._clock.now()
         planned = [(at, Reason.JOB) for at in (self._job_wake_at(agent),) if at is not None]
@@ -133,7 +143,9 @@ class Watch:
                     cold=agent.state is not HibernationState.PAUSED,
                 )
                 for agent in self._registry.all()
-                if agent.next_job_at is not None and agent.state is not HibernationState.RUNNING
+                if agent.next_job_at is not None
+                and agent.state is not HibernationState.RUNNING
+                and not agent.disabled
             ),
             cores=self._engine.cores,
         )
@@ -162,6 +174,8 @@ class Watch:
             log.exception("watch of an agent failed", user_id=agent.user_id)
 
     def _act(self, agent: Agent, group: asyncio.TaskGroup) -> None:
+        if agent.disabled:
+            return
         situation = self._situation(agent)
         match decide(situation, self._times):
             case Action.WAKE:

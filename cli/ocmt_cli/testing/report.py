@@ -43,6 +43,8 @@ class Report:
     tiers: Sequence[Tier]
     whole: bool = True
     """Whether all tests of the tiers were asked for; a part has no budget."""
+    slowness: float = 1.0
+    """How many times slower this machine was than the one that the budgets are for."""
     seconds: float = 0.0
     """From the first step's start to the last one's end."""
     steps: list[Step] = field(default_factory=list)
@@ -69,7 +71,8 @@ class Report:
 
     @property
     def budget_s(self) -> float:
-        return sum(tier.budget_s for tier in self.tiers)
+        """Scaled by the machine's slowness."""
+        return self.slowness * sum(tier.budget_s for tier in self.tiers)
 
     def missing(self) -> Mapping[str, int]:
         """Why tests were skipped, and how many for each reason; the most first."""
@@ -87,8 +90,8 @@ class Report:
         worst = "\n".join(_case_line(case) for case in self.slowest(_WORST))
         return (
             f"The tests of {names} took {self.seconds:.0f} s; their budget is"
-            f" {self.budget_s:.0f} s (cli/ocmt_cli/testing/tiers.py). Make the slowest faster, or"
-            f" mark what is long by nature `nightly`:\n{worst}"
+            f" {self.budget_s:.0f} s here (cli/ocmt_cli/testing/tiers.py). Make the slowest faster,"
+            f" or mark what is long by nature `nightly`:\n{worst}"
         )
 
     def as_text(self) -> str:
@@ -115,7 +118,8 @@ class Report:
             "failed": self.failed,
             "skipped": self.skipped,
             "seconds": round(self.seconds, 1),
-            "budgetSeconds": self.budget_s if self.whole else None,
+            "budgetSeconds": round(self.budget_s, 1) if self.whole else None,
+            "slowness": round(self.slowness, 2),
             "missing": self.missing(),
             "steps": [
                 {"name": step.name, "seconds": round(step.seconds, 1), "passed": step.passed}

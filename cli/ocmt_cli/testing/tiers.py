@@ -15,7 +15,7 @@ class Tier:
     """`obstacle` says why it cannot run here and what to do; `None` when it can.
 
     `beside_others`: whether its tests may run while others do. `budget_s`: the longest that the
-    whole tier may take on two slow cores; a run that takes longer fails.
+    whole tier may take on two slow cores (speed.py); a run that takes longer fails.
     """
 
     name: str

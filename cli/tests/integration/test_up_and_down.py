@@ -127,6 +127,18 @@ def test_status_tells_both_servers_healthy(running: Installation) -> None:
     assert all(processes.start_ticks(one["pid"]) for one in found["servers"].values())
 
 
+def test_the_audit_trail_of_a_running_installation_is_shown(running: Installation) -> None:
+    assert running.ocmt("link", "--email", "eve@example.com").returncode == 0
+    shown = running.ocmt("audit", "--email", "eve@example.com")
+    exported = running.ocmt("audit", "--json", "--days", "1")
+    nobody = running.ocmt("audit", "--email", "nobody@example.com")
+    assert "link.made" in shown.stdout
+    events = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert {"link.made", "user.created", "user.admin"} <= {event["action"] for event in events}
+    assert nobody.returncode != 0
+    assert "No user has the address nobody@example.com." in nobody.stdout + nobody.stderr
+
+
 def test_a_second_up_says_where_it_runs_and_how_to_stop_it(running: Installation) -> None:
     again = running.up("--detach")
     assert again.returncode == 0

@@ -127,10 +127,11 @@ def test_a_locale_that_lacks_a_character_gets_it_escaped(
 
 def ocmt(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     code = "import sys; from ocmt_cli.main import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True, check=False,
         **options,  # type: ignore[call-overload]
     )  # fmt: skip
+    return done
 
 
 @pytest.mark.parametrize("words", [("--help",), ("capacity", "--ram", "8GB"), ("doctor", "--json")])

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ocmt_cli import link
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.link import sign_in_link
 from ocmt_cli.up.data_folder import DataFolder, open_data_folder
@@ -32,7 +31,7 @@ def test_the_reason_is_one_sentence(
     data: DataFolder, monkeypatch: pytest.MonkeyPatch, stderr: str, told: str
 ) -> None:
     made = subprocess.CompletedProcess([], 1, "", stderr)
-    monkeypatch.setattr(link.subprocess, "run", lambda *_, **__: made)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: made)
     with pytest.raises(CommandFailed) as failed:
         sign_in_link(data, port=3000)
     assert str(failed.value).startswith("No link could be made: ")
@@ -51,6 +50,6 @@ def test_ctrl_c_does_not_reach_the_making_of_a_link(
         given.update(options)
         return subprocess.CompletedProcess([], 0, "http://127.0.0.1/sign-in#x\n", "")
 
-    monkeypatch.setattr(link.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert sign_in_link(data, port=3000) == "http://127.0.0.1/sign-in#x"
     assert given["start_new_session"] is True

@@ -109,6 +109,24 @@ def test_a_pytest_without_a_verdict_on_each_test_is_a_failure_more(
     assert (report.passed, report.failed) == counts
 
 
+@pytest.mark.parametrize(
+    ("tier", "places"),
+    [("docker", "agent-server/tests/docker cli/tests/docker"), ("e2e", "e2e")],
+)
+def test_tiers_with_folders_of_their_own_import_no_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tier: str, places: str
+) -> None:
+    _, (words,) = run_with(monkeypatch, tmp_path, [tier], (0, junit(PASSED)))
+    assert f"testpaths={places}" in words
+
+
+def test_nightly_tests_are_looked_for_everywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, (words,) = run_with(monkeypatch, tmp_path, ["nightly"], (0, junit(PASSED)))
+    assert not any(word.startswith("testpaths") for word in words)
+
+
 def test_checks_are_counted_and_other_steps_are_not() -> None:
     report = report_of(Case("a", 1, "passed"))
     report.steps += [
@@ -127,6 +145,13 @@ def test_tiers_that_took_longer_than_their_budget_are_named_with_the_ten_worst()
     first, *worst = too_long.splitlines()
     assert first.startswith("The tests of unit took 61 s; their budget is 60 s")
     assert [line.split()[-1] for line in worst] == [f"test_{n}" for n in range(19, 9, -1)]
+
+
+def test_a_slower_machine_has_more_time() -> None:
+    report = report_of(budget_s=60, seconds=110)
+    assert report.over_budget() is not None
+    report.slowness = 2.0
+    assert report.over_budget() is None
 
 
 def test_a_part_of_a_tier_has_no_budget() -> None:

@@ -3,23 +3,29 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from ocmt_common.user_ids import UserId
+from starlette.responses import StreamingResponse
 
 from ocmt_management.admin.schemas import (
+    AuditAnswer,
     InvitationRequest,
     InvitationRow,
     InvitationsAnswer,
     UserChange,
+    UserDeletion,
     UserRow,
     UsersAnswer,
 )
+from ocmt_management.admin.trail import exported, json_lines, rows
+from ocmt_management.audit.service import Audit
 from ocmt_management.auth.dependencies import AdminUser
 from ocmt_management.auth.models import Invitation, Role, Status, User
 from ocmt_management.auth.people import People
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.db import after_commit
-from ocmt_management.wiring import Db, Server
+from ocmt_management.vault.service import Vault
+from ocmt_management.wiring import Db, Parts, Server
 
 router = APIRouter(prefix="/api/admin")
 
@@ -39,8 +45,8 @@ ByAdmin = Annotated[People, Depends(_people)]
 
 
 @router.get("/users")
-async def list_users(people: ByAdmin) -> UsersAnswer:
-    return UsersAnswer(users=[_user_row(user) for user in await people.users()])
+async def list_users(people: ByAdmin, server: Server) -> UsersAnswer:
+    return UsersAnswer(users=[_user_row(user, server) for user in await people.users()])
 
 
 @router.patch("/users/{user_id}")
@@ -48,8 +54,29 @@ async def change_user(
     user_id: UserId, body: UserChange, people: ByAdmin, server: Server, db: Db
 ) -> UserRow:
     user = await people.set_status(user_id, body.status)
-    after_commit(db, lambda: server.llm.user_changed(user_id))
-    return _user_row(user)
+    after_commit(db, lambda: _changed(server, user_id))
+    return _user_row(user, server)
+
+
+@router.post("/users/{user_id}/deletion", status_code=202)
+async def delete_user(
+    *,
+    user_id: UserId,
+    body: UserDeletion,
+    admin: AdminUser,
+    people: ByAdmin,
+    server: Server,
+    db: Db,
+) -> UserRow:
+    user = await people.delete(user_id, confirmation=body.email)
+    await Vault(db, server.keys, server.clock).shred(user_id, actor=admin.user_id)
+    after_commit(db, lambda: _changed(server, user_id))
+    return _user_row(user, server)
+
+
+def _changed(server: Parts, user_id: str) -> None:
+    server.llm.user_changed(user_id)
+    server.reconciler.look(user_id)
 
 
 @router.get("/invitations")
@@ -69,7 +96,39 @@ async def revoke_invitation(invitation_id: UUID, people: ByAdmin) -> None:
     await people.revoke(str(invitation_id))
 
 
-def _user_row(user: User) -> UserRow:
+@router.get("/audit")
+async def read_audit(
+    _: AdminUser,
+    server: Server,
+    db: Db,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    before: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+    user: Annotated[UserId | None, Query()] = None,
+) -> AuditAnswer:
+    events = await Audit(db, server.clock).latest(limit=limit, before=before, user_id=user)
+    return AuditAnswer(
+        events=await rows(db, events), earlier=events[-1].id if len(events) == limit else None
+    )
+
+
+@router.get("/audit/export", response_class=StreamingResponse)
+async def export_audit(
+    admin: AdminUser, server: Server, user: Annotated[UserId | None, Query()] = None
+) -> StreamingResponse:
+    """The whole trail, a JSON object a line, oldest first. That it was exported is in it."""
+    async with server.database.write() as session:
+        Audit(session, server.clock).record(
+            "audit.exported", user_id=admin.user_id, actor=admin.user_id
+        )
+    batches = exported(server.database, user_id=user)
+    return StreamingResponse(
+        (json_lines(batch) async for batch in batches),
+        media_type="application/x-ndjson",
+        headers={"Content-Disposition": 'attachment; filename="ocmt-audit.ndjson"'},
+    )
+
+
+def _user_row(user: User, server: Parts) -> UserRow:
     return UserRow(
         id=user.id,
         email=user.email,
@@ -77,6 +136,7 @@ def _user_row(user: User) -> UserRow:
         status=Status(user.status),
         created_at=user.created_at,
         last_sign_in_at=user.last_sign_in_at,
+        pending=server.reconciler.pending(user.id, Status(user.status)),
     )
 
 

@@ -1,6 +1,7 @@
 """What administration takes and answers on the wire."""
 
 from datetime import datetime
+from typing import Literal
 
 from ocmt_common.agent_api import Command, Wire
 
@@ -15,6 +16,8 @@ class UserRow(Wire):
     status: Status
     created_at: datetime
     last_sign_in_at: datetime | None
+    pending: str | None
+    """What is still to be done about a suspended or deleted user's agent; `None` when all is."""
 
 
 class UsersAnswer(Wire):
@@ -22,7 +25,37 @@ class UsersAnswer(Wire):
 
 
 class UserChange(Command):
-    status: Status
+    status: Literal[Status.ACTIVE, Status.SUSPENDED]
+
+
+class UserDeletion(Command):
+    email: EmailAddress
+    """The address of the user to be deleted, as a confirmation."""
+
+
+class AuditRow(Wire):
+    """One thing that happened. Addresses are those of people who are still here."""
+
+    id: int
+    at: datetime
+    action: str
+    actor: str
+    """Who did it: a user id, or `operator`, `agent`, `server`, `stranger`."""
+    actor_email: str | None
+    user_id: str
+    """Whose account or secret it was about; empty when nobody's is known."""
+    user_email: str | None
+    subject: str
+    detail: str
+    client: str
+    """The network address it was asked from."""
+
+
+class AuditAnswer(Wire):
+    events: list[AuditRow]
+    """Newest first."""
+    earlier: int | None
+    """`before` of the next page; `None` when this is the last."""
 
 
 class InvitationRequest(Command):

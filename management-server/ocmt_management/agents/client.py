@@ -104,6 +104,24 @@ class AgentServer:
             "POST", f"/api/containers/{user_id}/wake", timeout=_WAKE_TIMEOUT
         )
 
+    async def disable(self, user_id: str) -> Container:
+        """Stop the agent and keep it stopped until it is enabled. Returns once it is."""
+        return await self._container(
+            "POST", f"/api/containers/{user_id}/disable", timeout=_WAKE_TIMEOUT
+        )
+
+    async def enable(self, user_id: str) -> Container:
+        return await self._container("POST", f"/api/containers/{user_id}/enable")
+
+    async def remove(self, user_id: str) -> None:
+        """Remove the agent with its state for good; no error when there is none."""
+        await self._ask(
+            "DELETE",
+            f"/api/containers/{user_id}",
+            params={"state": "delete"},
+            timeout=_WAKE_TIMEOUT,
+        )
+
     async def containers(self) -> list[Container]:
         response = await self._ask("GET", "/api/containers")
         with _understood():
@@ -188,6 +206,11 @@ def _refusal(status: int, body: bytes) -> Problem:
         return AgentServerUnreachable(f"it answered {status} without saying why")
     if said.code == NO_SUCH_AGENT:
         return NoSuchAgent()
+    if said.code == "agent-disabled":
+        detail = (
+            "The agent is kept stopped. It can be woken a moment after its user is let in again."
+        )
+        return Problem(status, said.code, detail)
     return Problem(status, said.code, said.detail)
 
 

@@ -33,7 +33,7 @@ async def list_agents(_: AdminUser, server: Server) -> AgentsAnswer:
 
 
 @router.post("/api/admin/agents/{user_id}/token", status_code=202)
-async def renew_token(user_id: UserId, _: AdminUser, server: Server) -> AgentView:
-    await server.agents.renew_token(user_id)
+async def renew_token(user_id: UserId, admin: AdminUser, server: Server) -> AgentView:
+    await server.agents.renew_token(user_id, actor=admin.user_id)
     server.llm.user_changed(user_id)
     return await server.agents.view(user_id)

@@ -24,6 +24,7 @@ from ocmt_management.agents.models import Agent, Stage
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentRow, AgentState, AgentView
 from ocmt_management.agents.status import AgentStatuses
+from ocmt_management.audit.service import Audit
 from ocmt_management.auth.people import is_active
 from ocmt_management.auth.tokens import is_token, new_token
 from ocmt_management.clock import Clock
@@ -41,6 +42,7 @@ _PASSING = frozenset(
     {
         "agent-server-unreachable",
         "agent-server-refuses-us",
+        "agent-disabled",
         "runtime-unavailable",
         "database-unavailable",
         "disk-full",
@@ -123,16 +125,23 @@ class Agents:
         making = self._making[user_id] = asyncio.create_task(self._make(user_id))
         making.add_done_callback(partial(self._made, user_id))
 
-    async def renew_token(self, user_id: str) -> None:
+    async def renew_token(self, user_id: str, *, actor: str) -> None:
         """Revoke the agent's token at once and give it another, which restarts the agent."""
         async with self._database.write() as session:
             agents = AgentRepository(session)
             if await agents.locked(user_id) is None:
                 raise _no_agent()
             await agents.begin(user_id, token_hash(new_token()), self._clock())
+            Audit(session, self._clock).record("agent.token", user_id=user_id, actor=actor)
         self._renewed.add(user_id)
         self.statuses.tell(user_id)
         self.ensure(user_id)
+
+    async def made(self, user_id: str) -> None:
+        """Wait until no making of this user's agent is under way here."""
+        making = self._making.get(user_id)
+        if making is not None:
+            await asyncio.wait({making})
 
     def make_again(self, user_id: str) -> None:
         """The agent server says that it has no such agent: have it made anew."""
@@ -209,6 +218,9 @@ class Agents:
 
         `False` when it has another token by now. Raises the `Problem` of a passing trouble.
         """
+        async with self._database.read() as session:
+            if not await is_active(session, user_id):  # suspended or deleted since it was begun
+                return True
         try:
             container = await self.server.provision(user_id, token)
         except Problem as problem:

@@ -31,6 +31,7 @@ class Seen:
     state: HibernationState
     since: datetime
     failure: str | None
+    disabled: bool
     warning: str | None = None
 
 
@@ -52,6 +53,8 @@ class AgentStatuses:
         self.trouble: Problem | None = AgentServerUnreachable("it was not asked yet")
         """Why nothing is known at the moment; `None` while the stream is up."""
         self.trouble_since = clock()
+        self.connected = asyncio.Event()
+        """Set whenever the agent server began to tell. Clear it."""
 
     def of(self, user_id: str) -> Seen | None:
         """The agent's state, or `None` when the agent server has none. Ask `trouble` first."""
@@ -60,6 +63,15 @@ class AgentStatuses:
     def learn(self, container: Container) -> None:
         """An agent that was just made; the stream may not have told of it yet."""
         self._seen.setdefault(container.user_id, _seen(container))
+
+    def note(self, container: Container) -> None:
+        """What the agent server just answered about an agent."""
+        self._seen[container.user_id] = _seen(container)
+        self.tell(container.user_id)
+
+    def disabled(self) -> frozenset[str]:
+        """Whose agents are kept stopped, as far as is known."""
+        return frozenset(user_id for user_id, seen in self._seen.items() if seen.disabled)
 
     def forget(self, user_id: str) -> None:
         """The agent server told elsewhere that it does not have this user's agent."""
@@ -106,7 +118,8 @@ class AgentStatuses:
                 if seen == known:
                     return
             else:
-                seen = Seen(said.to_state, said.at, said.failure, said.warning)
+                disabled = known is not None and known.disabled
+                seen = Seen(said.to_state, said.at, said.failure, disabled, said.warning)
             self._seen[said.user_id] = seen
             self.tell(said.user_id)
             return
@@ -114,6 +127,7 @@ class AgentStatuses:
         if self.trouble is not None:
             log.info("agent server is there", agents=len(self._seen))
         self.trouble = None
+        self.connected.set()
         self._tell_all()
 
     def _lose(self, problem: Problem) -> None:
@@ -130,5 +144,9 @@ class AgentStatuses:
 
 def _seen(container: Container) -> Seen:
     return Seen(
-        container.hibernation_state, container.state_since, container.failure, container.warning
+        container.hibernation_state,
+        container.state_since,
+        container.failure,
+        container.disabled,
+        container.warning,
     )

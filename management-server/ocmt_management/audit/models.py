@@ -17,9 +17,11 @@ class AuditEvent(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime]
     actor: Mapped[str] = mapped_column(String(254))
-    """Who did it: a user id, or `operator`, `agent`, `server`."""
+    """Who did it: a user id, or `operator`, `agent`, `server`; `stranger` for whom nobody knows."""
     user_id: Mapped[str] = mapped_column(String(63))
-    """Whose account or secret it was about."""
+    """Whose account or secret it was about; empty when nobody's is known."""
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(String(128))
     detail: Mapped[str] = mapped_column(String(300))
+    client: Mapped[str] = mapped_column(String(64), server_default="")
+    """The network address it was asked from; empty for what a server or the operator did."""

@@ -1,16 +1,22 @@
 """Records who did what to whose account, in the same unit of work as the deed itself."""
 
-from datetime import timedelta
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.audit.models import AuditEvent
 from ocmt_management.audit.repository import AuditRepository
 from ocmt_management.clock import Clock
+from ocmt_management.db import Database
 
 KEPT_FOR = timedelta(days=180)
 _DETAIL_CHARACTERS = 300
 _SUBJECT_CHARACTERS = 128
+_CLIENT_CHARACTERS = 64
+_BATCH = 500
+STRANGER = "stranger"
 
 
 class Audit:
@@ -30,8 +36,36 @@ class Audit:
                 action=action,
                 subject=subject[:_SUBJECT_CHARACTERS],
                 detail=detail[:_DETAIL_CHARACTERS],
+                client=_client()[:_CLIENT_CHARACTERS],
             )
         )
 
+    async def latest(
+        self, *, limit: int, before: int | None = None, user_id: str | None = None
+    ) -> Sequence[AuditEvent]:
+        """Newest first; `before` is the last id of the page before."""
+        return await self._events.latest(limit=limit, before=before, user_id=user_id)
+
     async def forget_old(self) -> None:
         await self._events.delete_before(self._clock() - KEPT_FOR)
+
+
+async def trail(
+    database: Database, *, since: datetime | None = None, user_id: str | None = None
+) -> AsyncIterator[Sequence[AuditEvent]]:
+    """The whole trail, oldest first, in batches: no unit of work is held while they are sent."""
+    after = 0
+    while True:
+        async with database.read() as session:
+            batch = await AuditRepository(session).following(
+                limit=_BATCH, after=after, since=since, user_id=user_id
+            )
+        if not batch:
+            return
+        yield batch
+        after = batch[-1].id
+
+
+def _client() -> str:
+    """The client of the request that is being served, as the access log has it."""
+    return str(structlog.contextvars.get_contextvars().get("client", ""))

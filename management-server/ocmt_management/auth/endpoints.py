@@ -1,21 +1,23 @@
 """Sign-in, sign-out and the list of one's sessions."""
 
-from ipaddress import IPv6Address, ip_address
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from ocmt_common.problems import Problem
+from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ocmt_management.auth.askers import asker_of
 from ocmt_management.auth.cookies import session_cookie, verifier_cookie
 from ocmt_management.auth.dependencies import CurrentUser, principal_of
 from ocmt_management.auth.models import Role
 from ocmt_management.auth.schemas import (
     CodeAnswer,
+    LinkAccount,
     LinkAnswer,
     LinkRequest,
+    OpenedLink,
     SessionRequest,
     SessionsAnswer,
     SessionView,
@@ -45,6 +47,7 @@ def _sign_in(server: Server, db: Db, sessions: UserSessions) -> SignIn:
         outbox=server.outbox,
         sessions=sessions,
         ensure_agent=server.ensure_agent,
+        throttle=server.throttle,
     )
 
 
@@ -56,7 +59,7 @@ async def ask_for_link(
     server: Server,
     sign_in: Annotated[SignIn, Depends(_sign_in)],
 ) -> LinkAnswer:
-    server.limits.ask(client=_client(request), address=body.email)
+    server.limits.ask(asker_of(request), address=body.email)
     if not server.settings.smtp_host:
         # Whoever waited for this mail would wait for ever.
         raise Problem(
@@ -69,9 +72,30 @@ async def ask_for_link(
     # The same browser asking twice keeps its verifier: both links work in it.
     verifier = cookie.read(request) or new_token()
     cookie.write(response, verifier)
-    await sign_in.ask(body.email, verifier=verifier)
+    await sign_in.ask(body.email, verifier=verifier, client=asker_of(request).client)
     return LinkAnswer(
-        message="If this address may sign in, a link is on its way. It works for ten minutes."
+        message="If this address may sign in, a link is on its way or in its mailbox already. "
+        "Each works for ten minutes."
+    )
+
+
+@router.post("/link/account")
+async def show_account(
+    body: OpenedLink,
+    request: Request,
+    server: Server,
+    sign_in: Annotated[SignIn, Depends(_sign_in)],
+) -> LinkAccount:
+    """Tell who has the link whose account it is for, before it is used."""
+    server.limits.redeem(asker_of(request))
+    verifier = verifier_cookie(secure=server.settings.secure).read(request)
+    account = await sign_in.account(body.token, verifier=verifier)
+    if account is None:
+        raise link_invalid()
+    present = await principal_of(request, used=False)
+    email, here = account
+    return LinkAccount(
+        email=email, here=here, signed_in_as=None if present is None else present.email
     )
 
 
@@ -85,8 +109,8 @@ async def begin_session(
     sign_in: Annotated[SignIn, Depends(_sign_in)],
     sessions: UserSessions,
 ) -> UserAnswer | CodeAnswer | Response:
-    server.limits.redeem(client=_client(request))
-    previous = await principal_of(request)
+    server.limits.redeem(asker_of(request))
+    previous = await principal_of(request, used=False)
     secure = server.settings.secure
     verifier = verifier_cookie(secure=secure).read(request)
     user_agent = request.headers.get("user-agent", "")
@@ -96,11 +120,13 @@ async def begin_session(
         outcome = await sign_in.use_code(body.code or "", verifier=verifier, user_agent=user_agent)
     if outcome is None:
         # Answered, not raised: the try must stay counted when the unit of work ends.
-        return link_invalid().response()
+        problem = link_invalid()
+        request.scope[PROBLEM_IN_SCOPE] = problem.code
+        return problem.response()
     if isinstance(outcome, CodeShown):
         return CodeAnswer(code=outcome.code)
     if previous is not None:
-        await sessions.end(previous.user_id, previous.session_id)
+        await sessions.end(previous.user_id, previous.session_id, action="session.replaced")
     session_cookie(secure=secure).write(response, outcome.session_token)
     verifier_cookie(secure=secure).clear(response)
     user = outcome.user
@@ -111,7 +137,7 @@ async def begin_session(
 async def end_session(
     user: CurrentUser, response: Response, server: Server, sessions: UserSessions
 ) -> None:
-    await sessions.end(user.user_id, user.session_id)
+    await sessions.end(user.user_id, user.session_id, action="sign-out")
     session_cookie(secure=server.settings.secure).clear(response)
 
 
@@ -133,18 +159,5 @@ async def list_sessions(user: CurrentUser, sessions: UserSessions) -> SessionsAn
 
 @router.delete("/sessions/{session_id}", status_code=204)
 async def revoke_session(session_id: UUID, user: CurrentUser, sessions: UserSessions) -> None:
-    if not await sessions.end(user.user_id, str(session_id)):
+    if not await sessions.end(user.user_id, str(session_id), action="session.ended"):
         raise Problem(404, "session-unknown", "You have no such session; list them again.")
-
-
-def _client(request: Request) -> str:
-    """Whom to count attempts against: an address, or the network an IPv6 customer owns."""
-    host = request.client.host if request.client else "unknown"
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        # Some proxies write IPv4 so; the network of those would be everybody's.
-        return str(address.ipv4_mapped or address.exploded[:19])
-    return host

@@ -1,5 +1,7 @@
-"""How often somebody may try: per client address, per mailbox and in all.
+"""How often one asker may try to sign in.
 
+Every limit is counted against who asks, never against what is asked for, so nobody can lock another
+person out. How many mails one address gets is bounded by the links it has (`service.SignIn`).
 Counters live in memory: a restart forgives, which costs an attacker more than it gives.
 """
 
@@ -11,33 +13,37 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from ocmt_common.problems import Problem
 
+from ocmt_management.auth.askers import Asker
+
 
 class SignInLimits:
-    """`ask` bounds mails sent, `redeem` bounds guesses at links and codes."""
+    """`ask` bounds requests for links, `redeem` bounds guesses at links and codes."""
 
-    _ask_per_client = RateLimitItemPerHour(20, namespace="ask-client")
     _ask_per_address = RateLimitItemPerHour(5, namespace="ask-address")
-    _ask_global = RateLimitItemPerMinute(60, namespace="ask-all")
+    _ask_per_client = RateLimitItemPerHour(20, namespace="ask-client")
+    _ask_per_network = RateLimitItemPerHour(60, namespace="ask-network")
     _redeem_per_client = RateLimitItemPerMinute(20, namespace="redeem-client")
-    _redeem_global = RateLimitItemPerMinute(600, namespace="redeem-all")
+    _redeem_per_network = RateLimitItemPerMinute(100, namespace="redeem-network")
 
     def __init__(self) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def ask(self, *, client: str, address: str) -> None:
+    def ask(self, asker: Asker, *, address: str) -> None:
         """Count one request for a link. Raises a 429 `Problem` when it is one too many."""
         self._take(
-            (self._ask_per_client, client),
-            (self._ask_per_address, address),
-            (self._ask_global, "all"),
+            (self._ask_per_address, f"{asker.client} {address}"),
+            (self._ask_per_client, asker.client),
+            (self._ask_per_network, asker.network),
         )
 
-    def redeem(self, *, client: str) -> None:
+    def redeem(self, asker: Asker) -> None:
         """Count one attempt to use a link or a code. Raises a 429 `Problem`."""
-        self._take((self._redeem_per_client, client), (self._redeem_global, "all"))
+        self._take(
+            (self._redeem_per_client, asker.client), (self._redeem_per_network, asker.network)
+        )
 
     def _take(self, *wanted: tuple[RateLimitItem, str]) -> None:
-        # Narrow before wide: one client's excess must not use up what all share.
+        # Narrow before wide: one client's excess must not use up what its network shares.
         for limit, key in wanted:
             if not self._limiter.hit(limit, key):
                 reset_at = self._limiter.get_window_stats(limit, key).reset_time

@@ -1,19 +1,25 @@
 """Mail over SMTP, sent in the background so that no answer's timing tells who has an account."""
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
+from itertools import chain, repeat
 from typing import Protocol, Self
 
 import aiosmtplib
 import structlog
 
+from ocmt_management.auth.mail_failures import MailFailure, explain
 from ocmt_management.clock import utc_now
 from ocmt_management.settings import ManagementSettings
 
 log = structlog.get_logger(__name__)
 
-_ATTEMPTS = 3
+_WAITS_S = (2.0, 5.0, 15.0, 30.0, 60.0)
+"""Between two tries; the last again and again. Greylisting takes a second try minutes later."""
 _SEND_TIMEOUT_S = 20
 _CLOSE_WITHIN_S = 5
 
@@ -46,6 +52,7 @@ class SmtpMailer:
             password=chosen.smtp_pass.get_secret_value() or None,
             use_tls=chosen.smtp_tls == "tls",
             start_tls=chosen.smtp_tls == "starttls",
+            local_hostname=chosen.smtp_ehlo_name or None,
             timeout=_SEND_TIMEOUT_S,
         )
 
@@ -63,12 +70,21 @@ class NullMailer:
 
 
 class Outbox:
-    """Owns the mails on their way: retries a little, and waits for them when the server stops."""
+    """Owns the mails on their way: tries again for as long as each is of use to its reader."""
 
-    def __init__(self, mailer: Mailer, *, retry_after_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        mailer: Mailer,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._mailer = mailer
-        self._retry_after_s = retry_after_s
+        self._sleep = sleep
+        self._monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
+        self.trouble: MailFailure | None = None
+        """Why no mail goes at the moment, as far as the last try tells."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,10 +95,12 @@ class Outbox:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                log.warning("mails given up: the server stops", mails=len(late))
 
-    def post(self, message: EmailMessage) -> None:
-        """Send `message` in the background."""
-        task = asyncio.create_task(self._deliver(message))
+    def post(self, message: EmailMessage, *, within: timedelta) -> None:
+        """Send `message` in the background, or give it up after `within`."""
+        task = asyncio.create_task(self._deliver(message, within.total_seconds()))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -90,24 +108,31 @@ class Outbox:
         """Wait until every mail posted so far is sent or given up."""
         await asyncio.gather(*self._tasks)
 
-    async def _deliver(self, message: EmailMessage) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
+    async def _deliver(self, message: EmailMessage, within_s: float) -> None:
+        give_up_at = self._monotonic() + within_s
+        for attempt, wait_s in enumerate(chain(_WAITS_S, repeat(_WAITS_S[-1])), start=1):
             try:
                 await self._mailer.send(message)
             except Exception as error:
                 # Nobody awaits this, so whatever went wrong is told here. The message holds a
                 # sign-in link: neither it nor its address goes to the log.
+                failure = explain(error)
+                again = failure.temporary and self._monotonic() + wait_s < give_up_at
                 log.error(
                     "mail not sent",
                     subject=message["Subject"],
                     attempt=attempt,
-                    gave_up=attempt == _ATTEMPTS,
-                    reason=type(error).__name__,
-                    cure="check SMTP_HOST, SMTP_PORT, SMTP_TLS, SMTP_USER and SMTP_PASS",
+                    gave_up=not again,
+                    reason=failure.reply,
+                    cure=failure.cure,
                 )
-                if attempt < _ATTEMPTS:
-                    await asyncio.sleep(self._retry_after_s * attempt)
+                if not failure.of_recipient:
+                    self.trouble = failure
+                if not again:
+                    return
+                await self._sleep(wait_s)
             else:
+                self.trouble = None
                 return
 
 

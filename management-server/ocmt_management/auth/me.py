@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from ocmt_common.agent_api import Wire
 from ocmt_common.version import release_version
 
-from ocmt_management.auth.dependencies import CurrentUser
+from ocmt_management.auth.dependencies import PresentUser
 from ocmt_management.auth.schemas import UserView
 from ocmt_management.wiring import Db, Server
 
@@ -26,7 +26,7 @@ class Me(Wire):
 
 
 @router.get("/api/me")
-async def me(user: CurrentUser, server: Server, db: Db) -> Me:
+async def me(user: PresentUser, server: Server, db: Db) -> Me:
     model = await server.model_of(db, user.user_id)
     return Me(
         user=UserView(id=user.user_id, email=user.email, role=user.role),

@@ -22,6 +22,8 @@ class Role(StrEnum):
 class Status(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    DELETING = "deleting"
+    """Shut out like a suspended user; the row goes once the agent is gone."""
 
 
 class Installation(Base):
@@ -62,7 +64,11 @@ class SignInLink(Base):
     """One mailed (or operator-made) link. `verifier_hash` binds it to the browser that asked."""
 
     __tablename__ = "sign_in_links"
-    __table_args__ = (Index(None, "verifier_hash"), Index(None, "expires_at"))
+    __table_args__ = (
+        Index(None, "verifier_hash"),
+        Index(None, "email"),
+        Index(None, "expires_at"),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     email: Mapped[str] = mapped_column(String(254))
@@ -74,6 +80,18 @@ class SignInLink(Base):
     code_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     codes_shown: Mapped[int] = mapped_column(default=0)
     code_attempts: Mapped[int] = mapped_column(default=0)
+
+
+class WaitingBrowser(Base):
+    """A browser that asked for a link while its address had enough of them: they work here too."""
+
+    __tablename__ = "waiting_browsers"
+    __table_args__ = (Index(None, "verifier_hash"), Index(None, "expires_at"))
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    email: Mapped[str] = mapped_column(String(254))
+    verifier_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    expires_at: Mapped[datetime]
 
 
 class Session(Base):

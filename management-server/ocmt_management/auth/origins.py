@@ -5,7 +5,7 @@ is no browser and carries no ambient cookie. The model and tool gateways take be
 the cookie, and are left out.
 """
 
-from ocmt_common.problems import Problem
+from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -57,6 +57,7 @@ class OriginMiddleware:
                 "This request came from another site's page. Open OCMT at its own address; "
                 "operator: BASE_URL and UI_ORIGIN name the addresses that may.",
             )
+            scope[PROBLEM_IN_SCOPE] = refusal.code
             await refusal.response()(scope, receive, send)
             return
         await self.app(scope, receive, send)

@@ -1,6 +1,7 @@
 """Who is asking: what the rest of the server knows about the signed-in user of a request."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from ocmt_management.auth.models import Role
 
@@ -11,3 +12,6 @@ class Principal:
     email: str
     role: Role
     session_id: str
+    last_used_at: datetime
+    ends_at: datetime
+    """When the session ends unless it is used before."""

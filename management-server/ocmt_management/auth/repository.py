@@ -1,6 +1,6 @@
 """SQL of people, links and sessions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
@@ -14,6 +14,7 @@ from ocmt_management.auth.models import (
     SignInLink,
     Status,
     User,
+    WaitingBrowser,
 )
 
 
@@ -24,9 +25,6 @@ class UserRepository:
     async def lock_installation(self) -> None:
         """Hold, until the unit of work ends, all decisions about who is an admin."""
         await self._session.scalar(select(Installation.id).with_for_update())
-
-    async def anybody(self) -> bool:
-        return bool(await self._session.scalar(select(exists().where(User.id.is_not(None)))))
 
     async def by_id(self, user_id: str) -> User | None:
         return await self._session.get(User, user_id)
@@ -60,6 +58,22 @@ class UserRepository:
 
     async def all(self) -> Sequence[User]:
         return (await self._session.scalars(select(User).order_by(User.created_at))).all()
+
+    async def not_active(self) -> Sequence[User]:
+        rows = await self._session.scalars(select(User).where(User.status != Status.ACTIVE))
+        return rows.all()
+
+    async def existing(self, user_ids: Collection[str]) -> frozenset[str]:
+        rows = await self._session.scalars(select(User.id).where(User.id.in_(user_ids)))
+        return frozenset(rows.all())
+
+    async def addresses(self, user_ids: Collection[str]) -> dict[str, str]:
+        rows = await self._session.execute(select(User.id, User.email).where(User.id.in_(user_ids)))
+        return {user_id: email for user_id, email in rows}
+
+    async def delete(self, user_id: str) -> None:
+        """Everything of theirs goes along, by the foreign keys."""
+        await self._session.execute(delete(User).where(User.id == user_id))
 
     def add(self, user: User) -> None:
         self._session.add(user)
@@ -107,6 +121,36 @@ class LinkRepository:
             select(SignInLink).where(SignInLink.token_hash == token_hash, *_live(now))
         )
 
+    async def mailed(self, email: str, now: datetime) -> int:
+        """How many links that were asked for from a browser this address still has."""
+        return (
+            await self._session.scalar(
+                select(func.count())
+                .select_from(SignInLink)
+                .where(
+                    SignInLink.email == email, SignInLink.verifier_hash.is_not(None), *_live(now)
+                )
+            )
+            or 0
+        )
+
+    def add_waiting(self, browser: WaitingBrowser) -> None:
+        self._session.add(browser)
+
+    async def waits(self, verifier_hash: bytes, email: str, now: datetime) -> bool:
+        """Whether this browser asked for a link to this address while it had enough of them."""
+        return bool(
+            await self._session.scalar(
+                select(
+                    exists().where(
+                        WaitingBrowser.verifier_hash == verifier_hash,
+                        WaitingBrowser.email == email,
+                        WaitingBrowser.expires_at > now,
+                    )
+                )
+            )
+        )
+
     async def consume(self, link_id: str, now: datetime) -> bool:
         """Use the link up. Of any number at once, exactly one caller gets `True`."""
         consumed = await self._session.scalars(
@@ -152,8 +196,15 @@ class LinkRepository:
         )
         return [(link_id, email, code_hash) for link_id, email, code_hash in rows if code_hash]
 
+    async def delete_for(self, email: str) -> None:
+        await self._session.execute(delete(SignInLink).where(SignInLink.email == email))
+        await self._session.execute(delete(WaitingBrowser).where(WaitingBrowser.email == email))
+
     async def delete_before(self, moment: datetime) -> None:
         await self._session.execute(delete(SignInLink).where(SignInLink.expires_at < moment))
+        await self._session.execute(
+            delete(WaitingBrowser).where(WaitingBrowser.expires_at < moment)
+        )
 
 
 def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -217,12 +268,16 @@ class SessionRepository:
         )
         return deleted.all()
 
-    async def delete_expired(self, *, now: datetime, used_after: datetime) -> None:
-        await self._session.execute(
-            delete(Session).where(
-                (Session.expires_at <= now) | (Session.last_used_at <= used_after)
-            )
+    async def delete_expired(
+        self, *, now: datetime, used_after: datetime
+    ) -> Sequence[tuple[str, str]]:
+        """`(session id, user id)` of those that were."""
+        deleted = await self._session.execute(
+            delete(Session)
+            .where((Session.expires_at <= now) | (Session.last_used_at <= used_after))
+            .returning(Session.id, Session.user_id)
         )
+        return [(session_id, user_id) for session_id, user_id in deleted]
 
 
 def _unexpired(now: datetime, used_after: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -18,6 +18,21 @@ class LinkAnswer(Wire):
     message: str
 
 
+class OpenedLink(Command):
+    token: Annotated[str, StringConstraints(max_length=128)]
+
+
+class LinkAccount(Wire):
+    """What pressing the button on the page of a link would do."""
+
+    email: str
+    """Whose account it signs in to."""
+    here: bool
+    """Whether it signs in this browser; otherwise it shows digits for the one that asked."""
+    signed_in_as: str | None
+    """Whose session this browser has now, and which ends then."""
+
+
 class SessionRequest(Command):
     """A link's token, or the six digits another browser showed."""
 

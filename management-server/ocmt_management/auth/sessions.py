@@ -1,10 +1,11 @@
 """Sessions: begin, find, list, end. A session is a random token whose hash the database knows."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ocmt_management.audit.service import Audit
 from ocmt_management.auth.cookies import SESSION_LIFE
 from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.models import Role, Session, User
@@ -27,6 +28,7 @@ class Sessions:
         self._rows = SessionRepository(session)
         self._clock = clock
         self._ended = ended
+        self._audit = Audit(session, clock)
 
     def begin(self, user: User, *, user_agent: str) -> str:
         """Start a session and return its token, the only time it exists in clear."""
@@ -48,27 +50,38 @@ class Sessions:
         now = self._clock()
         return await self._rows.of_user(user_id, now=now, used_after=now - IDLE_LIFE)
 
-    async def end(self, user_id: str, session_id: str) -> bool:
-        """End one session of this user; `False` when it is not theirs or not there."""
+    async def end(self, user_id: str, session_id: str, *, action: str) -> bool:
+        """End one session of this user; `False` when it is not theirs or not there.
+
+        `action` is what the audit trail calls it.
+        """
         ended = await self._rows.delete(user_id, session_id)
         if ended:
+            self._audit.record(action, user_id=user_id, actor=user_id, subject=session_id)
             after_commit(self._db, lambda: self._ended.end([session_id]))
         return ended
 
-    async def end_all(self, user_id: str) -> None:
+    async def end_all(self, user_id: str, *, actor: str) -> None:
         ended = await self._rows.delete_of_user(user_id)
+        for session_id in ended:
+            self._audit.record("session.ended", user_id=user_id, actor=actor, subject=session_id)
         after_commit(self._db, lambda: self._ended.end(ended))
 
     async def forget_old(self) -> None:
         now = self._clock()
-        await self._rows.delete_expired(now=now, used_after=now - IDLE_LIFE)
+        for session_id, user_id in await self._rows.delete_expired(
+            now=now, used_after=now - IDLE_LIFE
+        ):
+            self._audit.record(
+                "session.expired", user_id=user_id, actor="server", subject=session_id
+            )
 
 
-async def find(database: Database, token: str, *, clock: Clock) -> Principal | None:
+async def find(database: Database, token: str, *, clock: Clock, used: bool) -> Principal | None:
     """Whose session this token is, or `None` when it is unknown, over, or its user suspended.
 
-    In units of work of its own, so that a request's unit begins with the request's own first
-    statement. That the session was used is written at most every few minutes.
+    `used`: a person does something, so the session's idle time begins anew. In units of work of its
+    own, so that a request's unit begins with the request's own first statement.
     """
     now = clock()
     async with database.read() as reading:
@@ -78,7 +91,26 @@ async def find(database: Database, token: str, *, clock: Clock) -> Principal | N
     if found is None:
         return None
     session, user = found
-    if now - session.last_used_at >= _TOUCH_EVERY:
-        async with database.write() as writing:
-            await SessionRepository(writing).touch(user.id, session.id, now)
-    return Principal(user_id=user.id, email=user.email, role=Role(user.role), session_id=session.id)
+    used_at = session.last_used_at
+    if used:
+        used_at = await note_use(database, user.id, session.id, last_used_at=used_at, clock=clock)
+    return Principal(
+        user_id=user.id,
+        email=user.email,
+        role=Role(user.role),
+        session_id=session.id,
+        last_used_at=used_at,
+        ends_at=min(session.expires_at, used_at + IDLE_LIFE),
+    )
+
+
+async def note_use(
+    database: Database, user_id: str, session_id: str, *, last_used_at: datetime, clock: Clock
+) -> datetime:
+    """Note that a person uses the session, at most every few minutes; when it was noted last."""
+    now = clock()
+    if now - last_used_at < _TOUCH_EVERY:
+        return last_used_at
+    async with database.write() as writing:
+        await SessionRepository(writing).touch(user_id, session_id, now)
+    return now

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from ocmt_management.agents.schemas import AgentState, AgentView
 from ocmt_management.auth.dependencies import principal_of
 from ocmt_management.auth.principal import Principal
+from ocmt_management.auth.sessions import note_use
 from ocmt_management.chat import frames
 from ocmt_management.chat.conversation import Conversation
 from ocmt_management.chat.frames import MAX_FRAME_BYTES
@@ -29,7 +30,8 @@ _INTERNAL_ERROR = 1011
 _TRY_AGAIN_LATER = 1013
 _SIGNED_OUT = 4401
 _CLOSE_WITHIN_S = 2
-_LOOK_AGAIN_S = 3600
+_LOOK_AGAIN_S = 60.0
+"""How soon a session's end is noticed that another server process brought about."""
 _RETRY_S = 2.0
 _MOST_AT_ONCE = 16
 
@@ -49,6 +51,7 @@ class ChatSession:
         self._user = user
         self._parts = parts
         self._outbox = Outbox()
+        self._used_at = user.last_used_at
 
     async def run(self) -> None:
         """Talk until either side ends it."""
@@ -106,6 +109,8 @@ class ChatSession:
                     self._complain(f"This frame is not understood: {error}.")
                     continue
                 # Told apart from each other so that a stop is heard while a wake takes its time.
+                if not isinstance(frame, frames.HistoryFrame):
+                    await self._note_use()
                 await slots.acquire()
                 group.create_task(handle(frame))
 
@@ -136,14 +141,32 @@ class ChatSession:
                 await changed.wait()
 
     async def _until_signed_out(self) -> None:
+        """End the chat when its session ends: by sign-out, revocation, suspension or its time."""
         with self._parts.ended.watch(self._user.session_id) as ended:
             while True:
+                wait_s = _LOOK_AGAIN_S
                 with suppress(Problem):
-                    if await principal_of(self._socket) is None:
+                    user = await principal_of(self._socket, used=False)
+                    if user is None:
                         raise _Over(_SIGNED_OUT, "signed-out")
+                    left_s = (user.ends_at - self._parts.clock()).total_seconds()
+                    wait_s = min(wait_s, max(left_s, 0))
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                    async with asyncio.timeout(wait_s):
                         await ended.wait()
+                    raise _Over(_SIGNED_OUT, "signed-out")
+
+    async def _note_use(self) -> None:
+        """A person wrote: the session's idle time begins anew. An open tab alone is no use."""
+        user = self._user
+        with suppress(Problem):
+            self._used_at = await note_use(
+                self._parts.database,
+                user.user_id,
+                user.session_id,
+                last_used_at=self._used_at,
+                clock=self._parts.clock,
+            )
 
     async def _close(self, code: int, reason: str) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:

@@ -10,6 +10,7 @@ from ocmt_common.problems import Problem
 from ocmt_common.version import release_version
 from starlette.responses import Response
 
+from ocmt_management.auth.mail_failures import MailFailure
 from ocmt_management.wiring import Server
 
 router = APIRouter()
@@ -27,6 +28,7 @@ class Check(Wire):
 class Checks(Wire):
     database: Check
     agent_server: Check
+    mail: Check
 
 
 class Health(Wire):
@@ -41,13 +43,23 @@ async def health(server: Server, response: Response) -> Health:
         _check(server.database.ping, "The database"),
         _check(server.check_agent_server, "The agent server"),
     )
+    mail = _mail(server.outbox.trouble)
     if not database.ok:
         response.status_code = 503
     return Health(
-        status="ok" if database.ok and agent_server.ok else "degraded",
+        status="ok" if database.ok and agent_server.ok and mail.ok else "degraded",
         version=VERSION,
-        checks=Checks(database=database, agent_server=agent_server),
+        checks=Checks(database=database, agent_server=agent_server, mail=mail),
     )
+
+
+def _mail(trouble: MailFailure | None) -> Check:
+    """By the last try. The server's own words are in the log only: this is open to anybody."""
+    if trouble is None:
+        return Check(ok=True)
+    code = "" if trouble.code is None else f" (reply {trouble.code})"
+    cure = trouble.cure[0].upper() + trouble.cure[1:]
+    return Check(ok=False, detail=f"Mail is not sent{code}. {cure}. The log has the reply.")
 
 
 async def _check(ask: Callable[[], Awaitable[None]], what: str) -> Check:

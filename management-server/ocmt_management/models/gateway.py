@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from fastapi import APIRouter
 from ocmt_common.problems import Problem
+from ocmt_common.web import USER_IN_SCOPE
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -55,6 +56,7 @@ async def list_models(request: Request, server: Server) -> Response:
 async def _answer(shape: Shape, request: Request, server: Parts) -> Response:
     try:
         caller = await _caller(request, server)
+        request.scope[USER_IN_SCOPE] = caller.user_id
         with server.llm.at_once.another(caller.user_id) as place:
             body = await _body(request)
             if caller.chosen.demo:

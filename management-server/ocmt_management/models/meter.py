@@ -12,6 +12,7 @@ import structlog
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ocmt_management.auth.people import still_there
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.models.providers import PROVIDERS, ProviderId
@@ -50,7 +51,10 @@ class Meter:
         try:
             async with self._database.write() as session:
                 rows = ModelRepository(session)
+                there = await still_there(session, {bill.user_id for bill in taken})
                 for bill, used in taken.items():
+                    if bill.user_id not in there:  # deleted since
+                        continue
                     await rows.add_usage(bill, used)
                     self._record_key_use(session, bill, used)
         except BaseException:

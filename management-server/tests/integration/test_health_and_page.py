@@ -48,6 +48,7 @@ async def test_health_is_ok_when_everything_answers(app: FastAPI, new_browser: N
     assert answer.json()["checks"] == {
         "database": {"ok": True, "detail": None},
         "agentServer": {"ok": True, "detail": None},
+        "mail": {"ok": True, "detail": None},
     }
     assert answer.json()["version"]
 

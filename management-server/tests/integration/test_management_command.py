@@ -1,5 +1,6 @@
 """`python -m ocmt_management` as the operator runs it: real processes, output, exit codes."""
 
+import json
 import os
 import re
 import secrets
@@ -139,6 +140,39 @@ def test_a_link_for_a_stranger_is_made_and_for_nonsense_is_refused(env_file: Pat
     assert "/sign-in#" in made.stdout
     assert nonsense.returncode == 2
     assert "is not an e-mail address" in nonsense.stderr
+
+
+def test_the_audit_trail_is_printed_and_exported(env_file: Path) -> None:
+    for email in ("ada@example.com", "eve@example.com"):
+        run("sign-in-link", "--email", email, "--env-file", str(env_file))
+
+    def audit(*words: str) -> "subprocess.CompletedProcess[str]":
+        return run("audit", *words, "--env-file", str(env_file))
+
+    text, exported = audit(), audit("--json")
+    events = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert [(event["action"], event["userEmail"]) for event in events] == [
+        ("user.created", "ada@example.com"),
+        ("user.admin", "ada@example.com"),
+        ("link.made", "ada@example.com"),
+        ("user.created", "eve@example.com"),
+        ("link.made", "eve@example.com"),
+    ]
+    assert len(text.stdout.splitlines()) == len(events)
+    assert "link.made" in text.stdout
+    eves = audit("--email", "eve@example.com", "--days", "1")
+    assert len(eves.stdout.splitlines()) == 2
+    for wrong, said in (
+        (("--email", "bob@example.com"), "No user has the address bob@example.com."),
+        (("--email", "bob"), "is not an e-mail address"),
+        (("--days", "0"), "is not a number of days"),
+        (("--days", "-1"), "days"),
+        (("--days", "x"), "is not a number of days"),
+    ):
+        refused = audit(*wrong)
+        assert refused.returncode != 0
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 def test_the_environment_wins_over_the_file(env_file: Path, tmp_path: Path) -> None:

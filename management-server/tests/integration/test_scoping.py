@@ -37,12 +37,13 @@ def test_the_owned_tables_are_those_with_something_private() -> None:
 async def test_a_members_requests_touch_only_their_own_rows(
     app: FastAPI,
     sign_in: SignIn,
+    sign_in_admin: SignIn,
     advance: Callable[[timedelta], None],
     statements: list[tuple[str, Any]],
 ) -> None:
     # Nobody's agent is made meanwhile, which is tried again and again without an agent server.
     object.__setattr__(app.state.parts, "ensure_agent", lambda _: None)
-    admin, member = await sign_in("ada@example.com"), await sign_in("bob@example.com")
+    admin, member = await sign_in_admin("ada@example.com"), await sign_in("bob@example.com")
     await admin.put("/api/secrets/FOO", json={"value": "ada's"})
     async with app.state.parts.database.read() as session:
         bob = await session.scalar(select(User.id).where(User.email == "bob@example.com"))

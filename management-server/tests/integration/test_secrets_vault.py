@@ -195,10 +195,10 @@ async def test_each_reading_is_audited_with_its_reason_and_without_the_value(
     await browser.delete("/api/secrets/FOO")
 
     async with app.state.parts.database.read() as session:
-        events = (await session.scalars(select(AuditEvent).order_by(AuditEvent.id))).all()
+        recorded = await session.scalars(select(AuditEvent).order_by(AuditEvent.id))
+        events = [event for event in recorded if event.action.startswith("secret.")]
 
     assert [(e.action, e.actor, e.subject, e.detail) for e in events] == [
-        ("sign-in", ada, "", ""),
         ("secret.put", ada, "FOO", ""),
         ("secret.read", "agent", "FOO", "a test"),
         ("secret.delete", ada, "FOO", ""),

@@ -10,7 +10,7 @@ from http.cookies import SimpleCookie
 import httpx2
 import pytest
 from fastapi import FastAPI
-from ocmt_management.auth.service import CODES_PER_LINK, TRIES_PER_LINK
+from ocmt_management.auth.service import CODES_PER_LINK, TRIES_PER_LINK, operator_link
 from ocmt_management.auth.sessions import IDLE_LIFE
 from ocmt_management.db import Database
 
@@ -126,6 +126,93 @@ async def test_opening_the_link_does_not_use_it(
     assert (await use(asking, token=token)).status_code == 200
 
 
+async def whose(browser: httpx2.AsyncClient, token: str) -> httpx2.Response:
+    return await browser.post("/api/auth/link/account", json={"token": token})
+
+
+async def operator_token(app: FastAPI, email: str, seen_secrets: set[str]) -> str:
+    parts = app.state.parts
+    async with parts.database.write() as session:
+        _, link = await operator_link(
+            session, settings=parts.settings, clock=parts.clock, email=email
+        )
+    token = link.partition("#")[2]
+    seen_secrets.add(token)
+    return token
+
+
+async def test_an_operators_link_says_whose_account_it_is_before_it_is_used(
+    app: FastAPI, new_browser: NewBrowser, sign_in: SignIn, seen_secrets: set[str]
+) -> None:
+    token = await operator_token(app, "mallory@evil.example", seen_secrets)
+    victim = await sign_in(ADA)
+
+    nobody = await whose(new_browser(), token)
+    signed_in = await whose(victim, token)
+
+    told = {"email": "mallory@evil.example", "here": True}
+    assert nobody.json() == told | {"signedInAs": None}
+    assert signed_in.json() == told | {"signedInAs": ADA}
+    assert "set-cookie" not in signed_in.headers
+    assert await is_signed_in(victim)
+    assert (await use(new_browser(), token=token)).status_code == 200
+
+
+async def test_a_mailed_link_says_so_too_and_in_which_browser_it_signs_in(
+    new_browser: NewBrowser, ask_for_link: AskForLink
+) -> None:
+    asking, other = new_browser(), new_browser()
+    token = await ask_for_link(asking, ADA)
+
+    assert (await whose(asking, token)).json() == {"email": ADA, "here": True, "signedInAs": None}
+    assert (await whose(other, token)).json() == {"email": ADA, "here": False, "signedInAs": None}
+    assert (await use(asking, token=token)).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["made up", "used", "expired", "suspended", "no token"])
+async def test_without_a_link_that_works_nothing_is_told(
+    *,
+    app: FastAPI,
+    new_browser: NewBrowser,
+    ask_for_link: AskForLink,
+    sign_in_admin: SignIn,
+    advance: Advance,
+    kind: str,
+) -> None:
+    admin = await sign_in_admin("root@example.com")
+    browser = new_browser()
+    token = await ask_for_link(browser, ADA)
+    if kind == "made up":
+        token = "A" * 43
+    elif kind == "no token":
+        token = "ada"
+    elif kind == "used":
+        await use(browser, token=token)
+    elif kind == "expired":
+        advance(timedelta(minutes=10))
+    else:
+        await use(browser, token=token)
+        token = await ask_for_link(browser, ADA)
+        (ada,) = [
+            user["id"]
+            for user in (await admin.get("/api/admin/users")).json()["users"]
+            if user["email"] == ADA
+        ]
+        await admin.patch(f"/api/admin/users/{ada}", json={"status": "suspended"})
+
+    answer = await whose(new_browser(), token)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "link-invalid")
+    assert ADA not in answer.text
+
+
+async def test_asking_whose_a_link_is_counts_as_an_attempt(new_browser: NewBrowser) -> None:
+    browser = new_browser()
+    statuses = [(await whose(browser, f"{n:043}")).status_code for n in range(21)]
+
+    assert statuses == [403] * 20 + [429]
+
+
 async def test_a_link_works_once(new_browser: NewBrowser, ask_for_link: AskForLink) -> None:
     browser = new_browser()
     token = await ask_for_link(browser, ADA)
@@ -224,6 +311,17 @@ async def test_a_session_ends_when_it_is_idle_for_two_weeks(
     assert not await is_signed_in(browser)
 
 
+async def test_an_open_page_by_itself_keeps_no_session(sign_in: SignIn, advance: Advance) -> None:
+    browser = await sign_in(ADA)
+
+    for _ in range(27):
+        advance(timedelta(hours=12))
+        assert (await browser.get("/api/me")).status_code == 200
+    advance(timedelta(hours=12))
+
+    assert (await browser.get("/api/me")).status_code == 401
+
+
 async def test_a_session_ends_after_ninety_days_however_busy(
     sign_in: SignIn, advance: Advance
 ) -> None:
@@ -268,7 +366,7 @@ async def test_the_page_is_told_who_is_signed_in(sign_in: SignIn) -> None:
     me = (await (await sign_in(ADA)).get("/api/me")).json()
 
     assert me["user"].keys() == {"id", "email", "role"}
-    assert (me["user"]["email"], me["user"]["role"]) == (ADA, "admin")
+    assert (me["user"]["email"], me["user"]["role"]) == (ADA, "member")
     assert me["model"].keys() == {"provider", "model", "demo"}
     assert me["version"]
     assert me["mail"] is True

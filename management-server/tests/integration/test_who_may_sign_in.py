@@ -8,6 +8,7 @@ from email.message import EmailMessage
 import httpx2
 import pytest
 from fastapi import FastAPI
+from ocmt_management.app import create_app
 from ocmt_management.auth.people import is_active
 from ocmt_management.auth.service import operator_link
 from ocmt_management.settings import ManagementSettings
@@ -40,17 +41,14 @@ async def link_for(app: FastAPI, email: str | None = None) -> str:
     return link.partition("#")[2]
 
 
-async def test_the_first_user_is_admin_and_the_second_is_not(sign_in: SignIn) -> None:
-    admin = await sign_in(ADA)
-    member = await sign_in("eve@example.com")
-
-    listed = await users(admin)
-    assert listed[ADA]["role"] == "admin"
-    assert listed["eve@example.com"]["role"] == "member"
-    assert (await member.get("/api/admin/users")).json()["code"] == "not-admin"
+async def test_whoever_signs_in_first_is_a_member(sign_in: SignIn) -> None:
+    for email in (ADA, "eve@example.com"):
+        member = await sign_in(email)
+        assert (await member.get("/api/me")).json()["user"]["role"] == "member"
+        assert (await member.get("/api/admin/users")).json()["code"] == "not-admin"
 
 
-async def test_two_who_come_first_at_once_make_one_admin(
+async def test_many_who_come_first_at_once_make_no_admin(
     new_browser: NewBrowser, ask_for_link: AskForLink
 ) -> None:
     browsers = [new_browser() for _ in range(4)]
@@ -65,8 +63,41 @@ async def test_two_who_come_first_at_once_make_one_admin(
         )
     )
 
-    roles = sorted(answer.json()["user"]["role"] for answer in answers)
-    assert roles == ["admin", "member", "member", "member"]
+    assert [answer.json()["user"]["role"] for answer in answers] == ["member"] * 4
+
+
+async def test_the_operator_makes_a_member_the_admin_while_there_is_none(
+    app: FastAPI, sign_in: SignIn, new_browser: NewBrowser
+) -> None:
+    await sign_in("eve@example.com")
+    member = await sign_in(ADA)
+
+    answer = await new_browser().post("/api/auth/session", json={"token": await link_for(app, ADA)})
+
+    assert answer.json()["user"]["role"] == "admin"
+    assert {email: user["role"] for email, user in (await users(member)).items()} == {
+        ADA: "admin",
+        "eve@example.com": "member",
+    }
+    await link_for(app, "eve@example.com")
+    assert (await users(member))["eve@example.com"]["role"] == "member"
+
+
+async def test_without_an_admin_a_link_for_nobody_in_particular_makes_one(
+    app: FastAPI, sign_in: SignIn, new_browser: NewBrowser
+) -> None:
+    await sign_in(ADA)
+
+    answer = await new_browser().post("/api/auth/session", json={"token": await link_for(app)})
+
+    assert answer.json()["user"]["email"] == "admin@localhost"
+    assert answer.json()["user"]["role"] == "admin"
+
+
+async def test_the_named_admin_signs_in_by_mail_too(sign_in_admin: SignIn, sign_in: SignIn) -> None:
+    await sign_in_admin(BOB)
+
+    assert (await (await sign_in(BOB)).get("/api/me")).json()["user"]["role"] == "admin"
 
 
 async def test_one_new_address_in_two_browsers_at_once_is_one_user(
@@ -102,11 +133,25 @@ async def test_a_stranger_gets_the_same_answer_and_no_mail(
     assert len(mails) == sent + 1
 
 
-async def test_an_address_is_one_however_it_is_written(sign_in: SignIn) -> None:
-    admin = await sign_in(ADA)
+async def test_an_address_is_one_however_it_is_written(sign_in_admin: SignIn) -> None:
+    admin = await sign_in_admin(ADA)
     again = await admin.post("/api/admin/invitations", json={"email": " ADA@Example.com "})
 
     assert again.json()["code"] == "already-user"
+
+
+async def test_an_international_domain_is_one_address_however_it_is_written(
+    sign_in_admin: SignIn, new_browser: NewBrowser, app: FastAPI, mails: list[EmailMessage]
+) -> None:
+    admin = await sign_in_admin(ADA)
+    made = await admin.post("/api/admin/invitations", json={"email": "User@BÜCHER.example"})
+    assert made.json()["email"] == "user@xn--bcher-kva.example"
+
+    for email in ("user@bücher.example", "user@xn--bcher-kva.example"):
+        await new_browser().post("/api/auth/link", json={"email": email})
+    await app.state.parts.outbox.delivered()
+
+    assert [mail["To"] for mail in mails] == ["user@xn--bcher-kva.example"] * 3
 
 
 @pytest.mark.parametrize(
@@ -123,10 +168,11 @@ async def test_what_is_no_address_is_refused(new_browser: NewBrowser, email: str
 async def test_an_invited_address_may_sign_in_once_told_by_mail(
     new_browser: NewBrowser,
     sign_in: SignIn,
+    sign_in_admin: SignIn,
     app: FastAPI,
     mails: list[EmailMessage],
 ) -> None:
-    admin = await sign_in(ADA)
+    admin = await sign_in_admin(ADA)
     answer = await admin.post("/api/admin/invitations", json={"email": BOB})
     await app.state.parts.outbox.delivered()
 
@@ -140,9 +186,9 @@ async def test_an_invited_address_may_sign_in_once_told_by_mail(
 
 
 async def test_a_revoked_invitation_stops_a_link_that_is_out_already(
-    new_browser: NewBrowser, ask_for_link: AskForLink, sign_in: SignIn
+    new_browser: NewBrowser, ask_for_link: AskForLink, sign_in_admin: SignIn
 ) -> None:
-    admin = await sign_in(ADA)
+    admin = await sign_in_admin(ADA)
     invitation = (await admin.post("/api/admin/invitations", json={"email": BOB})).json()
     browser = new_browser()
     token = await ask_for_link(browser, BOB)
@@ -157,12 +203,13 @@ async def test_a_revoked_invitation_stops_a_link_that_is_out_already(
 
 async def test_an_invitation_expires_and_inviting_again_renews_it(
     sign_in: SignIn,
+    sign_in_admin: SignIn,
     advance: Callable[[timedelta], None],
     new_browser: NewBrowser,
     app: FastAPI,
     mails: list[EmailMessage],
 ) -> None:
-    admin = await sign_in(ADA)
+    admin = await sign_in_admin(ADA)
     await admin.post("/api/admin/invitations", json={"email": BOB})
     advance(timedelta(days=7))
     await app.state.parts.outbox.delivered()
@@ -177,9 +224,13 @@ async def test_an_invitation_expires_and_inviting_again_renews_it(
 
 
 async def test_a_suspended_user_is_out_at_once_and_cannot_come_back(
-    app: FastAPI, new_browser: NewBrowser, ask_for_link: AskForLink, sign_in: SignIn
+    app: FastAPI,
+    new_browser: NewBrowser,
+    ask_for_link: AskForLink,
+    sign_in: SignIn,
+    sign_in_admin: SignIn,
 ) -> None:
-    admin, member = await sign_in(ADA), await sign_in("eve@example.com")
+    admin, member = await sign_in_admin(ADA), await sign_in("eve@example.com")
     waiting = new_browser()
     token = await ask_for_link(waiting, "eve@example.com")
     session_id = (await member.get("/api/auth/sessions")).json()["sessions"][0]["id"]
@@ -200,15 +251,15 @@ async def test_a_suspended_user_is_out_at_once_and_cannot_come_back(
     await sign_in("eve@example.com")
 
 
-async def test_the_last_admin_cannot_be_suspended(sign_in: SignIn) -> None:
-    admin = await sign_in(ADA)
+async def test_the_last_admin_cannot_be_suspended(sign_in_admin: SignIn) -> None:
+    admin = await sign_in_admin(ADA)
 
     assert (await set_status(admin, ADA, "suspended")).json()["code"] == "last-admin"
     assert (await users(admin))[ADA]["status"] == "active"
 
 
-async def test_changing_nobody_is_a_404_and_nonsense_a_422(sign_in: SignIn) -> None:
-    admin = await sign_in(ADA)
+async def test_changing_nobody_is_a_404_and_nonsense_a_422(sign_in_admin: SignIn) -> None:
+    admin = await sign_in_admin(ADA)
 
     async def change(path: str, status: str) -> int:
         answer = await admin.patch(f"/api/admin/users/{path}", json={"status": status})
@@ -233,9 +284,9 @@ async def test_an_operator_link_works_in_any_browser_and_makes_the_first_admin(
 
 
 async def test_an_operator_link_for_a_stranger_makes_them_a_member(
-    app: FastAPI, sign_in: SignIn, new_browser: Callable[[], httpx2.AsyncClient]
+    app: FastAPI, sign_in_admin: SignIn, new_browser: Callable[[], httpx2.AsyncClient]
 ) -> None:
-    await sign_in(ADA)
+    await sign_in_admin(ADA)
 
     token = await link_for(app, BOB)
     answer = await new_browser().post("/api/auth/session", json={"token": token})
@@ -279,3 +330,46 @@ class TestWithLists:
         await app.state.parts.outbox.delivered()
 
         assert mails == []
+
+
+class TestFreshWithMail:
+    """What `ocmt setup` and a mail server give: no list of addresses, and nobody there yet."""
+
+    @pytest.fixture
+    def settings(
+        self, make_settings: Callable[..., ManagementSettings], mailbox: tuple[int, list[object]]
+    ) -> ManagementSettings:
+        return make_settings(
+            base_url="https://ocmt.example",
+            smtp_host="127.0.0.1",
+            smtp_port=str(mailbox[0]),
+            smtp_from="ocmt@example.com",
+            smtp_tls="none",
+        )
+
+    @pytest.mark.parametrize("stranger", [BOB, "admin@localhost", "root@ocmt.example"])
+    async def test_a_stranger_is_refused_like_any_unknown_address(
+        self, app: FastAPI, new_browser: NewBrowser, mails: list[EmailMessage], stranger: str
+    ) -> None:
+        before = await new_browser().post("/api/auth/link", json={"email": stranger})
+        await link_for(app, ADA)
+        after = await new_browser().post("/api/auth/link", json={"email": stranger})
+        await app.state.parts.outbox.delivered()
+
+        assert before.status_code == after.status_code == 202
+        assert before.json() == after.json()
+        assert mails == []
+
+    async def test_the_server_says_at_start_how_to_make_the_first_admin(
+        self, app: FastAPI, settings: ManagementSettings, quiet_logs: list[dict[str, object]]
+    ) -> None:
+        (warned,) = [event for event in quiet_logs if event["event"] == "no admin yet"]
+        assert "ocmt link --email" in str(warned["reason"])
+        quiet_logs.clear()
+
+        await link_for(app)
+        again = create_app(settings)
+        async with again.router.lifespan_context(again):
+            pass
+
+        assert "no admin yet" not in [event["event"] for event in quiet_logs]

@@ -47,6 +47,13 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         ("base_url", "https://ocmt.example.com:99999", "not an http"),
         ("allowed_emails", "ada@example.com bob@example.com", "commas"),
         ("allowed_domains", "*.example.com", "not a domain"),
+        ("allowed_domains", "b ü.example", "not a domain"),
+        ("allowed_emails", "büro@example.com", "not ASCII"),
+        ("allowed_emails", "ada@-ü-.example", "spelling"),
+        ("smtp_ehlo_name", "my host", "not a host name"),
+        ("smtp_ehlo_name", "host\r\nMAIL", "not a host name"),
+        ("smtp_ehlo_name", "me@example.com", "not a host name"),
+        ("smtp_host", "smtp://mail.example.com", "not a host name"),
         ("allowed_domains", "ada@example.com", "not a domain"),
         ("smtp_from", "OCMT", "not a sender"),
         ("smtp_from", "OCMT <ocmt@example.com>\nBcc: x@example.com", "not a sender"),
@@ -99,6 +106,34 @@ def test_lists_and_senders_are_taken_as_people_write_them(make_settings: Make) -
     assert settings.allowed_email_set == {"ada@example.com", "bob@example.com"}
     assert settings.allowed_domain_set == {"acme.io", "example.com"}
     assert settings.base_url == "http://[::1]:3000"
+
+
+def test_international_domains_are_kept_as_mail_servers_and_browsers_spell_them(
+    make_settings: Make,
+) -> None:
+    settings = make_settings(
+        allowed_emails="Ada@BÜCHER.example, bob@例え.テスト",
+        allowed_domains="@Straße.example, xn--bcher-kva.example",
+        smtp_host="mail.bücher.example",
+        smtp_from="Büro <ocmt@bücher.example>",
+        base_url="https://bücher.example:8443",
+    )
+
+    assert settings.allowed_email_set == {
+        "ada@xn--bcher-kva.example",
+        "bob@xn--r8jz45g.xn--zckzah",
+    }
+    assert settings.allowed_domain_set == {"xn--strae-oqa.example", "xn--bcher-kva.example"}
+    assert settings.smtp_host == "mail.xn--bcher-kva.example"
+    assert settings.smtp_from == "Büro <ocmt@xn--bcher-kva.example>"
+    assert settings.origins == {"https://xn--bcher-kva.example:8443"}
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[::1]:3000", "http://127.0.0.1:3000", "https://ocmt.example"]
+)
+def test_plain_origins_are_kept(make_settings: Make, origin: str) -> None:
+    assert make_settings(base_url=origin).base_url == origin
 
 
 @pytest.mark.parametrize("name", ["data_dir", "jwt_secret", "vault_key", "agent_auth_token"])

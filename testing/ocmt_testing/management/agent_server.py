@@ -158,6 +158,12 @@ class FakeAgentServer:
         self.held: list[str] = []
         """The tokens of the provisions that came to wait, answered or not."""
         self.woken: list[str] = []
+        self.orders: list[tuple[str, str]] = []
+        """`(disable|enable|remove, user id)`, as they came."""
+        self.order_refusals: dict[str, list[Refusal]] = {}
+        """By order: answers to the next ones."""
+        self.orders_held: dict[str, asyncio.Event] = {}
+        """By order: what it waits for after it was done, before it is answered."""
         self.tokens: set[str | None] = set()
         self.request_ids: list[str | None] = []
         self.containers: dict[str, dict[str, Any]] = {}
@@ -173,6 +179,8 @@ class FakeAgentServer:
                 Route("/api/containers", self._list),
                 Route("/api/containers", self._provision, methods=["POST"]),
                 Route("/api/containers/{user_id}/wake", self._wake, methods=["POST"]),
+                Route("/api/containers/{user_id}/{order:str}", self._order, methods=["POST"]),
+                Route("/api/containers/{user_id}", self._remove, methods=["DELETE"]),
                 WebSocketRoute("/api/containers/{user_id}/proxy/", self._proxy),
             ]
         )
@@ -181,8 +189,12 @@ class FakeAgentServer:
         self, user_id: str, state: str, *, failure: str | None = None, warning: str | None = None
     ) -> None:
         """The agent is in this state now, and everybody is told."""
-        before = self.containers.get(user_id, {}).get("hibernationState")
-        self.containers[user_id] = _container(user_id, state, failure) | {"warning": warning}
+        known = self.containers.get(user_id, {})
+        before = known.get("hibernationState")
+        self.containers[user_id] = _container(user_id, state, failure) | {
+            "warning": warning,
+            "disabled": known.get("disabled", False),
+        }
         event = {
             "userId": user_id,
             "at": datetime.now(UTC).isoformat(),
@@ -246,6 +258,8 @@ class FakeAgentServer:
             await self.hold.wait()
         if self.refusals:
             return _problem(*self.refusals.pop(0))
+        if self.containers.get(body["userId"], {}).get("disabled"):
+            return _problem(409, "agent-disabled", "This agent is disabled.")
         self.provisioned.append((body["userId"], body["agentToken"]))
         made = body["userId"] not in self.containers
         self.move(body["userId"], "running")
@@ -257,8 +271,39 @@ class FakeAgentServer:
             return _problem(401, "wrong-token", "Wrong token.")
         if user_id not in self.containers:
             return _problem(404, "no-such-agent", "This user has no agent here.")
+        if self.containers[user_id]["disabled"]:
+            return _problem(409, "agent-disabled", "This agent is disabled.")
         self.woken.append(user_id)
         self.move(user_id, "running")
+        return JSONResponse(self.containers[user_id])
+
+    async def _order(self, request: Request) -> Response:
+        user_id, order = request.path_params["user_id"], request.path_params["order"]
+        assert order in ("disable", "enable")
+        return await self._obey(request, order, user_id)
+
+    async def _remove(self, request: Request) -> Response:
+        assert request.query_params["state"] == "delete"
+        return await self._obey(request, "remove", request.path_params["user_id"])
+
+    async def _obey(self, request: Request, order: str, user_id: str) -> Response:
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        self.orders.append((order, user_id))
+        if self.order_refusals.get(order):
+            return _problem(*self.order_refusals[order].pop(0))
+        if order == "remove":
+            self.containers.pop(user_id, None)
+        elif user_id not in self.containers:
+            return _problem(404, "no-such-agent", "This user has no agent here.")
+        else:
+            self.containers[user_id]["disabled"] = order == "disable"
+            if order == "disable":
+                self.move(user_id, "stopped")
+        if order in self.orders_held:
+            await self.orders_held[order].wait()
+        if order == "remove":
+            return Response(status_code=204)
         return JSONResponse(self.containers[user_id])
 
     async def _proxy(self, socket: WebSocket) -> None:
@@ -305,6 +350,7 @@ def _container(user_id: str, state: str, failure: str | None) -> dict[str, Any]:
         "stateSince": now,
         "awakeBecause": [],
         "failure": failure,
+        "disabled": False,
     }
 
 

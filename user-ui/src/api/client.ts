@@ -1,6 +1,6 @@
 /** The management server's API as functions: one place that knows paths and how errors look. */
 
-import type { ModelRequest, ProviderId, Routes, Status } from "./generated";
+import type { ModelRequest, ProviderId, Routes, UserChange } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
 type Send = (url: string, init: RequestInit) => Promise<Response>;
@@ -28,6 +28,7 @@ export class Api {
   me = () => this.call("GET /api/me", {});
 
   askForLink = (email: string) => this.call("POST /api/auth/link", { body: { email } });
+  linkAccount = (token: string) => this.call("POST /api/auth/link/account", { body: { token } });
   useToken = (token: string) => this.call("POST /api/auth/session", { body: { token } });
   useCode = (code: string) => this.call("POST /api/auth/session", { body: { code } });
   signOut = () => this.call("DELETE /api/auth/session", {});
@@ -43,8 +44,13 @@ export class Api {
     this.call("DELETE /api/model/keys/{provider}", { path: { provider } });
 
   people = async () => (await this.call("GET /api/admin/users", {})).users;
-  setStatus = (id: string, status: Status) =>
+  setStatus = (id: string, status: UserChange["status"]) =>
     this.call("PATCH /api/admin/users/{user_id}", { path: { user_id: id }, body: { status } });
+  deletePerson = (id: string, email: string) =>
+    this.call("POST /api/admin/users/{user_id}/deletion", {
+      path: { user_id: id },
+      body: { email },
+    });
   invitations = async () => (await this.call("GET /api/admin/invitations", {})).invitations;
   invite = (email: string) => this.call("POST /api/admin/invitations", { body: { email } });
   revokeInvitation = (id: string) =>

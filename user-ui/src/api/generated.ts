@@ -4,7 +4,7 @@ export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
 export type ProviderId = "demo" | "openai" | "anthropic" | "openrouter";
-export type Status = "active" | "suspended";
+export type Status = "active" | "suspended" | "deleting";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
   StatusFrame | HistoryAnswer | AcceptedFrame | DeltaFrame | FinalFrame | AbortedFrame | ErrorFrame;
@@ -20,6 +20,10 @@ export interface Routes {
   "POST /api/auth/link": {
     answer: LinkAnswer;
     body: LinkRequest;
+  };
+  "POST /api/auth/link/account": {
+    answer: LinkAccount;
+    body: OpenedLink;
   };
   "POST /api/auth/session": {
     answer: UserAnswer | CodeAnswer;
@@ -97,6 +101,13 @@ export interface Routes {
       user_id: string;
     };
   };
+  "POST /api/admin/users/{user_id}/deletion": {
+    answer: UserRow;
+    body: UserDeletion;
+    path: {
+      user_id: string;
+    };
+  };
   "GET /api/admin/invitations": {
     answer: InvitationsAnswer;
   };
@@ -110,12 +121,29 @@ export interface Routes {
       invitation_id: string;
     };
   };
+  "GET /api/admin/audit": {
+    answer: AuditAnswer;
+  };
+  "GET /api/admin/audit/export": {
+    answer: undefined;
+  };
 }
 export interface LinkAnswer {
   message: string;
 }
 export interface LinkRequest {
   email: string;
+}
+/**
+ * What pressing the button on the page of a link would do.
+ */
+export interface LinkAccount {
+  email: string;
+  here: boolean;
+  signedInAs: string | null;
+}
+export interface OpenedLink {
+  token: string;
 }
 export interface UserAnswer {
   user: UserView;
@@ -213,9 +241,13 @@ export interface UserRow {
   status: Status;
   createdAt: string;
   lastSignInAt: string | null;
+  pending: string | null;
 }
 export interface UserChange {
-  status: Status;
+  status: "active" | "suspended";
+}
+export interface UserDeletion {
+  email: string;
 }
 export interface InvitationsAnswer {
   invitations: InvitationRow[];
@@ -228,6 +260,25 @@ export interface InvitationRow {
 }
 export interface InvitationRequest {
   email: string;
+}
+export interface AuditAnswer {
+  events: AuditRow[];
+  earlier: number | null;
+}
+/**
+ * One thing that happened. Addresses are those of people who are still here.
+ */
+export interface AuditRow {
+  id: number;
+  at: string;
+  action: string;
+  actor: string;
+  actorEmail: string | null;
+  userId: string;
+  userEmail: string | null;
+  subject: string;
+  detail: string;
+  client: string;
 }
 export interface HistoryFrame {
   type: "history";

@@ -4,7 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { InvitationRow, UserRow } from "../api/generated";
+import type { InvitationRow, UserChange, UserRow } from "../api/generated";
 import "../components/sure-button";
 import { fullLabel } from "../components/times";
 import { base, controls } from "../styles/controls";
@@ -20,6 +20,9 @@ export class SettingsPeople extends LitElement {
   @property({ type: Boolean }) mail = false;
   @state() private people: readonly UserRow[] = [];
   @state() private invitations: readonly InvitationRow[] = [];
+
+  /** Whose deletion is to be confirmed. */
+  @state() private deleting: string | null = null;
 
   private readonly listing = new Work(this);
   private readonly inviting = new Work(this);
@@ -75,11 +78,16 @@ export class SettingsPeople extends LitElement {
   }
 
   private person(person: UserRow) {
-    const suspended = person.status === "suspended";
     return html`<li>
       <div>
         ${person.email} ${person.role === "admin" ? html`<span class="tag">admin</span>` : nothing}
-        ${suspended ? html`<span class="tag off">suspended</span>` : nothing}
+        ${
+          person.status === "active"
+            ? nothing
+            : html`<span class="tag off"
+                >${person.status === "deleting" ? "being deleted" : "suspended"}</span
+              >`
+        }
         <div class="muted small">
           ${
             person.lastSignInAt === null
@@ -87,22 +95,65 @@ export class SettingsPeople extends LitElement {
               : `Last signed in ${fullLabel(new Date(person.lastSignInAt).getTime())}`
           }
         </div>
+        ${person.pending === null ? nothing : html`<div class="small">${person.pending}</div>`}
       </div>
-      ${
-        person.id === this.myId
-          ? nothing
-          : suspended
-            ? html`<button class="small plain" @click=${() => this.setStatus(person, "active")}>
-                Let in again<span class="unseen"> ${person.email}</span>
-              </button>`
-            : html`<sure-button
-                label="Suspend"
-                what=" ${person.email}"
-                @sure=${() => this.setStatus(person, "suspended")}
-              ></sure-button>`
-      }
+      ${person.id === this.myId || person.status === "deleting" ? nothing : this.acts(person)}
     </li>`;
   }
+
+  private acts(person: UserRow) {
+    if (this.deleting === person.id) return this.confirmation(person);
+    return html`
+      ${
+        person.status === "suspended"
+          ? html`<button class="small plain" @click=${() => this.setStatus(person, "active")}>
+              Let in again<span class="unseen"> ${person.email}</span>
+            </button>`
+          : html`<sure-button
+              label="Suspend"
+              what=" ${person.email}"
+              @sure=${() => this.setStatus(person, "suspended")}
+            ></sure-button>`
+      }
+      <button class="small plain" @click=${() => (this.deleting = person.id)}>
+        Delete<span class="unseen"> ${person.email}</span>
+      </button>
+    `;
+  }
+
+  /** Deleting cannot be undone: the address has to be typed. */
+  private confirmation(person: UserRow) {
+    return html`<form @submit=${(event: SubmitEvent) => this.onDelete(event, person)}>
+      <label class="small" for="confirm">
+        This deletes the agent of ${person.email} with its files, conversation and keys for good.
+        Type the address to confirm.
+      </label>
+      <div class="row">
+        <input
+          id="confirm"
+          name="email"
+          type="email"
+          required
+          autocomplete="off"
+          placeholder=${person.email}
+        />
+        <button class="small danger" ?disabled=${this.listing.busy}>Delete for good</button>
+        <button type="button" class="small plain" @click=${() => (this.deleting = null)}>
+          Keep
+        </button>
+      </div>
+    </form>`;
+  }
+
+  private readonly onDelete = async (event: SubmitEvent, person: UserRow) => {
+    event.preventDefault();
+    const email = fieldText(event.target as HTMLFormElement, "email");
+    await this.listing.run(async () => {
+      await this.api.deletePerson(person.id, email);
+      this.deleting = null;
+      await this.load();
+    }, `${person.email} is being deleted.`);
+  };
 
   private invitation(invitation: InvitationRow) {
     return html`<li>
@@ -127,7 +178,7 @@ export class SettingsPeople extends LitElement {
     ]);
   }
 
-  private async setStatus(person: UserRow, status: UserRow["status"]): Promise<void> {
+  private async setStatus(person: UserRow, status: UserChange["status"]): Promise<void> {
     await this.listing.run(async () => {
       await this.api.setStatus(person.id, status);
       await this.load();

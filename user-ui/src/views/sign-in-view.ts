@@ -9,7 +9,8 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import { sentence } from "../api/problem";
+import type { LinkAccount } from "../api/generated";
+import { Problem, sentence } from "../api/problem";
 import { mailIcon } from "../components/icons";
 import { base, controls } from "../styles/controls";
 import { fieldText } from "./form";
@@ -26,6 +27,8 @@ export class SignInView extends LitElement {
   @property() reason = "";
 
   @state() private step: Step = "address";
+  /** What the opened link is for; null until the server told. */
+  @state() private account: LinkAccount | null = null;
   @state() private email = "";
   @state() private message = "";
   @state() private code = "";
@@ -36,7 +39,10 @@ export class SignInView extends LitElement {
   static override styles = [base, controls, signInStyles];
 
   override willUpdate(changed: Map<string, unknown>): void {
-    if (changed.has("token") && this.token !== null) this.go("link");
+    if (!changed.has("token") || this.token === null) return;
+    this.account = null;
+    this.go("link");
+    void this.askWhose(this.token);
   }
 
   override connectedCallback(): void {
@@ -110,10 +116,16 @@ export class SignInView extends LitElement {
       case "link":
         return html`
           <h1 tabindex="-1">Welcome</h1>
-          <p class="muted">One more press and you are in.</p>
-          <button ?disabled=${this.busy} @click=${this.onLink}>
-            ${this.busy ? "Signing in…" : "Sign in"}
-          </button>
+          ${this.account === null ? nothing : this.whose(this.account)}
+          ${
+            this.account === null && this.problem !== ""
+              ? html`<button @click=${() => void this.askWhose(this.token ?? "")}>
+                  Try again
+                </button>`
+              : html`<button ?disabled=${this.busy || this.account === null} @click=${this.onLink}>
+                  ${this.busy && this.account !== null ? "Signing in…" : "Sign in"}
+                </button>`
+          }
           <button class="quiet" @click=${() => this.go("address")}>Ask for a new link</button>
         `;
       case "code-shown":
@@ -130,6 +142,36 @@ export class SignInView extends LitElement {
           </p>
         `;
     }
+  }
+
+  private whose({ email, here, signedInAs }: LinkAccount) {
+    return html`
+      <p class="muted">
+        This link signs in to the account of <b>${email}</b>${
+          here ? "." : ", in the browser that asked for it."
+        }
+      </p>
+      ${
+        here && signedInAs !== null && signedInAs !== email
+          ? html`<p>
+              You are signed in here as <b>${signedInAs}</b>. Going on signs that account out.
+            </p>`
+          : nothing
+      }
+      ${here ? html`<p class="muted">Is it not yours? Then close this page.</p>` : nothing}
+    `;
+  }
+
+  private async askWhose(token: string): Promise<void> {
+    await this.attempt(async () => {
+      try {
+        const account = await this.api.linkAccount(token);
+        if (this.token === token) this.account = account;
+      } catch (error) {
+        if (error instanceof Problem && error.code === "link-invalid") this.go("address");
+        throw error;
+      }
+    });
   }
 
   private go(step: Step): void {

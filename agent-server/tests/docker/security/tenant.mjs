@@ -90,7 +90,7 @@ const attempts = {
   write() {
     for (const path of [
       "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/resolv.conf", "/etc/openclaw/openclaw.json",
-      "/app/package.json", "/usr/local/bin/node", "/opt/openclaw/x", "/home/node/x", "/root/x",
+      "/app/package.json", "/usr/local/bin/node", "/opt/openclaw/x", "/home/node/x",
       "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/1/oom_score_adj", "/proc/self/oom_score_adj",
       "/sys/kernel/uevent_helper", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes",
       "/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/release_agent", "/dev/shm/../x",
@@ -127,7 +127,7 @@ const attempts = {
         });
       }
       attempt(`/proc/${pid} is another's`, () => fs.statSync(`/proc/${pid}`).uid === process.getuid() ? false : `uid ${fs.statSync(`/proc/${pid}`).uid}`);
-      attempt(`/proc/${pid}/root`, () => fs.existsSync(`/proc/${pid}/root/app`) ? false : "another root");
+      attempt(`/proc/${pid}/root`, () => fs.readdirSync(`/proc/${pid}/root`).includes("app") ? false : "another root");
     }
     attempt("grep", () => {
       const found = secrets.flatMap((secret) => ["-e", secret]);

@@ -245,7 +245,7 @@ async def test_who_breaks_out_gets_no_other_agent_s_memory_or_files(host: Host) 
     eve = host_account(1002)
     for path in (
         *(f"/proc/{pid}/environ" for pid in shown.pids()),
-        f"/proc/{shown.leader.pid}/root/app",
+        f"/proc/{shown.leader.pid}/root",
         host.root / "ada" / "state" / "secret",
         host.root / "ada" / "state",
     ):

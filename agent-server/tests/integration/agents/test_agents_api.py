@@ -19,6 +19,8 @@ ROUTES = [
     ("POST", "/api/containers/ada/wake"),
     ("POST", "/api/containers/ada/hibernate"),
     ("POST", "/api/containers/ada/restart"),
+    ("POST", "/api/containers/ada/disable"),
+    ("POST", "/api/containers/ada/enable"),
     ("GET", "/api/containers/ada/events"),
     ("GET", "/api/containers/ada/policy"),
     ("PUT", "/api/containers/ada/policy"),
@@ -125,6 +127,7 @@ async def test_a_wrong_mode_is_422_and_names_the_field(tmp_path: Path, body: obj
 @pytest.mark.parametrize(
     ("method", "suffix"),
     [("GET", ""), ("DELETE", ""), ("POST", "/wake"), ("POST", "/restart"), ("GET", "/events"),
+     ("POST", "/disable"), ("POST", "/enable"), ("DELETE", "?state=keep"),
      ("GET", "/policy"), ("PUT", "/policy"), ("GET", "/logs"), ("POST", "/hibernate")],
 )  # fmt: skip
 async def test_an_unknown_or_odd_user_is_404(

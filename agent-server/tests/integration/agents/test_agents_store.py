@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
-from ocmt_agent.agents.store import EVENTS_KEPT, AgentStore, StoreError
+from ocmt_agent.agents.store import _MIGRATIONS, EVENTS_KEPT, AgentStore, StoreError
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_common.agent_api import AgentPolicy, StateEvent
 from ocmt_common.agent_api import HibernationState as S
@@ -292,15 +292,21 @@ async def test_a_number_is_never_given_twice(tmp_path: Path) -> None:
 
 
 async def test_agents_of_an_older_release_get_numbers(tmp_path: Path) -> None:
-    store = await AgentStore.open(tmp_path / "agent.db")
-    for user_id in ("ada", "ben", "cam"):
-        await stored(store, user_id)
-    await store._db.executescript(
-        "DROP TRIGGER number_of_a_new_agent; DROP TABLE numbers; PRAGMA user_version = 2"
-    )
-    await store.close()
+    before = next(n for n, script in enumerate(_MIGRATIONS) if "TABLE numbers" in script)
+    with sqlite3.connect(tmp_path / "agent.db") as older:
+        for script in _MIGRATIONS[:before]:
+            older.executescript(script)
+        older.execute(f"PRAGMA user_version = {before}")
+        for user_id in ("ada", "ben", "cam"):
+            older.execute(
+                "INSERT INTO agents (user_id, gateway_token, agent_token, device_seed, created_at, "
+                "last_activity_at, last_activity_kind, state, state_since, blockers) "
+                "VALUES (?1, 'g', 'a', ?2, ?3, ?3, 'http', 'stopped', ?3, '[]')",
+                (user_id, bytes(32), NOW.isoformat()),
+            )
+    older.close()
 
     store = await AgentStore.open(tmp_path / "agent.db")
-    numbers = [agent.number for agent in await store.load()]
+    numbers = {agent.user_id: agent.number for agent in await store.load()}
     await store.close()
-    assert sorted(numbers) == [1, 2, 3]
+    assert numbers == {"ada": 1, "ben": 2, "cam": 3}

@@ -118,6 +118,18 @@ async def test_the_users_folder_goes_only_when_asked(tmp_path: Path) -> None:
         assert host.runtime.removed_state == ["ada"]
 
 
+@pytest.mark.parametrize("user_id", ["eve", "../ada", "ADA", "ada%2F..%2Feve"])
+async def test_deleting_the_state_of_nobody_deletes_what_an_earlier_removal_left(
+    tmp_path: Path, user_id: str
+) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        answer = await host.client.delete(f"/api/containers/{user_id}", params={"state": "delete"})
+        assert answer.status_code == (204 if user_id == "eve" else 404)
+        assert host.runtime.removed_state == (["eve"] if user_id == "eve" else [])
+        assert host.parts.registry.get("ada").state is S.RUNNING
+
+
 async def test_a_restart_starts_the_gateway_afresh_from_any_state(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()

@@ -241,7 +241,7 @@ async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
     async def renew_after(*args: Any, **kwargs: Any) -> bool:
         settled: bool = await settle(*args, **kwargs)
         agents._settle = settle
-        await agents.renew_token(user_id)  # its making is not at its end yet
+        await agents.renew_token(user_id, actor="ada")  # its making is not at its end yet
         return settled
 
     agents._settle = renew_after
@@ -257,7 +257,7 @@ async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
     agent_server.hold = asyncio.Event()
     user_id = await id_of(await sign_in("ada@example.com"))
     await until(lambda: len(agent_server.held) == 1)
-    await app.state.parts.agents.renew_token(user_id)
+    await app.state.parts.agents.renew_token(user_id, actor="ada")
     # What becomes of the agent under its old token is no failure of the agent.
     agent_server.refusals = [(503, "gateway-exited", "The gateway did not start.")]
     agent_server.hold.set()
@@ -287,9 +287,9 @@ async def test_an_agent_that_its_server_lost_is_made_again_under_a_new_token(
 
 
 async def test_a_suspended_user_gets_no_agent(
-    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+    app: FastAPI, sign_in: SignIn, sign_in_admin: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    admin = await sign_in("ada@example.com")
+    admin = await sign_in_admin("ada@example.com")
     await agent_is(app, await id_of(admin), "running")
     agent_server.refusals = [(503, "gateway-exited", "No.")]
     bob = await id_of(await sign_in("bob@example.com"))
@@ -303,9 +303,9 @@ async def test_a_suspended_user_gets_no_agent(
 
 
 async def test_an_admin_sees_all_agents_and_renews_their_tokens(
-    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+    app: FastAPI, sign_in: SignIn, sign_in_admin: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    admin, member = await sign_in("ada@example.com"), await sign_in("bob@example.com")
+    admin, member = await sign_in_admin("ada@example.com"), await sign_in("bob@example.com")
     ada, bob = await id_of(admin), await id_of(member)
     await agent_is(app, ada, "running")
     await agent_is(app, bob, "running")

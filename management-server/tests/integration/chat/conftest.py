@@ -35,9 +35,9 @@ async def open_tab(served: Server) -> AsyncIterator[Callable[[httpx2.AsyncClient
 
 
 @pytest.fixture
-async def ada(app: FastAPI, sign_in: SignIn) -> httpx2.AsyncClient:
-    """A browser in which Ada is signed in; her agent is there."""
-    browser = await sign_in("ada@example.com")
+async def ada(app: FastAPI, sign_in_admin: SignIn) -> httpx2.AsyncClient:
+    """A browser in which Ada, the admin, is signed in; her agent is there."""
+    browser = await sign_in_admin("ada@example.com")
     await agent_is(app, await id_of(browser), "running")
     return browser
 

@@ -4,18 +4,22 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime, timedelta
 from itertools import count
 from uuid import uuid4
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from ocmt_management.auth.models import Session
+from ocmt_management.auth.sessions import IDLE_LIFE
 from ocmt_management.chat.open_chats import MOST_PER_USER
 from ocmt_management.chat.outbox import Outbox
 from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of, until
 from ocmt_testing.management.serving import Server
+from sqlalchemy import delete, select
 from starlette.websockets import WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -102,6 +106,78 @@ async def test_a_suspended_users_chat_ends_at_once(
     await ada.patch(f"/api/admin/users/{await id_of(bob)}", json={"status": "suspended"})
 
     assert await tab.closed() == 4401
+
+
+@pytest.mark.parametrize("end", ["idle", "absolute"])
+async def test_a_chat_ends_with_its_session(
+    *,
+    app: FastAPI,
+    ada: httpx2.AsyncClient,
+    open_tab: OpenTab,
+    advance: Callable[[timedelta], None],
+    end: str,
+) -> None:
+    if end == "absolute":
+        for _ in range(9):
+            advance(timedelta(days=9, hours=23))
+            assert (await ada.get("/api/auth/sessions")).status_code == 200
+    life = IDLE_LIFE if end == "idle" else timedelta(hours=9)
+    advance(life - timedelta(seconds=1))
+    tab = await open_tab(ada)
+    await tab.gets("status")
+    advance(timedelta(seconds=1))
+
+    async with asyncio.timeout(10):
+        assert await tab.closed() == 4401
+
+
+async def test_a_chat_ends_when_another_process_ended_its_session(
+    app: FastAPI, ada: httpx2.AsyncClient, open_tab: OpenTab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocmt_management.chat.session._LOOK_AGAIN_S", 0.1)
+    tab = await open_tab(ada)
+    await tab.gets("status")
+    async with app.state.parts.database.write() as session:
+        await session.execute(delete(Session))
+
+    async with asyncio.timeout(10):
+        assert await tab.closed() == 4401
+
+
+async def last_used(app: FastAPI) -> datetime:
+    async with app.state.parts.database.read() as session:
+        used_at: datetime = await session.scalar(select(Session.last_used_at))
+    return used_at
+
+
+async def test_an_open_tab_is_no_use_of_the_session_and_a_message_is(
+    *,
+    app: FastAPI,
+    ada: httpx2.AsyncClient,
+    open_tab: OpenTab,
+    advance: Callable[[timedelta], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ocmt_management.chat.session._LOOK_AGAIN_S", 0.05)
+    began = await last_used(app)
+    advance(timedelta(days=13))
+    for _ in range(2):  # a page that opens its chat again by itself
+        tab = await open_tab(ada)
+        await tab.gets("status")
+        await tab.send(type="history")
+        await tab.gets("history")
+        await ada.get("/api/me")
+        await tab.close()
+    tab = await open_tab(ada)
+    await tab.gets("status")
+    assert await last_used(app) == began
+
+    await tab.say("I am here")
+    await tab.gets("accepted")
+    assert await last_used(app) == began + timedelta(days=13)
+    advance(timedelta(days=2))
+    await tab.say("still")
+    await tab.gets("accepted")
 
 
 @pytest.mark.parametrize("size", [256 * 1024, 16 * 1024 * 1024])

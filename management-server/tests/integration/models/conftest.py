@@ -41,13 +41,15 @@ async def person(
     app: FastAPI,
     served: Server,
     sign_in: SignIn,
+    sign_in_admin: SignIn,
     agent_server: FakeAgentServer,
     seen_secrets: set[str],
 ) -> AsyncIterator[Callable[[str], Awaitable[Person]]]:
     clients: list[httpx2.AsyncClient] = []
 
     async def make(name: str) -> Person:
-        browser = await sign_in(f"{name}@example.com")
+        signed_in = sign_in_admin if name == "ada" else sign_in
+        browser = await signed_in(f"{name}@example.com")
         user_id = await id_of(browser)
         await agent_is(app, user_id, "running")
         token = dict(agent_server.provisioned)[user_id]

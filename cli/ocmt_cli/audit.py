@@ -1,0 +1,29 @@
+"""`ocmt audit`: who did what to whose account, read by the management server's own command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.management import installation, run_management
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def audit(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    days: Annotated[int | None, typer.Option(min=1, help="Of so many last days; else all.")] = None,
+    email: Annotated[str | None, typer.Option(help="What this user did or was done to.")] = None,
+    data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+) -> None:
+    """Print the audit trail, oldest first: sign-ins, refusals, sessions, what admins did."""
+    folder, port = installation(data)
+    words = ["audit"]
+    words += ["--json"] if as_json else []
+    words += [] if days is None else ["--days", str(days)]
+    words += [] if email is None else ["--email", email]
+    run_management(
+        folder, *words, port=port, stdout=None, failed="The audit trail could not be read:"
+    )
