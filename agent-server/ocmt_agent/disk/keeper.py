@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 10.0
 _MEASURE_EVERY_S = 60.0
 _MEASURE_EVERY_COSTS = 20
+_UP = (HibernationState.RUNNING, HibernationState.PAUSED, HibernationState.WAKING)
 _ASLEEP = (HibernationState.PAUSED, HibernationState.STOPPED)
 
 Measure = Callable[[Path, Iterable[int]], Awaitable[Usage | None]]
@@ -145,7 +146,7 @@ class DiskKeeper:
     async def _judge(self, agent: Agent, usage: Usage | None, *, short: bool) -> None:
         found = standing(usage, self._limit, host_is_short=short)
         await self._registry.measured_disk(agent, found)
-        if found.fullness is Fullness.STOPPED and agent.state is not HibernationState.STOPPED:
+        if found.fullness is Fullness.STOPPED and agent.state in _UP:
             log.warning("agent takes too much of the disk", user_id=agent.user_id, usage=usage)
             try:
                 await self._stop(agent)

@@ -20,6 +20,9 @@ from ocmt_testing.deploy import farm as deploy_farm
 from ocmt_testing.deploy.farm import Farm
 from ocmt_testing.needs import require
 
+AGENT_UID = 0x7000_0001
+"""As the agent server gives it to a container: more than an old archive's header can say."""
+
 
 @pytest.fixture
 def farm() -> Iterator[Farm]:
@@ -41,7 +44,7 @@ def _agents(farm: Farm) -> Path:
     (state / "memory.md").write_text("remember")
     (state / "link").symlink_to("/etc/passwd")
     for owned in (state, state / "memory.md"):
-        os.chown(owned, 1000, 1000)
+        os.chown(owned, AGENT_UID, AGENT_UID)
     with sqlite3.connect(data / "agent.db") as database:
         database.execute("create table agents (id text)")
         database.execute("insert into agents values ('u1')")
@@ -105,7 +108,7 @@ def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(
     assert all(count == 2 for _, count in rows)
     state = agent_data / "agents" / "u1" / "state"
     assert (state / "memory.md").read_text() == "remember"
-    assert (state / "memory.md").stat().st_uid == 1000
+    assert (state / "memory.md").stat().st_uid == AGENT_UID
     assert (state / "link").is_symlink()
     # The seed's `cp -r backup /opt/ocmt` made a folder in the folder.
     assert not (agent_data / "agents" / "agents").exists()
@@ -161,7 +164,7 @@ def test_an_agents_database_is_copied_whole_while_it_is_written(farm: Farm) -> N
     assert all(count == 2 for _, count in rows)
     assert (state / "planted.db").is_symlink()
     assert (state / "no.db").read_bytes() == b"SQLite format 3\0 only by name"
-    assert (state / "memory.md").stat().st_uid == 1000
+    assert (state / "memory.md").stat().st_uid == AGENT_UID
 
 
 def test_forced_restore_keeps_what_was_there_beside(farm: Farm) -> None:
