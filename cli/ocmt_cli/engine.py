@@ -85,22 +85,33 @@ class Engine:
         """Those with the label `NAME=VALUE`, running or paused."""
         filters = json.dumps({"label": [label], "status": ["running", "paused", "restarting"]})
         answer = self.request("GET", "/containers/json", params={"filters": filters})
-        answer.raise_for_status()
+        _check(answer, doing="listing the agents' containers")
         return [EngineContainer(item["Id"], item["State"]) for item in answer.json()]
 
     def stop(self, container: EngineContainer, *, grace_s: int) -> None:
         """End it; a paused one is thawed first, since it could not hear the request."""
         if container.state == "paused":
             self.request("POST", f"/containers/{container.id}/unpause")
-        self.request(
+        answer = self.request(
             "POST",
             f"/containers/{container.id}/stop",
             params={"t": grace_s},
             timeout=grace_s + _CHANGE_S,
-        ).raise_for_status()
+        )
+        # 304: it has ended; 404: it is gone; 409: it is being removed.
+        if answer.status_code not in (304, 404, 409):
+            _check(answer, doing=f"stopping {container.id[:12]}")
 
     def close(self) -> None:
         self._http.close()
+
+
+def _check(answer: httpx2.Response, *, doing: str) -> None:
+    if answer.status_code >= 400:
+        raise CommandFailed(
+            f"The Docker Engine failed at {doing}: {answer.text.strip()[:300]}. See `journalctl -u "
+            "docker`, then run this again."
+        )
 
 
 def _knock(path: Path) -> None:

@@ -32,3 +32,27 @@ def explained(folder: Path) -> Iterator[None]:
                 "choose another folder with --data."
             ) from error
         raise
+
+
+def of_the_machine(error: OSError) -> str:
+    """What this machine refused a command, and what the operator can do about it."""
+    where = f" ({error.filename})" if error.filename else ""
+    if isinstance(error, BrokenPipeError):
+        return (
+            "a program or connection that it was writing to ended. Run it again; if it ends so "
+            "again, see what that program's own log says."
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}. Free some space, then run it again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"{error.strerror}{where}. Run it as the user whose files these are, or let this user "
+            "read and write them."
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many files are open. Raise the limit (`ulimit -n`), then run it again."
+    if isinstance(error, FileNotFoundError):
+        return (
+            f"{error.filename or error} is missing. `./ocmt doctor` tells what this machine lacks."
+        )
+    return f"the machine refused: {error}. `./ocmt doctor` tells what this machine lacks."

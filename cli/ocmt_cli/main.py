@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from ocmt_cli.failure import CommandFailed
+from ocmt_cli.console import complain, give_up_output, reader_is_gone, say
+from ocmt_cli.failure import CommandFailed, of_the_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +66,47 @@ def overview() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except CommandFailed as failure:
+        complain(str(failure))
+        return failure.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "ocmt").startswith("ocmt"):
+            raise
+        complain(
+            f"The package {error.name} is not installed. ./ocmt installs packages only while "
+            "nothing runs from this checkout: end what runs (./ocmt down, or kill the process "
+            "that ./ocmt names), then run this again."
+        )
+        return 1
+    except OSError as error:
+        complain(f"ocmt {' '.join(words[:1])}: {of_the_machine(error)}")
+        give_up_output()
+        return 1
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
+        say(overview())
         return 0
     name, *rest = words
     entry = COMMANDS.get(name)
     if entry is None:
         close = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f"Did you mean `ocmt {close[0]}`?" if close else "`ocmt --help` lists them."
-        print(f"There is no command {name!r}. {hint}", file=sys.stderr)
+        complain(f"There is no command {name!r}. {hint}")
         return 2
     from typer.main import get_command  # noqa: PLC0415 (100 ms that the overview does not need)
 
     command = get_command(getattr(import_module(entry.module), entry.attribute))
     try:
         command.main(args=rest, prog_name=f"ocmt {name}", standalone_mode=True)
-    except CommandFailed as failure:
-        print(failure, file=sys.stderr)
-        return failure.exit_code
+    except SystemExit as ended:
+        # Typer takes every broken pipe for that of standard output, and ends without a word.
+        if isinstance(ended.__context__, BrokenPipeError) and not reader_is_gone(sys.stdout):
+            raise ended.__context__ from None
+        raise
     return 0
 
 

@@ -26,7 +26,7 @@ def run_management(
 ) -> str | None:
     """Run `python -m ocmt_management WORDS` to its end; what it printed if `stdout` is a pipe.
 
-    Raises `CommandFailed` with `failed` and what the command said.
+    Raises `CommandFailed` with `failed` and the sentence that the command said.
     """
     done = subprocess.run(
         [sys.executable, "-m", "ocmt_management", *words, "--env-file", str(data.management_env)],
@@ -36,7 +36,19 @@ def run_management(
         stderr=subprocess.PIPE,
         text=True,
         check=False,
+        # Ctrl-C is this process's: it ends `up` after the link, not the making of the link.
+        start_new_session=True,
     )
     if done.returncode != 0:
-        raise CommandFailed(f"{failed}\n{done.stderr.strip()}")
+        raise CommandFailed(f"{failed}: {_reason(done.stderr)}")
     return done.stdout
+
+
+def _reason(stderr: str) -> str:
+    """The sentence of the management server's command, without its usage or a traceback."""
+    lines = [line for line in stderr.strip().splitlines() if line.strip()]
+    if not lines:
+        return "the management server's command ended without a word."
+    if lines[0].startswith(("usage:", "Traceback")):
+        return lines[-1].partition("error: ")[2] or lines[-1]
+    return "\n".join(lines)

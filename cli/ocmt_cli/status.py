@@ -1,6 +1,5 @@
 """`ocmt status`: the servers and everybody's agents, for people and for programs."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ import typer
 
 from ocmt_cli import processes
 from ocmt_cli.checkout import DEFAULT_DATA, command
-from ocmt_cli.console import say
+from ocmt_cli.console import say, say_json
 from ocmt_cli.leftovers import count_leftovers, is_gateway
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import get
@@ -45,7 +44,7 @@ def status(
     folder = DataFolder((data or DEFAULT_DATA).resolve())
     found = collect(folder)
     if as_json:
-        say(json.dumps(found, indent=2))
+        say_json(found)
     else:
         _show(found)
 

@@ -6,6 +6,7 @@ that every caller answers the same and recovers by itself once the cause is gone
 """
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,7 +16,17 @@ from typing import Any
 import asyncpg
 import structlog
 from ocmt_common.problems import Problem
-from sqlalchemy import URL, Connection, DateTime, Dialect, MetaData, event, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    DateTime,
+    Dialect,
+    ExceptionContext,
+    MetaData,
+    event,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import (
@@ -26,6 +37,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
+
+from ocmt_management.database_url import ROOT_CERTIFICATE, tls_context
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +51,22 @@ _AFTER_COMMIT = "ocmt_after_commit"
 # SQLSTATE classes of a database that cannot serve now: connection, resources, operator.
 _UNAVAILABLE_STATES = ("08", "53", "57P")
 _DISK_FULL_STATE = "53100"
+_READ_ONLY_STATE = "25006"
+# A serialisation failure, a deadlock, a lock that was not to be had.
+_CONFLICT_STATES = ("40001", "40P01", "55P03")
+# A table or a column that is not there; SQLite has no codes for them.
+_OTHER_TABLES_STATES = ("42P01", "42703")
+_NO_SUCH = re.compile(r"^no such (table|column)|has no column named")
+OTHER_RELEASE = (
+    "The database's tables are those of another release, so this one cannot use them. Nothing is "
+    "lost. Operator: run the release that migrated the database, or put the copy made before that "
+    "back (docs/operations.md)."
+)
+READ_ONLY = (
+    "The database is read-only now, so nothing is saved. Operator: make it writable again (after a "
+    "failover: point DATABASE_URL at the primary; a full disk: free some space); no restart is "
+    "needed."
+)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -78,6 +107,8 @@ class Database:
     """The running server's database. Make one, `close` it at the end."""
 
     def __init__(self, url: URL) -> None:
+        self._fitting: set[str | None] = set()
+        self._file = Path(str(url.database))
         self._engine = make_engine(url, command_timeout_s=_COMMAND_TIMEOUT_S)
         self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
         self._writers = async_sessionmaker(writing(self._engine), expire_on_commit=False)
@@ -103,9 +134,31 @@ class Database:
             action()
 
     async def ping(self) -> None:
-        """Raises `Problem` when the database does not answer a query."""
+        """Raises `Problem` when the database does not answer a query, or takes no writes."""
         async with self.read() as session:
-            await session.execute(text("SELECT 1"))
+            if self._engine.dialect.name == "sqlite":
+                await session.execute(text("SELECT 1"))
+                # SQLite itself notices only when it writes.
+                read_only = self._file.exists() and not os.access(self._file, os.W_OK)
+            else:
+                shown = await session.scalar(text("SHOW transaction_read_only"))
+                read_only = shown == "on"
+        if read_only:
+            raise _read_only(None)
+
+    async def check(self) -> None:
+        """The same, and raises when its tables are not those of this release.
+
+        A release may serve on the tables of another, so it is the columns that count; they are
+        looked at once for each revision that the database is found at.
+        """
+        await self.ping()
+        async with self.read() as session:
+            revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            if revision not in self._fitting:
+                for table in Base.metadata.sorted_tables:
+                    await session.execute(select(table).limit(0))
+                self._fitting.add(revision)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -131,16 +184,46 @@ def make_engine(url: URL, *, command_timeout_s: float | None = None) -> AsyncEng
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
-    return create_async_engine(
-        url,
+    connect_args: dict[str, Any] = {
+        "timeout": _CONNECT_TIMEOUT_S,
+        "command_timeout": command_timeout_s,
+        "async_creator_fn": _connect_postgresql,
+        # A pooler between (PgBouncer in transaction mode) gives each transaction another session,
+        # which has none of our prepared statements or another's of the same name.
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: "",
+    }
+    context = tls_context(url)
+    if context is not None:
+        connect_args["ssl"] = context
+    engine = create_async_engine(
+        url.difference_update_query([ROOT_CERTIFICATE]),
         pool_pre_ping=True,
         pool_timeout=_POOL_TIMEOUT_S,
-        connect_args={
-            "timeout": _CONNECT_TIMEOUT_S,
-            "command_timeout": command_timeout_s,
-            "async_creator_fn": _connect_postgresql,
-        },
+        connect_args=connect_args,
     )
+    _drop_read_only_connections(engine)
+    return engine
+
+
+def _drop_read_only_connections(engine: AsyncEngine) -> None:
+    """Have no connection in the pool that stays read-only after the database is writable again."""
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def refused(context: ExceptionContext) -> None:
+        if _sqlstate(context.original_exception) == _READ_ONLY_STATE:
+            context.is_disconnect = True
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def given_back(connection: Any, record: Any) -> None:
+        # The session's own settings, as the server reported them when it opened.
+        settings = connection.driver_connection.get_settings() if connection else None
+        if "on" in (
+            getattr(settings, "default_transaction_read_only", "off"),
+            getattr(settings, "in_hot_standby", "off"),
+        ):
+            record.invalidate()
 
 
 async def _connect_postgresql(*args: Any, **kwargs: Any) -> asyncpg.Connection:
@@ -200,6 +283,21 @@ def _unavailable(cause: BaseException) -> Problem:
     )
 
 
+def _read_only(cause: BaseException | None) -> Problem:
+    log.error("database is read-only", kind=type(cause).__name__ if cause else None)
+    return Problem(503, "database-unavailable", READ_ONLY, retry_after_s=5)
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether a statement failed since the database takes no writes."""
+    cause = getattr(error, "orig", error)
+    return _sqlstate(cause) == _READ_ONLY_STATE or "readonly database" in str(cause)
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
+
+
 class _problems:
     """Turns what the database says about itself into problems; everything else passes."""
 
@@ -211,7 +309,19 @@ class _problems:
             raise _unavailable(error) from error
         if not isinstance(error, DBAPIError):
             return
-        state = getattr(error.orig, "sqlstate", None) or ""
+        state = _sqlstate(error.orig)
+        if is_read_only(error):
+            raise _read_only(error) from error
+        if state in _OTHER_TABLES_STATES or _NO_SUCH.search(str(error.orig)):
+            log.error("database is of another release", kind=type(error.orig).__name__)
+            raise Problem(503, "database-unavailable", OTHER_RELEASE, retry_after_s=30) from error
+        if state in _CONFLICT_STATES:
+            raise Problem(
+                503,
+                "database-unavailable",
+                "Another change of the same data got in the way, so nothing was saved. Try again.",
+                retry_after_s=1,
+            ) from error
         if state == _DISK_FULL_STATE or "disk is full" in str(error.orig):
             raise Problem(
                 507,

@@ -14,17 +14,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from ocmt_common.settings import Settings
 from pydantic import Field, SecretStr, field_validator, model_validator
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL
 
 from ocmt_management.auth.addresses import ascii_domain, normalise
+from ocmt_management.database_url import parse_database_url
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 # A name, an IPv4 or a bracketed IPv6 address, with perhaps a user in front and a port behind.
 _HOST = re.compile(r"[^\s/@]*@?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
-_POSTGRESQL_PARAMETERS = frozenset({"host", "port", "ssl", "sslmode", "target_session_attrs"})
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _MAIL_HOST = re.compile(r"[a-z0-9_.-]+|\[?[0-9a-f:.]+(?:%\w+)?\]?")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _PLACEHOLDER = re.compile(r"change.?me|your.?(secret|key)|example|^(.)\1*$", re.I)
@@ -289,31 +287,3 @@ def parse_vault_keys(text: str) -> dict[str, bytes]:
     if not keys:
         raise ValueError("holds no key")
     return keys
-
-
-def parse_database_url(text: str) -> URL:
-    """Read a plain `sqlite:` or `postgresql:` address and name the async driver for it.
-
-    libpq's `sslmode=` is accepted, since that is how hosted databases are handed out.
-    """
-    try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise ValueError("is not a database address") from error
-    backend = url.drivername.partition("+")[0]
-    if backend in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+asyncpg")
-        for name in url.query:
-            if name not in _POSTGRESQL_PARAMETERS:
-                raise ValueError(f"has the parameter {name}, which is not known here; leave it out")
-        if "sslmode" in url.query:
-            mode = url.query["sslmode"]
-            if mode not in _SSL_MODES:
-                raise ValueError(f"needs one of {', '.join(_SSL_MODES)} as its sslmode")
-            url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
-        return url
-    if backend == "sqlite":
-        if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-            raise ValueError("needs a plain file, such as sqlite:////var/lib/ocmt/management.db")
-        return url.set(drivername="sqlite+aiosqlite", query={})
-    raise ValueError("is neither sqlite: nor postgresql:")

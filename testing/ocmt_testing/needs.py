@@ -48,8 +48,10 @@ NEEDS = {
     need.name: need
     for need in (
         Need("postgresql", _postgresql),
+        Need("pgbouncer", _program("pgbouncer", "pgbouncer")),
         Need("root", _root),
         Need("sshd", _program("sshd", "openssh-server")),
+        Need("tcsh", _program("tcsh", "tcsh")),
         Need("rsync", _program("rsync", "rsync")),
         Need("nginx", _program("nginx", "nginx-light")),
         Need("caddy", _program("caddy", "caddy")),

@@ -5,6 +5,7 @@ against OpenClaw's own pages `plugins/admin-http-rpc.md` and `gateway/external-a
 """
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import aiohttp
 
 from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.blockers import kinds_and_counts
 
 _PATH = "/api/v1/admin/rpc"
+_CODE = re.compile(r"[A-Z][A-Z_]{0,40}")
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
 
@@ -45,7 +48,7 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The gateway has work; `blockers` says what, in its own words."""
+    """The gateway has work; `blockers` says of which kinds and how much."""
 
     blockers: list[str]
     retry_after_s: float
@@ -113,15 +116,15 @@ class GatewayAdmin:
             )
         except GatewayRefused as refusal:
             if refusal.passing:
-                return Busy([refusal.message], refusal.retry_after_s or 10)
+                return Busy(["its gateway takes no calls yet"], refusal.retry_after_s or 10)
             if _unknown_method(refusal):
                 return await self._unsuspendable(access)
             raise
         if answer.get("status") == "ready" and isinstance(answer.get("suspensionId"), str):
             return Suspended(answer["suspensionId"])
-        blockers = [_blocker(item) for item in answer.get("blockers") or [] if item]
-        reason = str(answer.get("reason") or "it is working")
-        return Busy(blockers or [reason], float(answer.get("retryAfterMs") or 10_000) / 1000)
+        blockers = kinds_and_counts(answer.get("blockers")) or ["it is working"]
+        retry_ms = answer.get("retryAfterMs")
+        return Busy(blockers, retry_ms / 1000 if isinstance(retry_ms, int | float) else 10)
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
         """Open the gateway's door again. Safe to repeat, and after the lease is gone."""
@@ -158,8 +161,9 @@ def payload_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(error, dict):
         raise GatewayUnreachable(f"{method} got an answer without a reason")
     retry_ms = error.get("retryAfterMs")
+    code = str(error.get("code"))
     raise GatewayRefused(
-        str(error.get("code", "UNKNOWN")),
+        code if _CODE.fullmatch(code) else "UNKNOWN",
         str(error.get("message", "no message")),
         retry_after_s=retry_ms / 1000 if isinstance(retry_ms, int | float) else None,
     )
@@ -168,12 +172,6 @@ def payload_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
 def _unknown_method(refusal: GatewayRefused) -> bool:
     text = refusal.message.lower()
     return refusal.code == "INVALID_REQUEST" and "method" in text
-
-
-def _blocker(item: object) -> str:
-    if not isinstance(item, dict):
-        return str(item)
-    return str(item.get("message") or f"{item.get('count', 1)} {item.get('kind', 'task')}")
 
 
 def _wakes_for(job: object) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ocmt_common.agent_api import HibernationState
 
 from ocmt_agent.agents.agent import Agent
-from ocmt_agent.hibernation.waker import how_it_ended
+from ocmt_agent.hibernation.ended import how_it_ended
 from ocmt_agent.runtime.base import ContainerStatus, Observed
 
 _AWAKE = {HibernationState.RUNNING, HibernationState.WAKING}

@@ -105,8 +105,10 @@ class Sleeper:
             agent.suspension_id = ASKED
             await self._registry.save(agent)
             answer = await self._gateway.suspend(access, request_id=suspension_request(agent))
-        except (GatewayUnreachable, GatewayRefused) as error:
-            return [f"its gateway could not be asked: {error}"], 10.0  # unknown means busy
+        except GatewayUnreachable:
+            return ["its gateway could not be asked: it does not answer"], 10.0  # so it is busy
+        except GatewayRefused as refusal:
+            return [f"its gateway could not be asked: {refusal.code}"], 10.0
         if isinstance(answer, Busy):
             agent.suspension_id = None
             return answer.blockers, answer.retry_after_s

@@ -4,7 +4,6 @@ Called with the agent's lock held. Nothing here changes the agent's recorded sta
 """
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -14,6 +13,7 @@ from ocmt_agent.agents.agent import Agent
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import NO_LEASE, GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.hibernation.ended import how_it_ended
 from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.runtime.base import ContainerStatus, Observed, Runtime, RuntimeFailed
 
@@ -24,7 +24,7 @@ ASKED = "asked"
 _POLL_S = 0.05
 _LOOK_EVERY = 20  # polls: how often a silent gateway's container is looked at
 _THAWED_WITHIN_S = 2.0  # in which an engine that is well has long noted a thaw
-_LAST_WORDS = 8  # log lines kept of a gateway that died
+_LOG_LINES = 100  # in which the cause of a failed start is looked for
 
 
 Check = Callable[[Agent, GatewayAccess], Awaitable[bool]]
@@ -36,7 +36,7 @@ def suspension_request(agent: Agent) -> str:
 
 
 class GatewayExited(Exception):
-    """The container ended instead of coming up; `str()` says how, and its last words."""
+    """The container ended instead of coming up; `str()` says why, and what to do."""
 
 
 class Waker:
@@ -192,27 +192,7 @@ class Waker:
         observed = await self._runtime.inspect(agent.user_id)
         if observed is not None and observed.status is not ContainerStatus.EXITED:
             return
-        words = await self._runtime.logs(agent.user_id, lines=_LAST_WORDS) if observed else ""
-        text = how_it_ended(observed)
-        if words.strip():
-            text += f" Its last words: {agent.without_secrets(words.strip())}"
-        raise GatewayExited(text)
-
-
-def how_it_ended(observed: Observed | None) -> str:
-    """A sentence about a container that is no longer running, with what to do."""
-    if observed is None:
-        return "Its container is gone; the next request makes it again."
-    if observed.oom_killed:
-        return "It ran out of memory and was killed. Raise AGENT_MEMORY_MB if this repeats."
-    if observed.exit_code == 78:
-        return (
-            "OpenClaw found its configuration unusable (exit code 78). Run `openclaw doctor --fix` "
-            "on its state folder, then wake it again."
-        )
-    if observed.exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return (
-            f"It was killed (exit code {observed.exit_code}), and not by this server. Where nobody "
-            "did it, the kernel's log says whether the host ran out of memory."
-        )
-    return f"The gateway ended by itself (exit code {observed.exit_code}). Its log says why."
+        printed = ""
+        if observed is not None:
+            printed = await self._runtime.logs(agent.user_id, lines=_LOG_LINES, this_start=True)
+        raise GatewayExited(how_it_ended(observed, printed=printed))

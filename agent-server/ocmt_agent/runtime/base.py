@@ -149,8 +149,8 @@ class Runtime(Protocol):
         """
         ...
 
-    async def logs(self, user_id: str, *, lines: int) -> str:
-        """The last `lines` lines the gateway printed."""
+    async def logs(self, user_id: str, *, lines: int, this_start: bool = False) -> str:
+        """The last `lines` lines the gateway printed; `this_start`: since it started last."""
         ...
 
     def events(self) -> AsyncIterator[RuntimeEvent]:

@@ -35,7 +35,16 @@ from ocmt_agent.runtime.docker_container import (
     prepare_folders,
 )
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
-from ocmt_agent.runtime.docker_engine import already, no_engine, no_image, translated
+from ocmt_agent.runtime.docker_engine import (
+    GONE,
+    DockerClient,
+    already,
+    delete,
+    epoch_text,
+    no_engine,
+    no_image,
+    translated,
+)
 from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
@@ -123,8 +132,9 @@ class DockerRuntime:
             return False
         if existing["Labels"].get(SPEC_LABEL) == config["Labels"][SPEC_LABEL]:
             return True
-        await self._end(self._handle(existing["Id"]), grace_s=_REPLACE_GRACE_S)
-        await self._handle(existing["Id"]).delete(force=True, v=True)
+        with already(*GONE):
+            await self._end(self._handle(existing["Id"]), grace_s=_REPLACE_GRACE_S)
+        await delete(self._handle(existing["Id"]))
         return False
 
     async def _make(self, user_id: str, config: dict[str, Any]) -> None:
@@ -208,8 +218,9 @@ class DockerRuntime:
             with translated():
                 existing = await self._find(user_id)
                 if existing is not None:
-                    await self._thaw(self._handle(existing["Id"]))
-                    await self._handle(existing["Id"]).delete(force=True, v=True)
+                    with already(*GONE):
+                        await self._thaw(self._handle(existing["Id"]))
+                    await delete(self._handle(existing["Id"]))
             self._ids.pop(user_id, None)
             self._cpu_files.pop(user_id, None)
             if with_state:
@@ -267,10 +278,13 @@ class DockerRuntime:
             self._whereabouts[user_id] = found
         return found
 
-    async def logs(self, user_id: str, *, lines: int) -> str:
+    async def logs(self, user_id: str, *, lines: int, this_start: bool = False) -> str:
         with translated():
             container = await self._container(user_id)
-            said = await container.log(stdout=True, stderr=True, tail=lines)
+            since = "0"
+            if this_start:
+                since = epoch_text((await container.show())["State"]["StartedAt"])
+            said = await container.log(stdout=True, stderr=True, tail=lines, since=since)
         return "".join(said)
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
@@ -306,9 +320,7 @@ class DockerRuntime:
     def _docker(self) -> aiodocker.Docker:
         if self._client is None:
             try:
-                self._client = aiodocker.Docker(
-                    timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S)
-                )
+                self._client = DockerClient(timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S))
             except (DockerError, ValueError) as error:
                 raise no_engine(str(error)) from error
             except AssertionError as error:  # aiodocker's answer to a host without a socket

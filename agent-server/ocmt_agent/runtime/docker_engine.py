@@ -1,14 +1,64 @@
-"""The engine's answers in the runtime's words: gone, refused, or already so."""
+"""The engine's API in the runtime's words: its versions, what is gone, refused or so already."""
 
+import asyncio
+import calendar
 import contextlib
+import re
+import time
 from collections.abc import Iterator
+from typing import Any
 
+import aiodocker
 import aiohttp
+from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
+from yarl import URL
 
 from ocmt_agent.runtime.base import RuntimeFailed, RuntimeUnavailable
 
 _NO_CONNECTION = (0, 900)  # the status aiodocker gives when it reached nobody
+
+_REFUSED_VERSION = re.compile(r"client version \S+ is too (old|new)")
+GONE = ("No such container", "is already in progress", "is marked for removal")
+"""What the engine says of a container that is removed, or being removed."""
+_BEING_REMOVED = (*GONE[1:], "resource busy")
+_REMOVAL_POLLS = 100
+_REMOVAL_POLL_S = 0.1
+
+
+class DockerClient(aiodocker.Docker):
+    """Negotiates the API's version anew when the engine, upgraded meanwhile, refuses it."""
+
+    async def _do_query(
+        self, path: str | URL, method: str, **options: Any
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await super()._do_query(path, method, **options)
+        except DockerError as error:
+            if error.status != 400 or not _REFUSED_VERSION.search(error.message):
+                raise
+        self.api_version = "auto"
+        # Safe to repeat: a version is refused before anything is done.
+        return await super()._do_query(path, method, **options)
+
+
+async def delete(container: DockerContainer) -> None:
+    """Remove a container and return when it is gone, whatever began its removal."""
+    for _ in range(_REMOVAL_POLLS):
+        try:
+            await container.delete(force=True, v=True)
+        except DockerError as error:
+            if error.status == 404:
+                return
+            if not any(words in error.message for words in _BEING_REMOVED):
+                raise
+        else:
+            return
+        await asyncio.sleep(_REMOVAL_POLL_S)
+    raise RuntimeFailed(
+        f"Docker does not finish removing the container {container.id[:12]}. Restart Docker "
+        "(`systemctl restart docker`), then try again."
+    )
 
 
 @contextlib.contextmanager
@@ -42,3 +92,9 @@ def no_engine(reason: str) -> RuntimeUnavailable:
 
 def no_image(image: str) -> RuntimeFailed:
     return RuntimeFailed(f"The image {image} is not on this host: make it with `ocmt image build`.")
+
+
+def epoch_text(moment: str) -> str:
+    """A moment as the engine shows it (`2026-11-29T12:00:00.123456789Z`), for its log filter."""
+    whole, _, fraction = moment.removesuffix("Z").partition(".")
+    return f"{calendar.timegm(time.strptime(whole, '%Y-%m-%dT%H:%M:%S'))}.{fraction or 0}"

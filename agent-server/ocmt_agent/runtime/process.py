@@ -74,6 +74,8 @@ class ProcessRuntime:
         # Groups are named after the data folder, so that two servers on one machine stay apart.
         self._cgroups = probe(f"ocmt-{state_root.stat().st_dev:x}-{state_root.stat().st_ino:x}")
         self._specs: dict[str, AgentSpec] = {}
+        self._log_starts: dict[str, int] = {}
+        """By user: the length of the log when the gateway was started."""
         self._exit_codes: dict[str, int | None] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
@@ -185,8 +187,9 @@ class ProcessRuntime:
 
         return Whereabouts(record.process, cgroup.memory_folder(), pids)
 
-    async def logs(self, user_id: str, *, lines: int) -> str:
-        return await asyncio.to_thread(self._home(user_id).log_tail, lines)
+    async def logs(self, user_id: str, *, lines: int, this_start: bool = False) -> str:
+        start = self._log_starts.get(user_id, 0) if this_start else 0
+        return await asyncio.to_thread(self._home(user_id).log_tail, lines, start)
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         for folder in self._root.iterdir():  # gateways that an earlier server started
@@ -215,6 +218,7 @@ class ProcessRuntime:
             home.bound_log()
             cgroup.make(self._limits)
             output = home.open_log()
+            self._log_starts[spec.user_id] = os.fstat(output).st_size
             try:
                 process = spawn(
                     self._command.arguments(home, port=port, join=cgroup.join_files()),

@@ -62,8 +62,9 @@ class AgentHome:
         except OSError:
             return  # a full disk, most likely; the next time perhaps
 
-    def log_tail(self, lines: int) -> str:
-        return "" if self._log.is_symlink() else tail(self._log, lines)
+    def log_tail(self, lines: int, start: int = 0) -> str:
+        """The last lines, of what follows the byte `start` unless the log was emptied since."""
+        return "" if self._log.is_symlink() else tail(self._log, lines, start)
 
     def save(self, record: Record) -> None:
         process = record.process

@@ -5,12 +5,15 @@ from pathlib import Path
 _WINDOW_BYTES = 256 * 1024
 
 
-def tail(path: Path, lines: int) -> str:
-    """The last `lines` lines of a file (within its last 256 KiB); empty when there is none."""
+def tail(path: Path, lines: int, start: int = 0) -> str:
+    """The last `lines` lines of a file (within its last 256 KiB); empty when there is none.
+
+    Only what follows the byte `start`, or all of a file that has become shorter than that.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - _WINDOW_BYTES))
+            file.seek(max(start if start <= size else 0, size - _WINDOW_BYTES))
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""

@@ -1,6 +1,5 @@
 """`ocmt capacity`: the table of users a machine holds, always on against with hibernation."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from ocmt_cli.capacity.figures import Figures, figures
 from ocmt_cli.capacity.simulate import costs, lines, simulate
 from ocmt_cli.capacity.table import BUSY_TO_CALM, RESERVE_TEXT, SEED_SIZES, Row, row
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import say
+from ocmt_cli.console import complain, say, say_json
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.plan import SWAP_PER_RAM
 from ocmt_cli.sizes import parse_size, show_size
@@ -68,7 +67,7 @@ def capacity(
             "figures": asdict(measured),
             "assumptions": assumptions(measured, shares),
         }
-        say(json.dumps(found, indent=2))
+        say_json(found)
         return
     for line in table(rows):
         say(line)
@@ -113,9 +112,9 @@ def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
         "seed": seed,
         "costs": costs(measured),
     }
-    outcome = simulate(scenario, progress=lambda text: typer.echo(f"… {text}", err=True))
+    outcome = simulate(scenario, progress=lambda text: complain(f"… {text}"))
     if json_wanted:
-        say(json.dumps({"scenario": scenario, "outcome": outcome}, indent=2))
+        say_json({"scenario": scenario, "outcome": outcome})
         return
     for line in lines(outcome, scenario):
         say(line)

@@ -1,6 +1,5 @@
 """`ocmt deploy`, `ocmt rollback`, `ocmt releases` and `ocmt logs`."""
 
-import json
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT
-from ocmt_cli.console import say
+from ocmt_cli.console import say, say_json
 from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
 from ocmt_cli.deploy.pulling import pull as pull_checkout
@@ -77,7 +76,7 @@ def deploy_command(
         steps = deploy(deployer, source, builds=DEFAULT_DATA / "builds")
     if as_json:
         told = [step.to_json() for step in steps]
-        say(json.dumps({"commit": source.commit, "plan": plan_only, "steps": told}, indent=2))
+        say_json({"commit": source.commit, "plan": plan_only, "steps": told})
         return
     for step in steps:
         if plan_only or step.action == "unchanged":
@@ -120,7 +119,7 @@ def releases_command(
         )
     if as_json:
         told = [{"component": r, "host": h, "releases": found[r, h]} for r, h in found]
-        say(json.dumps(told, indent=2))
+        say_json(told)
     else:
         for (role, host), listed in found.items():
             say(f"{host}: {_TITLES[role]}")
@@ -148,7 +147,7 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
         for role, host in deployer.targets()
     ]
     if as_json:
-        say(json.dumps(told, indent=2))
+        say_json(told)
     else:
         for one in told:
             say(f"{one['host']}: {_TITLES[one['component']]}: {one['state']}")

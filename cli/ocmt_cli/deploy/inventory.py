@@ -5,6 +5,7 @@ through a deploy.
 """
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from pathlib import Path, PurePosixPath
@@ -29,7 +30,7 @@ DEFAULT_FILE = Path("ocmt.toml")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 _HOST_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,252}")
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 
@@ -79,9 +80,17 @@ class HostEntry(_Table):
     @field_validator("address")
     @classmethod
     def _one_address(cls, value: str) -> str:
-        if not _ADDRESS.fullmatch(value):
+        bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        if ":" in bare:
+            try:
+                ipaddress.IPv6Address(bare)
+            except ValueError as error:
+                raise ValueError(
+                    "is not a host name or an IP address; a port is ssh_port"
+                ) from error
+        elif bare != value or not _ADDRESS.fullmatch(value):
             raise ValueError("is not a host name or an IP address")
-        return value
+        return bare
 
     @field_validator("user")
     @classmethod

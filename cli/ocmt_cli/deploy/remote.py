@@ -7,7 +7,6 @@ argument lists; they are quoted in one place for the shell that ssh puts between
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,9 +14,9 @@ from typing import IO, Protocol
 
 from ocmt_cli.deploy.host_failures import SSH_FAILED, HostFailed, Unreachable, explain, last_lines
 from ocmt_cli.deploy.inventory import HostEntry, Policy
+from ocmt_cli.deploy.ssh import for_any_shell, make_folder, options, with_own_paths
 from ocmt_cli.failure import CommandFailed
 
-CONNECT_TIMEOUT_S = 10
 # rsync's own exit codes for a connection that ended (rsync(1), EXIT VALUES).
 _RSYNC_DROPPED = frozenset({10, 12, 30, 35, 255})
 
@@ -154,35 +153,16 @@ class SshHost(_Base):
         self.name = entry.name
         self.entry = entry
         self.policy = policy
-        # ssh's socket path may have about 100 characters; the system's temporary folder is short.
-        self._control = Path(tempfile.mkdtemp(prefix="ocmt-ssh-"))
-
-    def _options(self) -> list[str]:
-        words = [
-            "-o", "BatchMode=yes",
-            "-o", "StrictHostKeyChecking=yes",
-            "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}",
-            "-o", "ServerAliveInterval=5",
-            "-o", "ServerAliveCountMax=3",
-            "-o", "ControlMaster=auto",
-            "-o", f"ControlPath={self._control}/%C",
-            "-o", "ControlPersist=15",
-            "-o", "LogLevel=ERROR",
-            "-p", str(self.entry.ssh_port),
-            "-l", self.entry.user,
-        ]  # fmt: skip
-        if self.policy.known_hosts is not None:
-            words += ["-o", f"UserKnownHostsFile={self.policy.known_hosts}"]
-        if self.entry.identity_file is not None:
-            words += ["-i", str(self.entry.identity_file), "-o", "IdentitiesOnly=yes"]
-        return words
+        self._folder = make_folder(entry, policy)
+        self._options = options(self._folder, entry, policy)
 
     def _as_root(self, argv: Sequence[str]) -> list[str]:
         return list(argv) if self.entry.user == "root" else ["sudo", "-n", "--", *argv]
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """The local command that runs `argv` as root on the host."""
-        return ["ssh", *self._options(), "--", self.entry.address, shlex.join(self._as_root(argv))]
+        line = for_any_shell(self._as_root(argv))
+        return ["ssh", *self._options, "--", self.entry.address, line]
 
     def run(
         self,
@@ -206,7 +186,7 @@ class SshHost(_Base):
         address = f"[{self.entry.address}]" if ":" in self.entry.address else self.entry.address
         words = [
             "rsync", "-a", "--mkpath", "--timeout=60",
-            "-e", shlex.join(["ssh", *self._options()]),
+            "-e", shlex.join(["ssh", *self._options]),
             "--rsync-path", shlex.join(self._as_root(["rsync"])),
             *options, f"{src}/", f"{address}:{dst}/",
         ]  # fmt: skip
@@ -220,13 +200,14 @@ class SshHost(_Base):
         return _piped(self.command(argv), stderr)
 
     def failure(self, code: int, stderr: str, step: str) -> HostFailed:
-        return explain(self.entry, self.policy, code=code, stderr=stderr, step=step)
+        said = with_own_paths(stderr, self._folder, self.entry, self.policy)
+        return explain(self.entry, self.policy, code=code, stderr=said, step=step)
 
     def close(self) -> None:
         """End the shared connection."""
-        farewell = ["ssh", *self._options(), "-O", "exit", self.entry.address]
+        farewell = ["ssh", *self._options, "-O", "exit", self.entry.address]
         subprocess.run(farewell, capture_output=True, check=False)
-        shutil.rmtree(self._control, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def open_host(entry: HostEntry, policy: Policy, *, local: bool = False) -> Host:

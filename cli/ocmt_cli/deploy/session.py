@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from typing import Any
 
-from ocmt_cli.deploy.host_failures import HostFailed
+from ocmt_cli.deploy.host_failures import HostFailed, answer_of
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.deploy.pipes import end, give, pipes_of
 from ocmt_cli.deploy.program import packed, python_argv
@@ -97,7 +97,7 @@ class Session:
             self._stderr.seek(0)
             said = self._stderr.read().decode(errors="replace")
             raise self.host.failure(code, said, named)
-        answer = json.loads(line)
+        answer = answer_of(self.host.name, named, line.decode(errors="replace"))
         if "failed" in answer:
             raise HostFailed(self.host.name, named, answer["failed"])
         return answer["value"]

@@ -1,13 +1,12 @@
 """`ocmt doctor`: print the checks; the exit code says whether `ocmt up` can work here."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import say
+from ocmt_cli.console import say, say_json
 from ocmt_cli.doctor.checks import all_checks
 from ocmt_cli.up.data_folder import DataFolder
 
@@ -26,7 +25,7 @@ def doctor(
     checks = list(all_checks(DataFolder(data.resolve()), port=port))
     able = all(check.level != "missing" for check in checks)
     if as_json:
-        say(json.dumps({"ok": able, "checks": [check.as_json() for check in checks]}, indent=2))
+        say_json({"ok": able, "checks": [check.as_json() for check in checks]})
     else:
         for check in checks:
             say(f"{_MARKS[check.level]} {check.name:<11} {check.found}")

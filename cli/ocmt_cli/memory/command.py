@@ -1,12 +1,11 @@
 """`ocmt memory enable|disable|status`: give sleeping agents a place outside of RAM."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ocmt_cli.console import say
+from ocmt_cli.console import say, say_json
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.carry_out import carry_out
 from ocmt_cli.memory.machine import Machine, Places, look
@@ -95,7 +94,7 @@ def status(as_json: AsJson = False) -> None:
     made = _made(places)
     shown = report(look(places, _file_of(made)), made)
     if as_json:
-        say(json.dumps(shown, indent=2))
+        say_json(shown)
         return
     say(
         f"RAM        {show_size(shown['ramBytes'])}, {show_size(shown['availableBytes'])} available"
@@ -168,7 +167,7 @@ def _run(plan: Plan, *, only_print: bool, as_json: bool) -> None:
         }
         if not only_print:
             carry_out(plan, say=lambda _: None)
-        say(json.dumps(quiet, indent=2))
+        say_json(quiet)
         return
     say(plan.summary)
     if not plan.steps:

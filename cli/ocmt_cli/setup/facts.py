@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ocmt_cli.deploy.host_failures import answer_of
 from ocmt_cli.deploy.remote import Host
-from ocmt_cli.failure import CommandFailed
 
 # Standard library only: it runs in the host's own Python, before anything of ours is there.
 _PROBE = """
-import hashlib, json, os, pwd, shutil, stat, subprocess, sys
+import hashlib, ipaddress, json, os, pwd, shutil, stat, subprocess, sys
 asked = json.load(sys.stdin)
 def installed(name):
     show = ["dpkg-query", "--show", "--showformat=${Status}", name]
@@ -47,6 +47,22 @@ def user(name):
     except KeyError:
         return False
     return True
+def resolvers():
+    found = []
+    for name in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
+        words = [line.split() for line in lines(name)]
+        found += [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
+    try:
+        found += json.loads("\\n".join(lines("/etc/docker/daemon.json"))).get("dns", [])
+    except (AttributeError, TypeError, ValueError):
+        pass
+    return sorted({one for one in map(str, found) if is_address(one)})
+def is_address(word):
+    try:
+        ipaddress.ip_address(word)
+    except ValueError:
+        return False
+    return True
 meminfo = dict(line.split(":", 1) for line in lines("/proc/meminfo"))
 print(json.dumps({
     "apt": shutil.which("apt-get") is not None,
@@ -57,6 +73,7 @@ print(json.dumps({
     "paths": {name: look(name) for name in asked["paths"]},
     "keys": lines(asked["keys"]),
     "memory_mb": int(meminfo["MemTotal"].split()[0]) // 1024,
+    "resolvers": resolvers(),
     "swap": any(not line.startswith(("Filename", "/dev/zram")) for line in lines("/proc/swaps")),
 }))
 """
@@ -85,6 +102,8 @@ class HostFacts:
     keys: frozenset[str]
     """Lines of the deploy user's authorized_keys."""
     memory_mb: int
+    resolvers: tuple[str, ...]
+    """Addresses of the DNS servers that the host, and so its containers, are given."""
     swap: bool
     """Whether there is swap on a disk."""
 
@@ -112,11 +131,8 @@ def gather(
         ("python3", "-c", _PROBE), step="look", stdin=asked.encode(), check=False, timeout_s=60
     )
     if done.code != 0:
-        raise CommandFailed(
-            f"{host.name}: look: {done.stderr.strip()[-500:]}\nA server needs Python 3.11 "
-            "or newer: Debian 12, Ubuntu 24.04, or later."
-        )
-    said = json.loads(done.stdout)
+        raise host.failure(done.code, done.stderr.strip() or done.stdout, "look")
+    said = answer_of(host.name, "look", done.stdout)
     return HostFacts(
         apt=said["apt"],
         systemd=said["systemd"],
@@ -126,5 +142,6 @@ def gather(
         paths={name: Found(**found) for name, found in said["paths"].items() if found},
         keys=frozenset(said["keys"]),
         memory_mb=said["memory_mb"],
+        resolvers=tuple(said["resolvers"]),
         swap=said["swap"],
     )

@@ -14,8 +14,6 @@ _HOLE = re.compile(r"@([A-Z_]+)@")
 # Beyond the deploy's own waiting, before systemd ends a server by force.
 _GRACE_S = 15
 _MGMT_DATA = PurePosixPath("/var/lib/ocmt-management")
-AGENTS_BRIDGE = "ocmt0"
-"""The bridge the agent server makes for its containers; a test compares."""
 
 
 def fill(template: Path, values: Mapping[str, str]) -> str:
@@ -143,7 +141,18 @@ def _other_fronts(inventory: Inventory) -> list[str]:
     It believes them who the client is: otherwise all their people would count as one, and be
     refused together when they sign in. Raises `CommandFailed` for a name.
     """
-    return [str(_address(one)) for one in inventory.with_role("ui") if "mgmt" not in one.roles]
+    return [str(ip_address(one)) for one in inventory.with_role("ui") if "mgmt" not in one.roles]
+
+
+def ip_address(host: HostEntry) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(host.address)
+    except ValueError as error:
+        raise CommandFailed(
+            f"hosts.{host.name}.address must be an IP address: other hosts' rules let in, or "
+            "believe, only that one.",
+            exit_code=2,
+        ) from error
 
 
 def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
@@ -169,93 +178,6 @@ def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
         },
     )
 
-
-# A resolver may well be in a private range, and in some clouds it is the metadata's own address.
-_FORWARD = f"""\
-    chain forward {{
-        type filter hook forward priority filter; policy accept;
-        iifname != {AGENTS_BRIDGE} accept
-        ct state established,related accept
-        meta l4proto {{ tcp, udp }} th dport 53 accept
-        ip daddr {{ 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 }} drop
-        ip6 daddr {{ fc00::/7, fe80::/10 }} drop
-    }}
-"""
-
-
-def firewall(inventory: Inventory, host: HostEntry) -> str:
-    """An nftables table of our own; other tables (Docker's too) are left as they are.
-
-    Only what must be reached from outside is let in: ssh, the front, and the agent server's port
-    from management's hosts. Of this host containers reach the relay and nothing else, and beyond
-    it the internet only: no neighbour in a private network, no cloud's metadata.
-    """
-    rules: list[str] = []
-    forward = ""
-    if "agent" in host.roles:
-        rules += [
-            f"iifname {AGENTS_BRIDGE} tcp dport {inventory.agent.relay_port} accept",
-            f"iifname {AGENTS_BRIDGE} drop",
-        ]
-        forward = _FORWARD
-    rules.append(f"tcp dport {host.ssh_port} accept")
-    if {"mgmt", "ui"} & set(host.roles):
-        rules += ["tcp dport { 80, 443 } accept", "udp dport 443 accept"]
-    if "agent" in host.roles:
-        for other in inventory.with_role("mgmt"):
-            if other.name != host.name:
-                rules.append(f"{_source(other)} tcp dport {inventory.agent.port} accept")
-    lines = "\n".join(f"        {rule}" for rule in rules)
-    return f"""\
-#!/usr/sbin/nft -f
-# Written by `ocmt setup`. Loaded whole, so that the machine is never without it.
-table inet ocmt
-delete table inet ocmt
-table inet ocmt {{
-    chain input {{
-        type filter hook input priority filter; policy drop;
-        ct state established,related accept
-        ct state invalid drop
-        iif lo accept
-        meta l4proto {{ icmp, ipv6-icmp }} accept
-        udp dport {{ 68, 546 }} accept
-{lines}
-    }}
-{forward}}}
-"""
-
-
-def _source(host: HostEntry) -> str:
-    """A match of the host's address. Raises `CommandFailed` for a name: rules hold addresses."""
-    address = _address(host)
-    return f"ip{'6' if address.version == 6 else ''} saddr {address}"
-
-
-def _address(host: HostEntry) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    try:
-        return ipaddress.ip_address(host.address)
-    except ValueError as error:
-        raise CommandFailed(
-            f"hosts.{host.name}.address must be an IP address: other hosts' rules let in, or "
-            "believe, only that one.",
-            exit_code=2,
-        ) from error
-
-
-FIREWALL_UNIT = """\
-[Unit]
-Description=OCMT's firewall rules
-Before=network-pre.target
-Wants=network-pre.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/sbin/nft -f /etc/ocmt/firewall.nft
-
-[Install]
-WantedBy=multi-user.target
-"""
 
 # Paused agents' memory goes to compressed memory first and to the disk after it.
 ZRAM = """\

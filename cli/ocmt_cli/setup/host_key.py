@@ -1,12 +1,20 @@
-"""A server's host key, accepted once and by its fingerprint: nobody else's is ever trusted."""
+"""A server's host key, accepted once and by its fingerprint: no other is ever trusted.
+
+ssh itself fetches it, so that ~/.ssh/config leads there: jump hosts, aliases, proxies.
+"""
 
 import base64
 import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 
+from ocmt_cli.deploy.host_failures import explain
 from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_cli.deploy.ssh import make_folder, options
 from ocmt_cli.failure import CommandFailed
+
+_WITHIN_S = 60
 
 
 def fingerprint(key: str) -> str:
@@ -18,24 +26,17 @@ def fingerprint(key: str) -> str:
 def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> None:
     """Have the host in known_hosts. Raises `CommandFailed` with the fingerprint to compare."""
     file = inventory.deploy.known_hosts or Path.home() / ".ssh" / "known_hosts"
-    name = host.address if host.ssh_port == 22 else f"[{host.address}]:{host.ssh_port}"
-    look = ["ssh-keygen", "-F", name, "-f", str(file)]
-    known = subprocess.run(look, capture_output=True, check=False)
-    if known.returncode == 0:
+    look = ["ssh-keygen", "-F", _known_as(host), "-f", str(file)]
+    if subprocess.run(look, capture_output=True, check=False).returncode == 0:
         return
-    scan = ["ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", str(host.ssh_port), host.address]
-    said = subprocess.run(scan, capture_output=True, text=True, check=False).stdout
-    lines = [line for line in said.splitlines() if line and not line.startswith("#")]
-    if not lines:
-        raise CommandFailed(
-            f"{host.name}: look: no ssh answers at {name}. Check address, ssh_port and the "
-            "provider's firewall."
-        )
-    found = fingerprint(lines[0].split()[2])
+    line = _shown_key(inventory, host)
+    kind, key = line.split()[1:3]
+    found = fingerprint(key)
     if not accepted:
+        own = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}.get(kind, "ecdsa")
         raise CommandFailed(
             f"{host.name} is not known yet. It shows the key {found}. Compare with what the "
-            "server's console says (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub); if they are "
+            f"server's console says (ssh-keygen -lf /etc/ssh/ssh_host_{own}_key.pub); if they are "
             f"the same: ocmt setup {host.name} --host-key {found}"
         )
     if accepted != found:
@@ -45,4 +46,66 @@ def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> Non
         )
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as known_hosts:
-        known_hosts.write(f"{name} {' '.join(lines[0].split()[1:3])}\n")
+        known_hosts.write(f"{line}\n")
+
+
+def _settings(host: HostEntry) -> dict[str, str]:
+    """What ssh does for this host, by the person's ssh_config."""
+    asked = ["ssh", "-G", "-p", str(host.ssh_port), "-l", host.user, "--", host.address]
+    done = subprocess.run(asked, capture_output=True, check=False)
+    lines = done.stdout.decode(errors="replace").splitlines()
+    return dict(line.split(" ", 1) for line in lines if " " in line)
+
+
+def _known_as(host: HostEntry) -> str:
+    """The name under which ssh looks for its key."""
+    settings = _settings(host)
+    if alias := settings.get("hostkeyalias", ""):
+        return alias
+    name, port = settings.get("hostname", host.address), settings.get("port", str(host.ssh_port))
+    return name if port == "22" else f"[{name}]:{port}"
+
+
+def _shown_key(inventory: Inventory, host: HostEntry) -> str:
+    """The line of known_hosts for the key that the host shows. Raises `CommandFailed`."""
+    folder = make_folder(host, inventory.deploy)
+    try:
+        fetched = folder / "fetched"
+        fetch = [
+            "ssh",
+            "-o", f"UserKnownHostsFile={fetched}",
+            "-o", "GlobalKnownHostsFile=/dev/null",
+            "-o", "StrictHostKeyChecking=accept-new",
+            "-o", "HashKnownHosts=no",
+            "-o", "CheckHostIP=no",
+            # Only the key is wanted: nobody signs in to a host that is not known yet.
+            "-o", "PreferredAuthentications=none",
+            "-o", "ControlMaster=no",
+            "-o", "ControlPath=none",
+            *options(folder, host, inventory.deploy),
+            "--", host.address, "true",
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(fetch, capture_output=True, check=False, timeout=_WITHIN_S)
+        except subprocess.TimeoutExpired as error:
+            raise CommandFailed(
+                f"{host.name}: look: no answer within {_WITHIN_S} s. Check address, ssh_port and "
+                "the provider's firewall."
+            ) from error
+        except FileNotFoundError as error:
+            raise CommandFailed(
+                "ssh is not installed on this machine. apt-get install openssh-client"
+            ) from error
+        lines = fetched.read_text(encoding="utf-8").splitlines() if fetched.exists() else []
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not lines:
+        stderr = done.stderr.decode(errors="replace")
+        jump = _settings(host).get("proxyjump", "")
+        if jump and "Host key verification failed" in stderr:
+            raise CommandFailed(
+                f"{host.name}: look: the host key of its jump host {jump} is not known yet. "
+                f"Connect to that by hand and compare its fingerprint: ssh {jump.split(',')[0]}"
+            )
+        raise explain(host, inventory.deploy, code=done.returncode, stderr=stderr, step="look")
+    return lines[0]

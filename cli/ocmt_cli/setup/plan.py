@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 from ocmt_cli.deploy.inventory import HostEntry, Inventory
 from ocmt_cli.setup import files
 from ocmt_cli.setup.facts import HostFacts
+from ocmt_cli.setup.firewall import FIREWALL_UNIT as FIREWALL_SERVICE
+from ocmt_cli.setup.firewall import firewall
 
 _SYSTEM = PurePosixPath("/etc/systemd/system")
 FIREWALL = PurePosixPath("/etc/ocmt/firewall.nft")
@@ -300,8 +302,9 @@ def _firewall(
     facts: HostFacts, *, inventory: Inventory, host: HostEntry, systemd: bool
 ) -> list[Change]:
     changes: list[Change] = []
-    rules = _file(facts, host.path(FIREWALL), files.firewall(inventory, host), 0o644)
-    unit = _file(facts, host.path(_SYSTEM / FIREWALL_UNIT), files.FIREWALL_UNIT, 0o644)
+    text = firewall(inventory, host, facts.resolvers)
+    rules = _file(facts, host.path(FIREWALL), text, 0o644)
+    unit = _file(facts, host.path(_SYSTEM / FIREWALL_UNIT), FIREWALL_SERVICE, 0o644)
     steps: tuple[Run | Write, ...] = tuple(one for one in (rules, unit) if one is not None)
     if steps:
         load: tuple[Run, ...] = ()

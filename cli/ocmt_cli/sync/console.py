@@ -1,7 +1,6 @@
 """How the commands speak: results on stdout (text or JSON), progress and errors on stderr."""
 
 import errno
-import json
 import os
 import sqlite3
 import sys
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ocmt_cli import console
 from ocmt_cli.sync.errors import Exit, SyncError
 from ocmt_cli.sync.git import Repository, open_repository
 from ocmt_cli.sync.policy import Policy, load_policy
@@ -39,7 +39,7 @@ class Progress:
         line = f"{what} {done}/{total}" if total else f"{what}…"
         if self._watched and line != self._last:
             self._last = line
-            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.write(f"\r\x1b[K{console.printable(line)}")
             sys.stderr.flush()
 
     def end(self) -> None:
@@ -68,30 +68,12 @@ def session(context: typer.Context) -> Session:
 
 def emit(document: Any) -> None:
     """The one JSON document of a command."""
-    readable = json.dumps(document, indent=2, ensure_ascii=False)
-    if _sayable(readable) != readable:
-        readable = json.dumps(document, indent=2)
-    _put(readable)
+    console.say_json(document)
 
 
 def say(*lines: str) -> None:
     for line in lines:
-        _put(_sayable(line))
-
-
-def _sayable(line: str) -> str:
-    """What standard output's encoding can hold, the rest escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return line.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _put(line: str) -> None:
-    try:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read this has seen enough (`| head`); what is left to do, and the exit code, stay.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.say(line, colours=True)
 
 
 @contextmanager
@@ -131,5 +113,5 @@ def _fail(code: Exit, message: str, as_json: bool) -> None:
     if as_json:
         emit({"error": {"code": code.name.lower(), "exitCode": int(code), "message": message}})
     else:
-        typer.echo(f"ocmt sync: {message}", err=True)
+        console.complain(f"ocmt sync: {message}")
     raise typer.Exit(int(code))

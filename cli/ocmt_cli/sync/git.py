@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from ocmt_cli.console import printable
 from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
 
 _CHUNK_BYTES = 1 << 16
@@ -37,7 +38,7 @@ def raw(value: str) -> bytes:
 def shown(value: str) -> str:
     """Printable, whatever bytes it came from, and never a terminal's control sequence."""
     readable = raw(value).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in readable)
+    return printable(readable).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def complaint(stderr: bytes) -> str:

@@ -70,7 +70,7 @@ def run_tests(
         if too_long:
             say(too_long)
     if as_json:
-        print(report.as_json())
+        say(report.as_json())
     if report.failed or too_long or not report.cases:
         raise typer.Exit(1)
 

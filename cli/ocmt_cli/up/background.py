@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from ocmt_cli.console import complain
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.run import run
@@ -36,12 +37,12 @@ def main() -> int:
             DataFolder(chosen.data),
             port=chosen.port,
             runtime=chosen.runtime,
-            notice=lambda text: print(text, file=sys.stderr, flush=True),
+            notice=complain,
             ready=lambda: report({"ready": True}),
         )
     except CommandFailed as failure:
         report({"failed": str(failure), "exitCode": failure.exit_code})
-        print(failure, file=sys.stderr, flush=True)
+        complain(str(failure))
         return failure.exit_code
     return 0
 

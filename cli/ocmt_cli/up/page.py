@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ocmt_cli.checkout import ROOT
+from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import npm_program, run_node
 
 _UI = ROOT / "user-ui"
@@ -32,6 +33,7 @@ def install_page_tools(ui: Path = _UI) -> None:
     with _alone(ui):
         if _read(ui / _MODULES_STAMP) == wanted:
             return
+        _require_writable(ui)
         words = (npm_program(), "ci", "--no-audit", "--no-fund", "--ignore-scripts")
         run_node(words, folder=ui, doing="Installing the page's build tools")
         (ui / _MODULES_STAMP).write_text(wanted, encoding="ascii")
@@ -44,6 +46,7 @@ def build_page(ui: Path = _UI) -> None:
         digest = _sources_digest(ui)
         if _read(ui / _BUILD_STAMP) == digest:
             return
+        _require_writable(ui)
         fresh, old = ui / "dist.new", ui / "dist.old"
         vite = ui / "node_modules" / "vite" / "bin" / "vite.js"
         run_node(
@@ -68,6 +71,21 @@ def _sources_digest(ui: Path) -> str:
             read.update(f"{path.relative_to(ui)}\0".encode())
             read.update(hashlib.sha256(path.read_bytes()).digest())
     return read.hexdigest()
+
+
+def _require_writable(ui: Path) -> None:
+    if not os.access(ui, os.W_OK):
+        raise CommandFailed(
+            f"The page has to be built, and this user may not write {ui}. Run this as the user to "
+            f"whom the checkout belongs ({_owner(ui)}), or clone one of your own."
+        )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
 
 
 def _read(file: Path) -> str:

@@ -1,6 +1,5 @@
 """`ocmt upgrade check`: the pinned OpenClaw beside what npm offers, what changed, who runs what."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 from ocmt_common.openclaw import openclaw_version
 
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import say
+from ocmt_cli.console import say, say_json
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.upgrade.agents import agents_by_version
 from ocmt_cli.upgrade.npm import read_changelog, read_offers
@@ -35,7 +34,7 @@ def check(
     """Compare the pinned OpenClaw with npm. Changes nothing."""
     report = compare(openclaw_version(), tag=tag, changes=changes, data=DataFolder(data.resolve()))
     if as_json:
-        say(json.dumps(report, indent=2, ensure_ascii=False))
+        say_json(report)
     else:
         _show(report)
 

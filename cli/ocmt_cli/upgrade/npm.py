@@ -13,6 +13,8 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import node_binary, npm_program
 
 _TIMEOUT_S = 300
+# npm tries for over a minute before it says that there is no network.
+_SETTINGS = {"NO_UPDATE_NOTIFIER": "1", "npm_config_fetch_retries": "1"}
 _MAX_CHANGELOG_BYTES = 8_000_000
 
 
@@ -28,21 +30,28 @@ def _npm(*arguments: str, folder: Path, doing: str) -> str:
     try:
         done = subprocess.run(
             [str(node_binary()), str(npm_program()), *arguments],
-            cwd=folder, env={**os.environ, "NO_UPDATE_NOTIFIER": "1"}, capture_output=True,
+            cwd=folder, env={**_SETTINGS, **os.environ}, capture_output=True,
             text=True, errors="replace", timeout=_TIMEOUT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise CommandFailed(f"{doing} took more than {_TIMEOUT_S} s; is npm reachable?") from error
+        raise CommandFailed(
+            f"{doing} took more than {_TIMEOUT_S} s; is npm reachable?", exit_code=8
+        ) from error
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-6:])
-        raise CommandFailed(f"{doing} failed:\n{said}", exit_code=8)
+        raise CommandFailed(
+            f"{doing} failed, so it is not known whether the pin is up to date. Check the network, "
+            f"then run this again.\n{said}",
+            exit_code=8,
+        )
     return done.stdout
 
 
 def read_offers() -> Offers:
     with tempfile.TemporaryDirectory(prefix="ocmt-upgrade-") as made:
+        # A cache of its own: without a network npm answers from its cache, and says nothing of it.
         said = _npm(
-            "view", "openclaw", "dist-tags", "time", "--json",
+            "view", "openclaw", "dist-tags", "time", "--json", "--cache", made,
             folder=Path(made), doing="Asking npm for OpenClaw's versions",
         )  # fmt: skip
     try:

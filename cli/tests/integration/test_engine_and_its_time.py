@@ -111,3 +111,49 @@ def test_a_change_may_take_longer_than_a_question(engine: Engine) -> None:
     engine.request("POST", "/containers/one/start").raise_for_status()
     engine.request("DELETE", "/containers/one").raise_for_status()
     engine.stop(EngineContainer("one", "paused"), grace_s=0)
+
+
+@pytest.fixture
+def answering(address: Path) -> Iterator[type]:
+    """One that answers every change with the status and text of its class."""
+
+    class Answers(_Slow):
+        answer = (204, "")
+
+        def _change(self) -> None:
+            status, text = self.answer
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_POST = _change
+
+    with ThreadingUnixStreamServer(os.fspath(address), Answers) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield Answers
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (304, ""),
+        (404, '{"message":"No such container: one"}'),
+        (409, '{"message":"removal of container one is already in progress"}'),
+    ],
+)
+def test_stopping_what_has_ended_or_goes_is_no_error(
+    engine: Engine, answering: type, answer: tuple[int, str]
+) -> None:
+    answering.answer = answer  # type: ignore[attr-defined]
+    engine.stop(EngineContainer("one", "running"), grace_s=0)
+
+
+def test_an_engine_that_cannot_stop_a_container_says_why(engine: Engine, answering: type) -> None:
+    answering.answer = (500, "cannot kill: permission denied")  # type: ignore[attr-defined]
+    with pytest.raises(CommandFailed, match="cannot kill: permission denied"):
+        engine.stop(EngineContainer("one", "running"), grace_s=0)

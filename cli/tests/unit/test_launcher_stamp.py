@@ -1,9 +1,13 @@
 """When the launcher installs anew, and when it may leave the environment as it is."""
 
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
@@ -90,3 +94,108 @@ def test_uv_is_taken_with_its_hashes_from_the_lock(checkout: Path) -> None:
     assert pinned[0].startswith("uv==")
     assert len(pinned) > 1
     assert all(line.strip().startswith("--hash=sha256:") for line in pinned[1:])
+
+
+@contextmanager
+def serving(checkout: Path, module: str) -> Iterator[int]:
+    """A process as `ocmt up` starts its servers from this checkout; its id."""
+    (checkout / f"{module}.py").write_text(
+        "import sys\nprint('up', flush=True)\nsys.stdin.read()\n"
+    )
+    words = [str(checkout / ".venv" / "bin" / "python"), "-m", module]
+    process = subprocess.Popen(
+        words, executable="/usr/bin/python3", cwd=checkout, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    try:
+        yield process.pid
+    finally:
+        process.communicate()
+
+
+@pytest.fixture
+def installs() -> list[str]:
+    """What the launcher would install."""
+    return []
+
+
+def watched(checkout: Path, installs: list[str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    launcher = stamped(checkout, "run")
+    monkeypatch.setattr(launcher, "install", installs.append)
+    with (checkout / "requirements" / "run.lock").open("a") as file:
+        file.write("# as a pull brings it\n")
+    return launcher
+
+
+@pytest.mark.parametrize("module", ["ocmt_agent", "ocmt_management"])
+def test_the_environment_of_running_servers_stays_as_it_is(
+    checkout: Path,
+    installs: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    module: str,
+) -> None:
+    launcher = watched(checkout, installs, monkeypatch)
+    with serving(checkout, module) as pid:
+        launcher.ready("run")
+        told = capsys.readouterr().err
+        assert f"process {pid}" in told
+        assert "./ocmt down, then ./ocmt up" in told
+        with pytest.raises(SystemExit, match=r"First: \./ocmt down"):
+            launcher.ready("dev")
+    assert installs == []
+    launcher.ready("run")
+    assert installs == ["run"]
+
+
+def test_servers_of_another_checkout_are_not_in_the_way(
+    checkout: Path, installs: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    launcher = watched(checkout, installs, monkeypatch)
+    other = tmp_path / "another"
+    (other / ".venv" / "bin").mkdir(parents=True)
+    with serving(other, "ocmt_agent"):
+        launcher.ready("run")
+    assert installs == ["run"]
+
+
+def test_an_environment_that_was_never_whole_is_made_whatever_runs(
+    checkout: Path, installs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = watched(checkout, installs, monkeypatch)
+    launcher.UNFINISHED.touch()
+    with serving(checkout, "ocmt_agent"):
+        launcher.ready("run")
+    assert installs == ["run"]
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("shut", ["no .venv", "Python", "a lock file", "the command"])
+def test_a_checkout_of_another_user_is_told_in_a_sentence(checkout: Path, shut: str) -> None:
+    """As `nobody` in root's checkout."""
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        copy = folder / "checkout"
+        shutil.copytree(checkout, copy, symlinks=True)
+        command = copy / ".venv" / "bin" / "ocmt"
+        command.write_text("#!/bin/true\n")
+        command.chmod(0o755)
+        stamped(copy, "run")
+        if shut == "no .venv":
+            shutil.rmtree(copy / ".venv")
+        elif shut == "a lock file":
+            (copy / "requirements" / "run.lock").chmod(0o600)
+        else:
+            (command if shut == "the command" else copy / ".venv").chmod(0o700)
+        done = subprocess.run(
+            ["/usr/bin/python3", "-B", str(copy / "ocmt"), "status"],
+            user="nobody", cwd="/", capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "this checkout belongs to root, and you are nobody" in last
+    assert "clone one of your own" in last
+    assert "Traceback" not in done.stderr

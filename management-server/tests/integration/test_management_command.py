@@ -131,7 +131,7 @@ def test_a_database_that_is_away_is_exit_code_1_with_the_cure(env_file: Path) ->
 
 
 def test_a_link_for_a_stranger_is_made_and_for_nonsense_is_refused(env_file: Path) -> None:
-    run("sign-in-link", "--env-file", str(env_file))
+    run("migrate", "--env-file", str(env_file))
 
     made = run("sign-in-link", "--email", "eve@example.com", "--env-file", str(env_file))
     nonsense = run("sign-in-link", "--email", "eve", "--env-file", str(env_file))

@@ -58,7 +58,32 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         ("smtp_from", "OCMT", "not a sender"),
         ("smtp_from", "OCMT <ocmt@example.com>\nBcc: x@example.com", "not a sender"),
         ("database_url", "postgresql://db/ocmt?sslmode=yes", "verify-full"),
-        ("database_url", "postgresql://db/ocmt?channel_binding=require", "channel_binding"),
+        (
+            "database_url",
+            "postgresql://u:p@db/ocmt?sslmode=require&channel_binding=require",
+            "sslmode=verify-full&sslrootcert=system in its place",
+        ),
+        ("database_url", "postgresql://db/ocmt?sslrootcert=/nowhere.pem", "sslmode=verify-full"),
+        (
+            "database_url",
+            "postgresql://db/ocmt?sslmode=verify-full&sslrootcert=/nowhere.pem",
+            "/nowhere.pem, which cannot be used",
+        ),
+        (
+            "database_url",
+            "postgresql://db/ocmt?sslmode=verify-full&sslrootcert=/etc/hostname",
+            "PEM certificates",
+        ),
+        ("database_url", "postgresql://db:port/ocmt", "HOST:5432"),
+        ("database_url", "postgresql://u:p@one:5432,two:port/ocmt", "several hosts"),
+        ("database_url", "postgresql://u:p@one,/ocmt", "several hosts"),
+        ("database_url", "postgresql://u:p@[::1],two/ocmt", "IPv4 address"),
+        (
+            "database_url",
+            "postgresql://one,two/ocmt?target_session_attrs=standby",
+            "no server that takes writes",
+        ),
+        ("database_url", "postgresql://one/ocmt?target_session_attrs=wrong", "is not known"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_the_cure(
@@ -123,6 +148,17 @@ def test_what_is_required_is_named_when_missing(make_settings: Make, name: str) 
         ("postgres://u:p@db/ocmt", "postgresql+asyncpg://u:p@db/ocmt"),
         ("postgresql://u:p@db:5433/ocmt", "postgresql+asyncpg://u:p@db:5433/ocmt"),
         ("postgresql://db/ocmt?sslmode=require", "postgresql+asyncpg://db/ocmt?ssl=require"),
+        (
+            "postgresql://u:p@one:5433,two.example/ocmt",
+            "postgresql+asyncpg://u:p@/ocmt?host=one%3A5433&host=two.example%3A5432"
+            "&target_session_attrs=read-write",
+        ),
+        ("postgresql://db/ocmt?channel_binding=prefer", "postgresql+asyncpg://db/ocmt"),
+        (
+            "postgresql://db/ocmt?sslmode=verify-full&sslrootcert=system",
+            "postgresql+asyncpg://db/ocmt?ssl=verify-full&sslrootcert=system",
+        ),
+        ("postgresql://u:a,b@db/ocmt", "postgresql+asyncpg://u:a%2Cb@db/ocmt"),
         ("sqlite:////var/lib/ocmt/m.db", "sqlite+aiosqlite:////var/lib/ocmt/m.db"),
     ],
 )

@@ -64,6 +64,8 @@ class FakeRuntime:
         self.kernel: dict[str, Whereabouts] = {}
         """By user: where the test says the kernel holds it."""
         self.log_text = ""
+        """What the last start of any container printed."""
+        self.earlier_log_text = ""
         self._boots = 0
         self._events: asyncio.Queue[RuntimeEvent | None] = asyncio.Queue()
 
@@ -164,10 +166,10 @@ class FakeRuntime:
         runs = container is not None and container.status is not ContainerStatus.EXITED
         return self.kernel.get(user_id) if runs else None
 
-    async def logs(self, user_id: str, *, lines: int) -> str:
+    async def logs(self, user_id: str, *, lines: int, this_start: bool = False) -> str:
         await self._called("logs")
         self._one(user_id)
-        return self.log_text
+        return self.log_text if this_start else f"{self.earlier_log_text}{self.log_text}"
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         await self._called("events")

@@ -75,3 +75,24 @@ async def test_one_without_the_probe_has_started_once_it_answers_a_call() -> Non
         answers["health"] = {}
         assert await control.is_started(access)
         await control.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            {"blockers": [{"kind": "background-exec", "count": 1, "message": "label=curl bank"}]},
+            ["1 background command"],
+        ),
+        ({"blockers": ["curl bank"]}, ["1 other task"]),
+        ({"reason": "curl bank"}, ["it is working"]),
+        ({"blockers": "curl bank", "retryAfterMs": "curl bank"}, ["it is working"]),
+    ],
+)
+async def test_a_busy_gateways_own_words_go_no_further(
+    answer: dict[str, Any], told: list[str]
+) -> None:
+    """They hold its user's command lines, and reach operators and admins."""
+    busy = {"status": "busy", **answer}
+    async with older_gateway({"gateway.suspend.prepare": busy}) as (admin, access):
+        assert await admin.suspend(access, request_id="r") == Busy(told, 10)

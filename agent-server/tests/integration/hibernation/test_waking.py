@@ -213,30 +213,38 @@ async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_tried_afres
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "oom_killed", "cure"),
-    [(78, False, "openclaw doctor"), (137, True, "AGENT_MEMORY_MB"), (1, False, "exit code 1")],
+    ("exit_code", "printed", "cure"),
+    [
+        (78, "bad config near {secret}", "openclaw doctor"),
+        (78, "ENOSPC: no space left on device {secret}", "disk is full"),
+        (78, "database disk image is malformed {secret}", "ocmt restore"),
+        (1, "Error {secret}", "exit code 1"),
+    ],
 )
-async def test_a_gateway_that_dies_while_starting_is_told_with_its_last_words(
-    tmp_path: Path, exit_code: int, oom_killed: bool, cure: str
+async def test_a_gateway_that_dies_while_starting_is_told_with_its_cause_and_the_cure(
+    tmp_path: Path, exit_code: int, printed: str, cure: str
 ) -> None:
+    """Of this start, and without a word that the agent chose: it reaches the chat and admins."""
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         await host.parts.engine.hibernate("ada", "stop")
         host.gateway.silent = True
-        host.runtime.log_text = f"bad config near {AGENT_TOKEN} and {agent.gateway_token}"
+        host.runtime.earlier_log_text = "EACCES: permission denied\n"
+        secret = f"{AGENT_TOKEN} {agent.gateway_token} rm -rf ~"
+        host.runtime.log_text = printed.format(secret=secret)
         gate = host.runtime.hold("start")
         waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
         gate.open()
         await asyncio.sleep(0)
-        host.runtime.die("ada", exit_code=exit_code, oom_killed=oom_killed)
+        host.runtime.die("ada", exit_code=exit_code)
         with pytest.raises(Problem) as refused:
             await waking
         assert refused.value.status == 503
         assert cure in refused.value.detail
-        assert "bad config" in refused.value.detail
-        assert AGENT_TOKEN not in refused.value.detail
-        assert agent.gateway_token not in refused.value.detail
+        for word in (AGENT_TOKEN, agent.gateway_token, "rm -rf"):
+            assert word not in refused.value.detail
+        assert agent.failure == refused.value.detail
 
 
 async def test_a_runtime_that_is_gone_is_503_and_changes_no_record(tmp_path: Path) -> None:

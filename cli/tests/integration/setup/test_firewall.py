@@ -1,91 +1,185 @@
 """The firewall, loaded where it guards nothing but network namespaces of the test's own."""
 
+import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from ocmt_cli.deploy.inventory import load_inventory
-from ocmt_cli.setup import files
-
-ROOT = Path(__file__).parents[4]
+from ocmt_cli.setup import firewall
 
 pytestmark = pytest.mark.needs("root", "ip", "nft")
 
 HOST, CONTAINER = "10.213.0.1", "10.213.0.2"
-METADATA, NEIGHBOUR, INTERNET = "169.254.169.254", "10.9.0.2", "198.51.100.7"
+HOST_6, CONTAINER_6 = "2001:db8:213::1", "2001:db8:213::2"
+NEIGHBOUR, INTERNET, INTERNET_6 = "10.9.0.2", "198.51.100.7", "2001:db8:7::7"
+RESOLVER, RESOLVER_6, GOOGLES_RESOLVER = "10.9.0.3", "fd00:9::3", "169.254.169.254"
+OTHER_AGENT_HOST = "198.51.100.12"
+METADATA = (
+    "168.63.129.16",  # Azure's WireServer
+    "100.100.100.200",  # Alibaba
+    "192.0.0.192",  # Oracle
+    "fd00:ec2::254",  # AWS
+    "fd20:ce::254",  # Google
+)
+INNER = (
+    NEIGHBOUR,
+    "100.64.3.3",
+    "172.20.3.3",
+    "192.168.3.3",
+    "198.18.3.3",
+    "fd12::3",
+    "fec0::3",
+    "64:ff9b::a09:2",  # NEIGHBOUR by NAT64
+    "2002:a09:2::3",  # NEIGHBOUR by 6to4
+)
 FOUND = """
-import socket, sys
-for port in sys.argv[2:]:
-    with socket.socket() as s:
-        s.settimeout(0.5)
-        print(port, s.connect_ex((sys.argv[1], int(port))) == 0)
+import asyncio, json, sys
+async def found(address, port):
+    try:
+        async with asyncio.timeout(0.5):
+            (await asyncio.open_connection(address, port))[1].close()
+    except (OSError, TimeoutError):
+        return False
+    return True
+async def main(asked):
+    answers = await asyncio.gather(*(found(*one) for one in asked))
+    print(json.dumps([one for one, yes in zip(asked, answers) if yes]))
+asyncio.run(main(json.loads(sys.argv[1])))
 """
 LISTEN = """
 import socket, sys
-held = [socket.create_server(("0.0.0.0", int(port))) for port in sys.argv[1:]]
+held = [
+    socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True)
+    for port in sys.argv[1:]
+]
 print("ready", flush=True)
 sys.stdin.read()
 """
-Reach = Callable[..., dict[int, bool]]
+INVENTORY = """
+[hosts.box]
+address = "198.51.100.10"
+roles = {roles}
+[hosts.other]
+address = "{other}"
+roles = ["agent"]
+[mgmt]
+domain = "api.example.com"
+"""
 
 
 def run(*words: str, input: str | None = None) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True, input=input).stdout
 
 
-@pytest.fixture
-def reach() -> Iterator[Reach]:
-    """Which of a machine's ports a container reaches, on an agents' host with our firewall."""
-    name = uuid.uuid4().hex[:6]
-    host, container, world = (f"ocmt-{name}-{part}" for part in ("host", "box", "world"))
-    python = sys.executable
-    with ExitStack() as stack:
-        for space in (host, container, world):
+class Machines:
+    """An agents' host with our firewall, one of its containers, and the world beyond."""
+
+    def __init__(self, stack: ExitStack, tmp_path: Path) -> None:
+        name = uuid.uuid4().hex[:6]
+        self.host, self.container, self.world = (
+            f"ocmt-{name}-{part}" for part in ("host", "box", "world")
+        )
+        self._folder = tmp_path
+        for space in (self.host, self.container, self.world):
             run("ip", "netns", "add", space)
             stack.callback(run, "ip", "netns", "del", space)
             run("ip", "-n", space, "link", "set", "lo", "up")
-        pairs = ((files.AGENTS_BRIDGE, container, f"{HOST}/21", [f"{CONTAINER}/21"]),
-                 ("out0", world, "10.9.0.1/24", [f"{NEIGHBOUR}/24", f"{METADATA}/32",
-                                                 f"{INTERNET}/32"]))  # fmt: skip
-        for link, space, near, far in pairs:
-            run("ip", "-n", host, "link", "add", link, "type", "veth", "peer", "name", "eth0",
-                "netns", space)  # fmt: skip
-            run("ip", "-n", host, "addr", "add", near, "dev", link)
-            run("ip", "-n", host, "link", "set", link, "up")
-            for address in far:
-                run("ip", "-n", space, "addr", "add", address, "dev", "eth0")
-            run("ip", "-n", space, "link", "set", "eth0", "up")
-            run("ip", "-n", space, "route", "add", "default", "via", near.partition("/")[0])
-        run("ip", "-n", host, "route", "add", "default", "via", NEIGHBOUR)
-        run("ip", "netns", "exec", host, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-        inventory = load_inventory(ROOT / "deploy" / "ocmt.example.toml")
-        rules = files.firewall(inventory, inventory.host("agents-1"))
-        run("ip", "netns", "exec", host, "nft", "-f", "-", input=rules)
-        for space in (host, world):
+            run("ip", "netns", "exec", space, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+        run("ip", "netns", "exec", self.host, "sysctl", "-qw", "net.ipv4.ip_forward=1",
+            "net.ipv6.conf.all.forwarding=1")  # fmt: skip
+        world = [INTERNET, INTERNET_6, RESOLVER, RESOLVER_6, GOOGLES_RESOLVER, OTHER_AGENT_HOST]
+        self._link(firewall.AGENTS_BRIDGE, self.container, (HOST, HOST_6), (CONTAINER, CONTAINER_6))
+        self._link("out0", self.world, ("10.9.0.1", "2001:db8:9::1"), (NEIGHBOUR, "2001:db8:9::2"))
+        for address in dict.fromkeys((*world, *METADATA, *INNER)):
+            if address != NEIGHBOUR:
+                run("ip", "-n", self.world, "addr", "add", address, "dev", "lo")
+        run("ip", "-n", self.host, "route", "add", "default", "via", NEIGHBOUR)
+        run("ip", "-n", self.host, "-6", "route", "add", "default", "via", "2001:db8:9::2")
+        for space in (self.host, self.world, self.container):
+            ports = ["22", "53", "443", "4000", "4001"]
             listening = subprocess.Popen(
-                ["ip", "netns", "exec", space, python, "-c", LISTEN, "22", "53", "443", "4000",
-                 "4001"],
+                ["ip", "netns", "exec", space, sys.executable, "-c", LISTEN, *ports],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             stack.callback(listening.communicate)
             assert listening.stdout is not None
             assert listening.stdout.readline() == "ready\n"
 
-        def found(address: str, *ports: int) -> dict[int, bool]:
-            said = run("ip", "netns", "exec", container, python, "-c", FOUND, address,
-                       *map(str, ports))  # fmt: skip
-            return {int(port): yes == "True" for port, yes in map(str.split, said.splitlines())}
+    def _link(self, name: str, space: str, near: tuple[str, str], far: tuple[str, str]) -> None:
+        run("ip", "-n", self.host, "link", "add", name, "type", "veth", "peer", "name", "eth0",
+            "netns", space)  # fmt: skip
+        for where, link, addresses in ((self.host, name, near), (space, "eth0", far)):
+            run("ip", "-n", where, "addr", "add", f"{addresses[0]}/24", "dev", link)
+            run("ip", "-n", where, "addr", "add", f"{addresses[1]}/64", "dev", link, "nodad")
+            run("ip", "-n", where, "link", "set", link, "up")
+        run("ip", "-n", space, "route", "add", "default", "via", near[0])
+        run("ip", "-n", space, "-6", "route", "add", "default", "via", near[1])
 
-        yield found
+    def guard(self, *, roles: str = '["agent"]', resolvers: Sequence[str] = ()) -> None:
+        file = self._folder / "ocmt.toml"
+        file.write_text(INVENTORY.format(roles=roles, other=OTHER_AGENT_HOST))
+        inventory = load_inventory(file)
+        rules = firewall.firewall(inventory, inventory.host("box"), resolvers)
+        run("ip", "netns", "exec", self.host, "nft", "-f", "-", input=rules)
+
+    def reach(self, address: str, *ports: int, start: str = "") -> list[int]:
+        """The ports that are reached, from the container if not told otherwise."""
+        return [port for _, port in self._reached([(address, port) for port in ports], start)]
+
+    def reach_all(self, addresses: Sequence[str], *ports: int) -> set[tuple[str, int]]:
+        """What a container reaches of these ports at each of these addresses."""
+        return set(self._reached([(one, port) for one in addresses for port in ports], ""))
+
+    def _reached(self, asked: list[tuple[str, int]], start: str) -> list[tuple[str, int]]:
+        said = run("ip", "netns", "exec", start or self.container, sys.executable, "-c", FOUND,
+                   json.dumps(asked))  # fmt: skip
+        return [(address, port) for address, port in json.loads(said)]
 
 
-def test_a_container_reaches_the_relay_and_the_internet_only(reach: Reach) -> None:
-    assert reach(HOST, 4001, 4000, 22) == {4001: True, 4000: False, 22: False}
-    assert reach(INTERNET, 443, 22) == {443: True, 22: True}
-    assert reach(NEIGHBOUR, 443, 4000, 22) == {443: False, 4000: False, 22: False}
-    # A cloud's resolver may be at the metadata's address; the metadata themselves are not for it.
-    assert reach(METADATA, 53, 443) == {53: True, 443: False}
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[Machines]:
+    with ExitStack() as stack:
+        yield Machines(stack, tmp_path)
+
+
+def test_a_container_reaches_the_relay_and_the_internet_only(machines: Machines) -> None:
+    machines.guard()
+    assert machines.reach(HOST, 4001, 4000, 22) == [4001]
+    assert machines.reach(INTERNET, 443, 22) == [443, 22]
+    assert machines.reach(INTERNET_6, 443) == [443]
+    assert machines.reach(NEIGHBOUR, 443, 4000, 22) == []
+
+
+def test_no_clouds_metadata_and_no_inner_network_is_reached(machines: Machines) -> None:
+    guarded = (*METADATA, *INNER)
+    assert machines.reach_all(guarded, 443) == {(one, 443) for one in guarded}
+    machines.guard(resolvers=[RESOLVER])
+    assert machines.reach_all(guarded, 53, 443) == set()
+
+
+def test_of_the_hosts_own_resolvers_port_53_is_reached(machines: Machines) -> None:
+    """In some clouds the resolver has the metadata's address."""
+    machines.guard(resolvers=["127.0.0.53", RESOLVER, RESOLVER_6, GOOGLES_RESOLVER])
+    own = (RESOLVER, RESOLVER_6, GOOGLES_RESOLVER)
+    assert machines.reach_all(own, 53, 443, 4000) == {(one, 53) for one in own}
+
+
+def test_other_agent_hosts_are_kept_from_containers_that_bear_managements_address(
+    machines: Machines,
+) -> None:
+    machines.guard(roles='["mgmt", "ui", "agent"]')
+    assert machines.reach(OTHER_AGENT_HOST, 4000, 443) == []
+    assert machines.reach(OTHER_AGENT_HOST, 4000, start=machines.host) == [4000]
+
+
+def test_nobody_beyond_the_host_reaches_a_container(machines: Machines) -> None:
+    assert machines.reach(CONTAINER, 443, start=machines.world) == [443]
+    machines.guard()
+    for address in (CONTAINER, CONTAINER_6):
+        assert machines.reach(address, 443, 4000, start=machines.world) == []
+        assert machines.reach(address, 443, start=machines.host) == [443]

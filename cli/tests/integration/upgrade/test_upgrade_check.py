@@ -106,3 +106,18 @@ def test_without_npm_the_reason_is_told(
     monkeypatch.setenv("npm_config_registry", registry.rsplit(":", 1)[0] + ":9")
     with pytest.raises(CommandFailed, match="Asking npm for OpenClaw's versions failed"):
         compare("2026.9.6", tag="latest", changes=False, data=DataFolder(tmp_path))
+
+
+@pytest.mark.parametrize("pinned", ["2026.9.6", "2026.10.1", "2027.1.1"])
+def test_what_npm_once_said_is_no_answer_without_a_network(
+    registry: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pinned: str
+) -> None:
+    """npm answers from its cache then, and says nothing of it."""
+    compare(pinned, tag="latest", changes=False, data=DataFolder(tmp_path))
+    # The same address, so that the cache would do, and nothing behind it.
+    monkeypatch.setenv("npm_config_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("npm_config_noproxy", "")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(CommandFailed, match="not known whether the pin is up to date") as failed:
+        compare(pinned, tag="latest", changes=False, data=DataFolder(tmp_path))
+    assert failed.value.exit_code == 8

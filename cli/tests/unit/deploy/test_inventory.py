@@ -49,6 +49,9 @@ def test_one_host_may_be_everything_below_its_own_root(tmp_path: Path) -> None:
         ("[hosts.one]\naddress='a'\nroles=['mgnt']\n", "hosts.one.roles.0"),
         ("[hosts.one]\naddress='a'\nroles=[]\n", "hosts.one.roles"),
         ("[hosts.one]\naddress='-oProxyCommand=x'\nroles=['ui']\n", "hosts.one.address"),
+        ("[hosts.one]\naddress='one.example:22'\nroles=['ui']\n", "a port is ssh_port"),
+        ("[hosts.one]\naddress='[one]'\nroles=['ui']\n", "hosts.one.address"),
+        ("[hosts.one]\naddress=':::1'\nroles=['ui']\n", "hosts.one.address"),
         ("[hosts.'a b']\naddress='a'\nroles=['ui']\n", "a host's name is of"),
         (WORKING + "root='../x'\n", "hosts.one.root: must be absolute"),
         (WORKING + "[mgmt]\nport = 70000\n", "mgmt.port"),
@@ -74,3 +77,10 @@ def test_an_unknown_host_names_those_there_are(tmp_path: Path) -> None:
 
     with pytest.raises(InventoryError, match="It has: one"):
         load_inventory(file).host("two")
+
+
+@pytest.mark.parametrize("written", ["::1", "[::1]", "2001:db8::7", "fe80::1"])
+def test_an_ipv6_address_is_taken_with_and_without_brackets(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "ocmt.toml"
+    file.write_text(WORKING.replace("192.0.2.1", written))
+    assert load_inventory(file).host("one").address == written.strip("[]")

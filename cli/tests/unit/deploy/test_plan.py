@@ -8,7 +8,7 @@ import pytest
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.commands import merged, server_line
 from ocmt_cli.deploy.deploying import new_release
-from ocmt_cli.deploy.host_failures import Refused, Unreachable, explain
+from ocmt_cli.deploy.host_failures import Refused, Unreachable, answer_of, explain
 from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.hostside.logs import logs, timed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, load_inventory
@@ -172,7 +172,25 @@ def test_the_log_of_a_file_is_followed_from_where_it_was(tmp_path: Path) -> None
     ("stderr", "code", "kind", "told"),
     [
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", 255, Refused, "ssh-keygen -R"),
-        ("No ED25519 host key is known for x and you have", 255, Refused, "ssh-keyscan -p 22"),
+        (
+            "No ED25519 host key is known for 203.0.113.11 and you have requested strict checking.",
+            255,
+            Refused,
+            "ssh-keyscan -p 22",
+        ),
+        (
+            "No RSA host key is known for jump.example and you have requested strict checking.",
+            255,
+            Refused,
+            "ssh jump.example",
+        ),
+        ("WARNING: UNPROTECTED PRIVATE KEY FILE!\nPermission denied (", 255, Refused, "chmod 600"),
+        ("Unable to negotiate with x: no matching host key type", 255, Refused, "no algorithm"),
+        ("/etc/ssh/ssh_config line 3: Bad configuration option: x", 255, Refused, "~/.ssh/config"),
+        ("Bad owner or permissions on /srv/ops/.ssh/config", 255, Refused, "~/.ssh/config"),
+        ("something nobody has heard of", 255, Unreachable, "ssh -p 22 deploy@203.0.113.11"),
+        ("protocol version mismatch -- is your shell clean?", 2, Refused, "login shell"),
+        ("", 255, Unreachable, "the connection was lost"),
         ("deploy@x: Permission denied (publickey).", 255, Refused, "authorized_keys"),
         ("sudo: a password is required", 1, Refused, "NOPASSWD"),
         ("bash: rsync: command not found", 127, Refused, "apt-get install rsync"),
@@ -189,3 +207,24 @@ def test_each_failure_of_ssh_is_told_with_host_step_and_cure(
     assert isinstance(failure, kind)
     assert str(failure).startswith("agents-1: agent: copy: ")
     assert told in str(failure)
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        'Welcome to mgmt!\n{"value": 1}\n',
+        "This account is managed\n",
+        "5\n",
+        "null",
+        '"failed"',
+        "\n\n  \x1b[2J hello",
+        "",
+    ],
+)
+def test_what_is_no_answer_of_ours_is_told_with_the_host_and_the_cure(printed: str) -> None:
+    with pytest.raises(Refused, match=r"one: mgmt: status: its login shell.*\[ -t 1 \]"):
+        answer_of("one", "mgmt: status", printed)
+
+
+def test_an_answer_of_ours_is_read() -> None:
+    assert answer_of("one", "mgmt: status", '{"value": [1]}\n') == {"value": [1]}

@@ -9,13 +9,26 @@ from pathlib import Path, PurePosixPath
 import pytest
 from ocmt_cli.deploy.inventory import Inventory, load_inventory
 from ocmt_cli.deploy.supervisor import migrate_command, server_command
-from ocmt_cli.setup import files
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup import files, firewall
 from ocmt_cli.setup.facts import Found, HostFacts
 from ocmt_cli.setup.plan import Change, Run, Secrets, Write, is_done, plan
 
 ROOT = Path(__file__).parents[4]
 SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
-FRESH = HostFacts(True, True, frozenset(), frozenset(), frozenset(), {}, frozenset(), 8000, False)
+RESOLVERS = ("127.0.0.53", "10.9.0.3", "fe80::1%eth0", "2001:db8::53")
+FRESH = HostFacts(
+    apt=True,
+    systemd=True,
+    packages=frozenset(),
+    users=frozenset(),
+    units=frozenset(),
+    paths={},
+    keys=frozenset(),
+    memory_mb=8000,
+    resolvers=RESOLVERS,
+    swap=False,
+)
 
 
 @pytest.fixture
@@ -170,38 +183,49 @@ def test_managements_front_believes_the_pages_hosts_who_their_clients_are(
 
 
 def test_only_management_reaches_the_agents_port(inventory: Inventory) -> None:
-    rules = files.firewall(inventory, inventory.host("agents-1"))
+    rules = firewall.firewall(inventory, inventory.host("agents-1"), [])
     assert "policy drop" in rules
     assert [line.strip() for line in rules.splitlines() if "4000" in line] == [
         "ip saddr 203.0.113.10 tcp dport 4000 accept"
     ]
-    assert "4000" not in files.firewall(inventory, inventory.host("front"))
+    assert "4000" not in firewall.firewall(inventory, inventory.host("front"), [])
 
 
 def test_containers_reach_the_relay_and_nothing_else_of_their_host(inventory: Inventory) -> None:
     from ocmt_agent.runtime.docker_network import BRIDGE
 
     rules = [line.strip() for line in _rules(inventory, "agents-1")]
-    assert files.AGENTS_BRIDGE == BRIDGE
+    assert firewall.AGENTS_BRIDGE == BRIDGE
     relay = rules.index(f"iifname {BRIDGE} tcp dport 4001 accept")
     assert rules[relay + 1] == f"iifname {BRIDGE} drop"
     assert relay + 1 < rules.index("tcp dport 22 accept")
     assert not [line for line in _rules(inventory, "front") if BRIDGE in line]
 
 
-def test_beyond_their_host_containers_reach_the_internet_only(inventory: Inventory) -> None:
-    forward = "\n".join(_rules(inventory, "agents-1")).partition("chain forward")[2]
-    assert "policy accept" in forward
-    assert f"iifname != {files.AGENTS_BRIDGE} accept" in forward
-    for network in ("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"):
-        assert re.search(rf"ip daddr .*{re.escape(network)}.* drop", forward)
+def test_port_53_is_open_to_the_hosts_own_resolvers_only(inventory: Inventory) -> None:
+    rules = [line.strip() for line in _rules(inventory, "agents-1") if "dport 53" in line]
+    assert rules == [
+        "ip daddr 10.9.0.3 meta l4proto { tcp, udp } th dport 53 accept",
+        "ip6 daddr fe80::1 meta l4proto { tcp, udp } th dport 53 accept",
+        "ip6 daddr 2001:db8::53 meta l4proto { tcp, udp } th dport 53 accept",
+    ]
+
+
+def test_a_name_where_a_rule_needs_an_address_is_refused_with_the_cure(tmp_path: Path) -> None:
+    """The other agent hosts admit this one, so its containers must be kept from each of them."""
+    example = (ROOT / "deploy" / "ocmt.example.toml").read_text()
+    file = tmp_path / "ocmt.toml"
+    file.write_text(example.replace('["mgmt", "ui"]', '["mgmt", "ui", "agent"]'))
+    all_in_one = load_inventory(file)
+    with pytest.raises(CommandFailed, match=r"hosts\.agents-2\.address must be an IP address"):
+        firewall.firewall(all_in_one, all_in_one.host("front"), [])
 
 
 @pytest.mark.needs("nft", "root")
 @pytest.mark.parametrize("name", ["front", "agents-1"])
 def test_nftables_accepts_the_firewall(inventory: Inventory, tmp_path: Path, name: str) -> None:
     file = tmp_path / "firewall.nft"
-    file.write_text(files.firewall(inventory, inventory.host(name)))
+    file.write_text(firewall.firewall(inventory, inventory.host(name), RESOLVERS))
     done = subprocess.run(
         ["nft", "-c", "-f", str(file)], capture_output=True, text=True, check=False
     )
@@ -209,7 +233,7 @@ def test_nftables_accepts_the_firewall(inventory: Inventory, tmp_path: Path, nam
 
 
 def _rules(inventory: Inventory, name: str) -> list[str]:
-    return files.firewall(inventory, inventory.host(name)).splitlines()
+    return firewall.firewall(inventory, inventory.host(name), RESOLVERS).splitlines()
 
 
 @pytest.mark.parametrize("name", ["front", "agents-1", "agents-2"])

@@ -1,0 +1,135 @@
+"""An engine that is upgraded, goes back, or is removing a container already."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from ocmt_agent.runtime import docker_engine
+from ocmt_agent.runtime.base import RuntimeFailed
+from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.docker_container import USER_LABEL
+from ocmt_agent.runtime.spec import Limits
+from ocmt_testing.agent_server.scripted_engine import ScriptedEngine
+
+
+@asynccontextmanager
+async def engine_and_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, newest: str = "1.44", oldest: str = "1.24"
+) -> AsyncIterator[tuple[ScriptedEngine, DockerRuntime]]:
+    socket = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")
+    monkeypatch.setattr(docker_engine, "_REMOVAL_POLL_S", 0.001)
+    runtime = DockerRuntime(
+        image="ocmt",
+        state_root=tmp_path,
+        limits=Limits(memory_mb=1024, cpus=1, pids=100),
+        relay_host="127.0.0.1",
+        relay_port=1,
+    )
+    async with ScriptedEngine(socket, newest=newest, oldest=oldest) as engine:
+        engine.labels = {USER_LABEL: "ada"}
+        try:
+            yield engine, runtime
+        finally:
+            await runtime.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("1.41", "1.12"), ("1.52", "1.44")),  # Debian's 20.10 → Docker 29
+        (("1.52", "1.44"), ("1.47", "1.24")),  # a rollback
+        (("1.43", "1.12"), ("1.53", "1.50")),
+    ],
+    ids=["upgraded", "rolled back", "two steps"],
+)
+async def test_an_engine_of_another_version_is_spoken_to_without_a_restart(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: tuple[str, str],
+    after: tuple[str, str],
+) -> None:
+    newest, oldest = before
+    async with engine_and_runtime(tmp_path, monkeypatch, newest=newest, oldest=oldest) as (
+        engine,
+        runtime,
+    ):
+        assert set(await runtime.observe_all()) == {"ada"}
+        engine.newest, engine.oldest = after
+        await runtime.pause("ada")
+        assert set(await runtime.observe_all()) == {"ada"}
+        await runtime.stop("ada", grace_s=1)
+        # Negotiated once, not for every call.
+        assert engine.asked.count("GET /version") == 2
+
+
+async def test_another_refusal_is_not_taken_for_a_matter_of_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
+        engine.other = {"/pause": (400, "invalid reference format")}
+        with pytest.raises(RuntimeFailed, match="invalid reference"):
+            await runtime.pause("ada")
+        assert engine.asked.count("GET /version") == 1
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [(404, "No such container: c1")],
+        [(409, "removal of container c1 is already in progress"), (404, "No such container: c1")],
+        [(409, "removal of container c1 is already in progress")] * 3,
+        [(500, "driver failed to remove root filesystem: device or resource busy")] * 2,
+    ],
+    ids=["gone", "going", "going for longer", "busy"],
+)
+async def test_removing_what_is_gone_or_going_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[tuple[int, str]]
+) -> None:
+    async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
+        engine.deletions = list(answers)
+        await runtime.remove("ada", with_state=False)
+        assert engine.gone
+        assert await runtime.inspect("ada") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(404, "No such container: c1"), (409, "Container c1 is marked for removal")],
+)
+async def test_one_that_goes_before_it_is_thawed_is_removed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, message: str
+) -> None:
+    async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
+        engine.other = {"/unpause": (status, message)}
+        await runtime.remove("ada", with_state=False)
+        assert engine.gone
+
+
+async def test_a_removal_that_never_ends_is_told_with_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
+        engine.deletions = [(409, "removal of container c1 is already in progress")] * 1000
+        with pytest.raises(RuntimeFailed, match="systemctl restart docker"):
+            await runtime.remove("ada", with_state=False)
+
+
+async def test_another_refusal_to_remove_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
+        engine.deletions = [(500, "internal error")]
+        with pytest.raises(RuntimeFailed, match="internal error"):
+            await runtime.remove("ada", with_state=False)
+
+
+async def test_the_log_of_one_start_is_asked_for_since_that_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
+        await runtime.logs("ada", lines=5, this_start=True)
+        assert any("since=1795953600.5" in one for one in engine.asked)
+        await runtime.logs("ada", lines=5)
+        assert "since=0" in engine.asked[-1]

@@ -1,0 +1,138 @@
+"""The host's nftables rules, from the inventory and the host's own resolvers. Pure."""
+
+import ipaddress
+from collections.abc import Sequence
+
+from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_cli.setup.files import ip_address
+
+AGENTS_BRIDGE = "ocmt0"
+"""The bridge the agent server makes for its containers; a test compares."""
+
+# Everything that is not the public internet (IANA's special-purpose registries), with the
+# addresses at which clouds serve a machine's metadata and credentials.
+_NOT_PUBLIC = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",  # carriers' and clouds' inner networks; Alibaba's 100.100.100.200
+    "127.0.0.0/8",
+    "168.63.129.16/32",  # Azure's WireServer, in a public range
+    "169.254.0.0/16",  # 169.254.169.254: most clouds' metadata
+    "172.16.0.0/12",
+    "192.0.0.0/24",  # Oracle's 192.0.0.192
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/3",  # multicast, reserved, broadcast
+)
+_NOT_PUBLIC_6 = (
+    "::/96",
+    "::ffff:0:0/96",
+    "64:ff9b:1::/48",  # NAT64 inside a network
+    "2002::/16",  # 6to4: an IPv4 address inside
+    "fc00::/7",  # fd00:ec2::254: AWS's metadata; fd20:ce::254: Google's
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+FIREWALL_UNIT = """\
+[Unit]
+Description=OCMT's firewall rules
+Before=network-pre.target
+Wants=network-pre.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f /etc/ocmt/firewall.nft
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
+    """An nftables table of our own; other tables (Docker's too) are left as they are.
+
+    Only what must be reached from outside is let in: ssh, the front, and the agent server's port
+    from management's hosts. Of this host containers reach the relay and nothing else, and beyond
+    it the public internet and port 53 of `resolvers`, the addresses of the host's own DNS servers.
+
+    Raises `CommandFailed` where a rule needs a host's address and the inventory has a name.
+    """
+    rules: list[str] = []
+    forward = ""
+    if "agent" in host.roles:
+        rules += [
+            f"iifname {AGENTS_BRIDGE} tcp dport {inventory.agent.relay_port} accept",
+            f"iifname {AGENTS_BRIDGE} drop",
+        ]
+        forward = _forward(inventory, host, resolvers)
+    rules.append(f"tcp dport {host.ssh_port} accept")
+    if {"mgmt", "ui"} & set(host.roles):
+        rules += ["tcp dport { 80, 443 } accept", "udp dport 443 accept"]
+    if "agent" in host.roles:
+        for other in inventory.with_role("mgmt"):
+            if other.name != host.name:
+                address = ip_address(other)
+                source = f"{_family(address)} saddr {address}"
+                rules.append(f"{source} tcp dport {inventory.agent.port} accept")
+    return f"""\
+#!/usr/sbin/nft -f
+# Written by `ocmt setup`. Loaded whole, so that the machine is never without it.
+table inet ocmt
+delete table inet ocmt
+table inet ocmt {{
+    chain input {{
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        ct state invalid drop
+        iif lo accept
+        meta l4proto {{ icmp, ipv6-icmp }} accept
+        udp dport {{ 68, 546 }} accept
+{_lines(rules)}
+    }}
+{forward}}}
+"""
+
+
+def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
+    """The chain that containers' packets to other machines pass, and other machines' to them."""
+    rules = []
+    for resolver in (ipaddress.ip_address(one.partition("%")[0]) for one in resolvers):
+        # A resolver on loopback is queried by the engine, outside of the container.
+        if not resolver.is_loopback:
+            to = f"{_family(resolver)} daddr {resolver}"
+            rules.append(f"{to} meta l4proto {{ tcp, udp }} th dport 53 accept")
+    if "mgmt" in host.roles:
+        # The other agent hosts let this host in, and its containers' packets bear its address.
+        for other in inventory.with_role("agent"):
+            if other.name != host.name:
+                address = ip_address(other)
+                rules.append(f"{_family(address)} daddr {address} drop")
+    embedded = [
+        str(ipaddress.IPv6Network((int(_NAT64[0]) + int(one[0]), 96 + one.prefixlen)))
+        for one in map(ipaddress.IPv4Network, _NOT_PUBLIC)
+    ]
+    rules += [
+        f"ip daddr {{ {', '.join(_NOT_PUBLIC)} }} drop",
+        f"ip6 daddr {{ {', '.join((*_NOT_PUBLIC_6, *embedded))} }} drop",
+    ]
+    return f"""\
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        ct state established,related accept
+        oifname {AGENTS_BRIDGE} drop
+        iifname != {AGENTS_BRIDGE} accept
+{_lines(rules)}
+    }}
+"""
+
+
+def _lines(rules: Sequence[str]) -> str:
+    return "\n".join(f"        {rule}" for rule in rules)
+
+
+def _family(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    return "ip6" if address.version == 6 else "ip"
