@@ -22,6 +22,8 @@ from pydantic import TypeAdapter, ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+from ocmt_management.no_cookies import no_cookies
+
 log = structlog.get_logger(__name__)
 
 _TIMEOUT = httpx2.Timeout(10, read=30)
@@ -85,7 +87,11 @@ class AgentServer:
         self._socket_url = "ws" + url.removeprefix("http")
         self._headers = {AUTH_HEADER: token}
         self._http = httpx2.AsyncClient(
-            base_url=url, headers=self._headers, timeout=_TIMEOUT, trust_env=False
+            base_url=url,
+            headers=self._headers,
+            timeout=_TIMEOUT,
+            cookies=no_cookies(),
+            trust_env=False,
         )
 
     async def close(self) -> None:
