@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx2
 import structlog
+from ocmt_common import bounded_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -242,9 +243,9 @@ def _error_event(refusal: Refusal, shape: Shape) -> bytes:
 def _message(body: str) -> str:
     """The provider's own words in an error body, or the body."""
     try:
-        error = json.loads(body)["error"]
+        error = bounded_json.read(body)["error"]
         return f"{error['message']} {error.get('code') or ''}"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return body
 
 
