@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+from ocmt_common.bounded_http import BoundedHttp
 from ocmt_common.handover import Handover, HandoverServer, notify_ready
 from ocmt_common.logs import configure_logging
 from ocmt_common.open_files import allow_many_open_files
@@ -185,6 +186,7 @@ def _serve(settings: ManagementSettings) -> int:
             # Only a proxy on this machine is believed about who the client is.
             proxy_headers=True,
             forwarded_allow_ips="127.0.0.1",
+            http=BoundedHttp,
             ws=Socket,
             ws_max_size=MAX_FRAME_BYTES,
             timeout_graceful_shutdown=handover.drain(_DRAIN_S),

@@ -184,3 +184,11 @@ def test_the_environment_wins_over_the_file(env_file: Path, tmp_path: Path) -> N
 
     assert ended.returncode == 0
     assert (tmp_path / "other" / "management.db").exists()
+
+
+def test_it_bounds_a_requests_head(env_file: Path, port: int) -> None:
+    headers = {f"x{number}": "y" for number in range(101)}
+    with serving(env_file, port):
+        refused = httpx2.get(f"http://127.0.0.1:{port}/", headers=headers, timeout=60)
+
+    assert (refused.status_code, refused.json()["code"]) == (431, "headers-too-large")
