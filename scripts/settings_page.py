@@ -17,6 +17,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 _EXAMPLES = {
     "AGENT_AUTH_TOKEN": "the value of AUTH_TOKEN",
     "AGENT_CPUS": "1.5",
+    "AGENT_DISK_MB": "20480",
     "AGENT_MEMORY_MB": "1536",
     "AGENT_PIDS": "256",
     "AGENT_SERVER_URL": "http://10.0.0.5:4000",

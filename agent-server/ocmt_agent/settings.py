@@ -65,6 +65,13 @@ class AgentSettings(Settings):
     agent_pids: int = Field(
         512, ge=64, le=2**22, description="process and thread limit of one agent"
     )
+    agent_disk_mb: int = Field(
+        10_240,
+        ge=64,
+        le=2**31,
+        description="disk that one agent may use, in MB, and 64 files for each of them; at twice "
+        "as much, or when the host's disk is nearly full, it is stopped",
+    )
     max_body_bytes: int = Field(
         26_214_400, ge=1024, le=2**40, description="largest request body taken, in bytes"
     )

@@ -13,6 +13,8 @@ from ocmt_agent.agents.events import EventHub
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.agents.service import AgentService
 from ocmt_agent.agents.store import AgentStore
+from ocmt_agent.disk.keeper import DiskKeeper
+from ocmt_agent.disk.policy import DiskLimit
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.control import GatewayControl, OpenClawControl
 from ocmt_agent.hibernation.clock import Clock
@@ -39,6 +41,7 @@ class Parts:
     service: AgentService
     watch: Watch
     admin: GatewayAdmin
+    disk: DiskKeeper
     passing_on: aiohttp.ClientSession
     """For the proxy and the relay, which change nothing of what they pass on."""
 
@@ -104,6 +107,14 @@ async def open_parts(
             stack.push_async_callback(service.stop_all)
         stack.push_async_callback(engine.close)
         watch = Watch(runtime, registry, engine, clock=clock, times=times)
+        disk = DiskKeeper(
+            runtime,
+            registry,
+            root=settings.data_dir,
+            limit=DiskLimit.of_mb(settings.agent_disk_mb),
+            stop=engine.stop_for_room,
+            clock=clock,
+        )
         stack.callback(hub.close)
         yield Parts(
             settings,
@@ -115,14 +126,16 @@ async def open_parts(
             service,
             watch,
             GatewayAdmin(session),
+            disk,
             passing_on,
         )
 
 
 @asynccontextmanager
 async def watching(parts: Parts) -> AsyncIterator[None]:
-    """Run the watches, of the agents and of their memory, beside the block."""
-    tasks = [asyncio.create_task(parts.watch.run()), asyncio.create_task(parts.memory.run())]
+    """Run the watches, of the agents, their memory and their files, beside the block."""
+    watches = (parts.watch.run(), parts.memory.run(), parts.disk.run())
+    tasks = [asyncio.create_task(watch) for watch in watches]
     try:
         yield
     finally:

@@ -134,7 +134,7 @@ def _show(found: dict[str, Any]) -> None:
         where = f" ({agent['pausedMemory']})" if agent.get("pausedMemory") else ""
         say(
             f"    {agent['userId']}  {agent['hibernationState']}{where}, "
-            f"idle {agent['idleMinutes']} min{agent_memory(agent)}"
+            f"idle {agent['idleMinutes']} min{agent_memory(agent)}{agent_disk(agent)}"
         )
         for line in _story(agent):
             say(f"      {line}")
@@ -151,6 +151,17 @@ def agent_memory(agent: dict[str, Any]) -> str:
         inside = f", {squeezed / 1e6:.0f} MB of RAM compressed" if squeezed else ""
         swapped = f", {memory['swap'] / 1e6:.0f} MB in swap{inside}"
     return f", {memory['usage'] / 1e6:.0f} MB of RAM{swapped}"
+
+
+def agent_disk(agent: dict[str, Any]) -> str:
+    """What its files take, and what they may; an older server tells neither."""
+    disk = agent.get("disk")
+    if disk is None:
+        return ""
+    most = f"{disk['limitBytes'] / 1e9:.1f} GB"
+    if disk["bytes"] is None:
+        return f", more than {disk['limitFiles']:,} files"
+    return f", {disk['bytes'] / 1e9:.1f} of {most} on disk"
 
 
 def host_memory(health: dict[str, Any]) -> Iterable[str]:

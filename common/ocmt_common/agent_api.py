@@ -73,6 +73,18 @@ class MemoryFigures(Wire):
     """What that still takes of RAM in zram or zswap; zero with swap on disk alone."""
 
 
+class DiskFigures(Wire):
+    """What one agent takes of its host's disk, as last measured."""
+
+    bytes: int | None
+    """`None`: it has more files than can be counted in time."""
+    files: int | None
+    """Files, folders and links."""
+    limit_bytes: int
+    """AGENT_DISK_MB."""
+    limit_files: int
+
+
 class Container(Wire):
     """One agent, as `GET /api/containers` lists it."""
 
@@ -98,6 +110,10 @@ class Container(Wire):
     """Kept stopped by order: nothing wakes it until it is enabled."""
     paused_memory: PausedMemory | None = None
     """Where a paused agent's memory is; `None` while it is not paused or was not measured yet."""
+    disk: DiskFigures | None = None
+    """`None` until it was measured."""
+    warning: str | None = None
+    """What its user should know and do though nothing failed yet: its disk is nearly full."""
 
 
 class Actor(StrEnum):
@@ -202,6 +218,8 @@ class StateEvent(Wire):
     """What the agent held in RAM when the change began, where it is known."""
     memory_after_bytes: int | None = None
     failure: str | None = None
+    warning: str | None = None
+    """As of the container, after the change."""
     id: int | None = None
     """Its place among the kept events, rising; `None` in one told as it happens."""
 

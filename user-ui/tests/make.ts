@@ -18,7 +18,7 @@ export function status(
   state: "running" | "paused" | "provisioning" | "unreachable",
   since = "t0",
 ): ServerFrame {
-  return { type: "status", state, detail: null, since };
+  return { type: "status", state, detail: null, since, warning: null };
 }
 
 export function after(...happenings: Happening[]): ChatState {

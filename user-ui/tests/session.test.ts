@@ -23,7 +23,7 @@ function openWith(state: AgentState): void {
 }
 
 function is(state: AgentState): void {
-  world.wire.say({ type: "status", state, detail: null, since: state });
+  world.wire.say({ type: "status", state, detail: null, since: state, warning: null });
 }
 
 function sent(type: string) {

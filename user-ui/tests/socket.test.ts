@@ -54,7 +54,7 @@ describe("the chat socket", () => {
     await settled();
     world.pass(500);
     world.wire.open();
-    world.wire.say({ type: "status", state: "running", detail: null, since: null });
+    world.wire.say({ type: "status", state: "running", detail: null, since: null, warning: null });
     world.wire.break();
     world.pass(500);
     expect(world.wires).toHaveLength(3);

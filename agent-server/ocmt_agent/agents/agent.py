@@ -5,9 +5,17 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ocmt_common.agent_api import Actor, AgentPolicy, Container, HibernationState, PausedMemory
+from ocmt_common.agent_api import (
+    Actor,
+    AgentPolicy,
+    Container,
+    DiskFigures,
+    HibernationState,
+    PausedMemory,
+)
 
 from ocmt_agent.agents.policies import wishes
+from ocmt_agent.disk.policy import Standing
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.hibernation.policy import Wishes
@@ -34,6 +42,8 @@ class Agent:
     last_activity_kind: ActivityKind
     state: HibernationState
     state_since: datetime
+    number: int = 0
+    """Never another agent's, by which its container has a uid of its own; 0 until it is stored."""
     next_job_at: datetime | None = None
     """The gateway's next scheduled job, read right before it was put to sleep."""
     suspension_id: str | None = None
@@ -76,6 +86,8 @@ class Agent:
     """Monotonic seconds at which its gateway was last asked for its next job."""
     memory: AgentMemory | None = None
     """As last measured: at its transitions, and now and then while it is awake."""
+    disk: Standing | None = None
+    """What it takes of the disk, as last measured."""
     paused_memory: PausedMemory | None = None
     """Where its memory is while it is paused, as measured; `None` until then."""
 
@@ -99,10 +111,14 @@ class Agent:
         self.wishes = wishes(policy)
 
     def spec(self) -> AgentSpec:
-        return AgentSpec(self.user_id, self.gateway_token, self.agent_token)
+        return AgentSpec(self.user_id, self.gateway_token, self.agent_token, self.number)
 
     def access_at(self, endpoint: Endpoint) -> GatewayAccess:
         return GatewayAccess(self.user_id, endpoint, self.gateway_token, self.device)
+
+    @property
+    def warning(self) -> str | None:
+        return None if self.disk is None else self.disk.warning
 
     def without_secrets(self, text: str) -> str:
         """`text` (a gateway's own words) with this agent's credentials blanked out."""
@@ -122,7 +138,19 @@ class Agent:
             memory=None if self.memory is None else agent_memory(self.memory),
             disabled=self.disabled,
             paused_memory=self.paused_memory,
+            disk=None if self.disk is None else _disk_figures(self.disk),
+            warning=self.warning,
         )
+
+
+def _disk_figures(standing: Standing) -> DiskFigures:
+    usage, limit = standing.usage, standing.limit
+    return DiskFigures(
+        bytes=None if usage is None else usage.bytes,
+        files=None if usage is None else usage.files,
+        limit_bytes=limit.bytes,
+        limit_files=limit.files,
+    )
 
 
 @dataclass(frozen=True, slots=True)

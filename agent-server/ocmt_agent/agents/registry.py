@@ -23,6 +23,7 @@ from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.events import EventHub
 from ocmt_agent.agents.metrics import Metrics
 from ocmt_agent.agents.store import AgentStore, StoreError
+from ocmt_agent.disk.policy import Standing
 from ocmt_agent.hibernation.cause import Cause
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.leads import WakeTimes
@@ -130,11 +131,14 @@ class AgentRegistry:
             agent.disabled = before
             raise self._database_down(error) from error
 
-    async def forget(self, agent: Agent) -> None:
-        """Remove the agent from the database and from memory, or refuse with 503."""
+    async def forget(self, agent: Agent, *, with_state: bool) -> None:
+        """Remove the agent from the database and from memory, or refuse with 503.
+
+        Its number stays its user's while its state exists.
+        """
         agent.removed = True  # before: whoever writes it from here on would bring it back
         try:
-            await self._store.delete(agent.user_id)
+            await self._store.delete(agent.user_id, with_number=with_state)
         except StoreError as error:
             agent.removed = False
             raise self._database_down(error) from error
@@ -161,6 +165,7 @@ class AgentRegistry:
             duration_ms=duration_ms,
             memory_before_bytes=None if agent.memory is None else agent.memory.host,
             failure=failure,
+            warning=agent.warning,
         )
         agent.state = to
         agent.state_who = why.who
@@ -195,6 +200,24 @@ class AgentRegistry:
             duration_ms=duration_ms,
             memory_before_bytes=before_bytes,
             memory_after_bytes=after_bytes,
+            warning=agent.warning,
+        )
+        await self._tell(agent, event)
+
+    async def measured_disk(self, agent: Agent, found: Standing) -> None:
+        """Note what an agent takes of the disk; told when that is another degree than before."""
+        before = agent.warning
+        agent.disk = found
+        if agent.warning == before:
+            return
+        event = StateEvent(
+            user_id=agent.user_id,
+            at=self._clock.now(),
+            from_state=agent.state,
+            to_state=agent.state,
+            who=Actor.POLICY,
+            why="it uses more of the disk" if agent.warning else "it uses less of the disk",
+            warning=agent.warning,
         )
         await self._tell(agent, event)
 

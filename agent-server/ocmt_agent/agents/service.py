@@ -108,7 +108,7 @@ class AgentService:
             with runtime_problems():
                 await self._runtime.remove(agent.user_id, with_state=with_state)
             self._memory.ended(agent)
-            await self._registry.forget(agent)
+            await self._registry.forget(agent, with_state=with_state)
 
     async def stop_all(self) -> None:
         """End every container, for a server that is told to leave nothing running."""

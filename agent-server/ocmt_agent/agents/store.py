@@ -65,6 +65,18 @@ _MIGRATIONS = (
     """
     ALTER TABLE agents ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
     """,
+    # AUTOINCREMENT: a number that was given once never comes back.
+    """
+    CREATE TABLE numbers (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        user_id TEXT NOT NULL UNIQUE
+    ) STRICT;
+    INSERT INTO numbers (user_id) SELECT user_id FROM agents ORDER BY created_at, user_id;
+    CREATE TRIGGER number_of_a_new_agent AFTER INSERT ON agents BEGIN
+        INSERT INTO numbers (user_id) SELECT new.user_id
+        WHERE NOT EXISTS (SELECT * FROM numbers WHERE user_id = new.user_id);
+    END;
+    """,
 )
 
 _COLUMNS = (
@@ -136,15 +148,23 @@ class AgentStore:
 
     async def load(self) -> list[Agent]:
         async with self._guarded():
-            query = f"SELECT {', '.join(_COLUMNS)} FROM agents ORDER BY user_id"  # noqa: S608
+            query = (
+                f"SELECT {', '.join(_COLUMNS)}, number "  # noqa: S608
+                "FROM agents JOIN numbers USING (user_id) ORDER BY user_id"
+            )
             async with self._db.execute(query) as cursor:
                 return [_agent(row) async for row in cursor]
 
     async def keep(self, agent: Agent) -> None:
         """Write what the runtime could not tell again; once it returns, not even a power cut
-        loses it."""
+        loses it. A new agent gets its number here."""
         async with self._transaction(durable=True):
             await self._write([agent])
+            query = "SELECT number FROM numbers WHERE user_id = ?"
+            async with self._db.execute(query, (agent.user_id,)) as cursor:
+                row = await cursor.fetchone()
+            if row is not None:  # there is none for an agent that was removed meanwhile
+                agent.number = int(row[0])
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
         """Write the agent and, in the same transaction, what just happened to it."""
@@ -187,9 +207,12 @@ class AgentStore:
                 [(str(state), json.dumps(values)) for state, values in seconds.items()],
             )
 
-    async def delete(self, user_id: str) -> None:
+    async def delete(self, user_id: str, *, with_number: bool) -> None:
+        """Forget an agent; without its number once its state, which belongs to that, is gone."""
         async with self._transaction(durable=True):
             await self._db.execute("DELETE FROM agents WHERE user_id = ?", (user_id,))
+            if with_number:
+                await self._db.execute("DELETE FROM numbers WHERE user_id = ?", (user_id,))
 
     async def events(
         self, user_id: str, *, limit: int, before: int | None = None
@@ -278,11 +301,12 @@ def _row(agent: Agent) -> tuple[object, ...]:
 def _agent(row: aiosqlite.Row) -> Agent:
     (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
      since, next_job_at, suspension_id, blockers, failure, who, why, asleep_since,
-     rests_as, policy, disabled) = row  # fmt: skip
+     rests_as, policy, disabled, number) = row  # fmt: skip
     agent = Agent(
         user_id=user_id,
         gateway_token=SecretText(gateway_token),
         agent_token=SecretText(agent_token),
+        number=number,
         device=DeviceKey.from_seed(seed),
         created_at=datetime.fromisoformat(created_at),
         last_activity_at=datetime.fromisoformat(active_at),

@@ -37,6 +37,8 @@ def because(agent: Agent, *, now: datetime) -> str:
         text += "; disabled: nothing wakes it"
     if agent.failure:
         text += f". {agent.failure.rstrip('.')}"
+    if agent.warning:
+        text += f". {agent.warning.rstrip('.')}"
     return text + "."
 
 

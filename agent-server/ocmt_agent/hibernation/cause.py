@@ -19,6 +19,7 @@ ORDERED = Cause(Actor.OPERATOR, "ordered")
 DISABLED = Cause(Actor.OPERATOR, "disabled")
 RESTART = Cause(Actor.OPERATOR, "restart")
 SERVER_STOPS = Cause(Actor.OPERATOR, "the server stops")
+DISK_FULL = Cause(Actor.POLICY, "it uses too much of the disk")
 PAUSED_FOR_LONG = Cause(Actor.POLICY, "paused for long")
 RESTS = {rest: Cause(Actor.POLICY, str(rest)) for rest in Rest}
 WAKES = {

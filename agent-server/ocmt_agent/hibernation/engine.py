@@ -16,6 +16,7 @@ from ocmt_common.problems import Problem
 
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
+from ocmt_agent.disk.policy import Fullness
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.gateway.control import GatewayControl
@@ -136,6 +137,7 @@ class Hibernation:
     async def raise_up(self, agent: Agent, *, why: Cause) -> GatewayAccess:
         """With the lock held: bring the gateway up, record it, or fail with a `Problem`."""
         refuse_disabled(agent)
+        _refuse_full(agent)
         started = self._clock.monotonic()
         if agent.state is HibernationState.PAUSED:
             woken = await self._by_its_line(agent, why=why, started=started)
@@ -379,6 +381,17 @@ class Hibernation:
         self._memory.ended(agent)
         await self.put_down(agent, why=cause.DISABLED)
 
+    async def stop_for_room(self, agent: Agent) -> None:
+        """Stop an agent that takes too much of the disk, whatever it does."""
+
+        async def stop() -> None:
+            async with agent.lock:
+                if not agent.removed:
+                    self._memory.ended(agent)
+                    await self.put_down(agent, why=cause.DISK_FULL)
+
+        await self.run(stop())
+
     async def put_down(self, agent: Agent, *, why: Cause) -> None:
         """With the lock held: end the container without asking, if there is one."""
         agent.access = None
@@ -479,6 +492,12 @@ def refuse_disabled(agent: Agent) -> None:
             "This agent is disabled and stays stopped. Enable it first "
             "(POST /api/containers/{userId}/enable).",
         )
+
+
+def _refuse_full(agent: Agent) -> None:
+    """Raise the `Problem` of an agent that may not run because of what it takes of the disk."""
+    if agent.disk is not None and agent.disk.fullness is Fullness.STOPPED:
+        raise Problem(507, "agent-disk-full", agent.disk.warning or "", retry_after_s=60)
 
 
 def runtime_gone(error: RuntimeUnavailable) -> Problem:

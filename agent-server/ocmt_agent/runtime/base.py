@@ -40,6 +40,8 @@ class AgentSpec:
     user_id: str
     gateway_token: "SecretText"
     agent_token: "SecretText"
+    number: int
+    """The agent's own among all that this host has or had; 1 and up."""
 
 
 class SecretText(str):
@@ -106,6 +108,10 @@ class Runtime(Protocol):
 
     async def relay_host(self) -> str:
         """The address of this host at which agents reach the relay, and nobody else should."""
+        ...
+
+    def home(self, user_id: str) -> Path:
+        """The folder that has everything of the agent's."""
         ...
 
     async def create(self, spec: AgentSpec) -> None:

@@ -87,9 +87,13 @@ class Cgroup:
         quota_us = int(limits.cpus * 100_000)
         for name, file, value in (
             ("", "memory.max", str(memory)),
+            ("", "memory.swap.max", str(limits.swap_bytes)),
             ("", "pids.max", str(limits.pids)),
             ("", "cpu.max", f"{quota_us} 100000"),
+            # First without: the kernel refuses a memory limit above the one for both.
+            ("memory", "memory.memsw.limit_in_bytes", "-1"),
             ("memory", "memory.limit_in_bytes", str(memory)),
+            ("memory", "memory.memsw.limit_in_bytes", str(limits.memory_and_swap_bytes)),
             ("pids", "pids.max", str(limits.pids)),
             ("cpu", "cpu.cfs_quota_us", str(quota_us)),
         ):

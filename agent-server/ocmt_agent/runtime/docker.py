@@ -1,7 +1,8 @@
 """The Docker runtime: one hardened container a user, over the Engine API (Podman's works too).
 
-At least as strict as upstream's own `openclaw fleet`: no capabilities, no new privileges, limits,
-an init, a network without traffic between containers, no published port, no engine socket.
+At least as strict as upstream's own `openclaw fleet`: a uid of its own, no capabilities, no new
+privileges, a read-only root, limits, an init, a network without traffic between containers, no
+published port, no engine socket. `tests/docker/security` has a tenant try to get past them.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
+from ocmt_agent.runtime.accounts import Account, host_account
 from ocmt_agent.runtime.base import (
     AgentSpec,
     ContainerStatus,
@@ -104,6 +106,7 @@ class DockerRuntime:
         return []
 
     async def create(self, spec: AgentSpec) -> None:
+        account = self._account(spec)
         relay = relay_urls(await self.relay_host(), self._relay_port)
         gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
         async with self._lock(spec.user_id):
@@ -112,18 +115,29 @@ class DockerRuntime:
                 image_id = await self._image_id()
                 config = container_config(
                     spec,
-                    home=self._home(spec.user_id),
+                    home=self.home(spec.user_id),
                     image=self._image,
                     # A network made anew under the same name is another: a container keeps the id.
                     made_from=[image_id, network_id],
                     instance=self._instance,
+                    account=account,
                     limits=self._limits,
                     gateway=gateway,
                 )
                 if await self._is_made(spec.user_id, config):
                     return
-                await asyncio.to_thread(prepare_folders, self._home(spec.user_id), gateway)
+                home = self.home(spec.user_id)
+                await asyncio.to_thread(prepare_folders, home, account, gateway)
                 await self._make(spec.user_id, config)
+
+    def _account(self, spec: AgentSpec) -> Account:
+        try:
+            return host_account(spec.number)
+        except ValueError as error:
+            raise RuntimeFailed(
+                f"The agent cannot have a uid of its own: {error}. Give this host more uids "
+                "(LXC: `lxc.idmap`), or run the agent server on another."
+            ) from error
 
     async def _is_made(self, user_id: str, config: dict[str, Any]) -> bool:
         """Whether a container with these settings exists; one with others is ended and removed."""
@@ -224,7 +238,7 @@ class DockerRuntime:
             self._ids.pop(user_id, None)
             self._cpu_files.pop(user_id, None)
             if with_state:
-                await asyncio.to_thread(remove_folder, self._home(user_id))
+                await asyncio.to_thread(remove_folder, self.home(user_id))
 
     async def inspect(self, user_id: str) -> Observed | None:
         with translated():
@@ -371,7 +385,7 @@ class DockerRuntime:
     def _name(self, user_id: str) -> str:
         return f"ocmt-{self._instance}-{user_id}"
 
-    def _home(self, user_id: str) -> Path:
+    def home(self, user_id: str) -> Path:
         return self._root / user_id
 
     def _lock(self, user_id: str) -> asyncio.Lock:

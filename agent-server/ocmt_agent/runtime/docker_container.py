@@ -5,10 +5,12 @@ The configuration is one pure value, so that it can be compared, hashed and read
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from ocmt_agent.runtime.accounts import Account
 from ocmt_agent.runtime.base import AgentSpec, RuntimeFailed
 from ocmt_agent.runtime.docker_network import NETWORK
 from ocmt_agent.runtime.spec import (
@@ -23,7 +25,6 @@ from ocmt_agent.runtime.spec import (
 USER_LABEL = "ocmt.user"
 SPEC_LABEL = "ocmt.spec"
 INSTANCE_LABEL = "ocmt.instance"
-_UID = 1000  # `node`, in our image and in upstream's
 _STATE = "/home/node/.openclaw"
 _CONFIG = "/etc/openclaw"
 # For an engine that is shut down; ours stop with a grace of their own. An idle gateway needs 1–6 s.
@@ -37,6 +38,7 @@ def container_config(
     image: str,
     made_from: list[str],
     instance: str,
+    account: Account,
     limits: Limits,
     gateway: dict[str, Any],
 ) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def container_config(
             *("gateway", "--bind", "lan", "--port", str(GATEWAY_PORT)),
         ],
         "Hostname": hostname_of(spec.user_id),
-        "User": f"{_UID}:{_UID}",
+        "User": f"{account.uid}:{account.gid}",
         "Env": [f"{name}={value}" for name, value in sorted(environment.items())],
         "StopTimeout": _STOP_TIMEOUT_S,
         "HostConfig": {
@@ -62,8 +64,7 @@ def container_config(
             "PidsLimit": limits.pids,
             "NanoCpus": int(limits.cpus * 1e9),
             "Memory": limits.memory_mb * 1024 * 1024,
-            # Without swap of its own a paused agent's memory could not leave.
-            "MemorySwap": -1,
+            "MemorySwap": limits.memory_and_swap_bytes,
             "ReadonlyRootfs": True,
             "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=256m,mode=1777"},  # noqa: S108
             "NetworkMode": NETWORK,
@@ -73,6 +74,8 @@ def container_config(
             "Mounts": [
                 _bind(home / "state", _STATE, read_only=False),
                 _bind(home / "config", _CONFIG, read_only=True),
+                _bind(home / "account" / "passwd", "/etc/passwd", read_only=True),
+                _bind(home / "account" / "group", "/etc/group", read_only=True),
             ],
         },
     }
@@ -84,22 +87,27 @@ def container_config(
     return config
 
 
-def prepare_folders(home: Path, gateway: dict[str, Any]) -> None:
+def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> None:
     """Make the user's folders and write the gateway's configuration where the agent cannot.
 
-    The agent writes in `state` only: nothing in there is opened by us.
+    The agent writes in `state` only: nothing in there is opened by us. Its container must not run.
     """
+    modes = {"": 0o711, "state": 0o700, "config": 0o755, "account": 0o755}
     try:
-        for folder, mode in ((home, 0o711), (home / "state", 0o700), (home / "config", 0o755)):
+        for name, mode in modes.items():
+            folder = home / name
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
             folder.chmod(mode)
-        if (home / "state").stat().st_uid != _UID:
-            _give_away(home / "state")
         _replace(home / "config" / "openclaw.json", json.dumps(gateway, indent=1))
+        _replace(home / "account" / "passwd", account.passwd(_STATE))
+        _replace(home / "account" / "group", account.group())
+        owner = (home / "state").stat()
+        if (owner.st_uid, owner.st_gid) != (account.uid, account.gid):
+            _give_away(home / "state", account)
     except OSError as error:
         raise RuntimeFailed(
-            f"The agent's folders cannot be made: {error}. This server needs to run as root, or "
-            f"as uid {_UID}, for its agents to own their state."
+            f"The agent's folders cannot be made: {error}. Make room on the disk, and run this "
+            "server as root: only then can its agents own their state."
         ) from error
 
 
@@ -116,15 +124,22 @@ def _replace(file: Path, text: str) -> None:
             raise
 
 
-def _give_away(state: Path) -> None:
-    """Make the container's user the owner: of a new folder, or of one that plain processes used.
+def _give_away(state: Path, account: Account) -> None:
+    """Make the container's user the owner of a folder that is new, or had another owner.
 
-    Entry by entry from the folder's own descriptor, so that no link leads out of it.
+    By `chown`, which follows no link and goes deeper than Python's own walk; the folder itself
+    comes last, so that what was cut short is done again.
     """
-    for _, folders, files, descriptor in os.fwalk(state, topdown=False, follow_symlinks=False):
-        for name in (*folders, *files):
-            os.chown(name, _UID, _UID, dir_fd=descriptor, follow_symlinks=False)
-    os.chown(state, _UID, _UID, follow_symlinks=False)
+    owner = f"{account.uid}:{account.gid}"
+    done = subprocess.run(
+        ["chown", "-R", "-h", "-P", "--", owner, str(state)],  # noqa: S607 (see `remove_folder`)
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        raise OSError((done.stderr.splitlines() or ["chown failed"])[0].removeprefix("chown: "))
 
 
 def _bind(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:

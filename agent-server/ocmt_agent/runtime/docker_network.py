@@ -1,6 +1,12 @@
-"""The agents' network: one bridge, no traffic between containers, an address range that is free."""
+"""The agents' network: one bridge, no traffic between containers, an address range that is free.
+
+One bridge for all separates as well as one for each, as long as the kernel shows the firewall what
+passes between a bridge's ports: then the engine's rule for a network without traffic between
+containers drops it all. Addresses cannot be forged for that: a container may open no raw socket.
+"""
 
 import ipaddress
+from pathlib import Path
 from typing import Any
 
 import aiodocker
@@ -43,7 +49,36 @@ async def _shown(docker: aiodocker.Docker) -> dict[str, Any]:
             f"The network {NETWORK} lets agents reach each other. Remove it (`docker network rm "
             f"{NETWORK}`): it is made again as it must be."
         )
+    if shown.get("EnableIPv6"):
+        raise RuntimeFailed(
+            f"The network {NETWORK} has IPv6, for which agents are not kept apart. Remove it "
+            f"(`docker network rm {NETWORK}`): it is made again as it must be."
+        )
+    if not keeps_apart(bridge_of(shown)):
+        raise RuntimeFailed(
+            "The firewall does not see what passes between agents on their network, so they could "
+            "reach each other. Run `modprobe br_netfilter` and `sysctl -w "
+            "net.bridge.bridge-nf-call-iptables=1`, and keep both over a reboot "
+            "(`/etc/modules-load.d`, `/etc/sysctl.d`)."
+        )
     return shown
+
+
+def bridge_of(shown: dict[str, Any]) -> str:
+    """The network's interface on the host."""
+    return str((shown.get("Options") or {}).get(_BRIDGE_NAME) or f"br-{shown['Id'][:12]}")
+
+
+def keeps_apart(bridge: str, *, root: Path = Path("/")) -> bool:
+    """Whether the firewall sees what passes between the ports of a bridge (`ip-sysctl.rst`).
+
+    True where the bridge is not to be seen: the engine is on another machine.
+    """
+    folder = root / "sys/class/net" / bridge / "bridge"
+    if not folder.exists():
+        return True
+    settings = (folder / "nf_call_iptables", root / "proc/sys/net/bridge/bridge-nf-call-iptables")
+    return any(file.exists() and file.read_text().strip() == "1" for file in settings)
 
 
 async def _make(docker: aiodocker.Docker) -> None:

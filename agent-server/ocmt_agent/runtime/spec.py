@@ -18,11 +18,21 @@ _DREAMS = 4 * 60
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds of one agent. Swap is allowed on top of `memory_mb`: a sleeper lives there."""
+    """Upper bounds of one agent."""
 
     memory_mb: int
     cpus: float
     pids: int
+
+    @property
+    def swap_bytes(self) -> int:
+        """As much as memory: all that a sleeper may hold has to fit, and no other's share."""
+        return self.memory_mb * 1024 * 1024
+
+    @property
+    def memory_and_swap_bytes(self) -> int:
+        """Docker's `MemorySwap` and cgroup v1's `memory.memsw.limit_in_bytes` count both."""
+        return self.memory_mb * 1024 * 1024 + self.swap_bytes
 
 
 @dataclass(frozen=True, slots=True)

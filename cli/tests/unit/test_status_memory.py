@@ -1,4 +1,4 @@
-from ocmt_cli.status import agent_memory, host_memory
+from ocmt_cli.status import agent_disk, agent_memory, host_memory
 
 HOST = {
     "total": 8e9,
@@ -42,3 +42,17 @@ def test_the_hosts_memory_and_its_means_are_told_with_the_advice() -> None:
     ]
     bare = MEMORY | {"reclaim": None, "swapDisk": False, "prefetch": False}
     assert "nothing to save it with" in next(iter(host_memory({"memory": bare})))
+
+
+def test_what_an_agent_s_files_take_is_told_where_it_is_known() -> None:
+    disk = {
+        "bytes": 2_400_000_000,
+        "files": 12,
+        "limitBytes": 10_737_418_240,
+        "limitFiles": 655_360,
+    }
+    assert agent_disk({"disk": disk}) == ", 2.4 of 10.7 GB on disk"
+    uncounted = disk | {"bytes": None, "files": None}
+    assert agent_disk({"disk": uncounted}) == ", more than 655,360 files"
+    assert agent_disk({"disk": None}) == ""
+    assert agent_disk({}) == ""

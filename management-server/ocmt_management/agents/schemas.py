@@ -23,6 +23,8 @@ class AgentView(Wire):
     detail: str | None
     """What is wrong and what to do, or why it takes longer; `None` when all is well."""
     since: datetime | None
+    warning: str | None = None
+    """What its user should soon do though nothing failed: its disk is nearly full."""
 
 
 class AgentRow(AgentView):

@@ -302,7 +302,12 @@ class Agents:
         if seen is None:
             detail = "The agent is not on its server. It is made again with your next message."
             return AgentView(state=AgentState.NONE, detail=detail, since=None)
-        return AgentView(state=AgentState(seen.state), detail=seen.failure, since=seen.since)
+        return AgentView(
+            state=AgentState(seen.state),
+            detail=seen.failure,
+            since=seen.since,
+            warning=seen.warning,
+        )
 
 
 def token_hash(token: str) -> bytes:

@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -32,6 +32,7 @@ class Seen:
     since: datetime
     failure: str | None
     disabled: bool
+    warning: str | None = None
 
 
 class AgentStatuses:
@@ -112,9 +113,14 @@ class AgentStatuses:
         if isinstance(said, StateEvent):
             known = self._seen.get(said.user_id)
             if said.from_state is said.to_state and known and known.state is said.to_state:
-                return  # told of its memory: its state is as it was, and since when
-            disabled = known is not None and known.disabled
-            self._seen[said.user_id] = Seen(said.to_state, said.at, said.failure, disabled)
+                # Told of its memory or disk: its state is as it was, and since when.
+                seen = replace(known, warning=said.warning)
+                if seen == known:
+                    return
+            else:
+                disabled = known is not None and known.disabled
+                seen = Seen(said.to_state, said.at, said.failure, disabled, said.warning)
+            self._seen[said.user_id] = seen
             self.tell(said.user_id)
             return
         self._seen = {container.user_id: _seen(container) for container in said.containers}
@@ -142,4 +148,5 @@ def _seen(container: Container) -> Seen:
         container.state_since,
         container.failure,
         container.disabled,
+        container.warning,
     )

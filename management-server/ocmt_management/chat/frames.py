@@ -51,6 +51,7 @@ class StatusFrame(TypedDict):
     state: AgentState
     detail: str | None
     since: str | None
+    warning: str | None
 
 
 class HistoryAnswer(TypedDict):
@@ -120,6 +121,7 @@ def status(view: AgentView) -> StatusFrame:
         "state": said["state"],
         "detail": said["detail"],
         "since": said["since"],
+        "warning": said["warning"],
     }
 
 

@@ -1,10 +1,16 @@
 """The Docker runtime with the real OpenClaw image, on a folder of the test's; tidied up after."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import aiodocker
+from aiodocker.stream import Stream
+from ocmt_agent.runtime import docker
 from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.docker_container import container_config
 from ocmt_agent.runtime.spec import Limits
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.openclaw import default_image
@@ -51,3 +57,33 @@ async def bridge_of(root: Path) -> str:
         return await runtime.relay_host()
     finally:
         await runtime.close()
+
+
+@contextmanager
+def running_instead(*command: str) -> Iterator[None]:
+    """Containers made within are agents' in every respect, and run this in place of a gateway."""
+
+    def config(*given: Any, **named: Any) -> dict[str, Any]:
+        return container_config(*given, **named) | {"Cmd": list(command)}
+
+    with mock.patch.object(docker, "container_config", config):
+        yield
+
+
+@asynccontextmanager
+async def executed(runtime: DockerRuntime, user_id: str, *command: str) -> AsyncIterator[Stream]:
+    """A program beside what the user's container runs: its output, and its input."""
+    async with aiodocker.Docker() as engine:
+        container = engine.containers.container(runtime._ids[user_id])
+        program = await container.exec(list(command), stdin=True)
+        async with program.start(detach=False) as stream:
+            yield stream
+
+
+async def said_in(runtime: DockerRuntime, user_id: str, *command: str) -> str:
+    """All that a program printed in the user's container."""
+    said = b""
+    async with executed(runtime, user_id, *command) as stream:
+        while (message := await stream.read_out()) is not None:
+            said += message.data
+    return said.decode(errors="replace")

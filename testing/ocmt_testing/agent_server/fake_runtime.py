@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ocmt_agent.runtime.base import (
     AgentSpec,
@@ -53,6 +54,8 @@ class FakeRuntime:
     name = "fake"
 
     def __init__(self) -> None:
+        self.root = Path("/nonexistent")
+        """Where it says that the agents' folders are."""
         self.containers: dict[str, FakeContainer] = {}
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
@@ -91,6 +94,9 @@ class FakeRuntime:
 
     async def relay_host(self) -> str:
         return "127.0.0.1"
+
+    def home(self, user_id: str) -> Path:
+        return self.root / user_id
 
     async def create(self, spec: AgentSpec) -> None:
         await self._called("create")

@@ -45,7 +45,7 @@ class LanGateway:
         settings = OpenClawSettings(llm_url=model_url, mcp_url=model_url)
         given = gateway_config(settings, user_id="ada", bind="lan", port=self.endpoint.port)
         config.write_text(json.dumps(given))
-        spec = AgentSpec("ada", SecretText(token), SecretText("agent-token-0123456789"))
+        spec = AgentSpec("ada", SecretText(token), SecretText("agent-token-0123456789"), 1)
         self._environment = gateway_environment(
             spec, state_dir=str(folder / "state"), config_path=str(config)
         ) | {"HOME": str(folder), "PATH": f"{node_binary().parent}:/usr/bin:/bin"}

@@ -12,8 +12,11 @@ from ocmt_agent.runtime.base import AgentSpec, Endpoint, Runtime, SecretText
 _BOOT_S = 300
 
 
-def spec_of(user_id: str, *, agent_token: str = "agent-token-0123456789") -> AgentSpec:
-    return AgentSpec(user_id, SecretText("gateway-token-0123456789"), SecretText(agent_token))
+def spec_of(
+    user_id: str, *, agent_token: str = "agent-token-0123456789", number: int = 1
+) -> AgentSpec:
+    gateway_token = SecretText("gateway-token-0123456789")
+    return AgentSpec(user_id, gateway_token, SecretText(agent_token), number)
 
 
 def access_to(spec: AgentSpec, endpoint: Endpoint) -> GatewayAccess:

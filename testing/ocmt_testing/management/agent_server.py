@@ -197,12 +197,16 @@ class FakeAgentServer:
             ]
         )
 
-    def move(self, user_id: str, state: str, *, failure: str | None = None) -> None:
+    def move(
+        self, user_id: str, state: str, *, failure: str | None = None, warning: str | None = None
+    ) -> None:
         """The agent is in this state now, and everybody is told."""
         known = self.containers.get(user_id, {})
         before = known.get("hibernationState")
-        self.containers[user_id] = _container(user_id, state, failure)
-        self.containers[user_id]["disabled"] = known.get("disabled", False)
+        self.containers[user_id] = _container(user_id, state, failure) | {
+            "warning": warning,
+            "disabled": known.get("disabled", False),
+        }
         event = {
             "userId": user_id,
             "at": datetime.now(UTC).isoformat(),
@@ -210,6 +214,7 @@ class FakeAgentServer:
             "toState": state,
             "why": "test",
             "failure": failure,
+            "warning": warning,
         }
         for listener in self.listeners:
             listener.put_nowait(event)

@@ -188,6 +188,7 @@ export interface AgentView {
   state: AgentState;
   detail: string | null;
   since: string | null;
+  warning?: string | null;
 }
 export interface AgentsAnswer {
   agents: AgentRow[];
@@ -196,6 +197,7 @@ export interface AgentRow {
   state: AgentState;
   detail: string | null;
   since: string | null;
+  warning?: string | null;
   userId: string;
   idleMinutes: number | null;
   awakeBecause: string[];
@@ -298,6 +300,7 @@ export interface StatusFrame {
   state: AgentState;
   detail: string | null;
   since: string | null;
+  warning: string | null;
 }
 export interface HistoryAnswer {
   type: "history";

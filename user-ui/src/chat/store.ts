@@ -74,12 +74,12 @@ export function written(id: string, text: string, now: number): UserMessage {
 function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
   switch (frame.type) {
     case "status": {
-      const { state: agent, detail, since } = frame;
+      const { state: agent, detail, since, warning } = frame;
       const before = state.status;
       // After a reconnect: an agent that slept all the while has said nothing new.
       const slept = isAsleep(agent) && before?.state === agent && before.since === since;
       const stale = state.stale || (!state.statusFresh && state.history === "loaded" && !slept);
-      return { ...state, status: { state: agent, detail, since }, statusFresh: true, stale };
+      return { ...state, status: { state: agent, detail, since, warning }, statusFresh: true, stale };
     }
     case "history":
       return {

@@ -131,6 +131,7 @@ export class ChatView extends LitElement {
 
   private hint() {
     const { status, connection } = this.chat;
+    if (connection === "open" && status?.warning) return status.warning;
     if (connection === "open" && status !== null && isAsleep(status.state)) {
       return "Your agent is asleep; your message wakes it.";
     }

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.control import OpenClawControl
+from ocmt_agent.runtime.accounts import host_account
 from ocmt_agent.runtime.base import ContainerStatus
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds
@@ -22,7 +23,7 @@ from ocmt_testing.agent_server.real_gateway import boot, spec_of, suspend, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SPEC = spec_of("bob")
+SPEC = spec_of("bob", number=7)
 
 
 @dataclass
@@ -62,7 +63,7 @@ async def freeze_behind_docker(agent: Agent) -> None:
 
 async def test_no_traffic_passes_between_containers(agent: Agent) -> None:
     runtime, first = agent.runtime, agent.access
-    await runtime.create(spec_of("two"))
+    await runtime.create(spec_of("two", number=8))
     await runtime.start("two")
 
     async with aiodocker.Docker() as docker:
@@ -82,7 +83,7 @@ async def test_a_container_sleeps_is_found_again_and_wakes_with_its_lease(agent:
     runtime, control = agent.runtime, OpenClawControl(agent.session)
     state = agent.root / "bob" / "state"
     assert state.stat().st_mode & 0o777 == 0o700
-    assert state.stat().st_uid == 1000
+    assert state.stat().st_uid == host_account(7).uid
     lease = await suspend(agent.access, agent.session)
 
     await runtime.pause("bob")

@@ -6,14 +6,20 @@ In this tier because they need what Docker needs: root, and a kernel that lets i
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from ocmt_agent.memory.host import read_group_memory, read_host_memory
+from ocmt_agent.memory.reclaim import drivers
+from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.cgroup import CGROUP_ROOT, Cgroup, CgroupTree, probe
 from ocmt_agent.runtime.processes import ProcessId, gone, identify, spawn
 from ocmt_agent.runtime.spec import Limits
+from ocmt_testing.agent_server.swap import some_swap
 
 LIMITS = Limits(memory_mb=64, cpus=2.0, pids=4)
 _BOMB = """
@@ -120,15 +126,6 @@ async def test_an_agent_that_wants_more_memory_than_its_limit_is_killed_and_it_s
     assert tree.limits_memory
     group = Cgroup(tree, "ada")
     group.make(LIMITS)
-    # Swap would take what the limit does not: this is about memory.
-    for parent in tree.parents.values():
-        swap, with_swap = (
-            parent / "ada" / name for name in ("memory.swap.max", "memory.memsw.limit_in_bytes")
-        )
-        if swap.exists():
-            swap.write_text("0")
-        if with_swap.exists():
-            with_swap.write_text(str(LIMITS.memory_mb << 20))
     try:
         assert not group.out_of_memory()
         greedy = start_inside(group, "x = b'x' * (1 << 30)")
@@ -151,3 +148,83 @@ async def test_an_agent_cannot_start_more_processes_than_its_limit() -> None:
         end_all(group)
         group.remove()
         tree.remove()
+
+
+HOLDS = """
+import sys
+held = bytearray({mb} << 20)
+held[::4096] = bytes([1]) * len(held[::4096])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def start_holding(group: Cgroup, mb: int) -> subprocess.Popen[bytes]:
+    joins = "".join(f"echo $$ > {file}; " for file in group.join_files())
+    return subprocess.Popen(
+        ["/bin/sh", "-c", f'{joins}exec "$@"', "sh", sys.executable, "-c", HOLDS.format(mb=mb)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def held(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it came to hold all that it wants; it is killed otherwise."""
+    assert process.stdout is not None
+    return process.stdout.readline() == b"held\n"
+
+
+async def test_a_sleeper_s_memory_fits_into_swap_and_no_agent_takes_the_others_share(
+    tmp_path: Path,
+) -> None:
+    tree = probe(f"ocmt-test-{os.getpid()}")
+    group = Cgroup(tree, "ada")
+    group.make(LIMITS)
+    group.make(Limits(memory_mb=32, cpus=2.0, pids=4))
+    group.make(LIMITS)  # limits that were changed, both ways
+    memory = group.memory_folder()
+    assert memory is not None
+    sleepers = []
+    try:
+        with some_swap(tmp_path):
+            # Up to twice its memory, awake and asleep, and no more.
+            for mb, fits in ((50, True), (100, True), (200, False), (1000, False)):
+                sleepers.append(start_holding(group, mb))
+                assert held(sleepers[-1]) == fits, mb
+                if mb == 50:
+                    leader = identify(sleepers[-1].pid)
+                    assert leader is not None
+                    with ThreadPoolExecutor() as executor:
+                        await drivers()[0].reclaim(
+                            Whereabouts(leader, memory, group.pids), executor
+                        )
+                    seen = read_group_memory(memory, read_host_memory())
+                    assert seen is not None
+                    assert seen.swap > 48 << 20
+                sleepers[-1].kill()
+                sleepers[-1].communicate()
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.communicate()
+        group.remove()
+        tree.remove()
+
+
+def test_swap_is_bounded_by_both_versions_of_the_kernel_s_files(tmp_path: Path) -> None:
+    bytes_ = 64 << 20
+    for version in ("v1", "v2"):
+        (tmp_path / version).mkdir()
+    v1 = Cgroup(CgroupTree({"memory": tmp_path / "v1"}), "ada")
+    v2 = Cgroup(CgroupTree({"": tmp_path / "v2"}), "ada")
+    v1.make(LIMITS)
+    with contextlib.suppress(FileNotFoundError, TimeoutError):  # there is nothing to thaw
+        v2.make(LIMITS)
+    read = {
+        name: (tmp_path / name).read_text()
+        for name in ("v1/ada/memory.memsw.limit_in_bytes", "v2/ada/memory.swap.max")
+    }
+    assert read == {
+        "v1/ada/memory.memsw.limit_in_bytes": str(2 * bytes_),
+        "v2/ada/memory.swap.max": str(bytes_),
+    }

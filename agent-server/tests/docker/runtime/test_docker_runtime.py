@@ -7,6 +7,7 @@ from pathlib import Path
 import aiodocker
 import pytest
 from ocmt_agent.runtime import docker_network
+from ocmt_agent.runtime.accounts import host_account
 from ocmt_agent.runtime.base import (
     Runtime,
     RuntimeFailed,
@@ -75,15 +76,18 @@ async def test_a_container_is_as_strict_as_it_must_be(runtime: DockerRuntime) ->
     assert host["PidsLimit"] == 512
     assert host["NanoCpus"] == 2_000_000_000
     assert host["Memory"] == 2048 * 1024 * 1024
-    assert host["MemorySwap"] == -1
+    assert host["MemorySwap"] == 2 * 2048 * 1024 * 1024
     assert not host["PortBindings"]
     assert host["RestartPolicy"]["Name"] == "no"
     assert host["LogConfig"]["Config"] == {"max-size": "5m", "max-file": "2"}
-    assert config["User"] == "1000:1000"
+    account = host_account(1)
+    assert account.uid > 1000
+    assert config["User"] == f"{account.uid}:{account.gid}"
     assert config["Hostname"].startswith("agent-")
     mounts = {m["Target"]: m for m in host["Mounts"]}
-    assert set(mounts) == {"/home/node/.openclaw", "/etc/openclaw"}
-    assert mounts["/etc/openclaw"]["ReadOnly"] is True
+    writable = {target for target, mount in mounts.items() if not mount.get("ReadOnly")}
+    assert writable == {"/home/node/.openclaw"}
+    assert set(mounts) - writable == {"/etc/openclaw", "/etc/passwd", "/etc/group"}
     assert not any("docker.sock" in m["Source"] for m in mounts.values())
 
 
@@ -147,7 +151,7 @@ async def test_a_folder_that_plain_processes_used_becomes_the_container_s(
     await runtime.create(spec_of("ada"))
 
     for path in (home.state, home.state / "notes", home.state / "notes" / "one"):
-        assert path.stat().st_uid == 1000
+        assert path.stat().st_uid == host_account(1).uid
     assert outside.stat().st_uid == 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
-from ocmt_agent.agents.store import EVENTS_KEPT, AgentStore, StoreError
+from ocmt_agent.agents.store import _MIGRATIONS, EVENTS_KEPT, AgentStore, StoreError
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_common.agent_api import AgentPolicy, StateEvent
 from ocmt_common.agent_api import HibernationState as S
@@ -67,7 +67,7 @@ async def test_a_users_events_are_bounded_and_kept_in_order(tmp_path: Path) -> N
     assert [e.why for e in kept] == [str(n) for n in range(20, EVENTS_KEPT + 20)]
     assert [e.why for e in await store.events("ada", limit=2)] == ["218", "219"]
     assert len(await store.events("ben", limit=1000)) == 1
-    await store.delete("ada")
+    await store.delete("ada", with_number=True)
     assert await store.events("ada", limit=1000) == []
     await store.close()
 
@@ -118,7 +118,7 @@ async def test_only_what_could_not_be_found_out_again_waits_for_the_disk(tmp_pat
     await store.save(ada)
     await store.save_all([ada])
     assert not [one for one in asked if "synchronous" in one]
-    for durable in (store.keep(ada), store.delete("ada")):
+    for durable in (store.keep(ada), store.delete("ada", with_number=False)):
         asked.clear()
         await durable
         assert (asked[0], asked[-2], asked[-1]) == (
@@ -213,7 +213,7 @@ async def test_who_is_removed_while_a_write_waits_for_its_turn_is_not_brought_ba
     async with open_host(tmp_path) as host:
         agent, registry = await host.provision(), host.parts.registry
         registry.touch(agent, ActivityKind.WEBSOCKET)
-        await asyncio.gather(registry.forget(agent), write(registry, agent))
+        await asyncio.gather(registry.forget(agent, with_state=False), write(registry, agent))
         assert registry.find("ada") is None
         assert await registry._store.load() == []
 
@@ -224,7 +224,7 @@ async def test_who_could_not_be_removed_is_written_as_before(tmp_path: Path) -> 
         store = registry._store
         await store._db.execute("PRAGMA query_only = ON")
         with pytest.raises(Problem, match="does not work"):
-            await registry.forget(agent)
+            await registry.forget(agent, with_state=False)
         assert registry.get("ada") is agent
 
         await store._db.execute("PRAGMA query_only = OFF")
@@ -262,3 +262,51 @@ async def test_a_flush_cut_short_anywhere_leaves_its_work_to_the_next(
         (read,) = await store.load()
         assert read.last_activity_kind is ActivityKind.WEBSOCKET
         assert (await store.wake_times())[S.PAUSED] == [7]
+
+
+async def stored(store: AgentStore, user_id: str) -> Agent:
+    agent = Agent.new(user_id, agent_token=AGENT_TOKEN, now=NOW)
+    await store.keep(agent)
+    return agent
+
+
+async def test_a_number_is_never_given_twice(tmp_path: Path) -> None:
+    store = await AgentStore.open(tmp_path / "agent.db")
+    ada, ben = await stored(store, "ada"), await stored(store, "ben")
+    assert (ada.number, ben.number) == (1, 2)
+
+    await store.delete("ben", with_number=True)  # with its state: the number is nobody's now
+    assert (await stored(store, "cam")).number == 3
+    await store.delete("ada", with_number=False)  # its state stays, and is still number 1's
+    assert (await stored(store, "dan")).number == 4
+    await store.close()
+
+    store = await AgentStore.open(tmp_path / "agent.db")
+    assert (await stored(store, "ada")).number == 1
+    assert (await stored(store, "ben")).number == 5
+    await store.keep(ada)
+    assert {a.user_id: a.number for a in await store.load()} == {
+        "ada": 1, "ben": 5, "cam": 3, "dan": 4,
+    }  # fmt: skip
+    await store.close()
+
+
+async def test_agents_of_an_older_release_get_numbers(tmp_path: Path) -> None:
+    before = next(n for n, script in enumerate(_MIGRATIONS) if "TABLE numbers" in script)
+    with sqlite3.connect(tmp_path / "agent.db") as older:
+        for script in _MIGRATIONS[:before]:
+            older.executescript(script)
+        older.execute(f"PRAGMA user_version = {before}")
+        for user_id in ("ada", "ben", "cam"):
+            older.execute(
+                "INSERT INTO agents (user_id, gateway_token, agent_token, device_seed, created_at, "
+                "last_activity_at, last_activity_kind, state, state_since, blockers) "
+                "VALUES (?1, 'g', 'a', ?2, ?3, ?3, 'http', 'stopped', ?3, '[]')",
+                (user_id, bytes(32), NOW.isoformat()),
+            )
+    older.close()
+
+    store = await AgentStore.open(tmp_path / "agent.db")
+    numbers = {agent.user_id: agent.number for agent in await store.load()}
+    await store.close()
+    assert numbers == {"ada": 1, "ben": 2, "cam": 3}

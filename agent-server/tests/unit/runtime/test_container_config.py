@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ocmt_agent.runtime.accounts import Account
 from ocmt_agent.runtime.base import AgentSpec, SecretText
 from ocmt_agent.runtime.docker_container import SPEC_LABEL, container_config
 from ocmt_agent.runtime.spec import (
@@ -21,7 +22,7 @@ from ocmt_agent.runtime.spec import (
 
 USER_IDS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=32, max_size=64)
-ADA = AgentSpec("ada", SecretText("g" * 32), SecretText("a" * 32))
+ADA = AgentSpec("ada", SecretText("g" * 32), SecretText("a" * 32), 1)
 GATEWAY = gateway_config(relay_urls("10.213.0.1", 4001), user_id="ada", bind="lan", port=18789)
 
 
@@ -31,6 +32,7 @@ def config_of(spec: AgentSpec = ADA, **changes: Any) -> dict[str, Any]:
         "image": "ocmt/openclaw:1",
         "made_from": ["image-1", "network-1"],
         "instance": "one",
+        "account": Account(70_001, 70_001),
         "limits": Limits(memory_mb=2048, cpus=2.0, pids=512),
         "gateway": GATEWAY,
     }
@@ -41,7 +43,7 @@ def config_of(spec: AgentSpec = ADA, **changes: Any) -> dict[str, Any]:
 def test_tokens_are_in_the_environment_and_nowhere_else(
     user_id: str, gateway_token: str, agent_token: str
 ) -> None:
-    spec = AgentSpec(user_id, SecretText(gateway_token), SecretText(agent_token))
+    spec = AgentSpec(user_id, SecretText(gateway_token), SecretText(agent_token), 1)
     config = config_of(spec)
 
     environment = config.pop("Env")
@@ -77,9 +79,10 @@ def test_a_hundred_agents_do_not_dream_at_once() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"spec": AgentSpec("ada", SecretText("g" * 32), SecretText("b" * 32))},
-        {"spec": AgentSpec("ada", SecretText("h" * 32), SecretText("a" * 32))},
+        {"spec": AgentSpec("ada", SecretText("g" * 32), SecretText("b" * 32), 1)},
+        {"spec": AgentSpec("ada", SecretText("h" * 32), SecretText("a" * 32), 1)},
         {"image": "ocmt/openclaw:2"},
+        {"account": Account(70_002, 70_002)},
         {"made_from": ["image-2", "network-1"]},
         {"made_from": ["image-1", "network-2"]},
         {"limits": Limits(memory_mb=4096, cpus=2.0, pids=512)},

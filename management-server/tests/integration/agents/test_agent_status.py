@@ -61,6 +61,32 @@ async def test_news_of_a_sleepers_memory_do_not_change_since_when_it_sleeps(
     assert (await app.state.parts.agents.view(user_id)).since == asleep.since
 
 
+async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    running = await agent_is(app, user_id, "running")
+    statuses = app.state.parts.agents.statuses
+
+    async def told(state: str, warning: str | None) -> dict[str, object]:
+        with statuses.watch(user_id) as changed:
+            agent_server.move(user_id, state, warning=warning)
+            async with asyncio.timeout(20):
+                await changed.wait()
+        answer = (await browser.get("/api/agent")).json()
+        assert isinstance(answer, dict)
+        return answer
+
+    full = "Your agent uses more than the 10 GB that it may have on disk."
+    told_running = await told("running", full)
+    assert (told_running["state"], told_running["warning"]) == ("running", full)
+    view = await app.state.parts.agents.view(user_id)
+    assert view.since == running.since
+    assert (await told("paused", full))["warning"] == full
+    assert (await told("running", None))["warning"] is None
+
+
 async def test_an_agent_server_that_is_gone_makes_no_state_up(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
