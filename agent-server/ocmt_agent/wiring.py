@@ -107,10 +107,12 @@ async def open_parts(
             stack.push_async_callback(service.stop_all)
         stack.push_async_callback(engine.close)
         watch = Watch(runtime, registry, engine, clock=clock, times=times)
+        folders = settings.data_dir / "agents"  # perhaps a file system of its own
+        folders.mkdir(mode=0o711, exist_ok=True)
         disk = DiskKeeper(
             runtime,
             registry,
-            root=settings.data_dir,
+            root=folders,
             limit=DiskLimit.of_mb(settings.agent_disk_mb),
             stop=engine.stop_for_room,
             clock=clock,

@@ -16,6 +16,7 @@ from ocmt_common.problems import Problem
 from ocmt_agent.agents.agent import Agent
 from ocmt_agent.agents.registry import AgentRegistry
 from ocmt_agent.disk.policy import DiskLimit, Fullness, Room, Usage, standing
+from ocmt_agent.disk.quota import FolderQuotas
 from ocmt_agent.disk.usage import measure, room_on
 from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
@@ -50,8 +51,9 @@ class DiskKeeper:
         clock: Clock,
         measure: Measure = measure,
         room_on: Callable[[Path], Room] = room_on,
+        quotas: FolderQuotas | None = None,
     ) -> None:
-        """`root`: where all agents' folders are. `measure` and `room_on` are for tests."""
+        """`root`: where all agents' folders are. What follows `clock` is for tests."""
         self._runtime = runtime
         self._registry = registry
         self._root = root
@@ -60,6 +62,7 @@ class DiskKeeper:
         self._clock = clock
         self._measure = measure
         self._room_on = room_on
+        self._quotas = quotas or FolderQuotas(root)
         self._measured: dict[str, _Measured] = {}
 
     async def run(self) -> None:
@@ -110,13 +113,34 @@ class DiskKeeper:
         except (RuntimeFailed, RuntimeUnavailable):
             where = None
         pids = where.pids() if where is not None else ()
-        usage = await self._measure(self._runtime.home(agent.user_id), pids)
+        usage = await asyncio.to_thread(self._by_quota, agent)
+        if usage is None:
+            usage = await self._measure(self._runtime.home(agent.user_id), pids)
         now_s = self._clock.monotonic()
         wait_s = max(_MEASURE_EVERY_S, _MEASURE_EVERY_COSTS * (now_s - began_s))
         self._measured[agent.user_id] = _Measured(now_s, now_s + wait_s, asleep)
         if agent.removed:
             return
         await self._judge(agent, usage, short=short)
+
+    def _by_quota(self, agent: Agent) -> Usage | None:
+        """What it takes by the file system's own count, which bounds it from here on.
+
+        `None` where it has to be measured.
+        """
+        state = self._runtime.home(agent.user_id) / "state"
+        try:
+            uid = self._runtime.uid(agent.number)
+            if not self._quotas.on or uid is None or state.stat().st_uid != uid:
+                return None  # not given to it yet, or others' as well
+        except (OSError, ValueError):
+            return None
+        try:
+            return self._quotas.usage(uid, self._limit)
+        except OSError as error:
+            log.warning("quotas cannot be used; files are counted", reason=str(error))
+            self._quotas.on = False
+            return None
 
     async def _judge(self, agent: Agent, usage: Usage | None, *, short: bool) -> None:
         found = standing(usage, self._limit, host_is_short=short)

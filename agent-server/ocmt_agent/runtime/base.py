@@ -114,6 +114,10 @@ class Runtime(Protocol):
         """The folder that has everything of the agent's."""
         ...
 
+    def uid(self, number: int) -> int | None:
+        """The uid of all files of the agent with that number; `None` where others have it too."""
+        ...
+
     async def create(self, spec: AgentSpec) -> None:
         """Make the user's container, stopped, unless one with the same settings exists.
 

@@ -8,6 +8,7 @@ published port, no engine socket. `tests/docker/security` has a tenant try to ge
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,9 @@ class DockerRuntime:
 
     def home(self, user_id: str) -> Path:
         return self._root / user_id
+
+    def uid(self, number: int) -> int | None:
+        return host_account(number).uid if os.geteuid() == 0 else None
 
     def _lock(self, user_id: str) -> asyncio.Lock:
         return self._locks.setdefault(user_id, asyncio.Lock())

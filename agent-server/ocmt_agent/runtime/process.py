@@ -315,6 +315,9 @@ class ProcessRuntime:
     def _cgroup(self, user_id: str) -> Cgroup:
         return Cgroup(self._cgroups, user_id)
 
+    def uid(self, number: int) -> int | None:
+        return None
+
     def home(self, user_id: str) -> Path:
         return self._home(user_id).folder
 

@@ -54,6 +54,7 @@ class FakeRuntime:
     name = "fake"
 
     def __init__(self) -> None:
+        self.first_uid: int | None = None
         self.root = Path("/nonexistent")
         """Where it says that the agents' folders are."""
         self.containers: dict[str, FakeContainer] = {}
@@ -97,6 +98,9 @@ class FakeRuntime:
 
     def home(self, user_id: str) -> Path:
         return self.root / user_id
+
+    def uid(self, number: int) -> int | None:
+        return None if self.first_uid is None else self.first_uid + number
 
     async def create(self, spec: AgentSpec) -> None:
         await self._called("create")

@@ -1,9 +1,10 @@
-"""Our drivers on a real kernel with cgroup v2, whatever this machine runs.
+"""Our drivers on a real kernel with cgroup v2 and quotas, whatever this machine runs.
 
 Needs QEMU (`apt-get install --no-install-recommends qemu-system-x86`) and fetches Debian's kernel
 package (27 MB, once).
 """
 
+import errno
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ MB = 1 << 20
 GUEST = Path(__file__).with_name("v2_guest.py")
 _CACHE = Path(tempfile.gettempdir()) / "ocmt-v2-kernel"
 _META_PACKAGE = "linux-image-cloud-amd64"
-_MODULES = ("lzo-rle", "zsmalloc", "zram")
+_MODULES = ("lzo-rle", "zsmalloc", "zram", "quota_tree", "quota_v2", "brd")
 _BOOT_S = 240
 
 pytestmark = [pytest.mark.nightly, pytest.mark.needs("qemu")]
@@ -56,7 +57,8 @@ def needed_files() -> Iterator[Path]:
     program = (
         "import sys, runpy; runpy.run_path(sys.argv[1], run_name='listed'); "
         "import ocmt_agent.memory.reclaim, ocmt_agent.memory.host, encodings.idna, "
-        "ocmt_agent.memory.working_set, ocmt_agent.runtime.docker_memory, multiprocessing.util; "
+        "ocmt_agent.disk.quota, ocmt_agent.runtime.accounts, ocmt_agent.memory.working_set, "
+        "ocmt_agent.runtime.docker_memory, multiprocessing.util; "
         "print(*{m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)}, "
         "sep='\\n')"
     )
@@ -75,7 +77,15 @@ def needed_files() -> Iterator[Path]:
     yield from files
 
 
-def initramfs(modules: Path) -> bytes:
+def file_system_with_quotas(file: Path) -> bytes:
+    """An empty ext4 that counts what each uid takes."""
+    file.touch()
+    os.truncate(file, 12 * MB)
+    subprocess.run(["mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota", file], check=True)
+    return file.read_bytes()
+
+
+def initramfs(modules: Path, quota_image: bytes) -> bytes:
     python = Path(sys.executable).resolve()
     library = Path(os.__file__).parent
     package = Path(ocmt_agent.__file__).parents[1]
@@ -83,6 +93,7 @@ def initramfs(modules: Path) -> bytes:
         "/init": (0o755, f"#!{python} -ES\n".encode() + GUEST.read_bytes()),
         # By this folder Python knows its library.
         f"{library}/lib-dynload/.keep": (0o644, b""),
+        "/quota.img": (0o644, quota_image),
     }
     for file in needed_files():
         at = f"/ocmt/{file.relative_to(package)}" if file.is_relative_to(package) else str(file)
@@ -107,7 +118,9 @@ def test_reclaim_freeze_and_prefetch_on_a_real_kernel_with_cgroup_v2(tmp_path: P
     unpacked = kernel()
     (image,) = (unpacked / "boot").glob("vmlinuz-*")
     archive = tmp_path / "initramfs"
-    archive.write_bytes(initramfs(unpacked / "lib" / "modules"))
+    archive.write_bytes(
+        initramfs(unpacked / "lib" / "modules", file_system_with_quotas(tmp_path / "ext4"))
+    )
     console = subprocess.run(
         [
             *(qemu, "-accel", "tcg", "-cpu", "max", "-m", "768", "-nodefaults", "-no-reboot"),
@@ -147,3 +160,14 @@ def test_reclaim_freeze_and_prefetch_on_a_real_kernel_with_cgroup_v2(tmp_path: P
     assert found["brought_in"]["resident"] > found["fetched"]["resident"] + 60 * MB
     assert found["brought_in"]["swap"] < 0.3 * asleep["swap"]
     assert found["exit"] == 3
+    assert found["swap_most"] == str(256 * MB)
+
+    # The kernel stops an agent at its limit in the middle of a write, and counts for us.
+    quotas = found["quotas"]
+    assert (quotas["on"], quotas["off"]) == (True, False)
+    assert quotas["before"][1] == 1
+    refused, taken, _ = quotas["large"]
+    assert refused == os.strerror(errno.EDQUOT)
+    assert 3.8 * MB < taken <= 4 * MB
+    refused, _, files = quotas["many"]
+    assert (refused, files) == (os.strerror(errno.EDQUOT), 50)

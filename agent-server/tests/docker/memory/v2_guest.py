@@ -87,6 +87,59 @@ def exit_code(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def as_user(uid: int, act: Callable[[], None]) -> int:
+    """Do it in a child of that uid; the number of the error that it ends with."""
+    pid = os.fork()
+    if pid == 0:
+        os.setgid(uid)
+        os.setuid(uid)
+        try:
+            act()
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def quotas() -> dict[str, object]:
+    """An agent that writes more than it may, on a file system with user quotas."""
+    from ocmt_agent.disk.policy import DiskLimit
+    from ocmt_agent.disk.quota import FolderQuotas
+    from ocmt_agent.runtime.accounts import account_of
+
+    for name in ("quota_tree", "quota_v2", "brd"):
+        load(Path("/modules") / f"{name}.ko")
+    until(Path("/dev/ram0").exists)
+    Path("/dev/ram0").write_bytes(Path("/quota.img").read_bytes())
+    Path("/quota").mkdir()
+    _ok(_libc.mount(b"/dev/ram0", b"/quota", b"ext4", 0, b"usrquota"))
+    uid = account_of(1, Path("/proc/self/uid_map").read_text()).uid
+    state = Path("/quota/state")
+    state.mkdir()
+    os.chown(state, uid, uid)
+    limit = DiskLimit(4 * MB, 50)
+    folder = FolderQuotas(Path("/quota"))
+    before = folder.usage(uid, limit)
+
+    def large() -> None:
+        with (state / "large").open("wb", buffering=0) as file:
+            for _ in range(100):
+                file.write(bytes(MB // 10))
+        os.sync()
+
+    def many() -> None:
+        for number in range(200):
+            (state / f"file{number}").touch()
+
+    found: dict[str, object] = {"on": folder.on, "before": [before.bytes, before.files]}
+    for name, act in (("large", large), ("many", many)):
+        error = as_user(uid, act)
+        usage = folder.usage(uid, limit)
+        found[name] = [os.strerror(error), usage.bytes, usage.files]
+    found["off"] = FolderQuotas(Path("/proc")).on
+    return found
+
+
 async def main() -> dict[str, object]:
     from ocmt_agent.memory.host import read_agent_memory, read_host_memory
     from ocmt_agent.memory.page_sets import size
@@ -110,6 +163,7 @@ async def main() -> dict[str, object]:
     found: dict[str, object] = {
         "kernel": os.uname().release,
         "drivers": [driver.name for driver in drivers()],
+        "swap_most": (where.memory / "memory.swap.max").read_text().strip(),
         "found_by_procfs": memory_folder(cgroup_of(pid)) == where.memory,
     }
 
@@ -160,7 +214,7 @@ if __name__ == "__main__":
         for kind, target in (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")):
             mount(kind, target)
         mount("cgroup2", "/sys/fs/cgroup")
-        result: dict[str, object] = asyncio.run(main())
+        result: dict[str, object] = asyncio.run(main()) | {"quotas": quotas()}
     except BaseException:
         result = {"error": traceback.format_exc()}
     print("\nRESULT " + json.dumps(result), flush=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ocmt_agent.disk.keeper import DiskKeeper
 from ocmt_agent.disk.policy import DiskLimit, Room, Usage
+from ocmt_agent.disk.quota import FolderQuotas
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
@@ -39,7 +40,7 @@ class Disk:
 
 
 @asynccontextmanager
-async def disk_of(tmp_path: Path) -> AsyncIterator[Disk]:
+async def disk_of(tmp_path: Path, *, quotas: FolderQuotas | None = None) -> AsyncIterator[Disk]:
     async with open_host(tmp_path) as host:
 
         async def measure(folder: Path, pids: Iterable[int]) -> Usage | None:
@@ -55,6 +56,7 @@ async def disk_of(tmp_path: Path) -> AsyncIterator[Disk]:
             clock=host.clock,
             measure=measure,
             room_on=lambda _: disk.room,
+            quotas=quotas,
         )
         disk = Disk(host, keeper)
         yield disk
@@ -161,3 +163,41 @@ async def test_an_agent_that_cannot_be_stopped_now_is_stopped_later(tmp_path: Pa
         assert disk.host.state() is S.STOPPED
         with pytest.raises(Problem, match="AGENT_DISK_MB"):
             await disk.host.parts.engine.restart("ada")
+
+
+class KernelQuotas(FolderQuotas):
+    """A file system with quotas, or one that refuses them."""
+
+    def __init__(self, folder: Path, *, refuses: bool) -> None:
+        super().__init__(folder)
+        self.on = True
+        self.refuses = refuses
+        self.asked: list[int] = []
+
+    def usage(self, uid: int, limit: DiskLimit) -> Usage:
+        self.asked.append(uid)
+        if self.refuses:
+            raise PermissionError("Operation not permitted")
+        return Usage(limit.bytes, 10)
+
+
+@pytest.mark.parametrize(("owner", "refuses"), [(0, False), (0, True), (1, False)])
+async def test_the_file_system_s_own_quota_is_used_for_files_that_are_the_agent_s_alone(
+    tmp_path: Path, owner: int, refuses: bool
+) -> None:
+    quotas = KernelQuotas(tmp_path, refuses=refuses)
+    async with disk_of(tmp_path, quotas=quotas) as disk:
+        agent = await disk.host.provision()
+        state = tmp_path / "agents" / "ada" / "state"
+        state.mkdir(parents=True)
+        disk.host.runtime.root = tmp_path / "agents"
+        uid = state.stat().st_uid + owner  # an older release's owner, if it is another
+        disk.host.runtime.first_uid = uid - agent.number
+        disk.used_mb["ada"] = 10
+        for _ in range(2):
+            await disk.look()
+        shown = await disk.shown()
+        counted = owner != 0 or refuses
+        assert shown["disk"]["bytes"] == (10 if counted else 1000) * MB  # type: ignore[index]
+        assert bool(disk.measured) == counted
+        assert len(quotas.asked) == (0 if owner else 1 if refuses else 2)
