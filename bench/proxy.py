@@ -36,6 +36,7 @@ from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.proxy.server_options import socket_options
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_common.agent_api import AUTH_HEADER
+from ocmt_common.bounded_http import BoundedHttp
 from ocmt_common.logs import configure_logging
 from ocmt_common.web import RequestIdMiddleware
 from starlette.applications import Starlette
@@ -181,6 +182,7 @@ async def serve_ours(port: int, upstream: str) -> None:
         app.add_middleware(RequestIdMiddleware)
         config = uvicorn.Config(
             app,
+            http=BoundedHttp,
             port=port,
             log_config=None,
             access_log=False,

@@ -13,11 +13,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 import structlog
 import uvicorn
 import uvloop
+from ocmt_common.bounded_http import BoundedHttp
 from ocmt_common.handover import Handover, HandoverServer, notify_ready, standby
 from ocmt_common.logs import configure_logging
 from ocmt_common.open_files import allow_many_open_files
@@ -222,7 +223,7 @@ class _Server(HandoverServer):
         handover: Handover,
         *,
         drain_s: int,
-        http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+        http: type[asyncio.Protocol] = BoundedHttp,
     ) -> None:
         super().__init__(
             uvicorn.Config(

@@ -25,5 +25,5 @@ def audit(
     words += [] if days is None else ["--days", str(days)]
     words += [] if email is None else ["--email", email]
     run_management(
-        folder, *words, port=port, stdout=None, failed="The audit trail could not be read:"
+        folder, *words, port=port, stdout=None, failed="The audit trail could not be read"
     )

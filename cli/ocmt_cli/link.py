@@ -28,6 +28,6 @@ def sign_in_link(data: DataFolder, *, port: int, email: str | None = None) -> st
     """Have the management server's own command make the link; raises `CommandFailed`."""
     words = ["sign-in-link"] if email is None else ["sign-in-link", "--email", email]
     link = run_management(
-        data, *words, port=port, stdout=subprocess.PIPE, failed="No link could be made:"
+        data, *words, port=port, stdout=subprocess.PIPE, failed="No link could be made"
     )
     return (link or "").strip()

@@ -26,7 +26,7 @@ def run_management(
 ) -> str | None:
     """Run `python -m ocmt_management WORDS` to its end; what it printed if `stdout` is a pipe.
 
-    Raises `CommandFailed` with `failed` and what the command said.
+    Raises `CommandFailed` with `failed` and the sentence that the command said.
     """
     done = subprocess.run(
         [sys.executable, "-m", "ocmt_management", *words, "--env-file", str(data.management_env)],
@@ -40,7 +40,7 @@ def run_management(
         start_new_session=True,
     )
     if done.returncode != 0:
-        raise CommandFailed(f"{failed} {_reason(done.stderr)}")
+        raise CommandFailed(f"{failed}: {_reason(done.stderr)}")
     return done.stdout
 
 

@@ -1,8 +1,9 @@
-"""uvicorn's WebSockets, refusing a frame that is too big so that its sender hears of it."""
+"""uvicorn's WebSockets, refusing what is too big or no handshake so that its sender hears of it."""
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 _LISTEN_ON_S = 5.0
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class Socket(WebSocketsSansIOProtocol):
@@ -10,8 +11,16 @@ class Socket(WebSocketsSansIOProtocol):
 
     uvicorn closes a refused connection at once. Most of a big frame is unread then, so the kernel
     resets the connection, and the close code is lost on its way: here the rest is read first, and
-    thrown away.
+    thrown away. Of a handshake that the WebSocket library refuses (a header line above its 8 KiB,
+    for one) uvicorn answers nothing at all and keeps the connection.
     """
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated and self.conn.handshake_exc is not None:
+            self.handshake_complete = self.close_sent = True
+            self.transport.write(b"".join(self.conn.data_to_send()) or _BAD_REQUEST)
+            self.transport.close()
 
     def handle_parser_exception(self) -> None:
         refusal = self.conn.close_sent

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+from ocmt_common.bounded_http import BoundedHttp
 from ocmt_common.handover import Handover, HandoverServer, notify_ready
 from ocmt_common.logs import configure_logging
 from ocmt_common.open_files import allow_many_open_files
@@ -29,7 +30,7 @@ from ocmt_management.auth.people import find_by_address
 from ocmt_management.auth.service import operator_link
 from ocmt_management.clock import utc_now
 from ocmt_management.db import Database
-from ocmt_management.migrations import MigrationError, migrate
+from ocmt_management.migrations import MigrationError, migrate, revision_of
 from ocmt_management.settings import ManagementSettings
 
 log = structlog.get_logger(__name__)
@@ -49,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allow_many_open_files()
     try:
         settings = load(ManagementSettings, env_file=chosen.env_file)
-        if not chosen.migrated:
+        # A helper command never migrates: a pull may have brought newer migrations than those of
+        # the release that serves.
+        if chosen.command != "sign-in-link" and not chosen.migrated:
             asyncio.run(migrate(settings.database, expand_only=chosen.expand))
         if chosen.command == "migrate":
             return 0
@@ -125,6 +128,11 @@ def _address(text: str) -> str:
 
 
 async def _sign_in_link(settings: ManagementSettings, email: str | None) -> str:
+    if await revision_of(settings.database) is None:
+        raise MigrationError(
+            "The database is not set up yet. Start the server once, or run `python -m "
+            "ocmt_management migrate` with the same settings."
+        )
     database = Database(settings.database)
     try:
         async with database.write() as session:
@@ -178,6 +186,7 @@ def _serve(settings: ManagementSettings) -> int:
             # Only a proxy on this machine is believed about who the client is.
             proxy_headers=True,
             forwarded_allow_ips="127.0.0.1",
+            http=BoundedHttp,
             ws=Socket,
             ws_max_size=MAX_FRAME_BYTES,
             timeout_graceful_shutdown=handover.drain(_DRAIN_S),

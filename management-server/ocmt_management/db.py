@@ -6,6 +6,7 @@ that every caller answers the same and recovers by itself once the cause is gone
 """
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,7 +16,17 @@ from typing import Any
 import asyncpg
 import structlog
 from ocmt_common.problems import Problem
-from sqlalchemy import URL, Connection, DateTime, Dialect, ExceptionContext, MetaData, event, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    DateTime,
+    Dialect,
+    ExceptionContext,
+    MetaData,
+    event,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import (
@@ -43,6 +54,14 @@ _DISK_FULL_STATE = "53100"
 _READ_ONLY_STATE = "25006"
 # A serialisation failure, a deadlock, a lock that was not to be had.
 _CONFLICT_STATES = ("40001", "40P01", "55P03")
+# A table or a column that is not there; SQLite has no codes for them.
+_OTHER_TABLES_STATES = ("42P01", "42703")
+_NO_SUCH = re.compile(r"^no such (table|column)|has no column named")
+OTHER_RELEASE = (
+    "The database's tables are those of another release, so this one cannot use them. Nothing is "
+    "lost. Operator: run the release that migrated the database, or put the copy made before that "
+    "back (docs/operations.md)."
+)
 READ_ONLY = (
     "The database is read-only now, so nothing is saved. Operator: make it writable again (after a "
     "failover: point DATABASE_URL at the primary; a full disk: free some space); no restart is "
@@ -88,6 +107,7 @@ class Database:
     """The running server's database. Make one, `close` it at the end."""
 
     def __init__(self, url: URL) -> None:
+        self._fitting: set[str | None] = set()
         self._file = Path(str(url.database))
         self._engine = make_engine(url, command_timeout_s=_COMMAND_TIMEOUT_S)
         self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
@@ -125,6 +145,20 @@ class Database:
                 read_only = shown == "on"
         if read_only:
             raise _read_only(None)
+
+    async def check(self) -> None:
+        """The same, and raises when its tables are not those of this release.
+
+        A release may serve on the tables of another, so it is the columns that count; they are
+        looked at once for each revision that the database is found at.
+        """
+        await self.ping()
+        async with self.read() as session:
+            revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            if revision not in self._fitting:
+                for table in Base.metadata.sorted_tables:
+                    await session.execute(select(table).limit(0))
+                self._fitting.add(revision)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -278,6 +312,9 @@ class _problems:
         state = _sqlstate(error.orig)
         if is_read_only(error):
             raise _read_only(error) from error
+        if state in _OTHER_TABLES_STATES or _NO_SUCH.search(str(error.orig)):
+            log.error("database is of another release", kind=type(error.orig).__name__)
+            raise Problem(503, "database-unavailable", OTHER_RELEASE, retry_after_s=30) from error
         if state in _CONFLICT_STATES:
             raise Problem(
                 503,

@@ -31,6 +31,7 @@ from aiosmtpd.smtp import SMTP, Envelope
 from fastapi import FastAPI
 from ocmt_cli.doctor.machine import postgresql_programs
 from ocmt_common.settings import load
+from ocmt_management import migrations
 from ocmt_management.app import create_app
 from ocmt_management.auth.service import operator_link
 from ocmt_management.migrations import migrate
@@ -336,3 +337,37 @@ def sign_in_admin(
         return browser
 
     return go
+
+
+_LATER = """
+import sqlalchemy as sa
+from alembic import op
+revision = "{revision}"
+down_revision = "{before}"
+{contract}
+
+def upgrade() -> None:
+    {what}
+"""
+
+
+@pytest.fixture
+def later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[tuple[str, bool]]], None]:
+    """The migrations as they are, and more after them: what each does, and whether it contracts."""
+
+    def add(more: list[tuple[str, bool]]) -> None:
+        folder = tmp_path / "migrations"
+        shutil.copytree(Path(migrations.__file__).parent, folder)
+        before = sorted((folder / "versions").glob("*.py"))[-1].name[:4]
+        for number, (what, contracts) in enumerate(more, 9001):
+            text = _LATER.format(
+                revision=number, before=before, what=what,
+                contract="contract = True" if contracts else "",
+            )  # fmt: skip
+            (folder / "versions" / f"{number}_later.py").write_text(text)
+            before = str(number)
+        monkeypatch.setattr(migrations, "__file__", str(folder / "__init__.py"))
+
+    return add

@@ -1,4 +1,5 @@
 // @vitest-environment jsdom
+import { Marked } from "marked";
 import { afterEach, describe, expect, it, vi } from "vitest";
 
 import { blocksOf, nodesOf } from "../src/markdown/render";
@@ -110,5 +111,44 @@ describe("an agent's markdown", () => {
   it("knows a reference that is defined further down", () => {
     const [block] = blocksOf("see [this][1]\n\n[1]: https://example.com");
     expect(block && nodesOf(block).querySelector("a")?.href).toBe("https://example.com/");
+  });
+
+  it.each([
+    ["quotes", ">".repeat(2_500) + " deep"],
+    ["many quotes", ">".repeat(50_000) + " deep"],
+    ["spaced quotes", "> ".repeat(20_000) + "deep"],
+    ["quotes around a list", ">".repeat(5_000) + "- deep"],
+  ])("shows %s that nest too deeply as they are written", (_, text) => {
+    const root = shown(`# Before\n\n${text}`);
+    expect(root.textContent).toContain("Before");
+    expect(root.textContent).toContain("deep");
+  });
+
+  it.each([
+    ["the lexer", "lexer"],
+    ["the parser", "parser"],
+  ] as const)("shows the text as it is written when %s fails", (_, method) => {
+    const failing = vi.spyOn(Marked.prototype, method).mockImplementation(() => {
+      throw new RangeError("Maximum call stack size exceeded");
+    });
+    const text = "**a** <script>alert(1)</script>\n  b";
+    const root = shown(text);
+    failing.mockRestore();
+    expect(root.querySelector("script, strong")).toBeNull();
+    expect(root.querySelector("p.plain")?.textContent).toBe(text);
+  });
+
+  it("lays out each part in the direction of its own first letters", () => {
+    const root = shown(
+      "# مرحبا\n\nHello\n\n- שלום\n- one\n\n> مرحبا\n\n| a | b |\n|---|---|\n| שלום | 2 |",
+    );
+    const parts = [...root.querySelectorAll<HTMLElement>("h1, p, ul, li, blockquote, th, td")];
+    expect(parts.length).toBeGreaterThan(8);
+    expect(parts.every((part) => part.dir === "auto")).toBe(true);
+  });
+
+  it("lays out code from the left", () => {
+    const frame = shown("- שלום\n\n  ```\n  x = 1\n  ```").querySelector("pre")?.parentElement;
+    expect(frame?.dir).toBe("ltr");
   });
 });

@@ -4,13 +4,13 @@ It has full operator rights over one user's gateway, so only this server ever ca
 against OpenClaw's own pages `plugins/admin-http-rpc.md` and `gateway/external-apps.md`.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+from ocmt_common import bounded_json
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.blockers import kinds_and_counts
@@ -18,6 +18,8 @@ from ocmt_agent.gateway.blockers import kinds_and_counts
 _PATH = "/api/v1/admin/rpc"
 _CODE = re.compile(r"[A-Z][A-Z_]{0,40}")
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# What a gateway says about itself is kept, logged and shown.
+_MOST_CHARACTERS = 500
 
 
 class GatewayUnreachable(Exception):
@@ -77,14 +79,15 @@ class GatewayAdmin:
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
                 allow_redirects=False,
             ) as response:
-                text = await response.content.read(_MAX_ANSWER_BYTES)
                 status = response.status
-                answer = json.loads(text)
+                answer = bounded_json.read(await _whole(response.content))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise GatewayUnreachable(f"{method} got no answer: {reason}") from error
         except ValueError as error:
-            raise GatewayUnreachable(f"{method} got HTTP {status} and no JSON") from error
+            raise GatewayUnreachable(
+                f"{method} got HTTP {status} and no JSON that is read ({error})"
+            ) from error
         if not isinstance(answer, dict):
             raise GatewayUnreachable(f"{method} got HTTP {status} and no object")
         return payload_of(method, answer)
@@ -100,9 +103,8 @@ class GatewayAdmin:
         """
         if not (await self.call(access, "cron.status")).get("enabled", True):
             return None
-        jobs = (await self.call(access, "cron.list")).get("jobs") or []
-        due_ms = [job["nextRunAtMs"] for job in jobs if _wakes_for(job)]
-        return datetime.fromtimestamp(min(due_ms) / 1000, UTC) if due_ms else None
+        jobs = _list((await self.call(access, "cron.list")).get("jobs"))
+        return min((due for job in jobs if (due := _due(job)) is not None), default=None)
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
         """Ask whether the gateway may be frozen now, and close its door if so.
@@ -123,8 +125,7 @@ class GatewayAdmin:
         if answer.get("status") == "ready" and isinstance(answer.get("suspensionId"), str):
             return Suspended(answer["suspensionId"])
         blockers = kinds_and_counts(answer.get("blockers")) or ["it is working"]
-        retry_ms = answer.get("retryAfterMs")
-        return Busy(blockers, retry_ms / 1000 if isinstance(retry_ms, int | float) else 10)
+        return Busy(blockers, _seconds(answer.get("retryAfterMs")) or 10)
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
         """Open the gateway's door again. Safe to repeat, and after the lease is gone."""
@@ -148,6 +149,16 @@ class GatewayAdmin:
         return Busy([f"{running} active run(s)"], 20) if running else Suspended(NO_LEASE)
 
 
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """All of an answer. Raises `ValueError` above `_MAX_ANSWER_BYTES`."""
+    received = bytearray()
+    async for chunk in content.iter_any():
+        received += chunk
+        if len(received) > _MAX_ANSWER_BYTES:
+            raise ValueError(f"more than {_MAX_ANSWER_BYTES} bytes")
+    return bytes(received)
+
+
 NO_LEASE = "none"
 """The suspension id of a gateway that knows no suspension: there is nothing to give back."""
 
@@ -160,12 +171,11 @@ def payload_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
     error = answer.get("error")
     if not isinstance(error, dict):
         raise GatewayUnreachable(f"{method} got an answer without a reason")
-    retry_ms = error.get("retryAfterMs")
     code = str(error.get("code"))
     raise GatewayRefused(
         code if _CODE.fullmatch(code) else "UNKNOWN",
-        str(error.get("message", "no message")),
-        retry_after_s=retry_ms / 1000 if isinstance(retry_ms, int | float) else None,
+        str(error.get("message", "no message"))[:_MOST_CHARACTERS],
+        retry_after_s=_seconds(error.get("retryAfterMs")),
     )
 
 
@@ -174,9 +184,25 @@ def _unknown_method(refusal: GatewayRefused) -> bool:
     return refusal.code == "INVALID_REQUEST" and "method" in text
 
 
-def _wakes_for(job: object) -> bool:
-    if not isinstance(job, dict) or not isinstance(job.get("nextRunAtMs"), int | float):
-        return False
+def _due(job: object) -> datetime | None:
+    """When a job has to run next; `None` for one that nothing is to be woken for."""
+    if not isinstance(job, dict) or job.get("enabled") is False:
+        return None
     payload = job.get("payload")
+    due_ms = job.get("nextRunAtMs")
     heartbeat = isinstance(payload, dict) and payload.get("kind") == "heartbeat"
-    return job.get("enabled") is not False and not heartbeat
+    if heartbeat or not isinstance(due_ms, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(due_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # beyond the calendar: never
+        return None
+
+
+def _seconds(ms: object) -> float | None:
+    """A gateway's wish to be asked again later, an hour at most."""
+    return min(max(ms, 0), 3_600_000) / 1000 if isinstance(ms, int | float) else None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from ocmt_common import bounded_json
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayUnreachable
@@ -46,11 +47,10 @@ class Link:
 class HandshakeRefused(Exception):
     """The gateway refused us. `code` is OpenClaw's own, such as `NOT_PAIRED`."""
 
-    def __init__(self, error: dict[str, Any]) -> None:
+    def __init__(self, said: object) -> None:
+        error = _object(said)
         self.code = str(error.get("code", "UNKNOWN"))
-        details = error.get("details")
-        found = details.get("code") if isinstance(details, dict) else None
-        self.reason = str(found or self.code)
+        self.reason = str(_object(error.get("details")).get("code") or self.code)
         super().__init__(f"{self.code}: {error.get('message', 'no message')}")
 
     @property
@@ -87,7 +87,7 @@ async def connect(
             except BaseException:
                 await socket.close()
                 raise
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise GatewayUnreachable(f"the gateway's socket does not open: {reason}") from error
     return Link(socket, access, hello)
@@ -102,13 +102,16 @@ async def _shake_hands(
     challenge = await _next(socket)
     while challenge.get("event") != "connect.challenge":
         challenge = await _next(socket)
-    payload = challenge["payload"]
+    payload = _object(challenge.get("payload"))
+    signed_at_ms = payload.get("ts")
+    if not isinstance(signed_at_ms, int | float):
+        raise ValueError("the gateway's challenge has no time")
     params = connect_params(
         access,
         caller_params,
         scopes=scopes,
-        nonce=str(payload["nonce"]),
-        signed_at_ms=int(payload["ts"]),
+        nonce=str(payload.get("nonce")),
+        signed_at_ms=int(signed_at_ms),
     )
     await socket.send_str(
         json.dumps({"type": "req", "id": "connect", "method": "connect", "params": params})
@@ -117,8 +120,8 @@ async def _shake_hands(
     while answer.get("type") != "res":
         answer = await _next(socket)
     if answer.get("ok") is not True:
-        raise HandshakeRefused(answer.get("error") or {})
-    return hello_for_callers(answer["payload"])
+        raise HandshakeRefused(answer.get("error"))
+    return hello_for_callers(_object(answer.get("payload")))
 
 
 def connect_params(
@@ -179,15 +182,19 @@ def _harmless(caller_params: dict[str, Any]) -> dict[str, Any]:
 def hello_for_callers(hello: dict[str, Any]) -> dict[str, Any]:
     """A `hello-ok` payload without anything that would let its reader reach the gateway alone."""
     kept = {name: hello[name] for name in _HELLO_FOR_CALLERS if name in hello}
-    granted = hello["auth"]
+    granted = _object(hello.get("auth"))
     return kept | {"auth": {"role": granted.get("role"), "scopes": granted.get("scopes")}}
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 async def _next(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
     message = await socket.receive()
     if message.type is not aiohttp.WSMsgType.TEXT:
         raise OSError(f"the gateway closed the socket (code {socket.close_code})")
-    frame = json.loads(message.data)
+    frame = bounded_json.read(message.data)
     if not isinstance(frame, dict):
         raise ValueError("the gateway sent something that is no frame")
     return frame

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import structlog
+from ocmt_common import bounded_json
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin, GatewayRefused, GatewayUnreachable, payload_of
@@ -94,6 +95,6 @@ async def _answer(socket: aiohttp.ClientWebSocketResponse, request: str) -> dict
         message = await socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise OSError(f"the gateway closed the socket (code {socket.close_code})")
-        frame = json.loads(message.data)
+        frame = bounded_json.read(message.data)
         if isinstance(frame, dict) and frame.get("id") == request:
             return frame

@@ -66,11 +66,12 @@ class GatewayLinks:
 
     async def _approve(self, access: GatewayAccess) -> None:
         listed = await self._admin.call(access, "device.pair.list")
-        for request in listed.get("pending") or []:
+        pending = listed.get("pending")
+        for request in pending if isinstance(pending, list) else ():
             # Ours only: another pending device is somebody else's wish, not ours to grant.
-            if request.get("deviceId") == access.device.device_id:
+            if isinstance(request, dict) and request.get("deviceId") == access.device.device_id:
                 await self._admin.call(
-                    access, "device.pair.approve", {"requestId": request["requestId"]}
+                    access, "device.pair.approve", {"requestId": request.get("requestId")}
                 )
                 log.info("paired with the gateway", user_id=access.user_id)
                 return

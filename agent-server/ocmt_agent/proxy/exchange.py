@@ -19,6 +19,8 @@ TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 KEEPALIVE_S = 4
 """How long an idle connection is used again. Shorter than the other side's own (Node and uvicorn:
 5 s), or a request could meet its closing; a frozen gateway closes the moment it thaws."""
+_FINAL = range(200, 600)
+"""The statuses of an answer, RFC 9110 section 15."""
 _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 
 
@@ -151,6 +153,8 @@ async def _exchange(
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise body.failure or Unreachable(_reason(error), unsent=False) from error
     async with response:
+        if response.status not in _FINAL:
+            raise Unreachable(f"it answered with the status {response.status}", unsent=False)
         await send(
             {
                 "type": "http.response.start",

@@ -7,20 +7,20 @@ nothing would use up all that this server may have open, and no agent could be w
 import asyncio
 from collections import Counter
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from ocmt_common.bounded_http import BoundedHttp
 
 MOST_PER_ADDRESS = 512
 """An agent at work has a few; plain processes share one address."""
 
 
 def bounded(most: int = MOST_PER_ADDRESS) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP protocol, which lets go of a connection that is one too many."""
+    """The HTTP protocol of every listener, which lets go of a connection that is one too many."""
     held: Counter[str] = Counter()
 
-    class Bounded(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
+    class Bounded(BoundedHttp):
         _address = ""
 
-        def connection_made(self, transport: asyncio.Transport) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             peer = transport.get_extra_info("peername")
             self._address = str(peer[0]) if peer else ""
@@ -41,5 +41,4 @@ def bounded(most: int = MOST_PER_ADDRESS) -> type[asyncio.Protocol]:
             if not held[self._address]:
                 del held[self._address]
 
-    made: type[asyncio.Protocol] = Bounded
-    return made
+    return Bounded

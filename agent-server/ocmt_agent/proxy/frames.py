@@ -7,11 +7,13 @@ import json
 import re
 from typing import Any
 
+from ocmt_common import bounded_json
+
 MAX_ID_CHARS = 200
 """Longer request ids are passed on, but an answer for them is never made up here."""
 
 # Frames are written type and id first: so most of them, and all long ones, need no parsing.
-_ID = r'"id":\s?("(?:[^"\\]|\\.)*")'
+_ID = rf'"id":\s?("(?:[^"\\]|\\.){{0,{MAX_ID_CHARS * 6}}}")'
 _REQUEST = re.compile(rf'\{{"type":\s?"req",\s?{_ID}')
 _ANSWER = re.compile(rf'\{{"type":"res",{_ID}')
 
@@ -19,8 +21,8 @@ _ANSWER = re.compile(rf'\{{"type":"res",{_ID}')
 def parsed(text: str) -> dict[str, Any]:
     """`text` as a frame; an empty one for anything that is not a JSON object."""
     try:
-        frame = json.loads(text)
-    except (ValueError, RecursionError):
+        frame = bounded_json.read(text)
+    except bounded_json.NotJson:
         return {}
     return frame if isinstance(frame, dict) else {}
 

@@ -1,5 +1,6 @@
 """Which headers cross the proxy. Credentials never do: ours are put in, theirs are taken out."""
 
+import re
 from collections.abc import Iterable
 
 Raw = Iterable[tuple[bytes, bytes]]
@@ -35,6 +36,8 @@ _FORWARDING = b"x-forwarded-"
 _ANSWERERS_OWN = _HOP_BY_HOP | {b"set-cookie", b"server", b"date"}
 # These have no body; a length would promise one.
 _NO_BODY = frozenset({204, 205, 304})
+# RFC 9110 section 5.5: our server would fail on such a value.
+_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def with_our_bearer(headers: Raw, token: str) -> Headers:
@@ -50,7 +53,7 @@ def with_our_bearer(headers: Raw, token: str) -> Headers:
 def to_caller(headers: Raw, *, status: int) -> list[tuple[bytes, bytes]]:
     """An answer's headers as the caller gets them; nobody behind the proxy sets its cookies."""
     own = _ANSWERERS_OWN | {b"content-length"} if status in _NO_BODY else _ANSWERERS_OWN
-    return _without(headers, own)
+    return [header for header in _without(headers, own) if _NO_VALUE.search(header[1]) is None]
 
 
 def _without(headers: Raw, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import ocmt_cli
 import pytest
@@ -125,11 +126,11 @@ def test_a_locale_that_lacks_a_character_gets_it_escaped(
     assert json.loads(target.buffer.getvalue().decode(encoding)) == {"✓": "ä"}  # type: ignore[attr-defined]
 
 
-def ocmt(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+def ocmt(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     code = "import sys; from ocmt_cli.main import main; sys.exit(main(sys.argv[1:]))"
     done: subprocess.CompletedProcess[str] = subprocess.run(
         [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True, check=False,
-        **options,  # type: ignore[call-overload]
+        **options,
     )  # fmt: skip
     return done
 

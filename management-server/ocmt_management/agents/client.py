@@ -5,6 +5,7 @@ the id it is given.
 """
 
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Any
 
 import httpx2
@@ -22,6 +23,8 @@ from pydantic import TypeAdapter, ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+from ocmt_management.no_cookies import no_cookies
+
 log = structlog.get_logger(__name__)
 
 _TIMEOUT = httpx2.Timeout(10, read=30)
@@ -35,6 +38,14 @@ _MAX_EVENT_BYTES = 64 * 1024 * 1024
 _MAX_GATEWAY_FRAME_BYTES = 32 * 1024 * 1024
 
 _CONTAINERS = TypeAdapter(list[Container])
+_REFUSALS = frozenset(status for status in HTTPStatus if status >= 400)
+
+
+class _Connecting(connect):
+    """Follows no redirect, which would carry our token along."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class AgentServerUnreachable(Problem):
@@ -85,7 +96,11 @@ class AgentServer:
         self._socket_url = "ws" + url.removeprefix("http")
         self._headers = {AUTH_HEADER: token}
         self._http = httpx2.AsyncClient(
-            base_url=url, headers=self._headers, timeout=_TIMEOUT, trust_env=False
+            base_url=url,
+            headers=self._headers,
+            timeout=_TIMEOUT,
+            cookies=no_cookies(),
+            trust_env=False,
         )
 
     async def close(self) -> None:
@@ -157,7 +172,7 @@ class AgentServer:
     async def open_gateway(self, user_id: str) -> ClientConnection:
         """A socket to this user's gateway, through the agent server, before its handshake."""
         try:
-            return await connect(
+            return await _Connecting(
                 f"{self._socket_url}/api/containers/{user_id}/proxy/",
                 additional_headers={**self._headers, **_request_id()},
                 open_timeout=_SOCKET_TIMEOUT_S,
@@ -200,6 +215,8 @@ def _refusal(status: int, body: bytes) -> Problem:
     """The agent server's problem as ours: its code and words pass on to the user."""
     if status == 401:
         return AgentServerRefusesUs()
+    if status not in _REFUSALS:
+        return AgentServerUnreachable(f"something else answers there, with {status}")
     try:
         said = _ProblemBody.model_validate_json(body)
     except ValidationError:

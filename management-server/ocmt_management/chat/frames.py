@@ -134,8 +134,15 @@ def history(messages: list[WireMessage]) -> HistoryAnswer:
 
 
 def message(message_id: str, *, role: Speaker, text: str, at_ms: float | None) -> WireMessage:
-    at = datetime.now(UTC) if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
+    at = _moment(at_ms) or datetime.now(UTC)
     return {"id": message_id, "role": role, "text": text, "at": at.isoformat()}
+
+
+def _moment(at_ms: float | None) -> datetime | None:
+    try:
+        return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # an agent's own clock, or no time at all
+        return None
 
 
 def delta(run_id: str, text: str, *, replace: bool = False) -> DeltaFrame:

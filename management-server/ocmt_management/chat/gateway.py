@@ -10,6 +10,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
+from msgspec import Raw
+from ocmt_common import bounded_json
+from ocmt_common.bounded_json import NotJson, TooComplex
 from ocmt_common.problems import Problem
 from ocmt_common.version import release_version
 from websockets.asyncio.client import ClientConnection
@@ -17,10 +21,13 @@ from websockets.exceptions import ConnectionClosed
 
 from ocmt_management.agents.client import NO_SUCH_AGENT, AgentServer, NoSuchAgent
 
+log = structlog.get_logger(__name__)
+
 _CHALLENGE_TIMEOUT_S = 15
 _ANSWER_TIMEOUT_S = 180
 _RETRIES_FOR_S = 10
 _RETRY_S = 0.5
+_TOO_LARGE = "The agent's answer is too large to show here."
 
 
 class GatewayRefused(Exception):
@@ -30,7 +37,9 @@ class GatewayRefused(Exception):
         super().__init__(str(error.get("message") or "The agent refused."))
         self.code = str(error.get("code") or "UNKNOWN")
         self.retryable = bool(error.get("retryable"))
-        self.retry_after_s = float(error.get("retryAfterMs") or 0) / 1000
+        retry_ms = error.get("retryAfterMs")
+        wished = retry_ms if isinstance(retry_ms, int | float) else 0
+        self.retry_after_s = min(max(wished, _RETRY_S * 1000), _RETRIES_FOR_S * 1000) / 1000
 
 
 def connection_lost() -> Problem:
@@ -61,13 +70,16 @@ class Gateway:
         """`(name, payload)` of each event until the connection ends."""
         try:
             async for text in self._socket:
-                frame = json.loads(text)
-                if frame.get("type") == "res":
+                frame = bounded_json.members(text)
+                kind = _read(frame, "type")
+                if kind == "res":
                     self._answered(frame)
-                elif frame.get("type") == "event" and isinstance(frame.get("payload"), dict):
-                    yield str(frame.get("event")), frame["payload"]
-        except (ConnectionClosed, ValueError):
+                elif kind == "event" and (payload := _payload(frame)) is not None:
+                    yield str(_read(frame, "event")), payload
+        except ConnectionClosed:
             pass
+        except NotJson as error:
+            log.warning("the gateway's frames are not understood", reason=str(error))
         finally:
             self.lost = True
             for asked in self._asked.values():
@@ -87,7 +99,7 @@ class Gateway:
             except GatewayRefused as refused:
                 if not refused.retryable or loop.time() >= until:
                     raise
-                await asyncio.sleep(max(refused.retry_after_s, _RETRY_S))
+                await asyncio.sleep(refused.retry_after_s)
 
     async def close(self) -> None:
         await self._socket.close()
@@ -115,10 +127,14 @@ class Gateway:
             raise GatewayRefused(_dict(frame.get("error")))
         return _dict(frame.get("payload"))
 
-    def _answered(self, frame: dict[str, Any]) -> None:
-        asked = self._asked.get(str(frame.get("id")))
-        if asked is not None and not asked.done():
-            asked.set_result(frame)
+    def _answered(self, frame: dict[str, Raw]) -> None:
+        asked = self._asked.get(str(_read(frame, "id")))
+        if asked is None or asked.done():
+            return
+        try:
+            asked.set_result({name: bounded_json.read(raw) for name, raw in frame.items()})
+        except TooComplex:
+            asked.set_result({"ok": False, "error": {"message": _TOO_LARGE}})
 
 
 async def _shake_hands(socket: ClientConnection) -> None:
@@ -127,19 +143,34 @@ async def _shake_hands(socket: ClientConnection) -> None:
             await socket.recv()  # the challenge, which the agent server answers
         await socket.send(json.dumps(_CONNECT))
         async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            hello = json.loads(await socket.recv())
+            hello = _dict(bounded_json.read(await socket.recv()))
             if hello.get("ok"):
                 return
             # The reason follows as the code of the close.
             await socket.wait_closed()
     except TimeoutError:
         raise Problem(504, "agent-silent", "The agent did not wake in time. Try again.") from None
-    except (ConnectionClosed, ValueError):
+    except (ConnectionClosed, NotJson):
         raise connection_lost() from None
     code = socket.close_reason or "agent-unavailable"
     if code == NO_SUCH_AGENT:
         raise NoSuchAgent
-    raise Problem(503, code, str(_dict(hello.get("error")).get("message")), retry_after_s=5)
+    said = _dict(hello.get("error")).get("message")
+    raise Problem(503, code, str(said or "The agent cannot be reached now."), retry_after_s=5)
+
+
+def _read(frame: dict[str, Raw], name: str) -> Any:
+    return bounded_json.read(frame[name]) if name in frame else None
+
+
+def _payload(frame: dict[str, Raw]) -> dict[str, Any] | None:
+    """An event's payload; `None` when it has none, or more than is read."""
+    try:
+        payload = _read(frame, "payload")
+    except TooComplex as error:
+        log.warning("an event of the gateway is left out", reason=str(error))
+        return None
+    return payload if isinstance(payload, dict) else None
 
 
 def _dict(value: object) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Health(Wire):
 @router.get("/health")
 async def health(server: Server, response: Response) -> Health:
     database, agent_server = await asyncio.gather(
-        _check(server.database.ping, "The database"),
+        _check(server.database.check, "The database"),
         _check(server.check_agent_server, "The agent server"),
     )
     mail = _mail(server.outbox.trouble)

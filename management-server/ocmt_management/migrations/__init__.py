@@ -7,6 +7,7 @@ servers that start together migrate once and a failed migration leaves what was 
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ocmt_management.database_copy import copy_before_migration
 from ocmt_management.db import READ_ONLY, create_sqlite_file, is_read_only, make_engine, writing
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,32 @@ _ADVISORY_LOCK = 0x6F636D74  # "ocmt"
 
 class MigrationError(Exception):
     """The database could not be brought up to date. `str()` says why and what to do."""
+
+
+async def revision_of(url: URL) -> str | None:
+    """The revision that the database is at; `None` before its first migration.
+
+    Raises `MigrationError` when it does not answer.
+    """
+    if url.get_backend_name() == "sqlite" and not os.path.exists(str(url.database)):  # noqa: ASYNC240, PTH110 (at a start, or in a command)
+        return None
+    engine = make_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(_revision)
+    except Problem as problem:
+        raise MigrationError(problem.detail) from problem
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise MigrationError(
+            f"The database cannot be read: {reason}. Check DATABASE_URL."
+        ) from error
+    finally:
+        await engine.dispose()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -98,6 +126,7 @@ async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
         if url.get_backend_name() == "sqlite":
             lock = await asyncio.to_thread(_lock_file, f"{url.database}.migrating")
             try:
+                await _copied(url)
                 async with engine.begin() as connection:
                     yield connection
             finally:
@@ -110,6 +139,25 @@ async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
                 yield connection
     finally:
         await engine.dispose()
+
+
+async def _copied(url: URL) -> None:
+    """Copy an embedded database that is about to be migrated. Raises `MigrationError`."""
+    revision = await revision_of(url)
+    scripts = ScriptDirectory(str(Path(__file__).parent))
+    known = {one.revision for one in scripts.walk_revisions()}
+    if revision not in known or revision == scripts.get_current_head():
+        return  # a new database, one of a newer release, or one that is up to date
+    try:
+        copy = await asyncio.to_thread(
+            copy_before_migration, Path(str(url.database)), revision=str(revision)
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise MigrationError(
+            f"The database is not migrated, since it cannot be copied before ({error}). Free as "
+            f"much space beside {url.database} as it has itself, then start again."
+        ) from error
+    log.info("database copied before its migration", copy=str(copy))
 
 
 def _lock_file(path: str) -> int:

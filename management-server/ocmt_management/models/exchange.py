@@ -6,11 +6,13 @@ while the provider thinks, and while it answers.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import httpx2
 import structlog
+from ocmt_common import bounded_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -25,8 +27,10 @@ log = structlog.get_logger(__name__)
 _MAX_ERROR_BYTES = 64 * 1024
 _MOST_WAITING_BYTES = 256 * 1024
 _MASK = "•••"
-_PASSED_ON = frozenset({"content-type", "retry-after", "retry-after-ms", "x-should-retry"})
-_PASSED_ON_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+_PASSED_ON = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"})
+_PASSED_ON_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+# RFC 9110 section 5.5: our server would fail on such a value.
+_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -114,7 +118,7 @@ class Exchange(Response):
                 break
         body = raw.decode(errors="replace").replace(order.key.reveal(), _MASK)
         status = response.status_code
-        if status < 400:  # a redirect, or an answer no provider gives
+        if not 400 <= status < 600:  # a redirect, or an answer no provider gives
             return self._troubled(refusals.unreachable(order.provider, order.setting))
         trouble = refusals.explain(order.provider, order.model, status, _message(body))
         log.info("provider refused", provider=order.provider, status=status, code=trouble.code)
@@ -215,10 +219,12 @@ async def while_listening(receive: Receive, answering: Awaitable[None]) -> None:
 
 
 def _passed_on(headers: httpx2.Headers) -> Headers:
+    lowered = ((name.lower(), value) for name, value in headers.raw)
     return [
-        (name.encode(), value.encode("latin-1"))
-        for name, value in headers.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+        (name, value)
+        for name, value in lowered
+        if (name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES))
+        and _NO_VALUE.search(value) is None
     ]
 
 
@@ -242,9 +248,9 @@ def _error_event(refusal: Refusal, shape: Shape) -> bytes:
 def _message(body: str) -> str:
     """The provider's own words in an error body, or the body."""
     try:
-        error = json.loads(body)["error"]
+        error = bounded_json.read(body)["error"]
         return f"{error['message']} {error.get('code') or ''}"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return body
 
 

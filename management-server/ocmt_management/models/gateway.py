@@ -5,17 +5,20 @@ user's choice and looked up for every request, so that a change works at once an
 holds a key.
 """
 
-import json
 import re
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from fastapi import APIRouter
+from msgspec import Raw
+from ocmt_common import bounded_json
 from ocmt_common.problems import Problem
 from ocmt_common.web import USER_IN_SCOPE
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from ocmt_management.models import refusals
+from ocmt_management.models.at_once import Place
 from ocmt_management.models.callers import Caller
 from ocmt_management.models.demo_shapes import DemoAnswer
 from ocmt_management.models.exchange import Exchange, Order, Outcome, Streamed
@@ -29,6 +32,8 @@ from ocmt_management.wiring import Parts, Server
 router = APIRouter(prefix="/llm/v1")
 
 _STAND_INS = frozenset({"default", "ocmt/default"})
+_CLIENT_LEFT = 499
+"""For the log alone; nginx's."""
 _ANTHROPIC_VERSION = "2023-06-01"
 _MODEL = re.compile(MODEL_PATTERN)
 
@@ -58,12 +63,14 @@ async def _answer(shape: Shape, request: Request, server: Parts) -> Response:
         caller = await _caller(request, server)
         request.scope[USER_IN_SCOPE] = caller.user_id
         with server.llm.at_once.another(caller.user_id) as place:
-            body = await _body(request)
+            body = _understood(await _received(request, place))
             if caller.chosen.demo:
                 return place.until_answered(_demo(shape, body, caller, server))
             return place.until_answered(_provider(shape, body, request, server, caller))
     except Problem as problem:
         return _refused(problem, shape)
+    except ClientDisconnect:
+        return Response(status_code=_CLIENT_LEFT)
 
 
 def _refused(problem: Problem, shape: Shape) -> Response:
@@ -89,21 +96,53 @@ async def _caller(request: Request, server: Parts) -> Caller:
     return caller
 
 
-async def _body(request: Request) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A request of an agent: what is looked at, and all of it as it was written."""
+
+    members: dict[str, Raw]
+    model: str
+    stream: bool
+
+
+async def _received(request: Request, place: Place) -> bytes:
+    chunks: list[bytes] = []
+    async for chunk in request.stream():
+        place.hold(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _understood(received: bytes) -> _Body:
+    """The messages stay unparsed: they are large, the agent's, and the provider's to read."""
     try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
-        raise refusals.bad_request("not-json", "Send the request as one JSON object.") from error
-    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+        members = bounded_json.members(received)
+        model = bounded_json.read(members["model"]) if "model" in members else "default"
+    except bounded_json.NotJson as error:
+        raise refusals.bad_request("not-json", f"Send one JSON object ({error}).") from error
+    if bytes(memoryview(members.get("messages", b""))[:1]) != b"[":
         raise refusals.bad_request("no-messages", "Send a JSON object with a list of messages.")
-    model = body.get("model", "default")
     if not isinstance(model, str) or len(model) > MODEL_CHARACTERS or not _MODEL.fullmatch(model):
         raise refusals.bad_request("no-model", "Name the model in plain text, such as `default`.")
-    return body
+    return _Body(members, model, stream=bytes(members.get("stream", b"")) == b"true")
 
 
-def _demo(shape: Shape, body: dict[str, Any], caller: Caller, server: Parts) -> Response:
-    answer = DemoAnswer.to(shape, body, created_s=int(server.clock().timestamp()))
+def _demo(shape: Shape, body: _Body, caller: Caller, server: Parts) -> Response:
+    try:
+        read: dict[str, Any] = {
+            name: bounded_json.read(body.members[name])
+            for name in ("messages", "system")
+            if name in body.members
+        }
+    except bounded_json.NotJson as error:
+        raise refusals.bad_request(
+            "demo-cannot-read",
+            f"The demo model cannot read this conversation ({error}). Begin a new one, or choose "
+            "another model in the settings.",
+        ) from error
+    answer = DemoAnswer.to(
+        shape, {**read, "model": body.model}, created_s=int(server.clock().timestamp())
+    )
     server.llm.troubles.forget(caller.user_id)
 
     def done() -> None:
@@ -114,14 +153,14 @@ def _demo(shape: Shape, body: dict[str, Any], caller: Caller, server: Parts) -> 
             tokens=answer.used,
         )
 
-    if body.get("stream") is True:
+    if body.stream:
         return Streamed(answer.stream(), done=done)
     done()
     return JSONResponse(answer.whole())
 
 
 def _provider(
-    shape: Shape, body: dict[str, Any], request: Request, server: Parts, caller: Caller
+    shape: Shape, body: _Body, request: Request, server: Parts, caller: Caller
 ) -> Response:
     user_id, chosen = caller.user_id, caller.chosen
     url = chosen.provider.url(shape, server.settings)
@@ -132,13 +171,11 @@ def _provider(
             "an Anthropic model in the settings.",
         )
     key = caller.key or _no_key(server, caller)
-    model = body.get("model", "default")
-    body["model"] = model = chosen.model if model in _STAND_INS else model
-    if shape is Shape.OPENAI and body.get("stream") is True:
+    model = chosen.model if body.model in _STAND_INS else body.model
+    changed: dict[str, Any] = {"model": model}
+    if shape is Shape.OPENAI and body.stream:
         # Without it a stream does not tell what it used. It adds one chunk without choices.
-        options = body.get("stream_options")
-        asked = options if isinstance(options, dict) else {}
-        body["stream_options"] = {**asked, "include_usage": True}
+        changed["stream_options"] = {**_options(body), "include_usage": True}
     order = Order(
         shape=shape,
         provider=chosen.provider.name,
@@ -147,7 +184,7 @@ def _provider(
         setting=f"{chosen.provider.id.upper()}_BASE_URL",
         headers=_headers(shape, request, key),
         key=key,
-        body=json.dumps(body, separators=(",", ":")).encode(),
+        body=bounded_json.write({**body.members, **changed}),
     )
 
     def done(outcome: Outcome) -> None:
@@ -164,6 +201,13 @@ def _provider(
         )
 
     return Exchange(server.llm.http, order, done=done)
+
+
+def _options(body: _Body) -> dict[str, Raw]:
+    try:
+        return bounded_json.members(body.members.get("stream_options", b"{}"))
+    except bounded_json.NotJson:
+        return {}
 
 
 def _no_key(server: Parts, caller: Caller) -> NoReturn:

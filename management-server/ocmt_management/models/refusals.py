@@ -55,6 +55,17 @@ def too_many_at_once(most: int) -> Refusal:
     )
 
 
+def too_much_at_once(most_bytes: int) -> Refusal:
+    return Refusal(
+        429,
+        "too-much-at-once",
+        f"The requests of this agent that are being answered have {most_bytes // 2**20} MiB "
+        "together. Ask again when one is done.",
+        kind="rate_limit_error",
+        retry_after_s=1,
+    )
+
+
 def of_problem(problem: Problem) -> Refusal:
     """A trouble of ours (the database, the vault) as an error of `/llm`."""
     return Refusal(

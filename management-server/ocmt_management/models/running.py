@@ -11,6 +11,7 @@ from ocmt_management.models.at_once import AtOnce
 from ocmt_management.models.callers import Callers
 from ocmt_management.models.meter import Meter
 from ocmt_management.models.troubles import Troubles
+from ocmt_management.no_cookies import no_cookies
 from ocmt_management.vault.keys import KeyRing
 
 # A model may think for minutes before its first byte.
@@ -40,6 +41,8 @@ class Llm:
         # The environment's proxies and .netrc have no say in who gets a user's key.
         async with (
             meter.running(),
-            httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False) as http,
+            httpx2.AsyncClient(
+                timeout=_TIMEOUT, limits=_LIMITS, cookies=no_cookies(), trust_env=False
+            ) as http,
         ):
             yield cls(http, meter, clock)

@@ -1,9 +1,11 @@
 """What an answer used, read from copies of its bytes as they pass."""
 
-import json
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+
+from msgspec import Raw
+from ocmt_common import bounded_json
 
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_JSON_BYTES = 16 * 1024 * 1024
@@ -80,19 +82,31 @@ class UsageReader:
             self._take(line[5:])
 
     def _take(self, text: bytearray) -> None:
-        try:
-            body = json.loads(text)
-        except (ValueError, RecursionError):
-            return
+        body = _members(text)
         # Anthropic's stream tells the tokens read in its first event, inside the message.
-        for holder in (body, body.get("message")) if isinstance(body, dict) else ():
-            usage = holder.get("usage") if isinstance(holder, dict) else None
-            if isinstance(usage, dict):
+        for holder in (body, _members(body.get("message", b""))):
+            usage = _object(holder.get("usage", b""))
+            if usage is not None:
                 self._found = True
                 self._read = max(self._read, _read(usage))
                 self._written = max(
                     self._written, _sum(usage, "completion_tokens") or _sum(usage, "output_tokens")
                 )
+
+
+def _members(text: bytes | bytearray | Raw) -> dict[str, Raw]:
+    try:
+        return bounded_json.members(text)
+    except bounded_json.NotJson:
+        return {}
+
+
+def _object(text: bytes | Raw) -> dict[str, Any] | None:
+    try:
+        value = bounded_json.read(text)
+    except bounded_json.NotJson:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _read(usage: dict[str, Any]) -> int:

@@ -4,7 +4,6 @@
 
 import asyncio
 import os
-import shutil
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from alembic import command
 from fastapi import FastAPI
 from ocmt_common.problems import Problem
-from ocmt_management import migrations
 from ocmt_management.database_url import parse_database_url
 from ocmt_management.db import Database, after_commit, create_sqlite_file, make_engine
 from ocmt_management.migrations import MigrationError, alembic_config, migrate
@@ -239,38 +237,6 @@ async def test_a_unit_of_work_that_fails_leaves_nothing_behind(app: FastAPI) -> 
     async with database.read() as session:
         assert await session.scalar(text("SELECT count(*) FROM installation")) == 1
     assert done == []
-
-
-_LATER = """
-import sqlalchemy as sa
-from alembic import op
-revision = "{revision}"
-down_revision = "{before}"
-{contract}
-
-def upgrade() -> None:
-    {what}
-"""
-
-
-@pytest.fixture
-def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AddLater:
-    """The migrations as they are, and more after them: what each does, and whether it contracts."""
-
-    def add(more: list[tuple[str, bool]]) -> None:
-        folder = tmp_path / "migrations"
-        shutil.copytree(Path(migrations.__file__).parent, folder)
-        before = sorted((folder / "versions").glob("*.py"))[-1].name[:4]
-        for number, (what, contracts) in enumerate(more, 9001):
-            text = _LATER.format(
-                revision=number, before=before, what=what,
-                contract="contract = True" if contracts else "",
-            )  # fmt: skip
-            (folder / "versions" / f"{number}_later.py").write_text(text)
-            before = str(number)
-        monkeypatch.setattr(migrations, "__file__", str(folder / "__init__.py"))
-
-    return add
 
 
 _EXPAND = 'op.add_column("usage", sa.Column("more", sa.Integer()))'

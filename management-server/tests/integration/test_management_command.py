@@ -131,7 +131,7 @@ def test_a_database_that_is_away_is_exit_code_1_with_the_cure(env_file: Path) ->
 
 
 def test_a_link_for_a_stranger_is_made_and_for_nonsense_is_refused(env_file: Path) -> None:
-    run("sign-in-link", "--env-file", str(env_file))
+    run("migrate", "--env-file", str(env_file))
 
     made = run("sign-in-link", "--email", "eve@example.com", "--env-file", str(env_file))
     nonsense = run("sign-in-link", "--email", "eve", "--env-file", str(env_file))
@@ -184,3 +184,11 @@ def test_the_environment_wins_over_the_file(env_file: Path, tmp_path: Path) -> N
 
     assert ended.returncode == 0
     assert (tmp_path / "other" / "management.db").exists()
+
+
+def test_it_bounds_a_requests_head(env_file: Path, port: int) -> None:
+    headers = {f"x{number}": "y" for number in range(101)}
+    with serving(env_file, port):
+        refused = httpx2.get(f"http://127.0.0.1:{port}/", headers=headers, timeout=60)
+
+    assert (refused.status_code, refused.json()["code"]) == (431, "headers-too-large")

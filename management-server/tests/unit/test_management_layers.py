@@ -43,3 +43,12 @@ def test_a_domains_repository_is_used_by_that_domain_only(path: Path) -> None:
         and module.split(".")[1] != domain
     ]
     assert foreign == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_http_client_keeps_cookies_or_heeds_the_environment(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("httpx2.AsyncClient"):
+            options = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert options.get("cookies") == "no_cookies()", f"line {node.lineno}"
+            assert options.get("trust_env") == "False", f"line {node.lineno}"

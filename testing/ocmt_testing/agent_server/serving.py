@@ -4,11 +4,11 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
 
 import uvicorn
 from ocmt_agent.proxy.server_options import socket_options
 from ocmt_agent.runtime.base import Endpoint
+from ocmt_common.bounded_http import BoundedHttp
 from starlette.types import ASGIApp
 
 MAX_FRAME_BYTES = 65536
@@ -19,7 +19,7 @@ async def serving(
     app: ASGIApp,
     *,
     ping_interval_s: float | None = None,
-    http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    http: type[asyncio.Protocol] = BoundedHttp,
 ) -> AsyncIterator[Endpoint]:
     options = socket_options(max_frame_bytes=MAX_FRAME_BYTES)
     if ping_interval_s is not None:

@@ -38,6 +38,14 @@ class FakeGateway:
         self.requests: asyncio.Queue[str] = asyncio.Queue()
         self.refusals: list[dict[str, Any]] = []
         """Errors to answer the next requests with."""
+        self.garbled: dict[str, str] = {}
+        """By method, what to answer with, as text: after `"id":…,`, up to the closing brace."""
+        self.hello = '"ok":true,"payload":{"type":"hello-ok"}'
+
+    async def blurt(self, text: str) -> None:
+        """Send this on every socket, whatever it is."""
+        for socket in list(self.sockets):
+            await socket.send_text(text)
 
     async def say(self, run_id: str, more: str) -> None:
         """The run goes on with these words."""
@@ -101,6 +109,10 @@ class FakeGateway:
                 request = await socket.receive_json()
                 method, params = request["method"], request["params"]
                 self.asked.append((method, params))
+                if method in self.garbled:
+                    written = self.garbled.pop(method)
+                    await socket.send_text(f'{{"type":"res","id":"{request["id"]}",{written}}}')
+                    continue
                 if self.refusals:
                     answer: dict[str, Any] = {"ok": False, "error": self.refusals.pop(0)}
                 else:
@@ -326,8 +338,8 @@ class FakeAgentServer:
             await socket.close(1013, "no-such-agent")
             return
         self.move(user_id, "running")
-        hello = {"type": "res", "id": connect["id"], "ok": True, "payload": {"type": "hello-ok"}}
-        await socket.send_json(hello)
+        hello = self.gateways[user_id].hello
+        await socket.send_text(f'{{"type":"res","id":"{connect["id"]}",{hello}}}')
         await self.gateways[user_id].serve(socket)
 
 

@@ -22,6 +22,7 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    written: bytes
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Provider:
     go_on: asyncio.Queue[None] | None = None
     """When set, each chunk after the first waits for one entry."""
     break_off: bool = False
+    unread: bool = False
+    """Do not parse what is asked: it is too large for that."""
     silent: bool = False
     """Say nothing until the caller goes away."""
     thinking: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,8 +50,9 @@ class Provider:
         return Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
 
     async def _answer(self, request: Request) -> Response:
-        body = json.loads(await request.body())
-        self.asked.append(Asked(request.url.path, dict(request.headers), body))
+        written = await request.body()
+        body = {} if self.unread else json.loads(written)
+        self.asked.append(Asked(request.url.path, dict(request.headers), body, written))
         if self.silent:
             self.thinking.set()
             while (await request.receive())["type"] != "http.disconnect":

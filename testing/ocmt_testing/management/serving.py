@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
+from ocmt_common.bounded_http import BoundedHttp
 from ocmt_common.sockets import Socket
 from starlette.types import ASGIApp
 
@@ -32,6 +33,7 @@ class Server:
                 self._app,
                 log_config=None,
                 lifespan="off",
+                http=BoundedHttp,
                 ws=Socket,
                 ws_max_size=256 * 1024,
                 timeout_graceful_shutdown=1,

@@ -58,7 +58,7 @@ export class ChatMessage extends LitElement {
     return html`
       <article class="question" aria-label="You" @pointerenter=${this.refreshTime}>
         <div class="bubble ${folded ? "folded" : ""}">
-          <p class="text">${message.text}</p>
+          <p class="text" dir="auto">${message.text}</p>
         </div>
         ${this.fold(folded, message.text.length > LONG_QUESTION || isTall(message.text))}
         <div class="meta">

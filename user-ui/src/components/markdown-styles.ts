@@ -9,6 +9,9 @@ export const markdownStyles = css`
   .block > * {
     margin: 0 0 0.75rem;
   }
+  .plain {
+    white-space: pre-wrap;
+  }
   .block:last-child > :last-child {
     margin-bottom: 0;
   }
@@ -35,7 +38,7 @@ export const markdownStyles = css`
   }
   ul,
   ol {
-    padding-left: 1.5rem;
+    padding-inline-start: 1.5rem;
   }
   li + li {
     margin-top: 0.25rem;
@@ -48,11 +51,11 @@ export const markdownStyles = css`
   }
   li:has(> input) {
     list-style: none;
-    margin-left: -1.375rem;
+    margin-inline-start: -1.375rem;
   }
   blockquote {
-    padding-left: 1rem;
-    border-left: 3px solid var(--line);
+    padding-inline-start: 1rem;
+    border-inline-start: 3px solid var(--line);
     color: var(--muted);
   }
   hr {
@@ -114,7 +117,7 @@ export const markdownStyles = css`
   td {
     padding: 0.4rem 0.75rem;
     border: 1px solid var(--line);
-    text-align: left;
+    text-align: start;
     vertical-align: top;
   }
   th {

@@ -84,6 +84,7 @@ export class MessageComposer extends LitElement {
       <form @submit=${this.onSubmit}>
         <textarea
           rows="1"
+          dir="auto"
           aria-label="Message"
           placeholder="Write to your agent"
           enterkeyhint="send"
@@ -129,8 +130,7 @@ export class MessageComposer extends LitElement {
   private readonly onInput = () => this.emit("draft", this.field.value);
 
   private readonly onKey = (event: KeyboardEvent) => {
-    // Enter that ends the composition of a character is not meant for us.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || endsComposition(event)) return;
     event.preventDefault();
     this.submit();
   };
@@ -149,6 +149,13 @@ export class MessageComposer extends LitElement {
   private emit(name: "draft" | "write" | "stop", detail: string | undefined): void {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
+}
+
+/** Whether this key ends the composition of a character, and is not meant for us. */
+function endsComposition(event: KeyboardEvent): boolean {
+  // Safari ends the composition before the key: only the old code tells (WebKit bug 165004).
+  // eslint-disable-next-line @typescript-eslint/no-deprecated
+  return event.isComposing || event.keyCode === 229;
 }
 
 declare global {

@@ -13,7 +13,8 @@ import { Marked, type Token } from "marked";
 export interface Block {
   /** The markdown this block was made from: equal source, equal HTML. */
   readonly source: string;
-  readonly token: Token;
+  /** `null` when the text is shown as it is written, since it cannot be taken apart. */
+  readonly token: Token | null;
 }
 
 const LINK = /^(?:https?:|mailto:)/i;
@@ -76,16 +77,34 @@ purifier.addHook("afterSanitizeAttributes", (element) => {
 
 /** The blocks of `text`, in order. */
 export function blocksOf(text: string): Block[] {
-  return marked
-    .lexer(text)
-    .filter((token) => token.type !== "space" && token.type !== "def")
-    .map((token) => ({ source: token.raw, token }));
+  try {
+    return marked
+      .lexer(text)
+      .filter((token) => token.type !== "space" && token.type !== "def")
+      .map((token) => ({ source: token.raw, token }));
+  } catch {
+    return [{ source: text, token: null }]; // nested so deeply that the stack is too small
+  }
 }
 
 /** The nodes of one block, ready to be shown. */
 export function nodesOf(block: Block): DocumentFragment {
-  const html = marked.parser([block.token]);
-  return purifier.sanitize(html, { ...CONFIG, RETURN_DOM_FRAGMENT: true });
+  if (block.token === null) return plain(block.source);
+  try {
+    const html = marked.parser([block.token]);
+    return purifier.sanitize(html, { ...CONFIG, RETURN_DOM_FRAGMENT: true });
+  } catch {
+    return plain(block.source);
+  }
+}
+
+function plain(text: string): DocumentFragment {
+  const paragraph = document.createElement("p");
+  paragraph.className = "plain";
+  paragraph.textContent = text;
+  const nodes = document.createDocumentFragment();
+  nodes.append(paragraph);
+  return nodes;
 }
 
 function escape(text: string): string {

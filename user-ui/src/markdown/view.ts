@@ -9,6 +9,8 @@ import { copyText } from "../components/clipboard";
 import { blocksOf, nodesOf, type Block } from "./render";
 
 const COPIED_MS = 2_000;
+/** What is laid out from the right when its own first letters are Arabic or Hebrew. */
+const OWN_DIRECTION = "p, h1, h2, h3, h4, h5, h6, ul, ol, li, blockquote, td, th";
 
 interface Shown {
   readonly source: string;
@@ -38,6 +40,8 @@ function elementOf(block: Block): HTMLElement {
   const element = document.createElement("div");
   element.className = "block";
   element.append(nodesOf(block));
+  element.dir = "auto";
+  for (const text of element.querySelectorAll<HTMLElement>(OWN_DIRECTION)) text.dir = "auto";
   for (const pre of element.querySelectorAll("pre")) frameCode(pre);
   for (const table of element.querySelectorAll("table")) frameTable(table);
   return element;
@@ -58,6 +62,7 @@ function frameCode(pre: HTMLPreElement): void {
   copy.addEventListener("click", () => void copyCode(copy, pre.textContent));
   bar.append(name, copy);
   pre.replaceWith(frame);
+  frame.dir = "ltr";
   pre.tabIndex = 0; // Wide code scrolls; the keyboard must be able to.
   frame.append(bar, pre);
 }

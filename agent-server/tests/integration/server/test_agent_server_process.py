@@ -130,3 +130,13 @@ def test_two_servers_never_share_a_data_folder(tmp_path: Path) -> None:
         returncode, errors = Server(data).refused()
     assert returncode == 75
     assert "Another agent server runs" in errors
+
+
+def test_both_its_listeners_bound_a_requests_head(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    headers = {f"x{number}": "y" for number in range(101)}
+    with server.running():
+        for port in (server.port, server.environ["RELAY_PORT"]):
+            refused = httpx2.get(f"http://127.0.0.1:{port}/", headers=headers, timeout=60)
+
+            assert (refused.status_code, refused.json()["code"]) == (431, "headers-too-large")

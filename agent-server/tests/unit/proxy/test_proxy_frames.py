@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -81,3 +82,20 @@ def test_a_refusal_is_an_answer_in_the_gateway_s_own_shape(request: str) -> None
 def test_our_shutdown_reads_like_the_gateway_s() -> None:
     assert frames.is_shutdown(frames.shutdown("gateway lost"))
     assert not frames.is_shutdown(frames.event("chat", {"event": "shutdown"}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"res","id":"' + "x" * 8_000_000 + '"}',
+        '{"type":"res","id":"' + "\\n" * 4_000_000 + '"}',
+        '{"type":"req","id":"' + "x" * 8_000_000 + '"}',
+        '{"type":"req", "a":[' + "{}," * 2_000_000 + "{}]}",
+    ],
+    ids=["long id", "long id of escapes", "long id of a request", "many values"],
+)
+def test_a_frame_of_megabytes_is_read_in_milliseconds(text: str) -> None:
+    started = time.process_time()
+    assert frames.answered_id(text) is None
+    assert frames.request_id(text) is None
+    assert (time.process_time() - started) * 1000 < 100

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.audit.models import AuditEvent
 from ocmt_management.models import meter as meters
-from ocmt_management.models.at_once import MOST_PER_USER
+from ocmt_management.models.at_once import MOST_BYTES_PER_USER, MOST_PER_USER
 from ocmt_management.models.models import Usage
 from ocmt_management.vault.service import Vault
 from ocmt_testing.management.people import Person, until
@@ -410,7 +411,7 @@ async def test_a_request_that_is_none_is_a_400(ada: Person) -> None:
         b"{": "not-json",
         b"\xff": "not-json",
         b"[" * 100_000: "not-json",
-        b"[]": "no-messages",
+        b"[]": "not-json",
         b"{}": "no-messages",
         b'{"messages":{}}': "no-messages",
         b'{"messages":[],"model":5}': "no-model",
@@ -474,3 +475,144 @@ async def test_a_vault_without_the_key_is_a_424_not_a_crash(
 
     assert (refused.status_code, refused.json()["code"]) == (424, "key-missing")
     assert provider.asked == []
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"default","messages":[' + b"{}," * (28 * MIB // 3) + b"{}]}",
+        b'{"model":"default","messages":[' + b"[1,2]," * (28 * MIB // 6) + b"1]}",
+        b'{"model":"default","messages":[' + b'"\\u00e9",' * (28 * MIB // 9) + b"1]}",
+        b'{"messages":[],' + b",".join(b'"%d":1' % n for n in range(2_500_000)) + b"}",
+        b'{"messages":[],"model":[' + b"{}," * (28 * MIB // 3) + b"{}]}",
+        b'{"messages":[],"stream":true,"stream_options":{"a":[' + b"{}," * (9 * MIB) + b"{}]}}",
+    ],
+    ids=["objects", "lists", "texts", "members", "a model", "options"],
+)
+async def test_no_body_of_one_agent_holds_up_the_others(
+    ada: Any, provider: Provider, body: bytes
+) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.unread = True
+    longest_ms = 0.0
+
+    async def look() -> None:
+        """How long the loop, which client and provider share here, does nothing else."""
+        nonlocal longest_ms
+        before = time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            longest_ms, before = max(longest_ms, (now - before) * 1000), now
+
+    looking = asyncio.create_task(look())
+    answer = await ada.agent.post("/chat/completions", content=body)
+    looking.cancel()
+
+    assert answer.status_code in (200, 400)
+    assert longest_ms < 300  # a parse into objects took four seconds
+
+
+async def test_what_is_passed_on_is_as_it_was_written(ada: Any, provider: Provider) -> None:
+    await ada.choose("openai", "gpt-x", KEY)
+    messages = b'[ {"role" : "user", "content":"1.0 \\u00e9 \xc3\xa9", "n": 1.50e3} ]'
+    await ada.agent.post(
+        "/chat/completions", content=b'{"messages": ' + messages + b', "model":"default","x":1.0}'
+    )
+
+    assert provider.asked[0].written == b'{"messages":' + messages + b',"model":"gpt-x","x":1.0}'
+
+
+@pytest.mark.parametrize("text", ["a\\ud83d", "\\uDE00", "\\ud83d\\n"])
+async def test_half_a_character_in_a_conversation_passes(
+    ada: Any, provider: Provider, text: str
+) -> None:
+    content = f'{{"model":"default","messages":[{{"role":"user","content":"{text}"}}]}}'
+    demo = await ada.agent.post("/chat/completions", content=content.encode())
+    await ada.choose("openai", "gpt-x", KEY)
+    await ada.agent.post("/chat/completions", content=content.encode())
+
+    assert demo.status_code == 200
+    assert "\ufffd" in provider.asked[0].body["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [b"[" + b"{}," * 60_000 + b"1]", b'["\xff"]', b"[" * 2000 + b"]" * 2000],
+    ids=["many", "no text", "deep"],
+)
+async def test_the_demo_refuses_what_it_cannot_read(ada: Any, messages: bytes) -> None:
+    refused = await ada.agent.post("/chat/completions", content=b'{"messages":' + messages + b"}")
+
+    assert refused.status_code == 400
+    assert refused.json()["code"] in ("demo-cannot-read", "not-json")
+
+
+async def test_one_agent_holds_so_many_bytes_at_once(
+    app: FastAPI, ada: Any, person: Callable[[str], Awaitable[Any]], provider: Provider
+) -> None:
+    bob = await person("bob")
+    await ada.choose("openai", "gpt-x", KEY)
+    provider.silent = True
+    large = json.dumps(asking(pad="x" * (MOST_BYTES_PER_USER // 3))).encode()
+    asked = []
+    for _ in range(2):
+        asked.append(asyncio.create_task(ada.agent.post("/chat/completions", content=large)))
+        await until(lambda: len(provider.asked) == len(asked))
+
+    refused = await ada.agent.post("/chat/completions", content=large)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too-much-at-once")
+    assert refused.headers["retry-after"] == "1"
+    assert (await bob.agent.post("/chat/completions", json=asking())).status_code == 200
+
+    for one in asked:
+        one.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    await until(lambda: not app.state.parts.llm.at_once._bytes_held)
+
+
+async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_crash(
+    app: FastAPI, ada: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaving = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"messages":['
+        leaving.set()
+        await asyncio.Event().wait()
+
+    asking = asyncio.create_task(ada.agent.post("/chat/completions", content=body()))
+    await leaving.wait()
+    await until(lambda: app.state.parts.llm.at_once._bytes_held[ada.id] > 0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await until(lambda: not app.state.parts.llm.at_once._under_way)
+    assert "crashed" not in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ["__cf_bm=one-client", "ocmt_session=evil; Path=/", "a=b; Domain=127.0.0.1; Max-Age=60"],
+)
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_providers_cookie_goes_nowhere(
+    ada: Any,
+    person: Callable[[str], Awaitable[Any]],
+    provider: Provider,
+    cookie: str,
+    status: int,
+) -> None:
+    bob = await person("bob")
+    provider.headers = {"set-cookie": cookie}
+    if status != 200:
+        provider.status, provider.error = status, {"error": {"message": "no"}}
+    for one in (ada, bob, ada):
+        await one.choose("openai", "gpt-x", KEY)
+        answer = await one.agent.post("/chat/completions", json=asking(stream=False))
+        assert "set-cookie" not in answer.headers
+
+    assert [asked.headers.get("cookie") for asked in provider.asked] == [None] * 3
