@@ -79,7 +79,12 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
       // After a reconnect: an agent that slept all the while has said nothing new.
       const slept = isAsleep(agent) && before?.state === agent && before.since === since;
       const stale = state.stale || (!state.statusFresh && state.history === "loaded" && !slept);
-      return { ...state, status: { state: agent, detail, since, warning }, statusFresh: true, stale };
+      return {
+        ...state,
+        status: { state: agent, detail, since, warning },
+        statusFresh: true,
+        stale,
+      };
     }
     case "history":
       return {

@@ -258,13 +258,15 @@ const attempts = {
     const socket = net.connect({ host, port: Number(port) });
     let open = true;
     for (const end of ["close", "error"]) socket.on(end, () => (open = false));
-    socket.on("data", () => {});
+    // Once it has refused, it throws away what still comes.
+    socket.on("data", (data) => (open &&= !String(data).startsWith("HTTP/1.1 431")));
     socket.write("GET /llm/v1/models HTTP/1.1\r\nHost: relay\r\n");
     const line = Buffer.from(`x-a: ${"b".repeat(1000)}\r\n`.repeat(64));
     let sent = 0;
     while (open && sent < Number(mostMb) << 20) {
       if (!socket.write(line)) await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), new Promise((resolve) => socket.once("close", resolve))]);
       sent += line.length;
+      await new Promise(setImmediate);
     }
     if (open) through.push(`${sent} bytes of headers`);
     socket.destroy();

@@ -309,7 +309,7 @@ async def test_the_relay_takes_its_own_token_for_its_own_paths_only(host: Host) 
 
 
 async def test_a_flood_of_headers_is_cut_off(host: Host) -> None:
-    assert await host.tries("headers", host.bridge, str(host.relay_port), "8") == []
+    assert await host.tries("headers", host.bridge, str(host.relay_port), "64") == []
 
 
 async def test_while_one_holds_all_its_connections_others_are_served(host: Host) -> None:
