@@ -143,6 +143,7 @@ def test_a_link_for_a_stranger_is_made_and_for_nonsense_is_refused(env_file: Pat
 
 
 def test_the_audit_trail_is_printed_and_exported(env_file: Path) -> None:
+    run("migrate", "--env-file", str(env_file))
     for email in ("ada@example.com", "eve@example.com"):
         run("sign-in-link", "--email", email, "--env-file", str(env_file))
 
