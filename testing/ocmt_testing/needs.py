@@ -50,6 +50,7 @@ NEEDS = {
         Need("postgresql", _postgresql),
         Need("pgbouncer", _program("pgbouncer", "pgbouncer")),
         Need("root", _root),
+        Need("ssh", _program("ssh", "openssh-client")),
         Need("sshd", _program("sshd", "openssh-server")),
         Need("tcsh", _program("tcsh", "tcsh")),
         Need("rsync", _program("rsync", "rsync")),

@@ -8,6 +8,7 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,9 @@ HOSTILE: dict[str, Sequence[Entry]] = {
 
 def _aimed(entry: Entry, outside: Path) -> Entry:
     made, data = entry if isinstance(entry, tuple) else (entry, b"")
-    made = made.replace(
-        name=made.name.replace("{out}", str(outside)),
-        linkname=made.linkname.replace("{out}", str(outside)),
-    )
+    made = copy(made)
+    made.name = made.name.replace("{out}", str(outside))
+    made.linkname = made.linkname.replace("{out}", str(outside))
     return (made, data) if data else made
 
 

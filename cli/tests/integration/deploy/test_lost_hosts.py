@@ -114,6 +114,7 @@ def test_a_session_that_nothing_was_asked_of_ends_quietly(inventory: Inventory) 
     _session(inventory, _LOST).close()
 
 
+@pytest.mark.needs("ssh")
 def test_a_real_ssh_that_reaches_nothing_is_named_and_ends_quietly(tmp_path: Path) -> None:
     file = tmp_path / "ocmt.toml"
     file.write_text('[hosts.one]\naddress = "127.0.0.1"\nssh_port = 1\nroles = ["mgmt"]\n')

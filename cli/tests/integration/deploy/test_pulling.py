@@ -7,6 +7,7 @@ import pytest
 from ocmt_cli.deploy.inventory import Pull
 from ocmt_cli.deploy.pulling import pull
 from ocmt_cli.failure import CommandFailed
+from ocmt_testing.needs import require
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -37,6 +38,7 @@ def checkout(tmp_path: Path, origin: Path) -> Path:
 
 @pytest.fixture
 def signed(tmp_path: Path) -> Pull:
+    require("ssh")
     _key(tmp_path / "ops")
     _key(tmp_path / "stranger")
     signers = tmp_path / "allowed_signers"
