@@ -68,6 +68,7 @@ class Supervisor:
 
         Raises `CommandFailed` when one cannot be kept running.
         """
+        failed: CommandFailed | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for server in self._servers:
@@ -75,10 +76,13 @@ class Supervisor:
                 await self._all_answer()
                 ready()
         except* CommandFailed as failures:
-            raise failures.exceptions[0] from None
+            # Raised below: within `except*` older Pythons put it into a group again.
+            failed = next(one for one in failures.exceptions if isinstance(one, CommandFailed))
         finally:
             for log in self._logs.values():
                 log.close()
+        if failed is not None:
+            raise failed
 
     async def _all_answer(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._patience.first_answer_s
