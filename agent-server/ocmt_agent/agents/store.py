@@ -149,7 +149,7 @@ class AgentStore:
     async def load(self) -> list[Agent]:
         async with self._guarded():
             query = (
-                f"SELECT {', '.join(_COLUMNS)}, number "  # noqa: S608
+                f"SELECT {', '.join(_COLUMNS)}, number "  # noqa: S608 (names of this file)
                 "FROM agents JOIN numbers USING (user_id) ORDER BY user_id"
             )
             async with self._db.execute(query) as cursor:

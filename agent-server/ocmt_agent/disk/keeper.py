@@ -100,7 +100,7 @@ class DiskKeeper:
         now_s = self._clock.monotonic()
         stands = agent.disk
         if stands is not None and stands.fullness is Fullness.STOPPED:
-            return now_s >= measured.due_s  # somebody may have made room
+            return now_s >= measured.due_s  # files may have been deleted since
         if agent.state in _ASLEEP:
             return not measured.asleep
         over = stands is not None and stands.fullness >= Fullness.OVER

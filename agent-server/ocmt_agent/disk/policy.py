@@ -1,6 +1,6 @@
 """What follows from an agent's use of the disk: a function of figures.
 
-A person whose agent took too much is told and goes on using it, as it can delete what it wrote.
+An agent over its limit keeps working, because only it can delete its files; its user is warned.
 Stopping it is the last resort: at twice its limit, or when the host itself runs out of room.
 """
 

@@ -67,8 +67,8 @@ def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
         )
     if observed.exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return (
-            f"It was killed (exit code {observed.exit_code}), and not by this server. Where nobody "
-            "did it, the kernel's log says whether the host ran out of memory."
+            f"It was killed (exit code {observed.exit_code}), and not by this server. If no "
+            "operator did it, look in the kernel's log (dmesg) for the host running out of memory."
         )
     return (
         f"The gateway ended by itself (exit code {observed.exit_code}). Operator: the agent's log "

@@ -102,6 +102,8 @@ class Report:
         lines += [""]
         for reason, count in self.missing().items():
             lines.append(f"not shown here: {count} test{'s' * (count > 1)}: {reason}")
+        for run in self.broken_off:
+            lines.append(f"pytest ended before it had run all of {run}: see its output above")
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         took = (
             f"{self.seconds:.0f} s of {self.budget_s:.0f}"

@@ -107,6 +107,8 @@ def test_a_pytest_without_a_verdict_on_each_test_is_a_failure_more(
 ) -> None:
     report, _ = run_with(monkeypatch, tmp_path, ["unit"], end)
     assert (report.passed, report.failed) == counts
+    told = "pytest ended before it had run all of unit" in report.as_text()
+    assert told is bool(report.broken_off)
 
 
 @pytest.mark.parametrize(
