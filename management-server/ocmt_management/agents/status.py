@@ -106,6 +106,9 @@ class AgentStatuses:
                 self._lose(AgentServerUnreachable("it ended its stream"))
             except Problem as problem:
                 self._lose(problem)
+            except Exception as error:
+                log.exception("agent server's events not understood")
+                self._lose(AgentServerUnreachable(type(error).__name__))
             await self._sleep(retry_s)
             retry_s = min(retry_s * 2, _LAST_RETRY_S)
 
