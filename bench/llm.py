@@ -36,9 +36,9 @@ from ocmt_management.agents.service import token_hash
 from ocmt_management.auth.models import Role, Status, User
 from ocmt_management.clock import utc_now
 from ocmt_management.db import Database
+from ocmt_management.llm.choice import Models
+from ocmt_management.llm.schemas import ModelRequest
 from ocmt_management.migrations import migrate
-from ocmt_management.models.schemas import ModelRequest
-from ocmt_management.models.service import Models
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.vault.keys import KeyRing
 from starlette.applications import Starlette

@@ -23,13 +23,13 @@ from ocmt_common.problems import Problem
 from ocmt_common.settings import SettingsError, load
 from ocmt_common.sockets import Socket
 
-from ocmt_management.admin.trail import as_text, exported, json_lines
+from ocmt_management.admin.audit_rows import as_text, exported, json_lines
 from ocmt_management.app import create_app
-from ocmt_management.auth.addresses import normalise
-from ocmt_management.auth.people import find_by_address
-from ocmt_management.auth.service import operator_link
+from ocmt_management.auth.sign_in import operator_link
+from ocmt_management.auth.users import find_by_address
 from ocmt_management.clock import utc_now
 from ocmt_management.db import Database
+from ocmt_management.email_addresses import normalise
 from ocmt_management.migrations import MigrationError, migrate, revision_of
 from ocmt_management.settings import ManagementSettings
 

@@ -15,31 +15,31 @@ from ocmt_management.agents import endpoints as agents_api
 from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
-from ocmt_management.audit.refusals import RefusalMiddleware
+from ocmt_management.audit.refused_requests import RefusalMiddleware
 from ocmt_management.audit.throttle import Throttle
 from ocmt_management.auth import endpoints as auth
-from ocmt_management.auth import me
-from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
-from ocmt_management.auth.mail import Outbox, mailer_for
 from ocmt_management.auth.origins import OriginMiddleware
-from ocmt_management.auth.service import warn_without_admin
+from ocmt_management.auth.session_revocations import EndedSessions
+from ocmt_management.auth.sign_in import warn_without_admin
 from ocmt_management.chat import endpoints as chat
 from ocmt_management.chat.open_chats import OpenChats
 from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
+from ocmt_management.dependencies import ModelInUse, Parts
 from ocmt_management.health import endpoints as health
 from ocmt_management.housekeeping import housekeeping
-from ocmt_management.models import endpoints as models
-from ocmt_management.models import gateway
-from ocmt_management.models.running import Llm
-from ocmt_management.models.service import Models
-from ocmt_management.page import endpoints as page
-from ocmt_management.page.headers import SecurityHeadersMiddleware
+from ocmt_management.llm import endpoints as models
+from ocmt_management.llm import gateway
+from ocmt_management.llm.choice import Models
+from ocmt_management.llm.service import Llm
+from ocmt_management.mail.service import Outbox, mailer_for
+from ocmt_management.me import endpoints as me
 from ocmt_management.settings import ManagementSettings
+from ocmt_management.static_page import endpoints as page
+from ocmt_management.static_page.headers import SecurityHeadersMiddleware
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
-from ocmt_management.wiring import ModelInUse, Parts
 
 # A domain with routes adds its router here; the page comes last, since it takes what is left.
 ROUTERS: tuple[APIRouter, ...] = (

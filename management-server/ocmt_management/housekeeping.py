@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import structlog
 
 from ocmt_management.audit.service import Audit
-from ocmt_management.auth.ended import EndedSessions
-from ocmt_management.auth.service import forget_old
+from ocmt_management.auth.session_revocations import EndedSessions
 from ocmt_management.auth.sessions import Sessions
+from ocmt_management.auth.sign_in import forget_old
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.vault.keys import KeyRing

@@ -16,8 +16,8 @@ from ocmt_common.settings import Settings
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import URL
 
-from ocmt_management.auth.addresses import ascii_domain, normalise
 from ocmt_management.database_url import parse_database_url
+from ocmt_management.email_addresses import ascii_domain, normalise
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")

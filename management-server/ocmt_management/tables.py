@@ -4,7 +4,7 @@ from ocmt_management.agents import models as agents
 from ocmt_management.audit import models as audit
 from ocmt_management.auth import models as auth
 from ocmt_management.db import Base
-from ocmt_management.models import models
+from ocmt_management.llm import models
 from ocmt_management.vault import models as vault
 
 __all__ = ["Base", "agents", "audit", "auth", "models", "vault"]

@@ -33,7 +33,7 @@ from ocmt_cli.doctor.machine import postgresql_programs
 from ocmt_common.settings import load
 from ocmt_management import migrations
 from ocmt_management.app import create_app
-from ocmt_management.auth.service import operator_link
+from ocmt_management.auth.sign_in import operator_link
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN

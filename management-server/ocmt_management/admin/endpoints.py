@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from ocmt_common.user_ids import UserId
 from starlette.responses import StreamingResponse
 
+from ocmt_management.admin.audit_rows import exported, json_lines, rows
 from ocmt_management.admin.schemas import (
     AuditAnswer,
     InvitationRequest,
@@ -17,15 +18,14 @@ from ocmt_management.admin.schemas import (
     UserRow,
     UsersAnswer,
 )
-from ocmt_management.admin.trail import exported, json_lines, rows
 from ocmt_management.audit.service import Audit
 from ocmt_management.auth.dependencies import AdminUser
 from ocmt_management.auth.models import Invitation, Role, Status, User
-from ocmt_management.auth.people import People
 from ocmt_management.auth.sessions import Sessions
+from ocmt_management.auth.users import People
 from ocmt_management.db import after_commit
+from ocmt_management.dependencies import Db, Parts, Server
 from ocmt_management.vault.service import Vault
-from ocmt_management.wiring import Db, Parts, Server
 
 router = APIRouter(prefix="/api/admin")
 

@@ -5,8 +5,8 @@ from typing import Literal
 
 from ocmt_common.agent_api import Command, Wire
 
-from ocmt_management.auth.addresses import EmailAddress
 from ocmt_management.auth.models import Role, Status
+from ocmt_management.email_addresses import EmailAddress
 
 
 class UserRow(Wire):

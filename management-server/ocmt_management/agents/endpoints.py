@@ -5,7 +5,7 @@ from ocmt_common.user_ids import UserId
 
 from ocmt_management.agents.schemas import AgentsAnswer, AgentView
 from ocmt_management.auth.dependencies import AdminUser, CurrentUser
-from ocmt_management.wiring import Server
+from ocmt_management.dependencies import Server
 
 router = APIRouter()
 

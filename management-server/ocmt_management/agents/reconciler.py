@@ -15,7 +15,7 @@ from ocmt_common.problems import Problem
 from ocmt_management.agents.client import NoSuchAgent
 from ocmt_management.agents.service import Agents
 from ocmt_management.auth.models import Status
-from ocmt_management.auth.people import erase, not_active, status_of
+from ocmt_management.auth.users import erase, not_active, status_of
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 

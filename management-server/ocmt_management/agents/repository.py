@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.agents.models import FAILURE_CHARACTERS, Agent, Stage
-from ocmt_management.auth.people import hold
+from ocmt_management.auth.users import hold
 
 
 class AgentRepository:

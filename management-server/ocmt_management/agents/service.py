@@ -25,10 +25,10 @@ from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentRow, AgentState, AgentView
 from ocmt_management.agents.status import AgentStatuses
 from ocmt_management.audit.service import Audit
-from ocmt_management.auth.people import is_active
-from ocmt_management.auth.tokens import is_token, new_token
+from ocmt_management.auth.users import is_active
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.tokens import is_token, new_token
 
 log = structlog.get_logger(__name__)
 

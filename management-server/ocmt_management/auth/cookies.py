@@ -6,7 +6,7 @@ from datetime import timedelta
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ocmt_management.auth.tokens import is_token
+from ocmt_management.tokens import is_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

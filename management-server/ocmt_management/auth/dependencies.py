@@ -20,7 +20,7 @@ from ocmt_management.auth.cookies import session_cookie
 from ocmt_management.auth.models import Role
 from ocmt_management.auth.origins import allows_socket
 from ocmt_management.auth.principal import Principal
-from ocmt_management.wiring import parts_of
+from ocmt_management.dependencies import parts_of
 
 
 async def principal_of(connection: HTTPConnection, *, used: bool) -> Principal | None:

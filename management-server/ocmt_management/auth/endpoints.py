@@ -8,7 +8,7 @@ from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ocmt_management.auth.askers import asker_of
+from ocmt_management.auth.client_address import asker_of
 from ocmt_management.auth.cookies import session_cookie, verifier_cookie
 from ocmt_management.auth.dependencies import CurrentUser, principal_of
 from ocmt_management.auth.models import Role
@@ -24,10 +24,10 @@ from ocmt_management.auth.schemas import (
     UserAnswer,
     UserView,
 )
-from ocmt_management.auth.service import CodeShown, SignIn, link_invalid
 from ocmt_management.auth.sessions import Sessions
-from ocmt_management.auth.tokens import new_token
-from ocmt_management.wiring import Db, Server
+from ocmt_management.auth.sign_in import CodeShown, SignIn, link_invalid
+from ocmt_management.dependencies import Db, Server
+from ocmt_management.tokens import new_token
 
 router = APIRouter(prefix="/api/auth")
 

@@ -13,7 +13,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from ocmt_common.problems import Problem
 
-from ocmt_management.auth.askers import Asker
+from ocmt_management.auth.client_address import Asker
 
 
 class SignInLimits:

@@ -6,8 +6,8 @@ from typing import Annotated, Self
 from ocmt_common.agent_api import Command, Wire
 from pydantic import StringConstraints, model_validator
 
-from ocmt_management.auth.addresses import EmailAddress
 from ocmt_management.auth.models import Role
+from ocmt_management.email_addresses import EmailAddress
 
 
 class LinkRequest(Command):

@@ -7,13 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.audit.service import Audit
 from ocmt_management.auth.cookies import SESSION_LIFE
-from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.models import Role, Session, User
 from ocmt_management.auth.principal import Principal
 from ocmt_management.auth.repository import SessionRepository
-from ocmt_management.auth.tokens import new_token, session_hash
+from ocmt_management.auth.session_revocations import EndedSessions
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database, after_commit
+from ocmt_management.tokens import new_token, session_hash
 
 IDLE_LIFE = timedelta(days=14)
 _TOUCH_EVERY = timedelta(minutes=5)

@@ -15,11 +15,11 @@ from ocmt_common.problems import Problem
 from ocmt_management.agents.client import NoSuchAgent
 from ocmt_management.agents.schemas import AgentState
 from ocmt_management.chat import frames, transcript
+from ocmt_management.chat.error_messages import plainly
 from ocmt_management.chat.frames import Frame, FromPage, HistoryFrame, SendFrame
 from ocmt_management.chat.gateway import Gateway, GatewayRefused
 from ocmt_management.chat.transcript import SESSION_KEY, Failed, Runs
-from ocmt_management.chat.words import plainly
-from ocmt_management.wiring import Parts
+from ocmt_management.dependencies import Parts
 
 log = structlog.get_logger(__name__)
 

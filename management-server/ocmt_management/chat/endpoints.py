@@ -3,8 +3,8 @@
 from fastapi import APIRouter, WebSocket
 
 from ocmt_management.auth.dependencies import SocketUser
-from ocmt_management.chat.session import ChatSession
-from ocmt_management.wiring import parts_of
+from ocmt_management.chat.connection import ChatSession
+from ocmt_management.dependencies import parts_of
 
 router = APIRouter()
 

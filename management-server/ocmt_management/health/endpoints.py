@@ -10,8 +10,8 @@ from ocmt_common.problems import Problem
 from ocmt_common.version import release_version
 from starlette.responses import Response
 
-from ocmt_management.auth.mail_failures import MailFailure
-from ocmt_management.wiring import Server
+from ocmt_management.dependencies import Server
+from ocmt_management.mail.failures import MailFailure
 
 router = APIRouter()
 

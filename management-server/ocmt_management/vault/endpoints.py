@@ -10,9 +10,9 @@ from ocmt_common.problems import Problem
 from pydantic import Field, SecretStr, field_validator
 
 from ocmt_management.auth.dependencies import CurrentUser
+from ocmt_management.dependencies import Db, Server
 from ocmt_management.vault.secret_value import SecretValue
 from ocmt_management.vault.service import MAX_SECRET_CHARACTERS, SecretInfo, Vault
-from ocmt_management.wiring import Db, Server
 
 router = APIRouter(prefix="/api/secrets")
 

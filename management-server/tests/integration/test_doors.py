@@ -287,7 +287,7 @@ class TestSockets:
     def test_a_socket_needs_our_origin_and_a_session(
         self, signed_in: TestClient, seen_secrets: set[str]
     ) -> None:
-        from ocmt_management.auth.service import operator_link
+        from ocmt_management.auth.sign_in import operator_link
 
         ours = {"origin": "http://127.0.0.1:3000"}
         with signed_in as browser:

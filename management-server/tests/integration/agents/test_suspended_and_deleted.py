@@ -9,10 +9,10 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.app import create_app
 from ocmt_management.audit.models import AuditEvent
-from ocmt_management.auth.service import operator_link
+from ocmt_management.auth.sign_in import operator_link
+from ocmt_management.llm.models import Usage
+from ocmt_management.llm.usage import Tokens
 from ocmt_management.migrations import migrate
-from ocmt_management.models.models import Usage
-from ocmt_management.models.usage import Tokens
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tables import Base
 from ocmt_testing.management.agent_server import FakeAgentServer

@@ -13,8 +13,8 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.auth.models import Session
 from ocmt_management.auth.sessions import IDLE_LIFE
+from ocmt_management.chat.frame_queue import Outbox
 from ocmt_management.chat.open_chats import MOST_PER_USER
-from ocmt_management.chat.outbox import Outbox
 from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of, until
@@ -134,7 +134,7 @@ async def test_a_chat_ends_with_its_session(
 async def test_a_chat_ends_when_another_process_ended_its_session(
     app: FastAPI, ada: httpx2.AsyncClient, open_tab: OpenTab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ocmt_management.chat.session._LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr("ocmt_management.chat.connection._LOOK_AGAIN_S", 0.1)
     tab = await open_tab(ada)
     await tab.gets("status")
     async with app.state.parts.database.write() as session:
@@ -158,7 +158,7 @@ async def test_an_open_tab_is_no_use_of_the_session_and_a_message_is(
     advance: Callable[[timedelta], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ocmt_management.chat.session._LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("ocmt_management.chat.connection._LOOK_AGAIN_S", 0.05)
     began = await last_used(app)
     advance(timedelta(days=13))
     for _ in range(2):  # a page that opens its chat again by itself

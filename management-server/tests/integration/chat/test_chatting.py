@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.chat import conversation
-from ocmt_management.models.refusals import Trouble
+from ocmt_management.llm.errors import Trouble
 from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of

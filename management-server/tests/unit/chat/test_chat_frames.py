@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_management.chat import frames
-from ocmt_management.chat.outbox import Outbox, TooSlow
+from ocmt_management.chat.frame_queue import Outbox, TooSlow
 
 ID = "5b9f5e2c-1026-4551-ac50-57f7698bfa78"
 
