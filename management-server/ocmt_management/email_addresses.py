@@ -1,4 +1,4 @@
-"""E-mail addresses as identities: one spelling each, and nothing that could bend a mail header."""
+"""E-mail addresses as identities: one spelling each, safe in a mail header."""
 
 import re
 from typing import Annotated
@@ -11,9 +11,9 @@ _ADDRESS = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9](?:[a-z0-9.-]
 
 
 def ascii_domain(domain: str) -> str:
-    """The domain as mail servers and browsers spell it: `xn--bcher-kva.de` for `bücher.de`.
+    """The domain's ASCII form: `xn--bcher-kva.de` for `bücher.de`.
 
-    Raises `ValueError` when no domain can be spelled so.
+    Raises `ValueError` for an invalid domain.
     """
     if domain.isascii():
         return domain.lower()
@@ -24,7 +24,7 @@ def ascii_domain(domain: str) -> str:
 
 
 def normalise(address: str) -> str:
-    """The one spelling under which an address is stored. Raises `ValueError` when it is none."""
+    """The one spelling under which an address is stored. Raises `ValueError` if it is invalid."""
     local, at, domain = address.strip().rpartition("@")
     if at and not local.isascii():
         raise ValueError("has letters before the @ that are not ASCII; no mail can be sent to it")

@@ -1,4 +1,4 @@
-"""Random tokens, and the only forms in which the database knows them."""
+"""Random tokens, and the hashes that the database stores of them."""
 
 import hashlib
 import hmac
@@ -18,7 +18,7 @@ def new_token() -> str:
 
 
 def new_code() -> str:
-    """Six digits for a person to type."""
+    """Six digits for a user to type."""
     return f"{secrets.randbelow(10**_CODE_DIGITS):0{_CODE_DIGITS}}"
 
 
@@ -26,15 +26,15 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def session_hash(token: str) -> bytes:
-    """SHA-256 is enough: nobody guesses 256 random bits."""
+def token_hash(token: str) -> bytes:
+    """SHA-256 suffices: 256 random bits cannot be guessed."""
     return hashlib.sha256(token.encode()).digest()
 
 
 class KeyedHash:
-    """HMAC-SHA-256 under `JWT_SECRET`: what a stolen database cannot check guesses against.
+    """HMAC-SHA-256 under `JWT_SECRET`, so that guesses cannot be checked against a stolen database.
 
-    Six digits would be found in a blink if their hash had no key.
+    An unkeyed hash of six digits is reversed by trying all of them.
     """
 
     def __init__(self, secret: SecretStr) -> None:

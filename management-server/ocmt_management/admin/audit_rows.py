@@ -1,4 +1,4 @@
-"""The audit trail as admins and operators read it, with the addresses of who is still here."""
+"""The audit trail for admins and operators, with the addresses of users that still exist."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -6,15 +6,14 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.admin.schemas import AuditRow
-from ocmt_management.audit.models import AuditEvent
-from ocmt_management.audit.service import trail
-from ocmt_management.auth.users import addresses_of
+from ocmt_management.audit.service import AuditEvent, trail
+from ocmt_management.auth.service import email_addresses_of
 from ocmt_management.db import Database
 
 
 async def rows(session: AsyncSession, events: Sequence[AuditEvent]) -> list[AuditRow]:
-    people = {event.actor for event in events} | {event.user_id for event in events}
-    emails = await addresses_of(session, people)
+    user_ids = {event.actor for event in events} | {event.user_id for event in events}
+    emails = await email_addresses_of(session, user_ids)
     return [
         AuditRow(
             id=event.id,
@@ -35,7 +34,7 @@ async def rows(session: AsyncSession, events: Sequence[AuditEvent]) -> list[Audi
 async def exported(
     database: Database, *, since: datetime | None = None, user_id: str | None = None
 ) -> AsyncIterator[Sequence[AuditRow]]:
-    """All of it, oldest first, in batches."""
+    """The whole trail, oldest first, in batches."""
     async for events in trail(database, since=since, user_id=user_id):
         async with database.read() as session:
             batch = await rows(session, events)
@@ -47,7 +46,7 @@ def json_lines(batch: Sequence[AuditRow]) -> str:
 
 
 def as_text(row: AuditRow) -> str:
-    """One line for a terminal: time, action, by whom, about whom, what, from where."""
+    """One line for a terminal: time, action, actor, user, subject, detail, client."""
     by = row.actor_email or row.actor
     about = row.user_email or row.user_id
     words = [f"{row.at:%Y-%m-%d %H:%M:%S}Z", f"{row.action:<26}", f"by {by}"]
@@ -56,5 +55,5 @@ def as_text(row: AuditRow) -> str:
     words += [text for text in (row.subject, row.detail) if text and text not in (about, by)]
     if row.client:
         words.append(f"from {row.client}")
-    # What strangers sent must not act on the terminal.
+    # A client chose some of this text: control characters must not reach the terminal.
     return "".join(c if c.isprintable() else "\ufffd" for c in "  ".join(words))

@@ -1,6 +1,6 @@
-"""Who may sign in: allowed addresses and domains, the invited, and whom the operator names.
+"""Which addresses may sign in: listed addresses and domains, invited ones, and existing users.
 
-Nobody becomes an admin by signing in: the operator makes the first one (`operator_link`).
+Signing in never makes an admin: the operator makes the first one (`operator_link`).
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,8 +13,8 @@ from ocmt_management.email_addresses import domain
 from ocmt_management.settings import ManagementSettings
 
 
-class Admission:
-    """Decides within one unit of work."""
+class AllowList:
+    """Decides within one transaction."""
 
     def __init__(self, session: AsyncSession, settings: ManagementSettings, clock: Clock) -> None:
         self._users = UserRepository(session)
@@ -23,10 +23,10 @@ class Admission:
         self._settings = settings
         self._clock = clock
 
-    async def is_open_to(self, email: str) -> bool:
+    async def allows(self, email: str) -> bool:
         """Whether this address may have a sign-in link now.
 
-        Asks the database the same questions for every address: known ones take no longer.
+        Runs the same queries for every address, so that timing does not reveal which are known.
         """
         user = await self._users.by_email(email)
         invitation = await self._invitations.live(email, self._clock())
@@ -34,20 +34,20 @@ class Admission:
             return user.status == Status.ACTIVE
         return invitation is not None or self._is_listed(email)
 
-    async def admit(self, email: str) -> User | None:
-        """The user of this address, made if they are new; `None` when they may not sign in."""
+    async def find_or_add_user(self, email: str) -> User | None:
+        """The user of this address, added if new; `None` when the address may not sign in."""
         user = await self._users.by_email(email)
         if user is None:
-            # Of two browsers with one new address, one waits here and then finds the user.
+            # Of two browsers with one new address, the second waits here and then finds the user.
             await self._users.lock_installation()
-            user = await self._users.by_email(email) or await self._newcomer(email)
+            user = await self._users.by_email(email) or await self._add_if_allowed(email)
         if user is None or user.status != Status.ACTIVE:
             return None
         await self._invitations.delete_for(email)
         return user
 
-    async def _newcomer(self, email: str) -> User | None:
-        if not await self.is_open_to(email):
+    async def _add_if_allowed(self, email: str) -> User | None:
+        if not await self.allows(email):
             return None
         return self.add_user(email, Role.MEMBER, actor=STRANGER)
 

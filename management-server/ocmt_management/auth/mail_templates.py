@@ -1,4 +1,4 @@
-"""The mails we send, as plain text with a simple HTML twin."""
+"""The mails of sign-in, as plain text with a simple HTML alternative."""
 
 from email.message import EmailMessage
 from html import escape
@@ -10,8 +10,8 @@ def sign_in_mail(*, to: str, link: str, life_minutes: int) -> EmailMessage:
         subject="Your sign-in link for OCMT",
         before=f"Open this link within {life_minutes} minutes to sign in. It works once.",
         link=link,
-        after="You did not ask for it? Then ignore this mail: nobody is signed in by it. If a "
-        "page shows you a code, type it only into the page where you asked to sign in.",
+        after="If you did not ask for it, ignore this mail; your account stays as it is. If a page "
+        "shows you a code, type it only into the page where you asked to sign in.",
     )
 
 
@@ -22,7 +22,7 @@ def invitation_mail(*, to: str, invited_by: str, link: str, life_days: int) -> E
         before=f"{invited_by} invites you to OCMT, where you get an agent of your own. Sign in "
         f"with this address ({to}) within {life_days} days:",
         link=link,
-        after="You do not know the sender? Then ignore this mail.",
+        after="If you do not know the sender, ignore this mail.",
     )
 
 

@@ -1,7 +1,7 @@
-"""News of ended sessions for sockets that outlive the request in which they were checked.
+"""Announces ended sessions to sockets that outlive the request in which they were checked.
 
-A signed-out, revoked or suspended session must stop at once, also where it is held open. This
-works within one server process, which is how management runs.
+Signing out, revoking a session or suspending its user must close open sockets at once. This reaches
+the sockets of one server process, which is how management runs.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
-class EndedSessions:
+class SessionRevocations:
     def __init__(self) -> None:
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
@@ -26,7 +26,8 @@ class EndedSessions:
             if not self._watchers[session_id]:
                 del self._watchers[session_id]
 
-    def end(self, session_ids: Iterable[str]) -> None:
+    def announce(self, session_ids: Iterable[str]) -> None:
+        """These sessions ended."""
         for session_id in session_ids:
             for event in self._watchers.get(session_id, ()):
                 event.set()

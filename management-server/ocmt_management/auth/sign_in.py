@@ -1,8 +1,8 @@
 """Signing in by magic link.
 
-Opening a link only shows it; a POST uses it, once. A link works in the browser that asked for it.
-In any other, it gives six digits to type into the browser that asked, so that a link opened by
-somebody else (a mail scanner, a thief, a tricked user) signs nobody in.
+Opening a link only shows it; a POST uses it, once. A link signs in the browser that requested it.
+In any other browser it shows six digits to type into the requesting one, so that a link opened
+elsewhere (by a mail scanner, a thief or a tricked user) starts no session there.
 """
 
 import hmac
@@ -14,9 +14,8 @@ import structlog
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ocmt_management.audit.service import STRANGER, Audit
-from ocmt_management.audit.throttle import Throttle
-from ocmt_management.auth.allow_list import Admission
+from ocmt_management.audit.service import STRANGER, Audit, AuditThrottle
+from ocmt_management.auth.allow_list import AllowList
 from ocmt_management.auth.cookies import LINK_LIFE
 from ocmt_management.auth.mail_templates import sign_in_mail
 from ocmt_management.auth.models import Role, SignInLink, Status, User, WaitingBrowser
@@ -25,15 +24,15 @@ from ocmt_management.auth.sessions import Sessions
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database, after_commit
 from ocmt_management.email_addresses import domain
-from ocmt_management.mail.service import Outbox
+from ocmt_management.mail.service import MailQueue
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tokens import KeyedHash, is_token, new_code, new_token
 
 log = structlog.get_logger(__name__)
 
-_TO_READ_IT = timedelta(minutes=1)
+_READING_TIME = timedelta(minutes=1)
 LINKS_PER_ADDRESS = 3
-"""So many unused links an address has at most, each for ten minutes: the bound on its mails."""
+"""Unused links per address, each valid for ten minutes; this bounds the mails to it."""
 CODES_PER_LINK = 5
 TRIES_PER_LINK = 5
 LOCAL_ADMIN = "admin@localhost"
@@ -47,13 +46,13 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class CodeShown:
-    """The link was opened in another browser: digits to type into the one that asked."""
+    """The link was opened in another browser: digits to type into the requesting one."""
 
     code: str
 
 
 def link_invalid() -> Problem:
-    """One refusal for every reason: which one it was would help only an attacker."""
+    """The same error for every reason; the reason would only help an attacker."""
     return Problem(
         403,
         "link-invalid",
@@ -62,7 +61,7 @@ def link_invalid() -> Problem:
 
 
 class SignIn:
-    """Sign-in within one unit of work."""
+    """Sign-in within one transaction."""
 
     def __init__(
         self,
@@ -70,31 +69,31 @@ class SignIn:
         *,
         settings: ManagementSettings,
         clock: Clock,
-        outbox: Outbox,
+        mail_queue: MailQueue,
         sessions: Sessions,
-        ensure_agent: Callable[[str], None],
-        throttle: Throttle,
+        on_sign_in: Callable[[str], None],
+        throttle: AuditThrottle,
     ) -> None:
         self._db = session
         self._links = LinkRepository(session)
-        self._admission = Admission(session, settings, clock)
+        self._allow_list = AllowList(session, settings, clock)
         self._audit = Audit(session, clock)
         self._sessions = sessions
         self._settings = settings
         self._hash = KeyedHash(settings.jwt_secret)
         self._clock = clock
-        self._outbox = outbox
-        self._ensure_agent = ensure_agent
+        self._mail_queue = mail_queue
+        self._on_sign_in = on_sign_in
         self._throttle = throttle
 
-    async def ask(self, email: str, *, verifier: str, client: str) -> None:
-        """Mail a link to `email` if it may sign in. What the database does is always the same.
+    async def request_link(self, email: str, *, verifier: str, client: str) -> None:
+        """Mail a link to `email` if it may sign in. The queries are the same for every address.
 
-        While the address has enough links, those it has work in this browser as well, and no mail
-        is sent: asking again and again neither floods a mailbox nor locks its owner out.
+        An address with LINKS_PER_ADDRESS unused links gets no further mail; its links then work in
+        this browser as well. Repeated requests thus neither flood a mailbox nor lock its owner out.
         """
         now = self._clock()
-        admitted = await self._admission.is_open_to(email)
+        allowed = await self._allow_list.allows(email)
         if await self._links.mailed(email, now) >= LINKS_PER_ADDRESS:
             browser = WaitingBrowser(
                 email=email,
@@ -102,12 +101,12 @@ class SignIn:
                 expires_at=now + LINK_LIFE,
             )
             self._links.add_waiting(browser)
-            self._note_asking(email, client, "no mail: it has enough links")
+            self._record_request(email, client, "no mail: it has enough links")
             log.info("no link sent: the address has enough of them", domain=domain(email))
             return
         token = _add_link(self._links, self._hash, email, clock=self._clock, verifier=verifier)
-        self._note_asking(email, client, "mailed" if admitted else "no mail: it may not sign in")
-        if not admitted:
+        self._record_request(email, client, "mailed" if allowed else "no mail: it may not sign in")
+        if not allowed:
             log.info("no link sent: the address may not sign in", domain=domain(email))
             return
         mail = sign_in_mail(
@@ -115,35 +114,37 @@ class SignIn:
             link=_address(self._settings, token),
             life_minutes=int(LINK_LIFE.total_seconds() // 60),
         )
-        # Later it would be of no use: the link would be over.
-        after_commit(self._db, lambda: self._outbox.post(mail, within=LINK_LIFE - _TO_READ_IT))
+        # After that the link would have expired.
+        after_commit(
+            self._db, lambda: self._mail_queue.post(mail, within=LINK_LIFE - _READING_TIME)
+        )
 
-    def _note_asking(self, email: str, client: str, outcome: str) -> None:
-        # Of any address alike, so that nobody can tell by the time which are known.
-        left_out = self._throttle.take("link.asked", client)
-        if left_out is None:
+    def _record_request(self, email: str, client: str, outcome: str) -> None:
+        # The same for every address, so that timing does not reveal which are known.
+        skipped = self._throttle.take("link.asked", client)
+        if skipped is None:
             return
-        more = f" ({left_out} more since the last)" if left_out else ""
+        more = f" ({skipped} more since the last)" if skipped else ""
         self._audit.record(
             "link.asked", user_id="", actor=STRANGER, subject=email, detail=outcome + more
         )
 
     async def account(self, token: str, *, verifier: str | None) -> tuple[str, bool] | None:
-        """Whose account an unused link is for, and whether it signs in this browser."""
+        """The account of an unused link, and whether the link signs in this browser."""
         link = await self._live(token)
-        if link is None or not await self._admission.is_open_to(link.email):
+        if link is None or not await self._allow_list.allows(link.email):
             return None
-        return link.email, await self._asked_here(link, verifier)
+        return link.email, await self._requested_here(link, verifier)
 
     async def use_token(
         self, token: str, *, verifier: str | None, user_agent: str
     ) -> SignedIn | CodeShown | None:
-        """Use a link: a session in the browser that asked, digits in another, `None` if invalid."""
+        """Use a link: a session in the requesting browser, digits in another, `None` if invalid."""
         now = self._clock()
         link = await self._live(token)
         if link is None:
             return None
-        if not await self._asked_here(link, verifier):
+        if not await self._requested_here(link, verifier):
             code = new_code()
             shown = await self._links.show_code(
                 link.id, self._hash("code", link.id, code), at_most=CODES_PER_LINK, now=now
@@ -154,7 +155,7 @@ class SignIn:
     async def use_code(
         self, code: str, *, verifier: str | None, user_agent: str
     ) -> SignedIn | None:
-        """Use the digits another browser showed. Every call counts as a try, also a wrong one."""
+        """Use the digits that another browser showed. Every call counts as an attempt."""
         if verifier is None:
             return None
         waiting = await self._links.count_attempt(
@@ -170,9 +171,9 @@ class SignIn:
             return None
         return await self._links.live(self._hash("link", token), self._clock())
 
-    async def _asked_here(self, link: SignInLink, verifier: str | None) -> bool:
+    async def _requested_here(self, link: SignInLink, verifier: str | None) -> bool:
         if link.verifier_hash is None:
-            return True  # made by the operator for whoever opens it
+            return True  # made by the operator, for any browser
         if verifier is None:
             return False
         hashed = self._hash("verifier", verifier)
@@ -184,7 +185,7 @@ class SignIn:
         now = self._clock()
         if not await self._links.consume(link_id, now):
             return None
-        user = await self._admission.admit(email)
+        user = await self._allow_list.find_or_add_user(email)
         if user is None:
             return None
         user.last_sign_in_at = now
@@ -192,7 +193,7 @@ class SignIn:
         self._audit.record("sign-in", user_id=user.id, actor=user.id, detail=user_agent)
         token = self._sessions.begin(user, user_agent=user_agent)
         user_id = user.id
-        after_commit(self._db, lambda: self._ensure_agent(user_id))
+        after_commit(self._db, lambda: self._on_sign_in(user_id))
         return SignedIn(user, token)
 
 
@@ -201,18 +202,18 @@ async def operator_link(
 ) -> tuple[str, str]:
     """Make a link that any browser may use once; returns `(address, link)`.
 
-    The operator can read the database and its keys, so the link carries the operator's word: in an
-    installation without an admin its user becomes the admin, and later a new address becomes a
+    The operator can read the database and its keys, so the link needs no further permission: in an
+    installation without an admin its user becomes the admin; later, a new address becomes a
     member. Without `email` it is for the first admin. Raises `Problem` when the user is suspended.
     """
     users = UserRepository(session)
-    admission = Admission(session, settings, clock)
+    allow_list = AllowList(session, settings, clock)
     await users.lock_installation()
     admin = await users.first_admin()
     chosen = email or (LOCAL_ADMIN if admin is None else admin.email)
     user = await users.by_email(chosen)
     if user is None:
-        user = admission.add_user(chosen, Role.MEMBER if admin else Role.ADMIN, actor="operator")
+        user = allow_list.add_user(chosen, Role.MEMBER if admin else Role.ADMIN, actor="operator")
         await session.flush()
     if user.status == Status.DELETING:
         raise Problem(403, "user-deleting", f"{chosen} is being deleted. Try again in a moment.")
@@ -246,32 +247,32 @@ def _add_link(
 
 
 def _address(settings: ManagementSettings, token: str) -> str:
-    # In the fragment: browsers send it to nobody, so it is in no log and no Referer.
+    # In the fragment, which browsers do not send: it appears in no log and no Referer.
     return f"{settings.page_origin}/sign-in#{token}"
 
 
 async def warn_without_admin(database: Database, settings: ManagementSettings) -> None:
-    """Say at start how an installation without an admin gets one.
+    """Log at start how to make the first admin, if there is none.
 
-    Not on a single machine without mail: `ocmt up` prints the first link there.
+    Not on a single machine without mail, where `ocmt up` prints the first link.
     """
     if not (settings.smtp_host or settings.secure):
         return
     try:
         async with database.read() as session:
             admin = await UserRepository(session).first_admin()
-    except Problem:  # the database; its health is told elsewhere
+    except Problem:  # the database is away; /health reports it
         return
     if admin is None:
         log.warning(
             "no admin yet",
-            reason="Signing in makes nobody an admin. Make a sign-in link for the first one: "
+            reason="Signing in does not make an admin. Make a sign-in link for the first one: "
             "`./ocmt link --email ADDRESS`, or on a server "
             "`python -m ocmt_management sign-in-link --email ADDRESS`.",
         )
 
 
-async def forget_old(session: AsyncSession, clock: Clock) -> None:
+async def delete_expired(session: AsyncSession, clock: Clock) -> None:
     """Delete links and invitations that can no longer be used."""
     await LinkRepository(session).delete_before(clock())
     await InvitationRepository(session).delete_before(clock())

@@ -1,6 +1,6 @@
-"""People, as an admin keeps them: inviting, suspending, bringing back; and who is active."""
+"""Users as an admin manages them: invite, suspend, reinstate, delete."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from ocmt_common.problems import Problem
@@ -12,21 +12,20 @@ from ocmt_management.auth.models import Invitation, Role, Status, User, new_id
 from ocmt_management.auth.principal import Principal
 from ocmt_management.auth.repository import (
     InvitationRepository,
-    LinkRepository,
     UserRepository,
 )
 from ocmt_management.auth.sessions import Sessions
 from ocmt_management.clock import Clock
 from ocmt_management.db import after_commit
-from ocmt_management.mail.service import Outbox
+from ocmt_management.mail.service import MailQueue
 from ocmt_management.settings import ManagementSettings
 
 INVITATION_LIFE = timedelta(days=7)
 _MAIL_TRIED_FOR = timedelta(hours=4)
 
 
-class People:
-    """The people of this installation, in the hands of one admin, within one unit of work."""
+class UserAdministration:
+    """Manages the installation's users on behalf of one admin, within one transaction."""
 
     def __init__(
         self,
@@ -35,7 +34,7 @@ class People:
         admin: Principal,
         settings: ManagementSettings,
         clock: Clock,
-        outbox: Outbox,
+        mail_queue: MailQueue,
         sessions: Sessions,
     ) -> None:
         self._db = session
@@ -46,14 +45,14 @@ class People:
         self._admin = admin
         self._settings = settings
         self._clock = clock
-        self._outbox = outbox
+        self._mail_queue = mail_queue
 
     async def users(self) -> Sequence[User]:
         return await self._users.all()
 
     async def set_status(self, user_id: str, status: Status) -> User:
-        """Suspend a user, which ends their sessions at once, or bring them back."""
-        # Two admins who suspend each other at once are told apart here: one of them stays.
+        """Suspend a user, which ends their sessions at once, or reinstate them."""
+        # Of two admins who suspend each other at once, the second waits here and is refused.
         await self._users.lock_installation()
         user = await self._users.by_id(user_id)
         if user is None:
@@ -70,9 +69,9 @@ class People:
         return user
 
     async def delete(self, user_id: str, *, confirmation: str) -> User:
-        """Begin to delete a user for good: shut out at once, gone once their agent is.
+        """Begin to delete a user: sessions end now, the row goes once the agent is removed.
 
-        `confirmation` is their address. The caller shreds their vault in the same unit of work.
+        `confirmation` is the user's address. The caller shreds the vault in the same transaction.
         """
         await self._users.lock_installation()
         user = await self._users.by_id(user_id)
@@ -106,7 +105,7 @@ class People:
             )
 
     async def invite(self, email: str) -> Invitation:
-        """Let an address sign in, and tell it so by mail. Inviting again renews."""
+        """Allow an address to sign in and mail it an invitation. Inviting again renews it."""
         if await self._users.by_email(email) is not None:
             raise Problem(409, "already-user", f"{email} is a user already; they can sign in.")
         now = self._clock()
@@ -127,7 +126,7 @@ class People:
             link=f"{self._settings.page_origin}/sign-in",
             life_days=INVITATION_LIFE.days,
         )
-        after_commit(self._db, lambda: self._outbox.post(mail, within=_MAIL_TRIED_FOR))
+        after_commit(self._db, lambda: self._mail_queue.post(mail, within=_MAIL_TRIED_FOR))
         return invitation
 
     async def invitations(self) -> Sequence[Invitation]:
@@ -142,54 +141,3 @@ class People:
             actor=self._admin.user_id,
             subject=invitation_id,
         )
-
-
-async def hold(session: AsyncSession, user_id: str) -> None:
-    """Have whoever else holds this user wait until this unit of work ends."""
-    await UserRepository(session).hold(user_id)
-
-
-async def addresses_of(session: AsyncSession, user_ids: Collection[str]) -> dict[str, str]:
-    """By id, of those of these users who exist."""
-    return await UserRepository(session).addresses(user_ids)
-
-
-async def find_by_address(session: AsyncSession, email: str) -> str | None:
-    """The id of the user with this address."""
-    user = await UserRepository(session).by_email(email)
-    return None if user is None else user.id
-
-
-async def status_of(session: AsyncSession, user_id: str) -> Status | None:
-    user = await UserRepository(session).by_id(user_id)
-    return None if user is None else Status(user.status)
-
-
-async def not_active(session: AsyncSession) -> Sequence[User]:
-    """The users who are suspended or being deleted."""
-    return await UserRepository(session).not_active()
-
-
-async def erase(session: AsyncSession, user_id: str, *, clock: Clock) -> None:
-    """Delete a user who is being deleted, with all rows of theirs; the audit trail stays."""
-    users = UserRepository(session)
-    await users.lock_installation()
-    user = await users.by_id(user_id)
-    if user is None or user.status != Status.DELETING:
-        return
-    await LinkRepository(session).delete_for(user.email)
-    await users.delete(user_id)
-    Audit(session, clock).record(
-        "user.deleted", user_id=user_id, actor="server", subject=user.email
-    )
-
-
-async def still_there(session: AsyncSession, user_ids: Collection[str]) -> frozenset[str]:
-    """Those of these users who exist."""
-    return await UserRepository(session).existing(user_ids)
-
-
-async def is_active(session: AsyncSession, user_id: str) -> bool:
-    """Whether this user exists and is not suspended: an agent's token dies with its user."""
-    user = await UserRepository(session).by_id(user_id)
-    return user is not None and user.status == Status.ACTIVE

@@ -1,8 +1,8 @@
-"""One browser tab's chat: its socket, and the gateway's conversation on the other side.
+"""One browser tab's chat: its WebSocket, and a conversation with the user's gateway.
 
-The gateway's side is opened when first needed, because opening it wakes the agent, and again
-whenever it was lost. The browser's side stays open through every sleep, crash and restart there.
-Whose conversation it is, the session says; nothing the browser sends can.
+The gateway connection is opened on first need, since opening it wakes the agent, and reopened when
+lost. The browser's socket stays open while the agent sleeps, crashes or restarts. The user comes
+from the session, never from a frame.
 """
 
 import asyncio
@@ -12,16 +12,14 @@ import structlog
 from ocmt_common.problems import Problem
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from ocmt_management.agents.schemas import AgentState, AgentView
-from ocmt_management.auth.dependencies import principal_of
-from ocmt_management.auth.principal import Principal
-from ocmt_management.auth.sessions import note_use
+from ocmt_management.agents.service import Agents, AgentState, AgentView
+from ocmt_management.auth.service import SocketSession
 from ocmt_management.chat import frames
 from ocmt_management.chat.conversation import Conversation
-from ocmt_management.chat.frame_queue import Outbox, TooSlow
+from ocmt_management.chat.frame_queue import FrameQueue, TooSlow
 from ocmt_management.chat.frames import MAX_FRAME_BYTES
-from ocmt_management.chat.open_chats import MOST_PER_USER
-from ocmt_management.dependencies import Parts
+from ocmt_management.chat.open_chats import MAX_PER_USER, OpenChats
+from ocmt_management.llm.service import Llm
 
 log = structlog.get_logger(__name__)
 
@@ -30,14 +28,12 @@ _INTERNAL_ERROR = 1011
 _TRY_AGAIN_LATER = 1013
 _SIGNED_OUT = 4401
 _CLOSE_WITHIN_S = 2
-_LOOK_AGAIN_S = 60.0
-"""How soon a session's end is noticed that another server process brought about."""
 _RETRY_S = 2.0
-_MOST_AT_ONCE = 16
+_MAX_CONCURRENT_FRAMES = 16
 
 
-class _Over(Exception):
-    """The chat ends, with this close code."""
+class _Close(Exception):
+    """Ends the chat with this close code."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -45,47 +41,61 @@ class _Over(Exception):
         self.reason = reason
 
 
-class ChatSession:
-    def __init__(self, socket: WebSocket, user: Principal, parts: Parts) -> None:
+class ChatConnection:
+    def __init__(
+        self,
+        socket: WebSocket,
+        session: SocketSession,
+        *,
+        agents: Agents,
+        llm: Llm,
+        open_chats: OpenChats,
+    ) -> None:
         self._socket = socket
-        self._user = user
-        self._parts = parts
-        self._outbox = Outbox()
-        self._used_at = user.last_used_at
+        self._session = session
+        self._user_id = session.user.user_id
+        self._agents = agents
+        self._llm = llm
+        self._open_chats = open_chats
+        self._queue = FrameQueue()
 
     async def run(self) -> None:
-        """Talk until either side ends it."""
+        """Serve the chat until either side closes it."""
         await self._socket.accept()
-        with self._parts.chats.another(self._user.user_id) as welcome:
-            if not welcome:
+        with self._open_chats.add(self._user_id) as within_bound:
+            if not within_bound:
                 await self._close(
-                    _TRY_AGAIN_LATER, f"more than {MOST_PER_USER} chats are open; close some"
+                    _TRY_AGAIN_LATER, f"more than {MAX_PER_USER} chats are open; close some"
                 )
                 return
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._write())
-                    group.create_task(self._until_signed_out())
+                    group.create_task(self._close_when_signed_out())
                     conversation = Conversation(
-                        self._user.user_id, self._parts, tell=self._outbox.put, group=group
+                        self._user_id,
+                        agents=self._agents,
+                        llm=self._llm,
+                        send=self._queue.put,
+                        group=group,
                     )
                     group.create_task(self._watch_agent(conversation))
-                    group.create_task(conversation.keep_listening())
+                    group.create_task(conversation.watch_for_silence())
                     group.create_task(self._read(conversation, group))
-            except* _Over as over:
-                await self._close_for(over)
+            except* _Close as closes:
+                await self._close_for(closes)
             except* TooSlow:
                 await self._close(_TRY_AGAIN_LATER, "too slow")
             except* WebSocketDisconnect:
                 pass
 
-    async def _close_for(self, over: ExceptionGroup[_Over]) -> None:
-        first = over.exceptions[0]
-        if isinstance(first, _Over):
+    async def _close_for(self, closes: ExceptionGroup[_Close]) -> None:
+        first = closes.exceptions[0]
+        if isinstance(first, _Close):
             await self._close(first.code, first.reason)
 
     async def _read(self, conversation: Conversation, group: asyncio.TaskGroup) -> None:
-        slots = asyncio.Semaphore(_MOST_AT_ONCE)
+        slots = asyncio.Semaphore(_MAX_CONCURRENT_FRAMES)
 
         async def handle(frame: frames.FromPage) -> None:
             try:
@@ -99,74 +109,50 @@ class ChatSession:
                 raise WebSocketDisconnect(message.get("code", 1006))
             text = message.get("text")
             if text is None:
-                self._complain("Send text frames.")
+                self._reject("Send text frames.")
             elif len(text.encode(errors="replace")) > MAX_FRAME_BYTES:
-                raise _Over(_TOO_BIG, f"send at most {MAX_FRAME_BYTES} bytes in one frame")
+                raise _Close(_TOO_BIG, f"send at most {MAX_FRAME_BYTES} bytes in one frame")
             else:
                 try:
                     frame = frames.read(text)
                 except ValueError as error:
-                    self._complain(f"This frame is not understood: {error}.")
+                    self._reject(f"This frame is not valid: {error}.")
                     continue
-                # Told apart from each other so that a stop is heard while a wake takes its time.
                 if not isinstance(frame, frames.HistoryFrame):
-                    await self._note_use()
+                    await self._session.extend()
+                # Each frame has its own task, so that a stop works during a slow wake.
                 await slots.acquire()
                 group.create_task(handle(frame))
 
-    def _complain(self, detail: str) -> None:
-        self._outbox.put(frames.error(None, code="invalid-frame", detail=detail, retry=False))
+    def _reject(self, detail: str) -> None:
+        self._queue.put(frames.error(None, code="invalid-frame", detail=detail, retry=False))
 
     async def _write(self) -> None:
         while True:
-            await self._socket.send_text(await self._outbox.take())
+            await self._socket.send_text(await self._queue.take())
 
     async def _watch_agent(self, conversation: Conversation) -> None:
-        agents, user_id = self._parts.agents, self._user.user_id
+        agents, user_id = self._agents, self._user_id
         last: AgentView | None = None
         with agents.statuses.watch(user_id) as changed:
             while True:
                 changed.clear()
                 try:
                     view = await agents.view(user_id)
-                except Problem:  # the database; its health is told elsewhere
+                except Problem:  # the database is away; /health reports it
                     await asyncio.sleep(_RETRY_S)
                     continue
                 if view != last:
                     if view.state is AgentState.PROVISIONING:
-                        agents.ensure(user_id)  # a server that ended may have left it unfinished
-                    self._outbox.put(frames.status(view))
-                    conversation.agent_is(view.state, before=last.state if last else None)
+                        agents.ensure(user_id)  # another server may have stopped before it finished
+                    self._queue.put(frames.status(view))
+                    conversation.agent_changed(view.state, before=last.state if last else None)
                     last = view
                 await changed.wait()
 
-    async def _until_signed_out(self) -> None:
-        """End the chat when its session ends: by sign-out, revocation, suspension or its time."""
-        with self._parts.ended.watch(self._user.session_id) as ended:
-            while True:
-                wait_s = _LOOK_AGAIN_S
-                with suppress(Problem):
-                    user = await principal_of(self._socket, used=False)
-                    if user is None:
-                        raise _Over(_SIGNED_OUT, "signed-out")
-                    left_s = (user.ends_at - self._parts.clock()).total_seconds()
-                    wait_s = min(wait_s, max(left_s, 0))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await ended.wait()
-                    raise _Over(_SIGNED_OUT, "signed-out")
-
-    async def _note_use(self) -> None:
-        """A person wrote: the session's idle time begins anew. An open tab alone is no use."""
-        user = self._user
-        with suppress(Problem):
-            self._used_at = await note_use(
-                self._parts.database,
-                user.user_id,
-                user.session_id,
-                last_used_at=self._used_at,
-                clock=self._parts.clock,
-            )
+    async def _close_when_signed_out(self) -> None:
+        await self._session.until_ended()
+        raise _Close(_SIGNED_OUT, "signed-out")
 
     async def _close(self, code: int, reason: str) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:

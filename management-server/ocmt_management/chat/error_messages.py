@@ -1,4 +1,4 @@
-"""What OpenClaw says when it fails, in words that a person can act on."""
+"""Replaces OpenClaw's error messages by texts the user can act on."""
 
 import re
 
@@ -6,11 +6,11 @@ DISK_FULL = (
     "The disk of the machine that runs your agent is full, so it could not answer. Operator: free "
     "some space there; no restart is needed. Then send it again."
 )
-# SQLite's and the system's own words (seen in 2026.9.6: "SqliteWorkerError: database or disk is
-# full"), which say nothing to who chats.
+# Messages of SQLite and the system (seen in 2026.9.6: "SqliteWorkerError: database or disk is
+# full").
 _DISK_FULL = re.compile(r"disk is full|ENOSPC|no space left", re.IGNORECASE)
 
 
-def plainly(code: str, said: str) -> tuple[str, str]:
-    """The code and the words for the page."""
-    return ("disk-full", DISK_FULL) if _DISK_FULL.search(said) else (code, said)
+def for_page(code: str, message: str) -> tuple[str, str]:
+    """The code and the text for the page."""
+    return ("disk-full", DISK_FULL) if _DISK_FULL.search(message) else (code, message)

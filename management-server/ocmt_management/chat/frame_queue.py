@@ -1,4 +1,4 @@
-"""Frames on their way to a browser, bounded: a slow one must not fill our memory."""
+"""A bounded queue of frames to one browser, so that a slow one cannot fill memory."""
 
 import asyncio
 import json
@@ -6,34 +6,34 @@ from collections import deque
 
 from ocmt_management.chat.frames import Frame
 
-MOST_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 
 
 class TooSlow(Exception):
-    """The browser takes frames more slowly than they come, by more than we keep."""
+    """The browser receives frames too slowly: the queue is full."""
 
 
-class Outbox:
-    def __init__(self, *, most_bytes: int = MOST_BYTES) -> None:
-        self._waiting: deque[str] = deque()
+class FrameQueue:
+    def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
+        self._frames: deque[str] = deque()
         self._bytes = 0
-        self._most_bytes = most_bytes
-        self._something = asyncio.Event()
+        self._max_bytes = max_bytes
+        self._filled = asyncio.Event()
 
     def put(self, frame: Frame) -> None:
-        """Queue a frame. Raises `TooSlow`."""
+        """Queue a frame. Raises `TooSlow` when the queue is full."""
         text = json.dumps(frame, separators=(",", ":"))
         self._bytes += len(text)
-        if self._bytes > self._most_bytes:
+        if self._bytes > self._max_bytes:
             raise TooSlow
-        self._waiting.append(text)
-        self._something.set()
+        self._frames.append(text)
+        self._filled.set()
 
     async def take(self) -> str:
-        """The next frame's text, once there is one."""
-        while not self._waiting:
-            self._something.clear()
-            await self._something.wait()
-        text = self._waiting.popleft()
+        """Wait for the next frame; returns its JSON."""
+        while not self._frames:
+            self._filled.clear()
+            await self._filled.wait()
+        text = self._frames.popleft()
         self._bytes -= len(text)
         return text

@@ -1,1 +1,1 @@
-"""Which model answers a user, and the gateway (`/llm`) through which their agent asks it."""
+"""Users' language models: the choice of one, and the gateway (`/llm`) that their agents call."""

@@ -1,8 +1,8 @@
-"""Who asks `/llm`, and with which model and key, remembered for a few seconds.
+"""Caches who calls `/llm`, with their model and key, for a few seconds.
 
-An agent at work asks every few seconds, and looking all this up costs more than passing the whole
-request on. Whatever changes it here is known at once (`forget`); the few seconds are only for what
-changes the database behind our back.
+A busy agent calls every few seconds, and looking all this up costs more than forwarding the
+request. Changes made by this process evict the entry at once (`forget`); the few seconds only
+bound how long a change by another process goes unnoticed.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,49 +10,49 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ocmt_management.clock import Clock
-from ocmt_management.llm.choice import Chosen
-from ocmt_management.tokens import session_hash
-from ocmt_management.vault.secret_value import SecretValue
+from ocmt_management.llm.choice import ChosenModel
+from ocmt_management.tokens import token_hash
+from ocmt_management.vault.service import SecretValue
 
-REMEMBERED_FOR = timedelta(seconds=10)
-_MOST = 1000
+CACHED_FOR = timedelta(seconds=10)
+_MAX_ENTRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose agent asks, and the model that answers it, with the user's key for it."""
+    """The user whose agent calls, their chosen model, and their key for it."""
 
     user_id: str
-    chosen: Chosen
+    chosen: ChosenModel
     key: SecretValue | None
 
 
-class Callers:
+class CallerCache:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[bytes, tuple[Caller, datetime]] = {}
+        self._entries: dict[bytes, tuple[Caller, datetime]] = {}
         self._changes = 0
 
     async def find(
         self, token: str, look_up: Callable[[], Awaitable[Caller | None]]
     ) -> Caller | None:
-        """The caller of this token; nobody is remembered of a token that is nobody's."""
-        token_hash = session_hash(token)
-        caller, until = self._known.get(token_hash, (None, None))
+        """The caller with this token. An unknown token (`None`) is not cached."""
+        key = token_hash(token)
+        caller, until = self._entries.get(key, (None, None))
         if caller is not None and until is not None and self._clock() < until:
             return caller
         changes = self._changes
         caller = await look_up()
-        # What was read while something changed may be how it was before.
+        # A look-up that a change overlapped may have read the old state.
         if caller is not None and changes == self._changes:
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            self._known[token_hash] = (caller, self._clock() + REMEMBERED_FOR)
+            if len(self._entries) >= _MAX_ENTRIES:
+                self._entries.clear()
+            self._entries[key] = (caller, self._clock() + CACHED_FOR)
         return caller
 
     def forget(self, user_id: str) -> None:
-        """Something about this user, their token, model or key changed. Call after the commit."""
+        """Evict this user: their status, token, model or key changed. Call after the commit."""
         self._changes += 1
-        gone = [key for key, (caller, _) in self._known.items() if caller.user_id == user_id]
-        for key in gone:
-            del self._known[key]
+        stale = [key for key, (caller, _) in self._entries.items() if caller.user_id == user_id]
+        for key in stale:
+            del self._entries[key]

@@ -1,4 +1,4 @@
-"""Which model a user chose, and the key that goes with it."""
+"""The model a user chose, and the key for it."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,11 @@ from ocmt_management.llm.providers import (
 )
 from ocmt_management.llm.repository import ModelRepository
 from ocmt_management.llm.schemas import ModelAnswer, ModelRequest, ProviderView
-from ocmt_management.vault.keys import KeyRing
-from ocmt_management.vault.secret_value import SecretValue
-from ocmt_management.vault.service import Vault
+from ocmt_management.vault.service import KeyRing, SecretValue, Vault
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenModel:
     provider: Provider
     model: str
 
@@ -31,11 +29,11 @@ class Chosen:
         return self.provider.id is ProviderId.DEMO
 
 
-DEMO = Chosen(PROVIDERS[ProviderId.DEMO], DEMO_MODEL)
+DEMO = ChosenModel(PROVIDERS[ProviderId.DEMO], DEMO_MODEL)
 
 
-class Models:
-    """One user's model within one unit of work."""
+class UserModelChoice:
+    """Reads and changes one user's choice within one transaction."""
 
     def __init__(self, session: AsyncSession, keys: KeyRing, clock: Clock, user_id: str) -> None:
         self._rows = ModelRepository(session)
@@ -43,9 +41,9 @@ class Models:
         self._clock = clock
         self._user_id = user_id
 
-    async def chosen(self) -> Chosen:
+    async def chosen(self) -> ChosenModel:
         row = await self._rows.choice(self._user_id)
-        return DEMO if row is None else Chosen(PROVIDERS[ProviderId(row.provider)], row.model)
+        return DEMO if row is None else ChosenModel(PROVIDERS[ProviderId(row.provider)], row.model)
 
     async def answer(self) -> ModelAnswer:
         chosen = await self.chosen()
@@ -60,7 +58,7 @@ class Models:
                     id=provider.id,
                     name=provider.name,
                     key_set=provider.secret_name in hints,
-                    key_hint=_shown(hints.get(provider.secret_name)),
+                    key_hint=_masked(hints.get(provider.secret_name)),
                     models=list(provider.suggestions),
                 )
                 for provider in PROVIDERS.values()
@@ -68,7 +66,7 @@ class Models:
         )
 
     async def choose(self, request: ModelRequest) -> None:
-        """Use this model from the next request on; a key given along replaces the stored one."""
+        """Use this model from the next request on; a key in the request replaces the stored one."""
         provider = PROVIDERS[request.provider]
         if provider.id is ProviderId.DEMO:
             if request.key is not None:
@@ -76,7 +74,7 @@ class Models:
             if request.model != DEMO_MODEL:
                 raise Problem(422, "model-unknown", f"The demo has one model, {DEMO_MODEL}.")
         elif request.key is not None:
-            await self._keep_key(provider, request.key)
+            await self._store_key(provider, request.key)
         elif await self._vault.hint(self._user_id, provider.secret_name) is None:
             raise Problem(
                 422, "key-missing", f"Add your {provider.name} key to use {provider.name}'s models."
@@ -86,22 +84,22 @@ class Models:
         )
 
     async def delete_key(self, provider: Provider) -> None:
-        """Forget a key. Who used its provider is answered by the demo from now on."""
+        """Delete a key. If its provider was chosen, the demo model answers from now on."""
         if not await self._vault.delete(self._user_id, provider.secret_name, actor=self._user_id):
-            raise Problem(404, "key-unknown", f"You have no {provider.name} key here.")
+            raise Problem(404, "key-unknown", f"You have no {provider.name} key.")
         if (await self.chosen()).provider is provider:
             await self._rows.choose(
                 self._user_id, provider=DEMO.provider.id, model=DEMO.model, now=self._clock()
             )
 
-    async def key(self, chosen: Chosen) -> SecretValue | None:
-        """The key to call the chosen model with. The meter records its uses, in turns."""
+    async def key(self, chosen: ChosenModel) -> SecretValue | None:
+        """The key for the chosen model. The usage recorder audits its uses in batches."""
         return await self._vault.use(self._user_id, chosen.provider.secret_name)
 
-    async def _keep_key(self, provider: Provider, key: SecretStr) -> None:
+    async def _store_key(self, provider: Provider, key: SecretStr) -> None:
         value = SecretValue(key.get_secret_value())
         await self._vault.put(self._user_id, provider.secret_name, value, actor=self._user_id)
 
 
-def _shown(hint: str | None) -> str | None:
+def _masked(hint: str | None) -> str | None:
     return None if hint is None else f"…{hint}"

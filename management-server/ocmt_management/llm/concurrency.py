@@ -1,7 +1,7 @@
-"""How many requests of one user's agent are under way at once, and of how many bytes.
+"""Bounds the concurrent requests of one user's agent, in number and in bytes.
 
-Enough for an agent at work; not enough to take the server's memory (a request may have many
-megabytes) and its connections to providers from everybody else's.
+The bounds leave room for a busy agent, and keep one agent from taking the server's memory (a
+request may have many megabytes) and its connections to providers.
 """
 
 from collections import Counter
@@ -11,70 +11,69 @@ from contextlib import contextmanager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ocmt_management.llm import errors as refusals
+from ocmt_management.llm import errors
 
-MOST_PER_USER = 16
-MOST_BYTES_PER_USER = 64 * 1024 * 1024
+MAX_PER_USER = 16
+MAX_BYTES_PER_USER = 64 * 1024 * 1024
 """Two of the largest requests, or sixteen of four megabytes."""
 
 
-class Place:
-    """One request's place among its user's."""
+class RequestSlot:
+    """One request's share of its user's bounds."""
 
-    def __init__(self, under_way: Counter[str], bytes_held: Counter[str], user_id: str) -> None:
-        self._under_way = under_way
+    def __init__(self, requests: Counter[str], bytes_held: Counter[str], user_id: str) -> None:
+        self._requests = requests
         self._bytes_held = bytes_held
         self._user_id = user_id
         self._bytes = 0
-        self.kept = False
-        """Whether an answer frees it, and not the block that took it."""
-        under_way[user_id] += 1
+        self.released_by_response = False
+        requests[user_id] += 1
 
-    def hold(self, more_bytes: int) -> None:
-        """Count bytes of the request's body until the place is free. Raises a 429 `Refusal`."""
-        if self._bytes_held[self._user_id] + more_bytes > MOST_BYTES_PER_USER:
-            raise refusals.too_much_at_once(MOST_BYTES_PER_USER)
-        self._bytes += more_bytes
-        self._bytes_held[self._user_id] += more_bytes
+    def add_bytes(self, count: int) -> None:
+        """Count bytes of the request's body until the slot is released. Raises a 429 `LlmError`."""
+        if self._bytes_held[self._user_id] + count > MAX_BYTES_PER_USER:
+            raise errors.too_many_bytes(MAX_BYTES_PER_USER)
+        self._bytes += count
+        self._bytes_held[self._user_id] += count
 
-    def free(self) -> None:
-        for counts, its_own in ((self._under_way, 1), (self._bytes_held, self._bytes)):
-            counts[self._user_id] -= its_own
-            if not counts[self._user_id]:
-                del counts[self._user_id]
+    def release(self) -> None:
+        for counter, own in ((self._requests, 1), (self._bytes_held, self._bytes)):
+            counter[self._user_id] -= own
+            if not counter[self._user_id]:
+                del counter[self._user_id]
 
-    def until_answered(self, response: Response) -> Response:
-        """The same answer, which frees the place when its last byte left or its caller did."""
-        self.kept = True
-        return _Freeing(response, self)
+    def release_after(self, response: Response) -> Response:
+        """The same response, which releases the slot when it is sent or its client disconnects."""
+        self.released_by_response = True
+        return _ReleasingResponse(response, self)
 
 
-class _Freeing(Response):
-    def __init__(self, response: Response, place: Place) -> None:
+class _ReleasingResponse(Response):
+    def __init__(self, response: Response, slot: RequestSlot) -> None:
         super().__init__()
         self._response = response
-        self._place = place
+        self._slot = slot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._response(scope, receive, send)
         finally:
-            self._place.free()
+            self._slot.release()
 
 
-class AtOnce:
+class RequestLimits:
     def __init__(self) -> None:
-        self._under_way: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
         self._bytes_held: Counter[str] = Counter()
 
     @contextmanager
-    def another(self, user_id: str) -> Iterator[Place]:
-        """Take a place while the block runs, or until the answer. Raises a 429 `Refusal`."""
-        if self._under_way[user_id] >= MOST_PER_USER:
-            raise refusals.too_many_at_once(MOST_PER_USER)
-        place = Place(self._under_way, self._bytes_held, user_id)
+    def slot(self, user_id: str) -> Iterator[RequestSlot]:
+        """A slot for the block, or until its response is sent. Raises a 429 `LlmError`."""
+        if self._requests[user_id] >= MAX_PER_USER:
+            raise errors.too_many_requests(MAX_PER_USER)
+        slot = RequestSlot(self._requests, self._bytes_held, user_id)
         try:
-            yield place
+            yield slot
         finally:
-            if not place.kept:
-                place.free()
+            if not slot.released_by_response:
+                slot.release()

@@ -1,4 +1,4 @@
-"""The demo's answers in the providers' shapes, whole or streamed."""
+"""The demo's answers in the providers' shapes, complete or streamed."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from ocmt_management.llm import demo
 from ocmt_management.llm.providers import DEMO_MODEL, Shape
-from ocmt_management.llm.usage import Tokens
+from ocmt_management.llm.usage import TokenCounts
 
 _PACE_S = 0.006
 
@@ -18,14 +18,14 @@ _PACE_S = 0.006
 class DemoAnswer:
     shape: Shape
     text: str
-    used: Tokens
+    used: TokenCounts
     asked_model: str
     created_s: int
 
     @classmethod
     def to(cls, shape: Shape, body: dict[str, Any], *, created_s: int) -> "DemoAnswer":
         text = demo.reply(demo.users_words(body.get("messages")))
-        used = Tokens(demo.tokens_read(body), demo.tokens(text))
+        used = TokenCounts(demo.input_tokens(body), demo.tokens(text))
         return cls(shape, text, used, str(body.get("model") or DEMO_MODEL), created_s)
 
     def whole(self) -> dict[str, Any]:

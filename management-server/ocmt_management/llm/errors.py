@@ -1,11 +1,11 @@
-"""Errors of `/llm`, in words a person can act on and in a shape every client of it reads.
+"""Errors of `/llm`: texts for users, in a shape that every client reads.
 
-Clients of OpenAI read `error.message`, clients of Anthropic too, everything else of ours reads a
-problem: the body is all of them at once.
+Clients of OpenAI and of Anthropic read `error.message`; other clients of this server read a
+problem (RFC 9457). The body is both at once.
 
-Which status is chosen matters to OpenClaw: after a 401, 402 or 403, or any text that smells of
-them, it shuts the provider out for minutes, and a key that the user has just put right would do
-nothing. Troubles with the user's key therefore travel as 424, in words of ours.
+The status matters to OpenClaw: after a 401, 402 or 403, or a text that looks like one, it disables
+the provider for minutes, so a corrected key would not work at once. Errors about the user's key
+are therefore answered as 424 with a text of our own.
 """
 
 from dataclasses import dataclass
@@ -15,60 +15,60 @@ from ocmt_common.problems import Problem
 
 from ocmt_management.llm.providers import Shape
 
-USERS_KEY_TROUBLE = 424
+KEY_ERROR_STATUS = 424
 _MAX_QUOTED = 300
 
 
-class Refusal(Problem):
-    """A refusal of `/llm`; `kind` is the providers' own word for the class of error."""
+class LlmError(Problem):
+    """An error answer of `/llm`; `kind` is the providers' name for the class of error."""
 
     def __init__(self, status: int, code: str, detail: str, *, kind: str, **options: Any) -> None:
         error = {"message": detail, "type": kind, "param": None, "code": code}
         super().__init__(status, code, detail, extra={"error": error}, **options)
 
-    def in_shape(self, shape: Shape) -> "Refusal":
+    def in_shape(self, shape: Shape) -> "LlmError":
         if shape is Shape.ANTHROPIC:
             self.extra["type"] = "error"
         return self
 
 
-def bad_request(code: str, detail: str) -> Refusal:
-    return Refusal(400, code, detail, kind="invalid_request_error")
+def bad_request(code: str, detail: str) -> LlmError:
+    return LlmError(400, code, detail, kind="invalid_request_error")
 
 
-def not_an_agent() -> Refusal:
-    return Refusal(
+def not_an_agent() -> LlmError:
+    return LlmError(
         401,
         "agent-token-wrong",
-        "Only agents of active users may ask here, with their agent token as bearer.",
+        "Send the agent token of an active user's agent as bearer token.",
         kind="authentication_error",
     )
 
 
-def too_many_at_once(most: int) -> Refusal:
-    return Refusal(
+def too_many_requests(limit: int) -> LlmError:
+    return LlmError(
         429,
         "too-many-at-once",
-        f"{most} requests of this agent are being answered already. Ask again when one is done.",
+        f"{limit} requests of this agent are already in progress. Retry when one is done.",
         kind="rate_limit_error",
         retry_after_s=1,
     )
 
 
-def too_much_at_once(most_bytes: int) -> Refusal:
-    return Refusal(
+def too_many_bytes(limit_bytes: int) -> LlmError:
+    return LlmError(
         429,
         "too-much-at-once",
-        f"The requests of this agent that are being answered have {most_bytes // 2**20} MiB "
-        "together. Ask again when one is done.",
+        f"This agent's requests in progress have more than {limit_bytes // 2**20} MiB together. "
+        "Retry when one is done.",
         kind="rate_limit_error",
         retry_after_s=1,
     )
 
 
-def of_problem(problem: Problem) -> Refusal:
-    """A trouble of ours (the database, the vault) as an error of `/llm`."""
-    return Refusal(
+def of_problem(problem: Problem) -> LlmError:
+    """A problem of this server (the database, the vault) as an error of `/llm`."""
+    return LlmError(
         problem.status,
         problem.code,
         problem.detail,
@@ -77,9 +77,9 @@ def of_problem(problem: Problem) -> Refusal:
     )
 
 
-def no_key(provider: str) -> Refusal:
-    return Refusal(
-        USERS_KEY_TROUBLE,
+def no_key(provider: str) -> LlmError:
+    return LlmError(
+        KEY_ERROR_STATUS,
         "key-missing",
         f"OCMT has nothing stored to use {provider} with. Add it in the settings, or choose "
         "another model; it works at once.",
@@ -87,8 +87,8 @@ def no_key(provider: str) -> Refusal:
     )
 
 
-def unreachable(provider: str, setting: str) -> Refusal:
-    return Refusal(
+def unreachable(provider: str, setting: str) -> LlmError:
+    return LlmError(
         502,
         "provider-unreachable",
         f"{provider} cannot be reached from this server. Try again in a moment. Operator: check "
@@ -97,54 +97,58 @@ def unreachable(provider: str, setting: str) -> Refusal:
     )
 
 
-def lost(provider: str) -> Refusal:
-    return Refusal(
+def connection_lost(provider: str) -> LlmError:
+    return LlmError(
         502,
         "provider-lost",
-        f"{provider} broke off in the middle of its answer. Try again.",
+        f"The connection to {provider} broke in the middle of its answer. Try again.",
         kind="server_error",
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """What a provider's refusal means for the user."""
+class ModelError:
+    """A provider's error, explained to the user."""
 
     code: str
     detail: str
     replaces: bool = False
-    """Whether the agent is told this, as 424, instead of what the provider said."""
+    """Whether the agent gets this text, as 424, instead of the provider's answer."""
 
 
-def explain(provider: str, model: str, status: int, said: str) -> Trouble:
-    """A provider's error status, and what it said with it, in words to act on."""
-    low = said.lower()
+def explain(provider: str, model: str, status: int, message: str) -> ModelError:
+    """A provider's error status and message, in words the user can act on."""
+    low = message.lower()
     if status == 402 or (status in (403, 429) and ("insufficient_quota" in low or "credit" in low)):
-        return Trouble(
+        return ModelError(
             "provider-unpaid",
-            f"{provider} has no credit left for you. Top it up there, or choose another model in "
-            "the settings.",
+            f"Your {provider} account has no credit left. Top it up there, or choose another model "
+            "in the settings.",
             replaces=True,
         )
     if status in (401, 403):
-        return Trouble(
+        return ModelError(
             "provider-refused-key",
-            f"{provider} does not take the key that OCMT keeps for you, or not for {model}. Set "
-            "another in the settings; it works at once.",
+            f"{provider} rejected your key, or the key may not use {model}. Set another in the "
+            "settings; it works at once.",
             replaces=True,
         )
     if status == 404:
-        return Trouble(
+        return ModelError(
             "model-unknown",
             f"{provider} has no model {model} for you. Choose another in the settings.",
         )
     if status == 429:
-        return Trouble("provider-limits", f"{provider} is asked too much. Try again in a minute.")
+        return ModelError(
+            "provider-limits", f"{provider}'s rate limit was reached. Try again in a minute."
+        )
     if status >= 500 or status == 408:
-        return Trouble("provider-trouble", f"{provider} has trouble right now. Try again soon.")
-    quoted = " ".join(said.split())[:_MAX_QUOTED]
-    return Trouble("provider-refused", f"{provider} refused the request: {quoted or status}")
+        return ModelError(
+            "provider-trouble", f"{provider} has a problem right now. Try again soon."
+        )
+    quoted = " ".join(message.split())[:_MAX_QUOTED]
+    return ModelError("provider-refused", f"{provider} rejected the request: {quoted or status}")
 
 
-def replaced(trouble: Trouble) -> Refusal:
-    return Refusal(USERS_KEY_TROUBLE, trouble.code, trouble.detail, kind="ocmt_error")
+def in_place_of_answer(error: ModelError) -> LlmError:
+    return LlmError(KEY_ERROR_STATUS, error.code, error.detail, kind="ocmt_error")

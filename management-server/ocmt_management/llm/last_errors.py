@@ -1,22 +1,22 @@
-"""Why the last request for a user's model failed, so that the chat can say it.
+"""The error of each user's last model request, for the chat to show.
 
-OpenClaw tells its user that "the request failed"; the reason it got from us stays in its log.
+OpenClaw reports to its user only that the request failed; the reason stays in its log.
 """
 
-from ocmt_management.llm.errors import Trouble
+from ocmt_management.llm.errors import ModelError
 
 
-class Troubles:
-    """The last trouble of each user whose last request failed."""
+class LastErrors:
+    """Holds an error per user while the user's last request failed."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Trouble] = {}
+        self._errors: dict[str, ModelError] = {}
 
-    def note(self, user_id: str, trouble: Trouble) -> None:
-        self._last[user_id] = trouble
+    def record(self, user_id: str, error: ModelError) -> None:
+        self._errors[user_id] = error
 
     def forget(self, user_id: str) -> None:
-        self._last.pop(user_id, None)
+        self._errors.pop(user_id, None)
 
-    def of(self, user_id: str) -> Trouble | None:
-        return self._last.get(user_id)
+    def of(self, user_id: str) -> ModelError | None:
+        return self._errors.get(user_id)

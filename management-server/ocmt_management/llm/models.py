@@ -1,4 +1,4 @@
-"""Tables of chosen models and of what was used."""
+"""Tables of model choices and usage."""
 
 from datetime import date, datetime
 
@@ -9,11 +9,11 @@ from ocmt_management.db import Base
 
 MODEL_CHARACTERS = 128
 MODEL_PATTERN = r"[!-~]+"
-"""A model's name: what the user chooses and what an agent asks for is held to it alike."""
+"""Valid model names, both for a user's choice and in an agent's request."""
 
 
 class ModelChoice(Base):
-    """The model a user chose; without a row it is the demo."""
+    """The model a user chose; without a row, the demo."""
 
     __tablename__ = "model_choices"
 
@@ -26,7 +26,7 @@ class ModelChoice(Base):
 
 
 class Usage(Base):
-    """What one user's agent asked of one model on one day (UTC)."""
+    """One user's use of one model on one day (UTC)."""
 
     __tablename__ = "usage"
 
@@ -38,6 +38,6 @@ class Usage(Base):
     model: Mapped[str] = mapped_column(String(MODEL_CHARACTERS), primary_key=True)
     requests: Mapped[int] = mapped_column(BigInteger)
     unmeasured: Mapped[int] = mapped_column(BigInteger)
-    """Requests whose answer did not say what it used: cut short, or a refusal."""
+    """Requests whose answer had no token counts: cut short, or an error."""
     tokens_in: Mapped[int] = mapped_column(BigInteger)
     tokens_out: Mapped[int] = mapped_column(BigInteger)

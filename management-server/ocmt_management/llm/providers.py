@@ -1,4 +1,4 @@
-"""The providers a user can choose from: names, suggested models, and how each one is reached."""
+"""The providers a user can choose: names, suggested models and request URLs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +14,7 @@ class ProviderId(StrEnum):
 
 
 class Shape(StrEnum):
-    """The two request shapes of `/llm`, by the path that has each."""
+    """The two request shapes of `/llm`, by path."""
 
     OPENAI = "chat/completions"
     ANTHROPIC = "messages"
@@ -29,15 +29,15 @@ class Provider:
     id: ProviderId
     name: str
     suggestions: tuple[str, ...]
-    """Models to offer; any other name may be typed."""
+    """Models to offer; the user may type any other name."""
 
     @property
     def secret_name(self) -> str:
-        """Where the vault keeps the user's key."""
+        """The name of the user's key in the vault."""
         return f"{NAMESPACE}:{self.id}"
 
     def url(self, shape: Shape, settings: ManagementSettings) -> str | None:
-        """Where a request of this shape goes; `None` when the provider does not speak it."""
+        """The URL for a request of this shape; `None` if the provider does not support it."""
         base: str = getattr(settings, f"{self.id}_base_url")
         if self.id is ProviderId.ANTHROPIC:
             return f"{base}/v1/{shape}"

@@ -1,11 +1,11 @@
-"""SQL of chosen models and usage. Every query names the user."""
+"""SQL of model choices and usage. Every query names the user."""
 
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.llm.models import ModelChoice, Usage
-from ocmt_management.llm.usage import Bill, Sum
+from ocmt_management.llm.usage import UsageKey, UsageSum
 
 
 class ModelRepository:
@@ -19,14 +19,14 @@ class ModelRepository:
         chosen = ModelChoice(user_id=user_id, provider=provider, model=model, updated_at=now)
         await self._session.merge(chosen)
 
-    async def add_usage(self, bill: Bill, used: Sum) -> None:
-        row = await self._session.get(Usage, (bill.user_id, bill.day, bill.provider, bill.model))
+    async def add_usage(self, key: UsageKey, used: UsageSum) -> None:
+        row = await self._session.get(Usage, (key.user_id, key.day, key.provider, key.model))
         if row is None:
             row = Usage(
-                user_id=bill.user_id,
-                day=bill.day,
-                provider=bill.provider,
-                model=bill.model,
+                user_id=key.user_id,
+                day=key.day,
+                provider=key.provider,
+                model=key.model,
                 requests=0,
                 unmeasured=0,
                 tokens_in=0,

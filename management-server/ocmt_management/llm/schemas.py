@@ -1,4 +1,4 @@
-"""Choosing a model, on the wire."""
+"""Requests and answers of the model choice."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ class ModelRequest(Command):
     @classmethod
     def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not all("!" <= letter <= "~" for letter in key.get_secret_value()):
-            raise ValueError("has a space or another character that no key has; copy it again")
+            raise ValueError("has a space or another character that keys never have; copy it again")
         return key
 
 
@@ -33,7 +33,7 @@ class ProviderView(Wire):
     key_hint: str | None
     """The key's last four characters after an ellipsis."""
     models: list[str]
-    """Suggestions; any other name of the provider's may be typed."""
+    """Suggestions; the user may type any other name."""
 
 
 class ModelAnswer(Wire):

@@ -1,7 +1,7 @@
-"""One request to a provider and its answer, passed on as the bytes come.
+"""Forwards one request to a provider and streams its answer back.
 
-The caller going away ends the request to the provider at once, at any moment: while connecting,
-while the provider thinks, and while it answers.
+When the client disconnects, the request to the provider is cancelled at once: while connecting,
+while buffered for the first byte, and while streaming.
 """
 
 import asyncio
@@ -16,35 +16,35 @@ from ocmt_common import bounded_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ocmt_management.llm import errors as refusals
-from ocmt_management.llm.errors import Refusal, Trouble
+from ocmt_management.llm import errors
+from ocmt_management.llm.errors import LlmError, ModelError
 from ocmt_management.llm.providers import Shape
-from ocmt_management.llm.usage import Tokens, UsageReader
-from ocmt_management.vault.secret_value import SecretValue
+from ocmt_management.llm.usage import TokenCounts, UsageReader
+from ocmt_management.vault.service import SecretValue
 
 log = structlog.get_logger(__name__)
 
 _MAX_ERROR_BYTES = 64 * 1024
-_MOST_WAITING_BYTES = 256 * 1024
+_MAX_BUFFERED_BYTES = 256 * 1024
 _MASK = "•••"
-_PASSED_ON = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"})
-_PASSED_ON_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
-# RFC 9110 section 5.5: our server would fail on such a value.
-_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FORWARDED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"})
+_FORWARDED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+# Invalid in a header value (RFC 9110, section 5.5); our server would fail on it.
+_INVALID_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What to ask of whom, with whose key."""
+class UpstreamRequest:
+    """A request to a provider with a user's key."""
 
     shape: Shape
     provider: str
     model: str
     url: str
     setting: str
-    """The setting that names where the provider is, for the operator's eyes."""
+    """The setting with the provider's address, named in errors for the operator."""
     headers: Mapping[str, str]
     key: SecretValue
     body: bytes
@@ -52,99 +52,104 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it went: the answer's token counts if it told them, the trouble if there was any."""
+    """The answer's token counts if it had any, and the error if there was one."""
 
-    tokens: Tokens | None
-    trouble: Trouble | None
+    tokens: TokenCounts | None
+    error: ModelError | None
 
 
-class Exchange(Response):
-    """Answers with what the provider answers. `done` hears the outcome when the last byte left."""
+class UpstreamResponse(Response):
+    """Answers with the provider's answer. `done` is called with the outcome at the end."""
 
     def __init__(
-        self, http: httpx2.AsyncClient, order: Order, *, done: Callable[[Outcome], None]
+        self, http: httpx2.AsyncClient, request: UpstreamRequest, *, done: Callable[[Outcome], None]
     ) -> None:
         super().__init__()
         self._http = http
-        self._order = order
+        self._request = request
         self._done = done
         self._outcome = Outcome(None, None)
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await while_listening(receive, self._pass_on(scope, receive, send))
+        await until_disconnect(receive, self._forward(scope, receive, send))
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        order = self._order
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = self._request
         try:
             async with self._http.stream(
-                "POST", order.url, content=order.body, headers=order.headers
+                "POST", request.url, content=request.body, headers=request.headers
             ) as response:
                 if response.status_code == 200:
-                    await self._answer(response, send)
+                    await self._stream(response, send)
                 else:
-                    await (await self._refusal(response))(scope, receive, send)
+                    await (await self._error(response))(scope, receive, send)
         except httpx2.HTTPError as error:
-            await self._broken(error, scope, receive, send)
+            await self._failed(error, scope, receive, send)
         finally:
             self._done(self._outcome)
 
-    async def _answer(self, response: httpx2.Response, send: Send) -> None:
+    async def _stream(self, response: httpx2.Response, send: Send) -> None:
         streamed = response.headers.get("content-type", "").startswith("text/event-stream")
         reader = UsageReader(streamed=streamed)
-        await send(_start(200, _passed_on(response.headers)))
+        await send(_start(200, _forwarded_headers(response.headers)))
         self._started = True
         try:
-            async for chunk in gathered(response.aiter_raw()):
+            async for chunk in coalesced(response.aiter_raw()):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 reader.feed(chunk)
         except httpx2.HTTPError as error:
-            log.warning("provider broke off", provider=self._order.provider, kind=_kind(error))
-            refusal = refusals.lost(self._order.provider)
-            self._outcome = Outcome(reader.tokens(), Trouble(refusal.code, refusal.detail))
+            log.warning(
+                "provider connection lost", provider=self._request.provider, kind=_kind(error)
+            )
+            lost = errors.connection_lost(self._request.provider)
+            self._outcome = Outcome(reader.tokens(), ModelError(lost.code, lost.detail))
             if streamed:
-                await send(_body(_error_event(refusal, self._order.shape), more=True))
+                await send(_body(_error_event(lost, self._request.shape), more=True))
         else:
             self._outcome = Outcome(reader.tokens(), None)
         await send(_body(b"", more=False))
 
-    async def _refusal(self, response: httpx2.Response) -> Response:
-        """What the provider refused with, without the key, and as 424 when it is about the key."""
-        order = self._order
+    async def _error(self, response: httpx2.Response) -> Response:
+        """The provider's error with the key masked; errors about the key become a 424 of ours."""
+        request = self._request
         raw = b""
         async for chunk in response.aiter_bytes():
             raw = (raw + chunk)[:_MAX_ERROR_BYTES]
             if len(raw) == _MAX_ERROR_BYTES:
                 break
-        body = raw.decode(errors="replace").replace(order.key.reveal(), _MASK)
+        body = raw.decode(errors="replace").replace(request.key.reveal(), _MASK)
         status = response.status_code
-        if not 400 <= status < 600:  # a redirect, or an answer no provider gives
-            return self._troubled(refusals.unreachable(order.provider, order.setting))
-        trouble = refusals.explain(order.provider, order.model, status, _message(body))
-        log.info("provider refused", provider=order.provider, status=status, code=trouble.code)
-        self._outcome = Outcome(None, trouble)
-        if trouble.replaces:
-            return refusals.replaced(trouble).in_shape(order.shape).response()
+        if not 400 <= status < 600:  # a redirect, or not a provider's answer
+            return self._answer_error(errors.unreachable(request.provider, request.setting))
+        error = errors.explain(request.provider, request.model, status, _message(body))
+        log.info(
+            "provider returned an error", provider=request.provider, status=status, code=error.code
+        )
+        self._outcome = Outcome(None, error)
+        if error.replaces:
+            return errors.in_place_of_answer(error).in_shape(request.shape).response()
         headers = {
-            name.decode(): value.decode("latin-1") for name, value in _passed_on(response.headers)
+            name.decode(): value.decode("latin-1")
+            for name, value in _forwarded_headers(response.headers)
         }
         return Response(body, status_code=status, headers=headers)
 
-    async def _broken(
+    async def _failed(
         self, error: httpx2.HTTPError, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        log.warning("provider unreachable", provider=self._order.provider, kind=_kind(error))
-        refusal = refusals.unreachable(self._order.provider, self._order.setting)
+        log.warning("provider unreachable", provider=self._request.provider, kind=_kind(error))
         if not self._started:
-            await self._troubled(refusal)(scope, receive, send)
+            unreachable = errors.unreachable(self._request.provider, self._request.setting)
+            await self._answer_error(unreachable)(scope, receive, send)
 
-    def _troubled(self, refusal: Refusal) -> Response:
-        self._outcome = Outcome(None, Trouble(refusal.code, refusal.detail))
-        return refusal.in_shape(self._order.shape).response()
+    def _answer_error(self, error: LlmError) -> Response:
+        self._outcome = Outcome(None, ModelError(error.code, error.detail))
+        return error.in_shape(self._request.shape).response()
 
 
-class Streamed(Response):
-    """An answer made here, passed on piece by piece."""
+class StreamedResponse(Response):
+    """Streams an answer that this server makes."""
 
     def __init__(self, pieces: AsyncIterator[bytes], *, done: Callable[[], None]) -> None:
         super().__init__()
@@ -152,9 +157,9 @@ class Streamed(Response):
         self._done = done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await while_listening(receive, self._pass_on(send))
+        await until_disconnect(receive, self._forward(send))
 
-    async def _pass_on(self, send: Send) -> None:
+    async def _forward(self, send: Send) -> None:
         await send(_start(200, [(b"content-type", b"text/event-stream; charset=utf-8")]))
         try:
             async for piece in self._pieces:
@@ -164,29 +169,29 @@ class Streamed(Response):
         await send(_body(b"", more=False))
 
 
-async def gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes, with those that are there already in one piece: nothing waits for more.
+async def coalesced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, with chunks that have already arrived joined; never waits to join more.
 
-    A provider sends a word a chunk; in a burst, passing each one on alone costs most of the time.
+    Providers send a chunk per word; in a burst, forwarding each separately takes most of the time.
     """
-    waiting = bytearray()
+    buffered = bytearray()
     more, room = asyncio.Event(), asyncio.Event()
 
     async def read() -> None:
         async for chunk in chunks:
-            waiting.extend(chunk)
+            buffered.extend(chunk)
             more.set()
-            if len(waiting) > _MOST_WAITING_BYTES:
+            if len(buffered) > _MAX_BUFFERED_BYTES:
                 room.clear()
                 await room.wait()
 
     reading = asyncio.create_task(read())
     reading.add_done_callback(lambda _: more.set())
     try:
-        while waiting or not reading.done():
-            if waiting:
-                piece = bytes(waiting)
-                waiting.clear()
+        while buffered or not reading.done():
+            if buffered:
+                piece = bytes(buffered)
+                buffered.clear()
                 room.set()
                 yield piece
             else:
@@ -198,15 +203,15 @@ async def gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         await asyncio.gather(reading, return_exceptions=True)
 
 
-async def while_listening(receive: Receive, answering: Awaitable[None]) -> None:
-    """Answer, but stop when the caller goes away."""
+async def until_disconnect(receive: Receive, answering: Awaitable[None]) -> None:
+    """Run `answering`, but cancel it when the client disconnects."""
 
-    async def gone() -> None:
+    async def disconnected() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
 
     answer = asyncio.ensure_future(answering)
-    leaving = asyncio.ensure_future(gone())
+    leaving = asyncio.ensure_future(disconnected())
     try:
         await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -218,35 +223,35 @@ async def while_listening(receive: Receive, answering: Awaitable[None]) -> None:
         answer.result()
 
 
-def _passed_on(headers: httpx2.Headers) -> Headers:
+def _forwarded_headers(headers: httpx2.Headers) -> Headers:
     lowered = ((name.lower(), value) for name, value in headers.raw)
     return [
         (name, value)
         for name, value in lowered
-        if (name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES))
-        and _NO_VALUE.search(value) is None
+        if (name in _FORWARDED or name.startswith(_FORWARDED_PREFIXES))
+        and _INVALID_IN_VALUE.search(value) is None
     ]
 
 
 def _start(status: int, headers: Headers) -> dict[str, object]:
-    # Proxies in front must not gather a stream.
-    quiet = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
-    return {"type": "http.response.start", "status": status, "headers": headers + quiet}
+    # Reverse proxies must not buffer the stream.
+    unbuffered = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+    return {"type": "http.response.start", "status": status, "headers": headers + unbuffered}
 
 
 def _body(body: bytes, *, more: bool) -> dict[str, object]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-def _error_event(refusal: Refusal, shape: Shape) -> bytes:
-    """An error in the middle of a stream, as clients of this shape notice it."""
-    data = json.dumps(refusal.in_shape(shape).body(), separators=(",", ":"))
+def _error_event(error: LlmError, shape: Shape) -> bytes:
+    """An error event within a stream, as clients of this shape expect it."""
+    data = json.dumps(error.in_shape(shape).body(), separators=(",", ":"))
     event = "event: error\n" if shape is Shape.ANTHROPIC else ""
     return f"{event}data: {data}\n\n".encode()
 
 
 def _message(body: str) -> str:
-    """The provider's own words in an error body, or the body."""
+    """The message in a provider's error body, or the whole body."""
     try:
         error = bounded_json.read(body)["error"]
         return f"{error['message']} {error.get('code') or ''}"
@@ -255,5 +260,5 @@ def _message(body: str) -> str:
 
 
 def _kind(error: httpx2.HTTPError) -> str:
-    # Never the message: it may quote an address with credentials.
+    # Not the message, which may quote a URL with credentials.
     return type(error).__name__

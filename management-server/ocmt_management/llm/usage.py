@@ -1,4 +1,4 @@
-"""What an answer used, read from copies of its bytes as they pass."""
+"""Reads token counts from an answer's bytes as they are forwarded."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -9,21 +9,21 @@ from ocmt_common import bounded_json
 
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_JSON_BYTES = 16 * 1024 * 1024
-_MOST_TOKENS = 10**9
-"""No answer uses more; a provider's nonsense must not spoil the sums it is added to."""
+_MAX_TOKENS = 10**9
+"""No answer uses more; an absurd count must not distort the sums."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """What one answer says it used."""
+class TokenCounts:
+    """Token counts of one answer, as the provider reports them."""
 
     read: int
     written: int
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
-    """Whose usage, of what, on which day (UTC)."""
+class UsageKey:
+    """The user, day (UTC), provider and model of a usage row."""
 
     user_id: str
     day: date
@@ -32,13 +32,13 @@ class Bill:
 
 
 @dataclass(slots=True)
-class Sum:
+class UsageSum:
     requests: int = 0
     unmeasured: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
 
-    def add(self, other: "Sum") -> None:
+    def add(self, other: "UsageSum") -> None:
         self.requests += other.requests
         self.unmeasured += other.unmeasured
         self.tokens_in += other.tokens_in
@@ -46,7 +46,7 @@ class Sum:
 
 
 class UsageReader:
-    """Finds the token counts in an answer of either shape, streamed or whole."""
+    """Finds the token counts in an answer of either shape, streamed or not."""
 
     def __init__(self, *, streamed: bool) -> None:
         self._streamed = streamed
@@ -68,22 +68,22 @@ class UsageReader:
         elif len(self._rest) > _MAX_LINE_BYTES:
             self._rest.clear()
 
-    def tokens(self) -> Tokens | None:
-        """The counts, once the answer is over; `None` when it said nothing of them."""
+    def tokens(self) -> TokenCounts | None:
+        """The counts, after the answer's end; `None` if it had none."""
         if self._streamed:
             self._line(self._rest)
         else:
             self._take(self._rest)
-        return Tokens(self._read, self._written) if self._found else None
+        return TokenCounts(self._read, self._written) if self._found else None
 
     def _line(self, line: bytearray) -> None:
-        # Most lines are words of the answer: those are not parsed.
+        # Most lines are text of the answer and are not parsed.
         if line.startswith(b"data:") and b'"usage"' in line:
             self._take(line[5:])
 
     def _take(self, text: bytearray) -> None:
         body = _members(text)
-        # Anthropic's stream tells the tokens read in its first event, inside the message.
+        # Anthropic's stream has the input tokens in its first event, inside the message.
         for holder in (body, _members(body.get("message", b""))):
             usage = _object(holder.get("usage", b""))
             if usage is not None:
@@ -110,12 +110,12 @@ def _object(text: bytes | Raw) -> dict[str, Any] | None:
 
 
 def _read(usage: dict[str, Any]) -> int:
-    # Anthropic counts what came from its cache, and what went into it, apart.
+    # Anthropic counts tokens read from and written to its cache separately.
     return _sum(usage, "prompt_tokens") or _sum(
         usage, "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
     )
 
 
 def _sum(usage: dict[str, Any], *names: str) -> int:
-    told = (usage.get(name) for name in names)
-    return min(_MOST_TOKENS, sum(one for one in told if isinstance(one, int) and one > 0))
+    counts = (usage.get(name) for name in names)
+    return min(_MAX_TOKENS, sum(one for one in counts if isinstance(one, int) and one > 0))

@@ -1,7 +1,7 @@
-"""What it means that a mail was not taken: whether to try again, and what an operator can do.
+"""Explains a failed mail: whether to retry, and what the operator can do.
 
-By the reply codes of RFC 5321 and the enhanced ones of RFC 3463, and by what common servers say
-beside them.
+Reads the reply codes of RFC 5321, the enhanced codes of RFC 3463 and the wording of common
+servers.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import aiosmtplib
 
 _REPLY_CHARACTERS = 300
-# A reply may quote what was sent: neither an address nor a link belongs in a log.
+# A reply may quote the mail: neither an address nor a link may enter a log.
 _PRIVATE = re.compile(r"\S+@\S+|\S*/sign-in#\S*|[A-Za-z0-9_-]{40,}")
 _OF_A_RECIPIENT = re.compile(r"\b[45]\.[12]\.\d")
 _OF_THE_GREETING = re.compile(r"helo|ehlo|fully.qualified", re.I)
@@ -20,36 +20,36 @@ _OF_RELAYING = re.compile(r"relay|5\.7\.1\b.*(?:log.?in|auth)|authenticat", re.I
 _OF_THE_LOG_IN = frozenset({530, 534, 535, 538})
 _CONNECTION = "check that SMTP_HOST and SMTP_PORT are right and that this machine reaches them"
 _CURES = {
-    421: "the mail server is busy or shuts down; it is tried again",
-    450: "the mail server asks to try later; it is tried again",
-    451: "the mail server asks to try later, as with greylisting; it is tried again",
-    452: "the mail server or the mailbox is full or takes no more for now; it is tried again",
-    454: "the mail server cannot check the log-in or begin TLS for now; it is tried again",
+    421: "the mail server is busy or shutting down; OCMT retries",
+    450: "the mail server asks to try later; OCMT retries",
+    451: "the mail server asks to try later, as with greylisting; OCMT retries",
+    452: "the mail server or the mailbox is full or takes no more for now; OCMT retries",
+    454: "the mail server cannot check the log-in or begin TLS for now; OCMT retries",
     530: "the mail server wants a log-in or TLS: set SMTP_USER and SMTP_PASS, and SMTP_TLS",
     534: "the mail server wants another log-in: see its reply, then SMTP_USER and SMTP_PASS",
-    535: "the mail server does not take the log-in: check SMTP_USER and SMTP_PASS",
+    535: "the mail server rejects the log-in: check SMTP_USER and SMTP_PASS",
     538: "the mail server takes a log-in only under TLS: set SMTP_TLS",
-    550: "the mail server does not take this recipient; its reply says why",
-    551: "the mail server does not take this recipient; its reply says why",
+    550: "the mail server rejects this recipient; its reply says why",
+    551: "the mail server rejects this recipient; its reply says why",
     552: "the recipient's mailbox is full",
-    553: "the mail server does not take this recipient; its reply says why",
-    554: "the mail server refuses the mail, often as unwanted: ask who runs it",
+    553: "the mail server rejects this recipient; its reply says why",
+    554: "the mail server rejects the mail, often as spam: ask its operator",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailFailure:
     reply: str
-    """The server's own reply, code first, or how far it came without one. No address, no link."""
+    """The server's reply, code first, or the exception if there was none. No address, no link."""
     code: int | None
     temporary: bool
     cure: str
     of_recipient: bool
-    """Whether it is this recipient's; otherwise no mail goes."""
+    """Whether it concerns this recipient only; otherwise all mail fails."""
 
 
 def explain(error: Exception) -> MailFailure:
-    """What to make of an exception that sending a mail ended with."""
+    """Classify the exception that ended an attempt to send a mail."""
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         return _of_reply(error.recipients[0])
     if isinstance(error, aiosmtplib.SMTPResponseException):
@@ -60,9 +60,9 @@ def explain(error: Exception) -> MailFailure:
     if certificate:
         cure = "the mail server's certificate is not valid for SMTP_HOST; use the name it is for"
     elif isinstance(error, aiosmtplib.SMTPNotSupported):
-        cure = "the mail server lacks what SMTP_TLS or the log-in asks for; check SMTP_TLS"
+        cure = "the mail server does not support what SMTP_TLS or the log-in needs; check SMTP_TLS"
     elif isinstance(error, ssl.SSLError):
-        cure = "the mail server does not speak TLS so: check SMTP_TLS and SMTP_PORT"
+        cure = "TLS with the mail server failed: check SMTP_TLS and SMTP_PORT"
     else:
         cure = _CONNECTION
     ours = isinstance(
@@ -85,9 +85,7 @@ def _of_reply(error: aiosmtplib.SMTPResponseException) -> MailFailure:
     greeting = isinstance(error, aiosmtplib.SMTPHeloError) or _OF_THE_GREETING.search(text)
     relaying = at_recipient and error.code >= 500 and _OF_RELAYING.search(text)
     if greeting or error.code == 504:
-        cure = (
-            "the mail server does not take this server's name: set SMTP_EHLO_NAME to its full one"
-        )
+        cure = "the mail server rejects this server's name: set SMTP_EHLO_NAME to its full name"
     elif relaying:
         cure = "the mail server relays only after a log-in: set SMTP_USER and SMTP_PASS"
     elif (
@@ -99,7 +97,7 @@ def _of_reply(error: aiosmtplib.SMTPResponseException) -> MailFailure:
     else:
         cure = _CURES.get(error.code, "")
     if not cure:
-        later = "the mail server refuses for now; it is tried again"
+        later = "the mail server refuses for now; OCMT retries"
         cure = later if error.code < 500 else "the mail server refuses for good; its reply says why"
     of_recipient = at_recipient and not (greeting or relaying or error.code in (421, 451, 504))
     return MailFailure(

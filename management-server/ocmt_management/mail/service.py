@@ -1,4 +1,4 @@
-"""Mail over SMTP, sent in the background so that no answer's timing tells who has an account."""
+"""Mail over SMTP, sent in the background so that no answer's timing reveals an account."""
 
 import asyncio
 import time
@@ -16,10 +16,12 @@ from ocmt_management.clock import utc_now
 from ocmt_management.mail.failures import MailFailure, explain
 from ocmt_management.settings import ManagementSettings
 
+__all__ = ["MailFailure", "MailQueue", "Mailer", "NullMailer", "SmtpMailer", "mailer_for"]
+
 log = structlog.get_logger(__name__)
 
 _WAITS_S = (2.0, 5.0, 15.0, 30.0, 60.0)
-"""Between two tries; the last again and again. Greylisting takes a second try minutes later."""
+"""Delays between attempts; the last repeats. Greylisting needs a second attempt minutes later."""
 _SEND_TIMEOUT_S = 20
 _CLOSE_WITHIN_S = 5
 
@@ -42,7 +44,7 @@ class SmtpMailer:
             ("Date", format_datetime(utc_now())),
             ("Message-ID", make_msgid(domain=sender_domain)),
         ):
-            if name not in message:  # a second try is the same mail
+            if name not in message:  # a second attempt sends the same mail
                 message[name] = value
         await aiosmtplib.send(
             message,
@@ -58,7 +60,7 @@ class SmtpMailer:
 
 
 class NullMailer:
-    """Stands in when no SMTP is set: says so, and how a link is made without mail."""
+    """Used without SMTP_HOST: logs that no mail is sent, and how to make a link without mail."""
 
     async def send(self, message: EmailMessage) -> None:
         log.warning(
@@ -69,8 +71,8 @@ class NullMailer:
         )
 
 
-class Outbox:
-    """Owns the mails on their way: tries again for as long as each is of use to its reader."""
+class MailQueue:
+    """Owns the mails being sent, and retries each for as long as its reader can use it."""
 
     def __init__(
         self,
@@ -83,8 +85,8 @@ class Outbox:
         self._sleep = sleep
         self._monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
-        self.trouble: MailFailure | None = None
-        """Why no mail goes at the moment, as far as the last try tells."""
+        self.failure: MailFailure | None = None
+        """Why mail is failing, by the last attempt; `None` while it works."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,16 +98,16 @@ class Outbox:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
             if late:
-                log.warning("mails given up: the server stops", mails=len(late))
+                log.warning("mails dropped: the server stops", mails=len(late))
 
     def post(self, message: EmailMessage, *, within: timedelta) -> None:
-        """Send `message` in the background, or give it up after `within`."""
+        """Send `message` in the background; stop retrying after `within`."""
         task = asyncio.create_task(self._deliver(message, within.total_seconds()))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def delivered(self) -> None:
-        """Wait until every mail posted so far is sent or given up."""
+        """Wait until every mail posted so far is sent or dropped."""
         await asyncio.gather(*self._tasks)
 
     async def _deliver(self, message: EmailMessage, within_s: float) -> None:
@@ -114,8 +116,8 @@ class Outbox:
             try:
                 await self._mailer.send(message)
             except Exception as error:
-                # Nobody awaits this, so whatever went wrong is told here. The message holds a
-                # sign-in link: neither it nor its address goes to the log.
+                # This task is not awaited, so every failure is logged here. The message holds a
+                # sign-in link: neither it nor its recipient may enter the log.
                 failure = explain(error)
                 again = failure.temporary and self._monotonic() + wait_s < give_up_at
                 log.error(
@@ -127,12 +129,12 @@ class Outbox:
                     cure=failure.cure,
                 )
                 if not failure.of_recipient:
-                    self.trouble = failure
+                    self.failure = failure
                 if not again:
                     return
                 await self._sleep(wait_s)
             else:
-                self.trouble = None
+                self.failure = None
                 return
 
 

@@ -1,12 +1,13 @@
-"""`GET /api/me`: who I am and what answers me, the first thing the page asks."""
+"""`GET /api/me`: the signed-in user, their model and the server; the page's first request."""
 
 from fastapi import APIRouter
 from ocmt_common.agent_api import Wire
 from ocmt_common.version import release_version
 
 from ocmt_management.auth.dependencies import PresentUser
-from ocmt_management.auth.schemas import UserView
-from ocmt_management.dependencies import Db, Server
+from ocmt_management.auth.service import UserView
+from ocmt_management.dependencies import Settings, UnitOfWork
+from ocmt_management.llm.dependencies import Llm
 
 router = APIRouter()
 
@@ -22,15 +23,15 @@ class Me(Wire):
     model: ModelView
     version: str
     mail: bool
-    """Whether this server can send mail, so that people can sign in without the operator."""
+    """Whether this server sends mail; without it the operator makes the sign-in links."""
 
 
 @router.get("/api/me")
-async def me(user: PresentUser, server: Server, db: Db) -> Me:
-    model = await server.model_of(db, user.user_id)
+async def me(user: PresentUser, db: UnitOfWork, llm: Llm, settings: Settings) -> Me:
+    model = await llm.model_of(db, user.user_id)
     return Me(
         user=UserView(id=user.user_id, email=user.email, role=user.role),
-        model=ModelView(provider=model.provider, model=model.model, demo=model.demo),
+        model=ModelView(provider=model.provider.id, model=model.model, demo=model.demo),
         version=release_version("ocmt-management"),
-        mail=bool(server.settings.smtp_host),
+        mail=bool(settings.smtp_host),
     )

@@ -1,1 +1,1 @@
-"""Serving the built page, and the headers that keep it safe."""
+"""Serves the built page and sets its security headers."""

@@ -1,7 +1,7 @@
 """The built page, for installations where management serves it (others use Caddy or nginx).
 
-`index.html` answers the page's own routes and is revalidated each time; files in `assets/` carry
-their hash in their name and never change.
+`index.html` answers the page's routes and is revalidated each time; files in `assets/` have their
+hash in the name and are immutable.
 """
 
 import re
@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from ocmt_management.dependencies import Server
+from ocmt_management.dependencies import Settings
 
 PAGE_ROUTES = ("/", "/sign-in", "/settings")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.[a-z0-9]{1,12}")
@@ -22,19 +22,19 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.[a-z0-9]{1,12}")
 router = APIRouter()
 
 
-async def _index(request: Request, server: Server) -> Response:
-    if server.settings.ui_dir is None:
+async def _index(request: Request, settings: Settings) -> Response:
+    if settings.ui_dir is None:
         return PlainTextResponse(
-            "OCMT's management server runs, but serves no page.\n"
-            "Operator: set UI_DIR to the folder of the built page, or open the address where "
-            "another web server has it.\n",
+            "OCMT's management server is running but serves no page.\n"
+            "Operator: set UI_DIR to the folder of the built page, or open the address of the web "
+            "server that serves it.\n",
             status_code=404,
         )
     try:
-        return await _file(server.settings.ui_dir, "index.html", request.scope, "no-cache")
+        return await _file(settings.ui_dir, "index.html", request.scope, "no-cache")
     except HTTPException:
         return PlainTextResponse(
-            "OCMT's page is not there: UI_DIR has no index.html.\n"
+            "OCMT's page is missing: UI_DIR has no index.html.\n"
             "Operator: build the page (npm run build in user-ui), or correct UI_DIR.\n",
             status_code=503,
         )
@@ -45,19 +45,19 @@ for path in PAGE_ROUTES:
 
 
 @router.get("/assets/{name:path}", include_in_schema=False)
-async def asset(name: str, request: Request, server: Server) -> Response:
-    ui_dir = _served(server.settings.ui_dir)
+async def asset(name: str, request: Request, settings: Settings) -> Response:
+    ui_dir = _served(settings.ui_dir)
     return await _file(
         ui_dir / "assets", name, request.scope, "public, max-age=31536000, immutable"
     )
 
 
 @router.get("/{name}", include_in_schema=False)
-async def top_file(name: str, request: Request, server: Server) -> Response:
+async def top_file(name: str, request: Request, settings: Settings) -> Response:
     """Files beside `index.html`, such as `favicon.svg`."""
     if not _FILE_NAME.fullmatch(name):
         raise HTTPException(404, "There is nothing at this address.")
-    return await _file(_served(server.settings.ui_dir), name, request.scope, "no-cache")
+    return await _file(_served(settings.ui_dir), name, request.scope, "no-cache")
 
 
 def _served(ui_dir: Path | None) -> Path:
@@ -67,7 +67,7 @@ def _served(ui_dir: Path | None) -> Path:
 
 
 async def _file(folder: Path, name: str, scope: Scope, cache: str) -> Response:
-    """A file below `folder`, with `ETag` and 304. StaticFiles refuses every way out of it."""
+    """A file below `folder`, with `ETag` and 304. StaticFiles rejects paths outside `folder`."""
     files = StaticFiles(directory=folder, check_dir=False)
     response = await files.get_response(name, scope)
     response.headers["Cache-Control"] = cache

@@ -1,4 +1,4 @@
-"""Headers that let a browser do only what the page needs."""
+"""Security headers, which restrict the browser to what the page needs."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,8 +7,8 @@ from ocmt_management.settings import ManagementSettings
 
 
 def content_security_policy(settings: ManagementSettings) -> str:
-    """Nothing from elsewhere, nothing inline. The page's styles are constructable style sheets."""
-    # Some browsers do not count the page's own WebSocket as 'self'.
+    """Nothing from other origins, nothing inline: styles are constructable style sheets."""
+    # In some browsers 'self' does not include the page's WebSocket.
     socket = settings.base_url.replace("http", "ws", 1)
     return "; ".join(
         (
@@ -40,12 +40,12 @@ class SecurityHeadersMiddleware:
             self.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(self.headers)
-                # Answers about people are for nobody's cache; the page sets its own policy.
+                # API answers are personal and must not be cached; the page sets its own policy.
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        await self.app(scope, receive, guarded if scope["type"] == "http" else send)
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)

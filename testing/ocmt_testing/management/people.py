@@ -31,7 +31,7 @@ async def id_of(browser: httpx2.AsyncClient) -> str:
 
 async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
     """Wait until the user's agent is in one of these states."""
-    agents = app.state.parts.agents
+    agents = app.state.agents
     wanted = {AgentState(state) for state in states}
     view: AgentView | None = None
     try:

@@ -154,12 +154,12 @@ async def test_expired_sessions_are_recorded_when_they_are_forgotten(
     app: FastAPI, admin: httpx2.AsyncClient, sign_in: SignIn, advance: Advance
 ) -> None:
     user_id = await id_of(await sign_in(BOB))
-    parts = app.state.parts
+    state = app.state
     advance(timedelta(days=13))
     await admin.get("/api/auth/sessions")
     advance(timedelta(days=1))
 
-    await tidy(parts.database, parts.keys, parts.clock)
+    await tidy(state.database, state.vault_keys, state.clock)
 
     (row,) = await trail(admin, "session.expired")
     assert (row["userId"], row["actor"]) == (user_id, "server")
@@ -199,9 +199,9 @@ async def test_strangers_cannot_fill_the_trail(
 
 
 async def test_it_is_read_in_pages(admin: httpx2.AsyncClient, app: FastAPI) -> None:
-    async with app.state.parts.database.write() as session:
+    async with app.state.database.write() as session:
         for number in range(25):
-            Audit(session, app.state.parts.clock).record(
+            Audit(session, app.state.clock).record(
                 "test", user_id="", actor="server", subject=f"{number}"
             )
     seen: list[str] = []
@@ -230,9 +230,9 @@ async def test_all_of_it_is_exported_oldest_first(
     admin: httpx2.AsyncClient, sign_in: SignIn, app: FastAPI
 ) -> None:
     user_id = await id_of(await sign_in(BOB))
-    async with app.state.parts.database.write() as session:
+    async with app.state.database.write() as session:
         for number in range(1200):
-            Audit(session, app.state.parts.clock).record(
+            Audit(session, app.state.clock).record(
                 "test", user_id=user_id, actor="server", subject=f"{number}"
             )
         rows = await session.scalar(select(func.count()).select_from(AuditEvent))

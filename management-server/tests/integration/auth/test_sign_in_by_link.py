@@ -131,10 +131,10 @@ async def whose(browser: httpx2.AsyncClient, token: str) -> httpx2.Response:
 
 
 async def operator_token(app: FastAPI, email: str, seen_secrets: set[str]) -> str:
-    parts = app.state.parts
-    async with parts.database.write() as session:
+    state = app.state
+    async with state.database.write() as session:
         _, link = await operator_link(
-            session, settings=parts.settings, clock=parts.clock, email=email
+            session, settings=state.settings, clock=state.clock, email=email
         )
     token = link.partition("#")[2]
     seen_secrets.add(token)
@@ -342,7 +342,7 @@ async def test_signing_out_ends_the_session_and_tells_open_sockets(
     cookies = dict(browser.cookies)
     session_id = (await browser.get("/api/auth/sessions")).json()["sessions"][0]["id"]
 
-    with app.state.parts.ended.watch(session_id) as ended:
+    with app.state.session_revocations.watch(session_id) as ended:
         assert (await browser.delete("/api/auth/session")).status_code == 204
         assert ended.is_set()
 
@@ -390,7 +390,7 @@ async def test_the_database_holds_no_token_in_clear(
     seen_secrets.update(browser.cookies.values())
 
     assert len(seen_secrets) > 5
-    dumped = await dump(app.state.parts.database)
+    dumped = await dump(app.state.database)
     assert not [secret for secret in seen_secrets if secret.encode() in dumped]
 
 

@@ -1,4 +1,4 @@
-"""Admission, invitations, suspension, and who is the admin, on both databases."""
+"""AllowList, invitations, suspension, and who is the admin, on both databases."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.app import create_app
+from ocmt_management.auth.service import is_active
 from ocmt_management.auth.sign_in import operator_link
-from ocmt_management.auth.users import is_active
 from ocmt_management.settings import ManagementSettings
 
 ADA, BOB = "ada@example.com", "bob@elsewhere.org"
@@ -33,10 +33,10 @@ async def set_status(admin: httpx2.AsyncClient, email: str, status: str) -> http
 
 async def link_for(app: FastAPI, email: str | None = None) -> str:
     """The token of an operator-made link."""
-    parts = app.state.parts
-    async with parts.database.write() as session:
+    state = app.state
+    async with state.database.write() as session:
         _, link = await operator_link(
-            session, settings=parts.settings, clock=parts.clock, email=email
+            session, settings=state.settings, clock=state.clock, email=email
         )
     return link.partition("#")[2]
 
@@ -125,7 +125,7 @@ async def test_a_stranger_gets_the_same_answer_and_no_mail(
 
     known = await new_browser().post("/api/auth/link", json={"email": ADA})
     stranger = await new_browser().post("/api/auth/link", json={"email": BOB})
-    await app.state.parts.outbox.delivered()
+    await app.state.mail_queue.delivered()
 
     assert stranger.status_code == known.status_code == 202
     assert stranger.json() == known.json()
@@ -149,7 +149,7 @@ async def test_an_international_domain_is_one_address_however_it_is_written(
 
     for email in ("user@bücher.example", "user@xn--bcher-kva.example"):
         await new_browser().post("/api/auth/link", json={"email": email})
-    await app.state.parts.outbox.delivered()
+    await app.state.mail_queue.delivered()
 
     assert [mail["To"] for mail in mails] == ["user@xn--bcher-kva.example"] * 3
 
@@ -174,7 +174,7 @@ async def test_an_invited_address_may_sign_in_once_told_by_mail(
 ) -> None:
     admin = await sign_in_admin(ADA)
     answer = await admin.post("/api/admin/invitations", json={"email": BOB})
-    await app.state.parts.outbox.delivered()
+    await app.state.mail_queue.delivered()
 
     assert answer.status_code == 201
     assert mails[-1]["To"] == BOB
@@ -212,11 +212,11 @@ async def test_an_invitation_expires_and_inviting_again_renews_it(
     admin = await sign_in_admin(ADA)
     await admin.post("/api/admin/invitations", json={"email": BOB})
     advance(timedelta(days=7))
-    await app.state.parts.outbox.delivered()
+    await app.state.mail_queue.delivered()
     sent = len(mails)
 
     await new_browser().post("/api/auth/link", json={"email": BOB})
-    await app.state.parts.outbox.delivered()
+    await app.state.mail_queue.delivered()
     assert len(mails) == sent
 
     assert (await admin.post("/api/admin/invitations", json={"email": BOB})).status_code == 201
@@ -236,14 +236,14 @@ async def test_a_suspended_user_is_out_at_once_and_cannot_come_back(
     session_id = (await member.get("/api/auth/sessions")).json()["sessions"][0]["id"]
     eve = (await users(admin))["eve@example.com"]["id"]
 
-    with app.state.parts.ended.watch(session_id) as ended:
+    with app.state.session_revocations.watch(session_id) as ended:
         assert (await set_status(admin, "eve@example.com", "suspended")).status_code == 200
         assert ended.is_set()
 
     assert (await member.get("/api/auth/sessions")).status_code == 401
     refused = await waiting.post("/api/auth/session", json={"token": token})
     assert refused.json()["code"] == "link-invalid"
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         assert not await is_active(session, eve)
 
     await set_status(admin, "eve@example.com", "active")
@@ -299,11 +299,11 @@ async def test_each_sign_in_asks_for_the_agent_after_the_user_is_saved(
     app: FastAPI, sign_in: SignIn
 ) -> None:
     asked: list[str] = []
-    object.__setattr__(app.state.parts, "ensure_agent", asked.append)
+    app.state.on_sign_in = asked.append
 
     await sign_in(ADA)
 
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         assert [await is_active(session, user_id) for user_id in asked] == [True]
 
 
@@ -327,7 +327,7 @@ class TestWithLists:
         self, app: FastAPI, new_browser: NewBrowser, mails: list[EmailMessage]
     ) -> None:
         await new_browser().post("/api/auth/link", json={"email": "mallory@evil.example"})
-        await app.state.parts.outbox.delivered()
+        await app.state.mail_queue.delivered()
 
         assert mails == []
 
@@ -354,7 +354,7 @@ class TestFreshWithMail:
         before = await new_browser().post("/api/auth/link", json={"email": stranger})
         await link_for(app, ADA)
         after = await new_browser().post("/api/auth/link", json={"email": stranger})
-        await app.state.parts.outbox.delivered()
+        await app.state.mail_queue.delivered()
 
         assert before.status_code == after.status_code == 202
         assert before.json() == after.json()

@@ -5,7 +5,7 @@ import asyncio
 import httpx2
 import pytest
 from ocmt_management.llm.providers import Shape
-from ocmt_management.llm.upstream import Exchange, Order, Outcome
+from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
 from ocmt_management.no_cookies import no_cookies
 from ocmt_management.vault.secret_value import SecretValue
 from ocmt_testing.management.serving import serving
@@ -22,7 +22,7 @@ async def test_any_answer_of_a_provider_is_an_answer_here(
         answering(said) as provider,
         httpx2.AsyncClient(cookies=no_cookies(), trust_env=False) as http,
     ):
-        order = Order(
+        order = UpstreamRequest(
             shape=Shape.OPENAI,
             provider="OpenAI",
             model="gpt-x",
@@ -34,7 +34,7 @@ async def test_any_answer_of_a_provider_is_an_answer_here(
         )
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await Exchange(http, order, done=outcomes.append)(scope, receive, send)
+            await UpstreamResponse(http, order, done=outcomes.append)(scope, receive, send)
 
         async with serving(app) as here, asyncio.timeout(30):
             answer = await http.post(here.url, json={})

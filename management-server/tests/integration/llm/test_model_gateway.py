@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from ocmt_management.audit.models import AuditEvent
-from ocmt_management.llm import usage_recorder as meters
-from ocmt_management.llm.concurrency import MOST_BYTES_PER_USER, MOST_PER_USER
+from ocmt_management.llm import usage_recorder
+from ocmt_management.llm.concurrency import MAX_BYTES_PER_USER, MAX_PER_USER
 from ocmt_management.llm.models import Usage
 from ocmt_management.vault.service import Vault
 from ocmt_testing.management.people import Person, until
@@ -183,9 +183,9 @@ async def test_one_agent_does_not_take_every_place_from_the_others(
     provider.silent = True
     asked = [
         asyncio.create_task(ada.agent.post("/chat/completions", json=asking()))
-        for _ in range(MOST_PER_USER)
+        for _ in range(MAX_PER_USER)
     ]
-    await until(lambda: len(provider.asked) == MOST_PER_USER)
+    await until(lambda: len(provider.asked) == MAX_PER_USER)
 
     refused = await ada.agent.post("/chat/completions", json=asking())
     assert refused.status_code == 429
@@ -196,9 +196,9 @@ async def test_one_agent_does_not_take_every_place_from_the_others(
     for one in asked:
         one.cancel()
     await asyncio.gather(*asked, return_exceptions=True)
-    await until(lambda: not app.state.parts.llm.at_once._under_way)
+    await until(lambda: not app.state.llm.request_limits._requests)
     assert (await ada.agent.post("/chat/completions", content=b"{")).status_code == 400
-    assert not app.state.parts.llm.at_once._under_way
+    assert not app.state.llm.request_limits._requests
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 529])
@@ -290,12 +290,12 @@ async def test_an_answer_that_breaks_off_ends_in_an_error(
 
 
 async def usage_of(app: FastAPI, user_id: str) -> list[tuple[Any, ...]]:
-    await app.state.parts.llm.meter.write()
+    await app.state.llm.usage.write()
     return await written(app, user_id)
 
 
 async def written(app: FastAPI, user_id: str) -> list[tuple[Any, ...]]:
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         rows = await session.scalars(select(Usage).where(Usage.user_id == user_id))
         return [
             (u.day, u.provider, u.model, u.requests, u.unmeasured, u.tokens_in, u.tokens_out)
@@ -321,11 +321,11 @@ async def test_counts_survive_a_database_that_is_away(
     app: FastAPI, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ada.agent.post("/chat/completions", json=asking(stream=False))
-    meter = app.state.parts.llm.meter
+    usage = app.state.llm.usage
     with monkeypatch.context() as patched:
-        patched.setattr(meter._database, "write", None)
+        patched.setattr(usage._database, "write", None)
         with pytest.raises(TypeError):
-            await meter.write()
+            await usage.write()
     await ada.agent.post("/chat/completions", json=asking(stream=False))
 
     assert [row[3] for row in await usage_of(app, ada.id)] == [2]
@@ -334,10 +334,10 @@ async def test_counts_survive_a_database_that_is_away(
 async def test_a_fault_in_counting_does_not_end_it(
     app: FastAPI, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meters, "_WRITE_EVERY_S", 0.01)
-    monkeypatch.setattr(meters, "_RETRY_S", 0.01)
-    meter = app.state.parts.llm.meter
-    write, failed, wrote = meter.write, asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(usage_recorder, "_WRITE_EVERY_S", 0.01)
+    monkeypatch.setattr(usage_recorder, "_RETRY_S", 0.01)
+    usage = app.state.llm.usage
+    write, failed, wrote = usage.write, asyncio.Event(), asyncio.Event()
 
     async def telling() -> None:
         try:
@@ -347,10 +347,10 @@ async def test_a_fault_in_counting_does_not_end_it(
             raise
         wrote.set()
 
-    monkeypatch.setattr(meter, "write", telling)
+    monkeypatch.setattr(usage, "write", telling)
     async with asyncio.timeout(20):
         with monkeypatch.context() as patched:
-            patched.setattr(meter._database, "write", None)
+            patched.setattr(usage._database, "write", None)
             await ada.agent.post("/chat/completions", json=asking(stream=False))
             await failed.wait()
         await wrote.wait()
@@ -455,9 +455,9 @@ async def test_the_uses_of_a_key_are_audited(
     await ada.choose("openai", "gpt-x", KEY)
     for _ in range(3):
         await ada.agent.post("/chat/completions", json=asking())
-    await app.state.parts.llm.meter.write()
+    await app.state.llm.usage.write()
 
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         rows = await session.scalars(select(AuditEvent).where(AuditEvent.action == "secret.read"))
         uses = [(row.user_id, row.actor, row.subject, row.detail) for row in rows]
     assert uses == [(ada.id, "agent", "model:openai", "3 requests for gpt-x")]
@@ -467,9 +467,11 @@ async def test_a_vault_without_the_key_is_a_424_not_a_crash(
     app: FastAPI, ada: Person, provider: Provider
 ) -> None:
     await ada.choose("openai", "gpt-x", KEY)
-    async with app.state.parts.database.write() as session:
-        parts = app.state.parts
-        await Vault(session, parts.keys, parts.clock).delete(ada.id, "model:openai", actor="test")
+    async with app.state.database.write() as session:
+        state = app.state
+        await Vault(session, state.vault_keys, state.clock).delete(
+            ada.id, "model:openai", actor="test"
+        )
 
     refused = await ada.agent.post("/chat/completions", json=asking())
 
@@ -557,7 +559,7 @@ async def test_one_agent_holds_so_many_bytes_at_once(
     bob = await person("bob")
     await ada.choose("openai", "gpt-x", KEY)
     provider.silent = True
-    large = json.dumps(asking(pad="x" * (MOST_BYTES_PER_USER // 3))).encode()
+    large = json.dumps(asking(pad="x" * (MAX_BYTES_PER_USER // 3))).encode()
     asked = []
     for _ in range(2):
         asked.append(asyncio.create_task(ada.agent.post("/chat/completions", content=large)))
@@ -571,7 +573,7 @@ async def test_one_agent_holds_so_many_bytes_at_once(
     for one in asked:
         one.cancel()
     await asyncio.gather(*asked, return_exceptions=True)
-    await until(lambda: not app.state.parts.llm.at_once._bytes_held)
+    await until(lambda: not app.state.llm.request_limits._bytes_held)
 
 
 async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_crash(
@@ -586,10 +588,10 @@ async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_crash(
 
     asking = asyncio.create_task(ada.agent.post("/chat/completions", content=body()))
     await leaving.wait()
-    await until(lambda: app.state.parts.llm.at_once._bytes_held[ada.id] > 0)
+    await until(lambda: app.state.llm.request_limits._bytes_held[ada.id] > 0)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    await until(lambda: not app.state.parts.llm.at_once._under_way)
+    await until(lambda: not app.state.llm.request_limits._requests)
     assert "crashed" not in caplog.text
     assert not [record for record in caplog.records if record.exc_info]
 

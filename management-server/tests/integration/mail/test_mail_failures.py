@@ -13,7 +13,7 @@ from aiosmtpd.smtp import SMTP, Envelope
 from fastapi import FastAPI
 from ocmt_management.auth.mail_templates import sign_in_mail
 from ocmt_management.email_addresses import normalise
-from ocmt_management.mail.service import Mailer, NullMailer, Outbox, SmtpMailer
+from ocmt_management.mail.service import Mailer, MailQueue, NullMailer, SmtpMailer
 from ocmt_management.settings import ManagementSettings
 
 LINK = "https://ocmt.example/sign-in#a-token-that-must-not-be-logged"
@@ -47,8 +47,8 @@ class Waiting:
         self.now += seconds
         await asyncio.sleep(0)
 
-    def outbox(self, mailer: Mailer) -> Outbox:
-        return Outbox(mailer, sleep=self.sleep, monotonic=lambda: self.now)
+    def queue(self, mailer: Mailer) -> MailQueue:
+        return MailQueue(mailer, sleep=self.sleep, monotonic=lambda: self.now)
 
 
 TEN_MINUTES = timedelta(minutes=10)
@@ -56,21 +56,21 @@ TEN_MINUTES = timedelta(minutes=10)
 
 async def test_a_mail_is_tried_again(link_mail: EmailMessage) -> None:
     mailer = FailsAtFirst(2)
-    async with Waiting().outbox(mailer) as outbox:
-        outbox.post(link_mail, within=TEN_MINUTES)
-        await outbox.delivered()
+    async with Waiting().queue(mailer) as queue:
+        queue.post(link_mail, within=TEN_MINUTES)
+        await queue.delivered()
 
     assert len(mailer.sent) == 1
-    assert outbox.trouble is None
+    assert queue.failure is None
 
 
 async def test_a_mail_that_never_goes_is_logged_with_the_cure_and_without_the_link(
     link_mail: EmailMessage, quiet_logs: list[dict[str, object]]
 ) -> None:
     waiting = Waiting()
-    async with waiting.outbox(FailsAtFirst(99)) as outbox:
-        outbox.post(link_mail, within=TEN_MINUTES)
-        await outbox.delivered()
+    async with waiting.queue(FailsAtFirst(99)) as queue:
+        queue.post(link_mail, within=TEN_MINUTES)
+        await queue.delivered()
 
     assert [event["gave_up"] for event in quiet_logs][-2:] == [False, True]
     assert TEN_MINUTES.total_seconds() - 60 <= waiting.now < TEN_MINUTES.total_seconds()
@@ -80,9 +80,9 @@ async def test_a_mail_that_never_goes_is_logged_with_the_cure_and_without_the_li
 async def test_without_smtp_the_log_says_how_to_make_a_link(
     link_mail: EmailMessage, quiet_logs: list[dict[str, object]]
 ) -> None:
-    async with Outbox(NullMailer()) as outbox:
-        outbox.post(link_mail, within=TEN_MINUTES)
-        await outbox.delivered()
+    async with MailQueue(NullMailer()) as queue:
+        queue.post(link_mail, within=TEN_MINUTES)
+        await queue.delivered()
 
     assert "sign-in-link" in str(quiet_logs[0]["cure"])
 
@@ -110,8 +110,8 @@ async def test_closing_waits_for_mails_on_their_way(link_mail: EmailMessage) -> 
             await super().send(message)
 
     mailer = Slow(0)
-    async with Outbox(mailer) as outbox:
-        outbox.post(link_mail, within=TEN_MINUTES)
+    async with MailQueue(mailer) as queue:
+        queue.post(link_mail, within=TEN_MINUTES)
         asyncio.get_running_loop().call_soon(go.set)
 
     assert len(mailer.sent) == 1
@@ -125,9 +125,9 @@ async def test_a_mail_server_that_refuses_is_a_failed_try(
     settings = make_settings(
         smtp_host="127.0.0.1", smtp_port="1", smtp_from="ocmt@example.com", smtp_tls="none"
     )
-    async with Waiting().outbox(SmtpMailer(settings)) as outbox:
-        outbox.post(link_mail, within=TEN_MINUTES)
-        await outbox.delivered()
+    async with Waiting().queue(SmtpMailer(settings)) as queue:
+        queue.post(link_mail, within=TEN_MINUTES)
+        await queue.delivered()
 
     assert quiet_logs[-1]["gave_up"] is True
 
@@ -223,13 +223,13 @@ async def test_a_mail_refused_for_now_is_tried_until_it_is_taken(
     cure: str,
 ) -> None:
     server, waiting = Refusing(command, [reply] * 6), Waiting()
-    async with server.running() as port, waiting.outbox(SmtpMailer(settings_at(port))) as outbox:
-        outbox.post(link_mail, within=TEN_MINUTES)
-        await outbox.delivered()
+    async with server.running() as port, waiting.queue(SmtpMailer(settings_at(port))) as queue:
+        queue.post(link_mail, within=TEN_MINUTES)
+        await queue.delivered()
 
     assert server.taken == 1
     assert waiting.now > 60
-    assert outbox.trouble is None
+    assert queue.failure is None
     failed = [event for event in quiet_logs if event["event"] == "mail not sent"]
     assert len(failed) == 6
     assert {event["gave_up"] for event in failed} == {False}
@@ -260,16 +260,16 @@ async def test_a_mail_refused_for_good_is_not_tried_again_and_the_cure_fits(
     cure: str,
 ) -> None:
     server, waiting = Refusing(command, [reply]), Waiting()
-    async with server.running() as port, waiting.outbox(SmtpMailer(settings_at(port))) as outbox:
-        outbox.post(link_mail, within=TEN_MINUTES)
-        await outbox.delivered()
+    async with server.running() as port, waiting.queue(SmtpMailer(settings_at(port))) as queue:
+        queue.post(link_mail, within=TEN_MINUTES)
+        await queue.delivered()
 
     assert (server.taken, waiting.now) == (0, 0)
     (failed,) = [event for event in quiet_logs if event["event"] == "mail not sent"]
     assert failed["gave_up"] is True
     assert failed["reason"] == reply
     assert cure in str(failed["cure"])
-    assert (outbox.trouble is None) == (reply.startswith("550 5.1.1"))
+    assert (queue.failure is None) == (reply.startswith("550 5.1.1"))
 
 
 @pytest.mark.parametrize(
@@ -288,10 +288,10 @@ async def test_the_reply_is_told_without_the_address_and_the_link(
 ) -> None:
     async with (
         Refusing("RCPT", [reply]).running() as port,
-        Waiting().outbox(SmtpMailer(settings_at(port))) as outbox,
+        Waiting().queue(SmtpMailer(settings_at(port))) as queue,
     ):
-        outbox.post(link_mail, within=TEN_MINUTES)
-        await outbox.delivered()
+        queue.post(link_mail, within=TEN_MINUTES)
+        await queue.delivered()
 
     (failed,) = [event for event in quiet_logs if event["event"] == "mail not sent"]
     assert str(failed["reason"]).startswith(reply[:4])
@@ -352,7 +352,7 @@ class TestHealth:
         told = []
         for _ in range(2):
             await browser.post("/api/auth/link", json={"email": "ada@example.com"})
-            await app.state.parts.outbox.delivered()
+            await app.state.mail_queue.delivered()
             told.append((await browser.get("/health")).json())
 
         assert told[0]["status"] == "degraded"

@@ -26,16 +26,16 @@ SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 async def user_id(app: FastAPI, email: str) -> str:
     from ocmt_management.auth.models import User
 
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         found: str | None = await session.scalar(select(User.id).where(User.email == email))
     assert found is not None
     return found
 
 
 async def reveal(app: FastAPI, user: str, name: str, keys: KeyRing | None = None) -> str | None:
-    parts = app.state.parts
-    async with parts.database.write() as session:
-        vault = Vault(session, keys or parts.keys, parts.clock)
+    state = app.state
+    async with state.database.write() as session:
+        vault = Vault(session, keys or state.vault_keys, state.clock)
         value = await vault.get(user, name, actor="agent", reason="a test")
     return None if value is None else value.reveal()
 
@@ -95,7 +95,7 @@ async def test_a_row_moved_to_another_user_does_not_open(app: FastAPI, sign_in: 
     for email in (ADA, BOB):
         await (await sign_in(email)).put("/api/secrets/FOO", json={"value": LONG})
     ada, bob = await user_id(app, ADA), await user_id(app, BOB)
-    async with app.state.parts.database.write() as session:
+    async with app.state.database.write() as session:
         stolen = await session.get(StoredSecret, (ada, "FOO"))
         await session.execute(
             update(StoredSecret).where(StoredSecret.user_id == bob).values(sealed=stolen.sealed)
@@ -135,9 +135,9 @@ async def test_other_domains_secrets_are_kept_apart_by_their_namespace(
 ) -> None:
     browser = await sign_in(ADA)
     ada = await user_id(app, ADA)
-    parts = app.state.parts
-    async with parts.database.write() as session:
-        vault = Vault(session, parts.keys, parts.clock)
+    state = app.state
+    async with state.database.write() as session:
+        vault = Vault(session, state.vault_keys, state.clock)
         await vault.put(ada, "model:openai", SecretValue(LONG), actor=ada)
 
         assert [info.name for info in await vault.list(ada, namespace="model")] == ["model:openai"]
@@ -194,7 +194,7 @@ async def test_each_reading_is_audited_with_its_reason_and_without_the_value(
     await reveal(app, ada, "FOO")
     await browser.delete("/api/secrets/FOO")
 
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         recorded = await session.scalars(select(AuditEvent).order_by(AuditEvent.id))
         events = [event for event in recorded if event.action.startswith("secret.")]
 
@@ -212,14 +212,14 @@ async def test_shredding_the_data_key_takes_every_secret_of_that_user_only(
     for email in (ADA, BOB):
         await (await sign_in(email)).put("/api/secrets/FOO", json={"value": LONG})
     ada, bob = await user_id(app, ADA), await user_id(app, BOB)
-    parts = app.state.parts
+    state = app.state
 
-    async with parts.database.write() as session:
-        await Vault(session, parts.keys, parts.clock).shred(ada, actor="operator")
+    async with state.database.write() as session:
+        await Vault(session, state.vault_keys, state.clock).shred(ada, actor="operator")
 
     assert await reveal(app, ada, "FOO") is None
     assert await reveal(app, bob, "FOO") == LONG
-    async with parts.database.read() as session:
+    async with state.database.read() as session:
         assert await session.get(StoredDataKey, ada) is None
         assert await session.get(StoredSecret, (ada, "FOO")) is None
 
@@ -231,12 +231,12 @@ async def test_rotation_moves_every_user_to_the_new_key_and_the_old_one_can_go(
     emails = [f"user{n}@example.com" for n in range(5)]
     for email in emails:
         await (await sign_in(email)).put("/api/secrets/FOO", json={"value": LONG})
-    parts = app.state.parts
+    state = app.state
     new = secrets.token_bytes(32)
-    both = KeyRing({"k2": new, **parts.settings.vault_keys})
+    both = KeyRing({"k2": new, **state.settings.vault_keys})
 
-    assert await rotate(parts.database, both) == 5
-    assert await rotate(parts.database, both) == 0
+    assert await rotate(state.database, both) == 5
+    assert await rotate(state.database, both) == 0
 
     only_new = KeyRing({"k2": new})
     for email in emails:
@@ -248,7 +248,7 @@ async def test_rotation_leaves_what_it_has_no_key_for_and_says_so(
 ) -> None:
     await (await sign_in(ADA)).put("/api/secrets/FOO", json={"value": LONG})
 
-    moved = await rotate(app.state.parts.database, KeyRing({"k2": secrets.token_bytes(32)}))
+    moved = await rotate(app.state.database, KeyRing({"k2": secrets.token_bytes(32)}))
 
     assert moved == 0
     assert [e["event"] for e in quiet_logs if e["log_level"] == "error"] == ["data key not rotated"]
@@ -259,7 +259,7 @@ async def test_the_database_alone_gives_no_secret_away(app: FastAPI, sign_in: Si
     await (await sign_in(ADA)).put("/api/secrets/FOO", json={"value": LONG})
     ada = await user_id(app, ADA)
 
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         row = await session.get(StoredSecret, (ada, "FOO"))
 
     assert LONG.encode() not in row.sealed

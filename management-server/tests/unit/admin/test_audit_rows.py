@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from ocmt_management.admin.audit_rows import as_text
 from ocmt_management.admin.schemas import AuditRow
-from ocmt_management.audit.throttle import Throttle
+from ocmt_management.audit.throttle import AuditThrottle
 
 
 def row(**changes: str | None) -> AuditRow:
@@ -54,7 +54,7 @@ class TestThrottle:
     def at(self, *seconds: float) -> list[int | None]:
         """What becomes of one asker's refusals at these seconds."""
         now = {"at": datetime(2026, 11, 23, 12, 0, tzinfo=UTC)}
-        throttle = Throttle(lambda: now["at"])
+        throttle = AuditThrottle(lambda: now["at"])
         took = []
         for second in seconds:
             now["at"] = datetime(2026, 11, 23, 12, 0, tzinfo=UTC) + timedelta(seconds=second)
@@ -65,14 +65,14 @@ class TestThrottle:
         assert self.at(0, 1, 59, 60, 61, 130) == [0, None, None, 2, None, 1]
 
     def test_askers_and_actions_are_told_apart(self) -> None:
-        throttle = Throttle(lambda: datetime(2026, 11, 23, tzinfo=UTC))
+        throttle = AuditThrottle(lambda: datetime(2026, 11, 23, tzinfo=UTC))
         for action, who in (("a", "one"), ("a", "two"), ("b", "one")):
             assert throttle.take(action, who) == 0
         assert throttle.take("a", "one") is None
 
     def test_all_together_are_bounded_each_hour(self) -> None:
         now = {"at": datetime(2026, 11, 23, tzinfo=UTC)}
-        throttle = Throttle(lambda: now["at"])
+        throttle = AuditThrottle(lambda: now["at"])
         took = [throttle.take("a", f"{number}") for number in range(1000)]
         assert took.count(0) == 300
         now["at"] += timedelta(hours=1)

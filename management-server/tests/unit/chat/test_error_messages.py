@@ -1,5 +1,5 @@
 import pytest
-from ocmt_management.chat.error_messages import DISK_FULL, plainly
+from ocmt_management.chat.error_messages import DISK_FULL, for_page
 
 
 @pytest.mark.parametrize(
@@ -11,8 +11,8 @@ from ocmt_management.chat.error_messages import DISK_FULL, plainly
     ],
 )
 def test_a_full_disk_is_told_in_words_to_act_on(said: str) -> None:
-    assert plainly("run-failed", said) == ("disk-full", DISK_FULL)
+    assert for_page("run-failed", said) == ("disk-full", DISK_FULL)
 
 
 def test_other_words_of_the_agent_are_passed_on() -> None:
-    assert plainly("run-failed", "The tool broke.") == ("run-failed", "The tool broke.")
+    assert for_page("run-failed", "The tool broke.") == ("run-failed", "The tool broke.")

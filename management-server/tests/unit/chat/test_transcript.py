@@ -129,7 +129,7 @@ def test_a_history_older_than_the_deltas_takes_nothing_back() -> None:
 def test_a_run_taken_up_after_a_crash_goes_on_under_its_old_name() -> None:
     runs = Runs()
     told(runs, delta("Hello the"))
-    runs.goes_on_as("r1", "resumed")
+    runs.resumed_by("r1", "resumed")
 
     frames = told(runs, delta("Hello there", "resumed"), chat("final", "resumed"))
 
@@ -216,5 +216,5 @@ def test_the_history_says_how_runs_stand() -> None:
         }
     )
 
-    assert standing.under_way == {"flying": "Hel", "queued": ""}
+    assert standing.in_progress == {"flying": "Hel", "queued": ""}
     assert standing.answers == {"done": ("Done.", 1795455435245)}

@@ -1,10 +1,10 @@
-"""Callers are remembered for a few seconds, and forgotten the moment something changes."""
+"""CallerCache are remembered for a few seconds, and forgotten the moment something changes."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from ocmt_management.llm.caller_cache import REMEMBERED_FOR, Caller, Callers
+from ocmt_management.llm.caller_cache import CACHED_FOR, Caller, CallerCache
 from ocmt_management.llm.choice import DEMO
 
 ADA, BOB = Caller("ada", DEMO, None), Caller("bob", DEMO, None)
@@ -15,7 +15,7 @@ class Directory:
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 23, tzinfo=UTC)
-        self.callers = Callers(lambda: self.now)
+        self.callers = CallerCache(lambda: self.now)
         self.asked = 0
 
     async def find(self, token: str, found: Caller | None = ADA) -> Caller | None:
@@ -35,7 +35,7 @@ async def test_a_caller_is_looked_up_once_in_a_few_seconds(directory: Directory)
     assert [await directory.find("token") for _ in range(3)] == [ADA] * 3
     assert directory.asked == 1
 
-    directory.now += REMEMBERED_FOR + timedelta(milliseconds=1)
+    directory.now += CACHED_FOR + timedelta(milliseconds=1)
     await directory.find("token")
     assert directory.asked == 2
 
@@ -81,4 +81,4 @@ async def test_what_is_remembered_is_bounded(directory: Directory) -> None:
     for number in range(2500):
         await directory.find(f"token-{number}")
 
-    assert len(directory.callers._known) <= 1000
+    assert len(directory.callers._entries) <= 1000

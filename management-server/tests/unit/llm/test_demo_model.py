@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ocmt_management.llm import demo
 from ocmt_management.llm.demo_shapes import DemoAnswer
 from ocmt_management.llm.providers import Shape
-from ocmt_management.llm.usage import Tokens, UsageReader
+from ocmt_management.llm.usage import TokenCounts, UsageReader
 
 # As OpenClaw 2026.9.6 sent them.
 CONTEXT = (
@@ -124,5 +124,5 @@ async def test_the_meter_reads_what_the_demo_says_it_used(shape: Shape) -> None:
     for event in await streamed(answer):
         reader.feed(event)
 
-    assert reader.tokens() == answer.used == Tokens(answer.used.read, demo.tokens(answer.text))
+    assert reader.tokens() == answer.used == TokenCounts(answer.used.read, demo.tokens(answer.text))
     assert answer.used.read > 50

@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from ocmt_management.llm import errors as refusals
-from ocmt_management.llm.errors import explain, replaced
+from ocmt_management.llm import errors
+from ocmt_management.llm.errors import explain, in_place_of_answer
 from ocmt_management.llm.providers import Shape
 
 
@@ -49,17 +49,17 @@ def test_troubles_with_the_key_reach_the_agent_without_scaring_it_off(
     status: int, said: str
 ) -> None:
     trouble = explain("OpenAI", "gpt-x", status, said)
-    refusal = replaced(trouble)
+    refusal = in_place_of_answer(trouble)
 
     assert trouble.replaces
     assert refusal.status == 424
     assert not SHUT_OUT.search(json.dumps(refusal.body()))
-    assert not SHUT_OUT.search(json.dumps(refusals.no_key("OpenAI").body()))
+    assert not SHUT_OUT.search(json.dumps(errors.no_key("OpenAI").body()))
 
 
 @pytest.mark.parametrize("shape", Shape)
 def test_a_refusal_reads_like_the_shape_it_answers(shape: Shape) -> None:
-    body = refusals.bad_request("not-json", "Send JSON.").in_shape(shape).body()
+    body = errors.bad_request("not-json", "Send JSON.").in_shape(shape).body()
 
     assert body["error"]["message"] == body["detail"] == "Send JSON."
     assert body["error"]["code"] == body["code"] == "not-json"

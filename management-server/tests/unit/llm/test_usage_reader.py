@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ocmt_management.llm.usage import Tokens, UsageReader
+from ocmt_management.llm.usage import TokenCounts, UsageReader
 
 OPENAI = (
     b'data: {"choices":[{"delta":{"content":"say \\"usage\\""}}],"usage":null}\n\n'
@@ -21,7 +21,7 @@ ANTHROPIC = (
 )
 
 
-def read(*chunks: bytes, streamed: bool = True) -> Tokens | None:
+def read(*chunks: bytes, streamed: bool = True) -> TokenCounts | None:
     reader = UsageReader(streamed=streamed)
     for chunk in chunks:
         reader.feed(chunk)
@@ -34,19 +34,22 @@ def test_where_the_bytes_are_cut_changes_nothing(answer: bytes, cuts: list[int])
     edges = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
     chunks = [answer[a:b] for a, b in pairwise(edges)]
 
-    assert read(*chunks) == Tokens(12, 34)
+    assert read(*chunks) == TokenCounts(12, 34)
 
 
 @pytest.mark.parametrize(
     ("usage", "tokens"),
     [
-        ({"prompt_tokens": 5, "completion_tokens": 6}, Tokens(5, 6)),
-        ({"input_tokens": 5, "cache_creation_input_tokens": 2, "output_tokens": 6}, Tokens(7, 6)),
-        ({"prompt_tokens": "many", "completion_tokens": -3}, Tokens(0, 0)),
-        ({"prompt_tokens": 10**30, "completion_tokens": 1}, Tokens(10**9, 1)),
+        ({"prompt_tokens": 5, "completion_tokens": 6}, TokenCounts(5, 6)),
+        (
+            {"input_tokens": 5, "cache_creation_input_tokens": 2, "output_tokens": 6},
+            TokenCounts(7, 6),
+        ),
+        ({"prompt_tokens": "many", "completion_tokens": -3}, TokenCounts(0, 0)),
+        ({"prompt_tokens": 10**30, "completion_tokens": 1}, TokenCounts(10**9, 1)),
     ],
 )
-def test_whole_answers_are_read_at_their_end(usage: dict[str, Any], tokens: Tokens) -> None:
+def test_whole_answers_are_read_at_their_end(usage: dict[str, Any], tokens: TokenCounts) -> None:
     body = json.dumps({"usage": usage}).encode()
 
     assert read(body[:9], body[9:], streamed=False) == tokens
@@ -67,4 +70,4 @@ def test_an_endless_line_is_not_kept() -> None:
 
     assert len(reader._rest) <= 1_100_000
     reader.feed(b"\n" + OPENAI)
-    assert reader.tokens() == Tokens(12, 34)
+    assert reader.tokens() == TokenCounts(12, 34)
