@@ -246,7 +246,7 @@ async def test_a_mail_refused_for_now_is_tried_until_it_is_taken(
         ("RCPT", "554 5.7.1 Relay access denied", "SMTP_USER"),
         ("MAIL", "553 5.7.1 sender not owned by user", "SMTP_FROM"),
         ("MAIL", "530 5.7.0 Authentication required", "SMTP_TLS"),
-        ("DATA", "554 5.7.1 looks like spam", "unwanted"),
+        ("DATA", "554 5.7.1 looks like spam", "often as spam"),
         ("DATA", "571 something new", "for good"),
     ],
 )
