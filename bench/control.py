@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from ocmt_agent.agents.agent import Agent
-from ocmt_agent.agents.store import AgentStore
 from ocmt_agent.app import create_app
-from ocmt_agent.hibernation.clock import SystemClock
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.store import AgentStore
 from ocmt_agent.runtime.base import ContainerStatus, Endpoint, Observed, RuntimeEvent
 from ocmt_agent.settings import AgentSettings
 from ocmt_agent.wiring import open_parts

@@ -6,10 +6,10 @@ from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from ocmt_agent.agents import endpoints
+from ocmt_agent.api import endpoints
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.auth import TokenMiddleware
 from ocmt_agent.proxy.routes import proxy_routes
-from ocmt_agent.wiring import Parts
 
 
 def create_app(parts: Parts) -> Starlette:

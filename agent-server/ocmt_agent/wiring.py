@@ -4,46 +4,30 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import aiohttp
 
-from ocmt_agent.agents.events import EventHub
-from ocmt_agent.agents.registry import AgentRegistry
-from ocmt_agent.agents.service import AgentService
-from ocmt_agent.agents.store import AgentStore
-from ocmt_agent.disk.keeper import DiskKeeper
-from ocmt_agent.disk.policy import DiskLimit
+from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.api.provisioning import AgentService
+from ocmt_agent.clock import Clock
+from ocmt_agent.decisions.disk_limit import DiskLimit
+from ocmt_agent.decisions.sleep_policy import Times
+from ocmt_agent.disk.manager import DiskKeeper
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.control import GatewayControl, OpenClawControl
-from ocmt_agent.hibernation.clock import Clock
 from ocmt_agent.hibernation.engine import Hibernation
-from ocmt_agent.hibernation.gate import HostReader
-from ocmt_agent.hibernation.policy import Times
-from ocmt_agent.hibernation.watch import Watch
-from ocmt_agent.memory.archive import Archive
-from ocmt_agent.memory.figures import host_figures
-from ocmt_agent.memory.keeper import MemoryKeeper
-from ocmt_agent.proxy.exchange import KEEPALIVE_S, open_session
+from ocmt_agent.hibernation.reconcile_loop import Watch
+from ocmt_agent.hibernation.wake_admission import HostReader
+from ocmt_agent.memory.admission_figures import host_figures
+from ocmt_agent.memory.manager import MemoryKeeper
+from ocmt_agent.memory.working_set_store import Archive
+from ocmt_agent.proxy.forwarding import KEEPALIVE_S, open_session
+from ocmt_agent.records.events import EventHub
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.records.store import AgentStore
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    settings: AgentSettings
-    clock: Clock
-    hub: EventHub
-    registry: AgentRegistry
-    memory: MemoryKeeper
-    engine: Hibernation
-    service: AgentService
-    watch: Watch
-    admin: GatewayAdmin
-    disk: DiskKeeper
-    passing_on: aiohttp.ClientSession
-    """For the proxy and the relay, which change nothing of what they pass on."""
 
 
 @asynccontextmanager

@@ -4,9 +4,9 @@ from enum import StrEnum
 from pathlib import Path
 
 import pytest
-from ocmt_agent.agents.metrics import Metrics
-from ocmt_agent.hibernation import cause
-from ocmt_agent.hibernation.cause import Cause
+from ocmt_agent.decisions import transition_reasons as cause
+from ocmt_agent.decisions.transition_reasons import Cause
+from ocmt_agent.records.metrics import Metrics
 from ocmt_agent.settings import AgentSettings
 from ocmt_common.agent_api import (
     Actor,

@@ -10,7 +10,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from ocmt_agent.disk.policy import DiskLimit, Usage
+from ocmt_agent.decisions.disk_limit import DiskLimit, Usage
 
 _SYS_QUOTACTL_FD = 443  # the same number on every architecture
 _GET, _SET, _OF_USERS = 0x800007, 0x800008, 0

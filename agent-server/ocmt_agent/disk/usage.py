@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from ocmt_agent.disk.policy import Room, Usage
+from ocmt_agent.decisions.disk_limit import Room, Usage
 
 _WITHIN_S = 60.0
 _MOST_DESCRIPTORS = 100_000

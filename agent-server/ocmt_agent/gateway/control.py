@@ -17,7 +17,7 @@ from ocmt_agent.gateway.admin import (
     GatewayUnreachable,
     Suspended,
 )
-from ocmt_agent.gateway.lines import Lines
+from ocmt_agent.gateway.control_sockets import Lines
 from ocmt_agent.gateway.probe import is_live, is_started
 from ocmt_agent.runtime.base import Endpoint
 

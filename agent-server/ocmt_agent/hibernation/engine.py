@@ -14,23 +14,23 @@ import structlog
 from ocmt_common.agent_api import Actor, HibernationState
 from ocmt_common.problems import Problem
 
-from ocmt_agent.agents.agent import Agent
-from ocmt_agent.agents.registry import AgentRegistry
-from ocmt_agent.disk.policy import Fullness
+from ocmt_agent.clock import Clock
+from ocmt_agent.decisions import transition_reasons as cause
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.disk_limit import Fullness
+from ocmt_agent.decisions.drift import correction, half_asleep
+from ocmt_agent.decisions.memory_admission import Relief
+from ocmt_agent.decisions.sleep_policy import Times
+from ocmt_agent.decisions.transition_reasons import Cause
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.gateway.control import GatewayControl
-from ocmt_agent.hibernation import cause
-from ocmt_agent.hibernation.admission import Relief
-from ocmt_agent.hibernation.cause import Cause
-from ocmt_agent.hibernation.clock import Clock
-from ocmt_agent.hibernation.gate import Gate, HostReader
-from ocmt_agent.hibernation.policy import Times
-from ocmt_agent.hibernation.reconcile import correction, half_asleep
-from ocmt_agent.hibernation.sleeper import CAME_IN, STOP_GRACE_S, Sleeper, came_in
-from ocmt_agent.hibernation.waker import GatewayExited, Waker
-from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.hibernation.resume import GatewayExited, Waker
+from ocmt_agent.hibernation.suspend import CAME_IN, STOP_GRACE_S, Sleeper, came_in
+from ocmt_agent.hibernation.wake_admission import Gate, HostReader
+from ocmt_agent.memory.manager import MemoryKeeper
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Observed, Runtime, RuntimeFailed, RuntimeUnavailable
 
 log = structlog.get_logger(__name__)
@@ -436,7 +436,7 @@ class Hibernation:
             if agent.disabled:
                 if agent.state in AWAKE_OR_PAUSED:
                     await self._end_disabled(agent)
-            elif half_asleep(agent):
+            elif half_asleep(agent.state, agent.suspension_id):
                 await self._open_again(agent, observed)
 
     async def _open_again(self, agent: Agent, observed: Observed | None) -> None:

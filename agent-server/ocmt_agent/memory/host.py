@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ocmt_agent.memory.files import counts, read_text, to_int
+from ocmt_agent.records.agent_memory import AgentMemory
 from ocmt_agent.runtime.base import Whereabouts
 
 KIB = 1024
@@ -93,32 +94,6 @@ class HostMemory:
         if used == 0 or self.zram.stored == 0:
             return 0
         return int(swapped * (in_zram / used) * min(1.0, self.zram.ram / self.zram.stored))
-
-
-@dataclass(frozen=True, slots=True)
-class AgentMemory:
-    """One agent's memory at one moment."""
-
-    usage: int
-    """All RAM it is charged with: anonymous, page cache, kernel."""
-    anon: int
-    """Its processes' own memory in RAM, which only swap can take."""
-    cache: int
-    """Pages of files in RAM; these can always be dropped."""
-    swap: int
-    """What left the RAM for swap, uncompressed."""
-    compressed: int
-    """The RAM which that still takes, compressed, in zram or zswap; zero with disk swap alone."""
-
-    @property
-    def held(self) -> int:
-        """RAM that only swap can take, or that waits to be given back: all but the page cache."""
-        return self.usage - self.cache
-
-    @property
-    def host(self) -> int:
-        """What it really costs the host: RAM it is charged with and what is compressed in RAM."""
-        return self.usage + self.compressed
 
 
 def read_host_memory(root: Path = Path("/")) -> HostMemory:

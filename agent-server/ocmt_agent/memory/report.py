@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from ocmt_common.agent_api import HostFigures, MemoryFigures, MemoryHealth
+from ocmt_common.agent_api import HostFigures, MemoryHealth
 
-from ocmt_agent.memory.host import AgentMemory, HostMemory, SwapKind
+from ocmt_agent.memory.host import HostMemory, SwapKind
 
 
 class Means(Protocol):
@@ -17,16 +17,6 @@ class Means(Protocol):
     def prefetches(self) -> bool: ...
 
     def host(self) -> HostMemory: ...
-
-
-def agent_memory(memory: AgentMemory) -> MemoryFigures:
-    return MemoryFigures(
-        usage=memory.usage,
-        anon=memory.anon,
-        cache=memory.cache,
-        swap=memory.swap,
-        compressed=memory.compressed,
-    )
 
 
 def memory_health(means: Means) -> MemoryHealth:

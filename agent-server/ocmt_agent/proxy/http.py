@@ -7,8 +7,9 @@ from ocmt_common.user_ids import is_user_id
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
-from ocmt_agent.hibernation.waking import ActivityKind, Waking
-from ocmt_agent.proxy.exchange import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.proxy.agent_access import Waking
+from ocmt_agent.proxy.forwarding import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
 from ocmt_agent.proxy.headers import with_our_bearer
 from ocmt_agent.proxy.paths import gateway_path, plain_query
 

@@ -5,7 +5,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.pairing import GatewayLinks
-from ocmt_agent.hibernation.waking import Waking
+from ocmt_agent.proxy.agent_access import Waking
 from ocmt_agent.proxy.http import HttpProxy
 from ocmt_agent.proxy.websocket import SocketProxy
 

@@ -26,12 +26,13 @@ from ocmt_common.problems import Problem
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.gateway.handshake import HandshakeRefused, Link
 from ocmt_agent.gateway.pairing import GatewayLinks
-from ocmt_agent.hibernation.waking import ActivityKind, Waking
 from ocmt_agent.proxy import frames
+from ocmt_agent.proxy.agent_access import Waking
 from ocmt_agent.proxy.http import user_of
 from ocmt_agent.proxy.paths import gateway_path
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.device import DeviceKey
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_common.problems import Problem
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from ocmt_agent.agents.agent import Agent
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.app import create_app
-from ocmt_agent.hibernation.admission import HostFigures
-from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.decisions.memory_admission import HostFigures
+from ocmt_agent.memory.manager import MemoryKeeper
+from ocmt_agent.records.agent import Agent
 from ocmt_agent.settings import AgentSettings
-from ocmt_agent.wiring import Parts, open_parts
+from ocmt_agent.wiring import open_parts
 from ocmt_common.agent_api import AUTH_HEADER, HibernationState, ProvisionRequest
 from ocmt_common.settings import load
 

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
-from ocmt_agent.agents.agent import Agent
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.control import OpenClawControl
-from ocmt_agent.wiring import Parts
+from ocmt_agent.records.agent import Agent
 from ocmt_common.agent_api import HibernationState
 
 LEFT_OUT_AT_ONCE = timedelta(minutes=5)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.app import create_app
-from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.wiring import Parts, open_parts, watching
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.wiring import open_parts, watching
 from ocmt_common.agent_api import AUTH_HEADER, Actor, AgentPolicy, ProvisionRequest
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_testing.agent_server.caller import Caller

@@ -9,12 +9,13 @@ from pathlib import Path
 import aiodocker
 import aiohttp
 import pytest
-from ocmt_agent.hibernation.clock import SystemClock
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.docker_freezer import freezers
-from ocmt_agent.wiring import Parts, open_parts, watching
+from ocmt_agent.wiring import open_parts, watching
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import ProvisionRequest
 from ocmt_common.problems import Problem

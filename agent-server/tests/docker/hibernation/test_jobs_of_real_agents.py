@@ -8,12 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ocmt_agent.agents.agent import Agent
-from ocmt_agent.hibernation.clock import SystemClock
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.spec import Limits
-from ocmt_agent.wiring import Parts, open_parts, watching
+from ocmt_agent.wiring import open_parts, watching
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.agent_api import Actor, ProvisionRequest
 from ocmt_common.agent_api import HibernationState as S

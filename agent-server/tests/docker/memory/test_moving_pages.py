@@ -16,16 +16,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ocmt_agent.memory import recall as recall_module
+from ocmt_agent.memory import prefetch as recall_module
 from ocmt_agent.memory import syscalls
 from ocmt_agent.memory.host import (
-    AgentMemory,
     HostMemory,
     Pressure,
     read_agent_memory,
     read_host_memory,
 )
-from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.memory.manager import MemoryKeeper
 from ocmt_agent.memory.page_sets import Pages, size, together
 from ocmt_agent.memory.pages import (
     advise,
@@ -35,11 +34,12 @@ from ocmt_agent.memory.pages import (
     resident_pages,
     turns,
 )
+from ocmt_agent.memory.prefetch import Recall
 from ocmt_agent.memory.ranges import PAGE, Range, mapped, merged, size_of
-from ocmt_agent.memory.recall import Recall
 from ocmt_agent.memory.reclaim import Driver, drivers
 from ocmt_agent.memory.syscalls import Advice, Kept, fault_in, own_pages
 from ocmt_agent.memory.working_set import WorkingSet
+from ocmt_agent.records.agent_memory import AgentMemory
 from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.cgroup import Cgroup, probe
 from ocmt_agent.runtime.processes import ProcessId, identify, spawn

@@ -9,12 +9,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from ocmt_agent.agents.agent import Agent
-from ocmt_agent.hibernation.clock import SystemClock
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.spec import Limits
-from ocmt_agent.wiring import Parts, open_parts
+from ocmt_agent.wiring import open_parts
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.agent_api import HibernationState, PausedMemory, ProvisionRequest
 from ocmt_common.openclaw import default_image

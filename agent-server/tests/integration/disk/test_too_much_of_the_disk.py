@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ocmt_agent.disk.keeper import DiskKeeper
-from ocmt_agent.disk.policy import DiskLimit, Room, Usage
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.disk_limit import DiskLimit, Room, Usage
+from ocmt_agent.disk.manager import DiskKeeper
 from ocmt_agent.disk.quota import FolderQuotas
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
 from ocmt_testing.agent_server.host import Host, open_host

@@ -25,7 +25,7 @@ from ocmt_agent.gateway.handshake import (
 )
 from ocmt_agent.gateway.pairing import GatewayLinks
 from ocmt_agent.gateway.probe import is_live, is_started
-from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_testing.agent_server.awake import AlwaysAwake
@@ -148,7 +148,7 @@ def seconds_to_wait(answer: Busy) -> float:
 
 @pytest.fixture
 def lines_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocmt_agent.gateway.lines._OPENED_WITHIN_S", LIMIT_S)
+    monkeypatch.setattr("ocmt_agent.gateway.control_sockets._OPENED_WITHIN_S", LIMIT_S)
 
 
 @pytest.mark.usefixtures("lines_take_their_time")

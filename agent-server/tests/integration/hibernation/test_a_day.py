@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.memory_admission import MIB, HostFigures
 from ocmt_agent.hibernation import engine
-from ocmt_agent.hibernation.admission import MIB, HostFigures
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus
 from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S

@@ -12,8 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem

@@ -13,10 +13,10 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.memory_admission import HostFigures
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
-from ocmt_agent.hibernation.admission import HostFigures
 from ocmt_agent.hibernation.engine import Mode
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S

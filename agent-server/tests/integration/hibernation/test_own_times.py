@@ -5,10 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.admission import MIB, HostFigures
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.memory_admission import MIB, HostFigures
+from ocmt_agent.decisions.sleep_policy import Reason
 from ocmt_agent.hibernation.engine import Mode
-from ocmt_agent.hibernation.policy import Reason
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, Endpoint, RuntimeFailed
 from ocmt_common.agent_api import Actor, AgentPolicy
 from ocmt_common.agent_api import HibernationState as S

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.wiring import watching
 from ocmt_common.agent_api import HibernationState as S

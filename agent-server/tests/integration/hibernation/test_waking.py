@@ -2,7 +2,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem

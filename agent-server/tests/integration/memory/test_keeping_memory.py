@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.memory.archive import Archive, Learned
-from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.memory.manager import MemoryKeeper
 from ocmt_agent.memory.ranges import PAGE, Range
 from ocmt_agent.memory.working_set import WorkingSet
+from ocmt_agent.memory.working_set_store import Archive, Learned
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import PausedMemory
 from ocmt_testing.agent_server.fake_control import FakeControl

@@ -1,0 +1,1 @@
+"""What this server knows of each agent: in memory, in its database, and told to others."""
