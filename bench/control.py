@@ -105,7 +105,7 @@ async def bench(count: int, *, rounds: int) -> dict[str, Any]:
         settings = load(AgentSettings, environ=environ)
         started, cpu = time.perf_counter(), time.process_time()
         async with open_parts(settings, runtime=runtime, clock=SystemClock()) as parts:
-            await parts.watch.sweep()
+            await parts.hibernation.loop.sweep()
             restart = {
                 "s": round(time.perf_counter() - started, 3),
                 "cpuS": round(time.process_time() - cpu, 3),
@@ -115,7 +115,7 @@ async def bench(count: int, *, rounds: int) -> dict[str, Any]:
             sweeps = []
             for _ in range(rounds):
                 cpu = time.process_time()
-                await parts.watch.sweep()
+                await parts.hibernation.loop.sweep()
                 sweeps.append(time.process_time() - cpu)
             calls = {name: asked / rounds for name, asked in runtime.calls.items()}
             lists, size = await _lists(create_app(parts), rounds)

@@ -14,7 +14,8 @@ from ocmt_agent.proxy.routes import proxy_routes
 
 def create_app(parts: Parts) -> Starlette:
     limit = parts.settings.max_body_bytes
-    proxy = proxy_routes(parts.engine, parts.passing_on, parts.admin, max_body_bytes=limit)
+    wakes = parts.hibernation.wakes
+    proxy = proxy_routes(wakes, parts.passing_on, parts.admin, max_body_bytes=limit)
     app = Starlette(routes=[*proxy, Mount("/", _api(parts))])
     app.router.redirect_slashes = False
     install_problem_handlers(app)

@@ -5,22 +5,24 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import aiohttp
 
 from ocmt_agent.api.dependencies import Parts
-from ocmt_agent.api.provisioning import AgentService
+from ocmt_agent.api.provisioning import Provisioning
+from ocmt_agent.api.server_health import ServerHealth
 from ocmt_agent.clock import Clock
+from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.disk_limit import DiskLimit
 from ocmt_agent.decisions.sleep_policy import Times
-from ocmt_agent.disk.manager import DiskKeeper
+from ocmt_agent.disk.manager import DiskManager
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.control import GatewayControl, OpenClawControl
-from ocmt_agent.hibernation.engine import Hibernation
-from ocmt_agent.hibernation.reconcile_loop import Watch
+from ocmt_agent.hibernation.assembly import assemble
 from ocmt_agent.hibernation.wake_admission import HostReader
 from ocmt_agent.memory.admission_figures import host_figures
-from ocmt_agent.memory.manager import MemoryKeeper
+from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.memory.working_set_store import Archive
 from ocmt_agent.proxy.forwarding import KEEPALIVE_S, open_session
 from ocmt_agent.records.events import EventHub
@@ -38,7 +40,7 @@ async def open_parts(
     clock: Clock,
     gateway: GatewayControl | None = None,
     read_host: HostReader = host_figures,
-    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
+    keeper: Callable[..., MemoryManager] = MemoryManager,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
@@ -75,7 +77,7 @@ async def open_parts(
             runtime, registry, clock=clock, archive=Archive(settings.data_dir / "working-sets")
         )
         stack.push_async_callback(memory.close)
-        engine = Hibernation(
+        hibernation = assemble(
             runtime,
             gateway,
             registry,
@@ -86,41 +88,40 @@ async def open_parts(
             read_host=read_host,
             cores=max(1, len(os.sched_getaffinity(0))),
         )
-        service = AgentService(runtime, registry, engine, memory, clock=clock)
+        provisioning = Provisioning(runtime, registry, hibernation, memory, clock=clock)
         if settings.stop_agents_on_exit:
-            stack.push_async_callback(service.stop_all)
-        stack.push_async_callback(engine.close)
-        watch = Watch(runtime, registry, engine, clock=clock, times=times)
+            stack.push_async_callback(provisioning.stop_all)
+        stack.push_async_callback(hibernation.close)
         folders = settings.data_dir / "agents"  # perhaps a file system of its own
         folders.mkdir(mode=0o711, exist_ok=True)
-        disk = DiskKeeper(
+        disk = DiskManager(
             runtime,
             registry,
             root=folders,
             limit=DiskLimit.of_mb(settings.agent_disk_mb),
-            stop=engine.stop_for_room,
+            stop=partial(hibernation.sleeps.force_stop, why=reasons.DISK_FULL),
             clock=clock,
         )
         stack.callback(hub.close)
         yield Parts(
-            settings,
-            clock,
-            hub,
-            registry,
-            memory,
-            engine,
-            service,
-            watch,
-            GatewayAdmin(session),
-            disk,
-            passing_on,
+            settings=settings,
+            clock=clock,
+            hub=hub,
+            registry=registry,
+            memory=memory,
+            hibernation=hibernation,
+            provisioning=provisioning,
+            health=ServerHealth(runtime, registry, memory, clock=clock),
+            admin=GatewayAdmin(session),
+            disk=disk,
+            passing_on=passing_on,
         )
 
 
 @asynccontextmanager
 async def watching(parts: Parts) -> AsyncIterator[None]:
     """Run the watches, of the agents, their memory and their files, beside the block."""
-    watches = (parts.watch.run(), parts.memory.run(), parts.disk.run())
+    watches = (parts.hibernation.loop.run(), parts.memory.run(), parts.disk.run())
     tasks = [asyncio.create_task(watch) for watch in watches]
     try:
         yield

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from ocmt_agent.api.provisioning import AgentService
+from ocmt_agent.api.provisioning import Provisioning
+from ocmt_agent.api.server_health import ServerHealth
 from ocmt_agent.clock import Clock
-from ocmt_agent.disk.manager import DiskKeeper
+from ocmt_agent.disk.manager import DiskManager
 from ocmt_agent.gateway.admin import GatewayAdmin
-from ocmt_agent.hibernation.engine import Hibernation
-from ocmt_agent.hibernation.reconcile_loop import Watch
-from ocmt_agent.memory.manager import MemoryKeeper
+from ocmt_agent.hibernation.assembly import Hibernation
+from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.settings import AgentSettings
@@ -22,11 +22,11 @@ class Parts:
     clock: Clock
     hub: EventHub
     registry: AgentRegistry
-    memory: MemoryKeeper
-    engine: Hibernation
-    service: AgentService
-    watch: Watch
+    memory: MemoryManager
+    hibernation: Hibernation
+    provisioning: Provisioning
+    health: ServerHealth
     admin: GatewayAdmin
-    disk: DiskKeeper
+    disk: DiskManager
     passing_on: aiohttp.ClientSession
-    """For the proxy and the relay, which change nothing of what they pass on."""
+    """For the proxy and the relay, which pass bodies on unchanged."""

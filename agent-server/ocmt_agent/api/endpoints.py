@@ -47,7 +47,7 @@ def _container(parts: Parts, agent: Agent) -> Container:
     now = parts.clock.now()
     container = agent.container(now=now)
     container.because = because(agent, now=now)
-    planned = parts.watch.next_wake(agent)
+    planned = parts.hibernation.schedule.next_wake(agent)
     container.next_wake_at = planned[0] if planned else None
     return container
 
@@ -58,7 +58,7 @@ def _containers(parts: Parts) -> list[Container]:
 
 @router.get("/health")
 async def health(parts: PartsDep) -> AgentServerHealth:
-    return await parts.service.health()
+    return await parts.health.read()
 
 
 @router.get("/metrics")
@@ -88,7 +88,7 @@ async def list_containers(parts: PartsDep) -> Response:
 
 @router.post("/api/containers")
 async def provision(body: ProvisionRequest, parts: PartsDep, response: Response) -> Container:
-    agent, made = await parts.service.provision(body)
+    agent, made = await parts.provisioning.provision(body)
     response.status_code = 201 if made else 200
     return _container(parts, agent)
 
@@ -102,33 +102,33 @@ async def get_container(user_id: str, parts: PartsDep) -> Container:
 async def remove_container(
     user_id: str, parts: PartsDep, state: Literal["keep", "delete"] = "keep"
 ) -> None:
-    await parts.service.remove(user_id, with_state=state == "delete")
+    await parts.provisioning.remove(user_id, with_state=state == "delete")
 
 
 @router.post("/api/containers/{user_id}/wake")
 async def wake(user_id: str, parts: PartsDep) -> Container:
-    await parts.engine.awake(user_id, kind=ActivityKind.WAKE)
+    await parts.hibernation.wakes.awake(user_id, kind=ActivityKind.WAKE)
     return _container(parts, parts.registry.get(user_id))
 
 
 @router.post("/api/containers/{user_id}/hibernate")
 async def hibernate(user_id: str, body: HibernateRequest, parts: PartsDep) -> Container:
-    return _container(parts, await parts.engine.hibernate(user_id, body.mode))
+    return _container(parts, await parts.hibernation.orders.hibernate(user_id, body.mode))
 
 
 @router.post("/api/containers/{user_id}/restart")
 async def restart(user_id: str, parts: PartsDep) -> Container:
-    return _container(parts, await parts.engine.restart(user_id))
+    return _container(parts, await parts.hibernation.orders.restart(user_id))
 
 
 @router.post("/api/containers/{user_id}/disable")
 async def disable(user_id: str, parts: PartsDep) -> Container:
-    return _container(parts, await parts.engine.disable(user_id))
+    return _container(parts, await parts.hibernation.orders.disable(user_id))
 
 
 @router.post("/api/containers/{user_id}/enable")
 async def enable(user_id: str, parts: PartsDep) -> Container:
-    return _container(parts, await parts.engine.enable(user_id))
+    return _container(parts, await parts.hibernation.orders.enable(user_id))
 
 
 @router.get("/api/containers/{user_id}/policy")
@@ -152,7 +152,7 @@ async def list_events(
 ) -> EventHistory:
     agent = parts.registry.get(user_id)
     events = await parts.registry.events(agent, limit=limit, before=before)
-    planned = parts.watch.next_wake(agent)
+    planned = parts.hibernation.schedule.next_wake(agent)
     return EventHistory(
         events=events,
         next_wake_at=planned[0] if planned else None,
@@ -166,4 +166,4 @@ async def list_events(
 async def logs(
     user_id: str, parts: PartsDep, lines: Annotated[int, Query(ge=1, le=2000)] = 200
 ) -> str:
-    return await parts.service.logs(user_id, lines=lines)
+    return await parts.provisioning.logs(user_id, lines=lines)

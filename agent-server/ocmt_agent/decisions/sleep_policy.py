@@ -76,7 +76,7 @@ class Situation:
     wishes: Wishes = field(default_factory=Wishes)
 
 
-class Reason(StrEnum):
+class WakeReason(StrEnum):
     """What an agent is woken for by itself."""
 
     JOB = "scheduled job"
@@ -84,7 +84,7 @@ class Reason(StrEnum):
     NEVER_SLEEPS = "it never sleeps"
 
 
-class Rest(StrEnum):
+class SleepReason(StrEnum):
     """What an agent is put to sleep for by itself."""
 
     IDLE = "idle"
@@ -97,7 +97,7 @@ def decide(situation: Situation, times: Times) -> Action:
     if wake_reason(situation, times) is not None:
         return Action.WAKE
     match situation.state:
-        case HibernationState.RUNNING if rest_reason(situation, times) is not None:
+        case HibernationState.RUNNING if sleep_reason(situation, times) is not None:
             return Action.STOP if situation.slept_stopped else Action.PAUSE
         case HibernationState.PAUSED if _asleep(situation) >= _stop_after(situation, times):
             return Action.STOP
@@ -105,7 +105,7 @@ def decide(situation: Situation, times: Times) -> Action:
             return Action.NOTHING
 
 
-def wake_reason(situation: Situation, times: Times) -> Reason | None:
+def wake_reason(situation: Situation, times: Times) -> WakeReason | None:
     """Why an agent that does not run should be woken now, if it should.
 
     One whose wake failed is tried again for a job, or because it never sleeps; how often is for the
@@ -115,15 +115,15 @@ def wake_reason(situation: Situation, times: Times) -> Reason | None:
     if state not in (*_ASLEEP, HibernationState.FAILED):
         return None
     if _due(situation.until_job, situation.lead or default_lead(state), times):
-        return Reason.JOB
+        return WakeReason.JOB
     if situation.ordered:
         return None
     if wishes.never_sleep:
-        return Reason.NEVER_SLEEPS
+        return WakeReason.NEVER_SLEEPS
     # Once, at their beginning: one that was put to sleep within them waits to be used.
     began = situation.office_for
     if state in _ASLEEP and began is not None and situation.in_state > began:
-        return Reason.OFFICE
+        return WakeReason.OFFICE
     return None
 
 
@@ -148,17 +148,17 @@ def worth_sleeping(
     return not _due(until_job, cold_lead + times.check_interval, times)
 
 
-def rest_reason(situation: Situation, times: Times) -> Rest | None:
+def sleep_reason(situation: Situation, times: Times) -> SleepReason | None:
     """Why an awake agent may be put to sleep now, if it may."""
     wishes = situation.wishes
     if situation.in_flight or _waits_for_job(situation, times) or wishes.never_sleep:
         return None
     if wishes.max_awake is not None and situation.in_state >= wishes.max_awake:
-        return Rest.MAX_AWAKE
+        return SleepReason.MAX_AWAKE
     idle = situation.idle >= (wishes.pause_after or times.pause_after)
     if situation.office_for is not None or not idle:
         return None
-    return Rest.AFTER_JOB if situation.woken_for_job else Rest.IDLE
+    return SleepReason.AFTER_JOB if situation.woken_for_job else SleepReason.IDLE
 
 
 def _asleep(situation: Situation) -> timedelta:

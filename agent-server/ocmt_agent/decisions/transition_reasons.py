@@ -4,37 +4,37 @@ from dataclasses import dataclass
 
 from ocmt_common.agent_api import Actor
 
-from ocmt_agent.decisions.sleep_policy import Reason, Rest
+from ocmt_agent.decisions.sleep_policy import SleepReason, WakeReason
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class TransitionReason:
     who: Actor
     why: str
 
 
-PROVISION = Cause(Actor.USER, "provision")
-NEW_TOKEN = Cause(Actor.OPERATOR, "new agent token")
-ORDERED = Cause(Actor.OPERATOR, "ordered")
-DISABLED = Cause(Actor.OPERATOR, "disabled")
-RESTART = Cause(Actor.OPERATOR, "restart")
-SERVER_STOPS = Cause(Actor.OPERATOR, "the server stops")
-DISK_FULL = Cause(Actor.POLICY, "it uses too much of the disk")
-PAUSED_FOR_LONG = Cause(Actor.POLICY, "paused for long")
-RESTS = {rest: Cause(Actor.POLICY, str(rest)) for rest in Rest}
+PROVISION = TransitionReason(Actor.USER, "provision")
+NEW_TOKEN = TransitionReason(Actor.OPERATOR, "new agent token")
+ORDERED = TransitionReason(Actor.OPERATOR, "ordered")
+DISABLED = TransitionReason(Actor.OPERATOR, "disabled")
+RESTART = TransitionReason(Actor.OPERATOR, "restart")
+SERVER_STOPS = TransitionReason(Actor.OPERATOR, "the server stops")
+DISK_FULL = TransitionReason(Actor.POLICY, "it uses too much of the disk")
+PAUSED_FOR_LONG = TransitionReason(Actor.POLICY, "paused for long")
+SLEEPS = {reason: TransitionReason(Actor.POLICY, str(reason)) for reason in SleepReason}
 WAKES = {
-    Reason.JOB: Cause(Actor.JOB, str(Reason.JOB)),
-    Reason.OFFICE: Cause(Actor.POLICY, str(Reason.OFFICE)),
-    Reason.NEVER_SLEEPS: Cause(Actor.POLICY, str(Reason.NEVER_SLEEPS)),
+    WakeReason.JOB: TransitionReason(Actor.JOB, str(WakeReason.JOB)),
+    WakeReason.OFFICE: TransitionReason(Actor.POLICY, str(WakeReason.OFFICE)),
+    WakeReason.NEVER_SLEEPS: TransitionReason(Actor.POLICY, str(WakeReason.NEVER_SLEEPS)),
 }
-PRESSURE = Cause(Actor.PRESSURE, "memory was needed for another agent")
-NO_ANSWER = Cause(Actor.RUNTIME, "it did not answer when it was thawed")
-RUNTIME_WENT_AWAY = Cause(Actor.RUNTIME, "the runtime went away")
+PRESSURE = TransitionReason(Actor.PRESSURE, "memory was needed for another agent")
+NO_ANSWER = TransitionReason(Actor.RUNTIME, "it did not answer when it was thawed")
+RUNTIME_WENT_AWAY = TransitionReason(Actor.RUNTIME, "the runtime went away")
 
 
-def request(kind: str) -> Cause:
-    return Cause(Actor.USER, f"{kind} request")
+def request(kind: str) -> TransitionReason:
+    return TransitionReason(Actor.USER, f"{kind} request")
 
 
-def failed(code: str) -> Cause:
-    return Cause(Actor.RUNTIME, code)
+def failed(code: str) -> TransitionReason:
+    return TransitionReason(Actor.RUNTIME, code)

@@ -40,7 +40,7 @@ class _Measured:
     asleep: bool
 
 
-class DiskKeeper:
+class DiskManager:
     def __init__(
         self,
         runtime: Runtime,

@@ -28,7 +28,7 @@ _PURPOSE = "suspension"
 _OPENED_WITHIN_S = 5.0
 
 
-class Lines:
+class ControlSockets:
     """At most one line a user: from before its gateway is asked to sleep until it is open again.
 
     Nothing is read from a line but the answers to its calls, so it must not be kept to a gateway
@@ -57,7 +57,7 @@ class Lines:
             async with asyncio.timeout(_OPENED_WITHIN_S):
                 self._open[access.user_id] = await self._links.open(ours, caller_params={})
         except (GatewayUnreachable, GatewayRefused, HandshakeRefused, TimeoutError) as error:
-            log.info("no line to the gateway", user_id=access.user_id, reason=str(error))
+            log.info("no control socket to the gateway", user_id=access.user_id, reason=str(error))
 
     async def call(
         self, access: GatewayAccess, method: str, params: dict[str, Any], *, timeout_s: float

@@ -1,6 +1,6 @@
-"""Bringing one gateway to the point where it answers, from wherever its container is.
+"""Bringing one gateway up to its first answer, whatever state its container is in.
 
-Called with the agent's lock held. Nothing here changes the agent's recorded state; the engine does.
+Called with the agent's lock held. Nothing here changes the agent's recorded state; `wake` does.
 """
 
 import asyncio
@@ -13,34 +13,34 @@ from ocmt_agent.decisions.exit_explanation import how_it_ended
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import NO_LEASE, GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.gateway.control import GatewayControl
-from ocmt_agent.memory.manager import MemoryKeeper
+from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.base import ContainerStatus, Observed, Runtime, RuntimeFailed
 
 log = structlog.get_logger(__name__)
 
 ASKED = "asked"
-"""The suspension id of an agent whose gateway was asked for one and has not answered yet."""
+"""The suspension id while a lease is requested and the gateway has not answered yet."""
 _POLL_S = 0.05
-_LOOK_EVERY = 20  # polls: how often a silent gateway's container is looked at
-_THAWED_WITHIN_S = 2.0  # in which an engine that is well has long noted a thaw
-_LOG_LINES = 100  # in which the cause of a failed start is looked for
+_LOOK_EVERY = 20  # polls between two inspections of a silent gateway's container
+_THAWED_WITHIN_S = 2.0  # far longer than a healthy container engine takes to record a thaw
+_LOG_LINES = 100  # of the log, searched for the cause of a failed start
 
 
 Check = Callable[[Agent, GatewayAccess], Awaitable[bool]]
 
 
 def suspension_request(agent: Agent) -> str:
-    """The id under which its gateway is asked for a lease; always the same, to find it again."""
+    """The id of every lease request to the agent's gateway; constant, to find the lease again."""
     return f"ocmt-{agent.user_id}"
 
 
 class GatewayExited(Exception):
-    """The container ended instead of coming up; `str()` says why, and what to do."""
+    """The container exited instead of coming up; `str()` says why, and what to do."""
 
 
-class Waker:
-    def __init__(self, runtime: Runtime, gateway: GatewayControl, memory: MemoryKeeper) -> None:
+class Resumer:
+    def __init__(self, runtime: Runtime, gateway: GatewayControl, memory: MemoryManager) -> None:
         self._runtime = runtime
         self._gateway = gateway
         self._memory = memory
@@ -50,13 +50,13 @@ class Waker:
         """Thaw, start or just check the gateway, and return once it serves.
 
         `observed` is what the runtime showed a moment ago. Runs until it succeeds, the container
-        dies or the runtime fails; the caller bounds the time.
+        exits (`GatewayExited`) or the runtime fails; the caller bounds the time.
         """
         boots = False
         if observed is None or observed.status is ContainerStatus.EXITED:
             boots = True
             agent.suspension_id = None  # leases live in the gateway's memory
-            # Idempotent, and picks up an image or limits that changed while it slept.
+            # Idempotent; applies an image or limits that changed while the agent slept.
             await self._runtime.create(agent.spec())
             access = agent.access_at(await self._runtime.start(agent.user_id))
         elif observed.endpoint is None:
@@ -70,7 +70,7 @@ class Waker:
                 await self._thaw(agent, access)
                 return access
             if agent.suspension_id is not None:
-                # A freeze that broke off may have left it half frozen, though it counts as running.
+                # A freeze that broke off may have left some processes frozen.
                 await self._runtime.unpause(agent.user_id)
         await self._until(agent, self._is_live, access)
         if not boots:
@@ -79,9 +79,9 @@ class Waker:
         self._memory.woke(agent)
         return access
 
-    def line_to(self, agent: Agent) -> GatewayAccess | None:
-        """Access to a sleeping gateway to which a socket was kept and whose lease is known."""
-        endpoint = self._gateway.line_to(agent.user_id)
+    def over_control_socket(self, agent: Agent) -> GatewayAccess | None:
+        """Access to a sleeping gateway whose control socket is open and whose lease is known."""
+        endpoint = self._gateway.control_socket_to(agent.user_id)
         if endpoint is None or agent.suspension_id in (None, ASKED, NO_LEASE):
             return None
         return agent.access_at(endpoint)
@@ -92,12 +92,12 @@ class Waker:
             self._memory.woke(agent)
 
     async def thaw(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Thaw a paused gateway and open it again; return as soon as it answered, or did not.
+        """Thaw a paused gateway and give its lease back; whether it answered.
 
-        It served before it was frozen, so its answer to one call is enough. That call is sent
-        first: the kernel keeps it for the frozen gateway, which reads it the moment it can run. The
-        engine may then still be at its bookkeeping of the thaw, which nobody has to wait for: it
-        does whatever it is asked next about this container after that.
+        It served before the freeze, so its answer to one call is enough. That call is sent first:
+        the kernel keeps it for the frozen gateway, which reads it as soon as it runs. The container
+        engine may still be recording the thaw by then; that need not be awaited, because the engine
+        carries out later calls on this container after it.
         """
         self._memory.wakes(agent)
         back = asyncio.create_task(self._is_back(agent, access))
@@ -121,11 +121,13 @@ class Waker:
     def _thawed(self, user_id: str, thaw: "asyncio.Task[None]") -> None:
         self._thaws.discard(thaw)
         error = None if thaw.cancelled() else thaw.exception()
-        if error is not None:  # it answers all the same; the next look reads what the engine shows
-            log.warning("the engine did not report a thaw", user_id=user_id, reason=str(error))
+        if error is not None:  # the gateway answers; the next sweep reads what the engine shows
+            log.warning(
+                "the container engine did not confirm a thaw", user_id=user_id, reason=str(error)
+            )
 
     async def close(self) -> None:
-        """Let the engine finish its bookkeeping, unless it does not come to an end."""
+        """Wait for thaws that the container engine still records, up to a limit."""
         if self._thaws:
             _, pending = await asyncio.wait(self._thaws, timeout=_THAWED_WITHIN_S)
             for thaw in pending:
@@ -135,8 +137,8 @@ class Waker:
     async def release(self, agent: Agent, access: GatewayAccess) -> None:
         """Give back the lease under which the gateway was to be frozen, if it has one.
 
-        One that may have been granted without our learning of it is asked for again: the same
-        request renews the same lease.
+        If an answer was lost, a lease may have been granted: the same request is sent again, which
+        renews that lease and returns its id.
         """
         if agent.suspension_id == ASKED:
             answer = await self._gateway.suspend(access, request_id=suspension_request(agent))
@@ -149,24 +151,24 @@ class Waker:
         return await self._gateway.is_live(access)
 
     async def _is_back(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether a thawed gateway answers, and has its lease back if it gave one."""
+        """Whether a thawed gateway answers, and took back its lease if it had granted one."""
         if agent.suspension_id in (None, NO_LEASE):
             agent.suspension_id = None
             return await self._gateway.is_live(access)
         return await self._taken(self.release(agent, access))
 
     async def _is_open(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether the gateway takes work: its lease given back, our calls answered."""
+        """Whether the gateway accepts work: its lease is given back, and our calls are answered."""
         return await self._taken(self.release(agent, access)) and await self._taken(
             self._gateway.health(access)
         )
 
     async def _is_started(self, _: Agent, access: GatewayAccess) -> bool:
-        """Whether it takes all calls. Ours it answers a second later: no user waits for that."""
+        """Whether it accepts all calls. It answers ours a second later: too late for a user."""
         return await self._gateway.is_started(access)
 
     async def _taken(self, call: Awaitable[None]) -> bool:
-        """Whether the gateway took a call; `False` when it may do so a moment later."""
+        """Whether the gateway accepted a call; `False` if it may do so a moment later."""
         try:
             await call
         except GatewayUnreachable:

@@ -1,12 +1,11 @@
-"""What every wake passes first: its turn in the queue, and room in the host's memory.
+"""Admits wakes: each waits for its turn in the queue, and for room in the host's memory.
 
 Called with the woken agent's lock held. It never waits for another agent's lock, so that two wakes
 cannot wait for each other.
 """
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NoReturn
 
@@ -14,15 +13,8 @@ import structlog
 from ocmt_common.agent_api import Actor, HibernationState
 from ocmt_common.problems import Problem
 
-from ocmt_agent.clock import Clock
-from ocmt_agent.decisions.memory_admission import (
-    Candidate,
-    HostFigures,
-    Relief,
-    make_room,
-    need_bytes,
-    short_by,
-)
+from ocmt_agent.decisions.memory_admission import HostFigures, Relief, need_bytes, short_by
+from ocmt_agent.hibernation.eviction import Evictions
 from ocmt_agent.hibernation.wake_queue import THAW_SLOTS, Need, WakeQueue, need_of
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.registry import AgentRegistry
@@ -30,11 +22,7 @@ from ocmt_agent.records.registry import AgentRegistry
 log = structlog.get_logger(__name__)
 
 HostReader = Callable[[], HostFigures | None]
-"""Reads the host's memory now; `None` where that cannot be read, and everything is let in."""
-Quiet = Callable[[Agent], Awaitable[bool]]
-"""Whether an agent does nothing at this moment, by its use of the CPU."""
-Evict = Callable[[Agent, Relief], Awaitable[bool]]
-"""Puts an agent to sleep for another's sake, and tells whether it did."""
+"""Reads the host's memory now; `None` where it cannot be read, and every wake is admitted."""
 
 _ROUNDS = 3
 _SETTLES_WITHIN_S = 2.0
@@ -42,23 +30,20 @@ _SETTLES_WITHIN_S = 2.0
 _POLL_S = 0.1
 
 
-class Gate:
+class WakeAdmission:
     def __init__(
         self,
         registry: AgentRegistry,
+        evictions: Evictions,
         *,
         read_host: HostReader,
-        quiet: Quiet,
-        evict: Evict,
-        clock: Clock,
         cores: int,
         wait_s: float,
     ) -> None:
+        """`wait_s`: how long a wake may wait for its turn."""
         self._registry = registry
+        self._evictions = evictions
         self._read_host = read_host
-        self._quiet = quiet
-        self._evict = evict
-        self._clock = clock
         self._wait_s = wait_s
         self._boots = WakeQueue(cores)
         self._thaws = WakeQueue(THAW_SLOTS)
@@ -70,19 +55,19 @@ class Gate:
         registry.metrics.follow_queue(lambda: len(self._boots) + len(self._thaws))
 
     def hurry(self, agent: Agent, who: Actor) -> None:
-        """Somebody else waits for the same wake, which may not have come to the queue yet."""
+        """Raise the priority of a wake, whether or not it is in the queue yet."""
         need = need_of(who)
         self._needs[agent.user_id] = min(need, self._needs.get(agent.user_id, need))
         for queue in (self._boots, self._thaws):
             queue.hurry(agent.user_id, need)
 
     def ended(self, agent: Agent) -> None:
-        """Its wake is over, however: nobody waits for it any more."""
+        """Forget the priority of a wake that is over, whatever its outcome."""
         self._needs.pop(agent.user_id, None)
 
     @asynccontextmanager
-    async def passed(self, agent: Agent, who: Actor) -> AsyncIterator[None]:
-        """Let one wake through; refuses with 503 `host-full` what does not fit."""
+    async def admitted(self, agent: Agent, who: Actor) -> AsyncIterator[None]:
+        """Hold a slot and the memory of one wake for the block. Raises 503 `host-full`."""
         thaw = agent.state is HibernationState.PAUSED
         queue = self._thaws if thaw else self._boots
         need = min(need_of(who), self._needs.get(agent.user_id, Need.OTHER))
@@ -99,7 +84,7 @@ class Gate:
     async def _find_room(self, agent: Agent) -> None:
         swapped = None if agent.memory is None else agent.memory.swap
         need = need_bytes(agent.state, swapped=swapped)
-        # What fits does not wait for those for whom room is being made.
+        # A wake that fits does not wait for one for which room is being made.
         if self._fits(agent, need):
             return
         async with self._one_at_a_time:
@@ -117,7 +102,7 @@ class Gate:
         )
 
     def _fits(self, agent: Agent, need: int) -> bool:
-        """Whether it fits; then so much is promised to it. Nothing is awaited in between."""
+        """Whether it fits; if so, reserves that much. Nothing is awaited in between."""
         if self._lacking(need) > 0:
             return False
         self._promised[agent.user_id] = need
@@ -131,45 +116,21 @@ class Gate:
         return sum(self._promised.values())
 
     async def _make_room(self, agent: Agent, need: int) -> bool:
-        """Whether anybody gave way. One after another, until it fits by the host's own figures."""
+        """Evict one agent after another until the host's figures show room; whether any went."""
         host = self._read_host()
         if host is None:
             return False
-        others = {a.user_id: a for a in self._registry.all() if a is not agent and self._free(a)}
-        candidates = [self._candidate(a) for a in others.values()]
-        chosen = make_room(candidates, host, short_by(host, need, promised=self._owed()))
-        able = await asyncio.gather(*(self._quiet(others[one.user_id]) for one in chosen))
+        lacking = short_by(host, need, promised=self._owed())
         given: list[Relief] = []
-        for eviction in itertools.compress(chosen, able):
-            if await self._evict(others[eviction.user_id], eviction.relief):
-                self._registry.metrics.evicted(str(eviction.relief))
-                given.append(eviction.relief)
+        for other, relief in await self._evictions.choose(host, lacking, sparing=agent):
+            if await self._evictions.evict(other, relief):
+                given.append(relief)
                 if self._lacking(need) <= 0:
                     break
         log.info("made room", for_user_id=agent.user_id, evicted=len(given))
         if Relief.PAUSE in given:
             await self._settled(need)
         return bool(given)
-
-    def _free(self, agent: Agent) -> bool:
-        """Whether it may be asked at all: nothing under way with it, and not refused just now."""
-        if agent.lock.locked() or agent.waking is not None or agent.woken_for is not None:
-            return False
-        if agent.state is HibernationState.RUNNING:
-            return agent.access is not None and self._clock.monotonic() >= agent.ask_again_at
-        return agent.state is HibernationState.PAUSED
-
-    def _candidate(self, agent: Agent) -> Candidate:
-        now = self._clock.now()
-        return Candidate(
-            user_id=agent.user_id,
-            state=agent.state,
-            idle=now - agent.last_activity_at,
-            until_job=None if agent.next_job_at is None else agent.next_job_at - now,
-            in_flight=agent.in_flight,
-            never_sleeps=agent.wishes.never_sleep,
-            frees=None if agent.memory is None else agent.memory.host,
-        )
 
     async def _settled(self, need: int) -> None:
         """Wait for the figures to show what was freed: reclaim goes on after a pause."""

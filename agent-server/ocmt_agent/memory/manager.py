@@ -70,7 +70,7 @@ class _Kept:
     """The runtime could not say where it is: not asked again before its next transition."""
 
 
-class MemoryKeeper:
+class MemoryManager:
     def __init__(
         self,
         runtime: Runtime,

@@ -22,7 +22,7 @@ from ocmt_common.problems import Problem
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.decisions.disk_limit import Standing
-from ocmt_agent.decisions.transition_reasons import Cause
+from ocmt_agent.decisions.transition_reasons import TransitionReason
 from ocmt_agent.decisions.wake_lead_time import WakeTimes
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.events import EventHub
@@ -150,7 +150,7 @@ class AgentRegistry:
         agent: Agent,
         to: HibernationState,
         *,
-        why: Cause,
+        why: TransitionReason,
         duration_ms: float | None = None,
         failure: str | None = None,
     ) -> None:

@@ -9,7 +9,9 @@ import httpx2
 from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.app import create_app
 from ocmt_agent.decisions.memory_admission import HostFigures
-from ocmt_agent.memory.manager import MemoryKeeper
+from ocmt_agent.hibernation.orders import OperatorOrders
+from ocmt_agent.hibernation.wake import WakeTransitions
+from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.settings import AgentSettings
 from ocmt_agent.wiring import open_parts
@@ -43,16 +45,24 @@ class Host:
     client: httpx2.AsyncClient
     room: "Room"
 
+    @property
+    def wakes(self) -> WakeTransitions:
+        return self.parts.hibernation.wakes
+
+    @property
+    def orders(self) -> OperatorOrders:
+        return self.parts.hibernation.orders
+
     async def provision(self, user_id: str = "ada", *, token: str = AGENT_TOKEN) -> Agent:
         request = ProvisionRequest(user_id=user_id, agent_token=token)
-        return (await self.parts.service.provision(request))[0]
+        return (await self.parts.provisioning.provision(request))[0]
 
     def state(self, user_id: str = "ada") -> HibernationState:
         """The agent's state now: mypy narrows `agent.state`, and keeps that across an await."""
         return self.parts.registry.get(user_id).state
 
     async def sweep(self) -> None:
-        await self.parts.watch.sweep()
+        await self.parts.hibernation.loop.sweep()
 
     async def fall_asleep(self, user_id: str = "ada") -> Agent:
         """Idle long enough, looked at twice (the first look takes the CPU sample): paused."""
@@ -76,7 +86,7 @@ async def open_host(
     gateway: FakeControl | None = None,
     clock: FakeClock | None = None,
     figures: HostFigures | None = None,
-    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
+    keeper: Callable[..., MemoryManager] = MemoryManager,
     **values: str,
 ) -> AsyncIterator[Host]:
     """A server on `data_dir`; given the same fakes again, a restarted one."""

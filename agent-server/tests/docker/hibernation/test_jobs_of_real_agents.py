@@ -31,7 +31,7 @@ _IN = timedelta(seconds=150)
 
 async def schedule(parts: Parts, user_id: str) -> Agent:
     """Give the agent a job that is due in a while, and return it."""
-    access = await parts.engine.awake(user_id, kind=ActivityKind.HTTP)
+    access = await parts.hibernation.wakes.awake(user_id, kind=ActivityKind.HTTP)
     due = parts.clock.now() + _IN
     await parts.admin.call(
         access,
@@ -76,14 +76,14 @@ async def test_jobs_of_a_paused_and_of_a_stopped_agent_run_once_in_time_and_whol
             for _ in range(5):
                 parts.registry.woke(S.STOPPED, seconds=45)  # this machine may be busy
             for user_id in ("ada", "ben"):
-                await parts.service.provision(
+                await parts.provisioning.provision(
                     ProvisionRequest(user_id=user_id, agent_token=AGENT_TOKEN)
                 )
             ada, ben = await schedule(parts, "ada"), await schedule(parts, "ben")
             async with watching(parts), asyncio.timeout(90):
                 while ben.state is not S.STOPPED:
                     try:
-                        await parts.engine.hibernate("ben", "stop")
+                        await parts.hibernation.orders.hibernate("ben", "stop")
                     except Problem:  # still at its chores after the boot
                         await asyncio.sleep(2)
                 await until(ada, S.PAUSED, within_s=90)

@@ -24,7 +24,7 @@ from ocmt_agent.memory.host import (
     read_agent_memory,
     read_host_memory,
 )
-from ocmt_agent.memory.manager import MemoryKeeper
+from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.memory.page_sets import Pages, size, together
 from ocmt_agent.memory.pages import (
     advise,
@@ -318,7 +318,7 @@ async def test_a_quiet_agent_under_pressure_keeps_just_what_its_next_answer_need
     def pressed() -> HostMemory:
         return replace(read_host_memory(), pressure=waiting)
 
-    keeper = partial(MemoryKeeper, host=pressed)
+    keeper = partial(MemoryManager, host=pressed)
     async with open_host(tmp_path, runtime=runtime, keeper=keeper) as host:
         await host.provision()
         agent = host.parts.registry.get("ada")
@@ -367,7 +367,7 @@ async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fe
         keeper = host.parts.memory
         await keeper.look()
         keeper._keep(agent).recall.working_set = WorkingSet({holder.leader: strewn}, {})
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         async with asyncio.timeout(60):
             while agent.paused_memory is not PausedMemory.RECLAIMED:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

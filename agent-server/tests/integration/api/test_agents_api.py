@@ -49,8 +49,8 @@ async def test_health_is_open_and_keeps_the_specifications_fields(tmp_path: Path
     async with open_host(tmp_path) as host:
         for user in ("ada", "ben", "eve"):
             await host.provision(user)
-        await host.parts.engine.hibernate("ben", "pause")
-        await host.parts.engine.hibernate("eve", "stop")
+        await host.orders.hibernate("ben", "pause")
+        await host.orders.hibernate("eve", "stop")
         del host.client.headers[AUTH_HEADER]
         body = (await host.client.get("/health")).json()
         assert body["status"] == "ok"
@@ -70,7 +70,7 @@ async def test_the_list_keeps_the_specifications_fields(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         host.clock.advance(minutes=45, seconds=59)
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         (container,) = (await host.client.get("/api/containers")).json()
         assert container["userId"] == "ada"
         assert container["hibernationState"] == "paused"
@@ -105,7 +105,7 @@ async def test_wake_and_hibernate_answer_the_container(tmp_path: Path) -> None:
 async def test_a_stopped_agent_cannot_be_paused(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         answer = await host.client.post("/api/containers/ada/hibernate", json={"mode": "pause"})
         assert (answer.status_code, answer.json()["code"]) == (409, "wrong-state")
 
@@ -277,7 +277,7 @@ async def test_the_log_shows_no_token(tmp_path: Path) -> None:
 async def test_metrics_show_states_transitions_and_wakes(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         await host.client.post("/api/containers/ada/wake")
         del host.client.headers[AUTH_HEADER]
         text = (await host.client.get("/metrics")).text
@@ -303,7 +303,7 @@ async def test_the_event_stream_starts_with_everything_and_goes_on_with_changes(
 
         following = asyncio.create_task(follow())
         await asyncio.sleep(0)
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         host.parts.hub.close()
         await following
         assert received[0] == 'event: snapshot\ndata: {"containers":[]}\n\n'

@@ -23,7 +23,7 @@ async def test_two_provisions_at_once_make_one_container(tmp_path: Path) -> None
 async def test_the_same_again_changes_nothing_and_wakes_nobody(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         calls = dict(host.runtime.calls)
         answer = await host.client.post("/api/containers", json=BODY)
         assert answer.status_code == 200

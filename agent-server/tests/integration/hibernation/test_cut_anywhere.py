@@ -35,11 +35,11 @@ async def nothing(_: Host) -> None: ...
 
 
 async def asleep(host: Host) -> None:
-    await host.parts.engine.hibernate("ada", "pause")
+    await host.orders.hibernate("ada", "pause")
 
 
 async def stopped(host: Host) -> None:
-    await host.parts.engine.hibernate("ada", "stop")
+    await host.orders.hibernate("ada", "stop")
 
 
 async def asleep_before_a_job(host: Host) -> None:
@@ -49,7 +49,7 @@ async def asleep_before_a_job(host: Host) -> None:
 
 
 async def request(host: Host) -> None:
-    await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+    await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
 
 async def idle(host: Host) -> None:
@@ -57,7 +57,7 @@ async def idle(host: Host) -> None:
 
 
 async def restart(host: Host) -> None:
-    await host.parts.engine.restart("ada")
+    await host.orders.restart("ada")
 
 
 async def sweep(host: Host) -> None:

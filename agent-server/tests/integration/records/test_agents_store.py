@@ -159,7 +159,7 @@ async def test_a_full_disk_loses_no_state_and_is_over_when_there_is_room(tmp_pat
         assert (
             await host.client.post("/api/containers/ada/hibernate", json={"mode": "pause"})
         ).status_code == 200
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
         await store._db.execute("PRAGMA max_page_count = 1000000")
         await host.sweep()
@@ -191,7 +191,7 @@ async def test_activity_is_written_by_the_sweep_not_by_the_request(tmp_path: Pat
         agent = await host.provision()
         store = host.parts.registry._store
         host.clock.advance(minutes=5)
-        await host.parts.engine.awake("ada", kind=ActivityKind.WEBSOCKET)
+        await host.wakes.awake("ada", kind=ActivityKind.WEBSOCKET)
         (read,) = await store.load()
         assert read.last_activity_at < agent.last_activity_at
         await host.sweep()

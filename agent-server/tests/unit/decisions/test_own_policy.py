@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from ocmt_agent.decisions.office_hours import Hours
 from ocmt_agent.decisions.sleep_policy import (
     Action,
-    Reason,
-    Rest,
     Situation,
+    SleepReason,
     Times,
+    WakeReason,
     Wishes,
     clock_jump,
     decide,
-    rest_reason,
+    sleep_reason,
     wake_reason,
 )
 from ocmt_agent.records.policy_mapping import wishes
@@ -50,7 +50,7 @@ def test_an_agent_that_never_sleeps_stays_awake_and_is_woken_after_a_crash() -> 
     assert decide(awake(idle=LONG, wishes=always), TIMES) is Action.NOTHING
     for state in (S.PAUSED, S.STOPPED, S.FAILED):
         crashed = Situation(state, LONG, ZERO, in_flight=0, until_job=None, wishes=always)
-        assert wake_reason(crashed, TIMES) is Reason.NEVER_SLEEPS
+        assert wake_reason(crashed, TIMES) is WakeReason.NEVER_SLEEPS
         ordered = Situation(
             state, LONG, ZERO, in_flight=0, until_job=None, wishes=always, ordered=True
         )
@@ -59,14 +59,14 @@ def test_an_agent_that_never_sleeps_stays_awake_and_is_woken_after_a_crash() -> 
 
 @pytest.mark.parametrize(
     ("in_state", "in_flight", "rest"),
-    [(59 * MINUTE, 0, None), (60 * MINUTE, 0, Rest.MAX_AWAKE), (60 * MINUTE, 1, None)],
+    [(59 * MINUTE, 0, None), (60 * MINUTE, 0, SleepReason.MAX_AWAKE), (60 * MINUTE, 1, None)],
 )
 def test_an_agent_is_awake_no_longer_than_it_may_but_what_it_does_is_not_cut(
-    in_state: timedelta, in_flight: int, rest: Rest | None
+    in_state: timedelta, in_flight: int, rest: SleepReason | None
 ) -> None:
     short = Wishes(max_awake=HOUR)
     used = Situation(S.RUNNING, ZERO, in_state, in_flight, until_job=None, wishes=short)
-    assert rest_reason(used, TIMES) is rest
+    assert sleep_reason(used, TIMES) is rest
 
 
 def test_in_office_hours_it_stays_awake_and_is_woken_once_when_they_begin() -> None:
@@ -75,7 +75,7 @@ def test_in_office_hours_it_stays_awake_and_is_woken_once_when_they_begin() -> N
 
     inside = Situation(S.RUNNING, LONG, HOUR, 0, until_job=None, office_for=MINUTE)
     assert decide(inside, TIMES) is Action.NOTHING
-    assert wake_reason(asleep_for(HOUR, office_for=MINUTE), TIMES) is Reason.OFFICE
+    assert wake_reason(asleep_for(HOUR, office_for=MINUTE), TIMES) is WakeReason.OFFICE
     # Put to sleep within them, by a shortage of memory: not woken again and again.
     assert wake_reason(asleep_for(MINUTE, office_for=HOUR), TIMES) is None
     assert wake_reason(asleep_for(HOUR, office_for=None), TIMES) is None
