@@ -1,4 +1,4 @@
-"""Where the time comes from, so that tests need not wait for it."""
+"""The clock, injected so that tests need not wait."""
 
 import time
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never jump: for how long something took."""
+        """Seconds that never jump: for durations."""
         ...
 
 

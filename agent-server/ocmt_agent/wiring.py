@@ -1,4 +1,4 @@
-"""The server's parts, put together once and taken down in the opposite order."""
+"""Builds the server's parts in order, and closes them in reverse."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from ocmt_agent.hibernation.assembly import assemble
 from ocmt_agent.hibernation.wake_admission import HostReader
 from ocmt_agent.memory.admission_figures import host_figures
 from ocmt_agent.memory.manager import MemoryManager
-from ocmt_agent.memory.working_set_store import Archive
+from ocmt_agent.memory.working_set_store import WorkingSetStore
 from ocmt_agent.proxy.forwarding import KEEPALIVE_S, open_session
 from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.registry import AgentRegistry
@@ -40,19 +40,19 @@ async def open_parts(
     clock: Clock,
     gateway: GatewayControl | None = None,
     read_host: HostReader = host_figures,
-    keeper: Callable[..., MemoryManager] = MemoryManager,
+    memory_manager: Callable[..., MemoryManager] = MemoryManager,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
-    Leaving it ends every stream, cuts short what is in flight and writes what is unsaved. The
-    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`,
-    `read_host` and `keeper` are for tests.
+    On exit, streams end, transitions in flight are cancelled and unsaved records are written. The
+    agents keep running, unless STOP_AGENTS_ON_EXIT is set. The caller closes `runtime`. `gateway`,
+    `read_host` and `memory_manager` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
         stack.push_async_callback(store.close)
-        # Two pools: a crowd of long answers being passed on must not delay a wake. Neither keeps
-        # cookies (users would share them) or takes a proxy from the environment.
+        # Two connection pools: many long answers being forwarded must not delay a wake. Neither
+        # keeps cookies (users would share them) nor uses a proxy from the environment.
         passing_on = await stack.enter_async_context(open_session())
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
@@ -73,8 +73,11 @@ async def open_parts(
         if gateway is None:
             gateway = control = OpenClawControl(session)
             stack.push_async_callback(control.close)
-        memory = keeper(
-            runtime, registry, clock=clock, archive=Archive(settings.data_dir / "working-sets")
+        memory = memory_manager(
+            runtime,
+            registry,
+            clock=clock,
+            store=WorkingSetStore(settings.data_dir / "working-sets"),
         )
         stack.push_async_callback(memory.close)
         hibernation = assemble(
@@ -92,7 +95,7 @@ async def open_parts(
         if settings.stop_agents_on_exit:
             stack.push_async_callback(provisioning.stop_all)
         stack.push_async_callback(hibernation.close)
-        folders = settings.data_dir / "agents"  # perhaps a file system of its own
+        folders = settings.data_dir / "agents"  # may be a mount point
         folders.mkdir(mode=0o711, exist_ok=True)
         disk = DiskManager(
             runtime,
@@ -120,7 +123,7 @@ async def open_parts(
 
 @asynccontextmanager
 async def watching(parts: Parts) -> AsyncIterator[None]:
-    """Run the watches, of the agents, their memory and their files, beside the block."""
+    """Run the loops over agents, their memory and their disk usage during the block."""
     watches = (parts.hibernation.loop.run(), parts.memory.run(), parts.disk.run())
     tasks = [asyncio.create_task(watch) for watch in watches]
     try:

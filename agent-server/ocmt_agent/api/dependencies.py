@@ -1,4 +1,4 @@
-"""The parts that the server's handlers work with."""
+"""The parts of the server, as its HTTP handlers and tests get them."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The agent server's HTTP API on agents. `docs/agent-api.md` is its page; a test compares them."""
+"""The routes of the HTTP API. A test compares them with `docs/agent-api.md`."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
@@ -70,7 +70,7 @@ async def metrics(parts: PartsDep) -> Response:
 async def follow_events(parts: PartsDep) -> StreamingResponse:
     async def stream() -> AsyncIterator[str]:
         with parts.hub.subscribed() as subscription:
-            # Subscribed first and nothing awaited between: no change is missed or told twice.
+            # Subscribe first, then no await: no change is missed or sent twice.
             snapshot = Snapshot(containers=_containers(parts)).model_dump_json(by_alias=True)
             async for chunk in sse(subscription, snapshot=snapshot):
                 yield chunk
@@ -82,7 +82,7 @@ async def follow_events(parts: PartsDep) -> StreamingResponse:
 
 @router.get("/api/containers")
 async def list_containers(parts: PartsDep) -> Response:
-    # Written out here: the framework would validate and copy every one once more.
+    # Serialised here: FastAPI would validate and copy every container again.
     return Response(_LIST.dump_json(_containers(parts), by_alias=True), media_type=_JSON)
 
 

@@ -1,4 +1,4 @@
-"""An agent's state in a sentence: why it is awake, asleep or failed now."""
+"""An agent's state in one sentence: why it is awake, asleep or failed now."""
 
 from datetime import datetime
 
@@ -25,7 +25,7 @@ _BECAME = {
 
 
 def because(agent: Agent, *, now: datetime) -> str:
-    """One sentence for people; programs read the events."""
+    """A sentence for people; programs read the events instead."""
     since = _span_text((now - agent.state_since).total_seconds())
     text = f"{_BECAME[agent.state].capitalize()} for {since}"
     if agent.state_why:
@@ -52,7 +52,7 @@ def _kept_awake(agent: Agent, *, now: datetime) -> str:
 
 
 def _span_text(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h`, `2 d`: the largest unit that says it."""
+    """`45 s`, `12 min`, `3 h`, `2 d`: in the largest unit that fits."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"

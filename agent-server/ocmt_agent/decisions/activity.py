@@ -1,10 +1,10 @@
-"""What counts as a user's activity."""
+"""The kinds of user activity, which keeps an agent awake."""
 
 from enum import StrEnum
 
 
 class ActivityKind(StrEnum):
-    """What counts as the user's activity, and is remembered as what bumped the clock last."""
+    """What reset the idle time last; stored with the agent."""
 
     PROVISION = "provision"
     HTTP = "http"

@@ -1,14 +1,14 @@
-"""What follows from an agent's use of the disk: a function of figures.
+"""An agent's disk limit, and what follows from its usage. Pure.
 
-An agent over its limit keeps working, because only it can delete its files; its user is warned.
-Stopping it is the last resort: at twice its limit, or when the host itself runs out of room.
+An agent over its limit keeps running, because only it can delete its files; its user is warned.
+It is stopped at twice its limit, or as soon as the host runs out of disk space.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 
 _FILES_PER_MB = 64
-"""As many inodes as ext4 makes: files without content can use up a disk as well."""
+"""As many inodes as ext4 makes per MB: empty files can fill a disk too."""
 _NEARLY = 0.9
 _JUST_OVER = 1.01
 _FAR_OVER = 2.0
@@ -19,7 +19,7 @@ _RESERVE_MOST_BYTES = 5 * 1000**3
 @dataclass(frozen=True, slots=True)
 class Usage:
     bytes: int
-    """What is allocated: a sparse file counts as what it holds, a hard link once."""
+    """Allocated bytes: holes in sparse files do not count, a hard-linked file counts once."""
     files: int
     """Files, folders and links."""
 
@@ -36,17 +36,17 @@ class DiskLimit:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A file system: what is free of it for anybody."""
+    """The free space of a file system, for processes without privileges."""
 
     total_bytes: int
     free_bytes: int
     total_files: int
-    """0 where files are not counted (btrfs)."""
+    """0 on a file system without inode limits (btrfs)."""
     free_files: int
 
     @property
     def is_short(self) -> bool:
-        """Whether it is about to be full, which would hurt every agent and the servers."""
+        """Whether it is nearly full, which would affect every agent and the servers."""
         reserve = min(self.total_bytes * _RESERVE_SHARE, _RESERVE_MOST_BYTES)
         return self.free_bytes < reserve or self.free_files < self.total_files * _RESERVE_SHARE
 
@@ -56,21 +56,21 @@ class Fullness(IntEnum):
     NEARLY = 1
     OVER = 2
     STOPPED = 3
-    """Over by so much, or at such a time, that the agent has to stay stopped."""
+    """So far over, or over on a full host, that the agent has to stay stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What one agent takes, beside what it may."""
+    """One agent's usage beside its limit."""
 
     usage: Usage | None
-    """`None`: more files than could be counted in time."""
+    """`None` if there were too many files to count in time."""
     limit: DiskLimit
     fullness: Fullness
 
     @property
     def warning(self) -> str | None:
-        """A sentence for the agent's user; the same as long as the fullness is."""
+        """A sentence for the agent's user; it depends on the fullness only."""
         most = self._most()
         match self.fullness:
             case Fullness.FINE:
@@ -100,7 +100,7 @@ class Standing:
 
 
 def standing(usage: Usage | None, limit: DiskLimit, *, host_is_short: bool) -> Standing:
-    """Where an agent stands. One whose files cannot be counted in time has too many."""
+    """An agent's standing. Files that cannot be counted in time count as too many."""
     share = _JUST_OVER
     if usage is not None:
         share = max(usage.bytes / limit.bytes, usage.files / limit.files)

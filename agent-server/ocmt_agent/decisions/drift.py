@@ -1,4 +1,4 @@
-"""What a record must become, given what the runtime shows. The runtime always wins."""
+"""How a record differs from what the runtime shows. Pure; the runtime is always right."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ class Correction:
 
 
 def half_asleep(state: HibernationState, suspension_id: str | None) -> bool:
-    """Whether a sleep broke off on the way: it runs, but its gateway may be closed or half frozen.
+    """Whether a sleep broke off: the container runs, but its gateway is suspended or half frozen.
 
-    So it is found after a crash of this server between the gateway's consent and the freeze, and
-    after a runtime that went away in the middle.
+    This happens when this server crashes between the lease and the freeze, or when the runtime goes
+    away in between.
     """
     return state is HibernationState.RUNNING and suspension_id is not None
 
@@ -33,31 +33,30 @@ _AS_RECORDED = {
 }
 
 
-def is_news(state: HibernationState, report: str) -> bool:
-    """Whether an engine's report says anything but what the record of the agent says already.
+def is_news(state: HibernationState, event: str) -> bool:
+    """Whether a runtime event may contradict the record.
 
-    Most are the echo of our own transitions; looking after each would hold up the wake it is about.
+    Most events are caused by our own transitions; settling after each would delay the wake that
+    caused it.
     """
-    return report not in _AS_RECORDED.get(state, set())
+    return event not in _AS_RECORDED.get(state, set())
 
 
 def correction(state: HibernationState, observed: Observed | None) -> Correction | None:
-    """How a record in `state`, with no transition in flight, has to be corrected, if at all."""
+    """The correction of a record in `state` with no transition in flight, if it needs one."""
     if observed is None or observed.status is ContainerStatus.EXITED:
-        return _of_one_that_does_not_run(state, observed)
+        return _correction_of_exited(state, observed)
     if observed.status is ContainerStatus.PAUSED:
         if state is HibernationState.PAUSED:
             return None
         return Correction(HibernationState.PAUSED, "its container was found frozen")
     if state is HibernationState.RUNNING:
         return None
-    # A wake that failed and one that a crash cut short alike: the next request checks the gateway.
+    # After a wake that failed or was cut short by a crash, the next request checks the gateway.
     return Correction(HibernationState.RUNNING, "its container was found running")
 
 
-def _of_one_that_does_not_run(
-    state: HibernationState, observed: Observed | None
-) -> Correction | None:
+def _correction_of_exited(state: HibernationState, observed: Observed | None) -> Correction | None:
     if state is HibernationState.PROVISIONING:
         return Correction(
             HibernationState.FAILED,

@@ -1,7 +1,7 @@
-"""Why a gateway ended, and what to do about it, in one sentence. Pure.
+"""Why a gateway exited, and what to do about it, in one sentence. Pure.
 
-The sentence reaches the agent's user and operators. What the gateway printed only chooses among
-sentences of ours: an agent writes its own log, and its user's words are in it.
+The sentence is shown to the agent's user and to operators. It never quotes the gateway's log, which
+contains the user's words and can be written by the agent: the log only selects a sentence.
 """
 
 import re
@@ -9,7 +9,7 @@ import signal
 
 from ocmt_agent.runtime.base import Observed
 
-# In this order: what a full disk breaks also looks damaged, and an exhausted watch limit is ENOSPC.
+# The order matters: a full disk also damages databases, and a used-up watch limit is ENOSPC.
 _CAUSES = tuple(
     (re.compile(pattern, re.IGNORECASE), sentence)
     for pattern, sentence in (
@@ -50,7 +50,7 @@ _CAUSES = tuple(
 
 
 def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
-    """A sentence about a container that no longer runs; `printed` is the log of its last start."""
+    """The sentence about a container that exited; `printed` is the log since its last start."""
     if observed is None:
         return "Its container is gone; the next request makes it again."
     if observed.oom_killed:

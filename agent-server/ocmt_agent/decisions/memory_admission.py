@@ -1,7 +1,7 @@
-"""Whether one more wake fits into the host's memory, and who gives way if not.
+"""Whether one more wake fits into the host's memory, and which agents to evict if not. Pure.
 
-Pure: figures in, a verdict out. What it costs to be wrong is lopsided: a host that runs out of
-memory stops for everybody, a wake that is refused comes back seconds later.
+The estimates err towards refusing: a host that runs out of memory stops for every user, while a
+refused wake is retried seconds later.
 """
 
 from collections.abc import Iterable
@@ -13,23 +13,23 @@ from ocmt_common.agent_api import HibernationState
 
 MIB = 1024 * 1024
 _BOOT_BYTES = 960 * MIB
-"""What a gateway takes of `MemAvailable` once it booted and answered: 972 and 1,011 MB measured."""
+"""What a gateway takes of `MemAvailable` after boot and one answer: 972 and 1,011 MB measured."""
 _THAW_BYTES = 320 * MIB
-"""The working set that comes back from swap with the first reply: 235-350 MB measured."""
+"""The working set read back from swap for the first answer: 235-350 MB measured."""
 _LEAST_RESERVE = 256 * MIB
 _RESERVE_SHARE = 0.05
 _STALLED = 20.0
-"""Percent of the last ten seconds in which all work waited for memory: the host thrashes."""
+"""Percent of the last ten seconds in which all tasks waited for memory: the host thrashes."""
 _SWAP_LOW = 64 * MIB
 _IDLE_ENOUGH = timedelta(minutes=1)
-"""An awake agent used more recently than this is not put to sleep for another's sake."""
+"""An awake agent used more recently than this is not evicted."""
 _JOB_NEAR = timedelta(minutes=10)
-"""Nor is one whose next job is this near: it would be woken right away."""
+"""Nor is an agent whose next job is this near: it would be woken at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostFigures:
-    """The host's memory now, bytes. `stalled` is PSI's `full avg10` in percent, if measured."""
+    """The host's memory now, in bytes; `stalled` is PSI's `full avg10` in percent, if measured."""
 
     total: int
     available: int
@@ -40,7 +40,7 @@ class HostFigures:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Another agent that could give way."""
+    """Another agent that could be evicted."""
 
     user_id: str
     state: HibernationState
@@ -50,11 +50,11 @@ class Candidate:
     in_flight: int
     never_sleeps: bool
     frees: int | None
-    """Bytes of RAM it holds now; `None` when that is not known."""
+    """Bytes of RAM it holds now; `None` if not measured."""
 
 
 class Relief(StrEnum):
-    """What is done to an agent that gives way."""
+    """What is done to an evicted agent."""
 
     PAUSE = "pause"
     STOP = "stop"
@@ -67,17 +67,17 @@ class Eviction:
 
 
 def need_bytes(state: HibernationState, *, swapped: int | None = None) -> int:
-    """About how much RAM a wake from `state` takes; `swapped` is what a paused one has in swap."""
+    """Estimated RAM of a wake from `state`; `swapped` is what a paused agent has in swap."""
     if state is HibernationState.PAUSED:
         return _THAW_BYTES if swapped is None else min(swapped, _THAW_BYTES)
     return _BOOT_BYTES
 
 
 def short_by(host: HostFigures, need: int, *, promised: int) -> int:
-    """How many bytes a wake that takes `need` lacks; zero when it fits.
+    """How many bytes are missing for a wake that takes `need`; zero when it fits.
 
-    `promised` is what wakes already under way may still take. A host that stalls on memory has no
-    room, whatever its figures say.
+    `promised` is what wakes in flight may still take. A host that stalls on memory has no room,
+    whatever its free memory.
     """
     reserve = max(_LEAST_RESERVE, int(host.total * _RESERVE_SHARE))
     lacking = need + promised + reserve - host.available
@@ -88,14 +88,14 @@ def short_by(host: HostFigures, need: int, *, promised: int) -> int:
 
 
 def make_room(candidates: Iterable[Candidate], host: HostFigures, lacking: int) -> list[Eviction]:
-    """Who gives way for `lacking` bytes, longest idle first; as many as may suffice, or all.
+    """The evictions that free `lacking` bytes, longest idle first; all possible ones if too few.
 
-    Where swap takes what they hold, idle agents that are awake are paused first: each frees the
-    most, and wakes in less than a second. A sleeper whose memory is in swap frees next to nothing,
-    and costs its user a boot (simulated: a third fewer boots this way than the other way around).
-    Without swap a pause frees nothing: sleepers are stopped first, as nobody uses them now.
+    With swap, idle awake agents are paused first: each frees the most, and wakes in less than a
+    second. Stopping a paused agent whose memory is in swap frees next to nothing and costs its user
+    a boot (simulated: a third fewer boots than with paused agents stopped first). Without swap a
+    pause frees nothing, so paused agents, which are not in use, are stopped first.
     """
-    able = [c for c in candidates if _may_give_way(c)]
+    able = [c for c in candidates if _evictable(c)]
     asleep = [c for c in able if c.state is HibernationState.PAUSED]
     awake = [c for c in able if c.state is HibernationState.RUNNING]
     to_swap = host.swap_free > max(_SWAP_LOW, lacking)
@@ -110,7 +110,7 @@ def make_room(candidates: Iterable[Candidate], host: HostFigures, lacking: int) 
     return chosen
 
 
-def _may_give_way(candidate: Candidate) -> bool:
+def _evictable(candidate: Candidate) -> bool:
     job_near = candidate.until_job is not None and candidate.until_job < _JOB_NEAR
     if candidate.in_flight or candidate.never_sleeps or job_near:
         return False

@@ -1,4 +1,4 @@
-"""Office hours: whether they are going on, since when, and when they begin next."""
+"""Office hours: since when they are on, and when they begin next."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -7,16 +7,16 @@ from zoneinfo import ZoneInfo
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """`start` and `end` are wall times in `zone`; an `end` before `start` is on the day after."""
+    """`start` and `end` are wall times in `zone`; an `end` before `start` is on the next day."""
 
     zone: ZoneInfo
     days: frozenset[int]
-    """Monday is 0; the day on which they begin."""
+    """The weekdays on which they begin; Monday is 0."""
     start: time
     end: time
 
     def since(self, now: datetime) -> datetime | None:
-        """When the hours that are going on at `now` began (UTC); `None` outside of them."""
+        """When the present office hours began (UTC); `None` outside office hours."""
         today = now.astimezone(self.zone).date()
         for day in (today, today - timedelta(days=1)):
             began, ends = self._on(day)
@@ -25,7 +25,7 @@ class Hours:
         return None
 
     def next_start(self, now: datetime) -> datetime:
-        """When they begin next, after `now` (UTC)."""
+        """The first begin after `now` (UTC)."""
         today = now.astimezone(self.zone).date()
         later = (today + timedelta(days=ahead) for ahead in range(9))
         return min(
@@ -36,7 +36,7 @@ class Hours:
 
     def _on(self, day: date) -> tuple[datetime, datetime]:
         last = day if self.start < self.end else day + timedelta(days=1)
-        # Through UTC, where a span over a change of the clocks is as long as it really is.
+        # In UTC, so that a span across a daylight-saving change has its true length.
         began, ends = (
             datetime.combine(on, at, self.zone).astimezone(UTC)
             for on, at in ((day, self.start), (last, self.end))

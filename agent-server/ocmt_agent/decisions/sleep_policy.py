@@ -1,8 +1,8 @@
-"""When an agent should sleep, sleep deeper or be woken by itself: a function of facts and times.
+"""When an agent should be paused, stopped, or woken without a request. Pure.
 
-Traffic only nominates here. Whether a nominated agent may really be frozen, its gateway decides
-(see `sleeper`). A wake for a scheduled job is the machine's, not the user's: it never counts as
-activity, and after the job the agent goes back to how deep it slept before.
+Idle time only nominates an agent; its gateway decides whether it may be frozen (see
+`hibernation/suspend.py`). A wake for a scheduled job does not count as activity, and after the job
+the agent returns to the state it slept in before.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from ocmt_common.agent_api import HibernationState
 from ocmt_agent.decisions.office_hours import Hours
 
 COLD_LEAD = timedelta(seconds=30)
-"""How long before a job a stopped agent is woken: a gateway boots in 7-11 s on two cores."""
+"""How long before a job a stopped agent is woken; a gateway boots in 7-11 s on two cores."""
 THAW_LEAD = timedelta(seconds=5)
-"""The same for a paused one: a thaw takes well under a second."""
+"""The same for a paused agent; a thaw takes well under a second."""
 _DRIFT = timedelta(seconds=5)
 JOB_GRACE = timedelta(seconds=15)
-"""How long after its time a job may take to begin; until then its agent is not put to sleep."""
+"""How late a job may begin; until then its agent is not put to sleep."""
 
 
 _ASLEEP = (HibernationState.PAUSED, HibernationState.STOPPED)
@@ -41,7 +41,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """One user's own policy; what is `None` is as in `Times`."""
+    """One user's policy; `None` means the server's `Times`."""
 
     pause_after: timedelta | None = None
     stop_after: timedelta | None = None
@@ -57,27 +57,27 @@ class Situation:
     """Since the user's last activity."""
     in_state: timedelta
     in_flight: int
-    """Requests being served right now."""
+    """Requests being served now."""
     until_job: timedelta | None
-    """Until the agent's next scheduled job, as read before it slept; negative when overdue."""
+    """Until the agent's next scheduled job as last read; negative when overdue."""
     lead: timedelta | None = None
-    """How long before the job it has to be woken; `None` for the default of its state."""
+    """How long before the job the wake begins; `None` for the default of its state."""
     asleep: timedelta | None = None
-    """Since it first slept after the user's last activity: wakes for jobs in between not counted;
-    `None` for as long as `in_state`."""
+    """Since it first slept after the user's last activity, wakes for jobs included; `None` means
+    `in_state`."""
     woken_for_job: bool = False
-    """It runs only because of that job, and waits for it however long the wait is."""
+    """It was woken for that job, and stays awake until the job begins."""
     slept_stopped: bool = False
-    """It was stopped when it was woken for its job: that is where it goes back to."""
+    """It was stopped when it was woken for its job, and is stopped again after it."""
     office_for: timedelta | None = None
-    """How long its office hours have been going on; `None` outside of them."""
+    """Since its office hours began; `None` outside office hours."""
     ordered: bool = False
-    """An operator put it into its state."""
+    """An operator caused its state."""
     wishes: Wishes = field(default_factory=Wishes)
 
 
 class WakeReason(StrEnum):
-    """What an agent is woken for by itself."""
+    """Why an agent is woken without a request."""
 
     JOB = "scheduled job"
     OFFICE = "office hours"
@@ -85,7 +85,7 @@ class WakeReason(StrEnum):
 
 
 class SleepReason(StrEnum):
-    """What an agent is put to sleep for by itself."""
+    """Why an awake agent is put to sleep without an order."""
 
     IDLE = "idle"
     AFTER_JOB = "its job is done"
@@ -93,7 +93,7 @@ class SleepReason(StrEnum):
 
 
 def decide(situation: Situation, times: Times) -> Action:
-    """What the sweep should try for one agent now."""
+    """The action to try for one agent now."""
     if wake_reason(situation, times) is not None:
         return Action.WAKE
     match situation.state:
@@ -108,8 +108,7 @@ def decide(situation: Situation, times: Times) -> Action:
 def wake_reason(situation: Situation, times: Times) -> WakeReason | None:
     """Why an agent that does not run should be woken now, if it should.
 
-    One whose wake failed is tried again for a job, or because it never sleeps; how often is for the
-    caller to bound.
+    After a failed wake, jobs and `never_sleep` are tried again; the caller limits how often.
     """
     state, wishes = situation.state, situation.wishes
     if state not in (*_ASLEEP, HibernationState.FAILED):
@@ -120,7 +119,7 @@ def wake_reason(situation: Situation, times: Times) -> WakeReason | None:
         return None
     if wishes.never_sleep:
         return WakeReason.NEVER_SLEEPS
-    # Once, at their beginning: one that was put to sleep within them waits to be used.
+    # Only when office hours begin; an agent paused during them stays paused until used.
     began = situation.office_for
     if state in _ASLEEP and began is not None and situation.in_state > began:
         return WakeReason.OFFICE
@@ -128,23 +127,23 @@ def wake_reason(situation: Situation, times: Times) -> WakeReason | None:
 
 
 def clock_jump(wall: timedelta, monotonic_s: float) -> timedelta | None:
-    """By how much the wall clock jumped between two looks, if more than drift explains.
+    """By how much the wall clock jumped between two readings, if more than drift explains.
 
-    A host that slept counts too: its agents slept with it, so nobody was idle meanwhile.
+    A suspended host counts as a jump: its agents were suspended with it, so no idle time passed.
     """
     off = wall - timedelta(seconds=monotonic_s)
     return off if abs(off) > _DRIFT else None
 
 
 def default_lead(state: HibernationState) -> timedelta:
-    """How long before its job an agent is woken while nothing was measured here yet."""
+    """How long before its job an agent is woken, until wakes were measured on this host."""
     return THAW_LEAD if state is HibernationState.PAUSED else COLD_LEAD
 
 
 def worth_sleeping(
     until_job: timedelta | None, times: Times, *, cold_lead: timedelta = COLD_LEAD
 ) -> bool:
-    """Whether a sleep would outlast the next sweep: otherwise it costs more than it saves."""
+    """Whether a sleep would last until the next sweep; a shorter one costs more than it saves."""
     return not _due(until_job, cold_lead + times.check_interval, times)
 
 
@@ -170,7 +169,7 @@ def _stop_after(situation: Situation, times: Times) -> timedelta:
 
 
 def _due(until_job: timedelta | None, lead: timedelta, times: Times) -> bool:
-    # One interval early, because there is no look in between.
+    # One interval early, because there is no sweep in between.
     return until_job is not None and until_job <= lead + times.check_interval
 
 

@@ -1,4 +1,4 @@
-"""Why an agent changed its state, and who wanted it: what an event tells."""
+"""Why an agent changed its state, and who caused it, as its events report."""
 
 from dataclasses import dataclass
 

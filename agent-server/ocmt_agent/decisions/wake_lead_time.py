@@ -1,7 +1,7 @@
-"""How long before its job an agent is woken: learned from the wakes of this host, and staggered.
+"""How long before its job an agent is woken: from this host's measured wakes, and staggered. Pure.
 
-A hundred jobs at nine o'clock cannot all boot at nine on two cores. Wakes are planned backwards
-from the jobs, as late as the host's cores allow, so that each is done in time.
+A hundred agents with jobs at nine cannot all boot at nine on two cores. Wakes are planned backwards
+from the jobs, as late as the host's cores allow, so that each ends in time.
 """
 
 import heapq
@@ -16,12 +16,12 @@ from ocmt_agent.decisions.sleep_policy import default_lead
 
 _KEPT = 50
 _ENOUGH = 5
-"""With fewer measured wakes the default holds."""
+"""With fewer measured wakes the default applies."""
 _LEAST = {HibernationState.PAUSED: 1.0, HibernationState.STOPPED: 5.0}
 _MOST_S = 600.0
 _THAWS_A_CORE = 2
-"""Planned to overlap. Twelve so thawed from a disk on two cores began their jobs half a second
-late; thawed all together, 5.6 s (docs/benchmarks.md)."""
+"""Thaws planned at the same time per core. With this, twelve thaws from a disk on two cores began
+their jobs half a second late; all at once, 5.6 s late (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Job:
     at: datetime
     lead: timedelta
     cold: bool
-    """Its agent has to boot, and is not only thawed."""
+    """The agent has to boot; it is not only thawed."""
 
 
 class WakeTimes:
@@ -49,13 +49,13 @@ class WakeTimes:
         return {state: list(seconds) for state, seconds in self._seconds.items()}
 
     def lead(self, state: HibernationState) -> timedelta:
-        """How long before its job an agent in `state` is woken; as from stopped for any other."""
+        """How long before its job an agent in `state` is woken; other states count as stopped."""
         known = state if state in self._seconds else HibernationState.STOPPED
         return lead(known, self._seconds[known])
 
 
 def lead(state: HibernationState, seconds: Sequence[float]) -> timedelta:
-    """From measured wakes: half as long again as all but the slowest took, and two seconds."""
+    """The 95th percentile of measured wakes times 1.5, plus two seconds."""
     if len(seconds) < _ENOUGH:
         return default_lead(state)
     slow = sorted(seconds)[max(0, -(-len(seconds) * 95 // 100) - 1)]
@@ -63,11 +63,11 @@ def lead(state: HibernationState, seconds: Sequence[float]) -> timedelta:
 
 
 def plan(jobs: Iterable[Job], *, cores: int) -> dict[str, datetime]:
-    """When to begin each wake, by user: as late as no more overlap than the cores bear."""
+    """When to begin each wake, by user: as late as possible with a limited overlap per core."""
     begins: dict[str, datetime] = {}
     listed = sorted(jobs, key=lambda job: (job.at, job.user_id), reverse=True)
     for cold, slots in ((True, cores), (False, cores * _THAWS_A_CORE)):
-        # A slot is free up to a time; the one free the longest is on top (a heap of negatives).
+        # Each slot is free up to a time; the latest is on top (a heap of negated times).
         free_until: list[float] = []
         for job in listed:
             if job.cold is not cold:

@@ -1,7 +1,7 @@
-"""Measures what agents take of the disk, warns their users, stops agents as the last resort.
+"""Measures the agents' disk usage, warns their users, and stops agents far over their limit.
 
-Agents are measured one after the other, the awake ones every minute or, where counting takes long,
-so seldom that it costs a twentieth of a core. A sleeper's files do not change.
+Agents are measured one after the other: awake agents every minute, or less often where counting
+takes long, so that it costs at most a twentieth of a core. A sleeping agent's files do not change.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ Measure = Callable[[Path, Iterable[int]], Awaitable[Usage | None]]
 @dataclass(frozen=True, slots=True)
 class _Measured:
     at_s: float
-    """Monotonic, as is the next."""
+    """Monotonic seconds, like `due_s`."""
     due_s: float
     asleep: bool
 
@@ -54,7 +54,7 @@ class DiskManager:
         room_on: Callable[[Path], Room] = room_on,
         quotas: FolderQuotas | None = None,
     ) -> None:
-        """`root`: where all agents' folders are. What follows `clock` is for tests."""
+        """`root`: the folder of all agents' folders. Parameters after `clock` are for tests."""
         self._runtime = runtime
         self._registry = registry
         self._root = root
@@ -67,7 +67,7 @@ class DiskManager:
         self._measured: dict[str, _Measured] = {}
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Measure periodically until cancelled."""
         while True:
             try:
                 await self.look()
@@ -76,11 +76,11 @@ class DiskManager:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Measure every agent that is due, and act on it."""
+        """Measure every agent that is due, and act on the result."""
         agents = self._registry.all()
         known = {agent.user_id for agent in agents}
         self._measured = {user: one for user, one in self._measured.items() if user in known}
-        # Those whose files change now come first.
+        # Agents whose files change now come first.
         for agent in sorted(agents, key=lambda each: each.state in _ASLEEP):
             short = self._is_short()
             if self._is_due(agent, short=short):
@@ -100,7 +100,7 @@ class DiskManager:
         now_s = self._clock.monotonic()
         stands = agent.disk
         if stands is not None and stands.fullness is Fullness.STOPPED:
-            return now_s >= measured.due_s  # files may have been deleted since
+            return now_s >= measured.due_s  # files may have been deleted since then
         if agent.state in _ASLEEP:
             return not measured.asleep
         over = stands is not None and stands.fullness >= Fullness.OVER
@@ -125,15 +125,15 @@ class DiskManager:
         await self._judge(agent, usage, short=short)
 
     def _by_quota(self, agent: Agent) -> Usage | None:
-        """What it takes by the file system's own count, which bounds it from here on.
+        """Its usage by the file system's quota, which also enforces the limit from here on.
 
-        `None` where it has to be measured.
+        `None` where there is no quota and files have to be counted.
         """
         state = self._runtime.home(agent.user_id) / "state"
         try:
             uid = self._runtime.uid(agent.number)
             if not self._quotas.on or uid is None or state.stat().st_uid != uid:
-                return None  # not given to it yet, or others' as well
+                return None  # not owned by its uid yet, or the uid is shared
         except (OSError, ValueError):
             return None
         try:
@@ -150,5 +150,5 @@ class DiskManager:
             log.warning("agent takes too much of the disk", user_id=agent.user_id, usage=usage)
             try:
                 await self._stop(agent)
-            except Problem as problem:  # tried again at the next look that is due
+            except Problem as problem:  # tried again when it is due next
                 log.warning("agent not stopped", user_id=agent.user_id, reason=problem.detail)

@@ -1,6 +1,6 @@
-"""What hibernation needs of a gateway: is it up, may it be frozen, what has it scheduled.
+"""What hibernation needs of a gateway: probes, its next job, and suspension.
 
-A protocol, so that the engine's rules are tested against faults a real gateway rarely shows.
+A protocol, so that transitions can be tested against faults that a real gateway rarely shows.
 """
 
 from contextlib import suppress
@@ -40,12 +40,12 @@ class GatewayControl(Protocol):
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None: ...
 
     def control_socket_to(self, user_id: str) -> Endpoint | None:
-        """Where the gateway is to which a socket was kept over its sleep, as far as was seen."""
+        """Endpoint of the open control socket to this user's gateway, or `None`."""
         ...
 
 
 class OpenClawControl(GatewayAdmin):
-    """The real one: OpenClaw's probes and admin calls, those of suspension over a line of ours."""
+    """OpenClaw's probes and admin calls; suspension goes over the control socket."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         super().__init__(session)
@@ -67,7 +67,7 @@ class OpenClawControl(GatewayAdmin):
         return True
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
-        await self._sockets.open(access)  # before: once it is suspended no device can be paired
+        await self._sockets.open(access)  # first: a suspended gateway pairs no device
         suspended = False
         try:
             answer = await super().suspend(access, request_id=request_id)
@@ -85,7 +85,7 @@ class OpenClawControl(GatewayAdmin):
         return self._sockets.to(user_id)
 
     def has_control_socket(self, access: GatewayAccess) -> bool:
-        """Whether what is said about its suspension goes over a socket."""
+        """Whether suspension calls to this gateway go over a control socket."""
         return self._sockets.has(access)
 
     async def call(
@@ -97,7 +97,7 @@ class OpenClawControl(GatewayAdmin):
         timeout_s: float = 10.0,
     ) -> dict[str, Any]:
         if method.startswith(_SUSPENSION) and self.has_control_socket(access):
-            with suppress(GatewayUnreachable):  # these calls can be repeated
+            with suppress(GatewayUnreachable):  # these calls may be repeated
                 return await self._sockets.call(access, method, params or {}, timeout_s=timeout_s)
         return await super().call(access, method, params, timeout_s=timeout_s)
 

@@ -1,9 +1,9 @@
-"""A socket kept to each gateway that sleeps, over which it is opened again.
+"""A control socket to each sleeping gateway, over which it is resumed.
 
-Over HTTP a gateway proves anew through its database who calls, which takes it some 8 ms: as long as
-the thaw itself. Over a socket it did so once, and a call that was sent while it was frozen is the
-first thing it reads. OpenClaw's page `gateway/external-apps.md` wants suspension done over a socket
-and keeps HTTP for hosts without: for us that is every gateway whose line broke.
+A gateway authenticates every HTTP call in its database, which takes some 8 ms: as long as the thaw
+itself. A socket is authenticated once, and a call sent while the gateway is frozen is the first
+thing it reads. OpenClaw's page `gateway/external-apps.md` recommends a socket for suspension, and
+HTTP as the fallback; here that is every gateway whose control socket broke.
 """
 
 import asyncio
@@ -29,10 +29,9 @@ _OPENED_WITHIN_S = 5.0
 
 
 class ControlSockets:
-    """At most one line a user: from before its gateway is asked to sleep until it is open again.
+    """At most one socket per user, open from before the suspension until the gateway is resumed.
 
-    Nothing is read from a line but the answers to its calls, so it must not be kept to a gateway
-    that works.
+    Only answers to our calls are read from it, so it must not stay open while the gateway works.
     """
 
     def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
@@ -44,14 +43,14 @@ class ControlSockets:
         return self.to(access.user_id) == access.endpoint
 
     def to(self, user_id: str) -> Endpoint | None:
-        """Where the gateway is to which there is a line, as far as was seen."""
+        """Endpoint of the open control socket to this user's gateway, or `None`."""
         link = self._open.get(user_id)
         return None if link is None or link.socket.closed else link.access.endpoint
 
     async def open(self, access: GatewayAccess) -> None:
-        """Have a new line to this gateway if it can be had soon; without one, calls go by HTTP."""
+        """Open a new control socket, if that works within a limit; otherwise calls go by HTTP."""
         self.drop(access.user_id)
-        # A device of its own: the one that speaks for the user has no admin's rights.
+        # A separate device: the one used for the user has no admin scope.
         ours = replace(access, device=access.device.derived(_PURPOSE))
         try:
             async with asyncio.timeout(_OPENED_WITHIN_S):
@@ -62,7 +61,7 @@ class ControlSockets:
     async def call(
         self, access: GatewayAccess, method: str, params: dict[str, Any], *, timeout_s: float
     ) -> dict[str, Any]:
-        """One call's payload; raises `GatewayRefused`, or `GatewayUnreachable` and has no line."""
+        """One call's payload. Raises `GatewayRefused`, or `GatewayUnreachable` and drops it."""
         socket = self._open[access.user_id].socket
         try:
             async with asyncio.timeout(timeout_s):
@@ -76,7 +75,7 @@ class ControlSockets:
         return payload_of(method, answer)
 
     def drop(self, user_id: str) -> None:
-        """Close the line, if there is one; its farewell is waited for by nobody but `close`."""
+        """Close the socket, if any; the close handshake runs in the background."""
         link = self._open.pop(user_id, None)
         if link is not None:
             closing = asyncio.create_task(link.socket.close())
@@ -90,7 +89,7 @@ class ControlSockets:
 
 
 async def _answer(socket: aiohttp.ClientWebSocketResponse, request: str) -> dict[str, Any]:
-    """The answer to a request, past the events that every operator is sent."""
+    """The answer to a request; skips the events that every operator gets."""
     while True:
         message = await socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:

@@ -46,7 +46,7 @@ class _Attempt:
 
 
 class WakeTransitions:
-    """Implements `proxy.agent_access.AgentAccess`."""
+    """Implements `proxy.awake_agents.AwakeAgents`."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Wakes in turn: those who wait for an answer first, and no more at once than the cores bear.
+"""A queue for wakes, by priority: users first, then jobs, then the rest.
 
-A boot takes a core for ten seconds, a thaw almost nothing: each kind has slots of its own, so that
-a thaw never waits for boots.
+A boot takes a core for ten seconds, a thaw almost nothing: each kind has its own queue and slots,
+so that a thaw never waits for boots.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ THAW_SLOTS = 32
 
 
 class Need(IntEnum):
-    """How badly a wake is needed; the lower goes first."""
+    """The priority of a wake; the lower value goes first."""
 
     USER = 0
     JOB = 1
@@ -36,7 +36,7 @@ class _Waiter:
 
 
 class WakeQueue:
-    """A semaphore whose waiters are served in order of need, then of arrival."""
+    """A semaphore whose waiters are served by need, then by arrival."""
 
     def __init__(self, slots: int) -> None:
         self._free = slots
@@ -56,7 +56,7 @@ class WakeQueue:
             self._release()
 
     def hurry(self, key: str, need: Need) -> None:
-        """Somebody who needs it more now waits for the same wake."""
+        """Raise the priority of a waiting wake."""
         for waiter in self._waiting:
             if waiter.key == key:
                 waiter.need = min(waiter.need, need)
@@ -74,7 +74,7 @@ class WakeQueue:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
             elif waiter.turn.done() and not waiter.turn.cancelled():
-                self._release()  # its turn came in the same moment: pass it on
+                self._release()  # it got the slot in the same moment: pass it on
             raise
 
     def _release(self) -> None:

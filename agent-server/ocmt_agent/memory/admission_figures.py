@@ -1,4 +1,4 @@
-"""The host's memory as the admission of wakes takes it."""
+"""Reads the host's memory for the admission of wakes."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from ocmt_agent.memory.host import KIB, read_pressure
 
 
 def host_figures(root: Path = Path("/")) -> HostFigures | None:
-    """The figures now; `None` where there is no procfs to read them from.
+    """The host's figures now; `None` without procfs.
 
-    Every wake waits for this, so that only what it decides by is read: some 0.1 ms.
+    Every wake waits for this, so it reads only what the decision needs: some 0.1 ms.
     """
     meminfo = counts(read_text(root / "proc/meminfo"))
     if not meminfo:

@@ -1,6 +1,6 @@
-"""What one agent needs when it wakes: written out side by side, brought back, and learned anew.
+"""Prefetches the pages an agent uses when it wakes, and learns them from each wake.
 
-Of addresses only, and of the very processes they were seen in.
+Only addresses are recorded, bound to the processes they were seen in.
 """
 
 import asyncio
@@ -24,66 +24,66 @@ from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.processes import ProcessId
 
 _ANSWERS_WITHIN_S = 0.3
-"""From taking work again to a short answer. A long one, such as a model's, is not waited for."""
+"""From accepting work to a short answer; a long one, such as a model's, is not awaited."""
 _UNSURE_FOR = 2
-"""In so many wakes an agent uses much before its first answer that was not seen before."""
+"""In its first wakes an agent uses many pages before its first answer that are not known yet."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What one wake from reclaimed has shown so far."""
+    """Page use observed during one wake of a reclaimed agent."""
 
     first: Pages = field(default_factory=dict)
-    """What it had mapped itself when it took work again, or had answered."""
+    """Pages that it had mapped itself when it accepted work, or had answered."""
     mapped: list[Pages] = field(default_factory=list)
-    """Brought in for it, turn by turn, and mapped: shows nothing."""
+    """Pages we read and mapped, by turn: their use is not observable."""
     unmapped: list[Pages] = field(default_factory=list)
-    """Only read: it shows later what of that it used."""
+    """Pages we only read: those mapped later were used."""
 
 
 @dataclass(slots=True)
-class Recall:
+class Prefetcher:
     working_set: WorkingSet | None = None
     _leader: ProcessId | None = None
     _held: Pages | None = None
-    """All it had when it went to sleep; what it has besides was made since."""
+    """All its pages when it went to sleep; other pages were created since."""
     _laid_out: WorkingSet | None = None
-    """The same as it was last written out, with its small gaps: what the next wake reads."""
+    """The working set as last written to swap, with small gaps filled: what a wake reads."""
     _wakes: int = 0
     _seen: _Seen | None = None
 
     def belongs_to(self, leader: ProcessId) -> None:
-        """Forget what was learned of another process."""
+        """Forget what was learned if the agent has another first process."""
         if self._leader != leader:
             self._leader = leader
             self.working_set = self._laid_out = self._seen = self._held = None
             self._wakes = 0
 
     def learned(self) -> Learned | None:
-        """What there is to keep; `None` before its first wake was seen."""
+        """What to store; `None` before its first wake was observed."""
         if self._leader is None or self.working_set is None or self._held is None:
             return None
         return Learned(self._leader, self.working_set, self._laid_out, self._held, self._wakes)
 
     def restore(self, learned: Learned) -> None:
-        """Know again what an earlier server learned of the same processes."""
+        """Restore what an earlier server learned, if the processes are the same."""
         if self._leader == learned.leader and self.working_set is None:
             self.working_set, self._laid_out = learned.working_set, learned.laid_out
             self._held, self._wakes = learned.held, learned.wakes
 
-    async def take_stock(self, where: Whereabouts, executor: Executor) -> None:
-        """See what there is of it, frozen, before any of that is taken.
+    async def record_held(self, where: Whereabouts, executor: Executor) -> None:
+        """Record all pages of the frozen agent before any is reclaimed.
 
-        How it lay in the swap before is void: it was awake since, and some of that may be gone.
+        The layout in swap from the sleep before is discarded: pages may be gone since.
         """
         self._laid_out = None
         self._held = await in_thread(executor, lambda: packed(pages_anywhere(where)))
 
     async def lay_out(self, executor: Executor) -> None:
-        """Write its own pages to the swap as the next wake reads them: what it needs side by side.
+        """Write its pages to swap in the order in which the next wake reads them.
 
-        What the last wakes used goes first, the rest by address. The kernel's own order is that of
-        last use: it strews what is read together over the disk, which then reads single pages.
+        Pages used by the last wakes come first, the rest by address. The kernel's own order, by
+        last use, scatters pages that are read together, so that a wake would read single pages.
         """
         held = self._held or {}
         if self.working_set is not None:
@@ -93,7 +93,7 @@ class Recall:
             await page_out(self._laid_out.then, executor)
         await page_out(held, executor)
 
-    async def bring_back(
+    async def prefetch(
         self,
         where: Whereabouts,
         executor: Executor,
@@ -105,21 +105,20 @@ class Recall:
         blindly: int,
         learns: bool,
     ) -> None:
-        """Bring in what it used when it last woke: a part at once, the rest when it is `awake`.
+        """Bring in the pages used at the last wakes: the first part now, the rest once `awake`.
 
-        The rest only then: what the gateway itself reads to come back would stand behind it in the
-        disk's queue. Where reads are `slow` all comes as it was laid out, and mapped; and in its
-        first wakes, which show what comes first, it may give a short answer before the rest.
-        Of an agent of which nothing was learned, as at its first wake, up to `blindly` bytes of all
-        it has are read. `learns` is false after a sleep in which not all was taken: of what never
-        left RAM, nothing shows whether it was used. What this wake shows is learned by `note_use`,
-        later.
+        The rest waits, because otherwise the gateway's own reads would queue behind it on the disk.
+        With `slow` reads, pages come in the order laid out in swap and are mapped; in the agent's
+        first wakes, which show what is needed first, the rest also waits for a short answer. For an
+        agent of which nothing is known, up to `blindly` bytes of all its pages are read. `learns`
+        is false after a sleep in which not all memory was reclaimed: the use of pages that stayed
+        in RAM is not observable. `note_use` evaluates this wake later.
         """
         self._wakes += 1
         self._seen = None
         seen, laid_out = _Seen(), self._laid_out if slow else None
-        # Woken before that was done, what is known of it is still better than nothing. It may name
-        # pages that are gone: those must not be mapped.
+        # If it was woken before its pages were laid out, the working set still helps. It may name
+        # pages that are gone, so it is only read, not mapped.
         known = laid_out or self.working_set
         leave = partial(left_unmapped, self._wakes) if laid_out else _all
         async with asyncio.TaskGroup() as beside:
@@ -143,7 +142,7 @@ class Recall:
             await self._bring_in(known.then, executor, seen, at_most, leave=leave)
 
     async def note_use(self, where: Whereabouts, executor: Executor) -> None:
-        """Learn from the wake: once its answer was given, or when it goes back to sleep before."""
+        """Learn from the wake, once the answer is complete or when the agent sleeps again."""
         if self._seen is not None:
             seen, self._seen = self._seen, None
             learn = partial(_learn, self.working_set, seen, where, self._held)
@@ -169,7 +168,7 @@ def _all(_: int) -> bool:
 def _learn(
     known: WorkingSet | None, seen: _Seen, where: Whereabouts, held: Pages | None
 ) -> WorkingSet:
-    """Blocking: a gateway's pages lie in some ten thousand ranges."""
+    """Blocking: a gateway's pages are some ten thousand ranges."""
     return learned(
         known,
         held=held,

@@ -1,4 +1,4 @@
-"""When memory is worth moving: functions of measured figures, without effects."""
+"""When to reclaim, trim and prefetch, and how much: functions of measured figures. Pure."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from ocmt_agent.records.agent_memory import AgentMemory
 
 MIB = 1 << 20
 
-_LEFT_BY_RECLAIM = 96 * MIB  # some 30 MB are the kernel's own and stay
+_LEFT_BY_RECLAIM = 96 * MIB  # some 30 MB are kernel memory and stay
 _LEFT_SHARE = 0.25
 _PROGRESS = 16 * MIB
 _PREFETCH_MOST = 512 * MIB
@@ -22,7 +22,7 @@ _TRIM_AGAIN_S = 300.0
 
 
 def paused_memory(memory: AgentMemory) -> PausedMemory:
-    """Told from figures alone, so that it holds after a restart of this server too."""
+    """Resident or reclaimed, from figures alone, so that it works after a restart too."""
     left = max(_LEFT_BY_RECLAIM, _LEFT_SHARE * (memory.held + memory.swap))
     if memory.swap > 0 and memory.held <= left:
         return PausedMemory.RECLAIMED
@@ -30,10 +30,10 @@ def paused_memory(memory: AgentMemory) -> PausedMemory:
 
 
 def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
-    """Whether a paused agent's memory has somewhere to go and is not there yet.
+    """Whether a paused agent's memory can go to swap and is not there yet.
 
-    Without swap (or with hardly any left) only its caches would be dropped, which frees nothing
-    that the kernel could not have at once, and makes the wake slower.
+    Without swap (or with hardly any left) only caches would be dropped, which frees nothing that
+    the kernel could not free at once, and makes the wake slower.
     """
     if paused_memory(memory) is PausedMemory.RECLAIMED:
         return False
@@ -43,38 +43,37 @@ def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
 def more_to_take(before: AgentMemory, after: AgentMemory) -> bool:
     """Whether another round of reclaim is worth it, from the figures around the last one.
 
-    The kernel gives up on pages that a busy disk has not written yet; a moment later they are.
+    The kernel skips pages that a busy disk has not written yet; a moment later they are written.
     """
     return after.held > _LEFT_BY_RECLAIM and before.held - after.held >= _PROGRESS
 
 
 def prefetch_most(host: HostMemory) -> int:
-    """How many bytes one wake may fetch ahead: what it fetches must not push others out."""
+    """How many bytes one wake may prefetch without pushing other memory out."""
     return min(_PREFETCH_MOST, int(host.available * _PREFETCH_SHARE))
 
 
 def reads_are_slow(host: HostMemory) -> bool:
-    """Whether sleepers lie on a disk, where one long read is worth many short ones.
+    """Whether swap is on a disk, where one long read costs as much as a few short ones.
 
-    In zram, which is filled first, a page costs microseconds wherever it lies: what is read beyond
-    what is needed, or mapped before it is, only takes CPU from the gateway that comes back.
+    In zram, which is filled first, each page costs microseconds: reading or mapping more than is
+    needed only takes CPU from the waking gateway.
     """
     return host.swap_size(SwapKind.ZRAM) == 0
 
 
 def read_blindly_most(host: HostMemory) -> int:
-    """How many bytes to read for an agent of which nobody knows yet what it needs.
+    """How many bytes to read for an agent whose working set is not known yet.
 
-    From a disk: all of it, one after the other, is there sooner than the part it faults on page by
-    page.
+    From a disk, reading all its pages in sequence is faster than faulting on a part page by page.
     """
     return int(host.available * _PREFETCH_SHARE) if reads_are_slow(host) else 0
 
 
 def pressed(host: HostMemory) -> bool:
-    """Whether work on this host waits for memory, or soon will.
+    """Whether this host is short of memory, or soon will be.
 
-    By PSI where the kernel has it: a tenth of the last ten seconds lost to waiting is felt.
+    By PSI where the kernel has it: users notice when a tenth of ten seconds is lost to waiting.
     """
     waiting = host.pressure is not None and host.pressure.some_avg10 >= _PRESSED_SOME_AVG10
     return waiting or host.available < _SHORT_OF_MEMORY * host.total
@@ -82,19 +81,19 @@ def pressed(host: HostMemory) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Awake:
-    """What is known of one agent that is awake."""
+    """What the decision to trim takes of one awake agent."""
 
     quiet_s: float
     """Since its last activity; zero while a request is in flight."""
     known: bool
-    """Whether it was seen what it uses to wake and answer."""
+    """Whether its working set is known."""
     since_trim_s: float | None
 
 
 def worth_trimming(agent: Awake, host: HostMemory) -> bool:
-    """Whether to look for what an awake agent holds in RAM and does not need for its next answer.
+    """Whether to look for memory that an awake agent does not need for its next answer.
 
-    Only where what it needs is known, so that the answer does not wait for what was taken.
+    Only if its working set is known, so that the answer does not wait for reclaimed pages.
     """
     if not pressed(host) or not agent.known or agent.quiet_s < _QUIET_S:
         return False
@@ -102,5 +101,5 @@ def worth_trimming(agent: Awake, host: HostMemory) -> bool:
 
 
 def worth_taking(spare: int, host: HostMemory) -> bool:
-    """Whether so many bytes that can be spared are taken."""
+    """Whether `spare` bytes are enough to page them out, and fit into swap."""
     return _SPARE_WORTH_TAKING <= spare <= host.swap_free()

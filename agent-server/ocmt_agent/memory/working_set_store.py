@@ -1,7 +1,7 @@
-"""What was learned of agents while they sleep, kept over a restart of this server: a file each.
+"""Stores the working sets of sleeping agents over a restart of this server, in a file per agent.
 
-Addresses only, as everywhere here, and good only for the very processes they were seen in: under
-another boot of the machine, or once the gateway was started anew, a file is as none.
+Only addresses, valid for the processes they were seen in: after a reboot, or a restart of the
+gateway, a file is ignored.
 """
 
 import contextlib
@@ -30,24 +30,24 @@ class Learned:
     leader: ProcessId
     working_set: WorkingSet
     laid_out: WorkingSet | None
-    """As it lies in the swap, if it was laid out there."""
+    """As laid out in swap; `None` if it was not laid out."""
     held: Pages
-    """All it had when it went to sleep."""
+    """All its pages when it went to sleep."""
     wakes: int
 
 
-class Archive:
-    """Blocking; some 100 KB and a few milliseconds an agent."""
+class WorkingSetStore:
+    """Blocking; some 100 KB and a few milliseconds per agent."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._placing = threading.Lock()
 
     def save(self, user_id: str, learned: Learned, *, wanted: Callable[[], bool]) -> None:
-        """Keep it in place of what was kept; whole or not at all. Never fails: it only helps.
+        """Replace the agent's file atomically. Errors are logged only: the file is an optimisation.
 
-        `wanted`: whether it still is, asked at the end. After a `forget` of what is no longer
-        wanted nothing is kept, whichever thread is first.
+        `wanted` is called right before the file is replaced; if false, nothing is stored. So a
+        concurrent `forget` wins, whichever thread is first.
         """
         file = self._folder / user_id
         draft = file.with_suffix(".draft")  # a user's id has no dot
@@ -60,19 +60,19 @@ class Archive:
                 else:
                     draft.unlink()
         except OSError as error:
-            log.warning("what an agent needs to wake is not kept", user_id=user_id, reason=error)
+            log.warning("an agent's working set is not stored", user_id=user_id, reason=error)
             with contextlib.suppress(OSError):
                 draft.unlink()
 
     def load(self, user_id: str, leader: ProcessId) -> Learned | None:
-        """What was learned of the gateway whose first process is `leader`, if it was kept."""
+        """What was stored for the gateway whose first process is `leader`, or `None`."""
         try:
             data = zlib.decompress((self._folder / user_id).read_bytes())
             return _decoded(data, leader)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
-            log.info("what was kept of an agent is unreadable", user_id=user_id, reason=str(error))
+            log.info("an agent's working set is unreadable", user_id=user_id, reason=str(error))
             return None
 
     def forget(self, user_id: str) -> None:
@@ -81,7 +81,7 @@ class Archive:
 
 
 def _encoded(learned: Learned) -> bytes:
-    """A line of JSON that tells whose ranges follow, and how many bytes of them."""
+    """A line of JSON that describes the ranges in the bytes after it."""
     sets = [learned.working_set.first, learned.working_set.then, learned.held]
     if learned.laid_out is not None:
         sets += [learned.laid_out.first, learned.laid_out.then]

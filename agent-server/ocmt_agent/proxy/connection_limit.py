@@ -1,7 +1,7 @@
-"""A bound on the connections one address may hold open at the relay.
+"""A limit on the connections that one address may hold open at the relay.
 
-Every container has an address of its own there. Without the bound, one that opens sockets and says
-nothing would use up all that this server may have open, and no agent could be woken any more.
+Every container has its own address. Without the limit, a container that opens sockets and sends
+nothing would use up this server's file descriptors, and no agent could be woken any more.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from collections import Counter
 from ocmt_common.bounded_http import BoundedHttp
 
 MOST_PER_ADDRESS = 512
-"""An agent at work has a few; plain processes share one address."""
+"""A busy agent has a few; agents that are plain processes share one address."""
 
 
 def bounded(most: int = MOST_PER_ADDRESS) -> type[asyncio.Protocol]:
-    """The HTTP protocol of every listener, which lets go of a connection that is one too many."""
+    """uvicorn's HTTP protocol for a listener that aborts connections beyond the limit."""
     held: Counter[str] = Counter()
 
     class Bounded(BoundedHttp):
@@ -33,7 +33,7 @@ def bounded(most: int = MOST_PER_ADDRESS) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
         def handle_websocket_upgrade(self) -> None:
-            self._let_go()  # the connection is another protocol's from here, which refuses it
+            self._let_go()  # the WebSocket protocol owns it from here, and refuses it
             super().handle_websocket_upgrade()
 
         def _let_go(self) -> None:

@@ -1,7 +1,7 @@
-"""One HTTP exchange passed on: bodies stream both ways, as fast as the slower side takes them.
+"""Forwards one HTTP exchange: bodies stream both ways with backpressure.
 
-Neither side is buffered: a request's chunks are sent as they come, an answer's chunks (server-sent
-events among them) are forwarded as they come. A caller who leaves ends the exchange at once.
+Neither body is buffered: each chunk is forwarded as it comes, server-sent events included. A caller
+that disconnects ends the exchange at once.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from yarl import URL
 
 from ocmt_agent.proxy.headers import Headers, to_caller
 
-# No total time: an answer may stream for hours. Only the connection itself must come quickly.
+# No total limit: an answer may stream for hours. Only connecting is limited.
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 KEEPALIVE_S = 4
-"""How long an idle connection is used again. Shorter than the other side's own (Node and uvicorn:
-5 s), or a request could meet its closing; a frozen gateway closes the moment it thaws."""
+"""How long an idle connection is reused. Shorter than the other side's limit (Node and uvicorn:
+5 s), so that no request meets a closing connection; a frozen gateway closes it at the thaw."""
 _FINAL = range(200, 600)
-"""The statuses of an answer, RFC 9110 section 15."""
+"""The final statuses of RFC 9110, section 15."""
 _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Connections for passing on: nothing decoded, no cookies kept, no proxy from outside."""
+    """A client session for forwarding: no decoding, no cookies, no proxy from the environment."""
     return aiohttp.ClientSession(
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -35,7 +35,7 @@ def open_session() -> aiohttp.ClientSession:
 
 
 class Unreachable(Exception):
-    """No answer began. `unsent`: no connection came about, so that nobody saw the request."""
+    """No answer began. `unsent`: the connection failed, so the request was not sent."""
 
     def __init__(self, reason: str, *, unsent: bool) -> None:
         super().__init__(reason)
@@ -43,17 +43,17 @@ class Unreachable(Exception):
 
 
 class AnswerBroken(Exception):
-    """The other side went away in the middle of its answer."""
+    """The other side disconnected in the middle of its answer."""
 
 
 class CallerLeft(Exception):
-    """The caller closed the connection; nobody waits for the rest."""
+    """The caller closed the connection."""
 
 
 class RequestBody:
-    """The caller's body, pulled when the other side takes it; knows how much was taken.
+    """The caller's body, read as the other side takes it; counts the bytes taken.
 
-    Raises `Problem` 413 for a declared length above the limit, before anything is woken for it.
+    Raises `Problem` 413 for a declared length above the limit, before it wakes the agent.
     """
 
     def __init__(self, scope: Scope, receive: Receive, *, max_bytes: int) -> None:
@@ -61,7 +61,7 @@ class RequestBody:
         self._max_bytes = max_bytes
         self.taken = 0
         self.failure: Problem | CallerLeft | None = None
-        """Why it ended early. The HTTP client would otherwise report only that it did."""
+        """Why the body ended early; the HTTP client reports only that it did."""
         self.ended = asyncio.Event()
         self.present = False
         for name, value in scope["headers"]:
@@ -114,8 +114,8 @@ async def pass_on(
 ) -> None:
     """Send the request to `url` and its answer to the caller.
 
-    Raises `Unreachable` when no answer began and `AnswerBroken` when one broke off; the caller's
-    connection must then break too: an answer cut short must not look complete.
+    Raises `Unreachable` if no answer began, and `AnswerBroken` if one broke off; then the caller's
+    connection has to be broken too, so that the answer does not look complete.
     """
     work = asyncio.ensure_future(_exchange(session, scope, body, send, url=url, headers=headers))
     leaving = asyncio.ensure_future(body.caller_left())
@@ -171,7 +171,7 @@ async def _exchange(
 
 
 def _reason(error: Exception) -> str:
-    """For the log. A response's error would quote the URL, and so the caller's query."""
+    """An error's text for the log, without the URL, which contains the caller's query."""
     if isinstance(error, aiohttp.ClientResponseError):
         return f"{type(error).__name__}: {error.message}"
     return str(error) or type(error).__name__

@@ -1,1 +1,1 @@
-"""What this server knows of each agent: in memory, in its database, and told to others."""
+"""The record of each agent: in memory, in the database, and as events and metrics."""

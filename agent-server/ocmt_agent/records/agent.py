@@ -1,4 +1,4 @@
-"""One user's agent as this server knows it: what is stored, and what lives only in memory."""
+"""One user's agent: the stored record, and the state of this process beside it."""
 
 import asyncio
 import secrets
@@ -27,10 +27,10 @@ from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """Everything up to `policy` is stored; the rest is this process's own.
+    """The fields up to `policy` are stored; the rest live in this process only.
 
-    `state` says what we believe; `access` says that we checked: it is set only after the gateway
-    answered us, so an agent read back from the database is always verified before it is used.
+    `state` is the record; `access` is proof: it is set only after the gateway answered this
+    process, so an agent loaded from the database is verified before it is used.
     """
 
     user_id: str
@@ -43,57 +43,57 @@ class Agent:
     state: HibernationState
     state_since: datetime
     number: int = 0
-    """Never another agent's, by which its container has a uid of its own; 0 until it is stored."""
+    """Unique and never reused; its container's uid derives from it. 0 until it is stored."""
     next_job_at: datetime | None = None
-    """The gateway's next scheduled job, read right before it was put to sleep."""
+    """The gateway's next scheduled job, read right before each sleep."""
     suspension_id: str | None = None
-    """The gateway's lease under which it sleeps; given back after the thaw."""
+    """The id of the gateway's lease while it sleeps; given back after the thaw."""
     blockers: list[str] = field(default_factory=list)
     failure: str | None = None
     state_who: Actor | None = None
-    """Who brought it into its state; `None` in a record of an older release."""
+    """Who caused the current state; `None` in a record of an older release."""
     state_why: str = ""
     asleep_since: datetime | None = None
-    """When it first slept after the user's last activity; a wake for a job does not change it."""
+    """When it first slept after the user's last activity; wakes for jobs do not change it."""
     rests_as: HibernationState | None = None
-    """How deep it slept last since the user's last activity: where it returns to after a job."""
+    """How deep it slept since the user's last activity: the state it returns to after a job."""
     disabled: bool = False
-    """Kept stopped by order, whatever asks for it."""
+    """Kept stopped by an operator: neither requests nor jobs wake it."""
     policy: AgentPolicy = field(default_factory=AgentPolicy)
-    """The user's own times; change it with `set_policy`."""
+    """The user's own policy; change it with `set_policy`."""
 
     wishes: Wishes = field(default_factory=Wishes)
-    """The same, as the decisions take it."""
+    """The same policy as `decisions` takes it."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by every transition; a request that finds it taken waits for the outcome."""
+    """Held during every transition; a request that finds it locked waits for the outcome."""
     access: GatewayAccess | None = None
     waking: "asyncio.Task[GatewayAccess] | None" = None
     in_flight: int = 0
     activities: int = 0
-    """Counts up with every activity, so that a transition sees whether one came in between."""
+    """Incremented by every activity, so that a transition can tell if one came in between."""
     removed: bool = False
     unsaved: bool = False
     ask_again_at: float = 0.0
-    """Monotonic seconds before which the gateway is not asked again whether it may be frozen."""
+    """Monotonic seconds before which no lease is requested from the gateway again."""
     cpu: "CpuSample | None" = None
     woken_for: datetime | None = None
-    """The job it was woken for and has not slept since."""
+    """The job it was woken for, until it sleeps again."""
     self_wakes: int = 0
-    """Wakes by itself since a sleep that noted its jobs: each next one waits longer."""
+    """Scheduled wakes since the last sleep; each one waits longer than the one before."""
     wake_again_at: float = 0.0
-    """Monotonic seconds before which it is not woken by itself again."""
+    """Monotonic seconds before which there is no other scheduled wake."""
     jobs_read_at: float = float("-inf")
-    """Monotonic seconds at which its gateway was last asked for its next job."""
+    """Monotonic seconds at which the next job was last read from an awake gateway."""
     memory: AgentMemory | None = None
-    """As last measured: at its transitions, and now and then while it is awake."""
+    """As last measured: at transitions, and periodically while it is awake."""
     disk: Standing | None = None
-    """What it takes of the disk, as last measured."""
+    """Its disk usage beside its limit, as last measured."""
     paused_memory: PausedMemory | None = None
-    """Where its memory is while it is paused, as measured; `None` until then."""
+    """Where its memory is while it is paused; `None` until measured."""
 
     @classmethod
     def new(cls, user_id: str, *, agent_token: str, now: datetime) -> "Agent":
-        """An agent about to be provisioned, with fresh credentials of ours for its gateway."""
+        """An agent about to be provisioned, with new credentials for its gateway."""
         return cls(
             user_id=user_id,
             gateway_token=SecretText(secrets.token_urlsafe(32)),
@@ -121,7 +121,7 @@ class Agent:
         return None if self.disk is None else self.disk.warning
 
     def without_secrets(self, text: str) -> str:
-        """`text` (a gateway's own words) with this agent's credentials blanked out."""
+        """`text` (a gateway's output) with this agent's credentials blanked out."""
         return text.replace(self.gateway_token, "•••").replace(self.agent_token, "•••")
 
     def container(self, *, now: datetime) -> Container:

@@ -1,6 +1,6 @@
 """One agent's memory as last measured.
 
-Needs the standard library only: a test measures with it on a bare kernel.
+Standard library only: a test measures with it in a virtual machine without packages.
 """
 
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ class AgentMemory:
     """One agent's memory at one moment."""
 
     usage: int
-    """All RAM it is charged with: anonymous, page cache, kernel."""
+    """All RAM charged to it: anonymous, page cache, kernel."""
     anon: int
-    """Its processes' own memory in RAM, which only swap can take."""
+    """Its processes' anonymous memory in RAM, which can only go to swap."""
     cache: int
-    """Pages of files in RAM; these can always be dropped."""
+    """Page cache in RAM, which can always be dropped."""
     swap: int
-    """What left the RAM for swap, uncompressed."""
+    """What it has in swap, uncompressed."""
     compressed: int
-    """The RAM which that still takes, compressed, in zram or zswap; zero with disk swap alone."""
+    """The RAM that its swap takes in zram or zswap, compressed; zero with disk swap alone."""
 
     @property
     def held(self) -> int:
-        """RAM that only swap can take, or that waits to be given back: all but the page cache."""
+        """Its RAM without the page cache: what only swap can take."""
         return self.usage - self.cache
 
     @property
     def host(self) -> int:
-        """What it really costs the host: RAM it is charged with and what is compressed in RAM."""
+        """The RAM it costs the host: what is charged to it, and what is compressed in RAM."""
         return self.usage + self.compressed

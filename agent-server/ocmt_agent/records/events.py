@@ -1,4 +1,4 @@
-"""What happens to agents, told as it happens to whoever listens (`GET /api/events`)."""
+"""Publishes agents' events to the subscribers of `GET /api/events`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from ocmt_common.agent_api import StateEvent
 
 QUEUE_SIZE = 512
-"""A listener this far behind is let go; it reconnects and starts from a fresh snapshot."""
+"""A subscriber this many events behind is dropped; it reconnects and gets a new snapshot."""
 
 
 class Subscription:
-    """One listener's bounded queue; iterating ends when it fell behind or the server stops."""
+    """One subscriber's bounded queue; ends when it fell behind or the server stops."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[StateEvent | None] = asyncio.Queue(QUEUE_SIZE + 1)
 
     def offer(self, event: StateEvent) -> bool:
-        """Queue an event; `False` when there is no room, which ends the subscription."""
+        """Queue an event; `False` when the queue is full, which ends the subscription."""
         if self._queue.qsize() >= QUEUE_SIZE:
             self.end()
             return False
@@ -29,7 +29,7 @@ class Subscription:
             self._queue.put_nowait(None)
 
     async def next(self, *, within_s: float) -> StateEvent | None:
-        """The next event. Raises `TimeoutError` after `within_s`; `None` means the end."""
+        """The next event; `None` at the end. Raises `TimeoutError` after `within_s`."""
         async with asyncio.timeout(within_s):
             return await self._queue.get()
 
@@ -55,7 +55,7 @@ class EventHub:
             self._subscriptions.discard(subscription)
 
     def close(self) -> None:
-        """End every listener's stream, so that the server can stop."""
+        """End every subscription, so that the server can stop."""
         self._closed = True
         for subscription in self._subscriptions:
             subscription.end()
@@ -65,7 +65,7 @@ KEEPALIVE_S = 15.0
 
 
 async def sse(subscription: Subscription, *, snapshot: str) -> AsyncIterator[str]:
-    """The listener's stream in server-sent-event form: a snapshot, then events as they come."""
+    """A subscription as server-sent events: a snapshot, then each event as it comes."""
     yield f"event: snapshot\ndata: {snapshot}\n\n"
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The figures of `GET /metrics`: how many agents are where, and how long waking takes."""
+"""The metrics of `GET /metrics`: agents by state, transitions, wakes, the host's memory."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,7 +14,7 @@ _LATE_BUCKETS_S = (0, 1, 5, 15, 60, 300, 3600)
 
 
 class Metrics:
-    """One registry a server, so that two in one process (the tests) do not collide."""
+    """One Prometheus registry per server: tests run several servers in one process."""
 
     def __init__(self, counts: Callable[[], HibernationCounts]) -> None:
         self._registry = CollectorRegistry()

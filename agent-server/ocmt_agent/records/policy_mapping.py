@@ -1,4 +1,4 @@
-"""From a policy on the wire to what the decisions take."""
+"""Maps a user's policy from the API's schema to the type that `decisions` takes."""
 
 from datetime import time, timedelta
 from zoneinfo import ZoneInfo

@@ -1,8 +1,8 @@
 """Every agent of this host in memory, written through to the database.
 
-While the process lives, memory is the truth: a state change is never lost because the disk is full.
-What could not be written is written by the next flush; only creating and removing an agent insist
-on the database, because what they do cannot be found out again from the runtime.
+While the process lives, memory is authoritative: a full disk loses no state change, because the
+next flush writes what could not be written. Creating, removing, disabling and configuring an agent
+fail without the database, because the runtime cannot tell these again after a restart.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class AgentRegistry:
     def __init__(self, store: AgentStore, *, hub: EventHub, clock: Clock) -> None:
         self.metrics = Metrics(self.counts)
         self.problem: str | None = None
-        """Why the database cannot be written at the moment, and what to do."""
+        """Why the database cannot be written now, and what to do."""
         self._store = store
         self._hub = hub
         self._clock = clock
@@ -74,11 +74,11 @@ class AgentRegistry:
         return counts
 
     def is_agent_token(self, token: str) -> bool:
-        """Whether `token` belongs to an agent of this host (found by hash, not by comparing)."""
+        """Whether `token` is an agent token of this host, looked up by its hash."""
         return _token_hash(token) in self._token_hashes
 
     def touch(self, agent: Agent, kind: ActivityKind) -> None:
-        """Note the user's activity; written to the database with the next flush."""
+        """Record the user's activity; the next flush writes it to the database."""
         agent.last_activity_at = self._clock.now()
         agent.last_activity_kind = kind
         agent.activities += 1
@@ -88,11 +88,11 @@ class AgentRegistry:
         agent.unsaved = True
 
     def reserve(self, agent: Agent) -> None:
-        """Make a new agent known, before anything is awaited: a second caller finds this one."""
+        """Register a new agent before the first await: a concurrent caller finds this one."""
         self._agents[agent.user_id] = agent
 
     async def insert(self, agent: Agent) -> None:
-        """Store a reserved agent, or refuse with 503 and forget it."""
+        """Store a reserved agent, or raise 503 and forget it."""
         try:
             await self._store.keep(agent)
         except StoreError as error:
@@ -102,7 +102,7 @@ class AgentRegistry:
         self._token_hashes.add(_token_hash(agent.agent_token))
 
     async def replace_token(self, agent: Agent, token: str) -> None:
-        """Store another agent token, or refuse with 503 and keep the one it has."""
+        """Store another agent token, or raise 503 and keep the present one."""
         before, agent.agent_token = agent.agent_token, SecretText(token)
         try:
             await self._store.keep(agent)
@@ -113,7 +113,7 @@ class AgentRegistry:
         self._token_hashes.add(_token_hash(token))
 
     async def set_policy(self, agent: Agent, policy: AgentPolicy) -> None:
-        """Store the user's own times, or refuse with 503 and keep those it has."""
+        """Store the user's policy, or raise 503 and keep the present one."""
         before = agent.policy
         agent.set_policy(policy)
         try:
@@ -123,7 +123,7 @@ class AgentRegistry:
             raise self._database_down(error) from error
 
     async def set_disabled(self, agent: Agent, disabled: bool) -> None:
-        """Store whether the agent is kept stopped, or refuse with 503 and leave it as it is."""
+        """Store whether the agent is disabled, or raise 503 and change nothing."""
         before, agent.disabled = agent.disabled, disabled
         try:
             await self._store.keep(agent)
@@ -132,11 +132,11 @@ class AgentRegistry:
             raise self._database_down(error) from error
 
     async def forget(self, agent: Agent, *, with_state: bool) -> None:
-        """Remove the agent from the database and from memory, or refuse with 503.
+        """Remove the agent from the database and from memory, or raise 503.
 
-        Its number stays its user's while its state exists.
+        The user keeps the agent's number while its state folder exists.
         """
-        agent.removed = True  # before: whoever writes it from here on would bring it back
+        agent.removed = True  # first: a write of this agent from here on would restore it
         try:
             await self._store.delete(agent.user_id, with_number=with_state)
         except StoreError as error:
@@ -154,7 +154,7 @@ class AgentRegistry:
         duration_ms: float | None = None,
         failure: str | None = None,
     ) -> None:
-        """Change the agent's state: in memory, to whoever listens, and in the database."""
+        """Change the agent's state: in memory, as an event, and in the database."""
         event = StateEvent(
             user_id=agent.user_id,
             at=self._clock.now(),
@@ -189,7 +189,7 @@ class AgentRegistry:
     async def gave_back(
         self, agent: Agent, *, before_bytes: int, after_bytes: int, duration_ms: float
     ) -> None:
-        """Tell that a sleeper's memory was given back to the host; its state is as it was."""
+        """Publish that a paused agent's memory was reclaimed; its state does not change."""
         event = StateEvent(
             user_id=agent.user_id,
             at=self._clock.now(),
@@ -205,7 +205,7 @@ class AgentRegistry:
         await self._tell(agent, event)
 
     async def measured_disk(self, agent: Agent, found: Standing) -> None:
-        """Note what an agent takes of the disk; told when that is another degree than before."""
+        """Record an agent's disk usage; publish an event if its warning changed."""
         before = agent.warning
         agent.disk = found
         if agent.warning == before:
@@ -235,8 +235,8 @@ class AgentRegistry:
         await self.save(agent, event=event)
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
-        """Write the agent if that is possible now; otherwise the next flush will."""
-        agent.unsaved = False  # before writing: what changes meanwhile is for the next flush
+        """Write the agent; if that fails, the next flush writes it."""
+        agent.unsaved = False  # before the write: a change meanwhile is for the next flush
         try:
             await self._store.save(agent, event=event)
         except StoreError as error:
@@ -246,11 +246,11 @@ class AgentRegistry:
         except asyncio.CancelledError:
             agent.unsaved = True
             raise
-        if self.problem is not None:  # it works again: write what waited, and say so at once
+        if self.problem is not None:  # it works again: write what is pending
             await self.flush()
 
     def shift_times(self, by: timedelta) -> None:
-        """After a jump of the wall clock: what counts is how long ago something was, not when."""
+        """Move all times by a jump of the wall clock, so that durations stay as they were."""
         for agent in self._agents.values():
             agent.last_activity_at += by
             agent.state_since += by
@@ -259,13 +259,13 @@ class AgentRegistry:
             agent.unsaved = True
 
     def woke(self, before: HibernationState, *, seconds: float) -> None:
-        """Learn from a wake how long it takes from that state."""
+        """Record how long a wake from the state `before` took."""
         self.metrics.woke(before, seconds=seconds)
         self.wake_times.add(before, seconds)
         self._wake_times_unsaved = True
 
     async def tidy(self) -> None:
-        """Once an hour, drop the events of the time before `_EVENTS_KEPT_FOR`."""
+        """Once an hour, drop events older than `_EVENTS_KEPT_FOR`."""
         now_s = self._clock.monotonic()
         if now_s < self._tidy_at_s:
             return
@@ -276,8 +276,8 @@ class AgentRegistry:
             self._database_down(error)
 
     async def flush(self) -> None:
-        """Write every agent that changed since it was last written, in one transaction."""
-        # After a failure everything is written, so that success really means it works again.
+        """Write every agent that changed since its last write, in one transaction."""
+        # After a failure everything is written: only then does success clear the problem.
         to_write = [a for a in self._agents.values() if a.unsaved or self.problem is not None]
         for agent in to_write:
             agent.unsaved = False
@@ -288,7 +288,7 @@ class AgentRegistry:
             if learned:
                 await self._store.save_wake_times(self.wake_times.kept())
             self.problem = None
-        except BaseException as error:  # also when cut short: the last flush writes it then
+        except BaseException as error:  # also when cancelled: the last flush writes it
             for agent in to_write:
                 agent.unsaved = True
             self._wake_times_unsaved |= learned
@@ -299,7 +299,7 @@ class AgentRegistry:
     async def events(
         self, agent: Agent, *, limit: int, before: int | None = None
     ) -> list[StateEvent]:
-        """The latest `limit` kept events older than the one with the id `before`, oldest first."""
+        """The latest `limit` events before the id `before`, oldest first."""
         try:
             return await self._store.events(agent.user_id, limit=limit, before=before)
         except StoreError as error:

@@ -1,7 +1,7 @@
-"""Agents in SQLite: who exists, in which state, active when. The one file is mode 0600.
+"""The agents' records in SQLite, in one file with mode 0600.
 
-It holds what the server needs to reach its gateways again after a restart, so it is also the one
-place on the host with their tokens.
+It holds what the server needs to reach the gateways after a restart, so it is also the only place
+on the host with their tokens.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.base import SecretText
 
 EVENTS_KEPT = 200
-"""Per user; older ones are dropped as new ones come, and by age (see the registry)."""
+"""Events kept per user; older ones are dropped on insert, and by age (see the registry)."""
 
-# One script a schema version, in order; a released one is never edited.
+# One script per schema version, in order; a released script is never edited.
 _MIGRATIONS = (
     """
     CREATE TABLE agents (
@@ -65,7 +65,7 @@ _MIGRATIONS = (
     """
     ALTER TABLE agents ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
     """,
-    # AUTOINCREMENT: a number that was given once never comes back.
+    # AUTOINCREMENT: a number is never assigned twice.
     """
     CREATE TABLE numbers (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -97,7 +97,7 @@ class StoreError(Exception):
 
 
 class AgentStore:
-    """All SQL of the agent server. A method that raises `StoreError` left nothing half done."""
+    """All SQL of the agent server. A method that raises `StoreError` has changed nothing."""
 
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._db = connection
@@ -125,8 +125,8 @@ class AgentStore:
     async def _prepare(self) -> None:
         async with self._guarded():
             await self._db.execute("PRAGMA journal_mode = WAL")
-            # No wait for the disk in the middle of a wake. A power cut may take the latest moves
-            # along, but also all gateways that were moved: the next start sees what is left.
+            # A wake does not wait for fsync. A power cut may lose the latest state changes, but it
+            # also ends the gateways: the next start reads their state from the runtime.
             await self._db.execute("PRAGMA synchronous = NORMAL")
             await self._db.execute("PRAGMA foreign_keys = ON")
             await self._db.execute("PRAGMA busy_timeout = 5000")
@@ -156,18 +156,20 @@ class AgentStore:
                 return [_agent(row) async for row in cursor]
 
     async def keep(self, agent: Agent) -> None:
-        """Write what the runtime could not tell again; once it returns, not even a power cut
-        loses it. A new agent gets its number here."""
+        """Write the agent durably: a power cut after the return does not lose it.
+
+        A new agent gets its number here.
+        """
         async with self._transaction(durable=True):
             await self._write([agent])
             query = "SELECT number FROM numbers WHERE user_id = ?"
             async with self._db.execute(query, (agent.user_id,)) as cursor:
                 row = await cursor.fetchone()
-            if row is not None:  # there is none for an agent that was removed meanwhile
+            if row is not None:  # None if the agent was removed meanwhile
                 agent.number = int(row[0])
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
-        """Write the agent and, in the same transaction, what just happened to it."""
+        """Write the agent and, in the same transaction, an event."""
         async with self._transaction():
             await self._write([agent])
             if event is not None and not agent.removed:
@@ -190,11 +192,11 @@ class AgentStore:
             await self._write(agents)
 
     async def _write(self, agents: Iterable[Agent]) -> None:
-        """In a transaction: who was removed while this waited for its turn stays removed."""
+        """In a transaction; skips agents that were removed while this waited for the lock."""
         await self._db.executemany(_UPSERT, [_row(one) for one in agents if not one.removed])
 
     async def wake_times(self) -> dict[HibernationState, list[float]]:
-        """How long the latest wakes took, in seconds, by the state woken from."""
+        """Seconds that the latest wakes took, by the state woken from."""
         query = "SELECT kind, seconds FROM wake_times"
         async with self._guarded(), self._db.execute(query) as cursor:
             return {HibernationState(row[0]): json.loads(row[1]) async for row in cursor}
@@ -208,7 +210,7 @@ class AgentStore:
             )
 
     async def delete(self, user_id: str, *, with_number: bool) -> None:
-        """Forget an agent; without its number once its state, which belongs to that, is gone."""
+        """Delete an agent; also its number if its state folder, owned by that uid, is gone."""
         async with self._transaction(durable=True):
             await self._db.execute("DELETE FROM agents WHERE user_id = ?", (user_id,))
             if with_number:
@@ -217,9 +219,9 @@ class AgentStore:
     async def events(
         self, user_id: str, *, limit: int, before: int | None = None
     ) -> list[StateEvent]:
-        """The user's latest `limit` events, of those before the one with that id; oldest first."""
+        """The user's latest `limit` events before the id `before`, oldest first."""
         async with (
-            self._turn,  # after what is being written
+            self._turn,  # after the write in flight
             self._guarded(),
             self._db.execute(
                 "SELECT id, event FROM events WHERE user_id = ?1 AND (?2 IS NULL OR id < ?2) "
@@ -250,20 +252,20 @@ class AgentStore:
 
     @asynccontextmanager
     async def _transaction(self, *, durable: bool = False) -> AsyncIterator[None]:
-        # One connection is shared, so each transaction is one turn of the lock.
+        # All share one connection, so a transaction holds the lock.
         async with self._turn, self._guarded(), self._synced(durable):
             try:
                 await self._db.execute("BEGIN IMMEDIATE")
                 yield
                 await self._db.execute("COMMIT")
             except BaseException:
-                # Queued behind whatever was cut short; nothing to do if that did not begin.
+                # Queued behind the cancelled statement; no effect if no transaction began.
                 await self._db.rollback()
                 raise
 
     @asynccontextmanager
     async def _synced(self, durable: bool) -> AsyncIterator[None]:
-        """Have the commit inside wait for the disk, or not."""
+        """With `durable`, the commit inside the block waits for fsync."""
         if not durable:
             yield
             return

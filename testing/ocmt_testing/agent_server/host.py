@@ -86,7 +86,7 @@ async def open_host(
     gateway: FakeControl | None = None,
     clock: FakeClock | None = None,
     figures: HostFigures | None = None,
-    keeper: Callable[..., MemoryManager] = MemoryManager,
+    memory_manager: Callable[..., MemoryManager] = MemoryManager,
     **values: str,
 ) -> AsyncIterator[Host]:
     """A server on `data_dir`; given the same fakes again, a restarted one."""
@@ -96,7 +96,12 @@ async def open_host(
     settings = settings_for(data_dir, **values)
     room = Room(figures)
     async with open_parts(
-        settings, runtime=runtime, clock=clock, gateway=gateway, read_host=room.read, keeper=keeper
+        settings,
+        runtime=runtime,
+        clock=clock,
+        gateway=gateway,
+        read_host=room.read,
+        memory_manager=memory_manager,
     ) as parts:
         transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
         async with httpx2.AsyncClient(

@@ -11,7 +11,7 @@ from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.memory.ranges import PAGE, Range
 from ocmt_agent.memory.working_set import WorkingSet
-from ocmt_agent.memory.working_set_store import Archive, Learned
+from ocmt_agent.memory.working_set_store import Learned, WorkingSetStore
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import PausedMemory
 from ocmt_testing.agent_server.fake_control import FakeControl
@@ -31,9 +31,11 @@ async def host_with(
 ) -> AsyncIterator[Host]:
     runtime = runtime or FakeRuntime()
     runtime.kernel["ada"] = memory.where()
-    keeper = partial(MemoryManager, found=[memory], host=memory.host)
+    memory_manager = partial(MemoryManager, found=[memory], host=memory.host)
     gateway = FakeControl(runtime)
-    async with open_host(tmp_path, runtime=runtime, gateway=gateway, keeper=keeper) as host:
+    async with open_host(
+        tmp_path, runtime=runtime, gateway=gateway, memory_manager=memory_manager
+    ) as host:
         yield host
 
 
@@ -134,12 +136,12 @@ async def test_what_a_sleeper_needs_to_wake_outlives_this_server_and_not_its_gat
         folder = host.parts.settings.data_dir / "working-sets"
 
     def wakes_on_file() -> int:
-        found = Archive(folder).load("ada", leader)
+        found = WorkingSetStore(folder).load("ada", leader)
         return 0 if found is None else found.wakes
 
     known = {leader: [Range(16 * PAGE, 17 * PAGE)]}
     learned = Learned(leader, WorkingSet(known, {}), None, known, wakes=3)
-    Archive(folder).save("ada", learned, wanted=lambda: True)
+    WorkingSetStore(folder).save("ada", learned, wanted=lambda: True)
 
     async with host_with(tmp_path, memory, runtime=runtime) as host:
         agent = host.parts.registry.get("ada")
@@ -150,7 +152,7 @@ async def test_what_a_sleeper_needs_to_wake_outlives_this_server_and_not_its_gat
         await host.fall_asleep()
         await until(lambda: memory.reclaims == 2 and agent.paused_memory is PausedMemory.RECLAIMED)
         await until(lambda: wakes_on_file() == 4)
-        found = Archive(folder).load("ada", leader)
+        found = WorkingSetStore(folder).load("ada", leader)
         assert found is not None
         assert list(found.working_set.first[leader]) == known[leader]
         await host.orders.hibernate("ada", "stop")

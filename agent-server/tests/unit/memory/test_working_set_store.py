@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ocmt_agent.memory import working_set_store as archive_module
+from ocmt_agent.memory import working_set_store
 from ocmt_agent.memory.page_sets import Pages
-from ocmt_agent.memory.prefetch import Recall
+from ocmt_agent.memory.prefetch import Prefetcher
 from ocmt_agent.memory.ranges import PAGE, PackedRanges, Range
 from ocmt_agent.memory.working_set import WorkingSet
-from ocmt_agent.memory.working_set_store import Archive, Learned
+from ocmt_agent.memory.working_set_store import Learned, WorkingSetStore
 from ocmt_agent.runtime.processes import ProcessId
 
 LEADER = ProcessId(41, 1000)
@@ -58,10 +58,10 @@ def as_lists(learned: Learned) -> list[object]:
 def test_it_comes_back_as_it_was(
     tmp_path: Path, known: WorkingSet, laid_out: WorkingSet | None, held: Pages, wakes: int
 ) -> None:
-    archive = Archive(tmp_path / "sets")
+    store = WorkingSetStore(tmp_path / "sets")
     learned = Learned(LEADER, known, laid_out, held, wakes)
-    archive.save("ada", learned, wanted=always)
-    found = archive.load("ada", LEADER)
+    store.save("ada", learned, wanted=always)
+    found = store.load("ada", LEADER)
     assert found is not None
     assert as_lists(found) == as_lists(learned)
 
@@ -69,15 +69,15 @@ def test_it_comes_back_as_it_was(
 def test_it_is_nobody_else_s_and_of_no_other_boot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive = Archive(tmp_path)
-    archive.save("ada", LEARNED, wanted=always)
-    assert archive.load("ada", LEADER) is not None
-    assert archive.load("ben", LEADER) is None
-    assert archive.load("ada", replace(LEADER, started_ticks=1001)) is None
+    store = WorkingSetStore(tmp_path)
+    store.save("ada", LEARNED, wanted=always)
+    assert store.load("ada", LEADER) is not None
+    assert store.load("ben", LEADER) is None
+    assert store.load("ada", replace(LEADER, started_ticks=1001)) is None
     other = tmp_path / "boot_id"
     other.write_text("another boot\n")
-    monkeypatch.setattr(archive_module, "_BOOT_ID", other)
-    assert archive.load("ada", LEADER) is None
+    monkeypatch.setattr(working_set_store, "_BOOT_ID", other)
+    assert store.load("ada", LEADER) is None
 
 
 @pytest.mark.parametrize(
@@ -90,44 +90,44 @@ def test_it_is_nobody_else_s_and_of_no_other_boot(
     ],
 )
 def test_a_broken_file_is_as_none(tmp_path: Path, broken: Callable[[bytes], bytes]) -> None:
-    archive = Archive(tmp_path)
-    archive.save("ada", LEARNED, wanted=always)
+    store = WorkingSetStore(tmp_path)
+    store.save("ada", LEARNED, wanted=always)
     file = tmp_path / "ada"
     file.write_bytes(broken(file.read_bytes()))
-    assert archive.load("ada", LEADER) is None
-    archive.save("ada", LEARNED, wanted=always)
-    assert archive.load("ada", LEADER) is not None
+    assert store.load("ada", LEADER) is None
+    store.save("ada", LEARNED, wanted=always)
+    assert store.load("ada", LEADER) is not None
 
 
 def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "sets").write_text("a file is in the way")
-    archive = Archive(tmp_path / "sets")
-    archive.save("ada", LEARNED, wanted=always)
-    assert archive.load("ada", LEADER) is None
+    store = WorkingSetStore(tmp_path / "sets")
+    store.save("ada", LEARNED, wanted=always)
+    assert store.load("ada", LEADER) is None
 
 
 def test_it_is_readable_by_us_alone_leaves_no_drafts_and_can_be_forgotten(tmp_path: Path) -> None:
-    archive = Archive(tmp_path / "sets")
-    archive.forget("ada")
-    archive.save("ada", LEARNED, wanted=always)
-    archive.save("ada", LEARNED, wanted=always)
+    store = WorkingSetStore(tmp_path / "sets")
+    store.forget("ada")
+    store.save("ada", LEARNED, wanted=always)
+    store.save("ada", LEARNED, wanted=always)
     assert [file.name for file in (tmp_path / "sets").iterdir()] == ["ada"]
     assert (tmp_path / "sets").stat().st_mode & 0o777 == 0o700
-    archive.forget("ada")
-    assert archive.load("ada", LEADER) is None
+    store.forget("ada")
+    assert store.load("ada", LEADER) is None
 
 
 def test_only_the_same_gateway_is_known_again_and_news_count_more() -> None:
-    recall = Recall()
-    recall.belongs_to(replace(LEADER, pid=42))
-    recall.restore(LEARNED)
-    assert recall.working_set is None
-    recall.belongs_to(LEADER)
-    assert recall.learned() is None
-    recall.restore(LEARNED)
-    assert recall.learned() == LEARNED
-    recall.restore(replace(LEARNED, wakes=9))
-    assert recall.learned() == LEARNED
+    prefetcher = Prefetcher()
+    prefetcher.belongs_to(replace(LEADER, pid=42))
+    prefetcher.restore(LEARNED)
+    assert prefetcher.working_set is None
+    prefetcher.belongs_to(LEADER)
+    assert prefetcher.learned() is None
+    prefetcher.restore(LEARNED)
+    assert prefetcher.learned() == LEARNED
+    prefetcher.restore(replace(LEARNED, wakes=9))
+    assert prefetcher.learned() == LEARNED
 
 
 def test_ranges_are_bytes_of_whole_ranges() -> None:
@@ -138,6 +138,6 @@ def test_ranges_are_bytes_of_whole_ranges() -> None:
 
 
 def test_what_is_not_wanted_any_more_when_it_is_written_is_not_kept(tmp_path: Path) -> None:
-    archive = Archive(tmp_path)
-    archive.save("ada", LEARNED, wanted=lambda: False)
+    store = WorkingSetStore(tmp_path)
+    store.save("ada", LEARNED, wanted=lambda: False)
     assert list(tmp_path.iterdir()) == []
