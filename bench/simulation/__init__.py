@@ -1,5 +1,5 @@
-"""Users' days played on many hosts by the policy that runs the real ones, without real agents.
+"""Simulates users' days on many hosts with the agent server's own policy, without real agents.
 
-The decisions are the agent server's own functions (`ocmt_agent.decisions`);
-only what they decide about is simulated: people, jobs, memory, cores and disks.
+The decisions are the agent server's functions (`ocmt_agent.decisions`); people, jobs, memory, cores
+and disks are simulated. `ocmt capacity simulate` runs it.
 """

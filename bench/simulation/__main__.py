@@ -1,6 +1,6 @@
-"""In `bench`: `python -m simulation --json '{"users": 1000, …}'`: play it, print what came of it.
+"""Run in `bench`: `python -m simulation --json '{"users": 1000, …}'`; prints the outcome as JSON.
 
-Progress goes to standard error, a line an hour of simulated time.
+Progress goes to standard error, a line per hour of simulated time.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from simulation.scenario import Costs, HostSize, People, Scenario
 
 
 def scenario_of(asked: dict[str, Any]) -> Scenario:
-    """Raises `KeyError` or `TypeError` for what is no scenario."""
+    """Raises `KeyError` or `TypeError` for an invalid scenario."""
     minutes = asked["pauseAfterMinutes"], asked["stopAfterMinutes"]
     pause_after, stop_after = (timedelta(minutes=value) for value in minutes)
     return Scenario(
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--json", required=True, help="the scenario, one JSON object")
     scenario = scenario_of(json.loads(parser.parse_args().json))
     started = time.monotonic()
-    gc.disable()  # millions of small events live long and make no cycles
+    gc.disable()  # millions of small, long-lived events without cycles
     outcome = Simulation(scenario).run(lambda now: print(clock(now), file=sys.stderr, flush=True))
     took = {"tookS": round(time.monotonic() - started, 1)}
     print(json.dumps(outcome.as_json() | took, indent=2))

@@ -1,4 +1,4 @@
-"""What came of it: waits, jobs, refusals, and where it broke. Counted while the days pass."""
+"""The outcome of a simulation: waits, jobs, refusals, and where a host broke down."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from typing import Any
 from ocmt_common.agent_api import HibernationState
 
 SLOW_S = 15.0
-"""A window whose 95th percentile of waits for a wake is above this has broken."""
+"""A window whose 95th percentile of waits for a wake exceeds this counts as broken."""
 WINDOW_S = 300.0
 _FEWEST = 20
-"""Wakes a window needs to be judged."""
+"""The fewest wakes of a window that is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Break:
 class Outcome:
     messages: int = 0
     lost: int = 0
-    """Messages whose sender gave up after being refused again and again."""
+    """Messages whose sender gave up after repeated refusals."""
     wakes: dict[HibernationState, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Seconds that messages waited for a wake, by the state woken from."""
     refused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -43,7 +43,7 @@ class Outcome:
     most_awake: int = 0
     awake_now: int = 0
     breaks: dict[tuple[int, str], Break] = field(default_factory=dict)
-    """The first of each kind on each host."""
+    """The first break of each kind on each host."""
     _windows: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def waited(self, host: int, now: float, came_from: HibernationState, seconds: float) -> None:
@@ -97,7 +97,7 @@ def clock(seconds: float) -> str:
 
 
 def _p95_of_all(waits: list[float], messages: int) -> float:
-    """Those who met an awake agent waited for nothing."""
+    """The 95th percentile over all messages; those to an awake agent waited 0 s."""
     if messages == 0:
         return 0.0
     ordered = sorted(waits)

@@ -1,4 +1,4 @@
-"""One person's days: when they write, how long the agent works on it, and their scheduled job."""
+"""One person's days: when they write, how long the agent works, and their scheduled job."""
 
 import math
 from collections.abc import Iterator
@@ -9,24 +9,24 @@ from simulation.scenario import People
 DAY_S = 86_400.0
 NINE_S = 9 * 3600.0
 _STORM_S = 120.0
-# Relative number of visits that begin in each hour: an office's morning and afternoon, evenings.
+# Relative number of visits that begin in each hour: office mornings and afternoons, evenings.
 _BY_HOUR = (1, 1, 1, 1, 1, 2, 4, 8, 18, 24, 24, 20, 14, 20, 22, 20, 16, 12, 8, 7, 7, 6, 4, 2)
 _HOURS = range(24)
 
 
 def of(person: int, seed: int) -> Random:
-    """The person's own chance: the same for a seed, whoever else there is."""
+    """The person's random generator: depends on the seed and the person only."""
     return Random(f"{seed}:{person}")
 
 
 def storms(person: int, people: People, seed: int) -> bool:
-    """Whether the person's office begins its day all at once."""
+    """Whether everyone in the person's office writes at nine."""
     office = person // people.office_size
     return Random(f"{seed}:office:{office}").random() < people.stormy
 
 
 def job_at(chance: Random, people: People) -> float | None:
-    """Second of the day of the person's daily job."""
+    """The second of the day of the person's daily job, if they have one."""
     if chance.random() >= people.with_job:
         return None
     if chance.random() < 0.5:
@@ -37,7 +37,7 @@ def job_at(chance: Random, people: People) -> float | None:
 def messages(
     chance: Random, people: People, *, days: int, stormy: bool
 ) -> Iterator[tuple[float, float]]:
-    """When each message is written and how long its turn takes, in order of time."""
+    """The second at which each message is written, and the seconds its turn takes; in order."""
     for day in range(days):
         starts = []
         if chance.random() < people.present:
@@ -58,7 +58,7 @@ def _start(chance: Random) -> float:
 
 
 def _poisson(chance: Random, mean: float) -> int:
-    """Knuth's way; fine for small means."""
+    """Knuth's algorithm; for small means."""
     limit, product, count = math.exp(-mean), chance.random(), 0
     while product > limit:
         product *= chance.random()

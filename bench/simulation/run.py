@@ -1,5 +1,8 @@
-"""The days, event by event. Nothing is looked at every minute: an agent gets its next look at the
-first sweep of the watch at which the policy could come to another answer."""
+"""The event loop of the simulation.
+
+There is no sweep each minute: an agent is examined at the first sweep at which the policy could
+decide otherwise.
+"""
 
 import heapq
 import math
@@ -24,7 +27,7 @@ from simulation.world import NEVER, Agent, Host, Slots
 _PLAN_EVERY_S = 300.0
 _PLAN_AHEAD_S = 1200.0
 _BUSY_RETRY_S = 20.0
-"""A gateway that is busy says when to ask it again; 20 s is OpenClaw's own answer."""
+"""When to try again with a busy gateway; 20 s is what OpenClaw reports."""
 _TRIES = 6
 _LATE_S = 60.0
 _SHOWN_FIRST = 16
@@ -39,7 +42,7 @@ RUNNING, PAUSED, STOPPED, WAKING = (
 
 
 class Kind(IntEnum):
-    """What happens; at the same time in this order."""
+    """The kinds of events; simultaneous ones happen in this order."""
 
     DONE = 0
     WOKEN = 1
@@ -71,7 +74,7 @@ class Simulation:
             self._at(0.0, Kind.PLAN, host)
 
     def run(self, progress: Progress = lambda _: None) -> Outcome:
-        """`progress` is told the simulated second, once an hour."""
+        """`progress` is called once per simulated hour, with the second."""
         handlers = {
             Kind.DONE: self._done,
             Kind.WOKEN: self._woken,
@@ -97,14 +100,14 @@ class Simulation:
         scenario = self._scenario
         people, seed = scenario.people, scenario.seed
         chance = habits.of(number, seed)
-        # Whole offices stay together: the worst that placing can do.
+        # Whole offices stay on one host: the worst possible placement.
         host = self.hosts[number * scenario.hosts // people.count]
         job = habits.job_at(chance, people)
         stormy = habits.storms(number, people, seed)
         messages = habits.messages(chance, people, days=scenario.days, stormy=stormy)
         agent = Agent(f"u{number}", host, messages, job)
         if job is not None:
-            # Nobody was there to plan for the first minutes.
+            # No plan was made for the first minutes.
             job += DAY_S if job < _PLAN_AHEAD_S else 0.0
             agent.next_job = job
             host.jobs.append((job % DAY_S, agent))
@@ -169,7 +172,7 @@ class Simulation:
         self.outcome.longest_queue = max(self.outcome.longest_queue, len(slots.waiting))
 
     def _hurry(self, agent: Agent) -> None:
-        """A message came for an agent that may stand in the queue for its job only."""
+        """Raise the priority of a queued wake for a job, since a message waits for it."""
         if agent.promised == 0 and len(agent.waiting) == 1:
             self._enqueue(agent, self._slots(agent), Need.USER)
 
@@ -177,7 +180,7 @@ class Simulation:
         return agent.host.thaws if agent.woken_from is PAUSED else agent.host.boots
 
     def _next_in_turn(self, slots: Slots) -> None:
-        """A place came free: to the first who still waits for it."""
+        """Give a free slot to the first waiting wake."""
         while slots.waiting:
             _, _, agent, number = heapq.heappop(slots.waiting)
             if agent.number == number and agent.state is WAKING and agent.promised == 0:
@@ -186,7 +189,7 @@ class Simulation:
         slots.free += 1
 
     def _admit(self, agent: Agent) -> None:
-        """The wake has its place: is there room? The same arithmetic as the agent server's gate."""
+        """Admit a wake that has a slot, with the agent server's arithmetic for memory."""
         host = agent.host
         need = need_bytes(agent.woken_from, swapped=agent.swap or None)
         lacking = short_by(host.figures(), need, promised=host.promised)
@@ -232,7 +235,7 @@ class Simulation:
         self._next_in_turn(self._slots(agent))
 
     def _give_up(self, agent: Agent, number: float) -> None:
-        """Waited in the queue for as long as a wake may take."""
+        """Refuse a wake that waited in the queue for too long."""
         if agent.number == number and agent.state is WAKING and agent.promised == 0:
             slots = self._slots(agent)
             self._refuse(agent, "queue", f"{len(slots.waiting)} wakes wait for a place")
@@ -256,7 +259,7 @@ class Simulation:
     # Sleeping
 
     def _make_room(self, host: Host, lacking: int) -> None:
-        """The policy chooses, longest idle first, so that it need not be shown everybody."""
+        """Evict as the policy chooses; it takes longest idle first, so a few candidates suffice."""
         shown = _SHOWN_FIRST
         while True:
             groups = (host.paused, host.awake)
@@ -305,10 +308,10 @@ class Simulation:
                 host.number, self._now, "memory", f"{-host.available / 1e6:.0f} MB over"
             )
 
-    # The watch
+    # The sweep
 
     def _arm(self, agent: Agent) -> None:
-        """Have it looked at on the first sweep at which the policy may have something to do."""
+        """Examine it at the first sweep at which the policy may act on it."""
         wanted = self._worth_a_look_at(agent)
         if wanted == NEVER:
             return
@@ -335,7 +338,7 @@ class Simulation:
 
     def _look(self, agent: Agent, when: float) -> None:
         if when != agent.look_at:
-            return  # an earlier one took its place
+            return  # replaced by an earlier one
         agent.look_at = NEVER
         match decide(agent.situation(self._now), self._times):
             case Action.WAKE:
@@ -373,7 +376,7 @@ class Simulation:
         self._at(self._now + _PLAN_EVERY_S, Kind.PLAN, host)
 
     def _jobs_soon(self, host: Host) -> list[Agent]:
-        """Whose daily job is in the time ahead; around midnight, in two pieces of the day."""
+        """The agents with a job in the time ahead; around midnight, from two parts of the day."""
         begins = self._now % DAY_S
         ends = begins + _PLAN_AHEAD_S
         spans = [(begins, ends)] if ends < DAY_S else [(begins, DAY_S), (0.0, ends - DAY_S)]
@@ -386,7 +389,7 @@ class Simulation:
         ]
 
     def _job(self, agent: Agent) -> None:
-        """The gateway's own clock: it fires where it runs, or as soon as it runs again."""
+        """A job is due: it runs now, or as soon as its gateway runs."""
         agent.next_job += DAY_S
         self._at(agent.next_job, Kind.JOB, agent)
         agent.lead = None

@@ -1,4 +1,4 @@
-"""What is simulated: people's habits, the hosts, and what an agent costs. All times in seconds."""
+"""The input of a simulation: habits, hosts, and an agent's costs. All times in seconds."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Costs:
     boot_core_s: float = 9.0
     """7.4-11 s of one core until a gateway is ready."""
     page_in: int = 260_000_000
-    """Read from the disk between a thaw and the first reply."""
+    """Bytes read from the disk between a thaw and the first reply."""
     disk_bytes_s: float = 500e6
 
 
@@ -37,7 +37,7 @@ class HostSize:
 class People:
     count: int
     present: float = 0.7
-    """Share of them who come on a given day."""
+    """Share of the people present on a given day."""
     sessions: float = 3.0
     """Visits a day, on average."""
     turns: float = 6.0
@@ -47,12 +47,12 @@ class People:
     turn_s: float = 20.0
     """How long the agent works on a message, median."""
     with_job: float = 0.2
-    """Share of them with a daily scheduled job; half of the jobs are at 09:00."""
+    """Share of the people with a daily scheduled job; half of the jobs are at 09:00."""
     job_s: float = 60.0
     office_size: int = 200
-    """An office's people live on one host."""
+    """People per office, all on one host."""
     stormy: float = 0.1
-    """Share of the offices where everybody present writes within two minutes of 09:00."""
+    """Share of the offices where everyone present writes within two minutes of 09:00."""
 
 
 @dataclass(frozen=True, slots=True)

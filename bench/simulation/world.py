@@ -1,4 +1,4 @@
-"""The simulated agents and hosts: what the policy is asked about, and what its wakes cost."""
+"""The simulated agents and hosts."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -37,14 +37,14 @@ class Agent:
     """How long before that job the host's plan wakes it."""
     asleep_since: float = 0.0
     woken_for: float | None = None
-    """The job it was woken for, until it slept again."""
+    """The job it was woken for, until it sleeps again."""
     slept_stopped: bool = False
     look_at: float = NEVER
     waiting: list[tuple[float, float, int]] = field(default_factory=list)
-    """Messages that wait for the wake under way: when written, how long the turn, tries so far."""
+    """Messages waiting for the wake in flight: when written, seconds of the turn, tries so far."""
     woken_from: HibernationState = HibernationState.STOPPED
     number: int = 0
-    """Of the wake under way; a place in the queue from an earlier one is void."""
+    """The number of the wake in flight; queue entries of earlier wakes are void."""
     promised: int = 0
 
     def situation(self, now: float) -> Situation:
@@ -67,7 +67,7 @@ class Agent:
             state=self.state,
             idle=span(now - self.last_activity),
             until_job=None if self.next_job == NEVER else span(self.next_job - now),
-            # Work the gateway would not suspend for counts as if a request were under way.
+            # Work that keeps a gateway from suspending counts as a request in flight.
             in_flight=self.in_flight or int(self.job_until > now or self.woken_for is not None),
             never_sleeps=False,
             frees=self.ram,
@@ -76,11 +76,11 @@ class Agent:
 
 @dataclass(slots=True)
 class Slots:
-    """Places for wakes of one kind, and who waits for one."""
+    """Slots for wakes of one kind, and the wakes that wait for one."""
 
     free: int
     waiting: list[tuple[int, int, Agent, int]] = field(default_factory=list)
-    """A heap: need, arrival, who, which of its wakes."""
+    """A heap of need, arrival, agent, and number of its wake."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,15 +90,15 @@ class Host:
     boots: Slots
     thaws: Slots
     used: int = 0
-    """Bytes of RAM of its agents."""
+    """Bytes of RAM that its agents take."""
     swapped: int = 0
     promised: int = 0
     disk_free_at: float = 0.0
     awake: "OrderedDict[Agent, None]" = field(default_factory=OrderedDict)
-    """Longest idle first, as evictions go."""
+    """Longest idle first, the order of evictions."""
     paused: "OrderedDict[Agent, None]" = field(default_factory=OrderedDict)
     jobs: list[tuple[float, Agent]] = field(default_factory=list)
-    """Daily ones, by their second of the day."""
+    """Daily jobs, by their second of the day."""
     job_times: list[float] = field(default_factory=list)
 
     @property
@@ -119,13 +119,13 @@ class Host:
         )
 
     def hold(self, agent: Agent, *, ram: int, swap: int) -> None:
-        """The agent's memory is now this much."""
+        """Set the agent's memory."""
         self.used += ram - agent.ram
         self.swapped += swap - agent.swap
         agent.ram, agent.swap = ram, swap
 
     def place(self, agent: Agent) -> None:
-        """Into the list of its state, as the one used last."""
+        """Move it to the list of its state, as the last one used."""
         self.awake.pop(agent, None)
         self.paused.pop(agent, None)
         if agent.state is HibernationState.RUNNING:
