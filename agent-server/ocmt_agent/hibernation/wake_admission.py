@@ -97,7 +97,7 @@ class WakeAdmission:
                 return
         self._refuse(
             "memory",
-            "The host has no memory free for another agent, and nobody else can be put to sleep.",
+            "The host has no memory free for another agent, and no other agent can be evicted.",
             len(self._boots),
         )
 
