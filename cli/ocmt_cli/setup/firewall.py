@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ocmt_cli.deploy.firewall_allow import Allowed, port
 from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_cli.setup.facts import Listening
 from ocmt_cli.setup.files import ip_address
 
 AGENTS_BRIDGE = "ocmt0"
@@ -106,6 +107,27 @@ def openings(inventory: Inventory, host: HostEntry) -> list[Allowed]:
             if other.name != host.name
         ]
     return [*found, *inventory.firewall.allow]
+
+
+def shut(
+    listening: Sequence[Listening], *, inventory: Inventory, host: HostEntry
+) -> list[Listening]:
+    """What listens on a host and is let in from nowhere, OCMT's own servers left out."""
+    known = [*_DHCP, *openings(inventory, host)]
+    if "mgmt" in host.roles:
+        known.append(port(inventory.mgmt.port, "tcp"))
+    if "agent" in host.roles:
+        known += [port(one, "tcp") for one in (inventory.agent.port, inventory.agent.relay_port)]
+    return [
+        one
+        for one in listening
+        if not any(
+            opening.ports is not None
+            and opening.ports.protocol == one.protocol
+            and opening.ports.first <= one.port <= opening.ports.last
+            for opening in known
+        )
+    ]
 
 
 def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from ocmt_cli.deploy.firewall_allow import parse
 from ocmt_cli.deploy.inventory import Inventory, InventoryError, load_inventory
-from ocmt_cli.setup.firewall import firewall
+from ocmt_cli.setup.facts import Listening
+from ocmt_cli.setup.firewall import firewall, openings, shut
 
 RULES = {
     "9100/tcp": "tcp dport 9100 accept",
@@ -90,3 +91,19 @@ def test_agents_are_let_into_nothing_that_is_allowed(tmp_path: Path) -> None:
     lines = [line.strip() for line in rules]
     assert lines.index("iifname ocmt0 drop") < lines.index("ip saddr 0.0.0.0/0 accept")
     assert lines.index("iifname ocmt0 drop") < lines.index("tcp dport 9100 accept")
+
+
+def test_what_listens_and_is_not_let_in_is_what_is_shut(tmp_path: Path) -> None:
+    inventory = _inventory(tmp_path, "51820/udp", "60000-61000/udp", "9100/tcp from 10.0.0.7")
+    host = inventory.host("box")
+    kept = [(22, "tcp"), (80, "tcp"), (443, "udp"), (51820, "udp"), (60500, "udp"), (9100, "tcp")]
+    own = [(3000, "tcp"), (4000, "tcp"), (4001, "tcp"), (68, "udp")]
+    gone = [(445, "tcp"), (2222, "tcp"), (9100, "udp"), (51820, "tcp")]
+    listening = [Listening(port, protocol, "") for port, protocol in (*kept, *own, *gone)]
+    closed = shut(listening, inventory=inventory, host=host)
+    assert [(one.port, one.protocol) for one in closed] == gone
+    assert "22/tcp" in map(str, openings(inventory, host))
+
+    page = _inventory(tmp_path, roles='["ui"]')
+    closed = shut(listening, inventory=page, host=page.host("box"))
+    assert (3000, "tcp") in [(one.port, one.protocol) for one in closed]
