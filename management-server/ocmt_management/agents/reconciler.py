@@ -150,10 +150,10 @@ class Reconciler:
             if status is None:
                 return
             if status is Status.ACTIVE:
-                statuses.update(await server.enable(user_id))
+                statuses.set_disabled(await server.enable(user_id))
                 log.info("agent enabled", user_id=user_id)
                 return
-            statuses.update(await server.disable(user_id))
+            statuses.set_disabled(await server.disable(user_id))
             log.info("agent disabled", user_id=user_id)
         except NoSuchAgent:
             statuses.forget(user_id)

@@ -64,9 +64,13 @@ class AgentStatuses:
         """Add an agent that was just provisioned, unless the stream already reported it."""
         self._statuses.setdefault(container.user_id, _status(container))
 
-    def update(self, container: Container) -> None:
-        """Take over what the agent server answered about an agent."""
-        self._statuses[container.user_id] = _status(container)
+    def set_disabled(self, container: Container) -> None:
+        """Take `disabled`, which events lack, from an answer of the agent server.
+
+        Not the state: a newer event may have arrived before the answer.
+        """
+        known = self._statuses.get(container.user_id, _status(container))
+        self._statuses[container.user_id] = replace(known, disabled=container.disabled)
         self.notify(container.user_id)
 
     def disabled(self) -> frozenset[str]:
