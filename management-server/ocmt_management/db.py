@@ -1,7 +1,7 @@
 """The database: one engine, and the only two ways to a session.
 
-`Database.read()` and `Database.write()` are units of work: they commit once at their end, and no
-other code commits. They also turn an unreachable database or a full disk into problems, so that all
+`Database.read()` and `Database.write()` are transactions, committed once at their end; no other
+code commits. They also turn an unreachable database or a full disk into problems, so that all
 callers answer alike and recover once the cause is gone.
 """
 
@@ -115,14 +115,14 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A reading unit of work: on SQLite it does not wait for writers."""
+        """A reading transaction: on SQLite it does not wait for writers."""
         with _problems():
             async with self._readers.begin() as session:
                 yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A writing unit of work: committed at the end, rolled back on an exception.
+        """A writing transaction: committed at the end, rolled back on an exception.
 
         It begins with its first statement. On SQLite it holds the only write lock from then on, so
         do no network I/O between that statement and the end.
@@ -165,7 +165,7 @@ class Database:
 
 
 def after_commit(session: AsyncSession, action: Callable[[], None]) -> None:
-    """Call `action` once the unit of work is committed, never when it is rolled back.
+    """Call `action` once the transaction is committed, never when it is rolled back.
 
     For actions that rely on the committed data, such as sending a mail. `action` must not block.
     """

@@ -1,4 +1,4 @@
-"""What every domain's endpoints need: settings, clock, database and the request's unit of work.
+"""What every domain's endpoints need: settings, clock, database and the request's transaction.
 
 The composition root (`app.py`) puts each service on `app.state` before the first request. The
 functions here, and those in each domain's own `dependencies.py`, read it from there with its type.
@@ -35,13 +35,13 @@ Clock = Annotated[clock.Clock, Depends(clock_of)]
 Database = Annotated[db.Database, Depends(database_of)]
 
 
-async def _unit_of_work(request: Request, database: Database) -> AsyncIterator[AsyncSession]:
+async def _transaction(request: Request, database: Database) -> AsyncIterator[AsyncSession]:
     writes = request.method not in ("GET", "HEAD", "OPTIONS")
     async with database.write() if writes else database.read() as session:
         yield session
 
 
-UnitOfWork = Annotated[AsyncSession, Depends(_unit_of_work, scope="function")]
+Transaction = Annotated[AsyncSession, Depends(_transaction, scope="function")]
 """One transaction per request, committed after the endpoint returns and before the answer is sent.
 
 A safe method (GET, HEAD, OPTIONS) gets a reading one. Streaming endpoints and WebSockets open

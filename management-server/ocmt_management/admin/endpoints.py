@@ -26,7 +26,7 @@ from ocmt_management.audit.dependencies import Audit
 from ocmt_management.auth.dependencies import AdminUser, UserAdministration
 from ocmt_management.auth.service import Invitation, Role, Status, User
 from ocmt_management.db import after_commit
-from ocmt_management.dependencies import Clock, Database, UnitOfWork
+from ocmt_management.dependencies import Clock, Database, Transaction
 from ocmt_management.llm.dependencies import Llm
 from ocmt_management.vault.dependencies import Vault
 
@@ -46,7 +46,7 @@ async def change_user(
     users: UserAdministration,
     llm: Llm,
     reconciler: Reconciler,
-    db: UnitOfWork,
+    db: Transaction,
 ) -> UserRow:
     user = await users.set_status(user_id, body.status)
     after_commit(db, lambda: llm.user_changed(user_id))
@@ -64,7 +64,7 @@ async def delete_user(
     vault: Vault,
     llm: Llm,
     reconciler: Reconciler,
-    db: UnitOfWork,
+    db: Transaction,
 ) -> UserRow:
     user = await users.delete(user_id, confirmation=body.email)
     await vault.shred(user_id, actor=admin.user_id)
@@ -107,7 +107,7 @@ async def read_audit(
     *,
     _: AdminUser,
     audit: Audit,
-    db: UnitOfWork,
+    db: Transaction,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     before: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
     user: Annotated[UserId | None, Query()] = None,

@@ -6,10 +6,10 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from ocmt_management.audit import service
-from ocmt_management.dependencies import Clock, UnitOfWork
+from ocmt_management.dependencies import Clock, Transaction
 
 
-async def _audit(db: UnitOfWork, clock: Clock) -> service.Audit:
+async def _audit(db: Transaction, clock: Clock) -> service.Audit:
     return service.Audit(db, clock)
 
 
@@ -19,5 +19,5 @@ async def _throttle(connection: HTTPConnection) -> service.AuditThrottle:
 
 
 Audit = Annotated[service.Audit, Depends(_audit)]
-"""The trail within the request's unit of work."""
+"""The trail within the request's transaction."""
 AuditThrottle = Annotated[service.AuditThrottle, Depends(_throttle)]

@@ -27,7 +27,7 @@ from ocmt_management.dependencies import (
     Clock,
     Database,
     Settings,
-    UnitOfWork,
+    Transaction,
     clock_of,
     database_of,
     settings_of,
@@ -122,7 +122,7 @@ SocketSession = Annotated[socket_session.SocketSession, Depends(_socket_session)
 """For a WebSocket: without a session it is refused before it is accepted."""
 
 
-async def _sessions(db: UnitOfWork, clock: Clock, revocations: Revocations) -> sessions.Sessions:
+async def _sessions(db: Transaction, clock: Clock, revocations: Revocations) -> sessions.Sessions:
     return sessions.Sessions(db, clock, revocations)
 
 
@@ -144,7 +144,7 @@ async def _on_sign_in(connection: HTTPConnection) -> Callable[[str], None]:
 
 async def _sign_in(
     *,
-    db: UnitOfWork,
+    db: Transaction,
     settings: Settings,
     clock: Clock,
     mail_queue: MailQueue,
@@ -169,7 +169,7 @@ SignIn = Annotated[sign_in.SignIn, Depends(_sign_in)]
 async def _user_administration(
     *,
     admin: AdminUser,
-    db: UnitOfWork,
+    db: Transaction,
     settings: Settings,
     clock: Clock,
     mail_queue: MailQueue,

@@ -101,7 +101,7 @@ class UserAdministration:
             raise Problem(
                 409,
                 "last-admin",
-                "This is the last active admin: without one, nobody could undo it.",
+                "This is the last active admin; OCMT needs at least one.",
             )
 
     async def invite(self, email: str) -> Invitation:

@@ -79,7 +79,7 @@ class Conversation:
         """The agent's state changed from `before`; `None` for the first known state."""
         if state in _ASLEEP_OR_GONE:
             self._subscribed = False
-            if self._runs.told:
+            if self._runs.in_progress:
                 self._catch_up()
         if state is AgentState.RUNNING and before is not None and self._in_use:
             lost = self._gateway is None or self._gateway.lost
@@ -91,21 +91,21 @@ class Conversation:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SILENT_AFTER_S / 5)
-            if self._runs.told and loop.time() - self._last_event_at > _SILENT_AFTER_S:
+            if self._runs.in_progress and loop.time() - self._last_event_at > _SILENT_AFTER_S:
                 self._catch_up()
 
     # Requests of the page
 
     async def _send(self, message_id: str, text: str) -> None:
         gateway = await self._attached()
-        self._runs.sent_here(message_id)
+        self._runs.record_sent(message_id)
         answer = await gateway.request(
             "chat.send", sessionKey=SESSION_KEY, message=text, idempotencyKey=message_id
         )
         run_id = str(answer.get("runId") or message_id)
         self._to_page(frames.accepted(message_id, run_id))
         if answer.get("status") in ("started", "in_flight"):
-            self._runs.began(run_id)
+            self._runs.begin(run_id)
 
     async def _stop(self) -> None:
         view = await self._agents.view(self._user_id)
@@ -116,8 +116,8 @@ class Conversation:
     async def _send_history(self) -> None:
         payload = await self._history()
         self._to_page(frames.history(transcript.history(payload)))
-        for run_id, text in transcript.standing(payload).in_progress.items():
-            self._to_page_if(self._runs.caught_up(self._runs.page_id(run_id), text))
+        for run_id, text in transcript.run_states(payload).in_progress.items():
+            self._to_page_if(self._runs.update(self._runs.page_id(run_id), text))
 
     async def _history(self) -> dict[str, Any]:
         gateway = await self._attached()
@@ -154,13 +154,13 @@ class Conversation:
                 self._on_event(name, payload)
         finally:
             await gateway.close()
-        if self._runs.told:
+        if self._runs.in_progress:
             self._catch_up()
 
     def _on_event(self, name: str, payload: dict[str, Any]) -> None:
         if name == "session.message":
-            self._runs.note_row(payload)
-            if self._runs.is_foreign(payload) and self._refreshing is None:
+            self._runs.record_row(payload)
+            if self._runs.is_from_another_tab(payload) and self._refreshing is None:
                 self._refreshing = self._group.create_task(self._refresh())
         elif name == "chat":
             result = self._runs.on_chat(payload)
@@ -189,13 +189,13 @@ class Conversation:
         give_up_at = loop.time() + _CATCH_UP_FOR_S
         reason = "The agent was interrupted before it answered. Send it again."
         try:
-            while self._runs.told and loop.time() < give_up_at:
+            while self._runs.in_progress and loop.time() < give_up_at:
                 try:
-                    standing = transcript.standing(await self._history())
+                    run_states = transcript.run_states(await self._history())
                 except (Problem, GatewayError) as error:
                     reason = str(error)
                 else:
-                    if self._settle(standing):
+                    if self._settle(run_states):
                         self._last_event_at = loop.time()
                         return
                     # The gateway is back; runs that it resumes on its own, it resumes soon.
@@ -203,20 +203,22 @@ class Conversation:
                         answered_at = loop.time()
                         give_up_at = answered_at + _RESUMED_WITHIN_S
                 await asyncio.sleep(_RETRY_S)
-            for run_id in list(self._runs.told):
+            for run_id in list(self._runs.in_progress):
                 self._runs.ended(run_id)
                 self._to_page(frames.error(run_id, code="answer-lost", detail=reason, retry=True))
         finally:
             self._catching_up = None
 
-    def _settle(self, standing: transcript.Standing) -> bool:
+    def _settle(self, run_states: transcript.RunStates) -> bool:
         """Send the page the state of its answers; returns whether all were found."""
-        in_progress = {self._runs.page_id(key): text for key, text in standing.in_progress.items()}
-        answers = {self._runs.page_id(key): answer for key, answer in standing.answers.items()}
+        in_progress = {
+            self._runs.page_id(key): text for key, text in run_states.in_progress.items()
+        }
+        answers = {self._runs.page_id(key): answer for key, answer in run_states.answers.items()}
         unknown: list[str] = []
-        for run_id in list(self._runs.told):
+        for run_id in list(self._runs.in_progress):
             if run_id in in_progress:
-                self._to_page_if(self._runs.caught_up(run_id, in_progress.pop(run_id)))
+                self._to_page_if(self._runs.update(run_id, in_progress.pop(run_id)))
             elif run_id in answers:
                 self._to_page_if(self._runs.final(run_id, *answers[run_id]))
             else:
@@ -225,7 +227,7 @@ class Conversation:
             run_id = unknown.pop()
             resumed_id, text = in_progress.popitem()
             self._runs.resumed_by(run_id, resumed_id)
-            self._to_page_if(self._runs.caught_up(run_id, text))
+            self._to_page_if(self._runs.update(run_id, text))
         return not unknown
 
     def _to_page_if(self, frame: Frame | None) -> None:

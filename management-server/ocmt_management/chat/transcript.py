@@ -33,7 +33,7 @@ class Failed:
 class Runs:
     """What was sent to one browser about each run, so that nothing is sent twice."""
 
-    told: dict[str, str] = field(default_factory=dict)
+    in_progress: dict[str, str] = field(default_factory=dict)
     """Runs in progress, with their text sent so far."""
     sent: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _ended: OrderedDict[str, str] = field(default_factory=OrderedDict)
@@ -41,13 +41,13 @@ class Runs:
     _resumes: OrderedDict[str, str] = field(default_factory=OrderedDict)
     """Runs with which a restarted gateway resumes an earlier one, by the new id."""
 
-    def began(self, run_id: str) -> None:
+    def begin(self, run_id: str) -> None:
         if run_id not in self._ended:
-            self.told.setdefault(run_id, "")
+            self.in_progress.setdefault(run_id, "")
 
     def ended(self, run_id: str) -> bool:
         """Record a run's end; `False` if it was recorded before."""
-        self.told.pop(run_id, None)
+        self.in_progress.pop(run_id, None)
         if run_id in self._ended:
             return False
         _remember(self._ended, run_id, run_id)
@@ -57,17 +57,17 @@ class Runs:
         """A restarted gateway continues `run_id` in another run; the page sees one run."""
         _remember(self._resumes, resumed_id, run_id)
 
-    def sent_here(self, message_id: str) -> None:
+    def record_sent(self, message_id: str) -> None:
         _remember(self.sent, message_id, message_id)
 
-    def is_foreign(self, payload: dict[str, Any]) -> bool:
+    def is_from_another_tab(self, payload: dict[str, Any]) -> bool:
         """Whether a `session.message` is a message that the user sent in another tab."""
         row = _dict(payload.get("message"))
         if row.get("role") != "user" or not _is_ours(payload):
             return False
         return _sent_with(row) not in self.sent
 
-    def note_row(self, payload: dict[str, Any]) -> None:
+    def record_row(self, payload: dict[str, Any]) -> None:
         """Remember the id that a run's answer has in the history."""
         meta = _dict(_dict(payload.get("message")).get("__openclaw"))
         run_id, row_id = meta.get("runId"), meta.get("id")
@@ -82,10 +82,10 @@ class Runs:
         row = _dict(payload.get("message"))
         match payload.get("state"):
             case "status":
-                self.began(run_id)
+                self.begin(run_id)
             case "delta":
                 # Every delta carries the whole text, which makes up for missed ones.
-                return self.caught_up(run_id, text_of(row))
+                return self.update(run_id, text_of(row))
             case "final":
                 return self.final(run_id, text_of(row), row.get("timestamp"))
             case "aborted" if self.ended(run_id):
@@ -102,16 +102,16 @@ class Runs:
         answer = frames.message(row_id, role="assistant", text=text, at_ms=at)
         return frames.final(run_id, answer)
 
-    def caught_up(self, run_id: str, text: str) -> Frame | None:
+    def update(self, run_id: str, text: str) -> Frame | None:
         """A frame with the part of a run's text that the page lacks; `None` if it lacks none."""
         if run_id in self._ended:
             return None
-        told = self.told.setdefault(run_id, "")
-        if told.startswith(text):
+        already_sent = self.in_progress.setdefault(run_id, "")
+        if already_sent.startswith(text):
             return None  # a history may be slightly older than the deltas
-        self.told[run_id] = text
-        if text.startswith(told):
-            return frames.delta(run_id, text[len(told) :])
+        self.in_progress[run_id] = text
+        if text.startswith(already_sent):
+            return frames.delta(run_id, text[len(already_sent) :])
         return frames.delta(run_id, text, replace=True)
 
     def page_id(self, run_id: str) -> str:
@@ -122,7 +122,7 @@ class Runs:
 def history(payload: dict[str, Any]) -> list[WireMessage]:
     """The messages of `chat.history`, oldest first, without thoughts and tool calls."""
     rows = payload.get("messages")
-    said: list[WireMessage] = []
+    messages: list[WireMessage] = []
     last_run: object = None
     for row in rows if isinstance(rows, list) else ():
         role, text = _dict(row).get("role"), text_of(_dict(row))
@@ -130,19 +130,19 @@ def history(payload: dict[str, Any]) -> list[WireMessage]:
             continue
         meta = _dict(row.get("__openclaw"))
         run_id = meta.get("runId") if role == "assistant" else None
-        row_id = _sent_with(row) or str(meta.get("id") or f"row-{len(said)}")
+        row_id = _sent_with(row) or str(meta.get("id") or f"row-{len(messages)}")
         if run_id is not None and run_id == last_run:
-            said[-1] |= {"id": row_id, "text": said[-1]["text"] + _BETWEEN_PARTS + text}
+            messages[-1] |= {"id": row_id, "text": messages[-1]["text"] + _BETWEEN_PARTS + text}
             continue
         at = row.get("timestamp")
         at_ms = at if isinstance(at, int | float) else None
-        said.append(frames.message(row_id, role=role, text=text, at_ms=at_ms))
+        messages.append(frames.message(row_id, role=role, text=text, at_ms=at_ms))
         last_run = run_id
-    return said
+    return messages
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunStates:
     """The state of runs according to `chat.history`."""
 
     in_progress: dict[str, str]
@@ -151,7 +151,7 @@ class Standing:
     """Ended runs, with their answer's text and time."""
 
 
-def standing(payload: dict[str, Any]) -> Standing:
+def run_states(payload: dict[str, Any]) -> RunStates:
     in_progress: dict[str, str] = {}
     in_flight = _dict(payload.get("inFlightRun"))
     if isinstance(in_flight.get("runId"), str):
@@ -173,7 +173,7 @@ def standing(payload: dict[str, Any]) -> Standing:
             # Text before a tool call is not the answer yet.
             (unfinished.add if row.get("stopReason") == "toolUse" else unfinished.discard)(run_id)
     ended = {run_id: found for run_id, found in answers.items() if run_id not in unfinished}
-    return Standing(in_progress, ended)
+    return RunStates(in_progress, ended)
 
 
 def text_of(row: dict[str, Any]) -> str:

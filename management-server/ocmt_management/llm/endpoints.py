@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from ocmt_management.auth.dependencies import CurrentUser
 from ocmt_management.db import after_commit
-from ocmt_management.dependencies import UnitOfWork
+from ocmt_management.dependencies import Transaction
 from ocmt_management.llm.dependencies import Llm, UserModelChoice
 from ocmt_management.llm.providers import PROVIDERS, ProviderId
 from ocmt_management.llm.schemas import ModelAnswer, ModelRequest
@@ -19,7 +19,7 @@ async def show_model(choice: UserModelChoice) -> ModelAnswer:
 
 @router.put("")
 async def choose_model(
-    body: ModelRequest, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: UnitOfWork
+    body: ModelRequest, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: Transaction
 ) -> ModelAnswer:
     await choice.choose(body)
     after_commit(db, lambda: llm.user_changed(user.user_id))
@@ -28,7 +28,7 @@ async def choose_model(
 
 @router.delete("/keys/{provider}", status_code=204)
 async def delete_key(
-    provider: ProviderId, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: UnitOfWork
+    provider: ProviderId, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: Transaction
 ) -> None:
     await choice.delete_key(PROVIDERS[provider])
     after_commit(db, lambda: llm.user_changed(user.user_id))

@@ -6,7 +6,7 @@ from ocmt_common.version import release_version
 
 from ocmt_management.auth.dependencies import PresentUser
 from ocmt_management.auth.service import UserView
-from ocmt_management.dependencies import Settings, UnitOfWork
+from ocmt_management.dependencies import Settings, Transaction
 from ocmt_management.llm.dependencies import Llm
 
 router = APIRouter()
@@ -27,7 +27,7 @@ class Me(Wire):
 
 
 @router.get("/api/me")
-async def me(user: PresentUser, db: UnitOfWork, llm: Llm, settings: Settings) -> Me:
+async def me(user: PresentUser, db: Transaction, llm: Llm, settings: Settings) -> Me:
     model = await llm.model_of(db, user.user_id)
     return Me(
         user=UserView(id=user.user_id, email=user.email, role=user.role),

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from ocmt_management.dependencies import Clock, UnitOfWork
+from ocmt_management.dependencies import Clock, Transaction
 from ocmt_management.vault import service
 
 
@@ -17,9 +17,9 @@ async def _key_ring(connection: HTTPConnection) -> service.KeyRing:
 KeyRing = Annotated[service.KeyRing, Depends(_key_ring)]
 
 
-async def _vault(db: UnitOfWork, keys: KeyRing, clock: Clock) -> service.Vault:
+async def _vault(db: Transaction, keys: KeyRing, clock: Clock) -> service.Vault:
     return service.Vault(db, keys, clock)
 
 
 Vault = Annotated[service.Vault, Depends(_vault)]
-"""The vault within the request's unit of work."""
+"""The vault within the request's transaction."""
