@@ -284,7 +284,7 @@ def parse_vault_keys(text: str) -> dict[str, bytes]:
         if len(set(key)) < 16:
             raise ValueError(f"key {key_id} is guessable; make one with openssl rand -base64 32")
         if key_id in keys:
-            raise ValueError(f"key id {key_id} is there twice")
+            raise ValueError(f"key id {key_id} occurs twice")
         keys[key_id] = key
     if not keys:
         raise ValueError("holds no key")

@@ -119,7 +119,7 @@ class Agents:
         ]
 
     async def check_server(self) -> None:
-        """Raises `Problem` when the agent server, or our way to it, is not as it should be."""
+        """Raises `Problem` when the agent server is degraded or its event stream is down."""
         await self.server.check()
         if self.statuses.unreachable is not None:
             raise self.statuses.unreachable

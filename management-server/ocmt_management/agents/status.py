@@ -111,7 +111,7 @@ class AgentStatuses:
             except Problem as problem:
                 self._disconnected(problem)
             except Exception as error:
-                log.exception("agent server's events not understood")
+                log.exception("agent server event not valid")
                 self._disconnected(AgentServerUnreachable(type(error).__name__))
             await self._sleep(retry_s)
             retry_s = min(retry_s * 2, _LAST_RETRY_S)

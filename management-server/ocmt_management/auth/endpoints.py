@@ -1,4 +1,4 @@
-"""Sign-in, sign-out and the list of one's sessions."""
+"""Sign-in, sign-out and the list of the user's sessions."""
 
 from uuid import UUID
 
@@ -149,4 +149,4 @@ async def list_sessions(user: CurrentUser, sessions: Sessions) -> SessionsAnswer
 @router.delete("/sessions/{session_id}", status_code=204)
 async def revoke_session(session_id: UUID, user: CurrentUser, sessions: Sessions) -> None:
     if not await sessions.end(user.user_id, str(session_id), action="session.ended"):
-        raise Problem(404, "session-unknown", "You have no such session; list them again.")
+        raise Problem(404, "session-unknown", "You have no such session. Reload the list.")

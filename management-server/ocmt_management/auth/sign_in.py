@@ -102,7 +102,9 @@ class SignIn:
             )
             self._links.add_waiting(browser)
             self._record_request(email, client, "no mail: it has enough links")
-            log.info("no link sent: the address has enough of them", domain=domain(email))
+            log.info(
+                "no link sent: the address has the maximum of unused links", domain=domain(email)
+            )
             return
         token = _add_link(self._links, self._hash, email, clock=self._clock, verifier=verifier)
         self._record_request(email, client, "mailed" if allowed else "no mail: it may not sign in")
@@ -218,7 +220,7 @@ async def operator_link(
     if user.status == Status.DELETING:
         raise Problem(403, "user-deleting", f"{chosen} is being deleted. Try again in a moment.")
     if user.status != Status.ACTIVE:
-        raise Problem(403, "suspended", f"{chosen} is suspended. An admin can let them in again.")
+        raise Problem(403, "suspended", f"{chosen} is suspended. An admin can reinstate them.")
     if admin is None:
         user.role = Role.ADMIN
         Audit(session, clock).record("user.admin", user_id=user.id, actor="operator")

@@ -56,7 +56,7 @@ class UserAdministration:
         await self._users.lock_installation()
         user = await self._users.by_id(user_id)
         if user is None:
-            raise Problem(404, "user-unknown", "There is no such user; list them again.")
+            raise Problem(404, "user-unknown", "This user does not exist. Reload the list.")
         if user.status == Status.DELETING:
             raise Problem(409, "user-deleting", f"{user.email} is being deleted for good.")
         if user.status == status:
@@ -76,13 +76,13 @@ class UserAdministration:
         await self._users.lock_installation()
         user = await self._users.by_id(user_id)
         if user is None:
-            raise Problem(404, "user-unknown", "There is no such user; list them again.")
+            raise Problem(404, "user-unknown", "This user does not exist. Reload the list.")
         if user.email != confirmation:
             raise Problem(
                 409,
                 "wrong-confirmation",
                 "The address sent is not this user's. Deleting cannot be undone: send the address "
-                "of the user to be deleted.",
+                "of the user to delete.",
             )
         if user.status == Status.DELETING:
             return user
@@ -107,7 +107,7 @@ class UserAdministration:
     async def invite(self, email: str) -> Invitation:
         """Allow an address to sign in and mail it an invitation. Inviting again renews it."""
         if await self._users.by_email(email) is not None:
-            raise Problem(409, "already-user", f"{email} is a user already; they can sign in.")
+            raise Problem(409, "already-user", f"{email} is a user already and can sign in.")
         now = self._clock()
         invitation = Invitation(
             id=new_id(),
@@ -134,7 +134,9 @@ class UserAdministration:
 
     async def revoke(self, invitation_id: str) -> None:
         if not await self._invitations.delete(invitation_id):
-            raise Problem(404, "invitation-unknown", "There is no such invitation any more.")
+            raise Problem(
+                404, "invitation-unknown", "This invitation no longer exists. Reload the list."
+            )
         self._audit.record(
             "invitation.revoked",
             user_id=self._admin.user_id,

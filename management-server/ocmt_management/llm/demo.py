@@ -23,7 +23,7 @@ _MESSAGE_ID = re.compile(r"^\[message_id: [^\]\n]*\]\n?", re.MULTILINE)
 _SILENCE = re.compile(r"\b(NO_REPLY|HEARTBEAT_OK)\b")
 
 
-def users_words(messages: object) -> str:
+def user_message(messages: object) -> str:
     """The user's last message without what OpenClaw added; empty if there is none."""
     for message in reversed(messages) if isinstance(messages, list) else ():
         if isinstance(message, dict) and message.get("role") == "user":
@@ -43,7 +43,7 @@ def reply(words: str) -> str:
     repeated = f"You wrote:\n\n{quoted}\n\n" if quoted else ""
     return (
         "This is the **demo model** that comes with OCMT. It runs on your own server, needs no "
-        f"key, and cannot think: it only repeats what it was told.\n\n{repeated}"
+        f"key, and cannot think: it only repeats your message.\n\n{repeated}"
         "Everything around it is real: your own OpenClaw took the message, keeps the conversation "
         "and streamed this answer. For a model that thinks, open **Settings**, choose a provider "
         "and add your key. It answers from your next message on."

@@ -24,7 +24,7 @@ class DemoAnswer:
 
     @classmethod
     def to(cls, shape: Shape, body: dict[str, Any], *, created_s: int) -> "DemoAnswer":
-        text = demo.reply(demo.users_words(body.get("messages")))
+        text = demo.reply(demo.user_message(body.get("messages")))
         used = TokenCounts(demo.input_tokens(body), demo.tokens(text))
         return cls(shape, text, used, str(body.get("model") or DEMO_MODEL), created_s)
 

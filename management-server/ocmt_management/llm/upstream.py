@@ -1,7 +1,7 @@
 """Forwards one request to a provider and streams its answer back.
 
 When the client disconnects, the request to the provider is cancelled at once: while connecting,
-while buffered for the first byte, and while streaming.
+while waiting for the first byte, and while streaming.
 """
 
 import asyncio

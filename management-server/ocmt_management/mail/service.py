@@ -98,7 +98,7 @@ class MailQueue:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
             if late:
-                log.warning("mails dropped: the server stops", mails=len(late))
+                log.warning("mails dropped: the server is stopping", mails=len(late))
 
     def post(self, message: EmailMessage, *, within: timedelta) -> None:
         """Send `message` in the background; stop retrying after `within`."""

@@ -88,7 +88,7 @@ class KeyRing:
                 503,
                 "vault-key-missing",
                 f"Secrets are encrypted under the key {key_id}, which VAULT_KEY does not hold. "
-                "Operator: add it back behind the current one.",
+                "Operator: add it back after the current one.",
             )
         return _open(key, wrapped, "data-key", user_id, key_id)
 

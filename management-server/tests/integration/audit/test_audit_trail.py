@@ -1,4 +1,4 @@
-"""What is in the audit trail, who may read it, and what strangers can make of it."""
+"""The audit trail: its events, its readers, and what unauthenticated clients can add to it."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ async def admin(sign_in_admin: SignIn) -> httpx2.AsyncClient:
 
 
 async def trail(admin: httpx2.AsyncClient, action: str, **more: str) -> list[dict[str, Any]]:
-    """What the admin reads of this action, oldest first."""
+    """The events of this action as the admin reads them, oldest first."""
     answer = await admin.get("/api/admin/audit", params={"limit": 500, **more})
     assert answer.status_code == 200, answer.text
     return [event for event in reversed(answer.json()["events"]) if event["action"] == action]

@@ -1,4 +1,4 @@
-"""However often strangers ask for links to an address, its owner gets few mails and gets in."""
+"""Repeated requests for links to one address: its owner gets few mails and can still sign in."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +20,7 @@ BrowserAt = Callable[[str], httpx2.AsyncClient]
 
 @pytest.fixture
 def database_url() -> str:
-    """The embedded database will do."""
+    """SQLite only: the limits do not depend on the database."""
     return ""
 
 

@@ -1,4 +1,4 @@
-"""AllowList, invitations, suspension, and who is the admin, on both databases."""
+"""The allow-list, invitations, suspension and the first admin, on both databases."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -333,7 +333,7 @@ class TestWithLists:
 
 
 class TestFreshWithMail:
-    """What `ocmt setup` and a mail server give: no list of addresses, and nobody there yet."""
+    """Settings as after `ocmt setup` with a mail server: an empty allow-list and no user yet."""
 
     @pytest.fixture
     def settings(

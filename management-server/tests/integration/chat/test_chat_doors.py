@@ -1,4 +1,4 @@
-"""Who may chat with whom, how long, and how much."""
+"""Access to the chat, its end with the session, and its bounds."""
 
 import asyncio
 import json

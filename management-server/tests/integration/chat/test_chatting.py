@@ -1,4 +1,4 @@
-"""A conversation over `/api/chat`, with a gateway whose part the test plays."""
+"""A conversation over `/api/chat` with a scripted gateway."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

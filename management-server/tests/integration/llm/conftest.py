@@ -1,4 +1,4 @@
-"""A provider of models beside the running server, and agents' tokens to ask with."""
+"""A model provider beside the running server, and agent tokens to call `/llm` with."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 

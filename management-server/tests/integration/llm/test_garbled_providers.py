@@ -1,4 +1,4 @@
-"""A provider whose answer is cut or no answer at all: the agent is told, and nothing crashes."""
+"""A provider's truncated or invalid answer becomes an error for the agent; nothing crashes."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`/llm` between an agent and a real HTTP server that plays the provider."""
+"""`/llm` between an agent and a real HTTP server in the provider's place."""
 
 import asyncio
 import json
@@ -502,7 +502,7 @@ async def test_no_body_of_one_agent_holds_up_the_others(
     longest_ms = 0.0
 
     async def look() -> None:
-        """How long the loop, which client and provider share here, does nothing else."""
+        """How long the event loop, which client and provider share here, is blocked."""
         nonlocal longest_ms
         before = time.thread_time()
         while True:

@@ -1,4 +1,4 @@
-"""Mail that cannot be sent: tried again, logged without the link, never felt by who asked."""
+"""Mail that cannot be sent: retried, logged without the link, never delaying the request."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -38,7 +38,7 @@ class FailsAtFirst:
 
 
 class Waiting:
-    """Time that passes by sleeping only."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -140,7 +140,7 @@ async def test_a_mail_is_plain_text_with_a_simple_html_twin(link_mail: EmailMess
 
 
 class Refusing:
-    """A real SMTP server that answers one command with these replies, then takes everything."""
+    """A real SMTP server that answers one command with these replies, then accepts everything."""
 
     def __init__(self, command: str, replies: list[str]) -> None:
         self.command = command
@@ -332,7 +332,7 @@ async def test_mail_goes_to_and_from_international_domains(
 
 
 class TestHealth:
-    """What an operator sees of it."""
+    """The mail check of /health."""
 
     @pytest.fixture
     def refusing(self) -> Refusing:

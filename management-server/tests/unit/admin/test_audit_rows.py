@@ -1,4 +1,4 @@
-"""How the audit trail is bounded and shown."""
+"""The audit trail's bounds and its text form."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -52,7 +52,7 @@ def test_what_strangers_sent_does_not_act_on_the_terminal(field: str, sent: str)
 
 class TestThrottle:
     def at(self, *seconds: float) -> list[int | None]:
-        """What becomes of one asker's refusals at these seconds."""
+        """The throttle's answer to one client's refusals at these seconds."""
         now = {"at": datetime(2026, 11, 23, 12, 0, tzinfo=UTC)}
         throttle = AuditThrottle(lambda: now["at"])
         took = []

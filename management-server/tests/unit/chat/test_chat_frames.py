@@ -1,4 +1,4 @@
-"""What the page may send, and how much may wait for it."""
+"""Frames from the page, and the bound of frames queued for it."""
 
 import asyncio
 import json

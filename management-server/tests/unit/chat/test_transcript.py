@@ -1,4 +1,4 @@
-"""OpenClaw's events and history, as it really sends them, in the page's words."""
+"""OpenClaw's events and history, as recorded from it, as frames for the page."""
 
 from typing import Any
 

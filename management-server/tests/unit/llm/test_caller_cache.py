@@ -1,4 +1,4 @@
-"""CallerCache are remembered for a few seconds, and forgotten the moment something changes."""
+"""Callers are cached for a few seconds and evicted as soon as something changes."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

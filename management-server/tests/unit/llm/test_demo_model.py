@@ -1,4 +1,4 @@
-"""The demo hears the user's own words in OpenClaw's requests, and answers honestly."""
+"""The demo finds the user's message in OpenClaw's requests and repeats it."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ def request(text: str) -> dict[str, Any]:
     ],
 )
 def test_the_users_words_are_found_in_what_openclaw_sends(sent: str, words: str) -> None:
-    assert demo.users_words(request(sent)["messages"]) == words
+    assert demo.user_message(request(sent)["messages"]) == words
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_users_words_are_found_in_what_openclaw_sends(sent: str, words: str)
     [None, 5, [], [None], [{"role": "user"}], [{"role": "user", "content": [{"type": "image"}]}]],
 )
 def test_a_request_without_words_still_gets_an_answer(messages: object) -> None:
-    assert demo.users_words(messages) == ""
+    assert demo.user_message(messages) == ""
     assert "demo model" in demo.reply("")
 
 

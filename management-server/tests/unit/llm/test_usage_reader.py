@@ -1,4 +1,4 @@
-"""Token counts are read from answers as they pass, however they are cut."""
+"""Token counts are read from answers in chunks of any size."""
 
 import json
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Envelope encryption: what goes in comes out, and only where it belongs."""
+"""Envelope encryption: secrets decrypt under their own user, name and version only."""
 
 import copy
 import pickle
