@@ -19,8 +19,8 @@ from ocmt_management.llm.providers import Shape
         (403, "Key limit exceeded: no credits", "provider-unpaid"),
         (429, "Rate limit reached", "provider-limits"),
         (404, "The model does not exist", "model-unknown"),
-        (500, "", "provider-error"),
-        (529, "Overloaded", "provider-error"),
+        (500, "", "provider-trouble"),
+        (529, "Overloaded", "provider-trouble"),
         (400, "max_tokens is too large", "provider-refused"),
     ],
 )
