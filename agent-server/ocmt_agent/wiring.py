@@ -28,6 +28,7 @@ from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.proxy.exchange import KEEPALIVE_S, open_session
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.upgrades.keeper import StateKeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Parts:
     watch: Watch
     admin: GatewayAdmin
     disk: DiskKeeper
+    states: StateKeeper
     passing_on: aiohttp.ClientSession
     """For the proxy and the relay, which change nothing of what they pass on."""
 
@@ -91,29 +93,32 @@ async def open_parts(
             runtime, registry, clock=clock, archive=Archive(settings.data_dir / "working-sets")
         )
         stack.push_async_callback(memory.close)
+        folders = settings.data_dir / "agents"  # perhaps a file system of its own
+        folders.mkdir(mode=0o711, exist_ok=True)
+        limit = DiskLimit.of_mb(settings.agent_disk_mb)
+        states = StateKeeper(runtime, registry, root=folders, limit=limit, clock=clock)
         engine = Hibernation(
             runtime,
             gateway,
             registry,
             memory,
+            states,
             clock=clock,
             times=times,
             wake_timeout_s=settings.wake_timeout_ms / 1000,
             read_host=read_host,
             cores=max(1, len(os.sched_getaffinity(0))),
         )
-        service = AgentService(runtime, registry, engine, memory, clock=clock)
+        service = AgentService(runtime, registry, engine, memory, states, clock=clock)
         if settings.stop_agents_on_exit:
             stack.push_async_callback(service.stop_all)
         stack.push_async_callback(engine.close)
         watch = Watch(runtime, registry, engine, clock=clock, times=times)
-        folders = settings.data_dir / "agents"  # perhaps a file system of its own
-        folders.mkdir(mode=0o711, exist_ok=True)
         disk = DiskKeeper(
             runtime,
             registry,
             root=folders,
-            limit=DiskLimit.of_mb(settings.agent_disk_mb),
+            limit=limit,
             stop=engine.stop_for_room,
             clock=clock,
         )
@@ -129,14 +134,15 @@ async def open_parts(
             watch,
             GatewayAdmin(session),
             disk,
+            states,
             passing_on,
         )
 
 
 @asynccontextmanager
 async def watching(parts: Parts) -> AsyncIterator[None]:
-    """Run the watches, of the agents, their memory and their files, beside the block."""
-    watches = (parts.watch.run(), parts.memory.run(), parts.disk.run())
+    """Run the watches, of the agents, their memory, files and copies, beside the block."""
+    watches = (parts.watch.run(), parts.memory.run(), parts.disk.run(), parts.states.run())
     tasks = [asyncio.create_task(watch) for watch in watches]
     try:
         yield

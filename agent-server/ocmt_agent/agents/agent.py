@@ -44,6 +44,9 @@ class Agent:
     state_since: datetime
     number: int = 0
     """Never another agent's, by which its container has a uid of its own; 0 until it is stored."""
+    openclaw: str | None = None
+    """The OpenClaw that used its state last; `None` before its first start, and in a record of an
+    older release. Change it with the registry's `set_openclaw`."""
     next_job_at: datetime | None = None
     """The gateway's next scheduled job, read right before it was put to sleep."""
     suspension_id: str | None = None

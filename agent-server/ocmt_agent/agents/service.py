@@ -17,6 +17,7 @@ from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.memory.keeper import MemoryKeeper
 from ocmt_agent.memory.report import memory_health
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.upgrades.keeper import StateKeeper
 
 _LOOK_EVERY_S = 2.0
 
@@ -28,6 +29,7 @@ class AgentService:
         registry: AgentRegistry,
         engine: Hibernation,
         memory: MemoryKeeper,
+        states: StateKeeper,
         *,
         clock: Clock,
     ) -> None:
@@ -35,6 +37,7 @@ class AgentService:
         self._registry = registry
         self._engine = engine
         self._memory = memory
+        self._states = states
         self._clock = clock
         self._version = release_version("ocmt-agent")
         self._looked_at = -_LOOK_EVERY_S
@@ -99,6 +102,7 @@ class AgentService:
         if agent is None and with_state and is_user_id(user_id):
             with runtime_problems():
                 await self._runtime.remove(user_id, with_state=True)
+                await self._states.forget(user_id)
             return
         await self._engine.run(self._remove(self._registry.get(user_id), with_state=with_state))
 
@@ -107,8 +111,30 @@ class AgentService:
             agent.access = None
             with runtime_problems():
                 await self._runtime.remove(agent.user_id, with_state=with_state)
+                if with_state:
+                    await self._states.forget(agent.user_id)
             self._memory.ended(agent)
             await self._registry.forget(agent, with_state=with_state)
+
+    async def revert(self, user_id: str) -> Agent:
+        """Stop the agent, and exchange its state for the copy that the host's OpenClaw needs."""
+        agent = self._registry.get(user_id)
+        await self._engine.run(self._revert(agent))
+        return agent
+
+    async def _revert(self, agent: Agent) -> None:
+        async with agent.lock:
+            if agent.removed:
+                raise Problem(409, "agent-removed", "This agent was removed meanwhile.")
+            with runtime_problems():
+                copy = await self._states.copy_to_revert_to(agent)
+                self._memory.ended(agent)
+                await self._engine.put_down(agent, why=cause.REVERT)
+                # The next one is given the state as its own when it is made.
+                await self._runtime.remove(agent.user_id, with_state=False)
+            await self._states.revert(agent, copy)
+            if agent.state is not HibernationState.STOPPED:
+                await self._registry.move(agent, HibernationState.STOPPED, why=cause.REVERT)
 
     async def stop_all(self) -> None:
         """End every container, for a server that is told to leave nothing running."""

@@ -31,7 +31,14 @@ from ocmt_agent.hibernation.sleeper import CAME_IN, STOP_GRACE_S, Sleeper, came_
 from ocmt_agent.hibernation.waker import GatewayExited, Waker
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.memory.keeper import MemoryKeeper
-from ocmt_agent.runtime.base import Observed, Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.runtime.base import (
+    ContainerStatus,
+    Observed,
+    Runtime,
+    RuntimeFailed,
+    RuntimeUnavailable,
+)
+from ocmt_agent.upgrades.keeper import StateKeeper
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +60,7 @@ class Hibernation:
         gateway: GatewayControl,
         registry: AgentRegistry,
         memory: MemoryKeeper,
+        states: StateKeeper,
         *,
         clock: Clock,
         times: Times,
@@ -66,6 +74,7 @@ class Hibernation:
         self._gateway = gateway
         self._registry = registry
         self._memory = memory
+        self._states = states
         self._clock = clock
         self._wake_timeout_s = wake_timeout_s
         self._waker = Waker(runtime, gateway, memory)
@@ -147,10 +156,24 @@ class Hibernation:
             # When provisioning, whatever may be there is made anew if it is not as it must be.
             making = agent.state is HibernationState.PROVISIONING
             observed = None if making else await self._believe(agent)
+        if observed is None or observed.status is ContainerStatus.EXITED:
+            await self._prepare_state(agent)
+            started = self._clock.monotonic()  # copying state says nothing about the next wake
         if agent.state is HibernationState.RUNNING:
             return await self._bring_up(agent, observed, why=why, started=started)
         async with self._gate.passed(agent, why.who):
             return await self._bring_up(agent, observed, why=why, started=started)
+
+    async def _prepare_state(self, agent: Agent) -> None:
+        """Outside of the time and the turn for a wake: it may copy gigabytes."""
+        try:
+            await self._states.prepare(agent)
+        except Problem as problem:
+            await self._fail(agent, problem.status, problem.code, problem.detail)
+        except RuntimeFailed as error:
+            await self._fail(agent, 503, "runtime-failed", str(error))
+        except RuntimeUnavailable as error:
+            raise runtime_gone(error) from error
 
     async def _by_its_line(
         self, agent: Agent, *, why: Cause, started: float

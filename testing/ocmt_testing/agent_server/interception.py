@@ -40,8 +40,13 @@ class Interception:
     @contextmanager
     def into(self, engine: Hibernation) -> Iterator[None]:
         """Cut what `engine` calls, for the block."""
-        parts = (engine, engine._waker, engine._sleeper)
-        kept = [(part, name, getattr(part, name)) for part in parts for name in _REACHES]
+        parts = (engine, engine._waker, engine._sleeper, engine._states)
+        kept = [
+            (part, name, getattr(part, name))
+            for part in parts
+            for name in _REACHES
+            if hasattr(part, name)
+        ]
         for part, name, value in kept:
             setattr(part, name, self.around(name.removeprefix("_"), value))
         try:
