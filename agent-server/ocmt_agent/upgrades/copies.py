@@ -59,11 +59,16 @@ class StateCopies:
         folder = await asyncio.to_thread(self._folder_of, user_id)
         draft = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
         try:
+            # The service may not set these bits (RestrictSUIDSGID), so no copy has them: of files
+            # cp leaves them out by itself. For an agent, which has one group, they mean nothing.
             await _run(
-                *("cp", "-R", "-P", "--preserve=mode,timestamps,links", "--reflink=auto"),
+                *("find", str(state), "-xdev", "-type", "d", "-perm", "/6000"),
+                *("-exec", "chmod", "ug-s", "--", "{}", "+"),
+            )
+            await _run(
+                *("cp", "-R", "-P", "--preserve=timestamps,links", "--reflink=auto"),
                 *("--one-file-system", "--no-target-directory", "--", str(state), str(draft)),
             )
-            await _run("chmod", "-R", "ug-s", "--", str(draft))
             await _run("sync", "--file-system", "--", str(draft))
             copy = _new(folder, version, at)
             await asyncio.to_thread(_rename, draft, copy.folder)
@@ -171,6 +176,7 @@ async def _run(*command: str) -> None:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        umask=0,
     )
     errors = cast("asyncio.StreamReader", process.stderr)
     try:

@@ -1,8 +1,10 @@
 """A host that changes to another OpenClaw: agents' state is copied before, and has a way back."""
 
 import os
+import re
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from ocmt_agent.agents.agent import Agent
 from ocmt_agent.disk.policy import Room, Usage
 from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus
+from ocmt_agent.upgrades import copies
 from ocmt_agent.upgrades.copies import StateCopies
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
@@ -297,7 +300,9 @@ def plant_modes(state: Path, _: Path) -> None:
     (state / "set-uid").write_text("#!/bin/sh\n")
     (state / "set-uid").chmod(0o6755)
     (state / "folder").mkdir()
-    (state / "folder").chmod(0o2777)
+    (state / "folder").chmod(0o3777)
+    (state / "unreadable").write_text("x")
+    (state / "unreadable").chmod(0)
 
 
 def plant_names(state: Path, _: Path) -> None:
@@ -328,12 +333,36 @@ async def test_a_tenants_files_are_copied_as_what_they_are_and_nothing_of_the_ho
     found = {path.name: path.lstat() for path in copy.folder.iterdir()}
     assert found.keys() == names
     for name, seen in found.items():
-        assert stat.S_IFMT(seen.st_mode) == stat.S_IFMT((place.state / name).lstat().st_mode)
-        assert not seen.st_mode & 0o6000 or not stat.S_ISREG(seen.st_mode), name
+        original = (place.state / name).lstat().st_mode
+        assert stat.S_IFMT(seen.st_mode) == stat.S_IFMT(original)
+        assert seen.st_mode & 0o777 == original & 0o777, name
+        assert not seen.st_mode & 0o6000, name
         assert seen.st_blocks * 512 < 10**6, name
     assert secret.read_text() == "the host's"
     root = place.agents / ".state-copies"
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
+
+
+# What systemd's RestrictSUIDSGID refuses: a call with one of these bits in its mode.
+_SET_ID = re.compile(r"(chmod|mkdir|mknod|creat|O_CREAT)\w*.*\b0[2467]\d{3}\b")
+
+
+@pytest.mark.needs("strace")
+async def test_it_is_copied_by_a_service_that_may_set_no_set_id_bits(
+    place: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / "calls"
+    run = copies._run
+
+    async def traced(*command: str) -> None:
+        await run("strace", "-f", "-A", "-o", str(calls), "-e", "trace=%file,fchmod", *command)
+
+    monkeypatch.setattr(copies, "_run", traced)
+    write_state(place.state, version=OLD, said="before")
+    plant_modes(place.state, tmp_path)
+    await place.copies.take(place.state, "ada", version=OLD, at=datetime.now(UTC))
+    assert "mkdir" in calls.read_text()
+    assert [line for line in calls.read_text().splitlines() if _SET_ID.search(line)] == []
 
 
 async def test_state_that_cannot_be_copied_is_not_started_and_the_reason_names_no_file(
