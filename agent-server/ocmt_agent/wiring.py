@@ -30,6 +30,7 @@ from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.records.store import AgentStore
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.upgrades.manager import StateCopyManager
 
 
 @asynccontextmanager
@@ -80,28 +81,31 @@ async def open_parts(
             store=WorkingSetStore(settings.data_dir / "working-sets"),
         )
         stack.push_async_callback(memory.close)
+        folders = settings.data_dir / "agents"  # may be a mount point
+        folders.mkdir(mode=0o711, exist_ok=True)
+        limit = DiskLimit.of_mb(settings.agent_disk_mb)
+        states = StateCopyManager(runtime, registry, root=folders, limit=limit, clock=clock)
         hibernation = assemble(
             runtime,
             gateway,
             registry,
             memory,
+            states,
             clock=clock,
             times=times,
             wake_timeout_s=settings.wake_timeout_ms / 1000,
             read_host=read_host,
             cores=max(1, len(os.sched_getaffinity(0))),
         )
-        provisioning = Provisioning(runtime, registry, hibernation, memory, clock=clock)
+        provisioning = Provisioning(runtime, registry, hibernation, memory, states, clock=clock)
         if settings.stop_agents_on_exit:
             stack.push_async_callback(provisioning.stop_all)
         stack.push_async_callback(hibernation.close)
-        folders = settings.data_dir / "agents"  # may be a mount point
-        folders.mkdir(mode=0o711, exist_ok=True)
         disk = DiskManager(
             runtime,
             registry,
             root=folders,
-            limit=DiskLimit.of_mb(settings.agent_disk_mb),
+            limit=limit,
             stop=partial(hibernation.sleeps.force_stop, why=reasons.DISK_FULL),
             clock=clock,
         )
@@ -117,15 +121,21 @@ async def open_parts(
             health=ServerHealth(runtime, registry, memory, clock=clock),
             admin=GatewayAdmin(session),
             disk=disk,
+            states=states,
             passing_on=passing_on,
         )
 
 
 @asynccontextmanager
 async def watching(parts: Parts) -> AsyncIterator[None]:
-    """Run the loops over agents, their memory and their disk usage during the block."""
-    watches = (parts.hibernation.loop.run(), parts.memory.run(), parts.disk.run())
-    tasks = [asyncio.create_task(watch) for watch in watches]
+    """Run the loops over agents, their memory, disk usage and state copies during the block."""
+    loops = (
+        parts.hibernation.loop.run(),
+        parts.memory.run(),
+        parts.disk.run(),
+        parts.states.run(),
+    )
+    tasks = [asyncio.create_task(loop) for loop in loops]
     try:
         yield
     finally:

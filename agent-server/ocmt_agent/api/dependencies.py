@@ -14,6 +14,7 @@ from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.upgrades.manager import StateCopyManager
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +29,6 @@ class Parts:
     health: ServerHealth
     admin: GatewayAdmin
     disk: DiskManager
+    states: StateCopyManager
     passing_on: aiohttp.ClientSession
     """For the proxy and the relay, which pass bodies on unchanged."""

@@ -121,6 +121,11 @@ async def restart(user_id: str, parts: PartsDep) -> Container:
     return _container(parts, await parts.hibernation.orders.restart(user_id))
 
 
+@router.post("/api/containers/{user_id}/revert")
+async def revert(user_id: str, parts: PartsDep) -> Container:
+    return _container(parts, await parts.provisioning.revert(user_id))
+
+
 @router.post("/api/containers/{user_id}/disable")
 async def disable(user_id: str, parts: PartsDep) -> Container:
     return _container(parts, await parts.hibernation.orders.disable(user_id))

@@ -16,6 +16,7 @@ from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.upgrades.manager import StateCopyManager
 
 
 class Provisioning:
@@ -25,6 +26,7 @@ class Provisioning:
         registry: AgentRegistry,
         hibernation: Hibernation,
         memory: MemoryManager,
+        states: StateCopyManager,
         *,
         clock: Clock,
     ) -> None:
@@ -32,6 +34,7 @@ class Provisioning:
         self._registry = registry
         self._hibernation = hibernation
         self._memory = memory
+        self._states = states
         self._clock = clock
 
     async def provision(self, request: ProvisionRequest) -> tuple[Agent, bool]:
@@ -91,6 +94,7 @@ class Provisioning:
         if agent is None and with_state and is_user_id(user_id):
             with runtime_problems():
                 await self._runtime.remove(user_id, with_state=True)
+                await self._states.forget(user_id)
             return
         agent = self._registry.get(user_id)
         await self._hibernation.transitions.run_locked(
@@ -101,8 +105,29 @@ class Provisioning:
         agent.access = None
         with runtime_problems():
             await self._runtime.remove(agent.user_id, with_state=with_state)
+            if with_state:
+                await self._states.forget(agent.user_id)
         self._memory.ended(agent)
         await self._registry.forget(agent, with_state=with_state)
+
+    async def revert(self, user_id: str) -> Agent:
+        """Stop the agent and exchange its state for the copy that the host's OpenClaw can use."""
+        agent = self._registry.get(user_id)
+        await self._hibernation.transitions.run_locked(agent, lambda: self._revert(agent))
+        return agent
+
+    async def _revert(self, agent: Agent) -> None:
+        if agent.removed:
+            raise Problem(409, "agent-removed", "This agent was removed meanwhile.")
+        with runtime_problems():
+            copy = await self._states.copy_to_revert_to(agent)
+            self._memory.ended(agent)
+            await self._hibernation.suspender.force_stop(agent, why=reasons.REVERT)
+            # The container that is made next is given the state as its own.
+            await self._runtime.remove(agent.user_id, with_state=False)
+        await self._states.revert(agent, copy)
+        if agent.state is not HibernationState.STOPPED:
+            await self._registry.move(agent, HibernationState.STOPPED, why=reasons.REVERT)
 
     async def stop_all(self) -> None:
         """Stop every container, for `STOP_AGENTS_ON_EXIT`."""

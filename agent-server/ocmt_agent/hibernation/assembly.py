@@ -20,6 +20,7 @@ from ocmt_agent.hibernation.wake_schedule import WakeSchedule
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime
+from ocmt_agent.upgrades.manager import StateCopyManager
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def assemble(
     gateway: GatewayControl,
     registry: AgentRegistry,
     memory: MemoryManager,
+    states: StateCopyManager,
     *,
     clock: Clock,
     times: Times,
@@ -89,6 +91,7 @@ def assemble(
         runtime=runtime,
         registry=registry,
         memory=memory,
+        states=states,
         transitions=transitions,
         admission=admission,
         resumer=resumer,

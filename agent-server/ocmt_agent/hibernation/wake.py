@@ -7,7 +7,7 @@ an answer over it, the container is inspected and brought up from whatever state
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import structlog
@@ -32,7 +32,14 @@ from ocmt_agent.hibernation.wake_admission import WakeAdmission
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.registry import AgentRegistry
-from ocmt_agent.runtime.base import Observed, Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.runtime.base import (
+    ContainerStatus,
+    Observed,
+    Runtime,
+    RuntimeFailed,
+    RuntimeUnavailable,
+)
+from ocmt_agent.upgrades.manager import StateCopyManager
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +61,7 @@ class WakeTransitions:
         runtime: Runtime,
         registry: AgentRegistry,
         memory: MemoryManager,
+        states: StateCopyManager,
         transitions: TransitionRunner,
         admission: WakeAdmission,
         resumer: Resumer,
@@ -64,6 +72,7 @@ class WakeTransitions:
         self._runtime = runtime
         self._registry = registry
         self._memory = memory
+        self._states = states
         self._transitions = transitions
         self._admission = admission
         self._resumer = resumer
@@ -132,10 +141,28 @@ class WakeTransitions:
             # Provisioning makes the container, or replaces one that is not as it must be.
             making = agent.state is HibernationState.PROVISIONING
             observed = None if making else await self._reconciler.correct(agent)
+        if observed is None or observed.status is ContainerStatus.EXITED:
+            await self._prepare_state(agent)
+            # The time a copy takes says nothing about the next wake.
+            attempt = replace(attempt, started_s=self._clock.monotonic())
         if agent.state is HibernationState.RUNNING:
             return await self._bring_up(agent, observed, attempt)
         async with self._admission.admitted(agent, why.who):
             return await self._bring_up(agent, observed, attempt)
+
+    async def _prepare_state(self, agent: Agent) -> None:
+        """Copy the state before another OpenClaw version starts on it.
+
+        Before the wake's admission and outside its time limit: it may copy gigabytes.
+        """
+        try:
+            await self._states.prepare(agent)
+        except Problem as problem:
+            await self._fail(agent, problem.status, problem.code, problem.detail)
+        except RuntimeFailed as error:
+            await self._fail(agent, 503, "runtime-failed", str(error))
+        except RuntimeUnavailable as error:
+            raise runtime_gone(error) from error
 
     async def _resume_over_control_socket(
         self, agent: Agent, attempt: _Attempt

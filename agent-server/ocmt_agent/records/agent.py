@@ -44,6 +44,9 @@ class Agent:
     state_since: datetime
     number: int = 0
     """Unique and never reused; its container's uid derives from it. 0 until it is stored."""
+    openclaw: str | None = None
+    """The OpenClaw version that last used its state; `None` before its first start, and in a record
+    of an older release. Change it with the registry's `set_openclaw`."""
     next_job_at: datetime | None = None
     """The gateway's next scheduled job, read right before each sleep."""
     suspension_id: str | None = None

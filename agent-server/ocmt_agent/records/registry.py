@@ -131,6 +131,14 @@ class AgentRegistry:
             agent.disabled = before
             raise self._database_down(error) from error
 
+    async def set_openclaw(self, agent: Agent, version: str) -> None:
+        """Store which OpenClaw uses the agent's state, or refuse with 503 and leave it as it is."""
+        try:
+            await self._store.keep_openclaw(agent.user_id, version)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        agent.openclaw = version
+
     async def forget(self, agent: Agent, *, with_state: bool) -> None:
         """Remove the agent from the database and from memory, or raise 503.
 

@@ -45,6 +45,7 @@ class Interception:
             hibernation.resumer,
             hibernation.suspender,
             hibernation.reconciler,
+            hibernation.wakes._states,
         )
         kept = [
             (part, name, getattr(part, name))
