@@ -190,6 +190,6 @@ class TestTheCopy:
             raise error
 
         monkeypatch.setattr(migrations, "copy_before_migration", fail)
-        with pytest.raises(MigrationError, match="Free as much space"):
+        with pytest.raises(MigrationError, match="Free as much disk space"):
             await migrate(url)
         assert await revision_of(url) == before
