@@ -63,15 +63,18 @@ def test_the_settings_page_names_no_example_for_a_setting_that_is_gone() -> None
     assert set(made._EXAMPLES) == names
 
 
-def commands_named_in(page: Path) -> set[tuple[str, ...]]:
-    """`ocmt WORD [WORD]` where a page shows it as code."""
+def code_in(page: Path) -> list[str]:
+    """What a page shows as code: blocks, and the spans in its sentences."""
     text = text_of(page)
-    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"```\w*\n(.*?)```", text, re.S)
+    return re.findall(r"```\w*\n.*?```|`[^`]+`", text, re.DOTALL)
+
+
+def commands_named_in(page: Path) -> set[tuple[str, ...]]:
+    """`./ocmt WORD [WORD]` where a page shows it as code."""
     found = set()
-    for piece in code:
-        for line in piece.splitlines():
-            if match := re.match(r"(?:\./)?ocmt ([a-z]+)(?: ([a-z]+))?", line.strip()):
-                found.add(tuple(word for word in match.groups() if word))
+    for piece in code_in(page):
+        for match in re.finditer(r"\./ocmt[ \n]([a-z]+)(?: ([a-z]+))?", piece):
+            found.add(tuple(word for word in match.groups() if word))
     return found
 
 
@@ -84,6 +87,23 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
         subcommands = getattr(command, "commands", None)
         if rest and subcommands is not None:
             assert rest[0] in subcommands, f"{page.name} names `ocmt {name} {rest[0]}`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_writes_a_command_as_it_has_to_be_typed(page: Path) -> None:
+    """`./ocmt`, which a checkout has; an `ocmt` on the PATH is nowhere installed."""
+    words = "|".join((*COMMANDS, "[A-Z]+"))
+    bare = re.compile(rf"(?<![\w./-])ocmt\s(?:{words})\b.*")
+    assert [match[0] for code in code_in(page) if (match := bare.search(code))] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.parent.name == "docs" and commands_named_in(page)],
+    ids=lambda page: page.name,
+)
+def test_a_page_with_commands_says_where_they_are_run(page: Path) -> None:
+    assert "checkout of this repository" in " ".join(text_of(page).split())
 
 
 def test_the_readme_names_every_command() -> None:
