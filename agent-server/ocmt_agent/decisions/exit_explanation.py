@@ -43,7 +43,7 @@ _CAUSES = tuple(
         ),
         (
             r"ERR_MODULE_NOT_FOUND|MODULE_NOT_FOUND|ERR_DLOPEN_FAILED",
-            "Its OpenClaw is incomplete. Operator: make the image again with `ocmt image build`.",
+            "Its OpenClaw is incomplete. Operator: rebuild the image with `./ocmt image build`.",
         ),
     )
 )

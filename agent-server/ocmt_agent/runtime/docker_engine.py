@@ -93,7 +93,9 @@ def no_engine(reason: str) -> RuntimeUnavailable:
 
 
 def no_image(image: str) -> RuntimeFailed:
-    return RuntimeFailed(f"The image {image} is not on this host: make it with `ocmt image build`.")
+    return RuntimeFailed(
+        f"The image {image} is not on this host: build it with `./ocmt image build`."
+    )
 
 
 def version_of(image: str, shown: dict[str, Any]) -> str:
