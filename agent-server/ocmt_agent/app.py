@@ -19,7 +19,7 @@ def create_app(parts: Parts) -> Starlette:
     app = Starlette(routes=[*proxy, Mount("/", _api(parts))])
     app.router.redirect_slashes = False
     install_problem_handlers(app)
-    # The last one added is the outermost: every answer has a request id, a 401 too.
+    # The last one added is the outermost, so that even a 401 has a request id.
     app.add_middleware(TokenMiddleware, token=parts.settings.auth_token.get_secret_value())
     app.add_middleware(RequestIdMiddleware)
     return app

@@ -25,12 +25,12 @@ _CAUSES = tuple(
         ),
         (
             r"SQLITE_CORRUPT|SQLITE_NOTADB|database disk image is malformed|file is not a database",
-            "Its database is damaged. Operator: put the agent's state back from a backup (`ocmt "
-            "restore`); the agent starts with the next message.",
+            "Its database is damaged. Operator: restore the agent's state from a backup "
+            "(`./ocmt restore`); the agent starts with the next message.",
         ),
         (
             r"EROFS|EACCES|EPERM|read-only file system|permission denied|readonly database",
-            "It may not write its state folder. Operator: see that the folder belongs to the "
+            "It may not write its state folder. Operator: make sure that the folder belongs to the "
             "agent's user and that its disk is not mounted read-only.",
         ),
         (
