@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from ocmt_cli.console import complain, give_up_output, reader_is_gone, say
+from ocmt_common.console import complain, give_up_output, reader_is_gone, say
+
 from ocmt_cli.failure import CommandFailed, of_the_machine
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ocmt_common.console import say, say_json
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT
-from ocmt_cli.console import say, say_json
 from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
 from ocmt_cli.deploy.pulling import pull as pull_checkout

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
-from ocmt_cli.console import say
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, load_inventory
 from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host, open_host

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ocmt_common import console
 
-from ocmt_cli import console
 from ocmt_cli.sync.errors import Exit, SyncError
 from ocmt_cli.sync.git import Repository, open_repository
 from ocmt_cli.sync.policy import Policy, load_policy

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from ocmt_cli.console import printable
+from ocmt_common.console import printable
+
 from ocmt_cli.sync.errors import Exit, GitFailed, SyncError
 
 _CHUNK_BYTES = 1 << 16

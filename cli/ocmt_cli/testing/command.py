@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT
-from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_cli.testing.checks import run_checks, static_checks

@@ -12,10 +12,10 @@ from typing import Any
 import ocmt_cli
 import pytest
 from ocmt_cli import status
-from ocmt_cli.console import complain, printable, say, say_json
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.main import main
 from ocmt_cli.sync import console as sync_console
+from ocmt_common.console import complain, printable, say, say_json
 
 HOSTILE = {
     "clears the screen": "\x1b[2J",
@@ -101,7 +101,7 @@ def test_there_is_no_other_way_to_print() -> None:
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 assert called not in ("print", "typer.echo", "typer.secho", "sys.stdout.write"), (
-                    f"{file}:{node.lineno}: print with ocmt_cli.console"
+                    f"{file}:{node.lineno}: print with ocmt_common.console"
                 )
 
 

@@ -1,4 +1,4 @@
-"""What the operator sees: text that is safe for a terminal, and progress while long steps run.
+"""What the operator sees: text that is safe for a terminal.
 
 Every line a command prints passes `printable`: servers, containers, upstream commits and hosts
 choose much of that text, and a terminal obeys control characters. A test keeps other ways out.
@@ -9,10 +9,6 @@ import os
 import re
 import select
 import sys
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import Any, TextIO
 
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
@@ -90,55 +86,3 @@ def _encodable(stream: TextIO | None, text: str) -> str:
     """What the stream's encoding can hold, the rest escaped."""
     encoding = (stream and stream.encoding) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def run_together(steps: Mapping[str, Callable[[], None]]) -> None:
-    """Run independent steps side by side, showing each one's name and time.
-
-    All are run to their end; the first failure is raised then.
-    """
-    if not steps:
-        return
-    run = _run_on_terminal if sys.stdout.isatty() else _run_plainly
-    run(steps)
-
-
-def _run_plainly(steps: Mapping[str, Callable[[], None]]) -> None:
-    one_line = Lock()
-
-    def run(name: str, step: Callable[[], None]) -> None:
-        with one_line:
-            say(f"… {name}")
-        started = time.monotonic()
-        step()
-        with one_line:
-            say(f"✓ {name} ({time.monotonic() - started:.0f} s)")
-
-    with ThreadPoolExecutor(len(steps)) as pool:
-        running = [pool.submit(run, name, step) for name, step in steps.items()]
-    for done in running:
-        done.result()
-
-
-def _run_on_terminal(steps: Mapping[str, Callable[[], None]]) -> None:
-    from rich.progress import (  # noqa: PLC0415 (only a terminal needs it)
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"))
-    with (
-        Progress(*columns, TimeElapsedColumn()) as progress,
-        ThreadPoolExecutor(len(steps)) as pool,
-    ):
-
-        def run(name: str, step: Callable[[], None]) -> None:
-            task = progress.add_task(name, total=1)
-            step()
-            progress.advance(task)
-
-        running = [pool.submit(run, name, step) for name, step in steps.items()]
-    for done in running:
-        done.result()
