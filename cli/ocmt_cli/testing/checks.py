@@ -20,6 +20,7 @@ _PYTHON = (
     "common",
     "agent-server",
     "management-server",
+    "upstream-sync",
     "cli",
     "testing",
     "tests",

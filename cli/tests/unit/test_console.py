@@ -14,8 +14,8 @@ import pytest
 from ocmt_cli import status
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.main import main
-from ocmt_cli.sync import console as sync_console
 from ocmt_common.console import complain, printable, say, say_json
+from ocmt_sync import console as sync_console
 
 HOSTILE = {
     "clears the screen": "\x1b[2J",
