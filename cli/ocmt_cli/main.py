@@ -42,7 +42,7 @@ COMMANDS = {
     "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
     "backup": Entry("Copy the servers' data to this machine", "ocmt_cli.backup.commands"),
     "restore": Entry("Put a backup back on its servers", "ocmt_cli.backup.commands", "restore_app"),
-    "sync": Entry("Follow upstream OpenClaw", "ocmt_sync.app", "sync_app"),
+    "sync": Entry("Follow upstream OpenClaw", "ocmt_sync.commands", "sync_app"),
     "upgrade": Entry("Compare OpenClaw's pin with npm", "ocmt_cli.upgrade.commands", "upgrade_app"),
     "bench": Entry("Run a benchmark", "ocmt_cli.bench.command"),
     "test": Entry("Run the checks and tests", "ocmt_cli.testing.command"),

@@ -36,12 +36,6 @@ def status(
     return _as_of_now(repository, report, now)
 
 
-def known_status(repository: Repository, policy: Policy, *, now: datetime) -> dict[str, Any] | None:
-    """The report if nothing has changed since it was made."""
-    report = _kept(repository, _key(repository, policy, read_refs(repository, policy), now))
-    return None if report is None else _as_of_now(repository, report, now)
-
-
 def _key(repository: Repository, policy: Policy, refs: Refs, now: datetime) -> list[str]:
     _, advisories = load_advisories(policy, top=repository.top, state=repository.state)
     parts = [policy.digest, refs.upstream, *refs.ours, refs.base, f"{now:%Y-%m-%d}"]
