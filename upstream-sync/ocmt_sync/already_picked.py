@@ -18,7 +18,7 @@ How = Literal["trailer", "patch-id", "empty", "reverted", "history"]
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class AlreadyPicked:
     """How a commit was taken ("history": the fork contains the very commit), and by which commit of
     ours ("" when only the content shows it)."""
 
@@ -61,11 +61,11 @@ def _compute(git: Git, shas: Sequence[str]) -> dict[str, str]:
     return {sha: patch for patch, sha in (line.split() for line in text(answer).splitlines())}
 
 
-def find_taken(
+def find_already_picked(
     candidates: Mapping[str, Commit],
     ours: Sequence[Commit],
     ids: Callable[[Iterable[str]], Mapping[str, str]],
-) -> dict[str, Taken]:
+) -> dict[str, AlreadyPicked]:
     """Trailers and patch-ids. `ours` is oldest first.
 
     Patch-ids are computed only where the changed paths are equal: a diff of other files cannot be
@@ -96,25 +96,27 @@ def find_taken(
 
 def _follow_reverts(
     ours: Sequence[Commit], takes: Mapping[str, Sequence[tuple[str, How]]]
-) -> dict[str, Taken]:
-    taken: dict[str, Taken] = {}
-    undone: dict[str, dict[str, Taken]] = {}
+) -> dict[str, AlreadyPicked]:
+    already_picked: dict[str, AlreadyPicked] = {}
+    undone: dict[str, dict[str, AlreadyPicked]] = {}
     by_prefix = _Prefixes({c.sha: c for c in ours})
     for commit in ours:
         for sha, how in takes[commit.sha]:
-            taken.setdefault(sha, Taken(how, commit.sha))
+            already_picked.setdefault(sha, AlreadyPicked(how, commit.sha))
         for short in commit.reverts:
             target = by_prefix.find(short)
             if target is None:
                 continue
             if target in undone:  # a revert of a revert brings the pick back
-                taken.update(undone.pop(target))
+                already_picked.update(undone.pop(target))
                 continue
-            mine = {u: t for u, t in taken.items() if t.by == target and t.how != "reverted"}
+            mine = {
+                u: t for u, t in already_picked.items() if t.by == target and t.how != "reverted"
+            }
             if mine:
                 undone[commit.sha] = mine
-                taken.update((u, Taken("reverted", commit.sha)) for u in mine)
-    return taken
+                already_picked.update((u, AlreadyPicked("reverted", commit.sha)) for u in mine)
+    return already_picked
 
 
 class _Prefixes:

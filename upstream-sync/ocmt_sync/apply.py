@@ -37,7 +37,7 @@ def start_run(
         worktree.refuse_dirty(worktree.sync_git(found), policy.ledger)
     place = found or worktree.default_place(repository, branch)
     if found is None:
-        worktree.refuse_taken(place)
+        worktree.refuse_occupied(place)
     journal = Journal(
         plan=plan_text, base=plan.base, before=before, worktree=str(place),
         made_worktree=found is None, at=at, by=by,

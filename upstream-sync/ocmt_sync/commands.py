@@ -7,6 +7,7 @@ import typer
 
 from ocmt_sync.commands_act import add_acting_commands
 from ocmt_sync.console import Json, Session, emit, say, session, speaking, styled
+from ocmt_sync.divergence import Item, read_divergence
 from ocmt_sync.doctor import examine
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.filters import Author, PathPrefix, Since, Words, filters
@@ -14,7 +15,6 @@ from ocmt_sync.git import shown
 from ocmt_sync.policy import FOLD, POLICY_FILE, default_policy_bytes
 from ocmt_sync.report import brief, show, status
 from ocmt_sync.status_text import commit_line, status_lines
-from ocmt_sync.survey import Item, take_survey
 
 sync_app = typer.Typer(
     name="sync", help="Follow an upstream: what is new, what matters, what conflicts.",
@@ -95,7 +95,7 @@ def list_(
             raise SyncError(Exit.INPUT, f"State {state!r} is none of {', '.join(STATES)}.")
         wanted = filters(path, author, grep, since)
         here = session(context)
-        survey = take_survey(*here.open(), today=here.clock().date(), progress=progress)
+        divergence = read_divergence(*here.open(), today=here.clock().date(), progress=progress)
 
         def fits(item: Item) -> bool:
             return (
@@ -105,7 +105,7 @@ def list_(
                 and wanted.fits(item)
             )
 
-        found = [item for item in survey.items.values() if fits(item)]
+        found = [item for item in divergence.items.values() if fits(item)]
         pages = max(1, -(-len(found) // limit))
         part = [brief(item) for item in found[(page - 1) * limit : page * limit]]
         progress.end()
@@ -120,8 +120,8 @@ def show_(context: typer.Context, commit: str, as_json: Json = False) -> None:
     """One commit: its class and why, its files, its forecast."""
     with speaking(as_json) as progress:
         here = session(context)
-        survey = take_survey(*here.open(), today=here.clock().date(), progress=progress)
-        found = show(survey, survey.find(commit))
+        divergence = read_divergence(*here.open(), today=here.clock().date(), progress=progress)
+        found = show(divergence, divergence.find(commit))
         progress.end()
         if as_json:
             emit(found)
@@ -171,10 +171,10 @@ def ledger_(
     """What was decided, when, by whom and why."""
     with speaking(as_json) as progress:
         here = session(context)
-        survey = take_survey(*here.open(), today=here.clock().date(), progress=progress)
-        entries = survey.ledger.entries
+        divergence = read_divergence(*here.open(), today=here.clock().date(), progress=progress)
+        entries = divergence.ledger.entries
         if commit is not None:
-            sha = survey.find(commit).commit.sha
+            sha = divergence.find(commit).commit.sha
             entries = [e for e in entries if e.commit == sha]
         progress.end()
         if as_json:

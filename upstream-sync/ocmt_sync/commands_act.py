@@ -9,12 +9,12 @@ from ocmt_sync.commands_apply import apply_
 from ocmt_sync.commands_decide import defer_, reopen_, skip_
 from ocmt_sync.commands_plan import plan_
 from ocmt_sync.console import Json, emit, say, session, speaking, styled
+from ocmt_sync.divergence import read_divergence
 from ocmt_sync.errors import Exit
 from ocmt_sync.fetch import fetch
 from ocmt_sync.git import shown
 from ocmt_sync.locks import exclusive
 from ocmt_sync.publish import open_pull_request, push
-from ocmt_sync.survey import take_survey
 
 
 def fetch_(context: typer.Context, as_json: Json = False) -> None:
@@ -95,9 +95,17 @@ def push_(
         here = session(context)
         repository, policy = here.open()
         with exclusive(repository.state):
-            survey = take_survey(repository, policy, today=here.clock().date(), progress=progress)
+            divergence = read_divergence(
+                repository, policy, today=here.clock().date(), progress=progress
+            )
             progress("pushing", 0, 0)
-            done = push(repository, policy, eye=survey.eye, repo=repo, dry_run=dry_run)
+            done = push(
+                repository,
+                policy,
+                security_sources=divergence.security_sources,
+                repo=repo,
+                dry_run=dry_run,
+            )
         opened = open_pull_request(done, policy) if pr and not dry_run else ""
         progress.end()
         if as_json:

@@ -8,11 +8,11 @@ import typer
 from ocmt_sync.apply import carry_out, resumed_run, start_run
 from ocmt_sync.console import Json, emit, say, session, speaking, styled
 from ocmt_sync.decide import operator
+from ocmt_sync.divergence import now_iso
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.locks import exclusive
 from ocmt_sync.planfile import parse, plan_text
 from ocmt_sync.run import Applied
-from ocmt_sync.survey import now_iso
 
 
 def apply_(

@@ -8,10 +8,10 @@ import typer
 
 from ocmt_sync.console import Json, Session, emit, say, session, speaking
 from ocmt_sync.decide import operator, record
+from ocmt_sync.divergence import now_iso, read_divergence
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.ledger import Act
 from ocmt_sync.locks import exclusive
-from ocmt_sync.survey import now_iso, take_survey
 
 
 def _decide(
@@ -28,10 +28,10 @@ def _decide(
         repository, policy = here.open()
         with exclusive(repository.state):
             now = here.clock()
-            survey = take_survey(repository, policy, today=now.date(), progress=progress)
-            items = [survey.find(name) for name in commits]
+            divergence = read_divergence(repository, policy, today=now.date(), progress=progress)
+            items = [divergence.find(name) for name in commits]
             tip = record(
-                survey, items, act, reason=reason, until=until, at=now_iso(now),
+                divergence, items, act, reason=reason, until=until, at=now_iso(now),
                 by=operator(repository.git),
             )  # fmt: skip
         progress.end()

@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from ocmt_sync.console import Json, emit, say, session, speaking, styled
+from ocmt_sync.divergence import read_divergence
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.filters import Author, PathPrefix, Since, Words, filters
 from ocmt_sync.git import shown
@@ -13,7 +14,6 @@ from ocmt_sync.journal import write_whole
 from ocmt_sync.plan import NEUTRAL_CONFLICT, Choice, make_plan
 from ocmt_sync.planfile import Plan, Strategy, render
 from ocmt_sync.policy import CLASSES, Class
-from ocmt_sync.survey import take_survey
 
 _CONFLICTS_SHOWN = 20
 
@@ -45,16 +45,16 @@ def plan_(
     with speaking(as_json) as progress:
         here = session(context)
         chosen, wanted = _strategy(strategy, tag), filters(path, author, grep, since)
-        survey = take_survey(*here.open(), today=here.clock().date(), progress=progress)
+        divergence = read_divergence(*here.open(), today=here.clock().date(), progress=progress)
         choice = Choice(
             classes=() if security_only else tuple(_class(name) for name in cls or ["always"]),
-            commits=frozenset(survey.find(name).commit.sha for name in commit or []),
+            commits=frozenset(divergence.find(name).commit.sha for name in commit or []),
             skip_unwanted=not security_only,
             limit=limit,
             filters=wanted,
         )
         plan = make_plan(
-            survey, choice, strategy=chosen, tag=tag, compare=compare, progress=progress
+            divergence, choice, strategy=chosen, tag=tag, compare=compare, progress=progress
         )
         write_whole(out.absolute(), render(plan, name=out.name))
         progress.end()

@@ -4,21 +4,28 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
 from ocmt_sync import worktree
+from ocmt_sync.already_picked import patch_ids
+from ocmt_sync.divergence import Divergence, Item
 from ocmt_sync.errors import Exit, GitFailed, SyncError
 from ocmt_sync.git import Git
 from ocmt_sync.journal import Journal, read_journal
 from ocmt_sync.ledger import Act, Entry, ledger_file
 from ocmt_sync.planfile import Line, Plan
-from ocmt_sync.survey import Item, Survey
-from ocmt_sync.taken import patch_ids
 
 
 def record(
-    survey: Survey, items: Sequence[Item], act: Act, *, reason: str, until: str, at: str, by: str
+    divergence: Divergence,
+    items: Sequence[Item],
+    act: Act,
+    *,
+    reason: str,
+    until: str,
+    at: str,
+    by: str,
 ) -> str:
     """Commit one ledger file to the sync branch, by git's plumbing: no work tree is needed, and a
     checked-out one is brought along. Returns the new tip."""
-    repository, policy, refs = survey.repository, survey.policy, survey.refs
+    repository, policy, refs = divergence.repository, divergence.policy, divergence.refs
     git, branch = repository.git, policy.sync_branch
     if read_journal(repository.state) is not None:
         raise SyncError(
@@ -26,7 +33,7 @@ def record(
         )
     if refs.diverged:
         raise SyncError(Exit.REFUSED, f"`{branch}` has diverged from {policy.fork_remote}'s.")
-    ids = patch_ids(git, [item.commit.sha for item in items], survey.cache)
+    ids = patch_ids(git, [item.commit.sha for item in items], divergence.cache)
     entries = [
         Entry(i.commit.sha, act, reason, until, i.commit.subject, ids.get(i.commit.sha, ""), at, by)
         for i in items
@@ -35,7 +42,7 @@ def record(
     if tree is not None:
         worktree.refuse_dirty(worktree.sync_git(tree), policy.ledger)
     name, body = ledger_file(entries, at)
-    tip = _commit(survey, f"{policy.ledger}/{name}", body, f"Record {len(entries)} as {act}")
+    tip = _commit(divergence, f"{policy.ledger}/{name}", body, f"Record {len(entries)} as {act}")
     before = refs.sync or "0" * len(tip)
     git.output("update-ref", "-m", f"ocmt sync: {act}", f"refs/heads/{branch}", tip, before)
     if tree is not None:
@@ -70,8 +77,8 @@ def plan_entries(
     ]  # fmt: skip
 
 
-def _commit(survey: Survey, path: str, body: bytes, subject: str) -> str:
-    git, base = survey.repository.git, survey.refs.base
+def _commit(divergence: Divergence, path: str, body: bytes, subject: str) -> str:
+    git, base = divergence.repository.git, divergence.refs.base
     with tempfile.TemporaryDirectory(prefix="ocmt-sync-") as made:
         staged = Git(git.cwd, {"GIT_INDEX_FILE": f"{made}/index"})
         staged.output("read-tree", base)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 
+from ocmt_sync.already_picked import AlreadyPicked, find_already_picked, patch_ids
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.forecast import forecaster
 from ocmt_sync.git import Repository, raw, text
@@ -13,12 +14,11 @@ from ocmt_sync.ledger import Entry, Ledger, read_ledger
 from ocmt_sync.objects import hashed
 from ocmt_sync.policy import CommitClass, Policy
 from ocmt_sync.security import (
-    SecurityEye,
+    SecuritySources,
     load_advisories,
     message_evidence,
     read_owners,
 )
-from ocmt_sync.taken import Taken, find_taken, patch_ids
 
 Progress = Callable[[str, int, int], None]
 
@@ -99,21 +99,21 @@ class Item:
     commit: Commit
     cls: CommitClass
     security: tuple[str, ...]
-    taken: Taken | None
+    already_picked: AlreadyPicked | None
     entry: Entry | None
     open: bool
 
     @property
     def state(self) -> str:
-        if self.taken is not None:
-            return "reverted" if self.taken.how == "reverted" else "taken"
+        if self.already_picked is not None:
+            return "reverted" if self.already_picked.how == "reverted" else "taken"
         if self.open or self.entry is None:
             return "open"
         return self.entry.act
 
 
 @dataclass(frozen=True)
-class Survey:
+class Divergence:
     """Everything known, oldest upstream commit first."""
 
     repository: Repository
@@ -122,7 +122,7 @@ class Survey:
     items: Mapping[str, Item]
     ours: Sequence[Commit]
     ledger: Ledger
-    eye: SecurityEye
+    security_sources: SecuritySources
     cache: CommitCache
 
     @property
@@ -148,9 +148,9 @@ class Survey:
                 f"{self.policy.upstream_branch}.",
             )
         commit = read_commits(self.repository, self.policy, self.cache, [sha])[sha]
-        evidence = tuple(self.eye.evidence(commit))
+        evidence = tuple(self.security_sources.evidence(commit))
         cls = self.policy.class_of(commit.files)
-        return Item(commit, cls, evidence, Taken("history", ""), None, False)
+        return Item(commit, cls, evidence, AlreadyPicked("history", ""), None, False)
 
 
 def make_cache(repository: Repository, policy: Policy) -> CommitCache:
@@ -166,9 +166,9 @@ def read_commits(
     )
 
 
-def take_survey(
+def read_divergence(
     repository: Repository, policy: Policy, *, today: date, progress: Progress
-) -> Survey:
+) -> Divergence:
     """Read, class and match everything upstream has and the fork has not."""
     git, refs = repository.git, read_refs(repository, policy)
     cache = make_cache(repository, policy)
@@ -192,23 +192,26 @@ def take_survey(
     commits = read_commits(repository, policy, cache, new)
     ledger = read_ledger(git, refs.ours, policy.ledger)
     advisories, _ = load_advisories(policy, top=repository.top, state=repository.state)
-    eye = SecurityEye(read_owners(git, refs.upstream, policy.teams), advisories)
+    security_sources = SecuritySources(read_owners(git, refs.upstream, policy.teams), advisories)
     progress("looking for commits taken already", 0, 0)
-    taken = find_taken(commits, ours, lambda shas: patch_ids(git, shas, cache))
-    taken.update(_emptied(repository, refs, cache, commits=commits, ours=ours, taken=taken))
+    already_picked = find_already_picked(commits, ours, lambda shas: patch_ids(git, shas, cache))
+    already_picked.update(
+        _emptied(repository, refs, cache, commits=commits, ours=ours, already_picked=already_picked)
+    )
     entries = _entries(ledger, commits, lambda shas: patch_ids(git, shas, cache))
     items = {
         sha: Item(
             commit=commit,
             cls=policy.class_of(commit.files),
-            security=tuple(eye.evidence(commit)),
-            taken=taken.get(sha),
+            security=tuple(security_sources.evidence(commit)),
+            already_picked=already_picked.get(sha),
             entry=entries.get(sha),
-            open=sha not in taken and ((entry := entries.get(sha)) is None or entry.is_open(today)),
+            open=sha not in already_picked
+            and ((entry := entries.get(sha)) is None or entry.is_open(today)),
         )
         for sha, commit in commits.items()
     }
-    return Survey(repository, policy, refs, items, ours, ledger, eye, cache)
+    return Divergence(repository, policy, refs, items, ours, ledger, security_sources, cache)
 
 
 def _entries(
@@ -234,19 +237,22 @@ def _emptied(
     *,
     commits: Mapping[str, Commit],
     ours: Sequence[Commit],
-    taken: Mapping[str, Taken],
-) -> dict[str, Taken]:
+    already_picked: Mapping[str, AlreadyPicked],
+) -> dict[str, AlreadyPicked]:
     """Commits whose picking would change nothing, because an edited pick brought their content.
 
     Only commits whose every file we changed can be such: elsewhere our file is upstream's old one.
     Picks that name their source do not count as such changes, or every day's news would be probed
     for having touched the files of yesterday's.
     """
-    surface = {path for commit in ours if not commit.picked_from for path in commit.files}
+    own_files = {path for commit in ours if not commit.picked_from for path in commit.files}
     probed = [
         sha
         for sha, c in commits.items()
-        if c.files and sha not in taken and not c.is_merge and surface.issuperset(c.files)
+        if c.files
+        and sha not in already_picked
+        and not c.is_merge
+        and own_files.issuperset(c.files)
     ]
     if not probed:
         return {}
@@ -262,24 +268,24 @@ def _emptied(
                 outcome = cast.pick(tree, trees[sha])
                 known[sha] = outcome.clean and outcome.tree == tree
         cache.put(kind, ((sha, b"1" if known[sha] else b"0") for sha in missing))
-    return {sha: Taken("empty", "") for sha, empty in known.items() if empty}
+    return {sha: AlreadyPicked("empty", "") for sha, empty in known.items() if empty}
 
 
 def now_iso(now: datetime) -> str:
     return f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def divergence(survey: Survey) -> list[str]:
+def divergence_surface(divergence: Divergence) -> list[str]:
     """Upstream's files that we changed: the surface on which upstream's changes can conflict."""
-    base = survey.merge_base
+    base = divergence.merge_base
     if base is None:
         return []
-    git = survey.repository.git
+    git = divergence.repository.git
     changed = git.output(
-        "diff-tree", "-r", "-z", "--name-only", "--no-renames", base, survey.refs.base
+        "diff-tree", "-r", "-z", "--name-only", "--no-renames", base, divergence.refs.base
     )
     names = {name for name in changed.split(b"\0") if name}
     kept = git.output("ls-tree", "-r", "-z", "--name-only", "--full-tree", base).split(b"\0")
-    picked = {raw(f) for i in survey.items.values() if i.taken for f in i.commit.files}
-    own = {raw(f) for c in survey.ours if not c.picked_from for f in c.files}
+    picked = {raw(f) for i in divergence.items.values() if i.already_picked for f in i.commit.files}
+    own = {raw(f) for c in divergence.ours if not c.picked_from for f in c.files}
     return sorted(text(n) for n in names.intersection(kept) if n in own or n not in picked)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ocmt_sync.divergence import Item
 from ocmt_sync.errors import Exit, SyncError
-from ocmt_sync.survey import Item
 
 PathPrefix = Annotated[
     str | None, typer.Option("--path", help="Only commits touching this prefix.")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ocmt_sync.divergence import Divergence, Item, Progress
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.filters import Filters
 from ocmt_sync.forecast import (
@@ -17,7 +18,6 @@ from ocmt_sync.git import shown
 from ocmt_sync.history import Trees, trees_of
 from ocmt_sync.planfile import Line, Plan, Strategy
 from ocmt_sync.policy import CommitClass
-from ocmt_sync.survey import Item, Progress, Survey
 
 # A conflict rarely needs more than a few earlier commits; trying very many would take minutes.
 _TRIED_PREREQUISITES = 24
@@ -37,14 +37,17 @@ class Choice:
     filters: Filters = field(default_factory=Filters)
 
 
-def considered(survey: Survey, choice: Choice) -> list[Item]:
+def considered(divergence: Divergence, choice: Choice) -> list[Item]:
     """What a plan is about: everything open, what was asked for by name, and the reverts of those
     (a revert skipped because its commit was not taken matters again when it is)."""
-    waiting = {i.commit.sha for i in survey.open if choice.filters.fits(i)} | set(choice.commits)
+    waiting = {i.commit.sha for i in divergence.open if choice.filters.fits(i)} | set(
+        choice.commits
+    )
     return [
         item
-        for sha, item in survey.items.items()
-        if sha in waiting or (item.taken is None and not waiting.isdisjoint(item.commit.reverts))
+        for sha, item in divergence.items.items()
+        if sha in waiting
+        or (item.already_picked is None and not waiting.isdisjoint(item.commit.reverts))
     ]
 
 
@@ -78,7 +81,7 @@ def choose(items: Sequence[Item], choice: Choice) -> list[Line]:
 
 
 def make_plan(
-    survey: Survey,
+    divergence: Divergence,
     choice: Choice,
     *,
     strategy: Strategy,
@@ -87,33 +90,33 @@ def make_plan(
     progress: Progress,
 ) -> Plan:
     """A plan with its forecast. Nothing of the user's repository changes."""
-    refs = survey.refs
+    refs, policy = divergence.refs, divergence.policy
     if refs.diverged:
         raise SyncError(
             Exit.REFUSED,
-            f"`{survey.policy.sync_branch}` and the one on {survey.policy.fork_remote} have both "
-            f"moved. Rebase yours onto {survey.policy.fork_remote}/{survey.policy.sync_branch}.",
+            f"`{policy.sync_branch}` and the one on {policy.fork_remote} have both moved. "
+            f"Rebase yours onto {policy.fork_remote}/{policy.sync_branch}.",
         )
-    items = considered(survey, choice)
+    items = considered(divergence, choice)
     lines = choose(items, choice)
     chosen = [line.commit for line in lines if line.do == "pick"]
-    target, name = _target(survey, strategy, tag)
-    git = survey.repository.git
+    target, name = _target(divergence, strategy, tag)
+    git = divergence.repository.git
     start = git.tree_of(refs.base)
     trees = trees_of(git, chosen)
     compared: dict[str, str] = {}
     steps: dict[str, Step] = {}
-    with forecaster(survey.repository, refs.base) as cast:
-        old = snapshot_base(survey) if strategy == "snapshot" else None
+    with forecaster(divergence.repository, refs.base) as cast:
+        old = snapshot_base(divergence) if strategy == "snapshot" else None
         if strategy == "snapshot" and old is None:
             raise SyncError(
                 Exit.REPOSITORY, "The fork has no common history with upstream to start from."
             )
         plan = Plan(strategy, refs.base, refs.upstream, target, name, start, before=old or "")
         if strategy == "pick" or compare:
-            lines = _evil_merges(survey, lines)
-            steps = _forecast(survey, cast, chosen, trees, progress)
-            lines = _explained(survey, cast, lines, start=start, steps=steps, trees=trees)
+            lines = _evil_merges(divergence, lines)
+            steps = _forecast(divergence, cast, chosen, trees, progress)
+            lines = _explained(divergence, cast, lines, start=start, steps=steps, trees=trees)
             bad = sum(bool(s.conflicts) for s in steps.values())
             compared["pick"] = f"{len(chosen)} commits, {bad} conflicting"
         if strategy == "pick":
@@ -123,8 +126,8 @@ def make_plan(
             if how != strategy and not compare:
                 continue
             progress(f"forecasting a {how}", 0, 0)
-            of, label = _target(survey, how, tag if how == strategy else None)
-            outcome = whole(survey, cast, how, of)
+            of, label = _target(divergence, how, tag if how == strategy else None)
+            outcome = whole(divergence, cast, how, of)
             files = tuple(f"{path} ({kind})" for path, kind in sorted(outcome[1].items()))
             compared[how] = f"{label}, {len(files)} conflicting files"
             if how == strategy:
@@ -132,10 +135,10 @@ def make_plan(
     return replace(plan, compared=compared)
 
 
-def _target(survey: Survey, strategy: str, tag: str | None) -> tuple[str, str]:
+def _target(divergence: Divergence, strategy: str, tag: str | None) -> tuple[str, str]:
     """What is merged or snapshotted: the tag asked for, upstream's head, or its newest tag."""
-    git = survey.repository.git
-    head = f"{survey.policy.upstream_remote}/{survey.policy.upstream_branch}"
+    git = divergence.repository.git
+    head = f"{divergence.policy.upstream_remote}/{divergence.policy.upstream_branch}"
     if strategy == "pick":
         return "", ""
     if tag is not None:
@@ -144,43 +147,45 @@ def _target(survey: Survey, strategy: str, tag: str | None) -> tuple[str, str]:
             raise SyncError(Exit.REPOSITORY, f"There is no tag `{tag}` here; `ocmt sync fetch`?")
         return sha, tag
     if strategy == "merge":
-        return survey.refs.upstream, head
-    newest = git.result("describe", "--tags", "--abbrev=0", survey.refs.upstream)
+        return divergence.refs.upstream, head
+    newest = git.result("describe", "--tags", "--abbrev=0", divergence.refs.upstream)
     name = newest.stdout.decode("utf-8", "surrogateescape").strip()
     sha = git.resolve(f"refs/tags/{name}") if name else None
-    return (sha, name) if sha else (survey.refs.upstream, head)
+    return (sha, name) if sha else (divergence.refs.upstream, head)
 
 
-def snapshot_base(survey: Survey) -> str | None:
+def snapshot_base(divergence: Divergence) -> str | None:
     """What the last snapshot was of, else where the histories parted."""
-    last = [c.snapshot_of for c in survey.ours if c.snapshot_of]
-    return last[-1] if last else survey.merge_base
+    last = [c.snapshot_of for c in divergence.ours if c.snapshot_of]
+    return last[-1] if last else divergence.merge_base
 
 
-def whole(survey: Survey, cast: Forecaster, how: str, target: str) -> tuple[str, Mapping[str, str]]:
+def whole(
+    divergence: Divergence, cast: Forecaster, how: str, target: str
+) -> tuple[str, Mapping[str, str]]:
     """The tree and conflicts of taking everything up to `target` at once."""
-    git, base = survey.repository.git, survey.refs.base
+    git, base = divergence.repository.git, divergence.refs.base
     if how == "merge":
-        if survey.merge_base is None:
+        if divergence.merge_base is None:
             return "", {"(everything)": "unrelated histories"}
         outcome = cast.merge_commits(base, target)
     else:
-        old = snapshot_base(survey)
+        old = snapshot_base(divergence)
         before = git.tree_of(old) if old else ""
         outcome = cast.merge_trees(before, git.tree_of(base), git.tree_of(target))
     return outcome.tree, outcome.conflicts
 
 
 def _forecast(
-    survey: Survey,
+    divergence: Divergence,
     cast: Forecaster,
     chosen: Sequence[str],
     trees: Mapping[str, Trees],
     progress: Progress,
 ) -> dict[str, Step]:
     steps: dict[str, Step] = {}
-    start = survey.repository.git.tree_of(survey.refs.base)
-    attributed = {sha for sha in chosen if _sets_attributes(survey.items[sha])}
+    start = divergence.repository.git.tree_of(divergence.refs.base)
+    attributed = {sha for sha in chosen if _sets_attributes(divergence.items[sha])}
     picked = sequence(cast, start, chosen, trees, attributed=attributed)
     for number, step in enumerate(picked, 1):
         progress("forecasting", number, len(chosen))
@@ -194,12 +199,12 @@ def _sets_attributes(item: Item) -> bool:
     return item.commit.is_merge or ".gitattributes" in names
 
 
-def _evil_merges(survey: Survey, lines: list[Line]) -> list[Line]:
+def _evil_merges(divergence: Divergence, lines: list[Line]) -> list[Line]:
     """A merge that holds a resolution of its own is not covered by its commits: a person looks."""
     out: list[Line] = []
     for line in lines:
-        if line.do == "skip" and survey.items[line.commit].commit.is_merge:
-            files = merge_resolution_files(survey.repository.git, line.commit)
+        if line.do == "skip" and divergence.items[line.commit].commit.is_merge:
+            files = merge_resolution_files(divergence.repository.git, line.commit)
             if files:
                 names = ", ".join(shown(f) for f in files[:5])
                 line = replace(line, do="hold", why=f"a merge resolved by hand in {names}")  # noqa: PLW2901
@@ -208,7 +213,7 @@ def _evil_merges(survey: Survey, lines: list[Line]) -> list[Line]:
 
 
 def _explained(
-    survey: Survey,
+    divergence: Divergence,
     cast: Forecaster,
     lines: Sequence[Line],
     *,
@@ -219,15 +224,17 @@ def _explained(
     """Lines with their forecast: conflicting picks are held, with what they need first."""
     out: list[Line] = []
     tree = start
-    earlier = _left_before(survey, steps)
+    earlier = _left_before(divergence, steps)
     tried = {sha for found in earlier.values() for sha in found[-_TRIED_PREREQUISITES:]}
-    trees = {**trees, **trees_of(survey.repository.git, sorted(tried - trees.keys()))}
+    trees = {**trees, **trees_of(divergence.repository.git, sorted(tried - trees.keys()))}
     for line in lines:
         step = steps.get(line.commit)
         if step is None:
             out.append(line)
         elif step.conflicts:
-            why, needs = _conflict(survey, cast, step, earlier[line.commit], tree=tree, trees=trees)
+            why, needs = _conflict(
+                divergence, cast, step, earlier[line.commit], tree=tree, trees=trees
+            )
             files = tuple(f"{shown(p)} ({kind})" for p, kind in sorted(step.conflicts.items()))
             out.append(replace(line, do="hold", why=why, conflicts=files, needs=tuple(needs)))
         elif step.empty:
@@ -238,31 +245,31 @@ def _explained(
     return out
 
 
-def _weighty(survey: Survey, step: Step) -> set[str]:
+def _weighty(divergence: Divergence, step: Step) -> set[str]:
     """The conflicting files that are not noise."""
-    return {path for path in step.conflicts if survey.policy.class_of_file(path) != "neutral"}
+    return {path for path in step.conflicts if divergence.policy.class_of_file(path) != "neutral"}
 
 
-def _left_before(survey: Survey, steps: Mapping[str, Step]) -> dict[str, list[str]]:
+def _left_before(divergence: Divergence, steps: Mapping[str, Step]) -> dict[str, list[str]]:
     """For each conflicting pick: the commits before it, not taken by the fork nor by this plan
     (also skipped and filtered ones), that touch the same files. Oldest first."""
-    weighty = {sha: _weighty(survey, step) for sha, step in steps.items() if step.conflicts}
+    weighty = {sha: _weighty(divergence, step) for sha, step in steps.items() if step.conflicts}
     touching: dict[str, list[tuple[int, str]]] = {p: [] for ps in weighty.values() for p in ps}
     out: dict[str, list[str]] = {}
-    for number, (sha, item) in enumerate(survey.items.items()):
+    for number, (sha, item) in enumerate(divergence.items.items()):
         if sha in weighty:
             found = {one for path in weighty[sha] for one in touching[path]}
             out[sha] = [other for _, other in sorted(found)]
         step = steps.get(sha)
         picked = step is not None and not step.conflicts and not step.empty
-        if item.taken is None and not picked:
+        if item.already_picked is None and not picked:
             for path in touching.keys() & item.commit.files:
                 touching[path].append((number, sha))
     return out
 
 
 def _conflict(
-    survey: Survey,
+    divergence: Divergence,
     cast: Forecaster,
     step: Step,
     earlier: Sequence[str],
@@ -271,14 +278,14 @@ def _conflict(
     trees: Mapping[str, Trees],
 ) -> tuple[str, Sequence[str]]:
     """Why a pick conflicts, and the commits among the `earlier` ones that it needs."""
-    paths = _weighty(survey, step)
+    paths = _weighty(divergence, step)
     if not paths:
         return NEUTRAL_CONFLICT, ()
     tried = earlier[-_TRIED_PREREQUISITES:]
     needs = prerequisites(cast, tree, step.sha, tried, trees, paths=paths)
     if needs:
         return "conflicts; needs first " + ", ".join(sha[:12] for sha in needs), needs
-    mine = [c for c in survey.ours if not c.picked_from and not paths.isdisjoint(c.files)]
+    mine = [c for c in divergence.ours if not c.picked_from and not paths.isdisjoint(c.files)]
     if mine:
         last = mine[-1]
         return f"conflicts with our {last.sha[:12]} {shown(last.subject)[:60]}", ()

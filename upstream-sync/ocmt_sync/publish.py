@@ -6,13 +6,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ocmt_sync.divergence import make_cache, read_commits
 from ocmt_sync.errors import Exit, GitFailed, SyncError
 from ocmt_sync.git import Repository, complaint, raw, shown, text
 from ocmt_sync.history import Commit
 from ocmt_sync.journal import read_journal
 from ocmt_sync.policy import Policy
-from ocmt_sync.security import SecurityEye
-from ocmt_sync.survey import make_cache, read_commits
+from ocmt_sync.security import SecuritySources
 
 _GITHUB = re.compile(r"(?:github\.com[:/])([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
@@ -67,7 +67,12 @@ class Pushed:
 
 
 def push(
-    repository: Repository, policy: Policy, *, eye: SecurityEye, repo: str | None, dry_run: bool
+    repository: Repository,
+    policy: Policy,
+    *,
+    security_sources: SecuritySources,
+    repo: str | None,
+    dry_run: bool,
 ) -> Pushed:
     """Push the sync branch by its full name, without force."""
     git, branch = repository.git, policy.sync_branch
@@ -78,7 +83,7 @@ def push(
     if tip is None:
         raise SyncError(Exit.REFUSED, f"There is no branch `{branch}` yet: apply a plan first.")
     found = _GITHUB.search(url)
-    title, body = pull_request(repository, policy, eye, tip)
+    title, body = pull_request(repository, policy, security_sources, tip)
     if not dry_run:
         ref = f"refs/heads/{branch}"
         done = git.result(
@@ -98,7 +103,7 @@ def push(
 
 
 def pull_request(
-    repository: Repository, policy: Policy, eye: SecurityEye, tip: str
+    repository: Repository, policy: Policy, security_sources: SecuritySources, tip: str
 ) -> tuple[str, str]:
     """Title and text: what is in the branch, security first, then by class."""
     git = repository.git
@@ -112,7 +117,7 @@ def pull_request(
     groups: dict[str, list[Commit]] = {}
     for source in sources:
         commit = upstream[source]
-        secure = bool(eye.evidence(commit))
+        secure = bool(security_sources.evidence(commit))
         name = "Security" if secure else policy.class_of(commit.files)
         groups.setdefault(name, []).append(commit)
     whole = [c.subject for c in ours.values() if c.snapshot_of or c.is_merge]
@@ -123,13 +128,15 @@ def pull_request(
         title = f"Upstream sync: {shown(whole[-1])}"
     elif security:
         title += f", {security} about security"
-    return title, _body(groups, whole, eye)
+    return title, _body(groups, whole, security_sources)
 
 
 _ORDER = ("Security", "careful", "unknown", "evaluate", "always", "neutral", "skip")
 
 
-def _body(groups: Mapping[str, Sequence[Commit]], whole: Sequence[str], eye: SecurityEye) -> str:
+def _body(
+    groups: Mapping[str, Sequence[Commit]], whole: Sequence[str], security_sources: SecuritySources
+) -> str:
     lines = ["Commits of upstream, picked with `ocmt sync`; authors are kept.", ""]
     lines += [f"- {shown(subject)}" for subject in whole]
     for name in _ORDER:
@@ -137,10 +144,11 @@ def _body(groups: Mapping[str, Sequence[Commit]], whole: Sequence[str], eye: Sec
             continue
         lines += ["", f"## {name.capitalize()} ({len(groups[name])})", ""]
         for commit in groups[name]:
-            evidence = f" ({shown(eye.evidence(commit)[0])})" if name == "Security" else ""
+            evidence = security_sources.evidence(commit) if name == "Security" else []
+            why = f" ({shown(evidence[0])})" if evidence else ""
             # Upstream's #123 would link to this fork's issue 123: keep it from doing so.
             subject = re.sub(r"#(?=\d)", "#\u200b", shown(commit.subject))
-            lines.append(f"- `{commit.sha[:12]}` {subject}{evidence}")
+            lines.append(f"- `{commit.sha[:12]}` {subject}{why}")
     return "\n".join(lines) + "\n"
 
 

@@ -6,13 +6,21 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
+from ocmt_sync.divergence import (
+    Divergence,
+    Item,
+    Progress,
+    Refs,
+    divergence_surface,
+    read_divergence,
+    read_refs,
+)
 from ocmt_sync.forecast import forecaster, prerequisites
 from ocmt_sync.git import Repository, shown
 from ocmt_sync.history import trees_of
 from ocmt_sync.journal import read_journal
 from ocmt_sync.policy import FOLD, Policy
 from ocmt_sync.security import load_advisories
-from ocmt_sync.survey import Item, Progress, Refs, Survey, divergence, read_refs, take_survey
 
 _SECURITY_SHOWN = 20
 _KIND = "status-2"
@@ -27,7 +35,7 @@ def status(
     key = _key(repository, policy, refs, now)
     report = _kept(repository, key)
     if report is None:
-        report = _status(take_survey(repository, policy, today=now.date(), progress=progress))
+        report = _status(read_divergence(repository, policy, today=now.date(), progress=progress))
         path = repository.state / _CACHE
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -61,14 +69,14 @@ def _as_of_now(repository: Repository, report: dict[str, Any], now: datetime) ->
     return report
 
 
-def _status(survey: Survey) -> dict[str, Any]:
-    git, refs = survey.repository.git, survey.refs
-    waiting = survey.open
+def _status(divergence: Divergence) -> dict[str, Any]:
+    git, refs = divergence.repository.git, divergence.refs
+    waiting = divergence.open
     secure = sorted((i for i in waiting if i.security), key=lambda i: i.commit.committed)
     classes = Counter(item.cls for item in waiting)
-    states = Counter(item.state for item in survey.items.values())
-    surface = divergence(survey)
-    picks = [c.committed for c in survey.ours if c.picked_from or c.snapshot_of]
+    states = Counter(item.state for item in divergence.items.values())
+    surface = divergence_surface(divergence)
+    picks = [c.committed for c in divergence.ours if c.picked_from or c.snapshot_of]
     return {
         "upstream": refs.upstream,
         "base": refs.base,
@@ -83,10 +91,10 @@ def _status(survey: Survey) -> dict[str, Any]:
             "commits": [brief(item) for item in secure[:_SECURITY_SHOWN]],
         },
         "divergence": {"files": len(surface), "paths": [shown(p) for p in surface[:50]]},
-        "lastSync": survey.ledger.last_at(),
+        "lastSync": divergence.ledger.last_at(),
         "lastPickAt": max(picks, default=None),
         "branchesDiverged": refs.diverged,
-        "policy": survey.policy.source,
+        "policy": divergence.policy.source,
     }
 
 
@@ -106,9 +114,9 @@ def brief(item: Item) -> dict[str, Any]:
     }
 
 
-def show(survey: Survey, item: Item) -> dict[str, Any]:
+def show(divergence: Divergence, item: Item) -> dict[str, Any]:
     """All that is known about one commit, with a forecast of picking it now."""
-    commit, policy = item.commit, survey.policy
+    commit, policy = item.commit, divergence.policy
     by_class: dict[str, list[dict[str, str]]] = {}
     for path in commit.files:
         rule = policy.rule_for(path)
@@ -121,7 +129,7 @@ def show(survey: Survey, item: Item) -> dict[str, Any]:
         )
     later = [
         i.commit.sha
-        for i in survey.items.values()
+        for i in divergence.items.values()
         if any(r and commit.sha.startswith(r) for r in i.commit.reverts)
     ]
     return {
@@ -131,7 +139,9 @@ def show(survey: Survey, item: Item) -> dict[str, Any]:
         "submodules": commit.submodules,
         "reverts": list(commit.reverts),
         "revertedBy": later,
-        "taken": None if item.taken is None else {"how": item.taken.how, "by": item.taken.by},
+        "taken": None
+        if item.already_picked is None
+        else {"how": item.already_picked.how, "by": item.already_picked.by},
         "decision": None
         if item.entry is None
         else {
@@ -141,28 +151,29 @@ def show(survey: Survey, item: Item) -> dict[str, Any]:
             "at": item.entry.at,
             "by": item.entry.by,
         },
-        "forecast": _forecast(survey, item),
+        "forecast": _forecast(divergence, item),
     }
 
 
-def _forecast(survey: Survey, item: Item) -> dict[str, Any]:
+def _forecast(divergence: Divergence, item: Item) -> dict[str, Any]:
     sha = item.commit.sha
-    order = list(survey.items)
-    earlier = order[: order.index(sha)] if sha in survey.items else []
-    git, base = survey.repository.git, survey.refs.base
-    with forecaster(survey.repository, base) as cast:
+    order = list(divergence.items)
+    earlier = order[: order.index(sha)] if sha in divergence.items else []
+    git, base = divergence.repository.git, divergence.refs.base
+    with forecaster(divergence.repository, base) as cast:
         tree = git.tree_of(base)
         outcome = cast.pick(tree, trees_of(git, [sha])[sha])
         needs: list[str] | None = None
         if not outcome.clean:
             conflicting = set(outcome.conflicts)
             paths = {
-                p for p in conflicting if survey.policy.class_of_file(p) != "neutral"
+                p for p in conflicting if divergence.policy.class_of_file(p) != "neutral"
             } or conflicting
             touching = [
                 s
                 for s in earlier
-                if survey.items[s].taken is None and paths & set(survey.items[s].commit.files)
+                if divergence.items[s].already_picked is None
+                and paths & set(divergence.items[s].commit.files)
             ][-24:]
             trees = trees_of(git, [*touching, sha])
             needs = prerequisites(cast, tree, sha, touching, trees, paths=paths)

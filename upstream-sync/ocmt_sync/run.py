@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocmt_sync import worktree
+from ocmt_sync.already_picked import patch_ids
 from ocmt_sync.decide import plan_entries
+from ocmt_sync.divergence import make_cache
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.git import Repository, shown, text
 from ocmt_sync.history import PICKED
@@ -19,8 +21,6 @@ from ocmt_sync.ledger import ledger_file
 from ocmt_sync.planfile import Line, parse
 from ocmt_sync.policy import Policy
 from ocmt_sync.steps import Attempt, commit_resolved, pick_many, pick_one, snapshot, take_merge
-from ocmt_sync.survey import make_cache
-from ocmt_sync.taken import patch_ids
 
 Progress = Callable[[str, int, int], None]
 _BATCH = 40

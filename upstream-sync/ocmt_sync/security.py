@@ -219,7 +219,7 @@ def _refuse_plain_http(hop: "httpx2.URL", url: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class SecurityEye:
+class SecuritySources:
     """Answers why a commit is about security; an empty list means that nothing says so."""
 
     owners: Owners

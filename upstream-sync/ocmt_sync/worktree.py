@@ -74,7 +74,7 @@ def find_tree(repository: Repository, branch: str) -> Path | None:
     return None
 
 
-def refuse_taken(place: Path) -> None:
+def refuse_occupied(place: Path) -> None:
     """Refuse to put a work tree where something else is."""
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise SyncError(Exit.REFUSED, f"{place} exists and is not sync's; move it away.")
@@ -82,7 +82,7 @@ def refuse_taken(place: Path) -> None:
 
 def make_tree(git: Git, place: Path, branch: str, base: str) -> None:
     """Check the branch out at `place`, starting it at `base` if there is none."""
-    refuse_taken(place)
+    refuse_occupied(place)
     new = git.resolve(f"refs/heads/{branch}") is None
     wanted = ["--no-track", "-b", branch, str(place), base] if new else [str(place), branch]
     # Forced only past a registration whose folder is gone.

@@ -7,7 +7,7 @@ from ocmt_sync.policy import default_policy_bytes, parse_policy
 from ocmt_sync.security import (
     Advisories,
     Owners,
-    SecurityEye,
+    SecuritySources,
     message_evidence,
     parse_advisories,
 )
@@ -100,11 +100,11 @@ def test_what_is_no_advisory_is_refused(data: bytes) -> None:
 
 
 def test_the_three_sources_add_up_each_with_its_evidence() -> None:
-    eye = SecurityEye(
+    security_sources = SecuritySources(
         Owners("/src/auth/ @acme/secops\n", ["@acme/secops"]),
         parse_advisories(json.dumps(OSV).encode(), source="f"),
     )
-    found = eye.evidence(
+    found = security_sources.evidence(
         commit(subject="fix it (#77)", files=("README.md", "src/auth/a"), numbers=("#77",))
     )
     assert found == [
@@ -112,7 +112,7 @@ def test_the_three_sources_add_up_each_with_its_evidence() -> None:
         "advisory: GHSA-aaaa-bbbb-cccc names this commit",
         "advisory: GHSA-aaaa-bbbb-cccc names #77",
     ]
-    assert SecurityEye(Owners("", []), Advisories()).evidence(commit()) == []
+    assert SecuritySources(Owners("", []), Advisories()).evidence(commit()) == []
 
 
 @pytest.mark.parametrize(
