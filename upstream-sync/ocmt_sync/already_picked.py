@@ -1,8 +1,8 @@
-"""Which upstream commits the fork has already, however they came.
+"""Which upstream commits the fork already has in another form.
 
-Four kinds of evidence: an `-x` line names the commit; the patch-id is the same; picking it changes
-nothing (so an edited pick counts too); or a snapshot contains it (those never get here). A pick
-that the fork later reverted is a decision as well: it is not offered again.
+Evidence: an `-x` line names the commit; the patch-id is the same; or picking it changes nothing, so
+that an edited pick counts too. Commits that a snapshot contains are left out before. A pick that
+the fork later reverted counts as a decision: it is not offered again.
 """
 
 import tempfile
@@ -19,16 +19,15 @@ How = Literal["trailer", "patch-id", "empty", "reverted", "history"]
 
 @dataclass(frozen=True, slots=True)
 class AlreadyPicked:
-    """How a commit was taken ("history": the fork contains the very commit), and by which commit of
-    ours ("" when only the content shows it)."""
+    """How the fork has a commit ("history": the commit itself), and by which commit of its own
+    ("" when only the content shows it)."""
 
     how: How
     by: str
 
 
 def patch_ids(git: Git, shas: Iterable[str], cache: CommitCache) -> dict[str, str]:
-    """Stable patch-ids by commit, computed once in a repository's life. Commits without a diff
-    have none."""
+    """Stable patch-ids by commit, cached in the repository. Commits without a diff have none."""
     wanted = list(dict.fromkeys(shas))
     known = {sha: value.decode() for sha, value in cache.get("patch-id", wanted).items()}
     missing = [sha for sha in wanted if sha not in known]
@@ -40,7 +39,7 @@ def patch_ids(git: Git, shas: Iterable[str], cache: CommitCache) -> dict[str, st
 
 
 def _compute(git: Git, shas: Sequence[str]) -> dict[str, str]:
-    # The list comes from a file: through a pipe, three processes could wait for each other.
+    # The list is a file: with a pipe, the three processes could deadlock.
     with tempfile.TemporaryFile() as listed:
         listed.write("".join(f"{sha}\n" for sha in shas).encode())
         listed.seek(0)
@@ -53,7 +52,7 @@ def _compute(git: Git, shas: Sequence[str]) -> dict[str, str]:
             ids = git.start("patch-id", "--stable", stdin=diffs.stdout)
             with ids:
                 if diffs.stdout is not None:
-                    diffs.stdout.close()  # so that diff-tree notices when patch-id is gone
+                    diffs.stdout.close()  # so that diff-tree gets SIGPIPE when patch-id ends
                 answer = ids.stdout.read() if ids.stdout else b""
             said = text(diffs.stderr.read()) if diffs.stderr else ""
     if diffs.returncode != 0 or ids.returncode != 0:
@@ -66,7 +65,7 @@ def find_already_picked(
     ours: Sequence[Commit],
     ids: Callable[[Iterable[str]], Mapping[str, str]],
 ) -> dict[str, AlreadyPicked]:
-    """Trailers and patch-ids. `ours` is oldest first.
+    """Find them by `-x` lines and patch-ids. `ours` is oldest first.
 
     Patch-ids are computed only where the changed paths are equal: a diff of other files cannot be
     the same patch, and computing them all would take longer than everything else together.

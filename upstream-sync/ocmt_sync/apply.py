@@ -1,5 +1,7 @@
-"""Carrying out a plan on the sync branch: nothing begins before everything was checked, and a
-failure that is no conflict (a full disk) puts the branch and the work trees back as they were.
+"""Apply a plan to the sync branch.
+
+Everything is checked before anything changes. After a failure other than a conflict, such as a full
+disk, the branch and the work trees are restored.
 """
 
 from ocmt_sync import worktree
@@ -21,7 +23,7 @@ def start_run(
     at: str,
     by: str,
 ) -> Run:
-    """A new apply: nothing is changed before everything was checked."""
+    """Check the plan against the repository, then begin a new apply by writing its journal."""
     branch = policy.sync_branch
     git = repository.git
     before = git.resolve(f"refs/heads/{branch}") or ""
@@ -53,7 +55,7 @@ def resumed_run(repository: Repository, policy: Policy, *, lock: int) -> Run | N
 
 
 def carry_out(run: Run, progress: Progress) -> Applied:
-    """Go on until done or at a conflict; any other failure leaves everything as it was."""
+    """Run to the end or to a conflict; on any other failure undo the apply. Raises `SyncError`."""
     try:
         run.prepare()
         return run.go(progress)

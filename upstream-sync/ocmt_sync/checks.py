@@ -1,4 +1,4 @@
-"""`sync test`: run the configured commands on the sync branch; find what broke them."""
+"""`sync test`: run the policy's commands on the sync branch; find the commit that broke them."""
 
 import os
 import signal
@@ -87,7 +87,7 @@ def check_branch(
     git = worktree.sync_git(folder)
     worktree.drop_stale_locks(git, repository, branch)
     worktree.refuse_dirty(git, policy.ledger)
-    git.output("checkout", "--quiet", branch)  # a killed bisection left it detached
+    git.output("checkout", "--quiet", branch)  # a killed bisection leaves HEAD detached
     tip = git.text("rev-parse", "HEAD")
     started = time.monotonic()
     progress("testing", 0, 0)
@@ -97,7 +97,7 @@ def check_branch(
             return Verdict(failure is None, tip, time.monotonic() - started, failure)
         broke, base_fails, tried = _search(git, _range(repository, policy, git), policy, progress)
     finally:
-        # What the commands wrote over would be in the way of the next apply.
+        # Files that the commands changed would block the next apply.
         worktree.put_back(git)
         git.output("checkout", "--quiet", branch)
     return Verdict(False, tip, time.monotonic() - started, failure, broke, base_fails, tried + 1)

@@ -1,4 +1,4 @@
-"""`ocmt sync …`: the commands that only look. Those that act are in `commands_act`."""
+"""The commands of `ocmt sync`: those that only read. Those that change things: `commands_act`."""
 
 from pathlib import Path
 from typing import Annotated, Any

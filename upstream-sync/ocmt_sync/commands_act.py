@@ -1,4 +1,4 @@
-"""`ocmt sync …`: the commands that act on more than the plan: fetch, test, push."""
+"""`ocmt sync fetch`, `test` and `push`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`ocmt sync apply`: carry a plan out, go on with it, leave a commit out, or take it back."""
+"""`ocmt sync apply`: apply a plan, continue after a conflict, skip the commit, or abort."""
 
 from pathlib import Path
 from typing import Annotated

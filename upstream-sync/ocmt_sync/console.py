@@ -1,4 +1,4 @@
-"""How the commands speak: results on stdout (text or JSON), progress and errors on stderr."""
+"""Output of the commands: results on stdout (text or JSON), progress and errors on stderr."""
 
 import errno
 import os
@@ -22,14 +22,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def styled(value: str, **style: Any) -> str:
-    """Colour, on terminals only, and never against NO_COLOR."""
+    """`value` in colour when stdout is a terminal and NO_COLOR is not set."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return value
     return typer.style(value, **style)
 
 
 class Progress:
-    """One line on stderr that overwrites itself; silent where nobody watches."""
+    """A progress line on stderr that overwrites itself; silent unless stderr is a terminal."""
 
     def __init__(self) -> None:
         self._watched = sys.stderr.isatty()
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass
 class Session:
-    """What the options before the command said."""
+    """The options given before the command: --repo and --policy."""
 
     folder: Path
     policy_path: Path | None
@@ -67,7 +67,7 @@ def session(context: typer.Context) -> Session:
 
 
 def emit(document: Any) -> None:
-    """The one JSON document of a command."""
+    """Print a command's result as one JSON document."""
     console.say_json(document)
 
 
@@ -78,7 +78,7 @@ def say(*lines: str) -> None:
 
 @contextmanager
 def speaking(as_json: bool) -> Iterator[Progress]:
-    """Turn every expected failure into a message and its exit code."""
+    """Turn expected failures into a message and an exit code; clear the progress line."""
     progress = Progress()
     try:
         yield progress
@@ -87,7 +87,7 @@ def speaking(as_json: bool) -> Iterator[Progress]:
         _fail(error.exit_code, str(error), as_json)
     except (OSError, sqlite3.Error) as error:
         progress.end()
-        _fail(Exit.FAILED, _of_the_machine(error), as_json)
+        _fail(Exit.FAILED, _describe_system_error(error), as_json)
     except KeyboardInterrupt:
         progress.end()
         _fail(Exit.INTERRUPTED, "Interrupted. `ocmt sync status` says what is unfinished.", as_json)
@@ -95,7 +95,7 @@ def speaking(as_json: bool) -> Iterator[Progress]:
         progress.end()
 
 
-def _of_the_machine(error: OSError | sqlite3.Error) -> str:
+def _describe_system_error(error: OSError | sqlite3.Error) -> str:
     said = str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The disk is full."
@@ -103,8 +103,8 @@ def _of_the_machine(error: OSError | sqlite3.Error) -> str:
         return f"The disk is full, or broken ({said})."
     if isinstance(error, PermissionError) or "readonly" in said or "Read-only" in said:
         return (
-            f"{said}. Sync keeps its lock, its cache and what is unfinished in `ocmt-sync` in the "
-            "git directory: make that writable for you."
+            f"{said}. Sync keeps its lock, cache and journal in the folder `ocmt-sync` of the git "
+            "directory. Make that folder writable for your user."
         )
     return f"The machine refused: {said}"
 

@@ -23,8 +23,8 @@ def record(
     at: str,
     by: str,
 ) -> str:
-    """Commit one ledger file to the sync branch, by git's plumbing: no work tree is needed, and a
-    checked-out one is brought along. Returns the new tip."""
+    """Commit one ledger file to the sync branch and return the new tip. No work tree is needed; one
+    that has the branch checked out is reset to the tip."""
     repository, policy, refs = divergence.repository, divergence.policy, divergence.refs
     git, branch = repository.git, policy.sync_branch
     if read_journal(repository.state) is not None:
@@ -53,7 +53,7 @@ def record(
 def plan_entries(
     plan: Plan, journal: Journal, ids: Callable[[Sequence[str]], Mapping[str, str]]
 ) -> list[Entry]:
-    """The decisions that carrying out a plan of picks comes to."""
+    """The decisions to record for an applied plan of picks."""
     acts: list[tuple[Line, Act, str]] = []
     for line in plan.lines:
         sha = line.commit
@@ -88,7 +88,7 @@ def _commit(divergence: Divergence, path: str, body: bytes, subject: str) -> str
 
 
 def operator(git: Git) -> str:
-    """Who decides, as git knows them."""
+    """The committer's name and e-mail address, from git's configuration."""
     try:
         return git.text("var", "GIT_COMMITTER_IDENT").rsplit(" ", 2)[0]
     except GitFailed as error:

@@ -1,4 +1,4 @@
-"""Where the fork stands against its upstream: the one reading that every command starts from."""
+"""How the fork and its upstream differ: read once by every command that decides or reports."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Refs:
-    """The commits everything is measured between. `base` is where new picks go: the sync branch
-    (ours or, when it is further, origin's) unless the fork's main branch has it all already."""
+    """The heads of the branches. `base` is where new picks go: the sync branch (the local one or,
+    when it is ahead, origin's), or the fork's main branch when that contains the sync branch."""
 
     upstream: str
     main: str
@@ -51,7 +51,7 @@ def _named(policy: Policy) -> list[str]:
 
 
 def read_refs(repository: Repository, policy: Policy) -> Refs:
-    """Find the branches, or say which is missing and how to get it."""
+    """Find the branches. Raises `SyncError` that names a missing one and how to get it."""
     git = repository.git
     refs = dict(
         line.split(" ", 1)[::-1]
@@ -114,7 +114,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Everything known, oldest upstream commit first."""
+    """Upstream's commits that the fork lacks, oldest first, and the fork's own."""
 
     repository: Repository
     policy: Policy
@@ -135,7 +135,7 @@ class Divergence:
         return text(done.stdout).strip() or None
 
     def find(self, name: str) -> Item:
-        """The upstream commit a person means, also when the fork has it by ancestry."""
+        """The upstream commit that `name` stands for, also one that the fork's history contains."""
         sha = self.repository.git.resolve(name)
         if sha is None:
             raise SyncError(Exit.REPOSITORY, f"There is no commit `{name}` here.")
@@ -169,7 +169,7 @@ def read_commits(
 def read_divergence(
     repository: Repository, policy: Policy, *, today: date, progress: Progress
 ) -> Divergence:
-    """Read, class and match everything upstream has and the fork has not."""
+    """Read and class upstream's commits that the fork lacks; find those it has in another form."""
     git, refs = repository.git, read_refs(repository, policy)
     cache = make_cache(repository, policy)
     progress("reading our commits", 0, 0)
@@ -239,11 +239,11 @@ def _emptied(
     ours: Sequence[Commit],
     already_picked: Mapping[str, AlreadyPicked],
 ) -> dict[str, AlreadyPicked]:
-    """Commits whose picking would change nothing, because an edited pick brought their content.
+    """Commits that would change nothing when picked, because an edited pick has their content.
 
-    Only commits whose every file we changed can be such: elsewhere our file is upstream's old one.
-    Picks that name their source do not count as such changes, or every day's news would be probed
-    for having touched the files of yesterday's.
+    Only commits whose every file the fork changed are tried: its other files are upstream's older
+    ones. Files of picks that name their source do not count, or each day's commits would be tried
+    for touching the files of the day before.
     """
     own_files = {path for commit in ours if not commit.picked_from for path in commit.files}
     probed = [
@@ -276,7 +276,7 @@ def now_iso(now: datetime) -> str:
 
 
 def divergence_surface(divergence: Divergence) -> list[str]:
-    """Upstream's files that we changed: the surface on which upstream's changes can conflict."""
+    """Upstream's files that the fork changed: those in which its changes can conflict."""
     base = divergence.merge_base
     if base is None:
         return []

@@ -1,4 +1,4 @@
-"""`sync doctor`: what would make a sync lie or do harm, each with what to do about it."""
+"""`sync doctor`: what would make a sync wrong or harmful, and what to do about it."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Finding:
 
 
 def examine(repository: Repository, policy: Policy, *, now: datetime) -> list[Finding]:
-    """Every finding; an empty list is health."""
+    """All findings; an empty list when there are none."""
     findings = [*_git(repository), *_remotes(repository, policy), *_state(repository)]
     findings += _advisories(repository, policy)
     upstream = repository.git.resolve(policy.upstream_ref)
@@ -38,7 +38,7 @@ def examine(repository: Repository, policy: Policy, *, now: datetime) -> list[Fi
 
 
 def rule_findings(policy: Policy, paths: list[str]) -> list[Finding]:
-    """Rules against upstream's tree: dead ones, overlaps, files without a rule."""
+    """Check the rules against upstream's files: dead rules, overlaps, files without a rule."""
     matches = [FirstMatch([glob_regex(rule.pattern)]) for rule in policy.rules]
     reach = [{path for path in paths if match(path) is not None} for match in matches]
     first: Counter[int] = Counter()
@@ -75,7 +75,7 @@ def rule_findings(policy: Policy, paths: list[str]) -> list[Finding]:
 
 
 def _crossings(policy: Policy, reach: list[set[str]]) -> Iterator[tuple[int, int, int]]:
-    """Pairs of different classes where the earlier is not an exception within the later."""
+    """Overlapping rules of different classes, neither of which is contained in the other."""
     for i, earlier in enumerate(reach):
         for j in range(i + 1, len(reach)):
             if policy.rules[i].cls == policy.rules[j].cls:

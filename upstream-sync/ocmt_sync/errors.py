@@ -1,4 +1,4 @@
-"""What can go wrong, as exit codes that scripts may rely on (docs/sync.md lists them)."""
+"""The exit codes of `ocmt sync`, which scripts may rely on (docs/sync.md), and its errors."""
 
 from enum import IntEnum
 
@@ -18,7 +18,7 @@ class Exit(IntEnum):
 
 
 class SyncError(Exception):
-    """A refusal whose text says what to do about it."""
+    """An error with its exit code; the text says what to do about it."""
 
     def __init__(self, exit_code: Exit, message: str) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class SyncError(Exception):
 
 
 class GitFailed(SyncError):
-    """A git command ended with an error; `stderr` is what it said."""
+    """A git command failed; `stderr` is its output."""
 
     def __init__(self, message: str, *, stderr: str, returncode: int) -> None:
         super().__init__(Exit.FAILED, message)

@@ -22,7 +22,7 @@ class Fetched:
 
 
 def fetch(repository: Repository, policy: Policy) -> Fetched:
-    """Fetch. Of each remote either all refs move or none does."""
+    """Fetch both remotes and the advisories. Of a remote, all refs are updated or none."""
     git, remote = repository.git, policy.upstream_remote
     if remote not in git.lines("remote"):
         raise SyncError(
@@ -48,7 +48,7 @@ def fetch(repository: Repository, policy: Policy) -> Fetched:
 
 def _fetch(repository: Repository, remote: str) -> None:
     before = _unfinished_packs(repository)
-    # A pack comes whole or not at all; unpacked, a full disk would leave some of its objects.
+    # Keep the pack: unpacked on a full disk, some of its objects would stay.
     whole = ("-c", "fetch.unpackLimit=1")
     returncode = None
     try:
@@ -59,7 +59,7 @@ def _fetch(repository: Repository, remote: str) -> None:
         returncode = done.returncode
     finally:
         if returncode != 0:
-            # Git leaves a pack that it could not finish, which would keep a full disk full.
+            # Git does not delete its unfinished pack, which would keep a full disk full.
             for path in _unfinished_packs(repository) - before:
                 path.unlink(missing_ok=True)
     if returncode != 0:

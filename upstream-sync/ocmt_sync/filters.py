@@ -1,4 +1,4 @@
-"""Narrowing upstream's commits by path, author, words and date: the same for `list` and `plan`."""
+"""Filters on upstream's commits by path, author, subject and date, for `list` and `plan`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ Since = Annotated[str | None, typer.Option("--since", help="Committed on or afte
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a commit must have to be looked at. Empty means everything. `since` is Unix seconds."""
+    """What a commit must match; an empty field matches all. `since` is Unix seconds."""
 
     path: str = ""
     author: str = ""
@@ -37,7 +37,7 @@ class Filters:
 
 
 def filters(path: str | None, author: str | None, words: str | None, since: str | None) -> Filters:
-    """The filters that a person's options mean; `since` is an ISO date, UTC."""
+    """The filters of the options; `since` is an ISO date, UTC. Raises `SyncError`."""
     try:
         at = datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp() if since else 0.0
     except ValueError as error:

@@ -16,7 +16,7 @@ from ocmt_sync.git import Git, Repository, shown, text
 from ocmt_sync.history import Trees
 from ocmt_sync.objects import TemporaryStore, temporary_store
 
-# Restarted now and then, because the process keeps every object it has parsed.
+# The process is restarted after this many: it keeps every object that it has parsed.
 _MERGES_PER_PROCESS = 400
 
 
@@ -62,7 +62,7 @@ class Forecaster:
         return self.merge_trees(commit.before, onto, commit.own)
 
     def merge_by(self, tree: str) -> None:
-        """Go on with the `.gitattributes` of this tree."""
+        """Merge by the `.gitattributes` of this tree from now on."""
         self.close()
         self.store.lay_out_attributes(tree)
 
@@ -128,7 +128,7 @@ class Forecaster:
         while count := self._token():
             paths = [text(self._token()) for _ in range(int(count))]
             kind = text(self._token())
-            self._token()  # the sentence; the kind says it already
+            self._token()  # git's sentence, which repeats the kind
             if kind.startswith("CONFLICT"):
                 word = kind.removeprefix("CONFLICT").strip(" ()")
                 conflicts.update((path, word) for path in paths[:1])
@@ -166,9 +166,9 @@ def sequence(
     *,
     attributed: Collection[str] = (),
 ) -> Iterator[Step]:
-    """Pick in order. A conflicting commit is left out of what follows, as an operator would who
-    does not want it; it keeps the tree before it. `attributed` are the commits that change how
-    files are merged (`.gitattributes`), which holds for those after them."""
+    """Forecast picks in order. A conflicting commit is left out of what follows, as if skipped; its
+    step has the tree before it. `attributed` are the commits that change `.gitattributes`, which
+    those after them are merged by."""
     tree, attributes = onto, onto
     for sha in shas:
         outcome = cast.pick(tree, trees[sha])
@@ -193,10 +193,10 @@ def prerequisites(
     *,
     paths: Collection[str],
 ) -> list[str] | None:
-    """The fewest of `earlier` (oldest first, all touching `paths`) with which `sha` applies to
-    `paths`, or None when they do not help and the conflict is with changes of ours.
+    """A minimal subset of `earlier` (oldest first, all touching `paths`) after which `sha` applies
+    to `paths`; None when all of them do not help, so that the conflict is with the fork's changes.
 
-    Conflicts elsewhere are passed over, or one in a changelog would hide every answer.
+    Conflicts in other files are ignored, or one in a changelog would hide the answer.
     """
 
     def works(chosen: Sequence[str]) -> bool:

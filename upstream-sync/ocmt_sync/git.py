@@ -1,7 +1,7 @@
-"""The one place that starts git.
+"""The only module that starts git.
 
-Names and messages in a repository are bytes that need not be UTF-8: they travel as `str` with
-surrogate escapes (`text`/`raw`), and only `shown` makes them printable. Optional locks are off, so
+Names and messages in a repository are bytes that need not be UTF-8: the code carries them as `str`
+with surrogate escapes (`text`/`raw`), and `shown` makes them printable. Optional locks are off, so
 that reading never rewrites the user's index.
 """
 
@@ -18,7 +18,7 @@ from ocmt_common.console import printable
 from ocmt_sync.errors import Exit, GitFailed, SyncError
 
 _CHUNK_BYTES = 1 << 16
-# What the person's shell may carry on to git; any other GIT_* would point it elsewhere.
+# GIT_* variables that git inherits; others, such as GIT_DIR, would select another repository.
 _KEPT = (
     "GIT_SSH", "GIT_SSL", "GIT_HTTP", "GIT_PROXY", "GIT_ALLOW_PROTOCOL", "GIT_ASKPASS",
     "GIT_CONFIG", "GIT_AUTHOR", "GIT_COMMITTER", "GIT_TRACE",
@@ -27,28 +27,28 @@ GIT_NEEDED = (2, 39)
 
 
 def text(data: bytes) -> str:
-    """Bytes of git as text that can be turned back without loss."""
+    """Git's bytes as text; `raw` gives the same bytes back."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def raw(value: str) -> bytes:
-    """The bytes that `text` came from."""
+    """The bytes from which `text` made this value."""
     return value.encode("utf-8", "surrogateescape")
 
 
 def shown(value: str) -> str:
-    """Printable, whatever bytes it came from, and never a terminal's control sequence."""
+    """`value` on one line, with undecodable bytes and control characters escaped."""
     readable = raw(value).decode("utf-8", "backslashreplace")
     return printable(readable).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def complaint(stderr: bytes) -> str:
-    """The end of what git said, printable, as lines."""
+    """The last lines of git's error output, printable; at most 800 characters."""
     return "\n".join(map(shown, text(stderr).strip().split("\n")[-8:]))[-800:]
 
 
 def inherited() -> dict[str, str]:
-    """The person's environment without what would point git at another repository."""
+    """The environment without variables that select another repository."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -149,7 +149,7 @@ class Git:
     def start(
         self, *args: str, stdin: int | IO[bytes] | None = subprocess.PIPE
     ) -> "subprocess.Popen[bytes]":
-        """A git that is spoken to over pipes; the caller ends it."""
+        """Start git with pipes for its input and output; the caller ends it."""
         return subprocess.Popen(
             self._argv(args),
             cwd=self.cwd,
@@ -190,7 +190,7 @@ class Git:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """Where a repository's parts are. `state` is ours: caches, journal, lock, never versioned."""
+    """The folders of a repository. `state`, in the git directory, holds cache, journal and lock."""
 
     git: Git
     top: Path | None
@@ -203,7 +203,7 @@ class Repository:
 
 
 def open_repository(folder: Path) -> Repository:
-    """Find the repository a folder belongs to; anything else is refused with the reason."""
+    """Find the repository that contains `folder`. Raises `SyncError` with the reason if none."""
     git = Git(folder)
     _check_version(git)
     done = git.result("rev-parse", "--absolute-git-dir")
@@ -213,7 +213,7 @@ def open_repository(folder: Path) -> Repository:
             cure = next(line for line in said.splitlines() if "safe.directory" in line)
             raise SyncError(
                 Exit.REPOSITORY,
-                f"The repository of {shown(str(folder))} belongs to somebody else, so git does not "
+                f"The repository of {shown(str(folder))} belongs to another user, so git does not "
                 f"read it. If you trust it: {shown(cure.strip())}",
             )
         if "not a git repository" not in said:
@@ -225,7 +225,7 @@ def open_repository(folder: Path) -> Repository:
             f"{shown(str(folder))} is not in a git repository. Run this in your fork or pass "
             "--repo.",
         )
-    # Asked one by one: a folder's name may hold a line break.
+    # One command each: a folder's name may contain a line break.
     common = git.output("rev-parse", "--path-format=absolute", "--git-common-dir")
     top = git.result("rev-parse", "--show-toplevel")
     return Repository(

@@ -40,7 +40,7 @@ def codeowners_regex(pattern: str) -> str:
     """A CODEOWNERS pattern: unanchored without a slash, and a folder owns what is below it."""
     anchored = "/" in pattern.rstrip("/")
     body = pattern.lstrip("/")
-    regex = glob_regex(body, ranges=False)  # GitHub knows no character ranges
+    regex = glob_regex(body, ranges=False)  # GitHub supports no character ranges
     prefix = "" if anchored else "(?:.*/)?"
     # GitHub: `docs/*` owns only the files directly in docs, everything else also what is below.
     below = "" if pattern.endswith(("/", "/*")) else "(?:/.*)?"
@@ -48,7 +48,7 @@ def codeowners_regex(pattern: str) -> str:
 
 
 class FirstMatch:
-    """Which of several patterns a path matches first. Answers are remembered per path."""
+    """The first of several patterns that a path matches, cached per path."""
 
     def __init__(self, regexes: Sequence[str]) -> None:
         self._empty = not regexes

@@ -1,6 +1,6 @@
-"""Reading commits: one `git log` for what is new, kept by SHA, since a commit never changes.
+"""Read commits: one `git log` for new ones, cached by SHA, since a commit never changes.
 
-A `Commit` holds what decisions need and no more: a hundred thousand must fit into memory.
+A `Commit` holds only what decisions need: a hundred thousand must fit into memory.
 """
 
 import marshal
@@ -29,7 +29,7 @@ _ADVISORY = re.compile(r"\b(GHSA(?:-[0-9a-z]{4}){3}|CVE-\d{4}-\d{4,7})\b", re.IG
 @dataclass(frozen=True, slots=True)
 class Commit:
     """One commit. Times are Unix seconds; `files` are the paths it changes against its first
-    parent (none for a merge, whose commits speak for themselves)."""
+    parent (none for a merge: its commits list theirs)."""
 
     sha: str
     parents: tuple[str, ...]
@@ -120,9 +120,9 @@ def _commit(
 
 
 class CommitCache:
-    """Commits already read, and small answers about them, by SHA, in the git directory.
+    """An SQLite cache in the git directory: commits, patch-ids and probe results, by SHA.
 
-    It only saves time: a damaged or foreign file is thrown away and read anew.
+    It only saves time: a damaged file is deleted and its content computed again.
     """
 
     def __init__(self, folder: Path, *, flavour: str) -> None:
@@ -150,11 +150,11 @@ class CommitCache:
             self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
 
     def get(self, kind: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """What is kept under these keys."""
+        """The cached values of these keys; missing ones are left out."""
         try:
             return self._get(kind, keys)
         except sqlite3.OperationalError:
-            raise  # the machine: a full disk, a folder that may not be written
+            raise  # a full disk, or a folder without write permission
         except sqlite3.DatabaseError:
             self._throw_away()
             return self._get(kind, keys)
@@ -181,7 +181,7 @@ class CommitCache:
             db.execute("COMMIT")
 
     def commits(self, git: Git, shas: Sequence[str], evidence: Evidence) -> dict[str, Commit]:
-        """The commits for these SHAs, in their order; only those not seen before are read."""
+        """These commits, in their order; git reads only those that are not cached."""
         kind = f"commit:{self._flavour}"
         interned: dict[str, str] = {}
         known = {sha: _load(value, interned) for sha, value in self.get(kind, shas).items()}

@@ -1,7 +1,7 @@
-"""What an unfinished `apply` must remember, written whole or not at all.
+"""The state of an unfinished `apply`, replaced atomically.
 
-Kept small on purpose: which commits are picked already is read from the sync branch itself, which
-cannot disagree with it.
+It does not list the commits already picked: those are read from the sync branch, so that the two
+cannot disagree.
 """
 
 import json
@@ -14,8 +14,8 @@ from ocmt_sync.errors import Exit, SyncError
 
 @dataclass(slots=True)
 class Journal:
-    """`before` is the sync branch before ("" if there was none), `made_worktree` whether its work
-    tree is ours to remove, `conflict` the commit that waits for a person."""
+    """`before` is the sync branch's head before the apply ("" if there was none), `made_worktree`
+    whether this apply made the work tree, `conflict` the commit whose conflict is unresolved."""
 
     plan: str
     base: str

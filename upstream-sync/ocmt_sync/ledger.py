@@ -1,9 +1,9 @@
-"""The ledger: what was decided about each upstream commit, kept in the fork itself.
+"""The ledger: the decisions about upstream's commits, as files in the fork.
 
-One file per act of deciding, never changed afterwards and named by time and content, so that two
-operators' branches merge without conflicts and a rebase carries every file along. Decisions name
-upstream commits (which no rebase of ours changes) and their patch-ids (which survive a rewrite of
-upstream's history). The newest decision about a commit counts.
+Each command that decides adds one file, named by time and content and never changed afterwards, so
+that two operators' branches merge without conflicts and a rebase keeps every file. Decisions name
+upstream's commits, which a rebase of the fork does not change, and their patch-ids, which survive a
+rewrite of upstream's history. The newest decision about a commit counts.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ class Entry:
     by: str
 
     def is_open(self, today: date) -> bool:
-        """True when the commit waits for a decision again."""
+        """Whether the commit has to be decided again."""
         return self.act == "reopened" or (
             self.act == "deferred" and date.fromisoformat(self.until) <= today
         )
 
 
 class Ledger:
-    """Every decision, newest first in effect."""
+    """All decisions; the newest about a commit counts."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         unique = set(entries)
@@ -55,7 +55,7 @@ class Ledger:
 
 
 def ledger_file(entries: Sequence[Entry], at: str) -> tuple[str, bytes]:
-    """The name and content of the file for one act of deciding."""
+    """The name and content of the file that records these decisions."""
     body = "".join(
         json.dumps({k: v for k, v in asdict(entry).items() if v}, sort_keys=True) + "\n"
         for entry in entries
@@ -65,7 +65,7 @@ def ledger_file(entries: Sequence[Entry], at: str) -> tuple[str, bytes]:
 
 
 def parse_entries(data: bytes, *, source: str) -> list[Entry]:
-    """Read a ledger file; a line that is not a decision is an error, for it hides one."""
+    """Read a ledger file. A damaged line raises `SyncError`: without it a decision is lost."""
     entries: list[Entry] = []
     for number, line in enumerate(data.splitlines(), 1):
         try:
@@ -89,7 +89,7 @@ def parse_entries(data: bytes, *, source: str) -> list[Entry]:
 
 
 def read_ledger(git: Git, commits: Iterable[str], folder: str) -> Ledger:
-    """The decisions found in any of these commits (branches of ours and of other operators)."""
+    """The decisions in any of these commits: the fork's branches, here and at origin."""
     blobs: dict[str, str] = {}
     for commit in dict.fromkeys(commits):
         for item in git.output("ls-tree", "-r", "-z", commit, "--", f"{folder}/").split(b"\0"):

@@ -1,7 +1,7 @@
 """One sync at a time in a repository.
 
-The lock is the kernel's, so it dies with its holder; git children inherit it, so it outlives a
-killed `ocmt` for as long as the git it started still works on the tree.
+The kernel releases the lock when its holder ends. Child processes of git inherit it, so that it is
+held until the git of a killed `ocmt` has ended too.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ocmt_sync.errors import Exit, SyncError
 
-# Long enough for an orphaned git of a killed run to end.
+# Enough for the git of a killed run to end.
 _PATIENCE_S = 3.0
 
 

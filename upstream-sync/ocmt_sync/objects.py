@@ -1,8 +1,8 @@
-"""A throw-away object store over a repository's own, so that a forecast leaves nothing behind.
+"""A temporary object store on top of the repository's, so that a forecast leaves nothing behind.
 
-Git reads through to the user's objects (alternates) and writes only into a temporary folder. The
-`.gitattributes` of the tree that is forecast are laid out in an empty work tree, since merge
-drivers and binary marks come from there, and the user's checkout may say something else.
+Git reads the user's objects (as alternates) and writes into a temporary folder only. The
+`.gitattributes` of the forecast tree are written to an empty work tree: git reads merge drivers and
+binary marks from there, and the user's checkout may have others.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ class TemporaryStore:
         return self._write(b"commit", "\n".join(lines).encode())
 
     def lay_out_attributes(self, tree: str) -> None:
-        """From now on merge by the `.gitattributes` of this tree or commit. Git reads them once a
-        process, so what runs already does not notice."""
+        """Merge by the `.gitattributes` of this tree or commit from now on. Git reads them once, so
+        a running process keeps the old ones."""
         folder = self.git.cwd
         shutil.rmtree(folder)
         folder.mkdir()
@@ -58,7 +58,7 @@ class TemporaryStore:
         path = folder / sha[2:]
         if not path.exists():
             folder.mkdir(exist_ok=True)
-            # Another name first: git may look for the object while it is half written.
+            # Written under another name first: git may read the object meanwhile.
             partial = folder / f"tmp_{sha[2:]}"
             partial.write_bytes(zlib.compress(data, 1))
             partial.replace(path)

@@ -1,4 +1,4 @@
-"""Making a plan: choose by class and filter, keep upstream's order, forecast in sequence."""
+"""Make a plan: choose commits by class and filter, in upstream's order, and forecast them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ NEUTRAL_CONFLICT = "conflicts only in neutral files"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a plan is about (`filters`) and takes on its own; the rest waits for a person."""
+    """Which commits a plan lists (`filters`) and which of them it picks; the rest it holds."""
 
     classes: tuple[CommitClass, ...] = ("always",)
     security: bool = True
@@ -38,8 +38,8 @@ class Choice:
 
 
 def considered(divergence: Divergence, choice: Choice) -> list[Item]:
-    """What a plan is about: everything open, what was asked for by name, and the reverts of those
-    (a revert skipped because its commit was not taken matters again when it is)."""
+    """The commits that a plan lists: open ones, those named, and the reverts of both. (A revert
+    that was skipped along with its commit matters again when that commit is picked.)"""
     waiting = {i.commit.sha for i in divergence.open if choice.filters.fits(i)} | set(
         choice.commits
     )
@@ -52,7 +52,7 @@ def considered(divergence: Divergence, choice: Choice) -> list[Item]:
 
 
 def choose(items: Sequence[Item], choice: Choice) -> list[Line]:
-    """A first answer for every open commit, from its class alone."""
+    """A line for each commit, by its class and `choice`, before any forecast."""
     lines: list[Line] = []
     picked: set[str] = set()
     for item in items:
@@ -62,7 +62,7 @@ def choose(items: Sequence[Item], choice: Choice) -> list[Line]:
             sha in choice.commits
             or (choice.security and bool(item.security))
             or item.cls in choice.classes
-            # Who took a commit that upstream took back wants the revert as well.
+            # A plan that picks a commit which upstream reverted picks the revert too.
             or not picked.isdisjoint(item.commit.reverts)
         )
         if not wanted and not item.open:
@@ -89,7 +89,7 @@ def make_plan(
     compare: bool,
     progress: Progress,
 ) -> Plan:
-    """A plan with its forecast. Nothing of the user's repository changes."""
+    """A plan with its forecast. The user's repository is not changed."""
     refs, policy = divergence.refs, divergence.policy
     if refs.diverged:
         raise SyncError(
@@ -136,7 +136,7 @@ def make_plan(
 
 
 def _target(divergence: Divergence, strategy: str, tag: str | None) -> tuple[str, str]:
-    """What is merged or snapshotted: the tag asked for, upstream's head, or its newest tag."""
+    """What to merge or snapshot: the given tag, upstream's head, or its newest tag."""
     git = divergence.repository.git
     head = f"{divergence.policy.upstream_remote}/{divergence.policy.upstream_branch}"
     if strategy == "pick":
@@ -155,7 +155,7 @@ def _target(divergence: Divergence, strategy: str, tag: str | None) -> tuple[str
 
 
 def snapshot_base(divergence: Divergence) -> str | None:
-    """What the last snapshot was of, else where the histories parted."""
+    """The upstream commit of the last snapshot, else the merge base."""
     last = [c.snapshot_of for c in divergence.ours if c.snapshot_of]
     return last[-1] if last else divergence.merge_base
 
@@ -194,13 +194,13 @@ def _forecast(
 
 
 def _sets_attributes(item: Item) -> bool:
-    # A merge lists no files of its own, and may bring any.
+    # A merge lists no files, and may change any.
     names = {path.rpartition("/")[2] for path in item.commit.files}
     return item.commit.is_merge or ".gitattributes" in names
 
 
 def _evil_merges(divergence: Divergence, lines: list[Line]) -> list[Line]:
-    """A merge that holds a resolution of its own is not covered by its commits: a person looks."""
+    """Hold merges that contain a manual resolution, which picking their commits would lose."""
     out: list[Line] = []
     for line in lines:
         if line.do == "skip" and divergence.items[line.commit].commit.is_merge:
@@ -221,7 +221,7 @@ def _explained(
     steps: Mapping[str, Step],
     trees: Mapping[str, Trees],
 ) -> list[Line]:
-    """Lines with their forecast: conflicting picks are held, with what they need first."""
+    """The lines with their forecast; conflicting picks are held, with the commits they need."""
     out: list[Line] = []
     tree = start
     earlier = _left_before(divergence, steps)
@@ -246,13 +246,13 @@ def _explained(
 
 
 def _weighty(divergence: Divergence, step: Step) -> set[str]:
-    """The conflicting files that are not noise."""
+    """The conflicting files of another class than `neutral`."""
     return {path for path in step.conflicts if divergence.policy.class_of_file(path) != "neutral"}
 
 
 def _left_before(divergence: Divergence, steps: Mapping[str, Step]) -> dict[str, list[str]]:
-    """For each conflicting pick: the commits before it, not taken by the fork nor by this plan
-    (also skipped and filtered ones), that touch the same files. Oldest first."""
+    """For each conflicting pick, oldest first: the earlier commits that touch the same files and
+    that neither the fork has nor this plan picks, including skipped and filtered ones."""
     weighty = {sha: _weighty(divergence, step) for sha, step in steps.items() if step.conflicts}
     touching: dict[str, list[tuple[int, str]]] = {p: [] for ps in weighty.values() for p in ps}
     out: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""The plan as a file: TOML with a line a commit, made to be read, edited and committed."""
+"""The plan as a file: TOML with one line per commit, to be read, edited and committed."""
 
 import json
 import tomllib
@@ -102,7 +102,7 @@ def _lines(lines: tuple[Line, ...]) -> Iterator[str]:
 
 
 def _quoted(value: str) -> str:
-    # A JSON string of printable characters is a TOML basic string, but for DEL.
+    # A JSON string of printable characters is a TOML basic string, except for DEL.
     return json.dumps(shown(value), ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
@@ -111,7 +111,7 @@ def _list(values: tuple[str, ...]) -> str:
 
 
 def parse(content: str, *, source: str) -> Plan:
-    """Read a plan that a person may have edited; mistakes are named with their line's commit."""
+    """Read a plan, which may have been edited. Raises one `SyncError` that lists all mistakes."""
     try:
         document = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
@@ -193,7 +193,7 @@ def _is_sha(value: Any) -> bool:
 
 
 def plan_text(path: Path) -> str:
-    """What a plan's file says, for `parse`."""
+    """The content of a plan's file, for `parse`. Raises `SyncError` if it cannot be read."""
     try:
         return path.read_bytes().decode("utf-8")
     except OSError as error:

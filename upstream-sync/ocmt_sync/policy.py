@@ -1,9 +1,8 @@
-"""The policy: which upstream changes we want, as a pure function of paths.
+"""The sync policy: which upstream changes the fork wants, as a pure function of paths.
 
-Files are classed first by ordered globs (the first match wins), then folded into the commit's
-class. The fold is cautious: a commit is as demanding as its most demanding file, files that are
-only ever noise (`neutral`) or never wanted (`skip`) do not hold back the rest, and one file without
-a rule makes the whole commit `unknown`, so that nothing unknown passes silently.
+Ordered globs class each file (the first match wins); the commit's class follows from its files'. A
+commit is as demanding as its most demanding file, `neutral` and `skip` files do not hold back the
+rest, and one file without a rule makes the whole commit `unknown`, so that it is looked at.
 """
 
 import difflib
@@ -105,7 +104,7 @@ _SHAPE: Mapping[str, Mapping[str, type]] = {
 
 
 def parse_policy(data: bytes, *, source: str) -> Policy:
-    """Read a policy. Every mistake is named at once, with where it is."""
+    """Read a policy. Raises one `SyncError` that lists all mistakes and where they are."""
     try:
         document = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -198,7 +197,7 @@ def _name_mistake(key: str, name: str) -> str | None:
 
 
 def _close(key: str, known: Iterable[str]) -> str:
-    """A hint at what was probably meant."""
+    """A hint: the closest known name, or all of them."""
     meant = difflib.get_close_matches(key, list(known), 1)
     return f" (did you mean `{meant[0]}`?)" if meant else f"; known are {', '.join(known)}"
 
@@ -250,7 +249,7 @@ DEFAULT_SOURCE = "the default policy"
 
 
 def default_policy_bytes() -> bytes:
-    """The policy shipped for OpenClaw."""
+    """The default policy, for OpenClaw."""
     return resources.files("ocmt_sync").joinpath("default_policy.toml").read_bytes()
 
 
@@ -259,7 +258,7 @@ def _default_document() -> dict[str, Any]:
 
 
 def load_policy(path: Path | None, top: Path | None) -> Policy:
-    """The named policy, else `sync.toml` at the repository's top, else the shipped one."""
+    """The policy at `path`, else `sync.toml` at the repository's top, else the default one."""
     if path is None and top is not None and (top / POLICY_FILE).is_file():
         path = top / POLICY_FILE
     if path is None:

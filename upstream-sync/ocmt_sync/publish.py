@@ -1,4 +1,4 @@
-"""`sync push`: the sync branch to origin and nowhere else, never forced, with a text for the PR."""
+"""`sync push`: push the sync branch to origin, never forced, and write the pull request's text."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ _GITHUB = re.compile(r"(?:github\.com[:/])([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
 
 def same_place(one: str, other: str) -> bool:
-    """Whether two URLs mean the same repository, however they are spelt."""
+    """Whether two URLs name the same repository, across schemes, users and a `.git` suffix."""
 
     def plain(url: str) -> str:
         url = re.sub(r"^[a-z+]+://", "", url.strip())
@@ -36,7 +36,7 @@ def urls(repository: Repository, remote: str, *, push: bool) -> list[str]:
 
 
 def check_destination(repository: Repository, policy: Policy) -> str:
-    """Origin's push URL, once it is certain not to be upstream's."""
+    """Origin's push URL. Refuses upstream's own, and several push URLs."""
     to = urls(repository, policy.fork_remote, push=True)
     if not to:
         raise SyncError(

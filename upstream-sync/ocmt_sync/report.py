@@ -30,7 +30,7 @@ _CACHE = "status.json"
 def status(
     repository: Repository, policy: Policy, *, now: datetime, progress: Progress
 ) -> dict[str, Any]:
-    """The report, from the cache when no ref, rule, advisory or day has changed since."""
+    """The report, from the cache unless a ref, the policy, an advisory or the date has changed."""
     refs = read_refs(repository, policy)
     key = _key(repository, policy, refs, now)
     report = _kept(repository, key)

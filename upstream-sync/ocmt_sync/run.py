@@ -1,8 +1,8 @@
-"""One apply, from its journal: picks, conflicts and their resolutions, the ledger, the way back.
+"""One apply, from its journal: picks, conflicts and their resolution, the ledger, undo.
 
-Killed anywhere, the next run goes on to the same result: what is done is read from the branch (each
-pick names its source), a pick cut off in the middle is undone, and only a conflict that was
-recorded as such is taken to be a person's unfinished work.
+An apply that is killed at any point continues to the same result: the branch shows which picks are
+done (each names its source), a pick interrupted in the middle is undone, and only a conflict that
+the journal records is treated as the operator's unfinished work.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ _BATCH = 40
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an apply did. `conflict` is the commit it waits at, with the paths to resolve."""
+    """What an apply did. `conflict` is the commit it stopped at, `paths` what to resolve."""
 
     picked: int
     empty: int
@@ -41,7 +41,7 @@ class Applied:
 
 
 class Run:
-    """One apply, from its journal."""
+    """An apply in progress."""
 
     def __init__(
         self, repository: Repository, policy: Policy, journal: Journal, *, lock: int
@@ -50,7 +50,7 @@ class Run:
         self.policy = policy
         self.journal = journal
         self.plan = parse(journal.plan, source="the plan being applied")
-        # Not where the person stands: that may be the very work tree that is taken away.
+        # Not the operator's current folder: that may be the work tree which `undo` removes.
         self.user_git = worktree.sync_git(repository.common_dir, lock=lock)
         self.git = worktree.sync_git(Path(journal.worktree), lock=lock)
 
@@ -58,13 +58,13 @@ class Run:
         write_journal(self.repository.state, self.journal)
 
     def prepare(self) -> None:
-        """The work tree on the sync branch, at the plan's base or further."""
+        """Make or find the work tree, on the sync branch at the plan's base or a later commit."""
         branch = self.policy.sync_branch
         found = worktree.find_tree(self.repository, branch)
         if found is None:
             place = Path(self.journal.worktree)
             if self.journal.made_worktree and worktree.is_registered(self.user_git, place):
-                worktree.remove_tree(self.user_git, place)  # cut off while it was made
+                worktree.remove_tree(self.user_git, place)  # interrupted while git made it
             worktree.make_tree(self.user_git, place, branch, self.journal.base)
         worktree.drop_stale_locks(self.git, self.repository, branch)
         if self.git.text("rev-parse", "--abbrev-ref", "HEAD") != branch:
@@ -80,7 +80,7 @@ class Run:
         return set(PICKED.findall(bodies))
 
     def recover(self) -> Attempt | None:
-        """Settle what the last run left in the work tree; a conflict still waiting is returned."""
+        """Finish or undo what the last run left in the work tree. Returns an open conflict."""
         waiting = self.journal.conflict
         head = worktree.unfinished(self.git)
         if not waiting or not head or self._is_done(waiting):
@@ -213,7 +213,7 @@ class Run:
         )
 
     def _as_forecast(self) -> bool:
-        """Whether every pick gave the tree that the plan foretold."""
+        """Whether every pick gave the tree that the plan forecast."""
         expected = {line.commit: line.tree for line in self.plan.picks() if line.tree}
         listed = self.git.output("log", "-z", "--format=%T %b", f"{self.journal.base}..HEAD").split(
             b"\0"
@@ -226,7 +226,7 @@ class Run:
         return True
 
     def leave_out(self, reason: str) -> None:
-        """Do without the commit that waits for a person."""
+        """Skip the conflicting commit, for `reason`."""
         waiting = self.journal.conflict
         if not reason.strip():
             raise SyncError(Exit.INPUT, "Say why after --skip: the ledger keeps it.")
@@ -237,7 +237,7 @@ class Run:
         self.save()
 
     def undo(self) -> None:
-        """Everything as it was before this apply."""
+        """Restore the sync branch and the work trees to their state before this apply."""
         journal, branch = self.journal, self.policy.sync_branch
         place = Path(journal.worktree)
         if place.is_dir() and worktree.find_tree(self.repository, branch):
@@ -256,7 +256,7 @@ class Run:
 
 
 def _clean_run(todo: list[Line]) -> list[Line]:
-    """The next lines that one git may pick in a row: those forecast to apply."""
+    """The next lines for one git to pick: those forecast to apply, at most `_BATCH`."""
     out: list[Line] = []
     for line in todo[:_BATCH]:
         if not line.tree or line.conflicts:

@@ -151,7 +151,7 @@ def merge_advisories(parts: Iterable[Advisories]) -> Advisories:
 
 
 def kept_copy(state: Path, url: str) -> Path:
-    """Where `fetch` keeps what an advisory URL gave."""
+    """The local copy of an advisory URL, which `fetch` writes."""
     return state / "advisories" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
 
 
@@ -160,7 +160,7 @@ def is_url(place: str) -> bool:
 
 
 def advisory_files(policy: Policy, *, top: Path | None, state: Path) -> list[tuple[str, Path]]:
-    """Each configured source with the local file that holds it."""
+    """Each configured source with its local file."""
     return [
         (place, kept_copy(state, place) if is_url(place) else (top or Path()) / place)
         for place in policy.advisories
@@ -168,7 +168,7 @@ def advisory_files(policy: Policy, *, top: Path | None, state: Path) -> list[tup
 
 
 def load_advisories(policy: Policy, *, top: Path | None, state: Path) -> tuple[Advisories, bytes]:
-    """The advisories and the bytes they came from (a key for caches)."""
+    """The advisories, and the bytes of their files as a cache key."""
     parts: list[Advisories] = []
     everything = b""
     for place, path in advisory_files(policy, top=top, state=state):
@@ -185,8 +185,8 @@ def load_advisories(policy: Policy, *, top: Path | None, state: Path) -> tuple[A
 
 
 def download_advisories(policy: Policy, *, state: Path) -> list[str]:
-    """Refresh the advisory URLs' local copies; returns the URLs read. Each copy is replaced whole,
-    and only by something that parses."""
+    """Download the advisory URLs and return them. A local copy is replaced atomically, and only by
+    content that parses."""
     import httpx2  # noqa: PLC0415 (slow to import, and only `fetch` needs it)
 
     urls = [place for place in policy.advisories if is_url(place)]
@@ -220,7 +220,7 @@ def _refuse_plain_http(hop: "httpx2.URL", url: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SecuritySources:
-    """Answers why a commit is about security; an empty list means that nothing says so."""
+    """CODEOWNERS and advisories, the evidence that a commit is about security."""
 
     owners: Owners
     advisories: Advisories

@@ -1,4 +1,4 @@
-"""A status and a commit as a person reads them."""
+"""A status and a commit as lines of text."""
 
 from datetime import UTC, datetime
 from typing import Any

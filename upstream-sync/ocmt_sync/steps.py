@@ -1,4 +1,4 @@
-"""The single effects of an apply on the sync work tree: picks, a merge, a snapshot."""
+"""The operations of an apply on the sync work tree: picks, a merge, a snapshot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,8 @@ class Attempt:
 
 
 def pick_many(git: Git, shas: Sequence[str]) -> bool:
-    """Pick in a row. On any stop the picks before it stay and the tree is clean again."""
+    """Pick several commits with one git; returns whether all applied. When one does not, the picks
+    before it stay and the work tree is reset to them."""
     done = git.result("cherry-pick", "-x", *shas)
     if done.returncode != 0:
         worktree.put_back(git)
@@ -39,7 +40,7 @@ def pick_one(git: Git, sha: str) -> Attempt:
 
 
 def _settle(git: Git, what: str, stderr: bytes) -> Attempt:
-    """After a stop: a conflict, nothing to commit, or everything resolved by rerere."""
+    """Why git stopped: a conflict, nothing to commit, or a conflict that rerere resolved."""
     paths = worktree.unmerged(git)
     if paths:
         return Attempt("conflict", tuple(paths))

@@ -1,4 +1,4 @@
-"""The separate work tree of the sync branch: the user's own is never touched."""
+"""The sync branch's own work tree; the operator's is never changed."""
 
 import os
 import shutil
@@ -8,9 +8,9 @@ from pathlib import Path
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.git import Git, Repository, raw, shown, text
 
-# What holds for git in the sync work tree, whatever its operator has set for their own. The fork's
-# hooks check what people commit, not what upstream did; nothing may run on in the background, where
-# it would hold the lock; files and messages are to come out the same for every operator.
+# Git settings in the sync work tree, which override the operator's own. The fork's hooks check the
+# commits of people, not upstream's; a background process would hold the lock; files and messages
+# must be the same for every operator.
 SETTINGS = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false",
     "rerere.enabled=true", "rerere.autoUpdate=true", "core.autocrlf=false", "core.safecrlf=false",
@@ -20,7 +20,7 @@ SETTINGS = (
 
 
 def sync_git(folder: Path, *, lock: int | None = None) -> Git:
-    """Git as sync runs it in its work tree; it holds the `lock` for as long as it lives."""
+    """Git for the sync work tree; each git process inherits `lock` and holds it until it ends."""
     return Git(folder, keep_open=() if lock is None else (lock,), settings=SETTINGS)
 
 
@@ -55,11 +55,11 @@ def default_place(repository: Repository, branch: str) -> Path:
 
 
 def find_tree(repository: Repository, branch: str) -> Path | None:
-    """The work tree that has the sync branch, which must not be one a person works in."""
+    """The work tree that has the sync branch; refused when it is one of the operator's own."""
     trees = list_trees(repository.git)
     place = default_place(repository, branch)
     for number, tree in enumerate(trees):
-        # Standing in sync's own tree is fine: that is where a person resolves a conflict.
+        # Running inside sync's own tree is allowed: that is where conflicts are resolved.
         theirs = number == 0 or tree.path == repository.top != place
         if tree.branch == branch and theirs:
             raise SyncError(
@@ -68,7 +68,7 @@ def find_tree(repository: Repository, branch: str) -> Path | None:
                 f"(git switch -): sync works in a work tree of its own.",
             )
     for tree in trees[1:]:
-        # Without its `.git` file, git would take a repository above for the one meant.
+        # Without its `.git` file, git would use a repository in a parent folder.
         if (tree.branch == branch or tree.path == place) and (tree.path / ".git").is_file():
             return tree.path
     return None
@@ -108,9 +108,8 @@ def unstaged(git: Git) -> list[str]:
 
 
 def marked(git: Git, theirs: str) -> list[str]:
-    """Staged paths that hold conflict markers which neither side wrote: `theirs` is the commit
-    that is picked or merged. (A text about conflicts, or a heading underlined with `=======`, is
-    no conflict.)"""
+    """Staged paths with conflict markers that are in neither side's version; `theirs` is the commit
+    being picked or merged. A text about conflict markers is thus no conflict."""
     staged = git.output("diff", "--cached", "--name-only", "-z", "--no-renames", "HEAD")
     holding = git.result("grep", "--cached", "-l", "-z", "-e", "^<<<<<<< ", "-e", "^>>>>>>> ")
     out: list[str] = []
@@ -127,10 +126,10 @@ def _markers(git: Git, blob: str) -> set[bytes]:
 
 
 def refuse_dirty(git: Git, ledger: str) -> None:
-    """Refuse a work tree in which a person has left something.
+    """Refuse a work tree with the operator's uncommitted changes.
 
-    Changes only to the ledger's files are nobody's: they are ours, of a `skip` that was killed
-    between moving the branch and the files, and are put back.
+    Changes to the ledger's files alone come from a `skip` that was killed between updating the
+    branch and the files; they are reset.
     """
     changed = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
     waiting = unfinished(git)
@@ -147,8 +146,8 @@ def refuse_dirty(git: Git, ledger: str) -> None:
 
 
 def drop_stale_locks(git: Git, repository: Repository, branch: str) -> None:
-    """Lock files of a git that was killed. Only under the sync lock, which a living git of ours
-    would still hold, and only what belongs to the sync branch's work tree."""
+    """Remove the lock files that a killed git left, only those of the sync branch's work tree. Call
+    it with the sync lock held: a git that still runs would hold that lock."""
     own = Path(git.text("rev-parse", "--absolute-git-dir"))
     for path in (
         *own.glob("*.lock"),
@@ -169,9 +168,9 @@ def unfinished(git: Git) -> str:
 
 
 def put_back(git: Git) -> None:
-    """Forget an unfinished pick or merge of ours: the tree as its branch has it."""
+    """Drop an unfinished pick or merge and reset the work tree to its branch."""
     git.result("cherry-pick", "--quit")
-    git.result("clean", "-ffdq")  # first what may have filled the disk: a reset needs some room
+    git.result("clean", "-ffdq")  # frees space first: the reset needs some
     git.output("reset", "--hard", "--quiet", "HEAD")
     git.output("clean", "-ffdq")
 
