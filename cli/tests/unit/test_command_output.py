@@ -1,64 +1,19 @@
-"""What a command prints is chosen by servers, containers and commits, and read by a terminal."""
+"""The commands' output: safe for a terminal, and calm about a reader or disk that is gone."""
 
 import ast
-import io
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ocmt_cli
+import ocmt_sync
 import pytest
 from ocmt_cli import status
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.main import main
-from ocmt_common.console import complain, printable, say, say_json
-from ocmt_sync import console as sync_console
-
-HOSTILE = {
-    "clears the screen": "\x1b[2J",
-    "writes the clipboard": "\x1b]52;c;cm0gLXJmIH4=\x07",
-    "sets the title, by C1": "\x9d0;pwned\x9c",
-    "moves up a line": "\x1b[1A\x1b[2K",
-    "goes back": "all is well\r",
-    "erases": "\x08\x08\x08",
-    "turns the text around": "\u202etxt.exe",
-    "hides": "\u200b\u2066",
-    "delete": "\x7f",
-}
-
-
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-@pytest.mark.parametrize("colours", [True, False])
-def test_no_control_character_reaches_the_terminal(text: str, colours: bool) -> None:
-    shown = printable(f"before {text} after\n\tä 日本 ✓", colours=colours)
-    assert all(c.isprintable() or c in "\n\t" for c in shown)
-    assert shown.startswith("before ")
-    assert shown.endswith(" after\n\tä 日本 ✓")
-
-
-def test_colours_stay_where_a_command_gives_its_own() -> None:
-    assert printable("\x1b[31mred\x1b[0m\x1b[2J", colours=True) == "\x1b[31mred\x1b[0m\\x1b[2J"
-    assert printable("\x1b[31mred") == "\\x1b[31mred"
-
-
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_every_way_to_print_is_safe(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    say(text)
-    complain(text)
-    say_json({"said": text})
-    sync_console.say(text)
-    written = capsys.readouterr()
-    for shown in (written.out, written.err):
-        assert all(c.isprintable() or c == "\n" for c in shown)
-
-
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_json_is_still_the_text_itself(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    say_json({"said": text})
-    assert json.loads(capsys.readouterr().out) == {"said": text}
 
 
 def test_status_shows_what_a_server_says_without_its_control_characters(
@@ -91,11 +46,12 @@ def test_a_failure_is_printed_safely(
     assert capsys.readouterr().err == "the host said: \\x1b[2J\n"
 
 
-def test_there_is_no_other_way_to_print() -> None:
-    """`hostside` runs on servers and prints JSON for us; the two consoles are the way itself."""
-    folder = Path(ocmt_cli.__file__).parent
-    for file in folder.rglob("*.py"):
-        if file.name in ("console.py", "remote_scripts.py") or "hostside" in file.parts:
+@pytest.mark.parametrize("package", [ocmt_cli, ocmt_sync], ids=lambda package: package.__name__)
+def test_everything_is_printed_by_the_console(package: ModuleType) -> None:
+    """Except by `hostside`, which runs on servers and prints JSON for the command."""
+    assert package.__file__ is not None
+    for file in Path(package.__file__).parent.rglob("*.py"):
+        if file.name == "remote_scripts.py" or "hostside" in file.parts:
             continue
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call):
@@ -103,27 +59,6 @@ def test_there_is_no_other_way_to_print() -> None:
                 assert called not in ("print", "typer.echo", "typer.secho", "sys.stdout.write"), (
                     f"{file}:{node.lineno}: print with ocmt_common.console"
                 )
-
-
-def stream(encoding: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-
-
-@pytest.mark.parametrize(
-    ("encoding", "shown"),
-    [("latin-1", b"\\u2713 \xe4\n"), ("ascii", b"\\u2713 \\xe4\n"), ("utf-8", "✓ ä\n".encode())],
-)
-def test_a_locale_that_lacks_a_character_gets_it_escaped(
-    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: bytes
-) -> None:
-    for name, write in (("stdout", say), ("stderr", complain)):
-        target = stream(encoding)
-        monkeypatch.setattr(sys, name, target)
-        write("✓ ä")
-        assert target.buffer.getvalue() == shown  # type: ignore[attr-defined]
-    monkeypatch.setattr(sys, "stdout", target := stream(encoding))
-    say_json({"✓": "ä"})
-    assert json.loads(target.buffer.getvalue().decode(encoding)) == {"✓": "ä"}  # type: ignore[attr-defined]
 
 
 def ocmt(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
