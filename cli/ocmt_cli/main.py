@@ -73,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(failure))
         return failure.exit_code
     except ModuleNotFoundError as error:
-        if (error.name or "ocmt").startswith("ocmt"):
+        # A missing module of an OCMT package is a mistake in the code; a whole package is not
+        # installed yet, when an update of the checkout brought it while servers run.
+        if error.name is None or (error.name.startswith("ocmt") and "." in error.name):
             raise
         complain(
             f"The package {error.name} is not installed. ./ocmt installs packages only while "
