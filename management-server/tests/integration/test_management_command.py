@@ -16,12 +16,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from ocmt_testing.ports import free_ports
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        chosen: int = listener.getsockname()[1]
+    (chosen,) = free_ports()
     return chosen
 
 

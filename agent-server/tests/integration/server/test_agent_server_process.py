@@ -13,19 +13,12 @@ import httpx2
 import pytest
 from ocmt_common.agent_api import AUTH_HEADER
 from ocmt_testing.agent_server.host import TOKEN
-
-
-def two_free_ports() -> tuple[int, int]:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as one,
-        socket.create_server(("127.0.0.1", 0)) as other,
-    ):
-        return one.getsockname()[1], other.getsockname()[1]
+from ocmt_testing.ports import free_ports
 
 
 class Server:
     def __init__(self, data: Path, **values: str) -> None:
-        self.port, relay = two_free_ports()
+        self.port, relay = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {
             "PATH": os.environ["PATH"],
