@@ -56,7 +56,8 @@ class Load:
                 self.versions.add(answer.json().get("version", ""))
                 if answer.status_code != 200 and not _waits_for_its_database(answer):
                     self.failures.append(f"{url}: {answer.status_code} {answer.text}")
-                self._stopping.wait(0.01)
+                # Some hundred a second in all would leave the machine no time for the deploy.
+                self._stopping.wait(0.03)
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
