@@ -26,13 +26,13 @@ from ocmt_common.settings import SettingsError, load
 from ocmt_common.version import release_version
 from starlette.types import ASGIApp
 
-from ocmt_agent.agents.store import StoreError
 from ocmt_agent.app import create_app
-from ocmt_agent.hibernation.clock import SystemClock
-from ocmt_agent.proxy.exchange import open_session
-from ocmt_agent.proxy.fair_share import bounded
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.proxy.connection_limit import bounded
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_agent.proxy.server_options import socket_options
+from ocmt_agent.records.store import StoreError
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 from ocmt_agent.runtime.choose import open_runtime
 from ocmt_agent.runtime.spec import Limits

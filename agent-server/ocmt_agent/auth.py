@@ -1,4 +1,4 @@
-"""The one door: everything but `/health` and `/metrics` needs the shared token."""
+"""Authentication: every path but `/health` and `/metrics` needs the shared token."""
 
 import hmac
 
@@ -11,7 +11,7 @@ OPEN_PATHS = frozenset({"/health", "/metrics"})
 
 
 class TokenMiddleware:
-    """Refuses HTTP requests and WebSocket handshakes without the right `x-auth-token`."""
+    """Rejects HTTP requests and WebSocket handshakes without the right `x-auth-token`."""
 
     def __init__(self, app: ASGIApp, *, token: str) -> None:
         self.app = app

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -21,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from ocmt_cli.deploy import firewall_allow
 from ocmt_cli.failure import CommandFailed
 
 Role = Literal["mgmt", "agent", "ui"]
@@ -184,6 +186,13 @@ class Pull(_Table):
         return value
 
 
+class Firewall(_Table):
+    """`[firewall]`: what the hosts let in beside OCMT's own."""
+
+    allow: tuple[Annotated[firewall_allow.Allowed, BeforeValidator(firewall_allow.parse)], ...] = ()
+    """Such as "9100/tcp", "192.168.1.0/24" or "9100/tcp from 192.168.1.0/24"."""
+
+
 class Inventory(_Table):
     file: Path
     hosts: dict[str, HostEntry] = Field(min_length=1)
@@ -191,6 +200,7 @@ class Inventory(_Table):
     agent: AgentComponentSettings = AgentComponentSettings()
     ui: UiSettings = UiSettings()
     deploy: Policy = Policy()
+    firewall: Firewall = Firewall()
     pull: Pull = Pull()
 
     @model_validator(mode="after")
@@ -296,6 +306,7 @@ def _known_keys(place: tuple[int | str, ...]) -> list[str]:
         "agent": AgentComponentSettings,
         "ui": UiSettings,
         "deploy": Policy,
+        "firewall": Firewall,
         "pull": Pull,
     }
     model: type[BaseModel] = tables.get(str(place[0]), Inventory) if len(place) > 1 else Inventory

@@ -1,6 +1,7 @@
 """`ocmt setup HOST`."""
 
 import base64
+import json
 import re
 import secrets
 from pathlib import Path
@@ -10,18 +11,19 @@ import typer
 
 from ocmt_cli.console import say
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, load_inventory
+from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup.changes import Change, Install, Run, Write, is_done
 from ocmt_cli.setup.facts import HostFacts, gather
 from ocmt_cli.setup.host_key import ensure_known
+from ocmt_cli.setup.hostside.site import Order
 from ocmt_cli.setup.plan import (
-    Change,
     Secrets,
-    Write,
     asked_paths,
+    asked_texts,
     asked_units,
     authorized_keys,
-    is_done,
     packages,
     plan,
 )
@@ -43,7 +45,7 @@ def setup(
         Path, typer.Option("--inventory", help="The inventory of servers.")
     ] = DEFAULT_FILE,
 ) -> None:
-    """Make a server ready for `ocmt deploy`. What is there already is left as it is."""
+    """Make a server ready for `ocmt deploy`, beside what else it serves."""
     servers = load_inventory(inventory)
     entry = servers.host(host)
     ensure_known(servers, entry, accepted=host_key)
@@ -51,7 +53,7 @@ def setup(
     try:
         changes = _plan(servers, entry, remote)
         for change in changes:
-            say(f"{host}: {change.what}")
+            say(f"{host}: {change}")
         if is_done(changes):
             say(f"{host}: nothing to change")
         elif not plan_only:
@@ -68,6 +70,7 @@ def _plan(inventory: Inventory, host: HostEntry, remote: Host) -> list[Change]:
         users=[inventory.deploy.service_user],
         units=asked_units(inventory, host),
         paths=asked_paths(inventory, host),
+        texts=asked_texts(host),
         keys=authorized_keys(host),
     )
     made = Secrets(
@@ -118,7 +121,29 @@ def _read_token(remote: Host, path: str) -> str:
 def _apply(remote: Host, changes: list[Change]) -> None:
     for change in changes:
         for step in change.steps:
-            if isinstance(step, Write):
-                remote.put(step.text, step.path, mode=step.mode, step=change.what)
-            else:
-                remote.run(step.argv, step=change.what, stdin=step.stdin.encode(), timeout_s=1800)
+            match step:
+                case Write(path, text, mode):
+                    remote.put(text, path, mode=mode, step=change.what)
+                case Run(argv, stdin):
+                    remote.run(argv, step=change.what, stdin=stdin.encode(), timeout_s=1800)
+                case Install():
+                    remote.run(
+                        python_argv("ocmt_cli.setup.hostside.site"),
+                        step=change.what,
+                        stdin=packed("setup/hostside") + json.dumps(_order(step)).encode(),
+                        timeout_s=300,
+                    )
+
+
+def _order(step: Install) -> Order:
+    return {
+        "folder": str(step.folder),
+        "writes": {str(write.path): write.text for write in step.writes},
+        "append_to": str(step.append_to or ""),
+        "line": step.line,
+        "test": list(step.test),
+        "must_print": step.must_print,
+        "conflicts": list(step.conflicts),
+        "service": step.service,
+        "cure": step.cure,
+    }

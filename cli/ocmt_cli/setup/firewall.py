@@ -3,7 +3,9 @@
 import ipaddress
 from collections.abc import Sequence
 
+from ocmt_cli.deploy.firewall_allow import Allowed, port
 from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_cli.setup.facts import Listening
 from ocmt_cli.setup.files import ip_address
 
 AGENTS_BRIDGE = "ocmt0"
@@ -36,6 +38,9 @@ _NOT_PUBLIC_6 = (
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
+# An address by DHCP, and by DHCPv6.
+_DHCP = (port(68, "udp"), port(546, "udp"))
+
 FIREWALL_UNIT = """\
 [Unit]
 Description=OCMT's firewall rules
@@ -55,9 +60,9 @@ WantedBy=multi-user.target
 def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
     """An nftables table of our own; other tables (Docker's too) are left as they are.
 
-    Only what must be reached from outside is let in: ssh, the front, and the agent server's port
-    from management's hosts. Of this host containers reach the relay and nothing else, and beyond
-    it the public internet and port 53 of `resolvers`, the addresses of the host's own DNS servers.
+    Only what `openings` has is let in from outside. Of this host containers reach the relay and
+    nothing else, and beyond it the public internet and port 53 of `resolvers`, the addresses of the
+    host's own DNS servers.
 
     Raises `CommandFailed` where a rule needs a host's address and the inventory has a name.
     """
@@ -69,15 +74,7 @@ def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
             f"iifname {AGENTS_BRIDGE} drop",
         ]
         forward = _forward(inventory, host, resolvers)
-    rules.append(f"tcp dport {host.ssh_port} accept")
-    if {"mgmt", "ui"} & set(host.roles):
-        rules += ["tcp dport { 80, 443 } accept", "udp dport 443 accept"]
-    if "agent" in host.roles:
-        for other in inventory.with_role("mgmt"):
-            if other.name != host.name:
-                address = ip_address(other)
-                source = f"{_family(address)} saddr {address}"
-                rules.append(f"{source} tcp dport {inventory.agent.port} accept")
+    rules += [one.rule() for one in (*_DHCP, *openings(inventory, host))]
     return f"""\
 #!/usr/sbin/nft -f
 # Written by `ocmt setup`. Loaded whole, so that the machine is never without it.
@@ -90,11 +87,47 @@ table inet ocmt {{
         ct state invalid drop
         iif lo accept
         meta l4proto {{ icmp, ipv6-icmp }} accept
-        udp dport {{ 68, 546 }} accept
 {_lines(rules)}
     }}
 {forward}}}
 """
+
+
+def openings(inventory: Inventory, host: HostEntry) -> list[Allowed]:
+    """What is let in from outside: ssh, the front, the agent server's port from management's hosts,
+    and what `[firewall] allow` says. Raises `CommandFailed` for a management host without address.
+    """
+    found = [port(host.ssh_port, "tcp")]
+    if {"mgmt", "ui"} & set(host.roles):
+        found += [port(80, "tcp"), port(443, "tcp"), port(443, "udp")]
+    if "agent" in host.roles:
+        found += [
+            port(inventory.agent.port, "tcp", ipaddress.ip_network(ip_address(other)))
+            for other in inventory.with_role("mgmt")
+            if other.name != host.name
+        ]
+    return [*found, *inventory.firewall.allow]
+
+
+def shut(
+    listening: Sequence[Listening], *, inventory: Inventory, host: HostEntry
+) -> list[Listening]:
+    """What listens on a host and is let in from nowhere, OCMT's own servers left out."""
+    known = [*_DHCP, *openings(inventory, host)]
+    if "mgmt" in host.roles:
+        known.append(port(inventory.mgmt.port, "tcp"))
+    if "agent" in host.roles:
+        known += [port(one, "tcp") for one in (inventory.agent.port, inventory.agent.relay_port)]
+    return [
+        one
+        for one in listening
+        if not any(
+            opening.ports is not None
+            and opening.ports.protocol == one.protocol
+            and opening.ports.first <= one.port <= opening.ports.last
+            for opening in known
+        )
+    ]
 
 
 def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:

@@ -195,6 +195,18 @@ async def test_every_answer_has_the_security_headers(new_browser: NewBrowser) ->
     assert headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/api/me", "/api/auth/session", "/llm/v1/models"])
+async def test_trace_is_answered_nowhere(new_browser: NewBrowser, path: str) -> None:
+    answer = await new_browser().request("TRACE", path, headers={"x-secret": "mirrored"})
+    assert answer.status_code in (401, 404, 405)
+    assert "mirrored" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/metrics", "/.git/HEAD"])
+async def test_nothing_for_developers_is_served(new_browser: NewBrowser, path: str) -> None:
+    assert (await new_browser().get(path)).status_code == 404
+
+
 class TestOverHttps:
     """The same server behind a proxy with https, its page at another origin of the same site."""
 
