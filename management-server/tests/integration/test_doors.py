@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI, WebSocket
 from ocmt_management.app import create_app
-from ocmt_management.auth.dependencies import SocketUser
+from ocmt_management.auth.dependencies import SocketSession
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
 from starlette.testclient import TestClient
@@ -285,9 +285,9 @@ class TestSockets:
         app = create_app(settings)
 
         @app.websocket("/who")
-        async def who(socket: WebSocket, user: SocketUser) -> None:
+        async def who(socket: WebSocket, session: SocketSession) -> None:
             await socket.accept()
-            await socket.send_text(user.email)
+            await socket.send_text(session.user.email)
             await socket.close()
 
         return app
@@ -299,17 +299,17 @@ class TestSockets:
     def test_a_socket_needs_our_origin_and_a_session(
         self, signed_in: TestClient, seen_secrets: set[str]
     ) -> None:
-        from ocmt_management.auth.service import operator_link
+        from ocmt_management.auth.sign_in import operator_link
 
         ours = {"origin": "http://127.0.0.1:3000"}
         with signed_in as browser:
             assert isinstance(browser.app, FastAPI)
-            parts = browser.app.state.parts
+            state = browser.app.state
 
             async def make_link() -> str:
-                async with parts.database.write() as session:
+                async with state.database.write() as session:
                     made = await operator_link(
-                        session, settings=parts.settings, clock=parts.clock, email=None
+                        session, settings=state.settings, clock=state.clock, email=None
                     )
                 return made[1].partition("#")[2]
 

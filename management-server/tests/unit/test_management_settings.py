@@ -41,7 +41,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         ("agent_server_url", "127.0.0.1:4000", "not an http"),
         ("agent_server_url", "http://agents:70000", "not an http"),
         ("agent_server_url", "http://agents:4000/?token=x", "nothing else"),
-        ("agent_auth_token", "é" * 20 + "0123456789abcdef" * 2, "no token has"),
+        ("agent_auth_token", "é" * 20 + "0123456789abcdef" * 2, "tokens never have"),
         ("openai_base_url", "https://user@openai.example/v1", "nothing else"),
         ("base_url", "https://ocmt example.com", "not an http"),
         ("base_url", "https://ocmt.example.com:99999", "not an http"),
@@ -61,7 +61,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         (
             "database_url",
             "postgresql://u:p@db/ocmt?sslmode=require&channel_binding=require",
-            "sslmode=verify-full&sslrootcert=system in its place",
+            "sslmode=verify-full&sslrootcert=system instead",
         ),
         ("database_url", "postgresql://db/ocmt?sslrootcert=/nowhere.pem", "sslmode=verify-full"),
         (
@@ -81,7 +81,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         (
             "database_url",
             "postgresql://one,two/ocmt?target_session_attrs=standby",
-            "no server that takes writes",
+            "not a writable server",
         ),
         ("database_url", "postgresql://one/ocmt?target_session_attrs=wrong", "is not known"),
     ],
