@@ -1,6 +1,9 @@
 """The agent server's web application: the API, and the proxy to the agents, behind one token."""
 
+import hmac
+
 from fastapi import FastAPI
+from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import install_problem_handlers
 from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.applications import Starlette
@@ -12,14 +15,27 @@ from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.wiring import Parts
 
 
-def create_app(parts: Parts) -> Starlette:
+def create_app(parts: Parts, *, for_host: HostCredentials | None = None) -> Starlette:
+    """For callers on this machine, who have AUTH_TOKEN; or for the other host, with its tokens."""
     limit = parts.settings.max_body_bytes
     proxy = proxy_routes(parts.engine, parts.passing_on, parts.admin, max_body_bytes=limit)
     app = Starlette(routes=[*proxy, Mount("/", _api(parts))])
     app.router.redirect_slashes = False
     install_problem_handlers(app)
     # The last added is the outermost: every answer has a request id, a refused one too.
-    app.add_middleware(TokenMiddleware, token=parts.settings.auth_token.get_secret_value())
+    if for_host is None:
+        token = parts.settings.auth_token.get_secret_value().encode()
+        app.add_middleware(
+            TokenMiddleware,
+            accepts=lambda offered: hmac.compare_digest(offered.encode("latin-1"), token),
+            called="the agent server's AUTH_TOKEN",
+        )
+    else:
+        app.add_middleware(
+            TokenMiddleware,
+            accepts=for_host.accepts,
+            called="a token of the agent server's TLS_DIR",
+        )
     app.add_middleware(RequestIdMiddleware)
     return app
 

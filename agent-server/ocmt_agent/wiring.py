@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import aiohttp
+from ocmt_common.host_credentials import HostCredentials
 
 from ocmt_agent.agents.events import EventHub
 from ocmt_agent.agents.registry import AgentRegistry
@@ -55,6 +56,7 @@ async def open_parts(
     gateway: GatewayControl | None = None,
     read_host: HostReader = host_figures,
     keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
+    credentials: HostCredentials | None = None,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
@@ -102,7 +104,11 @@ async def open_parts(
             read_host=read_host,
             cores=max(1, len(os.sched_getaffinity(0))),
         )
-        service = AgentService(runtime, registry, engine, memory, clock=clock)
+        if credentials is not None:
+            await stack.enter_async_context(credentials.followed())
+        service = AgentService(
+            runtime, registry, engine, memory, clock=clock, credentials=credentials
+        )
         if settings.stop_agents_on_exit:
             stack.push_async_callback(service.stop_all)
         stack.push_async_callback(engine.close)

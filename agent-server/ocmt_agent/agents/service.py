@@ -3,7 +3,13 @@
 import asyncio
 import contextlib
 
-from ocmt_common.agent_api import AgentServerHealth, HibernationState, ProvisionRequest
+from ocmt_common.agent_api import (
+    AgentServerHealth,
+    HibernationState,
+    ProvisionRequest,
+    TlsHealth,
+)
+from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import Problem
 from ocmt_common.user_ids import is_user_id
 from ocmt_common.version import release_version
@@ -30,7 +36,9 @@ class AgentService:
         memory: MemoryKeeper,
         *,
         clock: Clock,
+        credentials: HostCredentials | None = None,
     ) -> None:
+        self._credentials = credentials
         self._runtime = runtime
         self._registry = registry
         self._engine = engine
@@ -138,6 +146,17 @@ class AgentService:
             problems=problems,
             version=self._version,
             memory=memory_health(self._memory),
+            tls=self._tls(),
+        )
+
+    def _tls(self) -> TlsHealth | None:
+        own = self._credentials
+        if own is None:
+            return None
+        return TlsHealth(
+            certificate_ends_at=own.ends_at,
+            tokens=own.token_ids,
+            token_in_use=own.token_in_use,
         )
 
     async def _runtime_problems(self) -> list[str]:
