@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ocmt_cli.deploy.inventory import HostEntry, Inventory
 from ocmt_cli.setup.files import ip_address
+from ocmt_cli.trust import links
 
 AGENTS_BRIDGE = "ocmt0"
 """The bridge the agent server makes for its containers; a test compares."""
@@ -55,9 +56,10 @@ WantedBy=multi-user.target
 def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
     """An nftables table of our own; other tables (Docker's too) are left as they are.
 
-    Only what must be reached from outside is let in: ssh, the front, and the agent server's port
-    from management's hosts. Of this host containers reach the relay and nothing else, and beyond
-    it the public internet and port 53 of `resolvers`, the addresses of the host's own DNS servers.
+    Only what must be reached from outside is let in: ssh, the front, and the TLS ports of
+    management and agent server from each other's hosts. Of this host containers reach the relay and
+    nothing else, and beyond it the public internet and port 53 of `resolvers`, the addresses of the
+    host's own DNS servers.
 
     Raises `CommandFailed` where a rule needs a host's address and the inventory has a name.
     """
@@ -74,10 +76,12 @@ def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
         rules += ["tcp dport { 80, 443 } accept", "udp dport 443 accept"]
     if "agent" in host.roles:
         for other in inventory.with_role("mgmt"):
-            if other.name != host.name:
-                address = ip_address(other)
-                source = f"{_family(address)} saddr {address}"
-                rules.append(f"{source} tcp dport {inventory.agent.port} accept")
+            if not links.is_one_machine(other, host):
+                rules.append(_from(other, inventory.agent.tls_port))
+    if "mgmt" in host.roles:
+        for other in inventory.with_role("agent"):
+            if not links.is_one_machine(other, host):
+                rules.append(_from(other, inventory.mgmt.tls_port))
     return f"""\
 #!/usr/sbin/nft -f
 # Written by `ocmt setup`. Loaded whole, so that the machine is never without it.
@@ -132,6 +136,11 @@ def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
 
 def _lines(rules: Sequence[str]) -> str:
     return "\n".join(f"        {rule}" for rule in rules)
+
+
+def _from(other: HostEntry, port: int) -> str:
+    address = ip_address(other)
+    return f"{_family(address)} saddr {address} tcp dport {port} accept"
 
 
 def _family(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:

@@ -2,15 +2,18 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE
+
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.setup import files
 from ocmt_cli.setup.facts import HostFacts
 from ocmt_cli.setup.firewall import FIREWALL_UNIT as FIREWALL_SERVICE
 from ocmt_cli.setup.firewall import firewall
+from ocmt_cli.trust.links import TLS_FOLDER, tls_roles
 
 _SYSTEM = PurePosixPath("/etc/systemd/system")
 FIREWALL = PurePosixPath("/etc/ocmt/firewall.nft")
@@ -22,6 +25,8 @@ PULL_INVENTORY = PurePosixPath("/etc/ocmt/ocmt.toml")
 PULL_SIGNERS = PurePosixPath("/etc/ocmt/allowed_signers")
 PULL_KEY = PurePosixPath("/etc/ocmt/deploy_key")
 _STARTED = (".socket", ".timer")
+TLS_FILES = (HOST_FILE, CA_FILE, TOKENS_FILE)
+TLS_MODE = 0o640
 SWAP_FILE = PurePosixPath("/swapfile")
 SWAP_UNIT = "swapfile.swap"
 
@@ -54,6 +59,8 @@ class Secrets:
     token: str
     jwt: str
     vault: str
+    tls: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+    """Name → text of the files in TLS_DIR, for each server that has one."""
 
 
 def packages(host: HostEntry, *, pulls: bool) -> list[str]:
@@ -90,6 +97,9 @@ def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
     folders = [host.path(place) for place in below]
     for path in _folders(inventory, host):
         folders.append(path)
+    for role in tls_roles(inventory, host):
+        folder = inventory.component_path(host, role) / TLS_FOLDER
+        folders += [folder, *(folder / name for name in TLS_FILES)]
     return folders + [inventory.component_path(host, role) / ".env" for role in host.roles]
 
 
@@ -127,6 +137,8 @@ def plan(
         for path, mode in _folders(inventory, host).items()
         if str(path) not in facts.paths
     ]
+    for role, texts in secrets.tls.items():
+        changes += _tls_files(facts, inventory=inventory, host=host, role=role, texts=texts)
     changes += _env_files(facts, inventory=inventory, host=host, secrets=secrets)
     if inventory.pull.source:
         changes += _pull(facts, inventory=inventory, host=host)
@@ -198,6 +210,33 @@ def _access(facts: HostFacts, *, host: HostEntry, public_key: str) -> list[Chang
             (Run(("sh", "-c", add, "sh", str(keys)), f"{public_key}\n"),),
         )
     ]
+
+
+def _tls_files(
+    facts: HostFacts,
+    *,
+    inventory: Inventory,
+    host: HostEntry,
+    role: Role,
+    texts: Mapping[str, str],
+) -> list[Change]:
+    """What a server follows while it runs. The folder hands its group down to its files."""
+    folder = inventory.component_path(host, role) / TLS_FOLDER
+    changes: list[Change] = []
+    if str(folder) not in facts.paths:
+        runs_as_another = role == "mgmt" and host.supervisor == "systemd"
+        group = ("-g", inventory.deploy.service_user) if runs_as_another else ()
+        make = ("install", "-d", "-m", "2750", *group, str(folder))
+        changes.append(Change(f"make {folder}", (Run(make),)))
+    writes = tuple(
+        write
+        for name, text in texts.items()
+        if (write := _file(facts, folder / name, text, TLS_MODE)) is not None
+    )
+    if writes:
+        names = ", ".join(write.path.name for write in writes)
+        changes.append(Change(f"write {names} to {folder} (TLS with the other host)", writes))
+    return changes
 
 
 def _env_files(

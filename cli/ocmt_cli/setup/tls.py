@@ -1,0 +1,51 @@
+"""What `ocmt setup` looks at on a host before it writes certificates there."""
+
+import hashlib
+from collections.abc import Iterator
+
+from ocmt_common.host_credentials import CA_FILE
+
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
+from ocmt_cli.deploy.remote import Host
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup.facts import HostFacts
+from ocmt_cli.setup.plan import Change
+from ocmt_cli.trust import links
+from ocmt_cli.trust.folder import TrustFolder
+
+
+def refuse_another_ca(
+    inventory: Inventory, host: HostEntry, facts: HostFacts, trust: TrustFolder
+) -> None:
+    """Raises `CommandFailed`: with a CA for itself this host would trust no other one."""
+    ours = hashlib.sha256(trust.authority.certificate.encode()).hexdigest()
+    for role in links.tls_roles(inventory, host):
+        file = inventory.component_path(host, role) / links.TLS_FOLDER / CA_FILE
+        found = facts.paths.get(str(file))
+        if found is not None and found.sha256 != ours:
+            raise CommandFailed(
+                f"{host.name}: {file} is another CA than that of {trust.path}. Copy that folder "
+                "from the machine that set the host up; to begin anew, remove "
+                f"{file.parent} on every host."
+            )
+
+
+def missing_settings(
+    inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host
+) -> Iterator[Change]:
+    """Remarks about a `.env` that was written before, which is the operator's to change."""
+    for role in links.tls_roles(inventory, host):
+        env = inventory.component_path(host, role) / ".env"
+        if str(env) not in facts.paths:
+            continue
+        look = ("grep", "-q", "^TLS_DIR=", str(env))
+        if remote.run(look, step="look", check=False, timeout_s=30).code == 0:
+            continue
+        lines = [*_url(inventory, host, role), *links.env_lines(inventory, host, role)]
+        yield Change(f"{env}: set {', '.join(lines)} there, then run `ocmt deploy`")
+
+
+def _url(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
+    if role == "mgmt":
+        return [f"AGENT_SERVER_URL={links.agent_server_url(inventory, host)}"]
+    return ["HOST=127.0.0.1", f"MANAGEMENT_URL={links.agents_management_url(inventory, host)}"]
