@@ -8,7 +8,7 @@ tokens     the newest first; two while they are being replaced
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +54,11 @@ class TrustFolder:
     def with_tokens(self, *tokens: str) -> "TrustFolder":
         text = "".join(f"{token}\n" for token in tokens)
         return replace(self, tokens=tokens, unsaved={**self.unsaved, "tokens": text})
+
+    def ends_at(self, hosts: Iterable[HostEntry]) -> datetime:
+        """When the first of the hosts' certificates ends."""
+        texts = [self.certificate(host.name) or "" for host in hosts]
+        return min(end for text in texts if (end := authority.ends_at(text)) is not None)
 
     def files(self, host: HostEntry, role: Role) -> dict[str, str]:
         """Name → text of the files in a server's TLS_DIR."""

@@ -138,7 +138,7 @@ _STATUS: dict[str, Any] = {
     ],
 )
 def test_status_tells_what_is_amiss(change: dict[str, Any], told: str) -> None:
-    line = server_line("mgmt", "one", {**_STATUS, **change})
+    line = server_line("mgmt", "one", {**_STATUS, **change}, now=NOW)
     assert line["state"].startswith(told)
     assert line["drift"] is ("settled" in change)
 
