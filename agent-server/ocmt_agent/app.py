@@ -1,7 +1,5 @@
 """The agent server's web application: the API, and the proxy to the agents, behind one token."""
 
-import hmac
-
 from fastapi import FastAPI
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import install_problem_handlers
@@ -10,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from ocmt_agent.agents import endpoints
-from ocmt_agent.auth import TokenMiddleware
+from ocmt_agent.auth import TokenMiddleware, exactly
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.wiring import Parts
 
@@ -24,12 +22,8 @@ def create_app(parts: Parts, *, for_host: HostCredentials | None = None) -> Star
     install_problem_handlers(app)
     # The last added is the outermost: every answer has a request id, a refused one too.
     if for_host is None:
-        token = parts.settings.auth_token.get_secret_value().encode()
-        app.add_middleware(
-            TokenMiddleware,
-            accepts=lambda offered: hmac.compare_digest(offered.encode("latin-1"), token),
-            called="the agent server's AUTH_TOKEN",
-        )
+        accepts = exactly(parts.settings.auth_token.get_secret_value())
+        app.add_middleware(TokenMiddleware, accepts=accepts, called="the agent server's AUTH_TOKEN")
     else:
         app.add_middleware(
             TokenMiddleware,

@@ -79,11 +79,11 @@ def renew(
                 within_s,
                 nudge=lambda: [one.health() for one in management],
             )
-    trust = trust.with_tokens(trust.tokens[0]).saved()
+    trust = trust.with_tokens(trust.tokens[0])
     for agent in agents:
         agent.put({TOKENS_FILE: trust.files(agent.entry, "agent")[TOKENS_FILE]})
         report(f"{agent.entry.name}: agent server: the old token is no longer accepted")
-    return trust
+    return trust.saved()
 
 
 def _wait(
