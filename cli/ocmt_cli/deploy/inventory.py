@@ -15,6 +15,7 @@ from ocmt_common.loopback import is_loopback
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -22,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from ocmt_cli.deploy import firewall_allow
 from ocmt_cli.failure import CommandFailed
 
 Role = Literal["mgmt", "agent", "ui"]
@@ -206,6 +208,13 @@ class Pull(_Table):
         return value
 
 
+class Firewall(_Table):
+    """`[firewall]`: what the hosts let in beside OCMT's own."""
+
+    allow: tuple[Annotated[firewall_allow.Allowed, BeforeValidator(firewall_allow.parse)], ...] = ()
+    """Such as "9100/tcp", "192.168.1.0/24" or "9100/tcp from 192.168.1.0/24"."""
+
+
 class Inventory(_Table):
     file: Path
     hosts: dict[str, HostEntry] = Field(min_length=1)
@@ -213,6 +222,7 @@ class Inventory(_Table):
     agent: AgentComponentSettings = AgentComponentSettings()
     ui: UiSettings = UiSettings()
     deploy: Policy = Policy()
+    firewall: Firewall = Firewall()
     pull: Pull = Pull()
 
     @model_validator(mode="after")
@@ -324,6 +334,7 @@ def _known_keys(place: tuple[int | str, ...]) -> list[str]:
         "agent": AgentComponentSettings,
         "ui": UiSettings,
         "deploy": Policy,
+        "firewall": Firewall,
         "pull": Pull,
     }
     model: type[BaseModel] = tables.get(str(place[0]), Inventory) if len(place) > 1 else Inventory

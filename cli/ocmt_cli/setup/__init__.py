@@ -1,1 +1,1 @@
-"""`ocmt setup HOST`: the checklist of a new server as code; what is there already is left."""
+"""`ocmt setup HOST`: the checklist of a new server as code; what is not OCMT's is kept."""

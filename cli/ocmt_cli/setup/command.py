@@ -1,6 +1,7 @@
 """`ocmt setup HOST`."""
 
 import base64
+import json
 import re
 import secrets
 from datetime import UTC, datetime
@@ -11,18 +12,19 @@ import typer
 
 from ocmt_cli.console import say
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, Role, load_inventory
+from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup.changes import Change, Install, Run, Write, is_done
 from ocmt_cli.setup.facts import HostFacts, gather
 from ocmt_cli.setup.host_key import ensure_known
+from ocmt_cli.setup.hostside.site import Order
 from ocmt_cli.setup.plan import (
-    Change,
     Secrets,
-    Write,
     asked_paths,
+    asked_texts,
     asked_units,
     authorized_keys,
-    is_done,
     packages,
     plan,
 )
@@ -47,7 +49,7 @@ def setup(
         Path, typer.Option("--inventory", help="The inventory of servers.")
     ] = DEFAULT_FILE,
 ) -> None:
-    """Make a server ready for `ocmt deploy`. What is there already is left as it is."""
+    """Make a server ready for `ocmt deploy`, beside what else it serves."""
     servers = load_inventory(inventory)
     entry = servers.host(host)
     ensure_known(servers, entry, accepted=host_key)
@@ -59,7 +61,7 @@ def setup(
             trust = open_trust(servers, now).with_certificate(entry, now)
         changes = _plan(servers, entry, remote, trust)
         for change in changes:
-            say(f"{host}: {change.what}")
+            say(f"{host}: {change}")
         if trust is not None and trust.unsaved and not plan_only:
             trust.saved()
         if is_done(changes):
@@ -80,12 +82,13 @@ def _plan(
         users=[inventory.deploy.service_user],
         units=asked_units(inventory, host),
         paths=asked_paths(inventory, host),
+        texts=asked_texts(host),
         keys=authorized_keys(host),
     )
     tls: dict[Role, dict[str, str]] = {}
     if trust is not None:
-        tls = {role: trust.files(host, role) for role in tls_roles(inventory, host)}
         refuse_another_ca(inventory, host, facts, trust)
+        tls = {role: trust.files(host, role) for role in tls_roles(inventory, host)}
     made = Secrets(
         token=_token(inventory, host, facts, remote),
         jwt=secrets.token_urlsafe(48),
@@ -138,7 +141,29 @@ def _read_token(remote: Host, path: str) -> str:
 def _apply(remote: Host, changes: list[Change]) -> None:
     for change in changes:
         for step in change.steps:
-            if isinstance(step, Write):
-                remote.put(step.text, step.path, mode=step.mode, step=change.what)
-            else:
-                remote.run(step.argv, step=change.what, stdin=step.stdin.encode(), timeout_s=1800)
+            match step:
+                case Write(path, text, mode):
+                    remote.put(text, path, mode=mode, step=change.what)
+                case Run(argv, stdin):
+                    remote.run(argv, step=change.what, stdin=stdin.encode(), timeout_s=1800)
+                case Install():
+                    remote.run(
+                        python_argv("ocmt_cli.setup.hostside.site"),
+                        step=change.what,
+                        stdin=packed("setup/hostside") + json.dumps(_order(step)).encode(),
+                        timeout_s=300,
+                    )
+
+
+def _order(step: Install) -> Order:
+    return {
+        "folder": str(step.folder),
+        "writes": {str(write.path): write.text for write in step.writes},
+        "append_to": str(step.append_to or ""),
+        "line": step.line,
+        "test": list(step.test),
+        "must_print": step.must_print,
+        "conflicts": list(step.conflicts),
+        "service": step.service,
+        "cure": step.cure,
+    }

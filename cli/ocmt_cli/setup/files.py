@@ -14,6 +14,8 @@ TEMPLATES = ROOT / "deploy"
 _HOLE = re.compile(r"@([A-Z_]+)@")
 # Beyond the deploy's own waiting, before systemd ends a server by force.
 _GRACE_S = 15
+CHALLENGES = PurePosixPath("/var/www/acme")
+"""The web root for certbot: nginx answers the authority's challenges from it."""
 _MGMT_DATA = PurePosixPath("/var/lib/ocmt-management")
 
 
@@ -112,7 +114,7 @@ def _front_values(inventory: Inventory, host: HostEntry) -> dict[str, str]:
 
 
 def caddyfile(inventory: Inventory, host: HostEntry) -> str:
-    """The host's whole Caddyfile; empty when no domain is served here."""
+    """The host's sites for Caddy; empty when no domain is served here."""
     values = _front_values(inventory, host)
     sites: list[str] = []
     if "ui" in host.roles and inventory.ui.domain:
@@ -151,26 +153,44 @@ def ip_address(host: HostEntry) -> ipaddress.IPv4Address | ipaddress.IPv6Address
         ) from error
 
 
-def nginx_conf(inventory: Inventory, host: HostEntry) -> str:
-    """The host's site for nginx; empty when no domain is served here."""
+def nginx_names(inventory: Inventory, host: HostEntry) -> list[str]:
+    """The domains that nginx serves on this host."""
     served = [inventory.ui.domain] if "ui" in host.roles else []
     served += [inventory.mgmt.domain] if "mgmt" in host.roles else []
-    names = list(dict.fromkeys(name for name in served if name))
+    return list(dict.fromkeys(name for name in served if name))
+
+
+def certificate(inventory: Inventory, host: HostEntry) -> tuple[PurePosixPath, PurePosixPath]:
+    """Where nginx's certificate and its key are expected: certbot's place for the first domain."""
+    folder = PurePosixPath("/etc/letsencrypt/live", nginx_names(inventory, host)[0])
+    return folder / "fullchain.pem", folder / "privkey.pem"
+
+
+def nginx_conf(inventory: Inventory, host: HostEntry, *, certified: bool) -> str:
+    """The host's site for nginx; empty when no domain is served here.
+
+    nginx does not start with a certificate that is not there: until it is `certified`, the site is
+    what the authority asks to issue one.
+    """
+    names = nginx_names(inventory, host)
     if not names:
         return ""
-    certificates = f"/etc/letsencrypt/live/{names[0]}"
+    values = {"SERVER_NAMES": " ".join(names), "CHALLENGES": str(CHALLENGES)}
+    if not certified:
+        return fill(TEMPLATES / "nginx.http.conf", values)
+    chain, key = certificate(inventory, host)
     return fill(
         TEMPLATES / "nginx.conf",
         _front_values(inventory, host)
+        | values
         | {
-            "SERVER_NAMES": " ".join(names),
             "REAL_CLIENTS": "".join(
                 f"    set_real_ip_from {address};\n"
                 for address in (_other_fronts(inventory) if "mgmt" in host.roles else [])
             ),
             "UPSTREAM_URL": management_url(inventory, host),
-            "CERTIFICATE": f"{certificates}/fullchain.pem",
-            "CERTIFICATE_KEY": f"{certificates}/privkey.pem",
+            "CERTIFICATE": str(chain),
+            "CERTIFICATE_KEY": str(key),
         },
     )
 

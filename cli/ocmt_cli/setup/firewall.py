@@ -3,7 +3,9 @@
 import ipaddress
 from collections.abc import Sequence
 
-from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_cli.deploy.firewall_allow import Allowed, port
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
+from ocmt_cli.setup.facts import Listening
 from ocmt_cli.setup.files import ip_address
 from ocmt_cli.trust import links
 
@@ -37,6 +39,9 @@ _NOT_PUBLIC_6 = (
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
+# An address by DHCP, and by DHCPv6.
+_DHCP = (port(68, "udp"), port(546, "udp"))
+
 FIREWALL_UNIT = """\
 [Unit]
 Description=OCMT's firewall rules
@@ -56,8 +61,7 @@ WantedBy=multi-user.target
 def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
     """An nftables table of our own; other tables (Docker's too) are left as they are.
 
-    Only what must be reached from outside is let in: ssh, the front, and the TLS ports of
-    management and agent server from each other's hosts. Of this host containers reach the relay and
+    Only what `openings` has is let in from outside. Of this host containers reach the relay and
     nothing else, and beyond it the public internet and port 53 of `resolvers`, the addresses of the
     host's own DNS servers.
 
@@ -71,17 +75,7 @@ def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
             f"iifname {AGENTS_BRIDGE} drop",
         ]
         forward = _forward(inventory, host, resolvers)
-    rules.append(f"tcp dport {host.ssh_port} accept")
-    if {"mgmt", "ui"} & set(host.roles):
-        rules += ["tcp dport { 80, 443 } accept", "udp dport 443 accept"]
-    if "agent" in host.roles:
-        for other in inventory.with_role("mgmt"):
-            if not links.is_one_machine(other, host):
-                rules.append(_from(other, inventory.agent.tls_port))
-    if "mgmt" in host.roles:
-        for other in inventory.with_role("agent"):
-            if not links.is_one_machine(other, host):
-                rules.append(_from(other, inventory.mgmt.tls_port))
+    rules += [one.rule() for one in (*_DHCP, *openings(inventory, host))]
     return f"""\
 #!/usr/sbin/nft -f
 # Written by `ocmt setup`. Loaded whole, so that the machine is never without it.
@@ -94,11 +88,57 @@ table inet ocmt {{
         ct state invalid drop
         iif lo accept
         meta l4proto {{ icmp, ipv6-icmp }} accept
-        udp dport {{ 68, 546 }} accept
 {_lines(rules)}
     }}
 {forward}}}
 """
+
+
+def openings(inventory: Inventory, host: HostEntry) -> list[Allowed]:
+    """What is let in from outside: ssh, the front, what `[firewall] allow` says, and the TLS ports
+    of management and agent server from each other's hosts.
+
+    Raises `CommandFailed` for such a host without an address.
+    """
+    found = [port(host.ssh_port, "tcp")]
+    if {"mgmt", "ui"} & set(host.roles):
+        found += [port(80, "tcp"), port(443, "tcp"), port(443, "udp")]
+    found += [_from(other, inventory.agent.tls_port) for other in _others(inventory, host, "mgmt")]
+    found += [_from(other, inventory.mgmt.tls_port) for other in _others(inventory, host, "agent")]
+    return [*found, *inventory.firewall.allow]
+
+
+def _others(inventory: Inventory, host: HostEntry, role: Role) -> list[HostEntry]:
+    """The hosts of `role` that reach this one's TLS port."""
+    if ("agent" if role == "mgmt" else "mgmt") not in host.roles:
+        return []
+    others = inventory.with_role(role)
+    return [other for other in others if not links.is_one_machine(other, host)]
+
+
+def _from(other: HostEntry, number: int) -> Allowed:
+    return port(number, "tcp", ipaddress.ip_network(ip_address(other)))
+
+
+def shut(
+    listening: Sequence[Listening], *, inventory: Inventory, host: HostEntry
+) -> list[Listening]:
+    """What listens on a host and is let in from nowhere, OCMT's own servers left out."""
+    known = [*_DHCP, *openings(inventory, host)]
+    if "mgmt" in host.roles:
+        known.append(port(inventory.mgmt.port, "tcp"))
+    if "agent" in host.roles:
+        known += [port(one, "tcp") for one in (inventory.agent.port, inventory.agent.relay_port)]
+    return [
+        one
+        for one in listening
+        if not any(
+            opening.ports is not None
+            and opening.ports.protocol == one.protocol
+            and opening.ports.first <= one.port <= opening.ports.last
+            for opening in known
+        )
+    ]
 
 
 def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
@@ -136,11 +176,6 @@ def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
 
 def _lines(rules: Sequence[str]) -> str:
     return "\n".join(f"        {rule}" for rule in rules)
-
-
-def _from(other: HostEntry, port: int) -> str:
-    address = ip_address(other)
-    return f"{_family(address)} saddr {address} tcp dport {port} accept"
 
 
 def _family(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:

@@ -1,55 +1,28 @@
 """Which changes bring a host to what the inventory says. Pure: facts in, changes out."""
 
-import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE
-
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
-from ocmt_cli.setup import files
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup import files, front, tls
+from ocmt_cli.setup.changes import Change, Run, Step, Write, write_if_different
 from ocmt_cli.setup.facts import HostFacts
 from ocmt_cli.setup.firewall import FIREWALL_UNIT as FIREWALL_SERVICE
-from ocmt_cli.setup.firewall import firewall
-from ocmt_cli.trust.links import TLS_FOLDER, tls_roles
+from ocmt_cli.setup.firewall import firewall, openings, shut
 
 _SYSTEM = PurePosixPath("/etc/systemd/system")
 FIREWALL = PurePosixPath("/etc/ocmt/firewall.nft")
 FIREWALL_UNIT = "ocmt-firewall.service"
-CADDYFILE = PurePosixPath("/etc/caddy/Caddyfile")
-NGINX = PurePosixPath("/etc/nginx/conf.d/ocmt.conf")
 ZRAM = PurePosixPath("/etc/default/zramswap")
 PULL_INVENTORY = PurePosixPath("/etc/ocmt/ocmt.toml")
 PULL_SIGNERS = PurePosixPath("/etc/ocmt/allowed_signers")
 PULL_KEY = PurePosixPath("/etc/ocmt/deploy_key")
 _STARTED = (".socket", ".timer")
-TLS_FILES = (HOST_FILE, CA_FILE, TOKENS_FILE)
-TLS_MODE = 0o640
 SWAP_FILE = PurePosixPath("/swapfile")
 SWAP_UNIT = "swapfile.swap"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    argv: tuple[str, ...]
-    stdin: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    path: PurePosixPath
-    text: str
-    mode: int
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One line of the plan; without steps it only tells why nothing is done."""
-
-    what: str
-    steps: tuple[Run | Write, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +46,6 @@ def packages(host: HostEntry, *, pulls: bool) -> list[str]:
     return wanted
 
 
-def front_of(facts: HostFacts) -> str:
-    """nginx where it is there already, Caddy otherwise: two cannot have port 443."""
-    return "nginx" if "nginx" in facts.packages and "caddy" not in facts.packages else "caddy"
-
-
 def authorized_keys(host: HostEntry) -> PurePosixPath:
     home = PurePosixPath("/root") if host.user == "root" else PurePosixPath("/home") / host.user
     return host.path(home / ".ssh" / "authorized_keys")
@@ -91,16 +59,18 @@ def asked_units(inventory: Inventory, host: HostEntry) -> list[str]:
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
     """Every path that the plan may want to know about."""
     below = [_SYSTEM / name for name in files.units(inventory, host)]
-    below += [FIREWALL, _SYSTEM / FIREWALL_UNIT, CADDYFILE, NGINX, ZRAM, SWAP_FILE]
+    below += [FIREWALL, _SYSTEM / FIREWALL_UNIT, ZRAM, SWAP_FILE]
     below += [_SYSTEM / SWAP_UNIT, PULL_INVENTORY, PULL_SIGNERS, PULL_KEY]
     below += [inventory.pull.checkout / ".git"]
-    folders = [host.path(place) for place in below]
-    for path in _folders(inventory, host):
-        folders.append(path)
-    for role in tls_roles(inventory, host):
-        folder = inventory.component_path(host, role) / TLS_FOLDER
-        folders += [folder, *(folder / name for name in TLS_FILES)]
-    return folders + [inventory.component_path(host, role) / ".env" for role in host.roles]
+    paths = [host.path(place) for place in below]
+    paths += [*_folders(inventory, host), *front.asked_paths(inventory, host)]
+    paths += tls.asked_paths(inventory, host)
+    return paths + [inventory.component_path(host, role) / ".env" for role in host.roles]
+
+
+def asked_texts(host: HostEntry) -> list[PurePosixPath]:
+    """The operator's files that OCMT's settings go into."""
+    return [host.path(front.CADDYFILE), ZRAM]
 
 
 def _folders(inventory: Inventory, host: HostEntry) -> dict[PurePosixPath, int]:
@@ -137,13 +107,12 @@ def plan(
         for path, mode in _folders(inventory, host).items()
         if str(path) not in facts.paths
     ]
-    for role, texts in secrets.tls.items():
-        changes += _tls_files(facts, inventory=inventory, host=host, role=role, texts=texts)
+    changes += tls.changes(facts, inventory=inventory, host=host, texts=secrets.tls)
     changes += _env_files(facts, inventory=inventory, host=host, secrets=secrets)
     if inventory.pull.source:
         changes += _pull(facts, inventory=inventory, host=host)
     changes += _units(facts, inventory=inventory, host=host, systemd=systemd)
-    changes += _front(facts, inventory=inventory, host=host, systemd=systemd)
+    changes += front.front(facts, inventory=inventory, host=host, systemd=systemd)
     # The last: should a rule shut the operator out, all else is there.
     changes += _firewall(facts, inventory=inventory, host=host, systemd=systemd)
     if not systemd:
@@ -151,15 +120,11 @@ def plan(
     return changes
 
 
-def is_done(changes: Sequence[Change]) -> bool:
-    return not any(change.steps for change in changes)
-
-
 def _machine(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Change]:
     changes: list[Change] = []
     wanted = packages(host, pulls=bool(inventory.pull.source))
     if {"mgmt", "ui"} & set(host.roles) and files.caddyfile(inventory, host):
-        wanted.append(front_of(facts))
+        wanted.append(front.front_of(facts))
     missing = sorted(set(wanted) - facts.packages)
     if missing and facts.apt:
         apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
@@ -182,27 +147,50 @@ def _machine(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list
 def _memory(facts: HostFacts) -> list[Change]:
     """Swap for the agents that sleep: as much as the machine has memory, 32 GB at most."""
     changes: list[Change] = []
-    zram = _file(facts, ZRAM, files.ZRAM, 0o644)
-    if zram is not None:
+    there, wanted = (_settings(text) for text in (facts.texts.get(str(ZRAM), ""), files.ZRAM))
+    if not there:
+        # None yet, or the package's with all its settings commented out.
+        replaces = str(ZRAM) in facts.paths
         restart = (Run(("systemctl", "restart", "zramswap.service")),) if facts.systemd else ()
-        changes.append(Change("compress memory first (zram)", (zram, *restart)))
+        write = Write(ZRAM, files.ZRAM, 0o644, replaces)
+        changes.append(Change("compress memory first (zram)", (write, *restart)))
+    elif there != wanted:
+        changes.append(
+            Change(
+                f"zram: {ZRAM} has settings of its own ({', '.join(sorted(there))}) and is left as "
+                f"it is; OCMT's would be {', '.join(sorted(wanted))}"
+            )
+        )
     if not facts.swap and str(SWAP_FILE) not in facts.paths:
         size = min(facts.memory_mb, 32 * 1024)
         make = f"umask 077; fallocate -l {size}M {SWAP_FILE} && mkswap {SWAP_FILE}"
-        steps = (Run(("sh", "-c", make)), Write(_SYSTEM / SWAP_UNIT, files.SWAP_UNIT, 0o644))
-        changes.append(Change(f"swap of {size} MB in {SWAP_FILE}", steps))
+        steps: list[Step] = [Run(("sh", "-c", make))]
+        unit = write_if_different(facts, _SYSTEM / SWAP_UNIT, files.SWAP_UNIT, 0o644)
+        if unit is not None:
+            steps.append(unit)
+        changes.append(Change(f"swap of {size} MB in {SWAP_FILE}", tuple(steps)))
         if facts.systemd:
             changes.append(_enable(SWAP_UNIT))
     return changes
 
 
+def _settings(text: str) -> set[str]:
+    """The lines of a file of settings that are not comments."""
+    lines = {line.strip() for line in text.splitlines()}
+    return {line for line in lines if line and not line.startswith("#")}
+
+
 def _access(facts: HostFacts, *, host: HostEntry, public_key: str) -> list[Change]:
-    if not public_key or public_key in facts.keys:
+    # A key may have options before it, such as from=: they are the operator's.
+    known = {word for line in facts.keys if not line.startswith("#") for word in line.split()}
+    if not public_key or set(public_key.split()[1:2]) & known:
         return []
     keys = authorized_keys(host)
     add = (
-        'umask 077; mkdir -p "$(dirname "$1")"; cat >> "$1"; '
-        'chown -R --reference="$(dirname "$(dirname "$1")")" "$(dirname "$1")"'
+        'set -e; umask 077; d=$(dirname "$1"); home=$(dirname "$d"); '
+        '[ -d "$d" ] || { mkdir -p "$d"; chown --reference="$home" "$d"; }; '
+        '[ -e "$1" ] || { : > "$1"; chown --reference="$home" "$1"; }; '
+        '[ -z "$(tail -c 1 "$1")" ] || echo >> "$1"; cat >> "$1"'
     )
     return [
         Change(
@@ -210,33 +198,6 @@ def _access(facts: HostFacts, *, host: HostEntry, public_key: str) -> list[Chang
             (Run(("sh", "-c", add, "sh", str(keys)), f"{public_key}\n"),),
         )
     ]
-
-
-def _tls_files(
-    facts: HostFacts,
-    *,
-    inventory: Inventory,
-    host: HostEntry,
-    role: Role,
-    texts: Mapping[str, str],
-) -> list[Change]:
-    """What a server follows while it runs. The folder hands its group down to its files."""
-    folder = inventory.component_path(host, role) / TLS_FOLDER
-    changes: list[Change] = []
-    if str(folder) not in facts.paths:
-        runs_as_another = role == "mgmt" and host.supervisor == "systemd"
-        group = ("-g", inventory.deploy.service_user) if runs_as_another else ()
-        make = ("install", "-d", "-m", "2750", *group, str(folder))
-        changes.append(Change(f"make {folder}", (Run(make),)))
-    writes = tuple(
-        write
-        for name, text in texts.items()
-        if (write := _file(facts, folder / name, text, TLS_MODE)) is not None
-    )
-    if writes:
-        names = ", ".join(write.path.name for write in writes)
-        changes.append(Change(f"write {names} to {folder} (TLS with the other host)", writes))
-    return changes
 
 
 def _env_files(
@@ -274,10 +235,10 @@ def _pull(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Ch
         changes.append(
             Change(f"make a deploy key ({key}.pub, for a repository that is not public)", steps)
         )
-    wanted = [_file(facts, host.path(PULL_INVENTORY), _for_pulling(text), 0o644)]
+    wanted = [write_if_different(facts, host.path(PULL_INVENTORY), _for_pulling(text), 0o644)]
     if settings.signers is not None:
         signers = settings.signers.read_text(encoding="utf-8")
-        wanted.append(_file(facts, host.path(PULL_SIGNERS), signers, 0o644))
+        wanted.append(write_if_different(facts, host.path(PULL_SIGNERS), signers, 0o644))
     if writes := [one for one in wanted if one is not None]:
         names = ", ".join(str(one.path) for one in writes)
         changes.append(Change(f"what the server deploys by itself: {names}", tuple(writes)))
@@ -303,7 +264,7 @@ def _units(
     steps = [
         write
         for name, text in wanted.items()
-        if (write := _file(facts, host.path(_SYSTEM / name), text, 0o644)) is not None
+        if (write := write_if_different(facts, host.path(_SYSTEM / name), text, 0o644)) is not None
     ]
     if steps:
         names = ", ".join(step.path.name for step in steps)
@@ -317,52 +278,45 @@ def _units(
     return changes
 
 
-def _front(
-    facts: HostFacts, *, inventory: Inventory, host: HostEntry, systemd: bool
-) -> list[Change]:
-    front = front_of(facts)
-    check: tuple[str, ...]
-    if front == "caddy":
-        place, text = CADDYFILE, files.caddyfile(inventory, host)
-        check = ("caddy", "validate", "--adapter", "caddyfile", "--config", str(host.path(place)))
-    else:
-        place, text = NGINX, files.nginx_conf(inventory, host)
-        check = ("nginx", "-t")
-    if not text:
-        return []
-    write = _file(facts, host.path(place), text, 0o644)
-    if write is None:
-        return []
-    load = (Run(check), Run(("systemctl", "reload-or-restart", front))) if systemd else ()
-    return [Change(f"{front}: {host.path(place)}", (write, *load))]
-
-
 def _firewall(
     facts: HostFacts, *, inventory: Inventory, host: HostEntry, systemd: bool
 ) -> list[Change]:
     changes: list[Change] = []
     text = firewall(inventory, host, facts.resolvers)
-    rules = _file(facts, host.path(FIREWALL), text, 0o644)
-    unit = _file(facts, host.path(_SYSTEM / FIREWALL_UNIT), FIREWALL_SERVICE, 0o644)
-    steps: tuple[Run | Write, ...] = tuple(one for one in (rules, unit) if one is not None)
+    rules = write_if_different(facts, host.path(FIREWALL), text, 0o644)
+    unit = write_if_different(facts, host.path(_SYSTEM / FIREWALL_UNIT), FIREWALL_SERVICE, 0o644)
+    steps: list[Step] = [one for one in (rules, unit) if one is not None]
+    if steps and systemd:
+        nft = ("nft", "-f", str(FIREWALL))
+        steps += [Run((nft[0], "-c", *nft[1:])), Run(nft), Run(("systemctl", "daemon-reload"))]
     if steps:
-        load: tuple[Run, ...] = ()
-        if systemd:
-            nft = ("nft", "-f", str(FIREWALL))
-            load = (Run((nft[0], "-c", *nft[1:])), Run(nft), Run(("systemctl", "daemon-reload")))
-        changes.append(Change("firewall: ssh, the front and the agents' port", (*steps, *load)))
+        what = _let_in_and_shut(facts, inventory=inventory, host=host, loaded=systemd)
+        changes.append(Change(f"firewall: {what}", tuple(steps)))
     if systemd and FIREWALL_UNIT not in facts.units:
         changes.append(_enable(FIREWALL_UNIT))
     return changes
 
 
-def _file(facts: HostFacts, path: PurePosixPath, text: str, mode: int) -> Write | None:
-    """`None` when the file is there as it should be."""
-    found = facts.paths.get(str(path))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    if found is not None and found.sha256 == digest and found.mode == mode:
-        return None
-    return Write(path, text, mode)
+def _let_in_and_shut(
+    facts: HostFacts, *, inventory: Inventory, host: HostEntry, loaded: bool
+) -> str:
+    """What the rules do, in words. Raises `CommandFailed` if they would shut ssh out."""
+    let_in = f"let in {', '.join(map(str, openings(inventory, host)))} and nothing else"
+    closed = shut(facts.listening, inventory=inventory, host=host) if loaded else []
+    if not closed:
+        return let_in
+    servers = [one for one in facts.listening if one.program == "sshd" and one.protocol == "tcp"]
+    if servers and all(one in closed for one in servers):
+        ports = " and ".join(str(one.port) for one in servers)
+        raise CommandFailed(
+            f"{host.name}: the firewall would shut ssh out: sshd listens on port {ports}, and "
+            f"hosts.{host.name}.ssh_port is {host.ssh_port}. If a router maps one to the other, "
+            f'add allow = ["{servers[0].port}/tcp"] to [firewall] in {inventory.file}.'
+        )
+    return (
+        f"{let_in}. This shuts {', '.join(map(str, closed))}; to keep a port open, add it to "
+        f"[firewall] allow in {inventory.file}"
+    )
 
 
 def _enable(unit: str) -> Change:

@@ -1,17 +1,51 @@
-"""What `ocmt setup` looks at on a host before it writes certificates there."""
+"""Certificates on a host: what `ocmt setup` writes there, and what it refuses or points out."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 
-from ocmt_common.host_credentials import CA_FILE
+from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE
 
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.deploy.remote import Host
 from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup.changes import Change, Run, write_if_different
 from ocmt_cli.setup.facts import HostFacts
-from ocmt_cli.setup.plan import Change
 from ocmt_cli.trust import links
 from ocmt_cli.trust.folder import TrustFolder
+
+FILE_MODE = 0o640
+
+
+def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
+    folders = [_folder(inventory, host, role) for role in links.tls_roles(inventory, host)]
+    names = (HOST_FILE, CA_FILE, TOKENS_FILE)
+    return [*folders, *(folder / name for folder in folders for name in names)]
+
+
+def changes(
+    facts: HostFacts,
+    *,
+    inventory: Inventory,
+    host: HostEntry,
+    texts: Mapping[Role, Mapping[str, str]],
+) -> Iterator[Change]:
+    """What servers follow while they run. A folder hands its group down to its files."""
+    for role, files in texts.items():
+        folder = _folder(inventory, host, role)
+        if str(folder) not in facts.paths:
+            runs_as_another = role == "mgmt" and host.supervisor == "systemd"
+            group = ("-g", inventory.deploy.service_user) if runs_as_another else ()
+            make = ("install", "-d", "-m", "2750", *group, str(folder))
+            yield Change(f"make {folder}", (Run(make),))
+        writes = tuple(
+            write
+            for name, text in files.items()
+            if (write := write_if_different(facts, folder / name, text, FILE_MODE)) is not None
+        )
+        if writes:
+            names = ", ".join(write.path.name for write in writes)
+            yield Change(f"TLS with the other host: {names} in {folder}", writes)
 
 
 def refuse_another_ca(
@@ -20,7 +54,7 @@ def refuse_another_ca(
     """Raises `CommandFailed`: with a CA for itself this host would trust no other one."""
     ours = hashlib.sha256(trust.authority.certificate.encode()).hexdigest()
     for role in links.tls_roles(inventory, host):
-        file = inventory.component_path(host, role) / links.TLS_FOLDER / CA_FILE
+        file = _folder(inventory, host, role) / CA_FILE
         found = facts.paths.get(str(file))
         if found is not None and found.sha256 != ours:
             raise CommandFailed(
@@ -49,3 +83,7 @@ def _url(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
     if role == "mgmt":
         return [f"AGENT_SERVER_URL={links.agent_server_url(inventory, host)}"]
     return ["HOST=127.0.0.1", f"MANAGEMENT_URL={links.agents_management_url(inventory, host)}"]
+
+
+def _folder(inventory: Inventory, host: HostEntry, role: Role) -> PurePosixPath:
+    return inventory.component_path(host, role) / links.TLS_FOLDER

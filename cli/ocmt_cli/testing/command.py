@@ -133,7 +133,8 @@ def _pytest(report: Report, tiers: Sequence[str], arguments: Sequence[str], fold
     with _timed(report, f"tests of {name}"):
         code = _to_its_end(
             [sys.executable, "-m", "pytest", "-m", " or ".join(tiers), f"--junitxml={junit}",
-             "-o", "junit_family=xunit1", *_only_where(tiers), *arguments]
+             "-o", "junit_family=xunit1", "-o", "junit_logging=all",
+             "-o", "junit_log_passing_tests=false", *_only_where(tiers), *arguments]
         )  # fmt: skip
     cases = list(read_cases(junit)) if junit.exists() else []
     report.cases += cases

@@ -13,6 +13,8 @@ from ocmt_cli.testing.tiers import Tier
 
 _SLOWEST = 15
 _WORST = 10
+_LAST_LINES = 12
+"""Of each part of a failure: the traceback, and what the test and its servers wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Case:
     seconds: float
     outcome: str
     reason: str = ""
-    """Why it was skipped."""
+    """Why it was skipped, or the end of what it printed when it failed."""
 
 
 @dataclass(slots=True)
@@ -113,6 +115,12 @@ class Report:
         lines.append(f"{self.passed} passed, {self.failed} failed{skipped} in {took}")
         return "\n".join(lines)
 
+    def failures(self) -> str:
+        """Every failed test with the end of what it printed."""
+        return "".join(
+            f"\n{case.name}\n{case.reason}\n" for case in self.cases if case.outcome == "failed"
+        )
+
     def as_json(self) -> str:
         shown: dict[str, Any] = {
             "tiers": [tier.name for tier in self.tiers],
@@ -146,11 +154,21 @@ def read_cases(junit: Path) -> Iterable[Case]:
         outcome, reason = "passed", ""
         for child in case:
             if child.tag in ("failure", "error"):
-                outcome = "failed"
+                outcome, reason = "failed", _ends(case)
             elif child.tag == "skipped":
                 outcome, reason = "skipped", child.get("message", "")
         name = f"{case.get('file', case.get('classname', ''))}::{case.get('name', '')}"
         yield Case(name, float(case.get("time", 0)), outcome, reason)
+
+
+def _ends(case: ElementTree.Element) -> str:
+    """The last lines of each part of a failed test's report."""
+    parts = [part for part in case if part.tag != "skipped"]
+    return "\n".join(
+        f"    {line}"
+        for part in parts
+        for line in (part.text or part.get("message") or "").strip().splitlines()[-_LAST_LINES:]
+    )
 
 
 def keep(report: Report, junit: Iterable[Path], folder: Path) -> None:
@@ -161,6 +179,7 @@ def keep(report: Report, junit: Iterable[Path], folder: Path) -> None:
         draft = kept / "report.json.new"
         draft.write_text(report.as_json())
         draft.replace(kept / "report.json")
+        (kept / "failures.txt").write_text(report.failures())
         for file in junit:
             file.replace(kept / file.name)
     except OSError as error:

@@ -14,7 +14,7 @@ from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, Role, 
 from ocmt_cli.deploy.remote import open_host
 from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.setup.plan import TLS_MODE
+from ocmt_cli.setup.tls import FILE_MODE
 from ocmt_cli.trust.folder import open_trust
 from ocmt_cli.trust.links import TLS_FOLDER, linked_hosts, tls_roles
 from ocmt_cli.trust.renewing import renew
@@ -60,7 +60,7 @@ class OverSsh:
     def put(self, files: Mapping[str, str]) -> None:
         folder = self.inventory.component_path(self.entry, self.role) / TLS_FOLDER
         for name, text in files.items():
-            self.session.host.put(text, folder / name, mode=TLS_MODE, step=f"write {name}")
+            self.session.host.put(text, folder / name, mode=FILE_MODE, step=f"write {name}")
 
     def health(self) -> dict[str, Any] | None:
         said: dict[str, Any] | None = self.session.ask("health", self.role)

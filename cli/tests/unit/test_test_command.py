@@ -33,10 +33,29 @@ def test_a_broken_fixture_is_a_failure_and_a_skip_keeps_its_reason(tmp_path: Pat
     file.write_text(junit(PASSED, FAILED, ERROR, SKIPPED))
     assert list(read_cases(file)) == [
         Case("a/test_a.py::test_a", 0.5, "passed"),
-        Case("a/test_b.py::test_b", 2, "failed"),
-        Case("a/test_c.py::test_c", 1, "failed"),
+        Case("a/test_b.py::test_b", 2, "failed", "    no"),
+        Case("a/test_c.py::test_c", 1, "failed", "    no"),
         Case("a/test_d.py::test_d", 0, "skipped", "no caddy"),
     ]
+
+
+def test_the_end_of_each_part_of_a_failure_is_kept(tmp_path: Path) -> None:
+    lines = "\n".join(f"line {number}" for number in range(100))
+    file = tmp_path / "junit.xml"
+    file.write_text(
+        junit(
+            PASSED,
+            f'<testcase file="b.py" name="b"><failure message="no">{lines}\nE  the reason</failure>'
+            f"<system-out>{lines}\nthe last word\n\n</system-out></testcase>",
+        )
+    )
+    report = report_of(*read_cases(file))
+    keep(report, [], tmp_path)
+    kept = (tmp_path / "unit" / "failures.txt").read_text().splitlines()
+    assert kept[1] == "b.py::b"
+    assert "    E  the reason" in kept
+    assert kept[-1] == "    the last word"
+    assert len(kept) == 2 + 12 + 12
 
 
 class FakePytest:
@@ -181,7 +200,9 @@ def test_the_report_is_kept_for_machines_and_the_next_run_replaces_it(tmp_path: 
         report = report_of(Case("slow", seconds, "passed"))
         keep(report, [file], tmp_path / "results")
     kept = tmp_path / "results" / "unit"
-    assert sorted(file.name for file in kept.iterdir()) == ["report.json", "unit.junit.xml"]
+    files = ["failures.txt", "report.json", "unit.junit.xml"]
+    assert sorted(file.name for file in kept.iterdir()) == files
+    assert (kept / "failures.txt").read_text() == ""
     read = json.loads((kept / "report.json").read_text())
     assert read["tests"] == [{"name": "slow", "seconds": 2.0, "outcome": "passed"}]
     assert (read["passed"], read["budgetSeconds"]) == (1, 60)

@@ -5,6 +5,7 @@ the id it is given.
 """
 
 from collections.abc import AsyncIterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -36,6 +37,10 @@ _WAKE_TIMEOUT = httpx2.Timeout(10, read=600)
 _EVENTS_TIMEOUT = httpx2.Timeout(10, read=45)
 _SOCKET_TIMEOUT_S = 10
 _CLOSE_TIMEOUT_S = 2
+# An idle connection is used again for less long than uvicorn keeps it (5 s): a request that meets
+# its closing has no answer.
+_LIMITS = httpx2.Limits(keepalive_expiry=4)
+_BROKE_OFF = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 _MAX_EVENT_BYTES = 64 * 1024 * 1024
 _MAX_GATEWAY_FRAME_BYTES = 32 * 1024 * 1024
 
@@ -109,6 +114,7 @@ class AgentServer:
         self._http = httpx2.AsyncClient(
             base_url=url,
             timeout=_TIMEOUT,
+            limits=_LIMITS,
             cookies=no_cookies(),
             trust_env=False,
             verify=True if credentials is None else credentials.client,
@@ -206,10 +212,14 @@ class AgentServer:
             return Container.model_validate_json(response.content)
 
     async def _ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """Send a request, and once more if its connection broke: every order is idempotent."""
+        request = partial(self._http.request, method, path, headers=self._headers(), **options)
         try:
-            return await self._checked(
-                await self._http.request(method, path, headers=self._headers(), **options)
-            )
+            try:
+                response = await request()
+            except _BROKE_OFF:
+                response = await request()
+            return await self._checked(response)
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 

@@ -148,10 +148,10 @@ class Reconciler:
             if status is None:
                 return
             if status is Status.ACTIVE:
-                statuses.note(await server.enable(user_id))
+                statuses.note_disabled(await server.enable(user_id))
                 log.info("agent enabled", user_id=user_id)
                 return
-            statuses.note(await server.disable(user_id))
+            statuses.note_disabled(await server.disable(user_id))
             log.info("agent disabled", user_id=user_id)
         except NoSuchAgent:
             statuses.forget(user_id)

@@ -209,8 +209,13 @@ class Agents:
                 if not await self._stays_unfinished(user_id):
                     break
             except Problem:  # a passing one
-                await self._sleep(retry_s)
-                retry_s = min(retry_s * 2, _LAST_RETRY_S)
+                pass
+            except Exception:
+                log.exception("agent not made", user_id=user_id)
+            else:
+                continue
+            await self._sleep(retry_s)
+            retry_s = min(retry_s * 2, _LAST_RETRY_S)
         self.statuses.tell(user_id)
 
     async def _make_under(self, user_id: str, token: str) -> bool:

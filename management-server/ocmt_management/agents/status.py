@@ -64,9 +64,13 @@ class AgentStatuses:
         """An agent that was just made; the stream may not have told of it yet."""
         self._seen.setdefault(container.user_id, _seen(container))
 
-    def note(self, container: Container) -> None:
-        """What the agent server just answered about an agent."""
-        self._seen[container.user_id] = _seen(container)
+    def note_disabled(self, container: Container) -> None:
+        """Take `disabled`, which no event tells, from an answer of the agent server.
+
+        Not the state: an event that is newer than the answer may have come before it.
+        """
+        known = self._seen.get(container.user_id, _seen(container))
+        self._seen[container.user_id] = replace(known, disabled=container.disabled)
         self.tell(container.user_id)
 
     def disabled(self) -> frozenset[str]:
@@ -106,6 +110,9 @@ class AgentStatuses:
                 self._lose(AgentServerUnreachable("it ended its stream"))
             except Problem as problem:
                 self._lose(problem)
+            except Exception as error:
+                log.exception("agent server's events not understood")
+                self._lose(AgentServerUnreachable(type(error).__name__))
             await self._sleep(retry_s)
             retry_s = min(retry_s * 2, _LAST_RETRY_S)
 

@@ -312,11 +312,14 @@ class FakeAgentServer:
             self.containers[user_id]["disabled"] = order == "disable"
             if order == "disable":
                 self.move(user_id, "stopped")
+        answer = (
+            Response(status_code=204)
+            if order == "remove"
+            else JSONResponse(self.containers[user_id])
+        )
         if order in self.orders_held:
             await self.orders_held[order].wait()
-        if order == "remove":
-            return Response(status_code=204)
-        return JSONResponse(self.containers[user_id])
+        return answer
 
     async def _proxy(self, socket: WebSocket) -> None:
         if not self._known(socket):

@@ -33,14 +33,19 @@ async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
     """Wait until the user's agent is in one of these states."""
     agents = app.state.parts.agents
     wanted = {AgentState(state) for state in states}
-    async with asyncio.timeout(20):
-        with agents.statuses.watch(user_id) as changed:
-            while True:
-                changed.clear()
-                view: AgentView = await agents.view(user_id)
-                if view.state in wanted:
-                    return view
-                await changed.wait()
+    view: AgentView | None = None
+    try:
+        async with asyncio.timeout(20):
+            with agents.statuses.watch(user_id) as changed:
+                while True:
+                    changed.clear()
+                    view = await agents.view(user_id)
+                    if view.state in wanted:
+                        return view
+                    await changed.wait()
+    except TimeoutError:
+        now = await agents.view(user_id)
+        raise AssertionError(f"not {states}, but {view}; asked once more: {now}") from None
 
 
 def hash_of(token: str) -> bytes:

@@ -120,9 +120,16 @@ class Machines:
         run("ip", "-n", space, "route", "add", "default", "via", near[0])
         run("ip", "-n", space, "-6", "route", "add", "default", "via", near[1])
 
-    def guard(self, *, roles: str = '["agent"]', resolvers: Sequence[str] = ()) -> None:
+    def guard(
+        self,
+        *,
+        roles: str = '["agent"]',
+        resolvers: Sequence[str] = (),
+        allow: Sequence[str] = (),
+    ) -> None:
         file = self._folder / "ocmt.toml"
-        file.write_text(INVENTORY.format(roles=roles, other=OTHER_AGENT_HOST))
+        text = INVENTORY.format(roles=roles, other=OTHER_AGENT_HOST)
+        file.write_text(f"{text}[firewall]\nallow = {json.dumps(list(allow))}\n")
         inventory = load_inventory(file)
         rules = firewall.firewall(inventory, inventory.host("box"), resolvers)
         run("ip", "netns", "exec", self.host, "nft", "-f", "-", input=rules)
@@ -183,3 +190,25 @@ def test_nobody_beyond_the_host_reaches_a_container(machines: Machines) -> None:
     for address in (CONTAINER, CONTAINER_6):
         assert machines.reach(address, 443, 4000, start=machines.world) == []
         assert machines.reach(address, 443, start=machines.host) == [443]
+
+
+def test_what_is_allowed_is_reached_from_where_it_is_allowed_and_never_by_agents(
+    machines: Machines,
+) -> None:
+    """4000 and 53 stand for whatever else listens on the host."""
+    outside, near_6 = "10.9.0.1", "2001:db8:9::1"
+
+    def reached(*allow: str) -> tuple[list[int], list[int]]:
+        machines.guard(allow=allow)
+        assert machines.reach(HOST, 4001, 4000, 53, 22) == [4001]
+        at = (outside, near_6)
+        found = [machines.reach(one, 22, 53, 4000, start=machines.world) for one in at]
+        return found[0], found[1]
+
+    assert reached() == ([22], [22])
+    assert reached("4000/tcp") == ([22, 4000], [22, 4000])
+    assert reached("4000/udp", "3000-3999/tcp") == ([22], [22])
+    assert reached("50-60/tcp") == ([22, 53], [22, 53])
+    assert reached("10.9.0.0/24") == ([22, 53, 4000], [22])
+    assert reached("10.8.0.0/24") == ([22], [22])
+    assert reached("4000/tcp from 2001:db8:9::/64") == ([22], [22, 4000])

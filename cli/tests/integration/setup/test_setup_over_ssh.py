@@ -109,3 +109,35 @@ def test_a_host_is_trusted_by_its_fingerprint_only(
     assert (farm.folder / "known_hosts").read_text() == ""
     assert _setup(farm, "mgmt", "--plan", "--host-key", found) == 0
     assert _setup(farm, "mgmt", "--plan") == 0
+
+
+@pytest.mark.parametrize("theirs", [b"blog.example.com {\n}\n", b"# caf\xe9", b"import sites/*\n"])
+def test_the_web_servers_other_sites_stay(
+    farm: Farm, capsys: pytest.CaptureFixture[str], theirs: bytes
+) -> None:
+    """Which of the two web servers gets the site depends on what this machine has installed."""
+    farm.inventory.write_text(
+        farm.inventory.read_text().replace("[mgmt]\n", '[mgmt]\ndomain = "api.example.com"\n')
+    )
+    etc = farm.machines["mgmt"].root / "etc"
+    kept = [etc / "caddy" / "Caddyfile", etc / "nginx" / "conf.d" / "blog.conf"]
+    for file in kept:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(theirs)
+    assert _setup(farm, "mgmt") == 0
+    assert "replaces" not in capsys.readouterr().out
+    assert all(file.read_bytes().startswith(theirs) for file in kept)
+    sites = [etc / "caddy" / "ocmt.caddy", etc / "nginx" / "conf.d" / "ocmt.conf"]
+    (made,) = (site for site in sites if site.exists())
+    assert "api.example.com" in made.read_text()
+    if made.suffix == ".caddy":
+        assert kept[0].read_bytes().endswith(f"\nimport {made}\n".encode())
+    before = _files(farm.machines["mgmt"].root)
+    capsys.readouterr()
+    assert _setup(farm, "mgmt") == 0
+    assert "nothing to change" in capsys.readouterr().out
+    assert _files(farm.machines["mgmt"].root) == before
+
+    made.write_text("# edited")
+    assert _setup(farm, "mgmt", "--plan") == 0
+    assert f"; replaces {made}" in capsys.readouterr().out

@@ -11,8 +11,9 @@ from ocmt_cli.deploy.inventory import Inventory, load_inventory
 from ocmt_cli.deploy.supervisor import migrate_command, server_command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup import files, firewall
+from ocmt_cli.setup.changes import Change, Install, Run, Write, is_done
 from ocmt_cli.setup.facts import Found, HostFacts
-from ocmt_cli.setup.plan import Change, Run, Secrets, Write, is_done, plan
+from ocmt_cli.setup.plan import Secrets, plan
 
 ROOT = Path(__file__).parents[4]
 SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
@@ -24,10 +25,12 @@ FRESH = HostFacts(
     users=frozenset(),
     units=frozenset(),
     paths={},
+    texts={},
     keys=frozenset(),
     memory_mb=8000,
     resolvers=RESOLVERS,
     swap=False,
+    listening=(),
 )
 
 
@@ -122,14 +125,15 @@ def test_the_page_gets_the_policy_that_management_would_send(inventory: Inventor
 
 
 @pytest.mark.needs("nginx")
-def test_nginx_accepts_its_site(inventory: Inventory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("certified", [True, False])
+def test_nginx_accepts_its_site(inventory: Inventory, tmp_path: Path, certified: bool) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout",
          str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
-    site = files.nginx_conf(inventory, inventory.host("front"))
+    site = files.nginx_conf(inventory, inventory.host("front"), certified=certified)
     site = re.sub(r"(ssl_certificate_key) .*;", rf"\1 {key};", site)
     site = re.sub(r"(ssl_certificate) .*;", rf"\1 {certificate};", site)
     config = tmp_path / "nginx.conf"
@@ -175,11 +179,11 @@ def test_managements_front_believes_the_pages_hosts_who_their_clients_are(
     caddy = files.caddyfile(apart, front)
     assert "@front remote_ip 203.0.113.20\n" in caddy
     assert "header_up X-Forwarded-For {header.X-Forwarded-For}" in caddy
-    assert "set_real_ip_from 203.0.113.20;" in files.nginx_conf(apart, front)
+    assert "set_real_ip_from 203.0.113.20;" in files.nginx_conf(apart, front, certified=True)
 
     for one, host in ((apart, "page"), (inventory, "front")):
         assert "remote_ip" not in files.caddyfile(one, one.host(host))
-        assert "set_real_ip_from" not in files.nginx_conf(one, one.host(host))
+        assert "set_real_ip_from" not in files.nginx_conf(one, one.host(host), certified=True)
 
 
 def test_management_and_agent_server_reach_only_each_others_tls_ports(
@@ -262,11 +266,15 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
     first = planned(FRESH)
     assert not is_done(first)
     steps = [step for change in first for step in change.steps]
+    installs = [step for step in steps if isinstance(step, Install)]
+    writes = [step for step in steps if isinstance(step, Write)]
+    writes += [write for step in installs for write in step.writes]
     paths = {
-        str(step.path): Found(hashlib.sha256(step.text.encode()).hexdigest(), step.mode)
-        for step in steps
-        if isinstance(step, Write)
+        str(write.path): Found(hashlib.sha256(write.text.encode()).hexdigest(), write.mode)
+        for write in writes
     }
+    texts = {str(write.path): write.text for write in writes}
+    texts |= {str(step.append_to): f"# Theirs\n{step.line}\n" for step in installs}
     runs = [step.argv for step in steps if isinstance(step, Run)]
     paths |= {words[-1]: Found("", 0o755) for words in runs if words[0] == "mkdir"}
     after = dataclasses.replace(
@@ -275,6 +283,7 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
         users=frozenset({"ocmt"}),
         units=frozenset(words[-1] for words in runs if words[:2] == ("systemctl", "enable")),
         paths=paths,
+        texts=texts,
         keys=frozenset({"ssh-ed25519 A"}),
         swap=True,
     )

@@ -191,3 +191,27 @@ class TestWithSomethingElseThere:
         check = (await browser.get("/health")).json()["checks"]["agentServer"]
         assert not check["ok"]
         assert "AGENT_SERVER_URL" in check["detail"]
+
+
+async def test_a_fault_of_our_own_ends_the_stream_but_not_the_following(
+    app: FastAPI,
+    sign_in: SignIn,
+    agent_server: FakeAgentServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    await agent_is(app, user_id, "running")
+    statuses = app.state.parts.agents.statuses
+    take, faults = statuses._take, [KeyError("a fault"), RuntimeError("another")]
+
+    def faulty(said: object) -> None:
+        if faults:
+            raise faults.pop()
+        take(said)
+
+    monkeypatch.setattr(statuses, "_take", faulty)
+    agent_server.move(user_id, "stopped")
+
+    await agent_is(app, user_id, "unreachable")
+    await agent_is(app, user_id, "stopped")

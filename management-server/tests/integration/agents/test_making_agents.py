@@ -77,6 +77,27 @@ async def test_a_ready_agent_is_left_alone(
     assert len(agent_server.provisioned) == 1
 
 
+async def test_a_fault_of_our_own_leaves_no_agent_half_made(
+    app: FastAPI,
+    sign_in: SignIn,
+    agent_server: FakeAgentServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agents = app.state.parts.agents
+    provision, faults = agents.server.provision, [KeyError("a fault"), RuntimeError("another")]
+
+    async def faulty(user_id: str, token: str) -> object:
+        if faults:
+            raise faults.pop()
+        return await provision(user_id, token)
+
+    monkeypatch.setattr(agents.server, "provision", faulty)
+    monkeypatch.setattr("ocmt_management.agents.service._FIRST_RETRY_S", 0.01)
+
+    await agent_is(app, await id_of(await sign_in("ada@example.com")), "running")
+    assert not faults
+
+
 async def test_two_who_ask_at_once_make_one_agent(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:

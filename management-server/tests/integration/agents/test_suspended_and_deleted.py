@@ -109,6 +109,27 @@ async def test_a_suspended_users_agent_is_stopped_until_they_are_let_in_again(
     assert [order for order, _ in agent_server.orders] == ["disable", "enable"]
 
 
+@pytest.mark.parametrize("state", ["running", "failed", "paused"])
+async def test_a_late_answer_does_not_hide_what_happened_since(
+    app: FastAPI,
+    admin: httpx2.AsyncClient,
+    bob: httpx2.AsyncClient,
+    agent_server: FakeAgentServer,
+    state: str,
+) -> None:
+    user_id = await id_of(bob)
+    await set_status(admin, user_id, "suspended")
+    await settled(admin, user_id)
+    answered = agent_server.orders_held["enable"] = asyncio.Event()
+    await set_status(admin, user_id, "active")
+    await until(lambda: not agent_server.containers[user_id]["disabled"])
+    agent_server.move(user_id, state)
+    await agent_is(app, user_id, state)
+    answered.set()
+    await until(lambda: user_id not in app.state.parts.agents.statuses.disabled())
+    assert (await app.state.parts.agents.view(user_id)).state == state
+
+
 @pytest.mark.parametrize(
     "refusal",
     [

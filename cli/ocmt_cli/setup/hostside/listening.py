@@ -1,0 +1,82 @@
+"""The ports on which a host is reached from outside, and the programs that hold them."""
+
+import contextlib
+import ipaddress
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict
+
+# `st` of /proc/net/tcp (proc(5)): TCP_LISTEN, and TCP_CLOSE, the state of datagram sockets without
+# a peer.
+_TABLES = (("tcp", "tcp", "0A"), ("tcp6", "tcp", "0A"), ("udp", "udp", "07"), ("udp6", "udp", "07"))
+_DOCKERS_PROXY = "docker-proxy"
+
+
+class Listening(TypedDict):
+    port: int
+    protocol: str
+    program: str
+    """Empty for the kernel's own (WireGuard, NFS)."""
+
+
+def listening(proc: Path = Path("/proc")) -> list[Listening]:
+    """By port. Loopback is left out; so are the IPv4 ports of containers, which are forwarded."""
+    programs = _programs(proc)
+    found: dict[tuple[int, str], str] = {}
+    for table, protocol, state in _TABLES:
+        for address, port, inode in _sockets(proc / "net" / table, state):
+            program = programs.get(inode, "")
+            if address.is_loopback or (program == _DOCKERS_PROXY and address.version == 4):
+                continue
+            found[port, protocol] = found.get((port, protocol)) or program
+    return [
+        {"port": port, "protocol": protocol, "program": program}
+        for (port, protocol), program in sorted(found.items())
+    ]
+
+
+def _sockets(
+    table: Path, state: str
+) -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int, str]]:
+    try:
+        lines = table.read_text().splitlines()[1:]
+    except OSError:  # no IPv6
+        return
+    for words in map(str.split, lines):
+        if words[3] != state:
+            continue
+        number, _, port = words[1].partition(":")
+        address = ipaddress.ip_address(_in_network_order(bytes.fromhex(number)))
+        if isinstance(address, ipaddress.IPv6Address):
+            address = address.ipv4_mapped or address
+        yield address, int(port, 16), words[9]
+
+
+def _in_network_order(raw: bytes) -> bytes:
+    """The kernel prints an address as numbers of 32 bits of the machine's own order."""
+    step = -1 if sys.byteorder == "little" else 1
+    return b"".join(raw[at : at + 4][::step] for at in range(0, len(raw), 4))
+
+
+def _programs(proc: Path) -> dict[str, str]:
+    """Socket's inode → program. systemd holds the sockets of others: they are named rather."""
+    found: dict[str, str] = {}
+    for folder in proc.iterdir():
+        if not folder.name.isdecimal():
+            continue
+        # Processes end and close files while they are looked at.
+        with contextlib.suppress(OSError):
+            name = (folder / "comm").read_text().strip()
+            for inode in _held(folder / "fd"):
+                if found.get(inode, "systemd") == "systemd":
+                    found[inode] = name
+    return found
+
+
+def _held(folder: Path) -> Iterator[str]:
+    for descriptor in folder.iterdir():
+        with contextlib.suppress(OSError):
+            link = str(descriptor.readlink())
+            if link.startswith("socket:["):
+                yield link.removeprefix("socket:[").removesuffix("]")

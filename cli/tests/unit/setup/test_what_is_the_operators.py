@@ -1,0 +1,288 @@
+"""What of a host is not OCMT's is kept by the plan, or named in it."""
+
+import dataclasses
+import os
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import pytest
+from ocmt_cli.deploy.inventory import Inventory, load_inventory
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup import files
+from ocmt_cli.setup.changes import Change, Install, Run, Write
+from ocmt_cli.setup.facts import Found, HostFacts, Listening
+from ocmt_cli.setup.plan import Secrets, plan
+
+ROOT = Path(__file__).parents[4]
+SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
+THEIRS = Found("of another text", 0o644)
+CADDYFILE, CADDY_SITE = "/etc/caddy/Caddyfile", "/etc/caddy/ocmt.caddy"
+NGINX_SITE = "/etc/nginx/conf.d/ocmt.conf"
+ZRAM = "/etc/default/zramswap"
+FRESH = HostFacts(
+    apt=True,
+    systemd=True,
+    packages=frozenset(),
+    users=frozenset(),
+    units=frozenset(),
+    paths={},
+    texts={},
+    keys=frozenset(),
+    memory_mb=8000,
+    resolvers=(),
+    swap=True,
+    listening=(),
+)
+
+
+@pytest.fixture
+def inventory() -> Inventory:
+    return load_inventory(ROOT / "deploy" / "ocmt.example.toml")
+
+
+def _plan(
+    inventory: Inventory, facts: HostFacts = FRESH, *, host: str = "front", key: str = ""
+) -> list[Change]:
+    return plan(
+        facts, inventory=inventory, host=inventory.host(host), secrets=SECRETS, public_key=key
+    )
+
+
+def _install(changes: list[Change]) -> Install | None:
+    found = [step for one in changes for step in one.steps if isinstance(step, Install)]
+    return found[0] if found else None
+
+
+def _line(changes: list[Change], start: str) -> str:
+    return next((str(one) for one in changes if one.what.startswith(start)), "")
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("front", "/etc/systemd/system/ocmt-management.socket"),
+        ("front", "/etc/ocmt/firewall.nft"),
+        ("front", CADDY_SITE),
+        ("agents-1", "/etc/systemd/system/ocmt-agent@.service"),
+        ("agents-1", "/etc/systemd/system/ocmt-firewall.service"),
+    ],
+)
+def test_a_file_with_another_text_is_named_as_replaced(
+    inventory: Inventory, host: str, path: str
+) -> None:
+    lines = [str(one) for one in _plan(inventory, host=host)]
+    assert not [line for line in lines if "replaces" in line]
+    there = dataclasses.replace(FRESH, paths={path: THEIRS})
+    lines = [str(one) for one in _plan(inventory, there, host=host)]
+    assert [line for line in lines if line.endswith(f"; replaces {path}")]
+
+
+# Caddy
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "",
+        "blog.example.com {\n\trespond hello\n}\n",
+        "# import /etc/caddy/ocmt.caddy\n",
+        "import sites/*\nimport /etc/caddy/*.conf\n(snippet) {\n}\n",
+        "a.example.com {\n\timport common\n}",
+    ],
+)
+def test_the_caddyfile_is_the_operators_and_gets_one_line(
+    inventory: Inventory, theirs: str
+) -> None:
+    facts = dataclasses.replace(FRESH, paths={CADDYFILE: THEIRS}, texts={CADDYFILE: theirs})
+    changes = _plan(inventory, facts)
+    step = _install(changes)
+    assert step is not None
+    assert [str(write.path) for write in step.writes] == [CADDY_SITE]
+    assert (str(step.append_to), step.line) == (CADDYFILE, f"import {CADDY_SITE}")
+    assert "by a line at the end of /etc/caddy/Caddyfile" in _line(changes, "caddy: ")
+    assert "replaces" not in _line(changes, "caddy: ")
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [f"import {CADDY_SITE}", "import ocmt.caddy", "import *.caddy", "import /etc/caddy/*"],
+)
+def test_a_caddyfile_that_has_the_site_already_is_left_alone(
+    inventory: Inventory, imports: str
+) -> None:
+    facts = dataclasses.replace(FRESH, texts={CADDYFILE: f"# Ours\n{imports}\n"})
+    step = _install(_plan(inventory, facts))
+    assert step is not None
+    assert step.append_to is None
+    assert CADDYFILE not in [str(write.path) for write in step.writes]
+
+
+def test_a_caddyfile_that_setup_wrote_whole_becomes_the_import(inventory: Inventory) -> None:
+    text = files.caddyfile(inventory, inventory.host("front"))
+    facts = dataclasses.replace(FRESH, paths={CADDYFILE: THEIRS}, texts={CADDYFILE: text})
+    changes = _plan(inventory, facts)
+    step = _install(changes)
+    assert step is not None
+    assert step.append_to is None
+    assert {str(one.path): one.text for one in step.writes} == {
+        CADDY_SITE: text,
+        CADDYFILE: f"import {CADDY_SITE}\n",
+    }
+    assert _line(changes, "caddy: ").endswith(f"; replaces {CADDYFILE}")
+
+
+# nginx
+
+WITH_NGINX = dataclasses.replace(FRESH, packages=frozenset({"nginx"}))
+
+
+@pytest.mark.parametrize("there", [(), ("fullchain.pem",), ("privkey.pem",)])
+def test_nginx_gets_no_https_before_there_is_a_certificate(
+    inventory: Inventory, there: tuple[str, ...]
+) -> None:
+    live = "/etc/letsencrypt/live/app.example.com"
+    paths = {f"{live}/{name}": Found("", 0o777) for name in there}
+    changes = _plan(inventory, dataclasses.replace(WITH_NGINX, paths=paths))
+    step = _install(changes)
+    assert step is not None
+    (write,) = step.writes
+    assert str(write.path) == NGINX_SITE
+    assert "ssl_certificate" not in write.text
+    assert "location /.well-known/acme-challenge/ { root /var/www/acme; }" in write.text
+    told = _line(changes, "nginx: only port 80")
+    assert f"until {live}/fullchain.pem is there" in told
+    assert "certbot certonly --webroot -w /var/www/acme -d app.example.com -d api.example" in told
+    assert "ocmt setup front again" in told
+    assert "make /var/www/acme" in [one.what for one in changes]
+
+
+def test_nginx_gets_the_whole_site_when_the_certificate_is_there(inventory: Inventory) -> None:
+    live = "/etc/letsencrypt/live/app.example.com"
+    paths = {f"{live}/{name}.pem": Found("", 0o777) for name in ("fullchain", "privkey")}
+    changes = _plan(inventory, dataclasses.replace(WITH_NGINX, paths=paths | {NGINX_SITE: THEIRS}))
+    step = _install(changes)
+    assert step is not None
+    assert f"ssl_certificate {live}/fullchain.pem;" in step.writes[0].text
+    assert _line(changes, "nginx: only port 80") == ""
+    assert _line(changes, "nginx: serve").endswith(f"; replaces {NGINX_SITE}")
+
+
+# Firewall
+
+
+def test_the_plan_names_the_ports_that_the_firewall_shuts(
+    inventory: Inventory, tmp_path: Path
+) -> None:
+    listening = (
+        Listening(22, "tcp", "sshd"),
+        Listening(443, "tcp", "caddy"),
+        Listening(445, "tcp", "smbd"),
+        Listening(9100, "tcp", "node_exporter"),
+        Listening(51820, "udp", ""),
+    )
+    facts = dataclasses.replace(FRESH, listening=listening)
+    told = _line(_plan(inventory, facts), "firewall: ")
+    assert "let in 22/tcp, 80/tcp, 443/tcp, 443/udp and nothing else" in told
+    assert "This shuts 445/tcp (smbd), 9100/tcp (node_exporter), 51820/udp;" in told
+    assert "[firewall] allow" in told
+    assert "445" not in _line(
+        _plan(inventory, dataclasses.replace(facts, systemd=False)), "firewall: "
+    )
+
+    file = tmp_path / "ocmt.toml"
+    example = (ROOT / "deploy" / "ocmt.example.toml").read_text()
+    file.write_text(f'{example}\n[firewall]\nallow = ["445/tcp", "9100/tcp", "51820/udp"]\n')
+    told = _line(_plan(load_inventory(file), facts), "firewall: ")
+    assert "445/tcp, 9100/tcp, 51820/udp and nothing else" in told
+    assert "shuts" not in told
+
+
+@pytest.mark.parametrize("ports", [(22,), (22, 2200), (62000,)])
+def test_ssh_is_never_shut_out(
+    inventory: Inventory, tmp_path: Path, ports: tuple[int, ...]
+) -> None:
+    """`agents-2` has `ssh_port = 2222`: a router in front may map it to another."""
+    listening = tuple(Listening(port, "tcp", "sshd") for port in ports)
+    facts = dataclasses.replace(FRESH, listening=listening)
+    with pytest.raises(CommandFailed, match=rf"shut ssh out.*add allow = \[\"{ports[0]}/tcp\"\]"):
+        _plan(inventory, facts, host="agents-2")
+    also = (*listening, Listening(2222, "tcp", "sshd"))
+    told = _line(
+        _plan(inventory, dataclasses.replace(FRESH, listening=also), host="agents-2"), "firewall: "
+    )
+    assert f"This shuts {ports[0]}/tcp (sshd)" in told
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ["PERCENT=25\n", "ALGO=lz4\nPERCENT=50\nPRIORITY=100\n", "# ours\nSIZE=256\n\n#ALGO=lz4\n"],
+)
+def test_settings_of_zram_that_are_the_operators_are_kept(
+    inventory: Inventory, theirs: str
+) -> None:
+    facts = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: theirs})
+    changes = _plan(inventory, facts, host="agents-1")
+    written = [step.path for one in changes for step in one.steps if isinstance(step, Write)]
+    assert PurePosixPath(ZRAM) not in written
+    assert "left as it is" in _line(changes, "zram: ")
+
+
+@pytest.mark.parametrize("there", [None, "", "# Compression\n#ALGO=lz4\n\n#PERCENT=50\n"])
+def test_zram_is_set_where_nobody_has(inventory: Inventory, there: str | None) -> None:
+    facts = FRESH
+    if there is not None:
+        facts = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: there})
+    changes = _plan(inventory, facts, host="agents-1")
+    written = [step.path for one in changes for step in one.steps if isinstance(step, Write)]
+    assert PurePosixPath(ZRAM) in written
+    replaced = f"; replaces {ZRAM}" in _line(changes, "compress memory")
+    assert replaced is (there is not None)
+    same = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: f"# Ours\n{files.ZRAM}"})
+    changes = _plan(inventory, same, host="agents-1")
+    assert _line(changes, "zram") == _line(changes, "compress memory") == ""
+
+
+# The deploy key
+
+KEY = "ssh-ed25519 AAAAC3Nz ops@desk"
+
+
+@pytest.mark.parametrize(
+    "line", [KEY, 'from="203.0.113.0/24",no-pty ssh-ed25519 AAAAC3Nz old', "ssh-ed25519 AAAAC3Nz"]
+)
+def test_a_key_that_is_let_in_is_not_added_without_its_restrictions(
+    inventory: Inventory, line: str
+) -> None:
+    for keys, added in (({line}, False), ({f"# {line}"}, True), ({"ssh-ed25519 AAAAother"}, True)):
+        facts = dataclasses.replace(FRESH, keys=frozenset(keys))
+        assert bool(_line(_plan(inventory, facts, key=KEY), "let the deploy key in")) is added
+
+
+@pytest.mark.parametrize(
+    "there", [None, "", "ssh-ed25519 AAAAother a", "ssh-ed25519 AAAAother a\n"]
+)
+def test_adding_the_key_keeps_what_is_there(
+    inventory: Inventory, tmp_path: Path, there: str | None
+) -> None:
+    (change,) = (one for one in _plan(inventory, key=KEY) if "deploy key in" in one.what)
+    (step,) = change.steps
+    assert isinstance(step, Run)
+    keys = tmp_path / "home" / ".ssh" / "authorized_keys"
+    keys.parent.parent.mkdir()
+    if there is not None:
+        keys.parent.mkdir(mode=0o750)
+        keys.write_text(there)
+        keys.chmod(0o640)
+        if os.geteuid() == 0:
+            os.chown(keys, 1234, 1234)
+    argv = [*step.argv[:-1], str(keys)]
+    subprocess.run(argv, input=step.stdin.encode(), check=True)
+    assert keys.read_text().splitlines() == [*(there or "").splitlines(), KEY]
+    found = keys.stat()
+    assert found.st_mode & 0o777 == (0o600 if there is None else 0o640)
+    if there is not None and os.geteuid() == 0:
+        assert found.st_uid == 1234
+        assert keys.parent.stat().st_mode & 0o777 == 0o750
