@@ -23,6 +23,7 @@ from ocmt_common.handover import Handover, HandoverServer, notify_ready, standby
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.host_listener import HostListener, only_from
 from ocmt_common.logs import configure_logging
+from ocmt_common.loopback import is_loopback
 from ocmt_common.open_files import allow_many_open_files
 from ocmt_common.settings import SettingsError, load
 from ocmt_common.version import release_version
@@ -126,6 +127,7 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
             settings.host, settings.port, setting="PORT"
         )
         stack.callback(api_socket.close)
+        _refuse_clear_text(api_socket)
         credentials = HostCredentials(settings.tls_dir) if settings.tls_dir else None
         tls_socket = None
         if credentials is not None:
@@ -185,6 +187,16 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
         notify_ready()
         await api.serve_on(
             api_socket, for_host=_for_management(parts, settings, credentials, tls_socket)
+        )
+
+
+def _refuse_clear_text(api: socket.socket) -> None:
+    """A listener that systemd holds may be older than the inventory. Raises `SettingsError`."""
+    address = api.getsockname()[0]
+    if not is_loopback(address):
+        raise SettingsError(
+            f"The API's port is open on {address} in plain http. Run `ocmt setup` for this host, "
+            "then on it: systemctl stop 'ocmt-agent@*' ocmt-agent.service ocmt-agent.socket; and deploy."
         )
 
 

@@ -59,10 +59,13 @@ def token_id(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
+_Texts = tuple[bytes, bytes, bytes]
+"""Of host.pem, ca.pem and tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Files:
-    host: bytes
-    ca: bytes
+    texts: _Texts
     tokens: tuple[str, ...]
     ends_at: datetime
 
@@ -74,7 +77,7 @@ class HostCredentials:
         """Raises `CredentialsError`."""
         self._folder = folder
         self._now = now
-        self._files = _read(folder)
+        self._files = _checked(folder, _read(folder))
         self._warned_at: datetime | None = None
         self._complaint = ""
         self.token_in_use: str | None = None
@@ -83,7 +86,7 @@ class HostCredentials:
         # A resumed session would not check the certificate again.
         self.server.num_tickets = 0
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT)
-        self._load()
+        self._load(self._files)
 
     @property
     def ends_at(self) -> datetime:
@@ -116,11 +119,12 @@ class HostCredentials:
 
         What cannot be used changes nothing.
         """
-        fresh = _read(self._folder)
-        if fresh == self._files:
+        texts = _read(self._folder)
+        if texts == self._files.texts:
             return False
+        fresh = _checked(self._folder, texts)
+        self._load(fresh)
         self._files = fresh
-        self._load()
         return True
 
     @contextlib.asynccontextmanager
@@ -159,10 +163,10 @@ class HostCredentials:
             ends_at=self.ends_at.isoformat(),
         )
 
-    def _load(self) -> None:
+    def _load(self, files: _Files) -> None:
         for context in (self.server, self.client):
-            context.load_verify_locations(cadata=self._files.ca.decode())
-            context.load_cert_chain(self._folder / HOST_FILE)
+            context.load_verify_locations(cadata=files.texts[1].decode())
+            _load_own(context, self._folder)
 
 
 def _context(side: int) -> ssl.SSLContext:
@@ -173,10 +177,21 @@ def _context(side: int) -> ssl.SSLContext:
     return context
 
 
-def _read(folder: Path) -> _Files:
+def _load_own(context: ssl.SSLContext, folder: Path) -> None:
+    try:
+        context.load_cert_chain(folder / HOST_FILE)
+    except (OSError, ssl.SSLError) as error:
+        raise _wrong(folder / HOST_FILE, "has no private key that fits its certificate") from error
+
+
+def _read(folder: Path) -> _Texts:
+    return _bytes(folder / HOST_FILE), _bytes(folder / CA_FILE), _bytes(folder / TOKENS_FILE)
+
+
+def _checked(folder: Path, texts: _Texts) -> _Files:
     """Raises `CredentialsError` for what could not be used as a whole."""
-    host, ca = (_bytes(folder / name) for name in (HOST_FILE, CA_FILE))
-    tokens = tuple(_bytes(folder / TOKENS_FILE).decode(errors="replace").split())
+    host, ca, listed = texts
+    tokens = tuple(listed.decode(errors="replace").split())
     if not tokens or any(len(t) < _TOKEN_CHARACTERS or not t.isascii() for t in tokens):
         raise _wrong(folder / TOKENS_FILE, "has no token of 32 characters or more a line")
     try:
@@ -186,11 +201,8 @@ def _read(folder: Path) -> _Files:
         raise _wrong(folder, f"{HOST_FILE} or {CA_FILE} is not PEM") from error
     if not any(_issued(certificate, by=issuer) for issuer in issuers):
         raise _wrong(folder / HOST_FILE, f"is not of the CA in {CA_FILE} beside it")
-    try:
-        _context(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder / HOST_FILE)
-    except (OSError, ssl.SSLError) as error:
-        raise _wrong(folder / HOST_FILE, "has no private key that fits its certificate") from error
-    return _Files(host, ca, tokens, certificate.not_valid_after_utc)
+    _load_own(_context(ssl.PROTOCOL_TLS_SERVER), folder)
+    return _Files(texts, tokens, certificate.not_valid_after_utc)
 
 
 def _issued(certificate: x509.Certificate, *, by: x509.Certificate) -> bool:

@@ -1,6 +1,7 @@
 """Management and agent server on two hosts: what gets through, and what each refusal says."""
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import Awaitable, Callable
@@ -184,6 +185,30 @@ async def test_who_has_no_certificate_of_the_ca_gets_no_answer_at_all(
                 await client.get(url)
         async with httpx2.AsyncClient(verify=_context(hosts, folder=own)) as client:
             assert (await client.get(_url(port))).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02"])
+async def test_a_connection_that_never_ends_its_handshake_is_closed(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("ocmt_common.handover.HANDSHAKE_S", 0.2)
+    async with serving_hosts(_echo, hosts.agent_server(), role="mgmt") as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionResetError):
+                await reader.read()
+        writer.close()
+
+
+async def test_a_request_with_endless_headers_is_refused_over_tls_too(hosts: Hosts) -> None:
+    folder = hosts.write("front", roles=["mgmt"])
+    async with (
+        serving_hosts(_echo, hosts.agent_server(), role="mgmt") as port,
+        httpx2.AsyncClient(verify=_context(hosts, folder=folder), base_url=_url(port)) as client,
+    ):
+        answer = await client.get("/", headers={f"x-{n}": "v" * 1000 for n in range(90)})
+    assert (answer.status_code, answer.json()["code"]) == (431, "headers-too-large")
 
 
 async def _relayed(port: int, credentials: HostCredentials) -> httpx2.Response:
