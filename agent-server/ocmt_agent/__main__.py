@@ -196,7 +196,8 @@ def _refuse_clear_text(api: socket.socket) -> None:
     if not is_loopback(address):
         raise SettingsError(
             f"The API's port is open on {address} in plain http. Run `ocmt setup` for this host, "
-            "then on it: systemctl stop 'ocmt-agent@*' ocmt-agent.service ocmt-agent.socket; and deploy."
+            "then there: systemctl stop 'ocmt-agent@*' ocmt-agent.service ocmt-agent.socket; then "
+            "deploy."
         )
 
 

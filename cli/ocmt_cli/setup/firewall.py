@@ -149,12 +149,10 @@ def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
         if not resolver.is_loopback:
             to = f"{_family(resolver)} daddr {resolver}"
             rules.append(f"{to} meta l4proto {{ tcp, udp }} th dport 53 accept")
-    if "mgmt" in host.roles:
-        # The other agent hosts let this host in, and its containers' packets bear its address.
-        for other in inventory.with_role("agent"):
-            if other.name != host.name:
-                address = ip_address(other)
-                rules.append(f"{_family(address)} daddr {address} drop")
+    # Management on another host lets this host in, and its containers' packets bear its address.
+    for other in _others(inventory, host, "mgmt"):
+        address = ip_address(other)
+        rules.append(f"{_family(address)} daddr {address} tcp dport {inventory.mgmt.tls_port} drop")
     embedded = [
         str(ipaddress.IPv6Network((int(_NAT64[0]) + int(one[0]), 96 + one.prefixlen)))
         for one in map(ipaddress.IPv4Network, _NOT_PUBLIC)
