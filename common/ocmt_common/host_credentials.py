@@ -63,7 +63,7 @@ _Texts = tuple[bytes, bytes, bytes]
 """Of host.pem, ca.pem and tokens."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Files:
     texts: _Texts
     tokens: tuple[str, ...]

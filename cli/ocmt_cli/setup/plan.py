@@ -32,7 +32,7 @@ class Secrets:
     token: str
     jwt: str
     vault: str
-    tls: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+    tls: Mapping[Role, Mapping[str, str]] = field(default_factory=dict, repr=False)
     """Name → text of the files in TLS_DIR, for each server that has one."""
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -26,7 +26,7 @@ _CURVE = ec.SECP256R1()
 class Authority:
     """The CA; PEM."""
 
-    key: str
+    key: str = field(repr=False)
     certificate: str
 
 

@@ -29,8 +29,8 @@ class TrustFolder:
 
     path: Path
     authority: Authority
-    tokens: tuple[str, ...]
-    unsaved: Mapping[str, str] = field(default_factory=dict)
+    tokens: tuple[str, ...] = field(repr=False)
+    unsaved: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Name → text of the files to write."""
 
     def certificate(self, host: str) -> str | None:

@@ -135,6 +135,8 @@ def test_the_folder_is_for_the_operators_eyes_and_is_read_again_as_it_was(tmp_pa
     again = open_trust(inventory, NOW)
     assert (again, again.unsaved) == (saved, {})
     assert again.with_certificate(inventory.host("front"), NOW) is again
+    for secret in (again.authority.key, *again.tokens):
+        assert secret not in repr(made) + repr(again)
 
     roles: dict[str, Role] = {"front": "mgmt", "agents-1": "agent"}
     for name, role in roles.items():
