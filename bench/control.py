@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from ocmt_agent.agents.agent import Agent
-from ocmt_agent.agents.store import AgentStore
 from ocmt_agent.app import create_app
-from ocmt_agent.hibernation.clock import SystemClock
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.store import AgentStore
 from ocmt_agent.runtime.base import ContainerStatus, Endpoint, Observed, RuntimeEvent
 from ocmt_agent.settings import AgentSettings
 from ocmt_agent.wiring import open_parts
@@ -105,7 +105,7 @@ async def bench(count: int, *, rounds: int) -> dict[str, Any]:
         settings = load(AgentSettings, environ=environ)
         started, cpu = time.perf_counter(), time.process_time()
         async with open_parts(settings, runtime=runtime, clock=SystemClock()) as parts:
-            await parts.watch.sweep()
+            await parts.hibernation.loop.sweep()
             restart = {
                 "s": round(time.perf_counter() - started, 3),
                 "cpuS": round(time.process_time() - cpu, 3),
@@ -115,7 +115,7 @@ async def bench(count: int, *, rounds: int) -> dict[str, Any]:
             sweeps = []
             for _ in range(rounds):
                 cpu = time.process_time()
-                await parts.watch.sweep()
+                await parts.hibernation.loop.sweep()
                 sweeps.append(time.process_time() - cpu)
             calls = {name: asked / rounds for name, asked in runtime.calls.items()}
             lists, size = await _lists(create_app(parts), rounds)

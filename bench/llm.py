@@ -32,14 +32,14 @@ from aiohttp import web
 from ocmt_common.settings import load
 from ocmt_management.agents.models import Stage
 from ocmt_management.agents.repository import AgentRepository
-from ocmt_management.agents.service import token_hash
 from ocmt_management.auth.models import Role, Status, User
 from ocmt_management.clock import utc_now
 from ocmt_management.db import Database
+from ocmt_management.llm.choice import UserModelChoice
+from ocmt_management.llm.schemas import ModelRequest
 from ocmt_management.migrations import migrate
-from ocmt_management.models.schemas import ModelRequest
-from ocmt_management.models.service import Models
 from ocmt_management.settings import ManagementSettings
+from ocmt_management.tokens import token_hash
 from ocmt_management.vault.keys import KeyRing
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -125,8 +125,8 @@ async def furnish(environment: dict[str, str], token: str) -> None:
         agents = AgentRepository(session)
         await agents.begin("u", token_hash(token), now)
         await session.flush()
-        await agents.settle("u", token_hash(token), Stage.READY, failure=None, now=now)
-        models = Models(session, KeyRing(settings.vault_keys), utc_now, "u")
+        await agents.finish("u", token_hash(token), Stage.READY, failure=None, now=now)
+        models = UserModelChoice(session, KeyRing(settings.vault_keys), utc_now, "u")
         choice = {"provider": "openai", "model": "m", "key": "sk-" + secrets.token_hex(20)}
         await models.choose(ModelRequest.model_validate(choice))
     await database.close()

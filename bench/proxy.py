@@ -27,11 +27,11 @@ import uvicorn
 import uvloop
 from aiohttp import WSMsgType, web
 from ocmt_agent.auth import TokenMiddleware, exactly
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.device import DeviceKey
-from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.proxy.server_options import socket_options
 from ocmt_agent.runtime.base import Endpoint, SecretText

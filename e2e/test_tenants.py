@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute, APIWebSocketRoute
-from ocmt_agent.agents import endpoints as agent_endpoints
+from ocmt_agent.api import endpoints as agent_endpoints
 from ocmt_agent.auth import OPEN_PATHS
 from ocmt_agent.proxy.routes import PATH as PROXY_PATH
 from ocmt_management.app import ROUTERS

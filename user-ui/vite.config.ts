@@ -5,6 +5,8 @@ const management = "http://127.0.0.1:3000";
 
 export default defineConfig({
   server: {
+    // The session's cookie is of the host that `./ocmt up` names, whatever the port.
+    host: "127.0.0.1",
     proxy: {
       "/api": {
         target: management,

@@ -29,18 +29,19 @@ from ocmt_common.settings import SettingsError, load
 from ocmt_common.version import release_version
 from starlette.types import ASGIApp
 
-from ocmt_agent.agents.store import StoreError
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.app import create_app
-from ocmt_agent.hibernation.clock import SystemClock
-from ocmt_agent.proxy.exchange import open_session
-from ocmt_agent.proxy.fair_share import bounded
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.proxy.connection_limit import bounded
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_agent.proxy.server_options import socket_options
+from ocmt_agent.records.store import StoreError
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 from ocmt_agent.runtime.choose import open_runtime
 from ocmt_agent.runtime.spec import Limits
 from ocmt_agent.settings import AgentSettings
-from ocmt_agent.wiring import Parts, open_parts, watching
+from ocmt_agent.wiring import open_parts, watching
 
 log = structlog.get_logger(__name__)
 

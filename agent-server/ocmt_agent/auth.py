@@ -1,4 +1,4 @@
-"""The one door: everything but `/health` and `/metrics` needs a token."""
+"""Authentication: every path but `/health` and `/metrics` needs a token."""
 
 import hmac
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def exactly(token: str) -> Callable[[str], bool]:
 
 
 class TokenMiddleware:
-    """Refuses HTTP requests and WebSocket handshakes without the right `x-auth-token`."""
+    """Rejects HTTP requests and WebSocket handshakes without the right `x-auth-token`."""
 
     def __init__(self, app: ASGIApp, *, accepts: Callable[[str], bool], called: str) -> None:
         """`called` is what the operator knows the token as."""

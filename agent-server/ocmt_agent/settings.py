@@ -30,7 +30,7 @@ class AgentSettings(Settings):
     port: Port = Field(4000, description="port of the API")
     tls_dir: Place | None = Field(
         None,
-        description="folder of this host's certificate, CA and tokens, as `ocmt setup` makes it; "
+        description="folder of this host's certificate, CA and tokens, made by `./ocmt setup`; "
         "needed when management is on another host",
     )
     tls_host: str = Field(

@@ -1,50 +1,37 @@
-"""The server's parts, put together once and taken down in the opposite order."""
+"""Builds the server's parts in order, and closes them in reverse."""
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import aiohttp
 from ocmt_common.host_credentials import HostCredentials
 
-from ocmt_agent.agents.events import EventHub
-from ocmt_agent.agents.registry import AgentRegistry
-from ocmt_agent.agents.service import AgentService
-from ocmt_agent.agents.store import AgentStore
-from ocmt_agent.disk.keeper import DiskKeeper
-from ocmt_agent.disk.policy import DiskLimit
+from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.api.provisioning import Provisioning
+from ocmt_agent.api.server_health import ServerHealth
+from ocmt_agent.clock import Clock
+from ocmt_agent.decisions import transition_reasons as reasons
+from ocmt_agent.decisions.disk_limit import DiskLimit
+from ocmt_agent.decisions.sleep_policy import Times
+from ocmt_agent.disk.manager import DiskManager
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.control import GatewayControl, OpenClawControl
-from ocmt_agent.hibernation.clock import Clock
-from ocmt_agent.hibernation.engine import Hibernation
-from ocmt_agent.hibernation.gate import HostReader
-from ocmt_agent.hibernation.policy import Times
-from ocmt_agent.hibernation.watch import Watch
-from ocmt_agent.memory.archive import Archive
-from ocmt_agent.memory.figures import host_figures
-from ocmt_agent.memory.keeper import MemoryKeeper
-from ocmt_agent.proxy.exchange import KEEPALIVE_S, open_session
+from ocmt_agent.hibernation.assembly import assemble
+from ocmt_agent.hibernation.wake_admission import HostReader
+from ocmt_agent.memory.admission_figures import host_figures
+from ocmt_agent.memory.manager import MemoryManager
+from ocmt_agent.memory.working_set_store import WorkingSetStore
+from ocmt_agent.proxy.forwarding import KEEPALIVE_S, open_session
+from ocmt_agent.records.events import EventHub
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.records.store import AgentStore
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    settings: AgentSettings
-    clock: Clock
-    hub: EventHub
-    registry: AgentRegistry
-    memory: MemoryKeeper
-    engine: Hibernation
-    service: AgentService
-    watch: Watch
-    admin: GatewayAdmin
-    disk: DiskKeeper
-    passing_on: aiohttp.ClientSession
-    """For the proxy and the relay, which change nothing of what they pass on."""
+from ocmt_agent.upgrades.manager import StateCopyManager
 
 
 @asynccontextmanager
@@ -55,20 +42,20 @@ async def open_parts(
     clock: Clock,
     gateway: GatewayControl | None = None,
     read_host: HostReader = host_figures,
-    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
+    memory_manager: Callable[..., MemoryManager] = MemoryManager,
     credentials: HostCredentials | None = None,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
-    Leaving it ends every stream, cuts short what is in flight and writes what is unsaved. The
-    agents live on, unless STOP_AGENTS_ON_EXIT. `runtime` stays its owner's to close. `gateway`,
-    `read_host` and `keeper` are for tests.
+    On exit, streams end, transitions in flight are cancelled and unsaved records are written. The
+    agents keep running, unless STOP_AGENTS_ON_EXIT is set. The caller closes `runtime`. `gateway`,
+    `read_host` and `memory_manager` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
         stack.push_async_callback(store.close)
-        # Two pools: a crowd of long answers being passed on must not delay a wake. Neither keeps
-        # cookies (users would share them) or takes a proxy from the environment.
+        # Two connection pools: many long answers being forwarded must not delay a wake. Neither
+        # keeps cookies (users would share them) nor uses a proxy from the environment.
         passing_on = await stack.enter_async_context(open_session())
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
@@ -89,15 +76,23 @@ async def open_parts(
         if gateway is None:
             gateway = control = OpenClawControl(session)
             stack.push_async_callback(control.close)
-        memory = keeper(
-            runtime, registry, clock=clock, archive=Archive(settings.data_dir / "working-sets")
+        memory = memory_manager(
+            runtime,
+            registry,
+            clock=clock,
+            store=WorkingSetStore(settings.data_dir / "working-sets"),
         )
         stack.push_async_callback(memory.close)
-        engine = Hibernation(
+        folders = settings.data_dir / "agents"  # may be a mount point
+        folders.mkdir(mode=0o711, exist_ok=True)
+        limit = DiskLimit.of_mb(settings.agent_disk_mb)
+        states = StateCopyManager(runtime, registry, root=folders, limit=limit, clock=clock)
+        hibernation = assemble(
             runtime,
             gateway,
             registry,
             memory,
+            states,
             clock=clock,
             times=times,
             wake_timeout_s=settings.wake_timeout_ms / 1000,
@@ -106,44 +101,45 @@ async def open_parts(
         )
         if credentials is not None:
             await stack.enter_async_context(credentials.followed())
-        service = AgentService(
-            runtime, registry, engine, memory, clock=clock, credentials=credentials
-        )
+        provisioning = Provisioning(runtime, registry, hibernation, memory, states, clock=clock)
         if settings.stop_agents_on_exit:
-            stack.push_async_callback(service.stop_all)
-        stack.push_async_callback(engine.close)
-        watch = Watch(runtime, registry, engine, clock=clock, times=times)
-        folders = settings.data_dir / "agents"  # perhaps a file system of its own
-        folders.mkdir(mode=0o711, exist_ok=True)
-        disk = DiskKeeper(
+            stack.push_async_callback(provisioning.stop_all)
+        stack.push_async_callback(hibernation.close)
+        disk = DiskManager(
             runtime,
             registry,
             root=folders,
-            limit=DiskLimit.of_mb(settings.agent_disk_mb),
-            stop=engine.stop_for_room,
+            limit=limit,
+            stop=partial(hibernation.sleeps.force_stop, why=reasons.DISK_FULL),
             clock=clock,
         )
         stack.callback(hub.close)
         yield Parts(
-            settings,
-            clock,
-            hub,
-            registry,
-            memory,
-            engine,
-            service,
-            watch,
-            GatewayAdmin(session),
-            disk,
-            passing_on,
+            settings=settings,
+            clock=clock,
+            hub=hub,
+            registry=registry,
+            memory=memory,
+            hibernation=hibernation,
+            provisioning=provisioning,
+            health=ServerHealth(runtime, registry, memory, clock=clock, credentials=credentials),
+            admin=GatewayAdmin(session),
+            disk=disk,
+            states=states,
+            passing_on=passing_on,
         )
 
 
 @asynccontextmanager
 async def watching(parts: Parts) -> AsyncIterator[None]:
-    """Run the watches, of the agents, their memory and their files, beside the block."""
-    watches = (parts.watch.run(), parts.memory.run(), parts.disk.run())
-    tasks = [asyncio.create_task(watch) for watch in watches]
+    """Run the loops over agents, their memory, disk usage and state copies during the block."""
+    loops = (
+        parts.hibernation.loop.run(),
+        parts.memory.run(),
+        parts.disk.run(),
+        parts.states.run(),
+    )
+    tasks = [asyncio.create_task(loop) for loop in loops]
     try:
         yield
     finally:

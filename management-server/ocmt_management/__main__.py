@@ -1,6 +1,6 @@
 """`python -m ocmt_management`: serve, migrate, make a sign-in link, or print the audit.
 
-Exit codes: 78 wrong settings, 75 port taken, 1 anything else that kept it from its job.
+Exit codes: 78 wrong settings, 75 port taken, 1 any other failure.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from ocmt_common.settings import SettingsError, load
 from ocmt_common.sockets import Socket
 from starlette.types import ASGIApp
 
-from ocmt_management.admin.trail import as_text, exported, json_lines
+from ocmt_management.admin.audit_rows import as_text, exported, json_lines
 from ocmt_management.app import create_app
-from ocmt_management.auth.addresses import normalise
-from ocmt_management.auth.people import find_by_address
-from ocmt_management.auth.service import operator_link
+from ocmt_management.auth.service import find_by_address
+from ocmt_management.auth.sign_in import operator_link
 from ocmt_management.clock import utc_now
 from ocmt_management.db import Database
+from ocmt_management.email_addresses import normalise
 from ocmt_management.hosts_app import hosts_app
 from ocmt_management.migrations import MigrationError, migrate, revision_of
 from ocmt_management.settings import ManagementSettings
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allow_many_open_files()
     try:
         settings = load(ManagementSettings, env_file=chosen.env_file)
-        # A helper command never migrates: a pull may have brought newer migrations than those of
+        # `sign-in-link` never migrates: after a pull the checkout may have newer migrations than
         # the release that serves.
         if chosen.command != "sign-in-link" and not chosen.migrated:
             asyncio.run(migrate(settings.database, expand_only=chosen.expand))
@@ -103,18 +103,18 @@ def _parser() -> argparse.ArgumentParser:
     migrating.add_argument(
         "--expand",
         action="store_true",
-        help="only as far as the release that still serves can go on with the tables",
+        help="only those migrations that the release in service can run with",
     )
     link = commands.add_parser(
         "sign-in-link", parents=[shared], help="print a link that signs in once, in any browser"
     )
-    link.add_argument("--email", type=_address, help="for whom; default: the first admin")
+    link.add_argument("--email", type=_address, help="the user; default: the first admin")
     audit = commands.add_parser(
-        "audit", parents=[shared], help="print who did what to whose account, oldest first"
+        "audit", parents=[shared], help="print the audit trail, oldest first"
     )
-    audit.add_argument("--json", action="store_true", help="a JSON object a line, for export")
-    audit.add_argument("--days", type=_days, help="only of so many last days; default: all of it")
-    audit.add_argument("--email", type=_address, help="only what this user did or was done to them")
+    audit.add_argument("--json", action="store_true", help="one JSON object per line, for export")
+    audit.add_argument("--days", type=_days, help="only the last so many days; default: all")
+    audit.add_argument("--email", type=_address, help="only events by or about this user")
     return parser
 
 
@@ -182,7 +182,7 @@ def _serve(settings: ManagementSettings) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     server = _Server(_config(app, handover, http=BoundedHttp, public=True), handover)
-    # uvicorn raises the signal that stopped it once more when it is done; a clean end is no crash.
+    # uvicorn raises the signal that stopped it again when it is done; a clean exit is not a crash.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.info("serving", host=settings.host, port=settings.port)
@@ -199,7 +199,7 @@ def _config(
         log_config=None,
         access_log=False,
         server_header=False,
-        # Only a proxy on this machine is believed about who the client is.
+        # Only a proxy on this machine may name the client's address.
         proxy_headers=public,
         forwarded_allow_ips="127.0.0.1",
         http=http,

@@ -1,4 +1,4 @@
-"""The application: its parts, its middleware and its routes, each put together here once."""
+"""The composition root: creates the services and installs the middleware and the routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -7,7 +7,6 @@ from fastapi import APIRouter, FastAPI
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import install_problem_handlers
 from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,44 +15,42 @@ from ocmt_management.agents import endpoints as agents_api
 from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
-from ocmt_management.audit.refusals import RefusalMiddleware
-from ocmt_management.audit.throttle import Throttle
+from ocmt_management.audit.refused_requests import RefusedRequestsMiddleware
+from ocmt_management.audit.throttle import AuditThrottle
 from ocmt_management.auth import endpoints as auth
-from ocmt_management.auth import me
-from ocmt_management.auth.ended import EndedSessions
 from ocmt_management.auth.limits import SignInLimits
-from ocmt_management.auth.mail import Outbox, mailer_for
 from ocmt_management.auth.origins import OriginMiddleware
-from ocmt_management.auth.service import warn_without_admin
+from ocmt_management.auth.session_revocations import SessionRevocations
+from ocmt_management.auth.sign_in import warn_without_admin
 from ocmt_management.chat import endpoints as chat
 from ocmt_management.chat.open_chats import OpenChats
 from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
 from ocmt_management.health import endpoints as health
 from ocmt_management.housekeeping import housekeeping
-from ocmt_management.models import endpoints as models
-from ocmt_management.models import gateway
-from ocmt_management.models.running import Llm
-from ocmt_management.models.service import Models
-from ocmt_management.page import endpoints as page
-from ocmt_management.page.headers import SecurityHeadersMiddleware
+from ocmt_management.llm import endpoints as model_choice
+from ocmt_management.llm import gateway as model_gateway
+from ocmt_management.llm.service import Llm
+from ocmt_management.mail.service import MailQueue, mailer_for
+from ocmt_management.me import endpoints as me
 from ocmt_management.settings import ManagementSettings
+from ocmt_management.static_page import endpoints as static_page
+from ocmt_management.static_page.headers import SecurityHeadersMiddleware
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
-from ocmt_management.wiring import ModelInUse, Parts
 
-# A domain with routes adds its router here; the page comes last, since it takes what is left.
+# A domain with routes adds its router here. The static page comes last: it takes every other path.
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
     me.router,
     agents_api.router,
-    models.router,
-    gateway.router,
+    model_choice.router,
+    model_gateway.router,
     chat.router,
     vault.router,
     admin.router,
     health.router,
-    page.router,
+    static_page.router,
 )
 
 _MAX_BODY_BYTES = 128 * 1024
@@ -78,7 +75,7 @@ def create_app(
             stack.push_async_callback(database.close)
             await warn_without_admin(database, settings)
             keys = KeyRing(settings.vault_keys)
-            outbox = await stack.enter_async_context(Outbox(mailer_for(settings)))
+            mail_queue = await stack.enter_async_context(MailQueue(mailer_for(settings)))
             if credentials is not None:
                 await stack.enter_async_context(credentials.followed())
             agent_server = AgentServer(
@@ -89,32 +86,29 @@ def create_app(
             stack.push_async_callback(agent_server.close)
             agents = Agents(database, agent_server, clock)
             await stack.enter_async_context(agents.running())
-            llm = await stack.enter_async_context(Llm.open(database, keys, clock))
-            reconciler = Reconciler(database, agents, clock, gone=llm.user_changed)
+            llm = await stack.enter_async_context(
+                Llm.open(
+                    settings=settings, database=database, agents=agents, keys=keys, clock=clock
+                )
+            )
+            reconciler = Reconciler(database, agents, clock, on_deleted=llm.user_changed)
             await stack.enter_async_context(reconciler.running())
             await stack.enter_async_context(housekeeping(database, keys, clock))
 
-            async def model_of(session: AsyncSession, user_id: str) -> ModelInUse:
-                chosen = await Models(session, keys, clock, user_id).chosen()
-                return ModelInUse(provider=chosen.provider.id, model=chosen.model, demo=chosen.demo)
-
-            app.state.parts = Parts(
-                settings=settings,
-                database=database,
-                clock=clock,
-                keys=keys,
-                outbox=outbox,
-                limits=SignInLimits(),
-                ended=EndedSessions(),
-                ensure_agent=agents.ensure,
-                model_of=model_of,
-                check_agent_server=agents.check_server,
-                throttle=Throttle(clock),
-                agents=agents,
-                reconciler=reconciler,
-                llm=llm,
-                chats=OpenChats(),
-            )
+            # Read by each domain's `dependencies.py`.
+            app.state.settings = settings
+            app.state.clock = clock
+            app.state.database = database
+            app.state.vault_keys = keys
+            app.state.mail_queue = mail_queue
+            app.state.audit_throttle = AuditThrottle(clock)
+            app.state.sign_in_limits = SignInLimits()
+            app.state.session_revocations = SessionRevocations()
+            app.state.on_sign_in = agents.ensure
+            app.state.agents = agents
+            app.state.reconciler = reconciler
+            app.state.llm = llm
+            app.state.open_chats = OpenChats()
             yield
 
     app = FastAPI(
@@ -140,14 +134,14 @@ def create_app(
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Content-Type"],
         )
-    app.add_middleware(RefusalMiddleware)
+    app.add_middleware(RefusedRequestsMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, settings=settings)
     app.add_middleware(RequestIdMiddleware)
     return app
 
 
 class _BodyLimits:
-    """Models are sent pictures and long histories; everything else is sent little."""
+    """Model requests carry images and long histories; all other bodies are small."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)

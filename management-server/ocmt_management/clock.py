@@ -1,4 +1,4 @@
-"""Time as something handed in, so that expiry is tested without waiting."""
+"""The clock as a parameter, so that expiry is tested without waiting."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

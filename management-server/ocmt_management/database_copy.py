@@ -1,6 +1,6 @@
-"""A copy of the embedded database before it is migrated: migrations go one way.
+"""Copies the embedded database before a migration, since migrations cannot be undone.
 
-PostgreSQL has its own means, and `ocmt backup`; a server cannot copy it.
+The server cannot copy PostgreSQL; its operator uses PostgreSQL's tools or `ocmt backup`.
 """
 
 import os
@@ -14,8 +14,8 @@ _KEPT = 2
 def copy_before_migration(database: Path, *, revision: str) -> Path:
     """Copy the database, which is at `revision`, beside itself.
 
-    Raises `OSError` or `sqlite3.Error`. Called with the migrations' lock held. The last copies are
-    kept, the older ones removed.
+    Raises `OSError` or `sqlite3.Error`. The caller holds the migrations' lock. Keeps the newest
+    copies and removes older ones.
     """
     target = database.with_name(f"{database.name}.at-{revision}")
     draft = target.with_name(f"{target.name}.new")

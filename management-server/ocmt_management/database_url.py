@@ -1,6 +1,6 @@
-"""DATABASE_URL as libpq and hosted databases write it, turned into what the async drivers take.
+"""Parses DATABASE_URL as libpq and hosted databases write it, for the async drivers.
 
-What cannot be had is refused at the start, with what to write instead.
+Unsupported parameters are rejected at start, with what to write instead.
 """
 
 import re
@@ -22,7 +22,7 @@ _ONE_HOST = re.compile(r"([A-Za-z0-9.-]+)(?::(\d{1,5}))?")
 
 
 def parse_database_url(text: str) -> URL:
-    """Read a `sqlite:` or `postgresql:` address and name its async driver. Raises `ValueError`."""
+    """Parse a `sqlite:` or `postgresql:` address and add its async driver. Raises `ValueError`."""
     several = ""
     if parts := _PARTS.fullmatch(text):
         credentials, at, hosts = parts[2].rpartition("@")
@@ -45,9 +45,9 @@ def parse_database_url(text: str) -> URL:
 
 
 def tls_context(url: URL) -> ssl.SSLContext | None:
-    """For a server whose certificate comes from an authority of its own: `sslrootcert=`.
+    """The TLS context for `sslrootcert=`, a certificate authority of the operator's own.
 
-    Raises `ValueError` for a file that holds no certificate.
+    Raises `ValueError` if the file has no certificate.
     """
     root = url.query.get(ROOT_CERTIFICATE)
     if root is None:
@@ -67,11 +67,11 @@ def _postgresql(url: URL, several: str) -> URL:
     given = {name: value for name, value in url.query.items() if isinstance(value, str)}
     for name in url.query:
         if name not in _KNOWN:
-            raise ValueError(f"has the parameter {name}, which is not known here; leave it out")
+            raise ValueError(f"has the parameter {name}, which is not supported; leave it out")
     if given.pop("channel_binding", "prefer") not in ("prefer", "disable"):
         raise ValueError(
-            "asks for channel_binding, which is not to be had here; write "
-            "sslmode=verify-full&sslrootcert=system in its place, which shuts out the same attack"
+            "asks for channel_binding, which is not supported; write "
+            "sslmode=verify-full&sslrootcert=system instead, which prevents the same attack"
         )
     mode = given.pop("sslmode", given.get("ssl"))
     if mode is not None and mode not in _SSL_MODES:
@@ -80,7 +80,7 @@ def _postgresql(url: URL, several: str) -> URL:
         raise ValueError("has an sslrootcert, which needs sslmode=verify-full beside it")
     wanted = given.get("target_session_attrs", "read-write")
     if wanted not in _WRITABLE:
-        known = "is no server that takes writes" if wanted in _SESSIONS else "is not known"
+        known = "is not a writable server" if wanted in _SESSIONS else "is not known"
         raise ValueError(f"has target_session_attrs={wanted}, which {known}; leave it out")
     query: dict[str, str | tuple[str, ...]] = {**url.query, **given}
     for name in ("sslmode", "channel_binding"):
@@ -89,7 +89,7 @@ def _postgresql(url: URL, several: str) -> URL:
         query["ssl"] = mode
     if several:
         query["host"] = tuple(_host(one) for one in several.split(","))
-        # Of several the one that takes writes is meant, whichever that is now.
+        # Of several hosts, connect to the one that is writable.
         query.setdefault("target_session_attrs", "read-write")
     found = url.set(drivername="postgresql+asyncpg", query=query)
     tls_context(found)

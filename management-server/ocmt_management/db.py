@@ -1,8 +1,8 @@
 """The database: one engine, and the only two ways to a session.
 
-`Database.read()` and `Database.write()` are units of work: they commit once at their end, and
-nobody else commits. They also turn "the database is gone" and "the disk is full" into problems, so
-that every caller answers the same and recovers by itself once the cause is gone.
+`Database.read()` and `Database.write()` are transactions, committed once at their end; no other
+code commits. They also turn an unreachable database or a full disk into problems, so that all
+callers answer alike and recover once the cause is gone.
 """
 
 import os
@@ -52,9 +52,9 @@ _AFTER_COMMIT = "ocmt_after_commit"
 _UNAVAILABLE_STATES = ("08", "53", "57P")
 _DISK_FULL_STATE = "53100"
 _READ_ONLY_STATE = "25006"
-# A serialisation failure, a deadlock, a lock that was not to be had.
+# A serialisation failure, a deadlock, an unavailable lock.
 _CONFLICT_STATES = ("40001", "40P01", "55P03")
-# A table or a column that is not there; SQLite has no codes for them.
+# An undefined table or column; SQLite has no codes for them.
 _OTHER_TABLES_STATES = ("42P01", "42703")
 _NO_SUCH = re.compile(r"^no such (table|column)|has no column named")
 OTHER_RELEASE = (
@@ -70,7 +70,7 @@ READ_ONLY = (
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime on both databases; SQLite would drop the zone."""
+    """An aware UTC datetime on both databases; SQLite alone would drop the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -79,7 +79,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a datetime without a zone never enters the database")
+            raise ValueError("a datetime without a zone must not be stored")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -104,7 +104,7 @@ class Base(DeclarativeBase):
 
 
 class Database:
-    """The running server's database. Make one, `close` it at the end."""
+    """The running server's database. `close` it at the end."""
 
     def __init__(self, url: URL) -> None:
         self._fitting: set[str | None] = set()
@@ -115,16 +115,16 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A unit of work that only reads: on SQLite it waits for no writer."""
+        """A reading transaction: on SQLite it does not wait for writers."""
         with _problems():
             async with self._readers.begin() as session:
                 yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A unit of work that may write; committed once at the end, rolled back on an exception.
+        """A writing transaction: committed at the end, rolled back on an exception.
 
-        It begins with its first statement and on SQLite holds the only write lock from then on:
+        It begins with its first statement. On SQLite it holds the only write lock from then on, so
         do no network I/O between that statement and the end.
         """
         with _problems():
@@ -134,11 +134,11 @@ class Database:
             action()
 
     async def ping(self) -> None:
-        """Raises `Problem` when the database does not answer a query, or takes no writes."""
+        """Raises `Problem` when the database does not answer or is read-only."""
         async with self.read() as session:
             if self._engine.dialect.name == "sqlite":
                 await session.execute(text("SELECT 1"))
-                # SQLite itself notices only when it writes.
+                # SQLite reports this only on a write.
                 read_only = self._file.exists() and not os.access(self._file, os.W_OK)
             else:
                 shown = await session.scalar(text("SHOW transaction_read_only"))
@@ -147,10 +147,10 @@ class Database:
             raise _read_only(None)
 
     async def check(self) -> None:
-        """The same, and raises when its tables are not those of this release.
+        """`ping`, and raises `Problem` when the tables lack a column of this release.
 
-        A release may serve on the tables of another, so it is the columns that count; they are
-        looked at once for each revision that the database is found at.
+        A release may run on the tables of another, so columns are checked instead of the revision,
+        once for each revision that the database has.
         """
         await self.ping()
         async with self.read() as session:
@@ -165,9 +165,9 @@ class Database:
 
 
 def after_commit(session: AsyncSession, action: Callable[[], None]) -> None:
-    """Call `action` once the unit of work is committed, never when it is rolled back.
+    """Call `action` once the transaction is committed, never when it is rolled back.
 
-    For what must not run ahead of the data: starting a mail or an agent. `action` must not block.
+    For actions that rely on the committed data, such as sending a mail. `action` must not block.
     """
     session.info.setdefault(_AFTER_COMMIT, []).append(action)
 
@@ -178,9 +178,10 @@ def writing(engine: AsyncEngine) -> AsyncEngine:
 
 
 def make_engine(url: URL, *, command_timeout_s: float | None = None) -> AsyncEngine:
-    """An engine for either database. Without a time limit a migration may take as long as it does.
+    """An engine for either database.
 
-    A PostgreSQL that accepts connections and then says nothing would hold requests for ever.
+    `command_timeout_s` bounds requests to a PostgreSQL that accepts connections but does not
+    answer; migrations run without it.
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
@@ -188,8 +189,8 @@ def make_engine(url: URL, *, command_timeout_s: float | None = None) -> AsyncEng
         "timeout": _CONNECT_TIMEOUT_S,
         "command_timeout": command_timeout_s,
         "async_creator_fn": _connect_postgresql,
-        # A pooler between (PgBouncer in transaction mode) gives each transaction another session,
-        # which has none of our prepared statements or another's of the same name.
+        # A pooler (PgBouncer in transaction mode) may give each transaction another session, which
+        # lacks our prepared statements or has others of the same name.
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: "",
@@ -208,7 +209,7 @@ def make_engine(url: URL, *, command_timeout_s: float | None = None) -> AsyncEng
 
 
 def _drop_read_only_connections(engine: AsyncEngine) -> None:
-    """Have no connection in the pool that stays read-only after the database is writable again."""
+    """Drop pooled connections that would stay read-only after the database is writable again."""
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def refused(context: ExceptionContext) -> None:
@@ -217,7 +218,7 @@ def _drop_read_only_connections(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "checkin")
     def given_back(connection: Any, record: Any) -> None:
-        # The session's own settings, as the server reported them when it opened.
+        # As the server reported them when the connection was opened.
         settings = connection.driver_connection.get_settings() if connection else None
         if "on" in (
             getattr(settings, "default_transaction_read_only", "off"),
@@ -235,7 +236,7 @@ async def _connect_postgresql(*args: Any, **kwargs: Any) -> asyncpg.Connection:
 
 
 def _sqlite_engine(url: URL) -> AsyncEngine:
-    # mode=rw: a database file that vanished is an error, never silently a new empty one.
+    # mode=rw: a missing database file is an error instead of a new empty database.
     path = Path(str(url.database)).absolute()
     engine = create_async_engine(
         url.set(database=f"file:{path}", query={"mode": "rw", "uri": "true"}),
@@ -244,7 +245,7 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _: object) -> None:
-        # Python's driver would begin transactions at its own moments: take that over (see `begin`).
+        # Python's driver would begin transactions on its own; `begin` below does it instead.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
@@ -254,8 +255,8 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
-        # A deferred transaction that turns into a writer fails at once if another wrote meanwhile,
-        # without waiting for the busy timeout: writers take the lock first.
+        # A deferred transaction that starts to write fails at once if another wrote meanwhile,
+        # without waiting for the busy timeout; so writers take the lock first.
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -263,7 +264,7 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
 
 def create_sqlite_file(url: URL) -> None:
-    """Make the embedded database's folder and file, readable by this server's user only."""
+    """Create the embedded database's folder and file, readable by this server's user only."""
     path = Path(str(url.database))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -289,7 +290,7 @@ def _read_only(cause: BaseException | None) -> Problem:
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether a statement failed since the database takes no writes."""
+    """Whether a statement failed because the database is read-only."""
     cause = getattr(error, "orig", error)
     return _sqlstate(cause) == _READ_ONLY_STATE or "readonly database" in str(cause)
 
@@ -299,7 +300,7 @@ def _sqlstate(error: BaseException | None) -> str:
 
 
 class _problems:
-    """Turns what the database says about itself into problems; everything else passes."""
+    """Turns database failures into problems; other exceptions pass through."""
 
     def __enter__(self) -> None:
         return None
@@ -319,7 +320,7 @@ class _problems:
             raise Problem(
                 503,
                 "database-unavailable",
-                "Another change of the same data got in the way, so nothing was saved. Try again.",
+                "The data was changed at the same time, so nothing was saved. Try again.",
                 retry_after_s=1,
             ) from error
         if state == _DISK_FULL_STATE or "disk is full" in str(error.orig):

@@ -1,4 +1,4 @@
-"""What the server does for itself, at start and every hour: forget what is over, rotate keys."""
+"""Periodic maintenance, at start and hourly: delete expired rows, rotate data keys."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 import structlog
 
 from ocmt_management.audit.service import Audit
-from ocmt_management.auth.ended import EndedSessions
-from ocmt_management.auth.service import forget_old
-from ocmt_management.auth.sessions import Sessions
+from ocmt_management.auth.sessions import delete_expired_sessions
+from ocmt_management.auth.sign_in import delete_expired
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.vault.keys import KeyRing
@@ -23,15 +22,15 @@ _EVERY_S = 3600
 async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
     """Delete expired links, invitations, sessions and old audit events; rotate data keys."""
     async with database.write() as session:
-        await forget_old(session, clock)
-        await Sessions(session, clock, EndedSessions()).forget_old()
-        await Audit(session, clock).forget_old()
+        await delete_expired(session, clock)
+        await delete_expired_sessions(session, clock)
+        await Audit(session, clock).delete_old()
     await rotate(database, keys)
 
 
 @asynccontextmanager
 async def housekeeping(database: Database, keys: KeyRing, clock: Clock) -> AsyncIterator[None]:
-    """Keep tidying while the server runs. What fails is logged and tried again in an hour."""
+    """Run `tidy` hourly. A failure is logged and retried at the next run."""
 
     async def keep_tidy() -> None:
         while True:

@@ -1,11 +1,11 @@
-"""A jar that takes no cookie, for HTTP clients that speak for everybody.
+"""A cookie jar that stores nothing, for HTTP clients that all users share.
 
-A provider's or a proxy's cookie would tie one user's next request to another's.
+A cookie of a provider or proxy would link one user's request to another's.
 """
 
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 
 def no_cookies() -> CookieJar:
-    """For `httpx2.AsyncClient(cookies=…)`, which keeps cookies without it."""
+    """For `httpx2.AsyncClient(cookies=…)`, which stores cookies by default."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))

@@ -1,7 +1,7 @@
-"""Every setting of the management server, checked at start.
+"""Every setting of the management server, validated at start.
 
-Names are the specification's. What is missing, malformed or weak refuses to start with the cure,
-because a server that runs on a guessable vault key is worse than one that does not run.
+The server refuses to start, with the cure, when a setting is missing, malformed or weak: running
+with a guessable vault key is worse than not running.
 """
 
 import base64
@@ -17,11 +17,11 @@ from ocmt_common.settings import Settings
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import URL
 
-from ocmt_management.auth.addresses import ascii_domain, normalise
 from ocmt_management.database_url import parse_database_url
+from ocmt_management.email_addresses import ascii_domain, normalise
 
 _DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
-# A name, an IPv4 or a bracketed IPv6 address, with perhaps a user in front and a port behind.
+# A name, an IPv4 or a bracketed IPv6 address, optionally with a user and a port.
 _HOST = re.compile(r"[^\s/@]*@?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
 _MAIL_HOST = re.compile(r"[a-z0-9_.-]+|\[?[0-9a-f:.]+(?:%\w+)?\]?")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -67,7 +67,7 @@ class ManagementSettings(Settings):
     )
     tls_dir: Path | None = Field(
         None,
-        description="Folder of this host's certificate, CA and tokens, as `ocmt setup` makes it; "
+        description="Folder of this host's certificate, CA and tokens, made by `./ocmt setup`; "
         "needed when the agent server is on another host",
     )
     tls_host: str = Field(
@@ -118,7 +118,9 @@ class ManagementSettings(Settings):
     @classmethod
     def _fits_a_header(cls, value: SecretStr) -> SecretStr:
         if not all("!" <= character <= "~" for character in value.get_secret_value()):
-            raise ValueError("has a character no token has; it is the agent server's AUTH_TOKEN")
+            raise ValueError(
+                "has a character that tokens never have; use the agent server's AUTH_TOKEN"
+            )
         return value
 
     @field_validator("data_dir", "ui_dir", "tls_dir")
@@ -250,17 +252,17 @@ class ManagementSettings(Settings):
 
     @property
     def secure(self) -> bool:
-        """Whether people reach this server over https, so that cookies can be `Secure`."""
+        """Whether browsers reach this server over https, so that cookies can be `Secure`."""
         return self.base_url.startswith("https://")
 
     @property
     def page_origin(self) -> str:
-        """Where the page is: links in mails point there."""
+        """The page's address, for links in mails."""
         return self.ui_origin or self.base_url
 
     @property
     def origins(self) -> frozenset[str]:
-        """The origins whose pages may use this API with a session."""
+        """The origins whose pages may use this API with a session cookie."""
         return frozenset(filter(None, (self.base_url, self.ui_origin)))
 
     @property
@@ -309,7 +311,7 @@ def _items(text: str) -> frozenset[str]:
 
 
 def parse_vault_keys(text: str) -> dict[str, bytes]:
-    """Read `id:base64,id:base64`. Raises `ValueError` on anything that is not strong keys."""
+    """Parse `id:base64,id:base64`. Raises `ValueError` for malformed or weak keys."""
     keys: dict[str, bytes] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         key_id, colon, encoded = item.partition(":")
@@ -325,7 +327,7 @@ def parse_vault_keys(text: str) -> dict[str, bytes]:
         if len(set(key)) < 16:
             raise ValueError(f"key {key_id} is guessable; make one with openssl rand -base64 32")
         if key_id in keys:
-            raise ValueError(f"key id {key_id} is there twice")
+            raise ValueError(f"key id {key_id} occurs twice")
         keys[key_id] = key
     if not keys:
         raise ValueError("holds no key")

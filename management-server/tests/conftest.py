@@ -33,7 +33,7 @@ from ocmt_cli.doctor.machine import postgresql_programs
 from ocmt_common.settings import load
 from ocmt_management import migrations
 from ocmt_management.app import create_app
-from ocmt_management.auth.service import operator_link
+from ocmt_management.auth.sign_in import operator_link
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN
@@ -266,7 +266,7 @@ async def new_browser(
         def open_one() -> httpx2.AsyncClient:
             client = httpx2.AsyncClient(
                 transport=httpx2.ASGITransport(app, client=("192.0.2.7", 50_000)),
-                base_url=app.state.parts.settings.base_url,
+                base_url=app.state.settings.base_url,
                 headers={"sec-fetch-site": "same-origin"},
                 event_hooks={"response": [remember]},
             )
@@ -286,7 +286,7 @@ def ask_for_link(
     async def ask(browser: httpx2.AsyncClient, email: str) -> str:
         answer = await browser.post("/api/auth/link", json={"email": email})
         assert answer.status_code == 202, answer.text
-        await app.state.parts.outbox.delivered()
+        await app.state.mail_queue.delivered()
         mail = mails[-1]
         assert mail["To"] == email
         text = mail.get_body(("plain",))
@@ -324,10 +324,10 @@ def sign_in_admin(
     """A browser in which the installation's first admin is signed in, by the operator's link."""
 
     async def go(email: str) -> httpx2.AsyncClient:
-        parts = app.state.parts
-        async with parts.database.write() as session:
+        state = app.state
+        async with state.database.write() as session:
             _, link = await operator_link(
-                session, settings=parts.settings, clock=parts.clock, email=email
+                session, settings=state.settings, clock=state.clock, email=email
             )
         token = link.partition("#")[2]
         seen_secrets.add(token)

@@ -57,6 +57,7 @@ NEEDS = {
         Need("nginx", _program("nginx", "nginx-light")),
         Need("caddy", _program("caddy", "caddy")),
         Need("nft", _program("nft", "nftables")),
+        Need("strace", _program("strace", "strace")),
         Need("ip", _program("ip", "iproute2")),
         Need("systemd", _program("systemd-analyze", "systemd")),
         Need("qemu", _program("qemu-system-x86_64", "qemu-system-x86")),

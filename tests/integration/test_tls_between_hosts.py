@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import structlog
 from ocmt_agent.app import create_app
-from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import Problem

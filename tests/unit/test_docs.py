@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -40,9 +41,9 @@ PAGES = sorted(path for path in tracked() if path.suffix == ".md")
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 
 
-def settings_page() -> ModuleType:
-    path = ROOT / "scripts" / "settings_page.py"
-    spec = importlib.util.spec_from_file_location("settings_page", path)
+def script(name: str) -> ModuleType:
+    path = ROOT / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -51,27 +52,30 @@ def settings_page() -> ModuleType:
 
 
 def test_the_settings_page_is_what_the_classes_say() -> None:
-    made = settings_page()
+    made = script("settings_page")
     assert made.PAGE.read_text(encoding="utf-8") == made.page(), (
         "run .venv/bin/python scripts/settings_page.py"
     )
 
 
 def test_the_settings_page_names_no_example_for_a_setting_that_is_gone() -> None:
-    made = settings_page()
+    made = script("settings_page")
     names = {*made.ManagementSettings.names(), *made.AgentSettings.names()}
     assert set(made._EXAMPLES) == names
 
 
-def commands_named_in(page: Path) -> set[tuple[str, ...]]:
-    """`ocmt WORD [WORD]` where a page shows it as code."""
+def code_in(page: Path) -> list[str]:
+    """What a page shows as code: blocks, and the spans in its sentences."""
     text = text_of(page)
-    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"```\w*\n(.*?)```", text, re.S)
+    return re.findall(r"```\w*\n.*?```|`[^`]+`", text, re.DOTALL)
+
+
+def commands_named_in(page: Path) -> set[tuple[str, ...]]:
+    """`./ocmt WORD [WORD]` where a page shows it as code."""
     found = set()
-    for piece in code:
-        for line in piece.splitlines():
-            if match := re.match(r"(?:\./)?ocmt ([a-z]+)(?: ([a-z]+))?", line.strip()):
-                found.add(tuple(word for word in match.groups() if word))
+    for piece in code_in(page):
+        for match in re.finditer(r"\./ocmt[ \n]([a-z]+)(?: ([a-z]+))?", piece):
+            found.add(tuple(word for word in match.groups() if word))
     return found
 
 
@@ -84,6 +88,24 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
         subcommands = getattr(command, "commands", None)
         if rest and subcommands is not None:
             assert rest[0] in subcommands, f"{page.name} names `ocmt {name} {rest[0]}`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_writes_a_command_as_it_has_to_be_typed(page: Path) -> None:
+    """`./ocmt`, which a checkout has; an `ocmt` on the PATH is nowhere installed."""
+    words = "|".join((*COMMANDS, "[A-Z]+"))
+    bare = re.compile(rf"(?<![\w./-])ocmt\s(?:{words})\b.*")
+    assert [match[0] for code in code_in(page) if (match := bare.search(code))] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any("```" in code and "./ocmt" in code for code in code_in(page))],
+    ids=lambda page: page.name,
+)
+def test_a_page_with_commands_says_where_they_are_run(page: Path) -> None:
+    said = " ".join(text_of(page).split())
+    assert "checkout of this repository" in said or "git clone" in said
 
 
 def test_the_readme_names_every_command() -> None:
@@ -135,6 +157,40 @@ def test_every_lock_has_the_versions_that_the_tests_run_with(lock: Path) -> None
         return set(re.findall(r"^(\S+==\S+)", path.read_text(encoding="utf-8"), re.M))
 
     assert versions(lock) <= versions(ROOT / "requirements" / "dev.lock")
+
+
+def test_every_declared_dependency_is_in_the_locks_that_are_for_it() -> None:
+    lock = script("lock")
+    assert {f"{name}.lock" for name in lock.LOCKS} == {path.name for path in LOCKS}
+    for name in lock.LOCKS:
+        locked = set(
+            re.findall(r"^([a-z0-9._-]+)", text_of(ROOT / f"requirements/{name}.lock"), re.M)
+        )
+        declared = {lock.name_of(requirement) for requirement in lock.requirements(name)}
+        assert declared <= locked, f"run .venv/bin/python scripts/lock.py for {name}.lock"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "name"),
+    [
+        ("pydantic>=2.14", "pydantic"),
+        ("sqlalchemy[asyncio]", "sqlalchemy"),
+        ("Some_One", "some-one"),
+    ],
+)
+def test_a_requirement_is_found_by_its_name_in_a_lock(requirement: str, name: str) -> None:
+    assert script("lock").name_of(requirement) == name
+
+
+def test_all_packages_have_one_version_and_the_changelog_has_it() -> None:
+    files = sorted(ROOT.glob("*/pyproject.toml"))
+    versions = {tomllib.loads(text_of(file))["project"]["version"] for file in files}
+    assert len(versions) == 1
+    headings = re.findall(r"^## \[(.+?)\](.*)$", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    released = headings[1:]
+    assert [name for name, _ in released[:1]] in ([], [*versions])
+    assert all(re.fullmatch(r" - \d{4}-\d\d-\d\d", date) for _, date in released)
 
 
 NPM_LOCKS = [path for path in tracked() if path.name == "package-lock.json"]

@@ -4,9 +4,9 @@ from enum import StrEnum
 from pathlib import Path
 
 import pytest
-from ocmt_agent.agents.metrics import Metrics
-from ocmt_agent.hibernation import cause
-from ocmt_agent.hibernation.cause import Cause
+from ocmt_agent.decisions import transition_reasons as reasons
+from ocmt_agent.decisions.transition_reasons import TransitionReason
+from ocmt_agent.records.metrics import Metrics
 from ocmt_agent.settings import AgentSettings
 from ocmt_common.agent_api import (
     Actor,
@@ -38,8 +38,8 @@ def test_every_field_of_policy_and_memory_is_explained(fields: type[BaseModel]) 
 
 
 def test_every_reason_of_an_event_is_explained() -> None:
-    causes = [value for value in vars(cause).values() if isinstance(value, Cause)]
-    causes += [*cause.RESTS.values(), *cause.WAKES.values()]
+    causes = [value for value in vars(reasons).values() if isinstance(value, TransitionReason)]
+    causes += [*reasons.SLEEPS.values(), *reasons.WAKES.values()]
     assert len(causes) > 8
     untold = {c.why for c in causes if c.who is not Actor.RUNTIME and not explained(c.why)}
     assert untold == set()

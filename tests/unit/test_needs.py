@@ -36,7 +36,7 @@ def test_in_ci_it_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ci_installs_what_the_tests_need() -> None:
     script = (ROOT / ".ci" / "run").read_text()
-    for name in ("postgresql", "pgbouncer", "tcsh", "nginx-light", "caddy", "nftables",
+    for name in ("postgresql", "pgbouncer", "tcsh", "strace", "nginx-light", "caddy", "nftables",
                  "openssh-server", "rsync", "iproute2", "systemd", "qemu-system-x86", "docker.io",
                  "chromium"):  # fmt: skip
         assert f"={name}" in script, name

@@ -68,7 +68,7 @@ describe("the people of an installation", () => {
   });
 
   it("show what is still to be done about a suspended person's agent", async () => {
-    const pending = "The agent is being stopped. The server that runs the agents does not answer.";
+    const pending = "The agent is being stopped. The agent server does not answer.";
     const { text } = await shown({ ...BOB, status: "suspended", pending });
     expect(text()).toContain("suspended");
     expect(text()).toContain(pending);

@@ -1,1 +1,1 @@
-"""How much of the host's disk each agent takes, and what follows when it is too much."""
+"""The agents' disk usage: measured, limited, and enforced."""

@@ -1,22 +1,22 @@
-"""The file system's own bound on what an agent takes, where it is mounted with user quotas.
+"""Disk quotas of the file system, where it is mounted with user quotas.
 
-An agent's uid is its own, so a quota for that uid is one for the agent (a project quota would be
-the same, but every file had to be marked). The kernel refuses a write that goes beyond, and knows
-what is taken without counting. Sources: `quotactl(2)`; `quotactl_fd` came with kernel 5.14. Setting
-a quota needs CAP_SYS_ADMIN.
+Each agent has its own uid, so a user quota limits one agent (a project quota would do the same, but
+every file would have to be marked). The kernel refuses writes beyond it and knows the usage without
+counting. Sources: `quotactl(2)`; `quotactl_fd` came with kernel 5.14. Setting a quota needs
+CAP_SYS_ADMIN.
 """
 
 import ctypes
 import os
 from pathlib import Path
 
-from ocmt_agent.disk.policy import DiskLimit, Usage
+from ocmt_agent.decisions.disk_limit import DiskLimit, Usage
 
 _SYS_QUOTACTL_FD = 443  # the same number on every architecture
 _GET, _SET, _OF_USERS = 0x800007, 0x800008, 0
 _LIMITS = 1 | 4  # QIF_BLIMITS | QIF_ILIMITS
 _BLOCK = 1024
-# In ext4's words, and XFS's; without enforcement XFS says `uqnoenforce`.
+# The names of ext4 and XFS; without enforcement XFS has `uqnoenforce`.
 _OPTIONS = frozenset({"usrquota", "usrjquota", "uquota", "quota"})
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,7 +39,7 @@ class FolderQuotas:
         self.on = enforces(mounts.read_text(), folder.stat().st_dev)
 
     def usage(self, uid: int, limit: DiskLimit) -> Usage:
-        """Bound what a uid takes, and say what that is. Raises `OSError` where there is none."""
+        """Set a uid's quota and return its usage. Raises `OSError` where quotas do not work."""
         quota = _Quota(bhard=limit.bytes // _BLOCK, ihard=limit.files, valid=_LIMITS)
         self._call(_SET, uid, quota)
         self._call(_GET, uid, quota)

@@ -1,7 +1,7 @@
-"""Measuring what an agent takes of the disk, while it may change its files as it likes.
+"""Measures an agent's disk usage while the agent may change its files.
 
-By `du`, which follows no link, goes as deep as there are folders and is ended when it takes too
-long. What was deleted while a process still has it open `du` cannot see; that is read from procfs.
+With `du`, which follows no links, goes to any depth, and is killed when it takes too long. Deleted
+files that a process still has open are invisible to `du`; they are read from procfs.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from ocmt_agent.disk.policy import Room, Usage
+from ocmt_agent.decisions.disk_limit import Room, Usage
 
 _WITHIN_S = 60.0
 _MOST_DESCRIPTORS = 100_000
@@ -20,9 +20,9 @@ _MOST_DESCRIPTORS = 100_000
 async def measure(
     folder: Path, pids: Iterable[int], *, within_s: float = _WITHIN_S
 ) -> Usage | None:
-    """What a folder takes, with what these processes hold open of it though it was deleted.
+    """The usage of a folder, including deleted files that the processes `pids` have open.
 
-    `None` when it could not be counted in time. A folder that does not exist takes nothing.
+    `None` if it could not be counted in time. A folder that does not exist has no usage.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -39,7 +39,7 @@ async def _du(unit: str, folder: Path) -> int:
         *("nice", "-n", "19", "du", "--summarize", "--one-file-system", unit, "--", str(folder)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,  # files that went meanwhile
+        stderr=asyncio.subprocess.DEVNULL,  # files that vanish meanwhile
     )
     try:
         said, _ = await process.communicate()
@@ -53,7 +53,7 @@ async def _du(unit: str, folder: Path) -> int:
 
 
 def deleted_but_open(folder: Path, pids: list[int]) -> int:
-    """Bytes of files on the folder's file system that have no name any more, each counted once."""
+    """Bytes of deleted files on the folder's file system, each file counted once."""
     try:
         device = folder.stat().st_dev
     except OSError:
@@ -74,7 +74,7 @@ def deleted_but_open(folder: Path, pids: list[int]) -> int:
 
 
 def room_on(folder: Path) -> Room:
-    """Of the file system that `folder` is on. Raises `OSError`."""
+    """The free space of the file system that `folder` is on. Raises `OSError`."""
     seen = os.statvfs(folder)
     return Room(
         total_bytes=seen.f_blocks * seen.f_frsize,

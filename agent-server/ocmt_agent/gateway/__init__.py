@@ -1,1 +1,1 @@
-"""Speaking to a user's OpenClaw gateway as its paired device."""
+"""The client of a user's OpenClaw gateway: admin calls, probes and paired sockets."""

@@ -1,4 +1,4 @@
-"""What it takes to speak to one user's gateway. Lives in memory only; never leaves this server."""
+"""Address and credentials of one user's gateway, in memory only; they never leave this server."""
 
 from dataclasses import dataclass
 

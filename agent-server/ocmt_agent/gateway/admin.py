@@ -1,7 +1,7 @@
-"""Our side of OpenClaw's bundled `admin-http-rpc` plugin: health, cron, suspension, pairing.
+"""A client of OpenClaw's bundled `admin-http-rpc` plugin: health, cron, suspension, pairing.
 
-It has full operator rights over one user's gateway, so only this server ever calls it. Written
-against OpenClaw's own pages `plugins/admin-http-rpc.md` and `gateway/external-apps.md`.
+It gives full operator rights over one user's gateway, so only this server calls it. Sources:
+OpenClaw's pages `plugins/admin-http-rpc.md` and `gateway/external-apps.md`.
 """
 
 import re
@@ -18,12 +18,12 @@ from ocmt_agent.gateway.blockers import kinds_and_counts
 _PATH = "/api/v1/admin/rpc"
 _CODE = re.compile(r"[A-Z][A-Z_]{0,40}")
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
-# What a gateway says about itself is kept, logged and shown.
+# What a gateway reports about itself is stored, logged and shown.
 _MOST_CHARACTERS = 500
 
 
 class GatewayUnreachable(Exception):
-    """Nothing, or nothing understandable, answered at the gateway's address."""
+    """There was no answer, or no valid one, at the gateway's address."""
 
 
 class GatewayRefused(Exception):
@@ -43,14 +43,14 @@ class GatewayRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The gateway admits no new work until its lease is given back or runs out (two minutes)."""
+    """The gateway admits no new work until its lease is given back or expires (two minutes)."""
 
     suspension_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The gateway has work; `blockers` says of which kinds and how much."""
+    """The gateway has work; `blockers` are its kinds and counts."""
 
     blockers: list[str]
     retry_after_s: float
@@ -93,13 +93,13 @@ class GatewayAdmin:
         return payload_of(method, answer)
 
     async def health(self, access: GatewayAccess) -> None:
-        """Return when the gateway serves admin calls; during its first second it refuses."""
+        """Return when the gateway answers admin calls; in its first second it refuses them."""
         await self.call(access, "health", timeout_s=5)
 
     async def next_job_at(self, access: GatewayAccess) -> datetime | None:
-        """When a scheduled job has to run next; `None` when nothing is worth waking for.
+        """When a scheduled job has to run next; `None` if no job needs a wake.
 
-        A heartbeat is not: it looks after a conversation, and of a sleeper there is none.
+        Heartbeats do not: they tend a conversation, and a sleeping agent has none.
         """
         if not (await self.call(access, "cron.status")).get("enabled", True):
             return None
@@ -107,10 +107,10 @@ class GatewayAdmin:
         return min((due for job in jobs if (due := _due(job)) is not None), default=None)
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
-        """Ask whether the gateway may be frozen now, and close its door if so.
+        """Request a lease to freeze the gateway; with it, the gateway admits no new work.
 
-        The same `request_id` again renews the same lease. A gateway too old to know suspension is
-        asked for its active runs instead; one that cannot tell either counts as busy.
+        Repeating the same `request_id` renews the same lease. On a gateway without suspension the
+        active runs are read instead; without these, it counts as busy.
         """
         try:
             answer = await self.call(
@@ -128,13 +128,13 @@ class GatewayAdmin:
         return Busy(blockers, _seconds(answer.get("retryAfterMs")) or 10)
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
-        """Open the gateway's door again. Safe to repeat, and after the lease is gone."""
+        """Give the lease back, so that the gateway admits work. Safe to repeat."""
         if suspension_id == NO_LEASE:
             return
         try:
             await self.call(access, "gateway.suspend.resume", {"suspensionId": suspension_id})
         except GatewayRefused as refusal:
-            # The lease is another process's or ran out: either way nothing is closed by us.
+            # The lease expired, or belongs to an earlier process: the gateway admits work.
             if refusal.code != "INVALID_REQUEST":
                 raise
 
@@ -150,7 +150,7 @@ class GatewayAdmin:
 
 
 async def _whole(content: aiohttp.StreamReader) -> bytes:
-    """All of an answer. Raises `ValueError` above `_MAX_ANSWER_BYTES`."""
+    """The whole body of an answer. Raises `ValueError` above `_MAX_ANSWER_BYTES`."""
     received = bytearray()
     async for chunk in content.iter_any():
         received += chunk
@@ -160,11 +160,11 @@ async def _whole(content: aiohttp.StreamReader) -> bytes:
 
 
 NO_LEASE = "none"
-"""The suspension id of a gateway that knows no suspension: there is nothing to give back."""
+"""The suspension id of a gateway without suspension: there is no lease to give back."""
 
 
 def payload_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """What an answer of the gateway, over HTTP or a socket, brings; raises as the calls do."""
+    """The payload of an answer, over HTTP or a socket; raises as the calls do."""
     if answer.get("ok") is True:
         payload = answer.get("payload")
         return payload if isinstance(payload, dict) else {}
@@ -185,7 +185,7 @@ def _unknown_method(refusal: GatewayRefused) -> bool:
 
 
 def _due(job: object) -> datetime | None:
-    """When a job has to run next; `None` for one that nothing is to be woken for."""
+    """When a job has to run next; `None` for a job that needs no wake."""
     if not isinstance(job, dict) or job.get("enabled") is False:
         return None
     payload = job.get("payload")
@@ -195,12 +195,12 @@ def _due(job: object) -> datetime | None:
         return None
     try:
         return datetime.fromtimestamp(due_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond the calendar: never
+    except (ValueError, OverflowError, OSError):  # beyond the calendar
         return None
 
 
 def _seconds(ms: object) -> float | None:
-    """A gateway's wish to be asked again later, an hour at most."""
+    """The seconds after which to try again, as the gateway reports; an hour at most."""
     return min(max(ms, 0), 3_600_000) / 1000 if isinstance(ms, int | float) else None
 
 

@@ -1,8 +1,8 @@
-"""What keeps a gateway awake, in kinds and counts.
+"""What keeps a gateway awake, as kinds and counts. Pure.
 
-A gateway's own words may hold its user's command lines and titles (`label=sleep 100; … title=…`),
-and reach operators and admins. Nothing of them is kept: kinds are those of OpenClaw's schema of
-`gateway.suspend.prepare`, and any other is "another task".
+A gateway's own text may contain its user's command lines and titles (`label=sleep 100; … title=…`),
+and operators would see it. None of it is kept: kinds are those of OpenClaw's schema of
+`gateway.suspend.prepare`, and any other kind is "another task".
 """
 
 _KINDS = {
@@ -25,9 +25,9 @@ _MOST = 10_000
 
 
 def kinds_and_counts(blockers: object) -> list[str]:
-    """`["2 active requests", "1 background command"]`; empty for anything that is no blocker.
+    """`["2 active requests", "1 background command"]`; empty for input that is no blocker list.
 
-    An item with a `task` is a detail of its kind's total where there is one.
+    An item with a `task` is a detail of its kind's total, if there is a total.
     """
     totals: dict[tuple[str, str], int] = {}
     details: dict[tuple[str, str], int] = {}

@@ -1,6 +1,6 @@
-"""What hibernation needs of a gateway: is it up, may it be frozen, what has it scheduled.
+"""What hibernation needs of a gateway: probes, its next job, and suspension.
 
-A protocol, so that the engine's rules are tested against faults a real gateway rarely shows.
+A protocol, so that transitions can be tested against faults that a real gateway rarely shows.
 """
 
 from contextlib import suppress
@@ -17,7 +17,7 @@ from ocmt_agent.gateway.admin import (
     GatewayUnreachable,
     Suspended,
 )
-from ocmt_agent.gateway.lines import Lines
+from ocmt_agent.gateway.control_sockets import ControlSockets
 from ocmt_agent.gateway.probe import is_live, is_started
 from ocmt_agent.runtime.base import Endpoint
 
@@ -39,18 +39,18 @@ class GatewayControl(Protocol):
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None: ...
 
-    def line_to(self, user_id: str) -> Endpoint | None:
-        """Where the gateway is to which a socket was kept over its sleep, as far as was seen."""
+    def control_socket_to(self, user_id: str) -> Endpoint | None:
+        """Endpoint of the open control socket to this user's gateway, or `None`."""
         ...
 
 
 class OpenClawControl(GatewayAdmin):
-    """The real one: OpenClaw's probes and admin calls, those of suspension over a line of ours."""
+    """OpenClaw's probes and admin calls; suspension goes over the control socket."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         super().__init__(session)
         self._http = session
-        self._lines = Lines(session, GatewayAdmin(session))
+        self._sockets = ControlSockets(session, GatewayAdmin(session))
 
     async def is_live(self, access: GatewayAccess) -> bool:
         return await is_live(self._http, access.endpoint)
@@ -67,26 +67,26 @@ class OpenClawControl(GatewayAdmin):
         return True
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
-        await self._lines.open(access)  # before: once it is suspended no device can be paired
+        await self._sockets.open(access)  # first: a suspended gateway pairs no device
         suspended = False
         try:
             answer = await super().suspend(access, request_id=request_id)
             suspended = isinstance(answer, Suspended)
         finally:
             if not suspended:
-                self._lines.drop(access.user_id)
+                self._sockets.drop(access.user_id)
         return answer
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
         await super().resume(access, suspension_id)
-        self._lines.drop(access.user_id)
+        self._sockets.drop(access.user_id)
 
-    def line_to(self, user_id: str) -> Endpoint | None:
-        return self._lines.to(user_id)
+    def control_socket_to(self, user_id: str) -> Endpoint | None:
+        return self._sockets.to(user_id)
 
-    def has_line(self, access: GatewayAccess) -> bool:
-        """Whether what is said about its suspension goes over a socket."""
-        return self._lines.has(access)
+    def has_control_socket(self, access: GatewayAccess) -> bool:
+        """Whether suspension calls to this gateway go over a control socket."""
+        return self._sockets.has(access)
 
     async def call(
         self,
@@ -96,10 +96,10 @@ class OpenClawControl(GatewayAdmin):
         *,
         timeout_s: float = 10.0,
     ) -> dict[str, Any]:
-        if method.startswith(_SUSPENSION) and self.has_line(access):
-            with suppress(GatewayUnreachable):  # these calls can be repeated
-                return await self._lines.call(access, method, params or {}, timeout_s=timeout_s)
+        if method.startswith(_SUSPENSION) and self.has_control_socket(access):
+            with suppress(GatewayUnreachable):  # these calls may be repeated
+                return await self._sockets.call(access, method, params or {}, timeout_s=timeout_s)
         return await super().call(access, method, params, timeout_s=timeout_s)
 
     async def close(self) -> None:
-        await self._lines.close()
+        await self._sockets.close()

@@ -1,4 +1,4 @@
-"""The Ed25519 key by which a gateway knows us as its paired device."""
+"""The Ed25519 key that identifies this server to a gateway as its paired device."""
 
 import base64
 import hashlib
@@ -31,15 +31,15 @@ class DeviceKey:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> "DeviceKey":
-        """The key of a 32-byte seed that `seed` returned earlier."""
+        """The key of a 32-byte seed, as returned by `seed`."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def derived(self, purpose: str) -> "DeviceKey":
-        """Another device's key, always the same for a purpose: nothing more has to be kept."""
+        """The key of another device, derived from this one and `purpose`, so it is not stored."""
         return DeviceKey.from_seed(hashlib.sha256(self.seed() + purpose.encode()).digest())
 
     def seed(self) -> bytes:
-        """The 32 secret bytes to keep in the agent server's own database."""
+        """The 32 secret bytes to store in the agent server's database."""
         return self._private.private_bytes_raw()
 
     def sign(self, text: str) -> str:

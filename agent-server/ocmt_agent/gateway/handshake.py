@@ -1,7 +1,7 @@
-"""OpenClaw's WebSocket handshake (protocol 4), made by us as the gateway's paired device.
+"""OpenClaw's WebSocket handshake (protocol 4), done as the gateway's paired device.
 
-Source: OpenClaw's own pages `gateway/protocol/handshake.md` and `auth.md`. The signed text's shape
-is versioned (`v3`) by OpenClaw; the contract tests run it against the pinned release.
+Source: OpenClaw's pages `gateway/protocol/handshake.md` and `auth.md`. OpenClaw versions the format
+of the signed text (`v3`); the contract tests run it against the pinned release.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ SCOPES = ("operator.read", "operator.write", "operator.approvals")
 
 PROTOCOL = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
-"""Largest frame taken from a gateway; it may send a whole history in one."""
+"""Largest frame accepted from a gateway, which may send a whole history in one frame."""
 
 _CLIENT = {"id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend"}
 _ANSWER_WITHIN_S = 20
-# A frozen gateway answers no farewell; nobody should wait long for it.
+# A frozen gateway does not answer a close frame: do not wait long for it.
 _FAREWELL = aiohttp.ClientWSTimeout(ws_close=1.0)
-# `hello-ok` has more: a device token, a recovery secret, URLs that carry a capability.
+# `hello-ok` has more: a device token, a recovery secret, URLs with capabilities in them.
 _HELLO_FOR_CALLERS = ("type", "protocol", "server", "features", "snapshot", "policy")
 
 
@@ -41,11 +41,11 @@ class Link:
     hello: dict[str, Any]
     """The gateway's `hello-ok` payload, without its credentials."""
     under_way: set[str] = field(default_factory=set)
-    """Ids of the requests sent over it that have no answer yet."""
+    """Ids of requests sent over it that have no answer yet."""
 
 
 class HandshakeRefused(Exception):
-    """The gateway refused us. `code` is OpenClaw's own, such as `NOT_PAIRED`."""
+    """The gateway refused the handshake. `code` is OpenClaw's, such as `NOT_PAIRED`."""
 
     def __init__(self, said: object) -> None:
         error = _object(said)
@@ -55,7 +55,7 @@ class HandshakeRefused(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the gateway only asks for a moment: it takes calls before it takes sockets."""
+        """Whether to retry: a starting gateway accepts calls before it accepts sockets."""
         return self.code == "UNAVAILABLE"
 
     @property
@@ -72,14 +72,14 @@ async def connect(
 ) -> Link:
     """Open a socket and complete the handshake.
 
-    Raises `HandshakeRefused`, or `GatewayUnreachable` when nothing sensible answers in time.
+    Raises `HandshakeRefused`, or `GatewayUnreachable` without a valid answer in time.
     """
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             socket = await session.ws_connect(
                 access.endpoint.url,
                 max_msg_size=MAX_FRAME_BYTES,
-                heartbeat=None,  # a frozen gateway answers no ping, and is still there
+                heartbeat=None,  # a frozen gateway answers no ping, but is still there
                 timeout=_FAREWELL,
             )
             try:
@@ -132,7 +132,7 @@ def connect_params(
     nonce: str,
     signed_at_ms: int,
 ) -> dict[str, Any]:
-    """The `connect` request's parameters: the caller's harmless ones, and our identity, signed."""
+    """The `connect` request's parameters: the caller's harmless ones, and our signed identity."""
     token = str(access.gateway_token)
     signed = "|".join(
         [
@@ -168,7 +168,7 @@ def connect_params(
 
 
 def _harmless(caller_params: dict[str, Any]) -> dict[str, Any]:
-    """What a caller may say about itself; everything about identity and rights is ours."""
+    """The parameters a caller may set; identity and rights are always ours."""
     kept: dict[str, Any] = {}
     for name in ("locale", "userAgent"):
         if isinstance(caller_params.get(name), str):
@@ -180,7 +180,7 @@ def _harmless(caller_params: dict[str, Any]) -> dict[str, Any]:
 
 
 def hello_for_callers(hello: dict[str, Any]) -> dict[str, Any]:
-    """A `hello-ok` payload without anything that would let its reader reach the gateway alone."""
+    """A `hello-ok` payload without anything that gives direct access to the gateway."""
     kept = {name: hello[name] for name in _HELLO_FOR_CALLERS if name in hello}
     granted = _object(hello.get("auth"))
     return kept | {"auth": {"role": granted.get("role"), "scopes": granted.get("scopes")}}

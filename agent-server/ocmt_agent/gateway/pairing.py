@@ -1,4 +1,4 @@
-"""Becoming a gateway's paired device, once: until then it gives our connections no rights."""
+"""Pairs this server's device with a gateway, once: without it our sockets have no rights."""
 
 import asyncio
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class GatewayLinks:
         except HandshakeRefused as refusal:
             if not refusal.not_paired:
                 raise
-        # One pairing a user: two sockets at once would ask for the same device twice.
+        # One pairing per user at a time: two sockets would request the same device twice.
         async with self._locks.setdefault(access.user_id, asyncio.Lock()):
             try:
                 return await self._connect(access, caller_params)
@@ -68,7 +68,7 @@ class GatewayLinks:
         listed = await self._admin.call(access, "device.pair.list")
         pending = listed.get("pending")
         for request in pending if isinstance(pending, list) else ():
-            # Ours only: another pending device is somebody else's wish, not ours to grant.
+            # Only ours: other pending devices are for the user to approve.
             if isinstance(request, dict) and request.get("deviceId") == access.device.device_id:
                 await self._admin.call(
                     access, "device.pair.approve", {"requestId": request.get("requestId")}

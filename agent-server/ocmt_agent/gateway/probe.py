@@ -1,7 +1,7 @@
 """Whether a gateway is alive (`/healthz`) and done starting (`/startupz`).
 
-`/readyz` may not gate a wake: it fails while a channel of the user's is broken, with the gateway
-quite usable. OpenClaw's page `gateway/health.md` has the three.
+`/readyz` is not used for a wake: it fails while one of the user's channels is broken, although the
+gateway is usable. OpenClaw's page `gateway/health.md` describes all three.
 """
 
 import aiohttp
@@ -12,14 +12,14 @@ _NO_SUCH_PROBE = 404
 
 
 async def is_live(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
-    """Whether a gateway answers there within two seconds."""
+    """Whether a gateway answers at `endpoint` within two seconds."""
     return await _status(session, f"{endpoint.url}/healthz") == 200
 
 
 async def is_started(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool | None:
-    """Whether it takes all calls now. Before, it listens but answers most with UNAVAILABLE.
+    """Whether it accepts all calls now; until then it answers most with UNAVAILABLE.
 
-    `None` of a gateway that is older than the probe.
+    `None` if the gateway is too old to have the probe.
     """
     status = await _status(session, f"{endpoint.url}/startupz")
     return None if status == _NO_SUCH_PROBE else status == 200

@@ -1,74 +1,100 @@
-"""What a record must become, given what the runtime shows. The runtime always wins."""
+"""Correcting an agent's record by what the runtime shows, and undoing what was broken off."""
 
-from dataclasses import dataclass
+import asyncio
+from contextlib import suppress
 
-from ocmt_common.agent_api import HibernationState
+from ocmt_common.agent_api import Actor
 
-from ocmt_agent.agents.agent import Agent
-from ocmt_agent.hibernation.ended import how_it_ended
-from ocmt_agent.runtime.base import ContainerStatus, Observed
-
-_AWAKE = {HibernationState.RUNNING, HibernationState.WAKING}
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    to: HibernationState
-    why: str
-    failure: str | None = None
-
-
-def half_asleep(agent: Agent) -> bool:
-    """Whether a sleep broke off on the way: it runs, but its gateway may be closed or half frozen.
-
-    So it is found after a crash of this server between the gateway's consent and the freeze, and
-    after a runtime that went away in the middle.
-    """
-    return agent.state is HibernationState.RUNNING and agent.suspension_id is not None
+from ocmt_agent.decisions import transition_reasons as reasons
+from ocmt_agent.decisions.drift import correction, half_asleep
+from ocmt_agent.decisions.transition_reasons import TransitionReason
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
+from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.hibernation.resume import GatewayExited, Resumer
+from ocmt_agent.hibernation.suspend import AWAKE_OR_PAUSED, Suspender
+from ocmt_agent.memory.manager import MemoryManager
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.runtime.base import Observed, Runtime, RuntimeFailed, RuntimeUnavailable
 
 
-_AS_RECORDED = {
-    HibernationState.WAKING: {"start", "unpause"},
-    HibernationState.RUNNING: {"start", "unpause"},
-    HibernationState.PAUSED: {"pause"},
-}
+class Reconciler:
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        gateway: GatewayControl,
+        registry: AgentRegistry,
+        memory: MemoryManager,
+        resumer: Resumer,
+        suspender: Suspender,
+        wake_timeout_s: float,
+    ) -> None:
+        self._runtime = runtime
+        self._gateway = gateway
+        self._registry = registry
+        self._memory = memory
+        self._resumer = resumer
+        self._suspender = suspender
+        self._wake_timeout_s = wake_timeout_s
 
+    async def correct(self, agent: Agent) -> Observed | None:
+        """With the lock held: read the container afresh and correct the record by it."""
+        observed = await self._runtime.inspect(agent.user_id)
+        fix = correction(agent.state, observed)
+        if fix is not None:
+            agent.access = None
+            why = TransitionReason(Actor.RUNTIME, fix.why)
+            await self._registry.move(agent, fix.to, why=why, failure=fix.failure)
+        return observed
 
-def is_news(state: HibernationState, report: str) -> bool:
-    """Whether an engine's report says anything but what the record of the agent says already.
+    async def settle(self, agent: Agent) -> None:
+        """Correct one agent's record after any transition in flight, and finish what is undone.
 
-    Most are the echo of our own transitions; looking after each would hold up the wake it is about.
-    """
-    return report not in _AS_RECORDED.get(state, set())
+        A disabled agent that runs is stopped; a sleep that broke off is undone.
+        """
+        async with agent.lock:
+            if agent.removed:
+                return
+            try:
+                observed = await self.correct(agent)
+            except (RuntimeUnavailable, RuntimeFailed):
+                agent.access = None  # something happened and we could not see what
+                raise
+            if agent.disabled:
+                if agent.state in AWAKE_OR_PAUSED:
+                    await self.stop_disabled(agent)
+            elif half_asleep(agent.state, agent.suspension_id):
+                agent.access = None
+                await self.open(agent, observed)
+                await self._registry.save(agent)
 
+    async def stop_disabled(self, agent: Agent) -> None:
+        """With the lock held, and the record as the runtime shows it: stop a disabled agent."""
+        self._memory.ended(agent)
+        await self._suspender.force_stop(agent, why=reasons.DISABLED)
 
-def correction(state: HibernationState, observed: Observed | None) -> Correction | None:
-    """How a record in `state`, with no transition in flight, has to be corrected, if at all."""
-    if observed is None or observed.status is ContainerStatus.EXITED:
-        return _of_one_that_does_not_run(state, observed)
-    if observed.status is ContainerStatus.PAUSED:
-        if state is HibernationState.PAUSED:
-            return None
-        return Correction(HibernationState.PAUSED, "its container was found frozen")
-    if state is HibernationState.RUNNING:
-        return None
-    # A wake that failed and one that a crash cut short alike: the next request checks the gateway.
-    return Correction(HibernationState.RUNNING, "its container was found running")
+    async def open(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
+        """With the lock held: access to a container found running, once its gateway answers.
 
+        Gives back the lease of a sleep that broke off. Raises `RuntimeFailed` if the gateway does
+        not answer in time.
+        """
+        try:
+            async with asyncio.timeout(self._wake_timeout_s):
+                agent.access = await self._resumer.bring_up(agent, observed)
+        except (TimeoutError, GatewayExited) as error:
+            raise RuntimeFailed(f"The gateway does not answer: {error or 'timeout'}") from error
+        return agent.access
 
-def _of_one_that_does_not_run(
-    state: HibernationState, observed: Observed | None
-) -> Correction | None:
-    if state is HibernationState.PROVISIONING:
-        return Correction(
-            HibernationState.FAILED,
-            "provisioning was cut short",
-            "The agent server stopped while it made this agent. Provision it again.",
-        )
-    if state in _AWAKE:
-        return Correction(HibernationState.STOPPED, "its gateway ended", how_it_ended(observed))
-    if state is HibernationState.PAUSED:
-        return Correction(
-            HibernationState.STOPPED, "its container ended while paused", how_it_ended(observed)
-        )
-    return None
+    async def read_jobs(self, agent: Agent) -> None:
+        """Read an awake agent's next job from its gateway; on an error keep the one on record."""
+        access = agent.access
+        if access is None:
+            return
+        with suppress(GatewayUnreachable, GatewayRefused):
+            next_job_at = await self._gateway.next_job_at(access)
+            if agent.access is access and next_job_at != agent.next_job_at:
+                agent.next_job_at = next_job_at
+                agent.unsaved = True

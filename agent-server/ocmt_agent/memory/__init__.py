@@ -1,1 +1,1 @@
-"""The memory of agents: measured, given back while they sleep, fetched ahead when they wake."""
+"""The agents' memory: measured, reclaimed while they sleep, prefetched when they wake."""

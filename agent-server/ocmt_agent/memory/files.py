@@ -1,10 +1,10 @@
-"""Reading the kernel's small text files, of which any may be missing."""
+"""Reads the kernel's small text files, any of which may be missing."""
 
 from pathlib import Path
 
 
 def read_text(file: Path) -> str:
-    """Its text, or nothing where the kernel or our rights do not offer it."""
+    """The file's text; empty if it is missing or may not be read."""
     try:
         return file.read_text()
     except OSError:
@@ -12,12 +12,12 @@ def read_text(file: Path) -> str:
 
 
 def to_int(text: str) -> int:
-    """A file that holds one number; zero when it holds none (missing, or `max`)."""
+    """The number in a file's text; zero if there is none (missing, or `max`)."""
     return int(text) if text.strip().isdigit() else 0
 
 
 def counts(text: str) -> dict[str, int]:
-    """Lines of a name and a number (`MemTotal:  123 kB`, `anon 123`), the first number each."""
+    """Lines of a name and a number (`MemTotal:  123 kB`, `anon 123`) as a dictionary."""
     found = {}
     for line in text.splitlines():
         fields = line.split()

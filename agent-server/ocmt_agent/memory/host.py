@@ -1,7 +1,7 @@
-"""What the host's memory and one agent's memory are, read from the kernel and never remembered.
+"""Reads the host's memory and one agent's memory from procfs, sysfs and cgroupfs.
 
-Small readers of procfs, sysfs and cgroupfs; a `root` other than `/` reads a recorded tree. What a
-kernel does not offer is `None`, or zero where it cannot be anything else. All sizes are bytes.
+Nothing is cached. A `root` other than `/` reads a recorded tree. What a kernel does not offer is
+`None`, or zero. All sizes are bytes.
 
 Sources: the kernel's `proc.rst`, `cgroup-v2.rst`, `cgroup-v1/memory.rst`, `zram.rst` (mm_stat) and
 `psi.rst`.
@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ocmt_agent.memory.files import counts, read_text, to_int
+from ocmt_agent.records.agent_memory import AgentMemory
 from ocmt_agent.runtime.base import Whereabouts
 
 KIB = 1024
@@ -38,7 +39,7 @@ class SwapArea:
 
 @dataclass(frozen=True, slots=True)
 class Zram:
-    """All zram devices together: what was put in and the RAM it takes there."""
+    """All zram devices together: the bytes stored and the RAM they take."""
 
     stored: int
     ram: int
@@ -46,7 +47,7 @@ class Zram:
 
 @dataclass(frozen=True, slots=True)
 class Zswap:
-    """The compressed cache in front of swap: what was put in and the RAM it takes there."""
+    """The compressed cache in front of swap: the bytes stored and the RAM they take."""
 
     enabled: bool
     stored: int
@@ -57,7 +58,7 @@ class Zswap:
 class Pressure:
     """Share of the last seconds (percent) in which work waited for memory.
 
-    `some`: at least one task waited; `full`: all that had work did.
+    `some`: at least one task waited; `full`: all tasks that had work waited.
     """
 
     some_avg10: float
@@ -83,42 +84,16 @@ class HostMemory:
         return sum(area.free for area in self.swaps if kind in (None, area.kind))
 
     def in_zram(self, swapped: int) -> int:
-        """The RAM that `swapped` bytes of some agent take in zram, by the averages of the host.
+        """RAM that `swapped` bytes of one agent take in zram, estimated by the host's averages.
 
-        Which device holds whose pages the kernel does not tell, so the agent is taken to be spread
-        over the areas as all swapped memory is, and to compress as all of it does.
+        The kernel does not report which device holds which process's pages, so the agent's swap is
+        assumed to be spread over the areas, and compressed, like all swap.
         """
         used = sum(area.used for area in self.swaps)
         in_zram = sum(area.used for area in self.swaps if area.kind is SwapKind.ZRAM)
         if used == 0 or self.zram.stored == 0:
             return 0
         return int(swapped * (in_zram / used) * min(1.0, self.zram.ram / self.zram.stored))
-
-
-@dataclass(frozen=True, slots=True)
-class AgentMemory:
-    """One agent's memory at one moment."""
-
-    usage: int
-    """All RAM it is charged with: anonymous, page cache, kernel."""
-    anon: int
-    """Its processes' own memory in RAM, which only swap can take."""
-    cache: int
-    """Pages of files in RAM; these can always be dropped."""
-    swap: int
-    """What left the RAM for swap, uncompressed."""
-    compressed: int
-    """The RAM which that still takes, compressed, in zram or zswap; zero with disk swap alone."""
-
-    @property
-    def held(self) -> int:
-        """RAM that only swap can take, or that waits to be given back: all but the page cache."""
-        return self.usage - self.cache
-
-    @property
-    def host(self) -> int:
-        """What it really costs the host: RAM it is charged with and what is compressed in RAM."""
-        return self.usage + self.compressed
 
 
 def read_host_memory(root: Path = Path("/")) -> HostMemory:
@@ -141,7 +116,7 @@ def read_host_memory(root: Path = Path("/")) -> HostMemory:
 def read_agent_memory(where: Whereabouts, host: HostMemory) -> AgentMemory | None:
     """One agent's memory now, by its control group or else its processes; `None` once it is gone.
 
-    `host`, read at about the same time, tells how much of what it swapped is in zram.
+    `host`, read at about the same time, gives the share of its swap that is in zram.
     """
     if where.memory is not None:
         return read_group_memory(where.memory, host)
@@ -162,7 +137,7 @@ def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
         zswapped = to_int(read_text(folder / "memory.zswap.current"))
     else:
         usage, anon, cache = to_int(read_text(folder / "memory.usage_in_bytes")), "rss", "cache"
-        # Present wherever swap is accounted for; v1 has no count of zswap's share.
+        # Present where swap is accounted for; v1 has no count for zswap.
         swap, zswapped = stat.get("swap", 0), 0
     return AgentMemory(
         usage=usage,
@@ -176,9 +151,9 @@ def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
 def read_processes_memory(
     pids: list[int], host: HostMemory, *, root: Path = Path("/")
 ) -> AgentMemory | None:
-    """The same summed over processes, where they have no group: what they share counts once each.
+    """The same summed over processes without a control group; shared pages count in each process.
 
-    `None` when none of them is there.
+    `None` if none of them exists.
     """
     anon = cache = swap = 0
     found = False

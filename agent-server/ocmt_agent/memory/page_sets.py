@@ -1,7 +1,7 @@
-"""Sets of an agent's pages, process by process. Pure.
+"""Sets of an agent's pages, by process. Pure.
 
-Only ranges of addresses, bound to the very processes they were seen in: those of a gateway that was
-started anew are others, and nothing of the old is applied to them.
+Ranges of addresses, bound to the processes they were seen in: a restarted gateway has other
+processes, to which old ranges are never applied.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -18,7 +18,7 @@ def size(pages: Pages) -> int:
 
 
 def packed(pages: Pages) -> Pages:
-    """The same, as small as it can be kept: some ten thousand ranges for each agent there is."""
+    """The same in a compact form: an agent has some ten thousand ranges."""
     return {process: PackedRanges(ranges) for process, ranges in pages.items()}
 
 
@@ -27,7 +27,7 @@ def minus(pages: Pages, taken: Pages) -> Pages:
 
 
 def among(pages: Pages, others: Pages) -> Pages:
-    """Those of the pages that are in both."""
+    """The pages that are in both."""
     return minus(pages, minus(pages, others))
 
 

@@ -1,4 +1,4 @@
-"""An agent's own pages: which there are, taking them out of RAM, and bringing them back."""
+"""An agent's anonymous pages: listing them, paging them out, and bringing them in."""
 
 import asyncio
 import contextlib
@@ -25,17 +25,17 @@ from ocmt_agent.runtime.processes import ProcessId, identify
 T = TypeVar("T")
 
 _BATCH = 4 << 20
-"""Bytes a call: some milliseconds of reading from disk, after which it can be stopped."""
+"""Bytes per call: a few milliseconds of disk reads, after which it can be cancelled."""
 _ALL = 1 << 62
 
 
 def resident_pages(where: Whereabouts) -> Pages:
-    """Every process's own pages in RAM now: blocking, some 20-100 ms for a gateway."""
+    """The pages in RAM now, by process. Blocking: some 20-100 ms for a gateway."""
     return _own_pages(where, Kept.MAPPED)
 
 
 def pages_anywhere(where: Whereabouts) -> Pages:
-    """Every process's own pages, in RAM or in the swap; blocking as well."""
+    """The pages in RAM or in swap, by process. Blocking too."""
     return _own_pages(where, Kept.SOMEWHERE)
 
 
@@ -44,13 +44,13 @@ def _own_pages(where: Whereabouts, kept: Kept) -> Pages:
     for pid in where.pids():
         process = identify(pid)
         if process is not None:
-            with contextlib.suppress(OSError):  # it ended meanwhile
+            with contextlib.suppress(OSError):  # it exited meanwhile
                 found[process] = own_pages(pid, mapped(Path(f"/proc/{pid}/maps").read_text()), kept)
     return found
 
 
 async def page_out(pages: Pages, executor: Executor) -> None:
-    """Take these pages out, turn by turn."""
+    """Page these pages out, turn by turn."""
     for turn in turns(pages, at_most=_ALL):
         await in_thread(executor, partial(advise, *turn, Advice.PAGEOUT))
 
@@ -58,10 +58,10 @@ async def page_out(pages: Pages, executor: Executor) -> None:
 async def bring_in(
     pages: Pages, executor: Executor, *, at_most: int, leave: Callable[[int], bool]
 ) -> AsyncIterator[tuple[Pages, bool]]:
-    """Read pages from the swap, turn by turn, and map them: nobody faults on them any more.
+    """Read pages from swap, turn by turn, and map them, so that no process faults on them.
 
-    While one turn is mapped the next is read. Of a turn for whose number `leave` says so the pages
-    are only read: whether those were needed shows later. Yields each turn and whether it is mapped.
+    The next turn is read while one is mapped. If `leave` is true for a turn's number, its pages are
+    only read, so that later accesses show their use. Yields each turn and whether it was mapped.
     """
     behind: asyncio.Future[None] | None = None
     for number, turn in enumerate(turns(pages, at_most=at_most)):
@@ -89,11 +89,11 @@ def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range
 
 
 def advise(process: ProcessId, ranges: list[Range], advice: Advice) -> None:
-    """One short blocking call. What is gone, or cannot be advised on, is passed over."""
+    """One short blocking call; skips pages that are gone or cannot be advised on."""
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(process.pid)
         try:
-            if process.state() is not None:  # else the number is another process's by now
+            if process.state() is not None:  # otherwise another process has the pid by now
                 process_madvise(pidfd, ranges, advice)
         finally:
             os.close(pidfd)
@@ -105,5 +105,5 @@ def _map(process: ProcessId, ranges: list[Range]) -> None:
 
 
 async def in_thread(executor: Executor, work: Callable[[], T]) -> T:
-    """Run blocking work beside the event loop; if we are cancelled, that one piece still ends."""
+    """Run blocking work in a thread; on cancellation the piece in progress still completes."""
     return await asyncio.get_running_loop().run_in_executor(executor, work)

@@ -1,4 +1,4 @@
-"""Ranges of a process's addresses: pure arithmetic, whole pages, nothing of their content."""
+"""Arithmetic on ranges of a process's addresses, in whole pages. Pure."""
 
 import mmap
 from array import array
@@ -9,7 +9,7 @@ PAGE = mmap.PAGESIZE
 
 
 class Range(NamedTuple):
-    """From `start` up to and without `end`, both multiples of the page size."""
+    """From `start` up to but excluding `end`, both multiples of the page size."""
 
     start: int
     end: int
@@ -19,13 +19,13 @@ class Range(NamedTuple):
         return self.end - self.start
 
     def pieces(self, most: int) -> Iterator["Range"]:
-        """Itself in consecutive pieces of at most `most` bytes (a multiple of the page size)."""
+        """The range in consecutive pieces of at most `most` bytes (a multiple of the page size)."""
         for start in range(self.start, self.end, most):
             yield Range(start, min(start + most, self.end))
 
 
 class PackedRanges(Collection[Range]):
-    """Ranges to be kept for long: 16 bytes each, where a list of them takes 130."""
+    """Ranges in a compact form: 16 bytes each, where a list takes 130."""
 
     __slots__ = ("_edges",)
 
@@ -34,7 +34,7 @@ class PackedRanges(Collection[Range]):
 
     @classmethod
     def of(cls, data: bytes) -> "PackedRanges":
-        """From what `bytes()` gave. Raises `ValueError` for what it never gives."""
+        """The inverse of `bytes()`. Raises `ValueError` for other input."""
         if len(data) % 16:
             raise ValueError("not a whole number of ranges")
         packed = cls(())
@@ -60,7 +60,7 @@ def size_of(ranges: Iterable[Range]) -> int:
 
 
 def merged(ranges: Iterable[Range], *, gap: int = 0) -> list[Range]:
-    """Sorted, overlaps joined, and with them what lies at most `gap` bytes apart."""
+    """Sorted, with ranges joined that overlap or are at most `gap` bytes apart."""
     joined: list[Range] = []
     for one in sorted(ranges):
         if joined and one.start <= joined[-1].end + gap:
@@ -71,7 +71,7 @@ def merged(ranges: Iterable[Range], *, gap: int = 0) -> list[Range]:
 
 
 def without(ranges: Iterable[Range], kept: Iterable[Range]) -> list[Range]:
-    """What of `ranges` is not in `kept`."""
+    """The parts of `ranges` that are not in `kept`."""
     rest: list[Range] = []
     holes = merged(kept)
     at = 0
@@ -91,7 +91,7 @@ def without(ranges: Iterable[Range], kept: Iterable[Range]) -> list[Range]:
 
 
 def mapped(maps: str) -> list[Range]:
-    """The accessible areas of `/proc/<pid>/maps`: not what is only reserved, or the kernel's."""
+    """The accessible areas of `/proc/<pid>/maps`, without reserved areas and the kernel's."""
     areas = []
     for line in maps.splitlines():
         addresses, rights, *_ = line.split(maxsplit=2)

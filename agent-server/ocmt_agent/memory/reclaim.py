@@ -1,8 +1,8 @@
-"""Taking the memory of a paused agent out of RAM, by the best means this host has.
+"""Drivers that move a paused agent's memory out of RAM; the best one a host offers is used.
 
-Each driver is a coroutine that can be cancelled at any point and then lets go at once: a wake goes
-first. None delays the event loop. They only make sense with swap: without it a process's own memory
-has nowhere to go, and only caches would be dropped, which the kernel does by itself when it must.
+A driver can be cancelled at any point and stops at once, because a wake has priority. None blocks
+the event loop. They need swap: without it anonymous memory has nowhere to go, and only caches would
+be dropped, which the kernel does by itself when needed.
 
 Sources: the kernel's `cgroup-v2.rst` (memory.reclaim, kernel 5.19), `cgroup-v1/memory.rst`
 (force_empty), `process_madvise(2)`.
@@ -27,7 +27,7 @@ from ocmt_agent.runtime.cgroup import CGROUP_ROOT
 from ocmt_agent.runtime.processes import identify
 
 CHUNK = 32 << 20
-"""Bytes asked for at a time: about 30 ms, after which a wake finds nothing in its way."""
+"""Bytes per request: about 30 ms, the longest a wake has to wait."""
 _FRUITLESS = 3
 _PROGRESS = 1 << 20
 _CAP_SYS_NICE = 23
@@ -37,16 +37,16 @@ class Driver(Protocol):
     name: str
 
     def fits(self, where: Whereabouts) -> bool:
-        """Whether it can be used on that agent."""
+        """Whether the driver can be used on that agent."""
         ...
 
     async def reclaim(self, where: Whereabouts, executor: Executor) -> None:
-        """Take out what can be. Ends early, without an error, where the agent is gone."""
+        """Reclaim what can be reclaimed. Ends without an error if the agent is gone."""
         ...
 
 
 class GroupReclaim:
-    """cgroup v2: `memory.reclaim`, chunk by chunk until nothing more comes."""
+    """cgroup v2: `memory.reclaim`, chunk by chunk until it frees no more."""
 
     name = "memory.reclaim"
 
@@ -65,8 +65,8 @@ class GroupReclaim:
 class GroupEmptying:
     """cgroup v1: `memory.force_empty`, one write that takes about a second.
 
-    Written by a program of its own: killed, it makes the kernel stop within a millisecond or so,
-    where a thread of ours could not be interrupted.
+    A child process does the write: when it is killed, the kernel stops within a millisecond or so,
+    while a thread could not be interrupted.
     """
 
     name = "memory.force_empty"
@@ -80,7 +80,7 @@ class GroupEmptying:
         writer = await asyncio.create_subprocess_exec(
             *("/bin/sh", "-c", 'echo 0 > "$1"', "sh", str(where.memory / "memory.force_empty")),
             stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,  # the figures read afterwards tell what came of it
+            stderr=asyncio.subprocess.DEVNULL,  # the figures read afterwards show the result
         )
         try:
             await writer.wait()
@@ -93,8 +93,8 @@ class GroupEmptying:
 class PageOut:
     """Without control groups: `process_madvise(MADV_PAGEOUT)` on every process, in batches.
 
-    Pages that several processes share stay. What was written to a disk stays in RAM as well until
-    somebody needs the room (the kernel takes it first, without writing): it gives back later.
+    Pages shared by several processes stay. Pages written to a disk stay in RAM as clean copies
+    until the kernel needs the room, so this frees memory later than the other drivers.
     """
 
     name = "process_madvise"
@@ -107,10 +107,10 @@ class PageOut:
 
 
 def reclaim_chunk(folder: Path, size: int) -> bool:
-    """Ask cgroup v2 for `size` bytes of a group; whether to ask again.
+    """Request that cgroup v2 reclaims `size` bytes of a group; whether to request more.
 
-    Blocking. `EAGAIN` means that fewer came than asked for, which is normal; it ends when hardly
-    any came.
+    Blocking. `EAGAIN` means that fewer bytes were reclaimed, which is normal; it ends when hardly
+    any were.
     """
     before = to_int(read_text(folder / "memory.current"))
     if before == 0:
@@ -125,7 +125,7 @@ def reclaim_chunk(folder: Path, size: int) -> bool:
 
 
 def drivers(*, root: Path = CGROUP_ROOT) -> list[Driver]:
-    """What this host offers to us, the best first."""
+    """The drivers this host offers, the best first."""
     found: list[Driver] = []
     if (root / "cgroup.controllers").exists():
         if any(_writable(file) for file in root.glob("*/memory.reclaim")):
@@ -138,7 +138,7 @@ def drivers(*, root: Path = CGROUP_ROOT) -> list[Driver]:
 
 
 def can_advise() -> bool:
-    """Whether we may advise the kernel on other processes' memory: the right, and the call."""
+    """Whether the kernel has `process_madvise` and this process may use it."""
     for line in read_text(Path("/proc/self/status")).splitlines():
         if line.startswith("CapEff:") and not int(line.split()[1], 16) >> _CAP_SYS_NICE & 1:
             return False

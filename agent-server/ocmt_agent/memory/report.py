@@ -1,14 +1,14 @@
-"""Memory as the API tells it."""
+"""The memory part of `GET /health`."""
 
 from typing import Protocol
 
-from ocmt_common.agent_api import HostFigures, MemoryFigures, MemoryHealth
+from ocmt_common.agent_api import HostFigures, MemoryHealth
 
-from ocmt_agent.memory.host import AgentMemory, HostMemory, SwapKind
+from ocmt_agent.memory.host import HostMemory, SwapKind
 
 
 class Means(Protocol):
-    """What this server can do about memory here."""
+    """What this server can do about memory on this host."""
 
     @property
     def driver(self) -> str | None: ...
@@ -19,18 +19,8 @@ class Means(Protocol):
     def host(self) -> HostMemory: ...
 
 
-def agent_memory(memory: AgentMemory) -> MemoryFigures:
-    return MemoryFigures(
-        usage=memory.usage,
-        anon=memory.anon,
-        cache=memory.cache,
-        swap=memory.swap,
-        compressed=memory.compressed,
-    )
-
-
 def memory_health(means: Means) -> MemoryHealth:
-    """Which means are on, read now: swap comes and goes while this server runs."""
+    """The mechanisms in effect now: swap can be added and removed while this server runs."""
     host = means.host()
     return MemoryHealth(
         reclaim=means.driver,

@@ -1,6 +1,6 @@
-"""The kernel's calls about another process's memory that Python has no name for (Linux, 64 bit).
+"""System calls on another process's memory that Python does not wrap (Linux, 64 bit).
 
-All take ranges of addresses and touch no content. Sources: `process_madvise(2)` (kernel 5.10;
+All take ranges of addresses and change no content. Sources: `process_madvise(2)` (kernel 5.10;
 needs CAP_SYS_NICE and the right to trace), `process_vm_writev(2)` (needs the right to trace),
 `pagemap.rst` for PAGEMAP_SCAN (kernel 6.7).
 """
@@ -30,10 +30,10 @@ class _IoVec(ctypes.Structure):
 
 
 def process_madvise(pidfd: int, ranges: Sequence[Range], advice: Advice) -> int:
-    """Give the advice on up to 1,024 ranges; how many bytes it was taken for.
+    """Give the advice on up to 1,024 ranges; returns the number of bytes advised.
 
-    Fewer than asked when a range is not mapped any more or cannot be advised on. Raises `OSError`
-    when it was taken for none. The interpreter's lock is released meanwhile.
+    Fewer than requested if a range is unmapped or cannot be advised on. Raises `OSError` if no
+    range was advised. Releases the GIL during the call.
     """
     vectors = (_IoVec * len(ranges))(*(_IoVec(one.start, one.size) for one in ranges))
     taken: int = _libc.syscall(
@@ -51,7 +51,7 @@ def process_madvise(pidfd: int, ranges: Sequence[Range], advice: Advice) -> int:
 
 
 def batches(ranges: Iterable[Range], *, most: int) -> Iterator[list[Range]]:
-    """Ranges in turns of at most about `most` bytes, for advice that can be stopped in between."""
+    """Ranges in turns of about `most` bytes, so that advice can be cancelled in between."""
     batch: list[Range] = []
     size = 0
     for whole in ranges:
@@ -66,7 +66,7 @@ def batches(ranges: Iterable[Range], *, most: int) -> Iterator[list[Range]]:
 
 
 _PINNED_AT_ONCE = 1024 * PAGE
-"""What one call takes hold of before it copies (the kernel's `process_vm_access.c`)."""
+"""What one call pins before it copies (the kernel's `process_vm_access.c`)."""
 _MAP_PRIVATE_ANONYMOUS = 0x22
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
@@ -74,15 +74,14 @@ _unreadable = _libc.mmap(None, PAGE, 0, _MAP_PRIVATE_ANONYMOUS, -1, 0)
 
 
 def fault_in(pid: int, ranges: Iterable[Range]) -> None:
-    """Bring pages in as a write to each would, and write nothing.
+    """Fault pages in as a write to each would, without writing.
 
-    They are mapped then, and the places they had in the swap are free: they get new ones, side by
-    side, when they next leave. The kernel is asked to copy into them from a page of ours that
-    nobody may read. It takes hold of the target's pages for writing first, which faults them in,
-    and then fails at the source, before the first byte: EFAULT is how this call succeeds. So it is
-    safe even on memory that the process or the kernel writes to meanwhile. What cannot be written,
-    or is gone, is passed over. Must not be given addresses where no page was ever used: those
-    would get one.
+    The pages are then mapped and their swap slots free; at the next reclaim they get new slots side
+    by side. The call copies into them from an unreadable page of this process: the kernel pins the
+    target pages for writing first, which faults them in, and then fails on the source before the
+    first byte, so EFAULT means success. It is therefore safe on memory that is written to
+    concurrently. Pages that are gone or not writable are skipped. Addresses at which no page was
+    ever used must not be passed: they would get one.
     """
     source = _IoVec(_unreadable, PAGE)
     for whole in ranges:
@@ -121,18 +120,18 @@ _ENTRY_FILE = 1 << 61
 
 
 class Kept(Enum):
-    """Where a process's own page is: the bits in PAGEMAP_SCAN and in an entry of `pagemap`."""
+    """Where an anonymous page is: the bits in PAGEMAP_SCAN and in an entry of `pagemap`."""
 
     MAPPED = (1 << 3, 1 << 63)
-    """In RAM, and used since it came there."""
+    """In RAM, and used since it was read in."""
     SOMEWHERE = (1 << 3 | 1 << 4, 1 << 63 | 1 << 62)
-    """Mapped, or in the swap: a page that was used at any time."""
+    """Mapped, or in swap: a page that was used at any time."""
 
 
 def own_pages(pid: int, areas: Iterable[Range], kept: Kept) -> list[Range]:
-    """The process's own pages (not those of files) that are kept there now.
+    """The process's anonymous pages that are there now.
 
-    A page that was only fetched ahead and not used since is not mapped. Raises `OSError` once the
+    A page that was only prefetched and not used since is not mapped. Raises `OSError` once the
     process is gone.
     """
     found: list[Range] = []

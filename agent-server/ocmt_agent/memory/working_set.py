@@ -1,8 +1,8 @@
-"""Which pages an agent uses when it wakes and answers, learned wake by wake. Pure.
+"""Which pages an agent uses to wake and answer, learned wake by wake. Pure.
 
-What a wake brought in is mapped whether it was needed or not, so use does not show on it. A part of
-it is therefore only read each time, another part with each wake, and what of that nobody touched is
-forgotten. What lies in small gaps is brought in too and never taken for used because of that.
+Prefetched pages are mapped, so their use cannot be observed. Each wake therefore only reads another
+part of them without mapping it, and forgets the pages of that part that were not used. Pages in
+small gaps are prefetched too, but never count as used because of that.
 """
 
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from ocmt_agent.memory.page_sets import Pages, among, minus, packed, size, toget
 from ocmt_agent.memory.ranges import PAGE, merged, without
 
 _LEFT_EACH = 8
-"""Of so many turns of reading one is left unmapped: all have been after as many wakes."""
+"""One of this many turns is left unmapped; after as many wakes each turn was left once."""
 _FIRST_MOST = 96 << 20
-"""Reading so much takes 0.1 to 0.4 s, in which the gateway waits for what it reads itself."""
+"""Reading this takes 0.1 to 0.4 s, in which the gateway's own reads wait."""
 _USED_AT_LEAST = 0.3
 _GAP = 8 * PAGE
-"""What lies between two pages and is less than this is read in less time than is lost at a jump."""
+"""Reading a gap smaller than this takes less time than a seek."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
     first: Pages
-    """What it used until its gateway took work again, and for a first short answer."""
+    """Pages used until its gateway accepts work, and for a first short answer."""
     then: Pages
-    """What it used besides until its first answer was given."""
+    """Other pages used until its first answer was complete."""
 
     @property
     def size(self) -> int:
@@ -32,26 +32,25 @@ class WorkingSet:
         return size(self.first) + size(self.then)
 
     def packed(self) -> "WorkingSet":
-        """The same, to be kept."""
+        """The same in a compact form."""
         return WorkingSet(packed(self.first), packed(self.then))
 
     def spare(self, pages: Pages) -> Pages:
-        """Those of the pages that it can do without."""
+        """The pages that are not in the working set."""
         return minus(minus(pages, self.first), self.then)
 
     def filled(self, held: Pages) -> "WorkingSet":
-        """What to write out and read in: only pages there are (`held`), and the small gaps.
+        """What to write out and read in: existing pages (`held`) only, with small gaps filled.
 
-        Pages that are written out together and read together come in few, long requests; their
-        number is what a disk's time goes into. What comes first stays as it is: there each byte
-        more holds up the gateway.
+        Filling gaps makes for few, long disk requests, whose number determines the time. `first`
+        stays as it is, because each further byte there delays the gateway.
         """
         first = among(self.first, held)
         return WorkingSet(first, minus(_filled(self.then, held), first))
 
 
 def left_unmapped(wake: int, turn: int) -> bool:
-    """Whether a turn of reading is left unmapped in the agent's wake of that number."""
+    """Whether to leave turn number `turn` unmapped in the agent's wake number `wake`."""
     return (wake + turn) % _LEFT_EACH == 0
 
 
@@ -64,19 +63,18 @@ def learned(
     mapped: Pages,
     unmapped: Pages,
 ) -> WorkingSet:
-    """What is known after one more wake, for which `mapped` and `unmapped` were brought in.
+    """The working set after one more wake, for which `mapped` and `unmapped` were prefetched.
 
-    `first` it had mapped itself by its first short answer, `used` was mapped some time later. A
-    wake that touched little of what was only read was followed by no turn: nothing is forgotten. A
-    look that came only while the gateway was at a long answer does not tell what it needed to come
-    back. Pages that are not among those it `held` in its sleep it made since: nothing of its sleep
-    was used there.
+    `first`: pages mapped by the agent itself when its first short answer was complete; `used`: all
+    pages mapped some time later. If fewer than 30 % of the pages that were only read were used, the
+    sample says nothing, and nothing is forgotten. If `first` is very large, it was taken during a
+    long answer and is ignored. Pages that it did not have in its sleep (`held`) do not count.
     """
     if known is None:
         known = WorkingSet({}, {})
     if held is not None:
         first, used = among(first, held), among(used, held)
-    shown = among(unmapped, together([known.first, known.then]))  # and not the gaps
+    shown = among(unmapped, together([known.first, known.then]))  # without the gaps
     unused = minus(shown, used)
     if size(unused) > (1 - _USED_AT_LEAST) * size(shown):
         unused = {}

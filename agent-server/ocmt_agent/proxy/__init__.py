@@ -1,1 +1,1 @@
-"""Requests on their way to an agent, and from it to management."""
+"""Forwards requests to agents, and agents' requests to management."""

@@ -1,4 +1,4 @@
-"""The few frames of OpenClaw's protocol that the proxy reads or makes itself. Pure.
+"""The few frames of OpenClaw's protocol that the proxy reads or writes itself. Pure.
 
 Shapes from OpenClaw's page `gateway/protocol/transport.md`.
 """
@@ -10,9 +10,9 @@ from typing import Any
 from ocmt_common import bounded_json
 
 MAX_ID_CHARS = 200
-"""Longer request ids are passed on, but an answer for them is never made up here."""
+"""Requests with longer ids are forwarded, but the proxy never answers them itself."""
 
-# Frames are written type and id first: so most of them, and all long ones, need no parsing.
+# Frames have type and id first, so most of them, and all long ones, need no parsing.
 _ID = rf'"id":\s?("(?:[^"\\]|\\.){{0,{MAX_ID_CHARS * 6}}}")'
 _REQUEST = re.compile(rf'\{{"type":\s?"req",\s?{_ID}')
 _ANSWER = re.compile(rf'\{{"type":"res",{_ID}')
@@ -28,7 +28,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def request_id(text: str) -> str | None:
-    """The id under which a caller's frame awaits an answer."""
+    """The id of a caller's frame that expects an answer."""
     match = _REQUEST.match(text)
     if match is not None:
         found = _string(match[1])
@@ -52,7 +52,7 @@ def _string(literal: str) -> str | None:
 
 
 def is_shutdown(text: str) -> bool:
-    """Whether the gateway announces its own end."""
+    """Whether the gateway announces its shutdown."""
     return text.startswith('{"type":"event","event":"shutdown"')
 
 
@@ -73,7 +73,7 @@ def answer(request: str, payload: dict[str, Any]) -> str:
 
 
 def refusal(request: str, message: str, *, retry_after_s: int | None = None) -> str:
-    """The gateway's own way to say: not now, ask again."""
+    """The gateway's error for a call to be retried later."""
     error: dict[str, Any] = {"code": "UNAVAILABLE", "message": message, "retryable": True}
     if retry_after_s is not None:
         error["retryAfterMs"] = retry_after_s * 1000

@@ -1,4 +1,4 @@
-"""Which headers cross the proxy. Credentials never do: ours are put in, theirs are taken out."""
+"""Which headers cross the proxy. The caller's credentials never do; ours replace them."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 Raw = Iterable[tuple[bytes, bytes]]
 Headers = list[tuple[str, str]]
 
-# RFC 9110 section 7.6.1, and what belongs to one hop by custom.
+# RFC 9110 section 7.6.1, and other headers that concern one hop only.
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -34,14 +34,14 @@ _CALLERS_OWN = _HOP_BY_HOP | {
 }
 _FORWARDING = b"x-forwarded-"
 _ANSWERERS_OWN = _HOP_BY_HOP | {b"set-cookie", b"server", b"date"}
-# These have no body; a length would promise one.
+# These have no body, so they get no length.
 _NO_BODY = frozenset({204, 205, 304})
-# RFC 9110 section 5.5: our server would fail on such a value.
+# RFC 9110 section 5.5: uvicorn fails on such a value.
 _NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def with_our_bearer(headers: Raw, token: str) -> Headers:
-    """A caller's headers as the next server gets them, with one credential: `token`."""
+    """A caller's headers for the next server, with `token` as the only credential."""
     kept = [
         (_text(name), _text(value))
         for name, value in _without(headers, _CALLERS_OWN)
@@ -51,7 +51,7 @@ def with_our_bearer(headers: Raw, token: str) -> Headers:
 
 
 def to_caller(headers: Raw, *, status: int) -> list[tuple[bytes, bytes]]:
-    """An answer's headers as the caller gets them; nobody behind the proxy sets its cookies."""
+    """An answer's headers for the caller, without cookies."""
     own = _ANSWERERS_OWN | {b"content-length"} if status in _NO_BODY else _ANSWERERS_OWN
     return [header for header in _without(headers, own) if _NO_VALUE.search(header[1]) is None]
 
@@ -65,7 +65,7 @@ def _without(headers: Raw, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]
 
 
 def _text(raw: bytes) -> str:
-    """What the HTTP client encodes as UTF-8 again: the same bytes wherever that is possible."""
+    """A value that the HTTP client encodes as UTF-8 to the same bytes where possible."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""`ANY /api/containers/{userId}/proxy/{path}`: a request to an agent, which wakes it."""
+"""`ANY /api/containers/{userId}/proxy/{path}`: forwards a request to an agent, waking it."""
 
 import aiohttp
 import structlog
@@ -7,8 +7,9 @@ from ocmt_common.user_ids import is_user_id
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
-from ocmt_agent.hibernation.waking import ActivityKind, Waking
-from ocmt_agent.proxy.exchange import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.proxy.awake_agents import AwakeAgents
+from ocmt_agent.proxy.forwarding import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
 from ocmt_agent.proxy.headers import with_our_bearer
 from ocmt_agent.proxy.paths import gateway_path, plain_query
 
@@ -25,12 +26,12 @@ def user_of(scope: Scope) -> str:
 
 
 class HttpProxy:
-    """An ASGI endpoint; authorisation came before it."""
+    """An ASGI endpoint; the caller is already authenticated."""
 
     def __init__(
-        self, waking: Waking, session: aiohttp.ClientSession, *, max_body_bytes: int
+        self, agents: AwakeAgents, session: aiohttp.ClientSession, *, max_body_bytes: int
     ) -> None:
-        self._waking = waking
+        self._agents = agents
         self._session = session
         self._max_body_bytes = max_body_bytes
 
@@ -47,14 +48,14 @@ class HttpProxy:
         except CallerLeft:
             return
         except AnswerBroken as broken:
-            # Returning without an end breaks the caller's connection, which is what is meant.
+            # Returning without completing the answer breaks the caller's connection, as intended.
             log.warning("the gateway's answer broke off", reason=str(broken))
 
     async def _forward(
         self, scope: Scope, body: RequestBody, send: Send, *, user_id: str, target: str
     ) -> None:
         for last in (False, True):
-            async with self._waking.using(user_id, kind=ActivityKind.HTTP) as access:
+            async with self._agents.using(user_id, kind=ActivityKind.HTTP) as access:
                 try:
                     await pass_on(
                         self._session,
@@ -66,7 +67,7 @@ class HttpProxy:
                     )
                     return
                 except Unreachable as error:
-                    self._waking.doubt(access)
+                    self._agents.doubt(access)
                     log.warning("gateway did not answer", user_id=user_id, reason=str(error))
                     untouched = body.taken == 0 and scope["method"] in _IDEMPOTENT
                     if last or not (error.unsent or untouched):

@@ -1,8 +1,8 @@
 """Which of a gateway's paths a caller of the proxy may reach, decided on the raw bytes.
 
-An allow-list: the gateway's admin calls, its control page and whatever a plugin adds are out of
-reach in every spelling, because a path either is plainly one of these or is refused. That matters:
-the gateway itself resolves `/v1/../api/v1/admin/rpc` to its admin calls.
+An allow-list: the gateway's admin calls, its control page and the paths of plugins are out of reach
+in every spelling, because a path is either literally one of these or refused. This matters: the
+gateway resolves `/v1/../api/v1/admin/rpc` to its admin calls.
 """
 
 import re
@@ -20,9 +20,9 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def gateway_path(raw_path: bytes, *, user_id: str) -> str:
-    """The gateway's own path behind `/api/containers/{user_id}/proxy/`, without the first slash.
+    """The gateway's path behind `/api/containers/{user_id}/proxy/`, without the first slash.
 
-    Raises `Problem` 400 for a path that could mean two things, 404 for one nobody may reach.
+    Raises `Problem` 400 for an ambiguous path, 404 for a path that is not allowed.
     """
     prefix = f"/api/containers/{user_id}/proxy/"
     text = raw_path.decode("ascii", errors="replace")
@@ -46,7 +46,7 @@ def gateway_path(raw_path: bytes, *, user_id: str) -> str:
 
 
 def plain_query(query: bytes) -> str:
-    """The query with its question mark, or nothing; refused with 400 when it is not plain text."""
+    """The query with its question mark, or empty. Raises 400 if it is not plain text."""
     text = query.decode("ascii", errors="replace")
     if _PLAIN_QUERY.fullmatch(text) is None:
         raise Problem(400, "ambiguous-query", "Percent-encode the query: plain characters only.")

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
-from ocmt_agent.proxy.exchange import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
+from ocmt_agent.proxy.forwarding import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
 from ocmt_agent.proxy.headers import with_our_bearer
 from ocmt_agent.proxy.paths import plain_query
 

@@ -1,11 +1,11 @@
-"""The proxy's two routes: plain ASGI endpoints, because nothing may stand between the bytes."""
+"""The proxy's two routes: plain ASGI endpoints, so that bodies are not buffered."""
 
 import aiohttp
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.pairing import GatewayLinks
-from ocmt_agent.hibernation.waking import Waking
+from ocmt_agent.proxy.awake_agents import AwakeAgents
 from ocmt_agent.proxy.http import HttpProxy
 from ocmt_agent.proxy.websocket import SocketProxy
 
@@ -13,10 +13,10 @@ PATH = "/api/containers/{user_id}/proxy/{path:path}"
 
 
 def proxy_routes(
-    waking: Waking, session: aiohttp.ClientSession, admin: GatewayAdmin, *, max_body_bytes: int
+    agents: AwakeAgents, session: aiohttp.ClientSession, admin: GatewayAdmin, *, max_body_bytes: int
 ) -> list[BaseRoute]:
     """Both routes; the application checks the caller's token before they are reached."""
     return [
-        Route(PATH, HttpProxy(waking, session, max_body_bytes=max_body_bytes)),
-        WebSocketRoute(PATH, SocketProxy(waking, GatewayLinks(session, admin))),
+        Route(PATH, HttpProxy(agents, session, max_body_bytes=max_body_bytes)),
+        WebSocketRoute(PATH, SocketProxy(agents, GatewayLinks(session, admin))),
     ]

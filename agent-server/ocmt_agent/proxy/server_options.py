@@ -1,4 +1,4 @@
-"""How uvicorn must serve the proxy's sockets."""
+"""uvicorn's options for the proxy's WebSockets."""
 
 import asyncio
 from typing import TypedDict
@@ -17,9 +17,9 @@ class SocketOptions(TypedDict):
 
 
 def socket_options(*, max_frame_bytes: int) -> SocketOptions:
-    """For every listener that has the proxy's WebSocket route."""
+    """The options of every listener with the proxy's WebSocket route."""
     return {
-        # This implementation stops reading while a frame waits for the application: backpressure.
+        # This implementation stops reading while a frame waits for the application (backpressure).
         "ws": Socket,
         "ws_max_size": max_frame_bytes,
         # Pings keep the way through routers open. A missing pong means nothing: while a caller's

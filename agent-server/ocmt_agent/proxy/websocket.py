@@ -1,16 +1,15 @@
-"""`…/proxy/` as a WebSocket: OpenClaw's own protocol, without OpenClaw's credentials.
+"""`…/proxy/` as a WebSocket: OpenClaw's protocol without OpenClaw's credentials.
 
 Opening it wakes the agent. The caller gets a challenge, sends any `connect`, and receives the
-gateway's `hello-ok`: identity, token and rights are put in here, and the gateway's credentials are
-taken out of the answer. From then on frames pass unchanged both ways.
+gateway's `hello-ok`: the proxy inserts identity, token and rights, and removes the gateway's
+credentials from the answer. From then on frames pass unchanged both ways.
 
 The caller's socket outlives the gateway's. While the agent is frozen both stay open; when the agent
-is stopped or its gateway dies, only the caller's does. The caller is told in the protocol's own
-words, so that nobody waits for ever: requests that were under way are answered with the error
-`UNAVAILABLE` (retryable), and an event `shutdown` follows if the gateway did not send one itself.
-The socket then just stays open. The caller's next frame wakes the agent, a new gateway socket is
-opened with the stored `connect`, and the frame is delivered. What a caller had subscribed to on the
-old gateway socket is gone: after `shutdown` it subscribes again and reads the history.
+is stopped or its gateway dies, only the caller's does. The proxy then answers requests in flight
+with the error `UNAVAILABLE` (retryable) and sends an event `shutdown`, if the gateway did not. The
+socket stays open: the caller's next frame wakes the agent, a new gateway socket is opened with the
+stored `connect`, and the frame is delivered. Subscriptions on the old gateway socket are gone:
+after `shutdown` a caller subscribes again and reads the history.
 
 Frames from the caller are the user's activity; pings, and frames from the agent, are not.
 """
@@ -26,35 +25,36 @@ from ocmt_common.problems import Problem
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.gateway.handshake import HandshakeRefused, Link
 from ocmt_agent.gateway.pairing import GatewayLinks
-from ocmt_agent.hibernation.waking import ActivityKind, Waking
 from ocmt_agent.proxy import frames
+from ocmt_agent.proxy.awake_agents import AwakeAgents
 from ocmt_agent.proxy.http import user_of
 from ocmt_agent.proxy.paths import gateway_path
 
 log = structlog.get_logger(__name__)
 
 _CONNECT_WITHIN_S = 15
-# What cannot be woken at all (no such agent, no runtime) is refused before the socket is accepted.
+# A wake that cannot begin (no such agent, no runtime) is refused before accepting the socket.
 _REFUSED_WITHIN_S = 0.05
 _MAX_UNDER_WAY = 1000
 
 _POLICY_VIOLATION = 1008
 _TRY_AGAIN_LATER = 1013
 _SENDABLE = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
-# A gateway that restarts, shuts down, dies or is stopped: the caller stays, and so does its socket.
+# The gateway restarts, shuts down, dies or is stopped: the caller's socket stays open.
 _AGENT_WENT_AWAY = frozenset({1000, 1001, 1005, 1006, 1011, 1012, None})
 _LOST = "The agent's gateway went away; send the request again."
 
 
 class SocketProxy:
-    """An ASGI endpoint for WebSockets; authorisation came before it."""
+    """An ASGI endpoint for WebSockets; the caller is already authenticated."""
 
-    def __init__(self, waking: Waking, links: GatewayLinks) -> None:
-        self._waking = waking
+    def __init__(self, agents: AwakeAgents, links: GatewayLinks) -> None:
+        self._agents = agents
         self._links = links
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +63,7 @@ class SocketProxy:
             if gateway_path(scope["raw_path"], user_id=user_id):
                 raise Problem(404, "no-such-path", "The agent's socket is at …/proxy/ itself.")
             opening = asyncio.ensure_future(
-                self._waking.awake(user_id, kind=ActivityKind.WEBSOCKET)
+                self._agents.awake(user_id, kind=ActivityKind.WEBSOCKET)
             )
             await asyncio.wait({opening}, timeout=_REFUSED_WITHIN_S)
             if opening.done():
@@ -73,7 +73,7 @@ class SocketProxy:
             return
         try:
             caller = WebSocket(scope, receive, send)
-            await _Conversation(caller, self._waking, self._links, user_id).run(opening)
+            await _Conversation(caller, self._agents, self._links, user_id).run(opening)
         finally:
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)
@@ -83,10 +83,10 @@ class _Conversation:
     """One caller's socket and the gateway sockets behind it, one after the other."""
 
     def __init__(
-        self, caller: WebSocket, waking: Waking, links: GatewayLinks, user_id: str
+        self, caller: WebSocket, agents: AwakeAgents, links: GatewayLinks, user_id: str
     ) -> None:
         self._caller = caller
-        self._waking = waking
+        self._agents = agents
         self._links = links
         self._user_id = user_id
         self._params: dict[str, Any] = {}
@@ -108,7 +108,7 @@ class _Conversation:
                 await self._link.socket.close(code=code, message=reason.encode())
 
     async def _introduce(self, opening: "asyncio.Future[GatewayAccess]") -> bool:
-        """The handshake with the caller; `False` when it ended with a closed socket."""
+        """The handshake with the caller; `False` if it ended with a closed socket."""
         nonce = secrets.token_urlsafe(18)
         await self._caller.send_text(frames.challenge(nonce=nonce, at_ms=int(time.time() * 1000)))
         try:
@@ -137,7 +137,7 @@ class _Conversation:
         return True
 
     async def _linked(self) -> Link:
-        """A link to the awake agent, the present one if it still leads there. Raises `Problem`."""
+        """A link to the awake agent; the present one if it has its endpoint. Raises `Problem`."""
         access = await self._awake()
         old = self._link
         if old is not None:
@@ -155,13 +155,13 @@ class _Conversation:
                 return await self._links.open(access, caller_params=self._params)
             except (GatewayUnreachable, GatewayRefused, HandshakeRefused) as error:
                 log.warning("gateway's socket refused", user_id=self._user_id, reason=str(error))
-                self._waking.doubt(access)
+                self._agents.doubt(access)
                 if not last:
                     access = await self._awake()
         raise Problem(502, "gateway-lost", _LOST)
 
     async def _to_agent(self) -> tuple[int, str]:
-        """Deliver the caller's frames until it leaves; the code and reason to pass on."""
+        """Deliver the caller's frames until it disconnects; returns its close code and reason."""
         while True:
             message = await self._caller.receive()
             if message["type"] == "websocket.disconnect":
@@ -185,7 +185,7 @@ class _Conversation:
                 except (aiohttp.ClientError, OSError):
                     await link.socket.close()
                     if request is None or request not in link.under_way:
-                        return  # its end was noticed already, and the request answered
+                        return  # already detected as lost, and the request answered
                     link.under_way.discard(request)
             raise Problem(502, "gateway-lost", _LOST)
         except Problem as problem:
@@ -193,7 +193,7 @@ class _Conversation:
                 await self._refuse(request, problem)
 
     async def _to_caller(self, link: Link) -> None:
-        """Pass on what comes over one link until it ends."""
+        """Forward frames of one link to the caller until the link ends."""
         announced = False
         while True:
             message = await link.socket.receive()
@@ -210,7 +210,7 @@ class _Conversation:
             code, reason = _on_the_wire(link.socket.close_code, message.extra)
             await self._caller.close(code, reason)
             raise _Ended
-        self._waking.doubt(link.access)
+        self._agents.doubt(link.access)
         if self._link is link:
             self._link = None
         lost = sorted(link.under_way)
@@ -221,7 +221,7 @@ class _Conversation:
             await self._caller.send_text(frames.shutdown("gateway lost"))
 
     async def _awake(self) -> GatewayAccess:
-        return await self._waking.awake(self._user_id, kind=ActivityKind.WEBSOCKET)
+        return await self._agents.awake(self._user_id, kind=ActivityKind.WEBSOCKET)
 
     async def _refuse(self, request: str, problem: Problem) -> None:
         await self._caller.send_text(
@@ -230,9 +230,9 @@ class _Conversation:
 
 
 class _Ended(Exception):
-    """The caller's socket is closed, by either side."""
+    """The caller's socket was closed, by either side."""
 
 
 def _on_the_wire(code: int | None, reason: str | None) -> tuple[int, str]:
-    """A close code and reason that may be sent: 1005 and 1006 only stand for there being none."""
+    """A close code and reason that may be sent; 1005 and 1006 mean there was none."""
     return (code if code is not None and code in _SENDABLE else 1000), reason or ""

@@ -118,6 +118,10 @@ class Runtime(Protocol):
         """The uid of all files of the agent with that number; `None` where others have it too."""
         ...
 
+    async def openclaw_version(self) -> str:
+        """The OpenClaw that a container made now would run, such as `2026.9.6`."""
+        ...
+
     async def create(self, spec: AgentSpec) -> None:
         """Make the user's container, stopped, unless one with the same settings exists.
 

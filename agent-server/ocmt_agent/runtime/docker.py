@@ -47,6 +47,7 @@ from ocmt_agent.runtime.docker_engine import (
     no_engine,
     no_image,
     translated,
+    version_of,
 )
 from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
@@ -105,6 +106,10 @@ class DockerRuntime:
         except (RuntimeUnavailable, RuntimeFailed) as error:
             return [str(error)]
         return []
+
+    async def openclaw_version(self) -> str:
+        with translated():
+            return version_of(self._image, await self._shown_image())
 
     async def create(self, spec: AgentSpec) -> None:
         account = self._account(spec)
@@ -182,8 +187,11 @@ class DockerRuntime:
 
     async def _image_id(self) -> str:
         """Which image the name means now: a rebuilt one is taken up at the next cold start."""
+        return str((await self._shown_image())["Id"])
+
+    async def _shown_image(self) -> dict[str, Any]:
         try:
-            return str((await self._docker().images.inspect(self._image))["Id"])
+            return await self._docker().images.inspect(self._image)
         except DockerError as error:
             if error.status != 404:
                 raise

@@ -12,6 +12,7 @@ import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
+from ocmt_common.openclaw.versions import parse_version
 from yarl import URL
 
 from ocmt_agent.runtime.base import RuntimeFailed, RuntimeUnavailable
@@ -23,6 +24,7 @@ GONE = ("No such container", "is already in progress", "is marked for removal")
 """What the engine says of a container that is removed, or being removed."""
 _BEING_REMOVED = (*GONE[1:], "resource busy")
 _REMOVAL_POLLS = 100
+_VERSION_LABEL = "org.opencontainers.image.version"
 _REMOVAL_POLL_S = 0.1
 
 
@@ -92,6 +94,18 @@ def no_engine(reason: str) -> RuntimeUnavailable:
 
 def no_image(image: str) -> RuntimeFailed:
     return RuntimeFailed(f"The image {image} is not on this host: make it with `ocmt image build`.")
+
+
+def version_of(image: str, shown: dict[str, Any]) -> str:
+    """The OpenClaw in an image: by its label, or else (upstream's have none) by its tag."""
+    labels = shown["Config"].get("Labels") or {}
+    for text in (labels.get(_VERSION_LABEL), image.rpartition(":")[2]):
+        if text and parse_version(text) is not None:
+            return str(text)
+    raise RuntimeFailed(
+        f"The image {image} does not say which OpenClaw it holds, so it is not known whether that "
+        f"can read the agents' state. Give it the label {_VERSION_LABEL}, or the version as tag."
+    )
 
 
 def epoch_text(moment: str) -> str:

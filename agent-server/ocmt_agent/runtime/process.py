@@ -97,6 +97,9 @@ class ProcessRuntime:
     async def problems(self) -> list[str]:
         return self._command.problems()
 
+    async def openclaw_version(self) -> str:
+        return self._command.openclaw_version()
+
     async def create(self, spec: AgentSpec) -> None:
         async with self._lock(spec.user_id):
             home = self._home(spec.user_id)

@@ -1,11 +1,14 @@
 """What a gateway process is started with: arguments, environment, configuration."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ocmt_agent.runtime.base import AgentSpec
+from ocmt_common.openclaw.versions import parse_version
+
+from ocmt_agent.runtime.base import AgentSpec, RuntimeFailed
 from ocmt_agent.runtime.process_home import AgentHome
 from ocmt_agent.runtime.spec import (
     Limits,
@@ -43,6 +46,20 @@ class GatewayCommand:
         if not os.access(self.node, os.X_OK):
             found.append(f"There is no Node.js at {self.node}: set NODE_BINARY.")
         return found
+
+    def openclaw_version(self) -> str:
+        """The installed OpenClaw. Raises `RuntimeFailed`."""
+        manifest = self.entry.with_name("package.json")
+        try:
+            version = str(json.loads(manifest.read_text(encoding="utf-8"))["version"])
+        except (OSError, ValueError, KeyError, TypeError):
+            version = ""
+        if parse_version(version) is None:
+            raise RuntimeFailed(
+                f"{manifest} does not say which OpenClaw is installed. `ocmt up` installs it; or "
+                "set OPENCLAW_DIR to the folder that holds its node_modules."
+            )
+        return version
 
     def arguments(self, home: AgentHome, *, port: int, join: list[Path]) -> list[str]:
         return [

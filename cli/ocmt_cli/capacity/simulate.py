@@ -1,4 +1,4 @@
-"""Running the agent server's simulation: another package's program, so in a process of its own."""
+"""Runs `bench/simulation`, which uses the agent server's own decisions, in a process of its own."""
 
 import json
 import subprocess
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ocmt_cli.capacity.figures import Figures
+from ocmt_cli.checkout import ROOT
 from ocmt_cli.failure import CommandFailed
 
 
@@ -15,9 +16,9 @@ def simulate(scenario: dict[str, Any], *, progress: Callable[[str], None]) -> di
 
     Raises `CommandFailed` with the program's last words when it does not end well.
     """
-    words = [sys.executable, "-m", "ocmt_agent.simulation", "--json", json.dumps(scenario)]
+    words = [sys.executable, "-m", "simulation", "--json", json.dumps(scenario)]
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words, cwd=ROOT / "bench", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         last: list[str] = []
         # It writes its result only at the end, and no more than a pipe holds.

@@ -46,8 +46,9 @@ def _branch(checkout: Path, settings: Pull, here: str) -> str:
 
 
 def _signed(checkout: Path, settings: Pull) -> str:
-    words = ["tag", "--list", settings.tags, "--sort=-version:refname"]
-    names = git(checkout, *words).split()
+    # v2.0.0-rc1 comes before v2.0.0, as in Semantic Versioning.
+    words = ["-c", "versionsort.suffix=-", "tag", "--list", settings.tags]
+    names = git(checkout, *words, "--sort=-version:refname").split()
     if not names:
         raise CommandFailed(f"There is no tag {settings.tags} yet. Sign one: git tag -s v1.0.0")
     name = names[0]

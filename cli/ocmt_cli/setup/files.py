@@ -31,7 +31,7 @@ def page_origin(inventory: Inventory) -> str:
 
 
 def content_security_policy(inventory: Inventory) -> str:
-    """The same as the management server's own (ocmt_management.page.headers); a test compares."""
+    """As the management server's (ocmt_management.static_page.headers); a test compares them."""
     socket = page_origin(inventory).replace("http", "ws", 1)
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; "

@@ -1,6 +1,7 @@
 """What a run of the tests showed: counts, time, what was missing and what took too long."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -181,6 +182,6 @@ def keep(report: Report, junit: Iterable[Path], folder: Path) -> None:
         draft.replace(kept / "report.json")
         (kept / "failures.txt").write_text(report.failures())
         for file in junit:
-            file.replace(kept / file.name)
+            shutil.move(file, kept / file.name)  # from /tmp, often another file system
     except OSError as error:
         raise CommandFailed(f"The report cannot be written to {kept}: {error.strerror}.") from error

@@ -20,9 +20,18 @@ class Answer:
 
 def get(url: str, headers: dict[str, str] | None = None) -> Answer:
     """A GET on this machine, never through a proxy."""
-    request = urllib.request.Request(url, headers=headers or {})  # noqa: S310 (always http://)
+    return _answer(url, headers or {}, "GET", _TIMEOUT_S)
+
+
+def post(url: str, headers: dict[str, str], *, timeout_s: float) -> Answer:
+    """A POST without a body on this machine, never through a proxy."""
+    return _answer(url, headers, "POST", timeout_s)
+
+
+def _answer(url: str, headers: dict[str, str], method: str, timeout_s: float) -> Answer:
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 (always http://)
     try:
-        with _DIRECT.open(request, timeout=_TIMEOUT_S) as response:
+        with _DIRECT.open(request, timeout=timeout_s) as response:
             return Answer(response.status, _json(response.read()))
     except urllib.error.HTTPError as error:
         return Answer(error.code, _json(error.read()))

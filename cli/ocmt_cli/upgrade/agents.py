@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from ocmt_common.user_ids import is_user_id
+
 from ocmt_cli.leftovers import instance_label
 from ocmt_cli.up.data_folder import DataFolder
 
@@ -14,7 +16,8 @@ def agents_by_version(data: DataFolder) -> dict[str, int]:
     if containers:
         return dict(sorted(Counter(containers).items()))
     agents = data.root / "agent" / "agents"
-    count = sum(1 for one in agents.iterdir() if one.is_dir()) if agents.is_dir() else 0
+    there = [one for one in agents.iterdir() if one.is_dir()] if agents.is_dir() else []
+    count = sum(is_user_id(one.name) for one in there)
     return {_installed(data.openclaw): count} if count else {}
 
 

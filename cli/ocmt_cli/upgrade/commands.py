@@ -1,17 +1,20 @@
-"""`ocmt upgrade check`: the pinned OpenClaw beside what npm offers, what changed, who runs what."""
+"""`ocmt upgrade`: the pinned OpenClaw beside what npm offers, and agents' way back from it."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from ocmt_common.openclaw import openclaw_version
+from ocmt_common.openclaw.versions import parse_version
 
 from ocmt_cli.checkout import DEFAULT_DATA
 from ocmt_cli.console import say, say_json
+from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.upgrade.agents import agents_by_version
 from ocmt_cli.upgrade.npm import read_changelog, read_offers
-from ocmt_cli.upgrade.versions import between, changelog_sections, parse_version
+from ocmt_cli.upgrade.reverting import revert_agents
+from ocmt_cli.upgrade.versions import between, changelog_sections
 
 upgrade_app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
@@ -37,6 +40,22 @@ def check(
         say_json(report)
     else:
         _show(report)
+
+
+@upgrade_app.command()
+def revert(
+    users: Annotated[list[str] | None, typer.Argument(help="Ids of users.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Every agent that needs it.")] = False,
+    data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
+) -> None:
+    """After a rollback, put back the copies of agents' state that this OpenClaw can read.
+
+    The state of the newer OpenClaw is set aside in its place, for 14 days.
+    """
+    if bool(users) == everybody:
+        raise CommandFailed("Name the users whose agents' state is to go back, or say --all.")
+    if not revert_agents(DataFolder(data.resolve()), users or None):
+        raise typer.Exit(1)
 
 
 def compare(pinned: str, *, tag: str, changes: bool, data: DataFolder) -> dict[str, Any]:

@@ -1,38 +1,9 @@
-"""OpenClaw's versions: dates such as 2026.9.6, with `-beta.N` before a release and a bare `-N`
-after it (a patch of that day's release)."""
+"""Which of OpenClaw's releases come after which, and what a changelog says of them."""
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-_SHAPE = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-(.+))?")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
-    """Ordered as they were released."""
-
-    numbers: tuple[int, int, int]
-    rank: int
-    """-1 before the release (beta), 0 the release, 1 a patch of it."""
-    step: tuple[int, ...]
-
-    @property
-    def is_stable(self) -> bool:
-        return self.rank >= 0
-
-
-def parse_version(text: str) -> Version | None:
-    """None for what is no version of OpenClaw."""
-    found = _SHAPE.fullmatch(text)
-    if found is None:
-        return None
-    year, month, day, suffix = found.groups()
-    numbers = (int(year), int(month), int(day))
-    if suffix is None:
-        return Version(numbers, 0, ())
-    step = tuple(int(n) for n in re.findall(r"\d+", suffix))
-    return Version(numbers, 1 if suffix.isdigit() else -1, step)
+from ocmt_common.openclaw.versions import parse_version
 
 
 def between(versions: Iterable[str], after: str, upto: str) -> list[str]:

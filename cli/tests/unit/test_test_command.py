@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from ocmt_cli.failure import CommandFailed
@@ -206,6 +207,16 @@ def test_the_report_is_kept_for_machines_and_the_next_run_replaces_it(tmp_path: 
     read = json.loads((kept / "report.json").read_text())
     assert read["tests"] == [{"name": "slow", "seconds": 2.0, "outcome": "passed"}]
     assert (read["passed"], read["budgetSeconds"]) == (1, 60)
+
+
+def test_results_on_another_file_system_are_kept(tmp_path: Path) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        for _ in range(2):
+            file = Path(elsewhere) / "unit.junit.xml"
+            file.write_text(junit(PASSED))
+            assert file.stat().st_dev != tmp_path.stat().st_dev
+            keep(report_of(), [file], tmp_path)
+    assert (tmp_path / "unit" / "unit.junit.xml").read_text() == junit(PASSED)
 
 
 def test_without_a_tier_only_what_needs_nothing_but_python_is_run() -> None:

@@ -2,6 +2,7 @@
 
 Raise it with `npm install --package-lock-only --omit-lockfile-registry-resolved openclaw@VERSION`
 in this folder and run every test tier: the gateway's protocol is versioned by date, not by promise.
+Agents' state is copied before it is first used by the new version (`ocmt_agent/upgrades`).
 """
 
 import json

@@ -33,6 +33,24 @@ def test_ordinary_fields_are_kept() -> None:
     assert mask_secrets(None, "", dict(event)) == event
 
 
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\r\n{}", "\x1b[2J", "\u2028", '"}\n{"event": "forged"}']
+)
+def test_no_text_ends_a_line_of_the_log_or_acts_on_a_terminal(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(form="json")
+    try:
+        structlog.get_logger("ours").info(text, path=text)
+        logging.getLogger("somebody.else").warning("%s", text)
+    finally:
+        structlog.reset_defaults()
+        logging.getLogger().handlers = []
+    lines = capsys.readouterr().err.splitlines()
+    assert [json.loads(line)["event"] for line in lines] == [text, text]
+    assert not any("\x1b" in line for line in lines)
+
+
 def test_a_library_s_log_line_is_masked_json_too(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(form="json")
     try:

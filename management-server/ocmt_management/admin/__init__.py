@@ -1,1 +1,1 @@
-"""Running the place: users, invitations, suspension."""
+"""Administration: users, invitations, agents and the audit trail."""

@@ -1,13 +1,15 @@
-"""Administration of users and invitations. Every route here asks for an admin."""
+"""Administration of users, invitations and agents. Every route here requires an admin."""
 
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from ocmt_common.user_ids import UserId
 from starlette.responses import StreamingResponse
 
+from ocmt_management.admin.audit_rows import exported, json_lines, rows
 from ocmt_management.admin.schemas import (
+    AgentsAnswer,
     AuditAnswer,
     InvitationRequest,
     InvitationRow,
@@ -17,45 +19,39 @@ from ocmt_management.admin.schemas import (
     UserRow,
     UsersAnswer,
 )
-from ocmt_management.admin.trail import exported, json_lines, rows
-from ocmt_management.audit.service import Audit
-from ocmt_management.auth.dependencies import AdminUser
-from ocmt_management.auth.models import Invitation, Role, Status, User
-from ocmt_management.auth.people import People
-from ocmt_management.auth.sessions import Sessions
+from ocmt_management.agents.dependencies import Agents, Reconciler
+from ocmt_management.agents.service import AgentView
+from ocmt_management.audit import service as audit_service
+from ocmt_management.audit.dependencies import Audit
+from ocmt_management.auth.dependencies import AdminUser, UserAdministration
+from ocmt_management.auth.service import Invitation, Role, Status, User
 from ocmt_management.db import after_commit
-from ocmt_management.vault.service import Vault
-from ocmt_management.wiring import Db, Parts, Server
+from ocmt_management.dependencies import Clock, Database, Transaction
+from ocmt_management.llm.dependencies import Llm
+from ocmt_management.vault.dependencies import Vault
 
 router = APIRouter(prefix="/api/admin")
 
 
-def _people(admin: AdminUser, server: Server, db: Db) -> People:
-    return People(
-        db,
-        admin=admin,
-        settings=server.settings,
-        clock=server.clock,
-        outbox=server.outbox,
-        sessions=Sessions(db, server.clock, server.ended),
-    )
-
-
-ByAdmin = Annotated[People, Depends(_people)]
-
-
 @router.get("/users")
-async def list_users(people: ByAdmin, server: Server) -> UsersAnswer:
-    return UsersAnswer(users=[_user_row(user, server) for user in await people.users()])
+async def list_users(users: UserAdministration, reconciler: Reconciler) -> UsersAnswer:
+    return UsersAnswer(users=[_user_row(user, reconciler) for user in await users.users()])
 
 
 @router.patch("/users/{user_id}")
 async def change_user(
-    user_id: UserId, body: UserChange, people: ByAdmin, server: Server, db: Db
+    *,
+    user_id: UserId,
+    body: UserChange,
+    users: UserAdministration,
+    llm: Llm,
+    reconciler: Reconciler,
+    db: Transaction,
 ) -> UserRow:
-    user = await people.set_status(user_id, body.status)
-    after_commit(db, lambda: _changed(server, user_id))
-    return _user_row(user, server)
+    user = await users.set_status(user_id, body.status)
+    after_commit(db, lambda: llm.user_changed(user_id))
+    after_commit(db, lambda: reconciler.status_changed(user_id))
+    return _user_row(user, reconciler)
 
 
 @router.post("/users/{user_id}/deletion", status_code=202)
@@ -64,48 +60,59 @@ async def delete_user(
     user_id: UserId,
     body: UserDeletion,
     admin: AdminUser,
-    people: ByAdmin,
-    server: Server,
-    db: Db,
+    users: UserAdministration,
+    vault: Vault,
+    llm: Llm,
+    reconciler: Reconciler,
+    db: Transaction,
 ) -> UserRow:
-    user = await people.delete(user_id, confirmation=body.email)
-    await Vault(db, server.keys, server.clock).shred(user_id, actor=admin.user_id)
-    after_commit(db, lambda: _changed(server, user_id))
-    return _user_row(user, server)
-
-
-def _changed(server: Parts, user_id: str) -> None:
-    server.llm.user_changed(user_id)
-    server.reconciler.look(user_id)
+    user = await users.delete(user_id, confirmation=body.email)
+    await vault.shred(user_id, actor=admin.user_id)
+    after_commit(db, lambda: llm.user_changed(user_id))
+    after_commit(db, lambda: reconciler.status_changed(user_id))
+    return _user_row(user, reconciler)
 
 
 @router.get("/invitations")
-async def list_invitations(people: ByAdmin) -> InvitationsAnswer:
+async def list_invitations(users: UserAdministration) -> InvitationsAnswer:
     return InvitationsAnswer(
-        invitations=[_invitation_row(row) for row in await people.invitations()]
+        invitations=[_invitation_row(row) for row in await users.invitations()]
     )
 
 
 @router.post("/invitations", status_code=201)
-async def invite(body: InvitationRequest, people: ByAdmin) -> InvitationRow:
-    return _invitation_row(await people.invite(body.email))
+async def invite(body: InvitationRequest, users: UserAdministration) -> InvitationRow:
+    return _invitation_row(await users.invite(body.email))
 
 
 @router.delete("/invitations/{invitation_id}", status_code=204)
-async def revoke_invitation(invitation_id: UUID, people: ByAdmin) -> None:
-    await people.revoke(str(invitation_id))
+async def revoke_invitation(invitation_id: UUID, users: UserAdministration) -> None:
+    await users.revoke(str(invitation_id))
+
+
+@router.get("/agents")
+async def list_agents(_: AdminUser, agents: Agents) -> AgentsAnswer:
+    return AgentsAnswer(agents=await agents.rows())
+
+
+@router.post("/agents/{user_id}/token", status_code=202)
+async def renew_token(user_id: UserId, admin: AdminUser, agents: Agents, llm: Llm) -> AgentView:
+    await agents.renew_token(user_id, actor=admin.user_id)
+    llm.user_changed(user_id)
+    return await agents.view(user_id)
 
 
 @router.get("/audit")
 async def read_audit(
+    *,
     _: AdminUser,
-    server: Server,
-    db: Db,
+    audit: Audit,
+    db: Transaction,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     before: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
     user: Annotated[UserId | None, Query()] = None,
 ) -> AuditAnswer:
-    events = await Audit(db, server.clock).latest(limit=limit, before=before, user_id=user)
+    events = await audit.latest(limit=limit, before=before, user_id=user)
     return AuditAnswer(
         events=await rows(db, events), earlier=events[-1].id if len(events) == limit else None
     )
@@ -113,14 +120,17 @@ async def read_audit(
 
 @router.get("/audit/export", response_class=StreamingResponse)
 async def export_audit(
-    admin: AdminUser, server: Server, user: Annotated[UserId | None, Query()] = None
+    admin: AdminUser,
+    database: Database,
+    clock: Clock,
+    user: Annotated[UserId | None, Query()] = None,
 ) -> StreamingResponse:
-    """The whole trail, a JSON object a line, oldest first. That it was exported is in it."""
-    async with server.database.write() as session:
-        Audit(session, server.clock).record(
+    """The whole trail, one JSON object per line, oldest first. The export itself is recorded."""
+    async with database.write() as session:
+        audit_service.Audit(session, clock).record(
             "audit.exported", user_id=admin.user_id, actor=admin.user_id
         )
-    batches = exported(server.database, user_id=user)
+    batches = exported(database, user_id=user)
     return StreamingResponse(
         (json_lines(batch) async for batch in batches),
         media_type="application/x-ndjson",
@@ -128,7 +138,7 @@ async def export_audit(
     )
 
 
-def _user_row(user: User, server: Parts) -> UserRow:
+def _user_row(user: User, reconciler: Reconciler) -> UserRow:
     return UserRow(
         id=user.id,
         email=user.email,
@@ -136,7 +146,7 @@ def _user_row(user: User, server: Parts) -> UserRow:
         status=Status(user.status),
         created_at=user.created_at,
         last_sign_in_at=user.last_sign_in_at,
-        pending=server.reconciler.pending(user.id, Status(user.status)),
+        pending=reconciler.pending(user.id, Status(user.status)),
     )
 
 

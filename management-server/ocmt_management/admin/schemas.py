@@ -1,12 +1,13 @@
-"""What administration takes and answers on the wire."""
+"""Requests and answers of administration."""
 
 from datetime import datetime
 from typing import Literal
 
 from ocmt_common.agent_api import Command, Wire
 
-from ocmt_management.auth.addresses import EmailAddress
-from ocmt_management.auth.models import Role, Status
+from ocmt_management.agents.service import AgentRow
+from ocmt_management.auth.service import Role, Status
+from ocmt_management.email_addresses import EmailAddress
 
 
 class UserRow(Wire):
@@ -17,7 +18,7 @@ class UserRow(Wire):
     created_at: datetime
     last_sign_in_at: datetime | None
     pending: str | None
-    """What is still to be done about a suspended or deleted user's agent; `None` when all is."""
+    """What remains to be done for a suspended or deleted user's agent; `None` when nothing does."""
 
 
 class UsersAnswer(Wire):
@@ -28,27 +29,31 @@ class UserChange(Command):
     status: Literal[Status.ACTIVE, Status.SUSPENDED]
 
 
+class AgentsAnswer(Wire):
+    agents: list[AgentRow]
+
+
 class UserDeletion(Command):
     email: EmailAddress
-    """The address of the user to be deleted, as a confirmation."""
+    """The address of the user to delete, as a confirmation."""
 
 
 class AuditRow(Wire):
-    """One thing that happened. Addresses are those of people who are still here."""
+    """An audit event, with the addresses of users that still exist."""
 
     id: int
     at: datetime
     action: str
     actor: str
-    """Who did it: a user id, or `operator`, `agent`, `server`, `stranger`."""
+    """A user id, or `operator`, `agent`, `server`, `stranger`."""
     actor_email: str | None
     user_id: str
-    """Whose account or secret it was about; empty when nobody's is known."""
+    """The user whose account or secret it concerns; empty if unknown."""
     user_email: str | None
     subject: str
     detail: str
     client: str
-    """The network address it was asked from."""
+    """The client's network address."""
 
 
 class AuditAnswer(Wire):

@@ -1,1 +1,1 @@
-"""People's agents as management sees them: made, watched, woken. The agent server runs them."""
+"""Users' agents: provisioned, watched and woken through the agent server, which runs them."""

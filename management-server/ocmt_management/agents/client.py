@@ -1,7 +1,6 @@
-"""The agent server's API, as management calls it, and what can go wrong with it, typed.
+"""A client of the agent server's API, with typed errors.
 
-Every call carries our token and the current request's id. Nothing here knows a user of ours beyond
-the id it is given.
+Every call carries our token and the current request's id. Users are known here by id only.
 """
 
 from collections.abc import AsyncIterator
@@ -31,14 +30,13 @@ from ocmt_management.no_cookies import no_cookies
 log = structlog.get_logger(__name__)
 
 _TIMEOUT = httpx2.Timeout(10, read=30)
-# Answered once the gateway answers: the agent server's own limit is WAKE_TIMEOUT_MS.
+# The answer comes when the gateway answers; the agent server's own limit is WAKE_TIMEOUT_MS.
 _WAKE_TIMEOUT = httpx2.Timeout(10, read=600)
-# The stream says something at least every 15 s.
+# The stream sends something at least every 15 s.
 _EVENTS_TIMEOUT = httpx2.Timeout(10, read=45)
 _SOCKET_TIMEOUT_S = 10
 _CLOSE_TIMEOUT_S = 2
-# An idle connection is used again for less long than uvicorn keeps it (5 s): a request that meets
-# its closing has no answer.
+# Shorter than uvicorn's keep-alive (5 s): a request on a connection being closed has no answer.
 _LIMITS = httpx2.Limits(keepalive_expiry=4)
 _BROKE_OFF = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 _MAX_EVENT_BYTES = 64 * 1024 * 1024
@@ -48,59 +46,61 @@ _CONTAINERS = TypeAdapter(list[Container])
 _OTHER_TOKENS = "run `ocmt renew`, which gives both hosts the same token in TLS_DIR."
 _OTHER_ROLE = "the certificate in TLS_DIR is not of a management host; run `ocmt setup` for it."
 _OUR_WORDS = {
-    "agent-disabled": "The agent is kept stopped. It can be woken a moment after its user is let "
-    "in again."
+    "agent-disabled": "The agent is disabled. It can be woken a moment after its user is "
+    "reinstated."
 }
 _REFUSALS = frozenset(status for status in HTTPStatus if status >= 400)
 
 
 class _Connecting(connect):
-    """Follows no redirect, which would carry our token along."""
+    """Follows no redirect, since that would send our token elsewhere."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class AgentServerUnreachable(Problem):
-    """Nobody answers at AGENT_SERVER_URL, or somebody who is not the agent server."""
+    """Nothing answers at AGENT_SERVER_URL, or something other than the agent server."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
             503,
             "agent-server-unreachable",
-            "The server that runs the agents does not answer. It is tried again by itself. "
+            "The agent server does not answer. OCMT keeps trying. "
             f"Operator: check that it runs and that AGENT_SERVER_URL is right ({reason}).",
             retry_after_s=5,
         )
 
 
 class AgentServerRefusesUs(Problem):
-    """The agent server does not accept our token, or our certificate."""
+    """The agent server rejects our token, or our certificate."""
 
     def __init__(
-        self, cure: str = "make AGENT_AUTH_TOKEN here and AUTH_TOKEN there the same."
+        self, cure: str = "set AGENT_AUTH_TOKEN here and AUTH_TOKEN there to the same value."
     ) -> None:
         super().__init__(
             503,
             "agent-server-refuses-us",
-            f"The server that runs the agents does not accept this one. Operator: {cure}",
+            f"The agent server rejects this server. Operator: {cure}",
             retry_after_s=30,
         )
 
 
 class NoSuchAgent(Problem):
-    """The agent server does not have this user's agent (any more)."""
+    """The agent server does not have this user's agent."""
 
     def __init__(self) -> None:
-        super().__init__(404, NO_SUCH_AGENT, "The agent is not on its server. It is made again.")
+        super().__init__(
+            404, NO_SUCH_AGENT, "The agent is not on its server. OCMT sets it up again."
+        )
 
 
 NO_SUCH_AGENT = "no-such-agent"
-"""The agent server's code for it, in problems and as a close reason."""
+"""The agent server's code for this, in problems and as a close reason."""
 
 
-class Snapshot(Wire):
-    """The first event of the stream: every agent there is."""
+class AgentsSnapshot(Wire):
+    """The first event of the stream: all agents."""
 
     containers: list[Container]
 
@@ -124,7 +124,7 @@ class AgentServer:
         await self._http.aclose()
 
     async def provision(self, user_id: str, agent_token: str) -> Container:
-        """Make the user's agent, or give it another token. Returns once its gateway answers."""
+        """Provision the user's agent, or change its token. Returns once its gateway answers."""
         body = ProvisionRequest(user_id=user_id, agent_token=agent_token)
         return await self._container(
             "POST", "/api/containers", json=body.model_dump(by_alias=True), timeout=_WAKE_TIMEOUT
@@ -137,7 +137,7 @@ class AgentServer:
         )
 
     async def disable(self, user_id: str) -> Container:
-        """Stop the agent and keep it stopped until it is enabled. Returns once it is."""
+        """Stop the agent until it is enabled again. Returns once it has stopped."""
         return await self._container(
             "POST", f"/api/containers/{user_id}/disable", timeout=_WAKE_TIMEOUT
         )
@@ -146,8 +146,8 @@ class AgentServer:
         return await self._container("POST", f"/api/containers/{user_id}/enable")
 
     async def remove(self, user_id: str) -> None:
-        """Remove the agent with its state for good; no error when there is none."""
-        await self._ask(
+        """Remove the agent and its state; no error if there is none."""
+        await self._request(
             "DELETE",
             f"/api/containers/{user_id}",
             params={"state": "delete"},
@@ -155,24 +155,24 @@ class AgentServer:
         )
 
     async def containers(self) -> list[Container]:
-        response = await self._ask("GET", "/api/containers")
-        with _understood():
+        response = await self._request("GET", "/api/containers")
+        with _valid_answer():
             return _CONTAINERS.validate_json(response.content)
 
     async def check(self) -> None:
-        """Raises `Problem` when the agent server is gone or says that something is wrong."""
-        response = await self._ask("GET", "/health")
-        with _understood():
+        """Raises `Problem` when the agent server is unreachable or reports a problem."""
+        response = await self._request("GET", "/health")
+        with _valid_answer():
             health = AgentServerHealth.model_validate_json(response.content)
         if health.status != "ok":
             raise Problem(
                 503,
                 "agent-server-degraded",
-                " ".join(health.problems) or "The agent server says that it is not well.",
+                " ".join(health.problems) or "The agent server reports that it is degraded.",
             )
 
-    async def events(self) -> AsyncIterator[Snapshot | StateEvent]:
-        """What happens to all agents: a snapshot first. Ends when the agent server stops."""
+    async def events(self) -> AsyncIterator[AgentsSnapshot | StateEvent]:
+        """The event stream of all agents, a snapshot first. Ends when the agent server stops."""
         try:
             async with self._http.stream(
                 "GET", "/api/events", headers=self._headers(), timeout=_EVENTS_TIMEOUT
@@ -180,14 +180,14 @@ class AgentServer:
                 await self._checked(response)
                 source = httpx2.EventSource(response, max_event_size=_MAX_EVENT_BYTES)
                 async for event in source:
-                    with _understood():
-                        kind = Snapshot if event.event == "snapshot" else StateEvent
+                    with _valid_answer():
+                        kind = AgentsSnapshot if event.event == "snapshot" else StateEvent
                         yield kind.model_validate_json(event.data)
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 
     async def open_gateway(self, user_id: str) -> ClientConnection:
-        """A socket to this user's gateway, through the agent server, before its handshake."""
+        """Open a WebSocket to this user's gateway through the agent server, without a handshake."""
         try:
             return await _Connecting(
                 f"{self._socket_url}/api/containers/{user_id}/proxy/",
@@ -207,12 +207,12 @@ class AgentServer:
             raise self._unreachable(error) from error
 
     async def _container(self, method: str, path: str, **options: Any) -> Container:
-        response = await self._ask(method, path, **options)
-        with _understood():
+        response = await self._request(method, path, **options)
+        with _valid_answer():
             return Container.model_validate_json(response.content)
 
-    async def _ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """Send a request, and once more if its connection broke: every order is idempotent."""
+    async def _request(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """Send a request, and once more if the connection broke: every call is idempotent."""
         request = partial(self._http.request, method, path, headers=self._headers(), **options)
         try:
             try:
@@ -248,20 +248,20 @@ def _request_id() -> dict[str, str]:
 
 
 def _refusal(status: int, body: bytes) -> Problem:
-    """The agent server's problem as ours: its code and words pass on to the user."""
+    """The agent server's problem as ours; its code and detail reach the user."""
     if status == 401:
         return AgentServerRefusesUs()
     if status not in _REFUSALS:
         return AgentServerUnreachable(f"something else answers there, with {status}")
     try:
-        said = _ProblemBody.model_validate_json(body)
+        problem = _ProblemBody.model_validate_json(body)
     except ValidationError:
         return AgentServerUnreachable(f"it answered {status} without saying why")
-    if said.code == "wrong-host":
+    if problem.code == "wrong-host":
         return AgentServerRefusesUs(_OTHER_ROLE)
-    if said.code == NO_SUCH_AGENT:
+    if problem.code == NO_SUCH_AGENT:
         return NoSuchAgent()
-    return Problem(status, said.code, _OUR_WORDS.get(said.code, said.detail))
+    return Problem(status, problem.code, _OUR_WORDS.get(problem.code, problem.detail))
 
 
 class _ProblemBody(Wire):
@@ -269,8 +269,8 @@ class _ProblemBody(Wire):
     detail: str
 
 
-class _understood:
-    """What is not in the agent server's own words did not come from an agent server."""
+class _valid_answer:
+    """Reports an answer that does not validate as coming from something else."""
 
     def __enter__(self) -> None:
         return None

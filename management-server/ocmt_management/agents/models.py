@@ -1,4 +1,4 @@
-"""The table of agents: who has one, and the hash of the token by which it is known to us."""
+"""The table of agents: each with the hash of the token that authenticates it at `/llm`."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ FAILURE_CHARACTERS = 1000
 
 
 class Stage(StrEnum):
-    """How far an agent's making came. What a made agent does, the agent server tells."""
+    """The progress of provisioning. The state of a ready agent comes from the agent server."""
 
     PROVISIONING = "provisioning"
     READY = "ready"
@@ -28,5 +28,5 @@ class Agent(Base):
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     stage: Mapped[str] = mapped_column(String(16))
     failure: Mapped[str | None] = mapped_column(String(FAILURE_CHARACTERS))
-    """Why it is not ready yet, in words for the user."""
+    """Why it is not ready yet, for the user to read."""
     since: Mapped[datetime]

@@ -7,7 +7,6 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.agents.models import FAILURE_CHARACTERS, Agent, Stage
-from ocmt_management.auth.people import hold
 
 
 class AgentRepository:
@@ -18,15 +17,16 @@ class AgentRepository:
         return await self._session.get(Agent, user_id)
 
     async def locked(self, user_id: str) -> Agent | None:
-        """The user's agent, which no other server changes or makes until the unit of work ends."""
-        # Where there is no agent yet, its user's row is what two can meet at.
-        await hold(self._session, user_id)
+        """The user's agent, locked until the transaction ends.
+
+        Lock the user first: no agent row may exist yet.
+        """
         return await self._session.get(Agent, user_id, with_for_update=True)
 
     async def all(self) -> Sequence[Agent]:
         return (await self._session.scalars(select(Agent).order_by(Agent.since))).all()
 
-    async def being_made(self) -> Sequence[str]:
+    async def provisioning(self) -> Sequence[str]:
         rows = await self._session.scalars(
             select(Agent.user_id).where(Agent.stage == Stage.PROVISIONING)
         )
@@ -38,9 +38,9 @@ class AgentRepository:
         )
 
     async def begin(self, user_id: str, token_hash: bytes, now: datetime) -> None:
-        """The agent is to be made (again) under this token; any earlier token is worth nothing.
+        """Start provisioning under this token, which revokes any earlier one.
 
-        Call `locked` before, in the same unit of work.
+        Call `locked` first, in the same transaction.
         """
         agent = await self.of_user(user_id)
         if agent is None:
@@ -50,17 +50,17 @@ class AgentRepository:
             agent.stage, agent.failure, agent.since = Stage.PROVISIONING, None, now
         agent.token_hash = token_hash
 
-    async def settle(
+    async def finish(
         self, user_id: str, token_hash: bytes, stage: Stage, *, failure: str | None, now: datetime
     ) -> bool:
-        """Note how making the agent under this token went; `False` when it has another by now."""
+        """Record the result of provisioning; `False` if the agent has another token by now."""
         settled = await self._session.scalars(
             update(Agent)
             .where(Agent.user_id == user_id, Agent.token_hash == token_hash)
             .values(
                 stage=stage,
                 failure=None if failure is None else failure[:FAILURE_CHARACTERS],
-                # Another reason for the same wait does not make the wait younger.
+                # Still provisioning: keep `since`, change only the failure text.
                 **({} if stage is Stage.PROVISIONING else {"since": now}),
             )
             .returning(Agent.user_id)

@@ -1,4 +1,4 @@
-"""What is said of an agent on the wire, to its user and to an admin."""
+"""An agent as its user and admins see it."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -15,23 +15,19 @@ class AgentState(StrEnum):
     WAKING = "waking"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
-    """The agent server does not answer, so nothing is known."""
+    """The agent server does not answer, so the state is unknown."""
 
 
 class AgentView(Wire):
     state: AgentState
     detail: str | None
-    """What is wrong and what to do, or why it takes longer; `None` when all is well."""
+    """What is wrong and what to do, or why provisioning waits; `None` when all is well."""
     since: datetime | None
     warning: str | None = None
-    """What its user should soon do though nothing failed: its disk is nearly full."""
+    """What the user should do soon although nothing failed, such as for a nearly full disk."""
 
 
 class AgentRow(AgentView):
     user_id: str
     idle_minutes: int | None
     awake_because: list[str]
-
-
-class AgentsAnswer(Wire):
-    agents: list[AgentRow]

@@ -1,16 +1,14 @@
-"""Everybody has an agent: made after the first sign-in, made again when it is lost.
+"""Provisions one agent per user: after the first sign-in, and again if the agent is lost.
 
-Making one takes seconds to minutes and the agent server may be away, so it happens in tasks owned
-here, which go on where they were after a restart. Of an agent's token the database knows a hash:
-an unfinished making therefore starts over with a new token, and a finished one is left alone.
+Provisioning takes seconds to minutes and the agent server may be away, so it runs in tasks owned
+here, which resume after a restart. The database holds only the hash of an agent's token, so
+unfinished provisioning restarts with a new token.
 
-While a release takes over from another there are two servers on one database. Who began last makes
-the agent, the other gives way; and what one has finished, the other tells its own watchers, who
-hear of nothing in another process.
+During a release's handover two servers share one database. The server that began last provisions
+the agent; the other waits, then notifies its own watchers of the result.
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,26 +17,36 @@ import structlog
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ocmt_management.agents.client import AgentServer, NoSuchAgent
+from ocmt_management.agents.client import NO_SUCH_AGENT, AgentServer, NoSuchAgent
 from ocmt_management.agents.models import Agent, Stage
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentRow, AgentState, AgentView
 from ocmt_management.agents.status import AgentStatuses
 from ocmt_management.audit.service import Audit
-from ocmt_management.auth.people import is_active
-from ocmt_management.auth.tokens import is_token, new_token
+from ocmt_management.auth.service import is_active, lock_user
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.tokens import is_token, new_token, token_hash
+
+__all__ = [
+    "NO_SUCH_AGENT",
+    "AgentRow",
+    "AgentServer",
+    "AgentState",
+    "AgentView",
+    "Agents",
+    "NoSuchAgent",
+]
 
 log = structlog.get_logger(__name__)
 
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 30.0
-_LOOK_S = 1.0
-_ANOTHERS_TURN_S = 60.0
-"""For which an agent that another server began is left to it. A slow boot takes half of it."""
-# Passing troubles of the place, not of this agent: tried again until they are over.
-_PASSING = frozenset(
+_POLL_S = 1.0
+_OTHER_SERVERS_TURN_S = 60.0
+"""How long provisioning by another server is left alone; a slow boot takes half of it."""
+# Transient problems of the installation, not of this agent: provisioning retries until they pass.
+_TRANSIENT = frozenset(
     {
         "agent-server-unreachable",
         "agent-server-refuses-us",
@@ -51,7 +59,7 @@ _PASSING = frozenset(
 
 
 class Agents:
-    """Use `running` as long as the server lives."""
+    """Enter `running` for the server's lifetime."""
 
     def __init__(
         self,
@@ -64,36 +72,36 @@ class Agents:
         self._database = database
         self._clock = clock
         self._sleep = sleep
-        self._making: dict[str, asyncio.Task[None]] = {}
+        self._provisioning: dict[str, asyncio.Task[None]] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
         self._renewed: set[str] = set()
-        """Whose token was revoked here, and who were not begun anew since."""
+        """Users whose token was revoked here and whose agent was not provisioned since."""
         self.server = server
         self.statuses = AgentStatuses(server, clock, sleep=sleep)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the agent server and finish what an earlier life of this server began."""
+        """Follow the agent server and resume provisioning that an earlier run left unfinished."""
         await self._resume()
         following = asyncio.create_task(self.statuses.follow())
         try:
             yield
         finally:
-            tasks = [following, *self._making.values(), *self._waking.values()]
+            tasks = [following, *self._provisioning.values(), *self._waking.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    # Asking
+    # Queries
 
     async def view(self, user_id: str) -> AgentView:
-        """The user's agent, as truly as it is known."""
+        """The user's agent as last reported."""
         async with self._database.read() as session:
             agent = await AgentRepository(session).of_user(user_id)
         return self._view(agent)
 
     async def rows(self) -> list[AgentRow]:
-        """All agents, for an admin; without what only the agent server knows while it is away."""
+        """All agents, for an admin. While the agent server is away, its own figures are missing."""
         async with self._database.read() as session:
             agents = await AgentRepository(session).all()
         try:
@@ -111,55 +119,56 @@ class Agents:
         ]
 
     async def check_server(self) -> None:
-        """Raises `Problem` when the agent server, or our way to it, is not as it should be."""
+        """Raises `Problem` when the agent server is degraded or its event stream is down."""
         await self.server.check()
-        if self.statuses.trouble is not None:
-            raise self.statuses.trouble
+        if self.statuses.unreachable is not None:
+            raise self.statuses.unreachable
 
-    # Doing
+    # Commands
 
     def ensure(self, user_id: str) -> None:
-        """Make sure, in the background, that this user has an agent."""
-        if user_id in self._making:
+        """Provision this user's agent in the background unless it exists. Cheap and idempotent."""
+        if user_id in self._provisioning:
             return
-        making = self._making[user_id] = asyncio.create_task(self._make(user_id))
-        making.add_done_callback(partial(self._made, user_id))
+        task = self._provisioning[user_id] = asyncio.create_task(self._provision(user_id))
+        task.add_done_callback(partial(self._provisioned, user_id))
 
     async def renew_token(self, user_id: str, *, actor: str) -> None:
-        """Revoke the agent's token at once and give it another, which restarts the agent."""
+        """Revoke the agent's token at once and issue another, which restarts the agent."""
         async with self._database.write() as session:
+            await lock_user(session, user_id)
             agents = AgentRepository(session)
             if await agents.locked(user_id) is None:
                 raise _no_agent()
             await agents.begin(user_id, token_hash(new_token()), self._clock())
             Audit(session, self._clock).record("agent.token", user_id=user_id, actor=actor)
         self._renewed.add(user_id)
-        self.statuses.tell(user_id)
+        self.statuses.notify(user_id)
         self.ensure(user_id)
 
-    async def made(self, user_id: str) -> None:
-        """Wait until no making of this user's agent is under way here."""
-        making = self._making.get(user_id)
-        if making is not None:
-            await asyncio.wait({making})
+    async def wait_provisioned(self, user_id: str) -> None:
+        """Wait until no task here provisions this user's agent."""
+        task = self._provisioning.get(user_id)
+        if task is not None:
+            await asyncio.wait({task})
 
-    def make_again(self, user_id: str) -> None:
-        """The agent server says that it has no such agent: have it made anew."""
+    def reprovision(self, user_id: str) -> None:
+        """Provision the agent anew: the agent server answered that it has no such agent."""
         self.statuses.forget(user_id)
         self.ensure(user_id)
 
     async def wake(self, user_id: str) -> None:
-        """Start waking the agent. Raises `Problem` when there is none to wake now."""
+        """Start waking the agent in the background. Raises `Problem` unless it is ready."""
         await self.require_ready(user_id)
         if user_id not in self._waking:
             waking = self._waking[user_id] = asyncio.create_task(self._wake(user_id))
             waking.add_done_callback(lambda _: self._waking.pop(user_id))
 
     async def require_ready(self, user_id: str) -> None:
-        """Raises `Problem` saying why this user's agent cannot be spoken to now."""
+        """Raises `Problem` with the reason unless this user's agent is ready."""
         view = await self.view(user_id)
         if view.state is AgentState.UNREACHABLE:
-            raise self.statuses.trouble or _no_agent()
+            raise self.statuses.unreachable or _no_agent()
         async with self._database.read() as session:
             agent = await AgentRepository(session).of_user(user_id)
         if agent is None or agent.stage == Stage.PROVISIONING:
@@ -167,90 +176,92 @@ class Agents:
             raise Problem(
                 409,
                 "agent-provisioning",
-                view.detail or "Your agent is being set up. It can be spoken to in a moment.",
+                view.detail or "Your agent is being set up. Try again in a moment.",
             )
         if agent.stage == Stage.FAILED:
             raise Problem(409, "agent-failed", f"{view.detail} Set it up again.")
 
     async def user_of(self, session: AsyncSession, token: str) -> str | None:
-        """Whose agent this token is; `None` for any other, and for a suspended user's."""
+        """The user of the agent with this token; `None` if unknown or the user is suspended."""
         if not is_token(token):
             return None
         user_id = await AgentRepository(session).user_of(token_hash(token))
         return user_id if user_id and await is_active(session, user_id) else None
 
-    # In the background
+    # Background tasks
 
-    def _made(self, user_id: str, making: asyncio.Task[None]) -> None:
-        del self._making[user_id]
-        if user_id in self._renewed and not making.cancelled():
+    def _provisioned(self, user_id: str, task: asyncio.Task[None]) -> None:
+        del self._provisioning[user_id]
+        if user_id in self._renewed and not task.cancelled():
             self.ensure(user_id)
 
     async def _resume(self) -> None:
         try:
             async with self._database.read() as session:
-                unfinished = await AgentRepository(session).being_made()
-        except Problem as problem:  # each is made once its user signs in or asks
-            log.warning("unfinished agents are not known", reason=problem.detail)
+                unfinished = await AgentRepository(session).provisioning()
+        except Problem as problem:  # each is provisioned when its user next signs in
+            log.warning("unfinished agents not read", reason=problem.detail)
             return
         for user_id in unfinished:
             self.ensure(user_id)
 
-    async def _make(self, user_id: str) -> None:
-        """Try until the agent is there, or until a trouble of its own needs somebody to look."""
+    async def _provision(self, user_id: str) -> None:
+        """Retry until the agent is ready, or until it fails for a reason of its own."""
         token: str | None = None
         retry_s = _FIRST_RETRY_S
         while True:
             try:
                 token = token or await self._begin(user_id)
-                if token is None or await self._make_under(user_id, token):
+                if token is None or await self._provision_with(user_id, token):
                     break
                 token = None
-                if not await self._stays_unfinished(user_id):
+                if not await self._must_restart(user_id):
                     break
-            except Problem:  # a passing one
+            except Problem:  # transient
                 pass
             except Exception:
-                log.exception("agent not made", user_id=user_id)
+                log.exception("agent not provisioned", user_id=user_id)
             else:
                 continue
             await self._sleep(retry_s)
             retry_s = min(retry_s * 2, _LAST_RETRY_S)
-        self.statuses.tell(user_id)
+        self.statuses.notify(user_id)
 
-    async def _make_under(self, user_id: str, token: str) -> bool:
-        """Make the agent under this token, or keep why not, where the user sees it.
+    async def _provision_with(self, user_id: str, token: str) -> bool:
+        """Provision the agent with this token, or store the failure for the user to see.
 
-        `False` when it has another token by now. Raises the `Problem` of a passing trouble.
+        `False` if the agent has another token by now. Raises `Problem` if it is transient.
         """
         async with self._database.read() as session:
-            if not await is_active(session, user_id):  # suspended or deleted since it was begun
+            if not await is_active(session, user_id):  # suspended or deleted since `_begin`
                 return True
         try:
             container = await self.server.provision(user_id, token)
         except Problem as problem:
-            passing = problem.code in _PASSING
-            log.warning("agent not made", user_id=user_id, reason=problem.detail, again=passing)
-            stage = Stage.PROVISIONING if passing else Stage.FAILED
-            settled = await self._settle(user_id, token, stage, failure=problem.detail)
-            if settled and passing:
+            transient = problem.code in _TRANSIENT
+            log.warning(
+                "agent not provisioned", user_id=user_id, reason=problem.detail, again=transient
+            )
+            stage = Stage.PROVISIONING if transient else Stage.FAILED
+            finished = await self._finish(user_id, token, stage, failure=problem.detail)
+            if finished and transient:
                 raise
-            return settled
-        self.statuses.learn(container)
-        settled = await self._settle(user_id, token, Stage.READY, failure=None)
-        if settled:
-            log.info("agent is there", user_id=user_id)
-        return settled
+            return finished
+        self.statuses.add(container)
+        finished = await self._finish(user_id, token, Stage.READY, failure=None)
+        if finished:
+            log.info("agent is ready", user_id=user_id)
+        return finished
 
-    async def _stays_unfinished(self, user_id: str) -> bool:
-        """Whether the agent, begun by another since, is to be begun here again.
+    async def _must_restart(self, user_id: str) -> bool:
+        """Whether to start provisioning again although another server has started since.
 
-        Not while another server may be making it: each would revoke the other's token for ever.
+        Not while the other server may be at work: each would revoke the other's token forever.
         """
         waited_s = 0.0
-        while user_id not in self._renewed and waited_s < _ANOTHERS_TURN_S:
-            await self._sleep(_LOOK_S)
-            waited_s += _LOOK_S
+        while user_id not in self._renewed and waited_s < _OTHER_SERVERS_TURN_S:
+            await self._sleep(_POLL_S)
+            waited_s += _POLL_S
             async with self._database.read() as session:
                 agent = await AgentRepository(session).of_user(user_id)
             if agent is None or agent.stage != Stage.PROVISIONING:
@@ -258,37 +269,38 @@ class Agents:
         return True
 
     async def _begin(self, user_id: str) -> str | None:
-        """A new token for an agent that has to be made; `None` when there is nothing to do."""
+        """A new token for an agent that must be provisioned; `None` if it need not be."""
         self._renewed.discard(user_id)
         async with self._database.write() as session:
+            await lock_user(session, user_id)
             agents = AgentRepository(session)
             agent = await agents.locked(user_id)
-            made = agent is not None and agent.stage == Stage.READY and not self._is_lost(user_id)
-            if made or not await is_active(session, user_id):
+            ready = agent is not None and agent.stage == Stage.READY and not self._is_lost(user_id)
+            if ready or not await is_active(session, user_id):
                 return None
             token = new_token()
             await agents.begin(user_id, token_hash(token), self._clock())
-        self.statuses.tell(user_id)
+        self.statuses.notify(user_id)
         return token
 
     def _is_lost(self, user_id: str) -> bool:
-        """Whether the agent server, which we hear, does not have this user's agent."""
-        return self.statuses.trouble is None and self.statuses.of(user_id) is None
+        """Whether the agent server is connected and does not have this user's agent."""
+        return self.statuses.unreachable is None and self.statuses.of(user_id) is None
 
-    async def _settle(self, user_id: str, token: str, stage: Stage, *, failure: str | None) -> bool:
+    async def _finish(self, user_id: str, token: str, stage: Stage, *, failure: str | None) -> bool:
         async with self._database.write() as session:
-            settled = await AgentRepository(session).settle(
+            finished = await AgentRepository(session).finish(
                 user_id, token_hash(token), stage, failure=failure, now=self._clock()
             )
-        self.statuses.tell(user_id)
-        return settled
+        self.statuses.notify(user_id)
+        return finished
 
     async def _wake(self, user_id: str) -> None:
         try:
             await self.server.wake(user_id)
         except NoSuchAgent:
-            self.make_again(user_id)
-        except Problem as problem:  # the agent's own status shows it
+            self.reprovision(user_id)
+        except Problem as problem:  # the agent's status shows it
             log.warning("agent not woken", user_id=user_id, reason=problem.detail)
 
     def _view(self, agent: Agent | None) -> AgentView:
@@ -297,15 +309,15 @@ class Agents:
         if agent.stage != Stage.READY:
             state = AgentState(agent.stage)
             return AgentView(state=state, detail=agent.failure, since=agent.since)
-        if self.statuses.trouble is not None:
+        if self.statuses.unreachable is not None:
             return AgentView(
                 state=AgentState.UNREACHABLE,
-                detail=self.statuses.trouble.detail,
-                since=self.statuses.trouble_since,
+                detail=self.statuses.unreachable.detail,
+                since=self.statuses.unreachable_since,
             )
         seen = self.statuses.of(agent.user_id)
         if seen is None:
-            detail = "The agent is not on its server. It is made again with your next message."
+            detail = "The agent is not on its server. Your next message sets it up again."
             return AgentView(state=AgentState.NONE, detail=detail, since=None)
         return AgentView(
             state=AgentState(seen.state),
@@ -313,11 +325,6 @@ class Agents:
             since=seen.since,
             warning=seen.warning,
         )
-
-
-def token_hash(token: str) -> bytes:
-    """SHA-256 is enough: nobody guesses 256 random bits."""
-    return hashlib.sha256(token.encode()).digest()
 
 
 def _no_agent() -> Problem:

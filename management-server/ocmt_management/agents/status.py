@@ -1,7 +1,7 @@
-"""What every agent does right now, from the agent server's one stream of events.
+"""The state of every agent, from the agent server's event stream.
 
-Kept in memory for whoever asks, told to whoever watches, and honest when the stream is down: an
-old state is then nobody's answer.
+States are kept in memory and watchers are notified of changes. While the stream is down, agents
+are reported as unreachable instead of with a stale state.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import structlog
 from ocmt_common.agent_api import Container, HibernationState, StateEvent
 from ocmt_common.problems import Problem
 
-from ocmt_management.agents.client import AgentServer, AgentServerUnreachable, Snapshot
+from ocmt_management.agents.client import AgentServer, AgentServerUnreachable, AgentsSnapshot
 from ocmt_management.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -25,8 +25,8 @@ _LAST_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One agent as the agent server last described it."""
+class AgentStatus:
+    """One agent as the agent server last reported it."""
 
     state: HibernationState
     since: datetime
@@ -36,7 +36,7 @@ class Seen:
 
 
 class AgentStatuses:
-    """Run `follow` as long as the server lives."""
+    """Run `follow` for the server's lifetime."""
 
     def __init__(
         self,
@@ -48,43 +48,43 @@ class AgentStatuses:
         self._server = server
         self._clock = clock
         self._sleep = sleep
-        self._seen: dict[str, Seen] = {}
+        self._statuses: dict[str, AgentStatus] = {}
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self.trouble: Problem | None = AgentServerUnreachable("it was not asked yet")
-        """Why nothing is known at the moment; `None` while the stream is up."""
-        self.trouble_since = clock()
+        self.unreachable: Problem | None = AgentServerUnreachable("not connected yet")
+        """Why the stream is down; `None` while it is up."""
+        self.unreachable_since = clock()
         self.connected = asyncio.Event()
-        """Set whenever the agent server began to tell. Clear it."""
+        """Set whenever the stream connects. The reader clears it."""
 
-    def of(self, user_id: str) -> Seen | None:
-        """The agent's state, or `None` when the agent server has none. Ask `trouble` first."""
-        return self._seen.get(user_id)
+    def of(self, user_id: str) -> AgentStatus | None:
+        """The agent's status; `None` if it does not exist. Check `unreachable` first."""
+        return self._statuses.get(user_id)
 
-    def learn(self, container: Container) -> None:
-        """An agent that was just made; the stream may not have told of it yet."""
-        self._seen.setdefault(container.user_id, _seen(container))
+    def add(self, container: Container) -> None:
+        """Add an agent that was just provisioned, unless the stream already reported it."""
+        self._statuses.setdefault(container.user_id, _status(container))
 
-    def note_disabled(self, container: Container) -> None:
-        """Take `disabled`, which no event tells, from an answer of the agent server.
+    def set_disabled(self, container: Container) -> None:
+        """Take `disabled`, which events lack, from an answer of the agent server.
 
-        Not the state: an event that is newer than the answer may have come before it.
+        Not the state: a newer event may have arrived before the answer.
         """
-        known = self._seen.get(container.user_id, _seen(container))
-        self._seen[container.user_id] = replace(known, disabled=container.disabled)
-        self.tell(container.user_id)
+        known = self._statuses.get(container.user_id, _status(container))
+        self._statuses[container.user_id] = replace(known, disabled=container.disabled)
+        self.notify(container.user_id)
 
     def disabled(self) -> frozenset[str]:
-        """Whose agents are kept stopped, as far as is known."""
-        return frozenset(user_id for user_id, seen in self._seen.items() if seen.disabled)
+        """The users whose agents are disabled."""
+        return frozenset(user_id for user_id, seen in self._statuses.items() if seen.disabled)
 
     def forget(self, user_id: str) -> None:
-        """The agent server told elsewhere that it does not have this user's agent."""
-        self._seen.pop(user_id, None)
-        self.tell(user_id)
+        """Drop the agent: the agent server answered a request that it does not have it."""
+        self._statuses.pop(user_id, None)
+        self.notify(user_id)
 
     @contextmanager
     def watch(self, user_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something about this user's agent changed. Clear it."""
+        """An event that is set whenever this user's agent changes. The watcher clears it."""
         event = asyncio.Event()
         self._watchers[user_id].add(event)
         try:
@@ -94,63 +94,65 @@ class AgentStatuses:
             if not self._watchers[user_id]:
                 del self._watchers[user_id]
 
-    def tell(self, user_id: str) -> None:
-        """Something about this user's agent changed."""
+    def notify(self, user_id: str) -> None:
+        """Set the events of this agent's watchers."""
         for event in self._watchers.get(user_id, ()):
             event.set()
 
     async def follow(self) -> None:
-        """Keep the stream up for ever."""
+        """Read the stream and reconnect whenever it ends; never returns."""
         retry_s = _FIRST_RETRY_S
         while True:
             try:
-                async for said in self._server.events():
+                async for event in self._server.events():
                     retry_s = _FIRST_RETRY_S
-                    self._take(said)
-                self._lose(AgentServerUnreachable("it ended its stream"))
+                    self._apply(event)
+                self._disconnected(AgentServerUnreachable("it ended the stream"))
             except Problem as problem:
-                self._lose(problem)
+                self._disconnected(problem)
             except Exception as error:
-                log.exception("agent server's events not understood")
-                self._lose(AgentServerUnreachable(type(error).__name__))
+                log.exception("agent server event not valid")
+                self._disconnected(AgentServerUnreachable(type(error).__name__))
             await self._sleep(retry_s)
             retry_s = min(retry_s * 2, _LAST_RETRY_S)
 
-    def _take(self, said: Snapshot | StateEvent) -> None:
-        if isinstance(said, StateEvent):
-            known = self._seen.get(said.user_id)
-            if said.from_state is said.to_state and known and known.state is said.to_state:
-                # Told of its memory or disk: its state is as it was, and since when.
-                seen = replace(known, warning=said.warning)
-                if seen == known:
+    def _apply(self, event: AgentsSnapshot | StateEvent) -> None:
+        if isinstance(event, StateEvent):
+            known = self._statuses.get(event.user_id)
+            if event.from_state is event.to_state and known and known.state is event.to_state:
+                # The event is about memory or disk: state and `since` stay.
+                status = replace(known, warning=event.warning)
+                if status == known:
                     return
             else:
                 disabled = known is not None and known.disabled
-                seen = Seen(said.to_state, said.at, said.failure, disabled, said.warning)
-            self._seen[said.user_id] = seen
-            self.tell(said.user_id)
+                status = AgentStatus(
+                    event.to_state, event.at, event.failure, disabled, event.warning
+                )
+            self._statuses[event.user_id] = status
+            self.notify(event.user_id)
             return
-        self._seen = {container.user_id: _seen(container) for container in said.containers}
-        if self.trouble is not None:
-            log.info("agent server is there", agents=len(self._seen))
-        self.trouble = None
+        self._statuses = {container.user_id: _status(container) for container in event.containers}
+        if self.unreachable is not None:
+            log.info("agent server connected", agents=len(self._statuses))
+        self.unreachable = None
         self.connected.set()
-        self._tell_all()
+        self._notify_all()
 
-    def _lose(self, problem: Problem) -> None:
-        if self.trouble is None:
-            self.trouble_since = self._clock()
+    def _disconnected(self, problem: Problem) -> None:
+        if self.unreachable is None:
+            self.unreachable_since = self._clock()
             log.warning("agent server lost", reason=problem.detail)
-        self.trouble = problem
-        self._tell_all()
+        self.unreachable = problem
+        self._notify_all()
 
-    def _tell_all(self) -> None:
+    def _notify_all(self) -> None:
         for user_id in self._watchers:
-            self.tell(user_id)
+            self.notify(user_id)
 
 
-def _seen(container: Container) -> Seen:
-    return Seen(
+def _status(container: Container) -> AgentStatus:
+    return AgentStatus(
         container.hibernation_state,
         container.state_since,
         container.failure,

@@ -1,1 +1,1 @@
-"""What happened to accounts and secrets, who did it and why."""
+"""The audit trail: what happened to accounts and secrets, by whom and why."""

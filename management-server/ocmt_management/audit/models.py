@@ -1,4 +1,4 @@
-"""The table of what happened."""
+"""The table of audit events."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from ocmt_management.db import Base
 
 
 class AuditEvent(Base):
-    """No foreign keys: the trail outlives the people in it."""
+    """No foreign keys: events outlive the users they name."""
 
     __tablename__ = "audit_events"
     __table_args__ = (Index(None, "user_id", "id"), Index(None, "at"))
@@ -17,11 +17,11 @@ class AuditEvent(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime]
     actor: Mapped[str] = mapped_column(String(254))
-    """Who did it: a user id, or `operator`, `agent`, `server`; `stranger` for whom nobody knows."""
+    """A user id, or `operator`, `agent`, `server`; `stranger` for an unknown client."""
     user_id: Mapped[str] = mapped_column(String(63))
-    """Whose account or secret it was about; empty when nobody's is known."""
+    """The user whose account or secret it concerns; empty if unknown."""
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(String(128))
     detail: Mapped[str] = mapped_column(String(300))
     client: Mapped[str] = mapped_column(String(64), server_default="")
-    """The network address it was asked from; empty for what a server or the operator did."""
+    """The client's network address; empty for actions of a server or the operator."""

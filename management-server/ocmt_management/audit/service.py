@@ -1,4 +1,4 @@
-"""Records who did what to whose account, in the same unit of work as the deed itself."""
+"""Records actions on accounts and secrets, in the same transaction as the action itself."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
@@ -8,8 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.audit.models import AuditEvent
 from ocmt_management.audit.repository import AuditRepository
+from ocmt_management.audit.throttle import AuditThrottle
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+
+__all__ = ["KEPT_FOR", "STRANGER", "Audit", "AuditEvent", "AuditThrottle", "trail"]
 
 KEPT_FOR = timedelta(days=180)
 _DETAIL_CHARACTERS = 300
@@ -27,7 +30,7 @@ class Audit:
     def record(
         self, action: str, *, user_id: str, actor: str, subject: str = "", detail: str = ""
     ) -> None:
-        """Note one deed. `detail` never holds a secret; both texts are cut to a bound."""
+        """Add an event. `detail` must not hold a secret; long texts are cut."""
         self._events.add(
             AuditEvent(
                 at=self._clock(),
@@ -43,17 +46,17 @@ class Audit:
     async def latest(
         self, *, limit: int, before: int | None = None, user_id: str | None = None
     ) -> Sequence[AuditEvent]:
-        """Newest first; `before` is the last id of the page before."""
+        """Newest first; `before` is the last id of the previous page."""
         return await self._events.latest(limit=limit, before=before, user_id=user_id)
 
-    async def forget_old(self) -> None:
+    async def delete_old(self) -> None:
         await self._events.delete_before(self._clock() - KEPT_FOR)
 
 
 async def trail(
     database: Database, *, since: datetime | None = None, user_id: str | None = None
 ) -> AsyncIterator[Sequence[AuditEvent]]:
-    """The whole trail, oldest first, in batches: no unit of work is held while they are sent."""
+    """The whole trail, oldest first, in batches; no transaction stays open between them."""
     after = 0
     while True:
         async with database.read() as session:
@@ -67,5 +70,5 @@ async def trail(
 
 
 def _client() -> str:
-    """The client of the request that is being served, as the access log has it."""
+    """The client of the current request, as in the access log."""
     return str(structlog.contextvars.get_contextvars().get("client", ""))

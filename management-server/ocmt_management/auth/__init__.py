@@ -1,1 +1,1 @@
-"""Who somebody is: sign-in by magic link, sessions, and the checks at the door."""
+"""Users: sign-in by magic link, sessions, and the origin check."""

@@ -1,4 +1,4 @@
-"""The two cookies: the session, and the verifier that binds a link to the browser that asked."""
+"""The two cookies: the session, and the verifier that binds a link to its requesting browser."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,14 +6,14 @@ from datetime import timedelta
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ocmt_management.auth.tokens import is_token
+from ocmt_management.tokens import is_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cookie:
-    """A cookie no script reads and no other site's request carries.
+    """An HttpOnly, SameSite=Lax cookie.
 
-    Over https it has the `__Host-` prefix: no neighbouring domain can plant or overwrite it.
+    Over https it has the `__Host-` prefix, so no neighbouring domain can set or overwrite it.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Cookie:
         return f"__Host-{self.name}" if self.secure else self.name
 
     def read(self, connection: HTTPConnection) -> str | None:
-        """The token it carries, or `None` when it is missing or not of our making."""
+        """The token, or `None` when the cookie is missing or its value is not a token."""
         value = connection.cookies.get(self.full_name, "")
         return value if is_token(value) else None
 

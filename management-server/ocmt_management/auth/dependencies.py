@@ -1,11 +1,12 @@
-"""What an endpoint or a socket asks for to know who is there.
+"""The signed-in user, and the services of sign-in, for endpoints and sockets.
 
-async def secrets(user: CurrentUser, db: Db) -> …      # 401 when signed out
-async def me(user: PresentUser) -> …                   # the same, but no use of the session
-async def users(admin: AdminUser, db: Db) -> …         # 403 when not an admin
-async def chat(socket: WebSocket, user: SocketUser)    # origin and session checked, then accept
+async def secrets(user: CurrentUser) -> …       # 401 when signed out
+async def me(user: PresentUser) -> …            # the same, without extending the session
+async def users(admin: AdminUser) -> …          # 403 when not an admin
+async def chat(session: SocketSession) -> …     # origin and session checked before the accept
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, WebSocketException
@@ -15,24 +16,36 @@ from starlette.requests import HTTPConnection
 from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.websockets import WebSocket
 
-from ocmt_management.auth import sessions
+from ocmt_management.audit.dependencies import AuditThrottle
+from ocmt_management.auth import limits, sessions, sign_in, socket_session, users
 from ocmt_management.auth.cookies import session_cookie
 from ocmt_management.auth.models import Role
 from ocmt_management.auth.origins import allows_socket
 from ocmt_management.auth.principal import Principal
-from ocmt_management.wiring import parts_of
+from ocmt_management.auth.session_revocations import SessionRevocations
+from ocmt_management.dependencies import (
+    Clock,
+    Database,
+    Settings,
+    Transaction,
+    clock_of,
+    database_of,
+    settings_of,
+)
+from ocmt_management.mail.dependencies import MailQueue
 
 
-async def principal_of(connection: HTTPConnection, *, used: bool) -> Principal | None:
+async def user_of(connection: HTTPConnection, *, used: bool) -> Principal | None:
     """The signed-in user of a request or socket, by its session cookie.
 
-    `used`: it is something a person does, which keeps the session from ending by idleness.
+    `used`: a person acts, which extends the session's idle time.
     """
-    parts = parts_of(connection)
-    token = session_cookie(secure=parts.settings.secure).read(connection)
+    settings = await settings_of(connection)
+    token = session_cookie(secure=settings.secure).read(connection)
     if token is None:
         return None
-    user = await sessions.find(parts.database, token, clock=parts.clock, used=used)
+    database, clock = await database_of(connection), await clock_of(connection)
+    user = await sessions.find(database, token, clock=clock, used=used)
     if user is not None:
         connection.scope[USER_IN_SCOPE] = user.user_id
     return user
@@ -43,7 +56,7 @@ def _signed_out() -> Problem:
 
 
 async def _current_user(connection: HTTPConnection) -> Principal:
-    user = await principal_of(connection, used=True)
+    user = await user_of(connection, used=True)
     if user is None:
         raise _signed_out()
     return user
@@ -53,14 +66,14 @@ CurrentUser = Annotated[Principal, Depends(_current_user)]
 
 
 async def _present_user(connection: HTTPConnection) -> Principal:
-    user = await principal_of(connection, used=False)
+    user = await user_of(connection, used=False)
     if user is None:
         raise _signed_out()
     return user
 
 
 PresentUser = Annotated[Principal, Depends(_present_user)]
-"""For what an open page asks by itself: it must not keep the session from ending by idleness."""
+"""For requests that an open page makes on its own: they do not extend the session's idle time."""
 
 
 async def _admin_user(user: CurrentUser) -> Principal:
@@ -72,18 +85,104 @@ async def _admin_user(user: CurrentUser) -> Principal:
 AdminUser = Annotated[Principal, Depends(_admin_user)]
 
 
-async def _socket_user(socket: WebSocket) -> Principal:
-    if not allows_socket(socket.headers, allowed=parts_of(socket).settings.origins):
+async def _session_revocations(connection: HTTPConnection) -> SessionRevocations:
+    revocations: SessionRevocations = connection.app.state.session_revocations
+    return revocations
+
+
+Revocations = Annotated[SessionRevocations, Depends(_session_revocations)]
+
+
+async def _socket_session(
+    socket: WebSocket,
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    revocations: Revocations,
+) -> socket_session.SocketSession:
+    if not allows_socket(socket.headers, allowed=settings.origins):
         socket.scope[PROBLEM_IN_SCOPE] = "cross-site"
         raise WebSocketException(WS_1008_POLICY_VIOLATION, "cross-site")
     try:
-        user = await principal_of(socket, used=False)
+        user = await user_of(socket, used=False)
     except Problem as problem:
         raise WebSocketException(WS_1008_POLICY_VIOLATION, problem.code) from problem
     if user is None:
         raise WebSocketException(WS_1008_POLICY_VIOLATION, "signed-out")
-    return user
+
+    async def find() -> Principal | None:
+        return await user_of(socket, used=False)
+
+    return socket_session.SocketSession(
+        user, find=find, database=database, clock=clock, revocations=revocations
+    )
 
 
-SocketUser = Annotated[Principal, Depends(_socket_user)]
-"""For a WebSocket: refused before it is accepted. Watch `parts.ended` for the session's end."""
+SocketSession = Annotated[socket_session.SocketSession, Depends(_socket_session)]
+"""For a WebSocket: without a session it is refused before it is accepted."""
+
+
+async def _sessions(db: Transaction, clock: Clock, revocations: Revocations) -> sessions.Sessions:
+    return sessions.Sessions(db, clock, revocations)
+
+
+Sessions = Annotated[sessions.Sessions, Depends(_sessions)]
+
+
+async def _sign_in_limits(connection: HTTPConnection) -> limits.SignInLimits:
+    found: limits.SignInLimits = connection.app.state.sign_in_limits
+    return found
+
+
+SignInLimits = Annotated[limits.SignInLimits, Depends(_sign_in_limits)]
+
+
+async def _on_sign_in(connection: HTTPConnection) -> Callable[[str], None]:
+    action: Callable[[str], None] = connection.app.state.on_sign_in
+    return action
+
+
+async def _sign_in(
+    *,
+    db: Transaction,
+    settings: Settings,
+    clock: Clock,
+    mail_queue: MailQueue,
+    sessions: Sessions,
+    on_sign_in: Annotated[Callable[[str], None], Depends(_on_sign_in)],
+    throttle: AuditThrottle,
+) -> sign_in.SignIn:
+    return sign_in.SignIn(
+        db,
+        settings=settings,
+        clock=clock,
+        mail_queue=mail_queue,
+        sessions=sessions,
+        on_sign_in=on_sign_in,
+        throttle=throttle,
+    )
+
+
+SignIn = Annotated[sign_in.SignIn, Depends(_sign_in)]
+
+
+async def _user_administration(
+    *,
+    admin: AdminUser,
+    db: Transaction,
+    settings: Settings,
+    clock: Clock,
+    mail_queue: MailQueue,
+    sessions: Sessions,
+) -> users.UserAdministration:
+    return users.UserAdministration(
+        db,
+        admin=admin,
+        settings=settings,
+        clock=clock,
+        mail_queue=mail_queue,
+        sessions=sessions,
+    )
+
+
+UserAdministration = Annotated[users.UserAdministration, Depends(_user_administration)]

@@ -1,16 +1,21 @@
-"""Sign-in, sign-out and the list of one's sessions."""
+"""Sign-in, sign-out and the list of the user's sessions."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ocmt_management.auth.askers import asker_of
+from ocmt_management.auth.client_address import client_address_of
 from ocmt_management.auth.cookies import session_cookie, verifier_cookie
-from ocmt_management.auth.dependencies import CurrentUser, principal_of
+from ocmt_management.auth.dependencies import (
+    CurrentUser,
+    Sessions,
+    SignIn,
+    SignInLimits,
+    user_of,
+)
 from ocmt_management.auth.models import Role
 from ocmt_management.auth.schemas import (
     CodeAnswer,
@@ -24,55 +29,37 @@ from ocmt_management.auth.schemas import (
     UserAnswer,
     UserView,
 )
-from ocmt_management.auth.service import CodeShown, SignIn, link_invalid
-from ocmt_management.auth.sessions import Sessions
-from ocmt_management.auth.tokens import new_token
-from ocmt_management.wiring import Db, Server
+from ocmt_management.auth.sign_in import CodeShown, link_invalid
+from ocmt_management.dependencies import Settings
+from ocmt_management.tokens import new_token
 
 router = APIRouter(prefix="/api/auth")
 
 
-def _sessions(server: Server, db: Db) -> Sessions:
-    return Sessions(db, server.clock, server.ended)
-
-
-UserSessions = Annotated[Sessions, Depends(_sessions)]
-
-
-def _sign_in(server: Server, db: Db, sessions: UserSessions) -> SignIn:
-    return SignIn(
-        db,
-        settings=server.settings,
-        clock=server.clock,
-        outbox=server.outbox,
-        sessions=sessions,
-        ensure_agent=server.ensure_agent,
-        throttle=server.throttle,
-    )
-
-
 @router.post("/link", status_code=202)
-async def ask_for_link(
+async def request_link(
+    *,
     body: LinkRequest,
     request: Request,
     response: Response,
-    server: Server,
-    sign_in: Annotated[SignIn, Depends(_sign_in)],
+    settings: Settings,
+    limits: SignInLimits,
+    sign_in: SignIn,
 ) -> LinkAnswer:
-    server.limits.ask(asker_of(request), address=body.email)
-    if not server.settings.smtp_host:
-        # Whoever waited for this mail would wait for ever.
+    client = client_address_of(request)
+    limits.request_link(client, email=body.email)
+    if not settings.smtp_host:
         raise Problem(
             409,
             "no-mail",
-            "This server sends no mail, so no link can be mailed. Ask whoever runs it for a link: "
+            "This server sends no mail. Ask its operator for a link: "
             "`./ocmt link --email …` with your address makes one.",
         )
-    cookie = verifier_cookie(secure=server.settings.secure)
-    # The same browser asking twice keeps its verifier: both links work in it.
+    cookie = verifier_cookie(secure=settings.secure)
+    # A browser that asks twice keeps its verifier, so both links work in it.
     verifier = cookie.read(request) or new_token()
     cookie.write(response, verifier)
-    await sign_in.ask(body.email, verifier=verifier, client=asker_of(request).client)
+    await sign_in.request_link(body.email, verifier=verifier, client=client.host)
     return LinkAnswer(
         message="If this address may sign in, a link is on its way or in its mailbox already. "
         "Each works for ten minutes."
@@ -83,16 +70,17 @@ async def ask_for_link(
 async def show_account(
     body: OpenedLink,
     request: Request,
-    server: Server,
-    sign_in: Annotated[SignIn, Depends(_sign_in)],
+    settings: Settings,
+    limits: SignInLimits,
+    sign_in: SignIn,
 ) -> LinkAccount:
-    """Tell who has the link whose account it is for, before it is used."""
-    server.limits.redeem(asker_of(request))
-    verifier = verifier_cookie(secure=server.settings.secure).read(request)
+    """Show which account a link signs in to, before it is used."""
+    limits.redeem(client_address_of(request))
+    verifier = verifier_cookie(secure=settings.secure).read(request)
     account = await sign_in.account(body.token, verifier=verifier)
     if account is None:
         raise link_invalid()
-    present = await principal_of(request, used=False)
+    present = await user_of(request, used=False)
     email, here = account
     return LinkAccount(
         email=email, here=here, signed_in_as=None if present is None else present.email
@@ -105,13 +93,14 @@ async def begin_session(
     body: SessionRequest,
     request: Request,
     response: Response,
-    server: Server,
-    sign_in: Annotated[SignIn, Depends(_sign_in)],
-    sessions: UserSessions,
+    settings: Settings,
+    limits: SignInLimits,
+    sign_in: SignIn,
+    sessions: Sessions,
 ) -> UserAnswer | CodeAnswer | Response:
-    server.limits.redeem(asker_of(request))
-    previous = await principal_of(request, used=False)
-    secure = server.settings.secure
+    limits.redeem(client_address_of(request))
+    previous = await user_of(request, used=False)
+    secure = settings.secure
     verifier = verifier_cookie(secure=secure).read(request)
     user_agent = request.headers.get("user-agent", "")
     if body.token is not None:
@@ -119,7 +108,7 @@ async def begin_session(
     else:
         outcome = await sign_in.use_code(body.code or "", verifier=verifier, user_agent=user_agent)
     if outcome is None:
-        # Answered, not raised: the try must stay counted when the unit of work ends.
+        # Answered, not raised: a rollback would also undo the count of this attempt.
         problem = link_invalid()
         request.scope[PROBLEM_IN_SCOPE] = problem.code
         return problem.response()
@@ -135,14 +124,14 @@ async def begin_session(
 
 @router.delete("/session", status_code=204)
 async def end_session(
-    user: CurrentUser, response: Response, server: Server, sessions: UserSessions
+    user: CurrentUser, response: Response, settings: Settings, sessions: Sessions
 ) -> None:
     await sessions.end(user.user_id, user.session_id, action="sign-out")
-    session_cookie(secure=server.settings.secure).clear(response)
+    session_cookie(secure=settings.secure).clear(response)
 
 
 @router.get("/sessions")
-async def list_sessions(user: CurrentUser, sessions: UserSessions) -> SessionsAnswer:
+async def list_sessions(user: CurrentUser, sessions: Sessions) -> SessionsAnswer:
     return SessionsAnswer(
         sessions=[
             SessionView(
@@ -158,6 +147,6 @@ async def list_sessions(user: CurrentUser, sessions: UserSessions) -> SessionsAn
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
-async def revoke_session(session_id: UUID, user: CurrentUser, sessions: UserSessions) -> None:
+async def revoke_session(session_id: UUID, user: CurrentUser, sessions: Sessions) -> None:
     if not await sessions.end(user.user_id, str(session_id), action="session.ended"):
-        raise Problem(404, "session-unknown", "You have no such session; list them again.")
+        raise Problem(404, "session-unknown", "You have no such session. Reload the list.")

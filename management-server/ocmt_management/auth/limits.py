@@ -1,8 +1,8 @@
-"""How often one asker may try to sign in.
+"""Rate limits of sign-in.
 
-Every limit is counted against who asks, never against what is asked for, so nobody can lock another
-person out. How many mails one address gets is bounded by the links it has (`service.SignIn`).
-Counters live in memory: a restart forgives, which costs an attacker more than it gives.
+Each limit counts by the client's address, never by the account, so no client can lock another
+user out. The number of mails to one address is bounded by its unused links (`sign_in.SignIn`).
+Counters live in memory and start at zero after a restart.
 """
 
 import math
@@ -13,37 +13,37 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from ocmt_common.problems import Problem
 
-from ocmt_management.auth.askers import Asker
+from ocmt_management.auth.client_address import ClientAddress
 
 
 class SignInLimits:
-    """`ask` bounds requests for links, `redeem` bounds guesses at links and codes."""
+    """`request_link` bounds requests for links, `redeem` bounds guesses at links and codes."""
 
-    _ask_per_address = RateLimitItemPerHour(5, namespace="ask-address")
-    _ask_per_client = RateLimitItemPerHour(20, namespace="ask-client")
-    _ask_per_network = RateLimitItemPerHour(60, namespace="ask-network")
+    _request_per_address = RateLimitItemPerHour(5, namespace="ask-address")
+    _request_per_client = RateLimitItemPerHour(20, namespace="ask-client")
+    _request_per_network = RateLimitItemPerHour(60, namespace="ask-network")
     _redeem_per_client = RateLimitItemPerMinute(20, namespace="redeem-client")
     _redeem_per_network = RateLimitItemPerMinute(100, namespace="redeem-network")
 
     def __init__(self) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def ask(self, asker: Asker, *, address: str) -> None:
-        """Count one request for a link. Raises a 429 `Problem` when it is one too many."""
-        self._take(
-            (self._ask_per_address, f"{asker.client} {address}"),
-            (self._ask_per_client, asker.client),
-            (self._ask_per_network, asker.network),
+    def request_link(self, client: ClientAddress, *, email: str) -> None:
+        """Count one request for a link. Raises a 429 `Problem` above a limit."""
+        self._count(
+            (self._request_per_address, f"{client.host} {email}"),
+            (self._request_per_client, client.host),
+            (self._request_per_network, client.network),
         )
 
-    def redeem(self, asker: Asker) -> None:
-        """Count one attempt to use a link or a code. Raises a 429 `Problem`."""
-        self._take(
-            (self._redeem_per_client, asker.client), (self._redeem_per_network, asker.network)
+    def redeem(self, client: ClientAddress) -> None:
+        """Count one attempt to use a link or a code. Raises a 429 `Problem` above a limit."""
+        self._count(
+            (self._redeem_per_client, client.host), (self._redeem_per_network, client.network)
         )
 
-    def _take(self, *wanted: tuple[RateLimitItem, str]) -> None:
-        # Narrow before wide: one client's excess must not use up what its network shares.
+    def _count(self, *wanted: tuple[RateLimitItem, str]) -> None:
+        # Narrow before wide: requests that one client has too many do not count for its network.
         for limit, key in wanted:
             if not self._limiter.hit(limit, key):
                 reset_at = self._limiter.get_window_stats(limit, key).reset_time

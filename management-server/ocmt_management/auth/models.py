@@ -1,4 +1,4 @@
-"""Tables of people and how they sign in. Of every token only a hash is stored."""
+"""Tables of users and how they sign in. Tokens are stored as hashes only."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -23,14 +23,11 @@ class Status(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
     DELETING = "deleting"
-    """Shut out like a suspended user; the row goes once the agent is gone."""
+    """Locked out like a suspended user; the row is deleted once the agent is removed."""
 
 
 class Installation(Base):
-    """The one row that says this installation exists.
-
-    Locking it puts decisions about admins in one line: who is the first, who is the last.
-    """
+    """One row. Locking it serialises decisions about the first and the last admin."""
 
     __tablename__ = "installation"
 
@@ -49,7 +46,7 @@ class User(Base):
 
 
 class Invitation(Base):
-    """Lets one address sign in; gone once it did, or when revoked."""
+    """Allows one address to sign in; deleted when it does, or when revoked."""
 
     __tablename__ = "invitations"
 
@@ -61,7 +58,7 @@ class Invitation(Base):
 
 
 class SignInLink(Base):
-    """One mailed (or operator-made) link. `verifier_hash` binds it to the browser that asked."""
+    """A mailed or operator-made link. `verifier_hash` binds it to the requesting browser."""
 
     __tablename__ = "sign_in_links"
     __table_args__ = (
@@ -83,7 +80,10 @@ class SignInLink(Base):
 
 
 class WaitingBrowser(Base):
-    """A browser that asked for a link while its address had enough of them: they work here too."""
+    """A browser that requested a link while its address had the maximum of unused links.
+
+    Those links sign in this browser as well.
+    """
 
     __tablename__ = "waiting_browsers"
     __table_args__ = (Index(None, "verifier_hash"), Index(None, "expires_at"))
@@ -94,7 +94,7 @@ class WaitingBrowser(Base):
     expires_at: Mapped[datetime]
 
 
-class Session(Base):
+class UserSession(Base):
     __tablename__ = "sessions"
     __table_args__ = (Index(None, "user_id"), Index(None, "expires_at"))
 

@@ -1,8 +1,8 @@
-"""Requests another site's page makes with our user's cookie are refused.
+"""Refuses requests that another site's page makes with our user's cookie (CSRF).
 
-Browsers say where a request comes from (`Sec-Fetch-Site`, `Origin`); a client that sends neither
-is no browser and carries no ambient cookie. The model and tool gateways take bearer tokens, never
-the cookie, and are left out.
+Browsers name a request's origin (`Sec-Fetch-Site`, `Origin`); a client that sends neither is not
+a browser and has no ambient cookie. The model and tool gateways take bearer tokens, never the
+cookie, and are exempt.
 """
 
 from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
@@ -14,7 +14,7 @@ _BEARER_ONLY = ("/llm/", "/mcp/")
 
 
 def _is_ours(origin: str, host: str, allowed: frozenset[str]) -> bool:
-    # The server may be opened as localhost and as 127.0.0.1: what equals the Host header is us.
+    # The server may be opened as localhost and as 127.0.0.1: an origin equal to Host is ours.
     # Compared as text, not parsed: an origin may be anything at all.
     origin = origin.lower()
     return origin in allowed or (host != "" and origin.partition("://")[2] == host)
@@ -38,7 +38,7 @@ def allows_socket(headers: Headers, *, allowed: frozenset[str]) -> bool:
 
 
 class OriginMiddleware:
-    """Refuses cross-site unsafe requests before anything else looks at them."""
+    """Refuses cross-site unsafe requests before they reach the routes."""
 
     def __init__(self, app: ASGIApp, *, allowed: frozenset[str]) -> None:
         self.app = app
@@ -55,7 +55,7 @@ class OriginMiddleware:
                 403,
                 "cross-site",
                 "This request came from another site's page. Open OCMT at its own address; "
-                "operator: BASE_URL and UI_ORIGIN name the addresses that may.",
+                "operator: BASE_URL and UI_ORIGIN name the allowed addresses.",
             )
             scope[PROBLEM_IN_SCOPE] = refusal.code
             await refusal.response()(scope, receive, send)

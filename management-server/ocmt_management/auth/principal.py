@@ -1,4 +1,4 @@
-"""Who is asking: what the rest of the server knows about the signed-in user of a request."""
+"""What the rest of the server knows about the signed-in user of a request."""
 
 from dataclasses import dataclass
 from datetime import datetime

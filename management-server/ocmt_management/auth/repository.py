@@ -1,4 +1,4 @@
-"""SQL of people, links and sessions."""
+"""SQL of users, links and sessions."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -10,10 +10,10 @@ from ocmt_management.auth.models import (
     Installation,
     Invitation,
     Role,
-    Session,
     SignInLink,
     Status,
     User,
+    UserSession,
     WaitingBrowser,
 )
 
@@ -23,14 +23,14 @@ class UserRepository:
         self._session = session
 
     async def lock_installation(self) -> None:
-        """Hold, until the unit of work ends, all decisions about who is an admin."""
+        """Serialise decisions about who is an admin until the transaction ends."""
         await self._session.scalar(select(Installation.id).with_for_update())
 
     async def by_id(self, user_id: str) -> User | None:
         return await self._session.get(User, user_id)
 
-    async def hold(self, user_id: str) -> None:
-        """Have whoever else holds this user wait until the unit of work ends."""
+    async def lock(self, user_id: str) -> None:
+        """Lock the user's row (FOR NO KEY UPDATE) until the transaction ends."""
         await self._session.execute(
             select(User.id).where(User.id == user_id).with_for_update(key_share=True)
         )
@@ -59,7 +59,7 @@ class UserRepository:
     async def all(self) -> Sequence[User]:
         return (await self._session.scalars(select(User).order_by(User.created_at))).all()
 
-    async def not_active(self) -> Sequence[User]:
+    async def inactive(self) -> Sequence[User]:
         rows = await self._session.scalars(select(User).where(User.status != Status.ACTIVE))
         return rows.all()
 
@@ -67,12 +67,12 @@ class UserRepository:
         rows = await self._session.scalars(select(User.id).where(User.id.in_(user_ids)))
         return frozenset(rows.all())
 
-    async def addresses(self, user_ids: Collection[str]) -> dict[str, str]:
+    async def email_addresses(self, user_ids: Collection[str]) -> dict[str, str]:
         rows = await self._session.execute(select(User.id, User.email).where(User.id.in_(user_ids)))
         return {user_id: email for user_id, email in rows}
 
     async def delete(self, user_id: str) -> None:
-        """Everything of theirs goes along, by the foreign keys."""
+        """The user's rows in other tables are deleted by their foreign keys."""
         await self._session.execute(delete(User).where(User.id == user_id))
 
     def add(self, user: User) -> None:
@@ -122,7 +122,7 @@ class LinkRepository:
         )
 
     async def mailed(self, email: str, now: datetime) -> int:
-        """How many links that were asked for from a browser this address still has."""
+        """How many unused links this address has that were requested from a browser."""
         return (
             await self._session.scalar(
                 select(func.count())
@@ -138,7 +138,7 @@ class LinkRepository:
         self._session.add(browser)
 
     async def waits(self, verifier_hash: bytes, email: str, now: datetime) -> bool:
-        """Whether this browser asked for a link to this address while it had enough of them."""
+        """Whether this browser requested a link while the address had enough unused ones."""
         return bool(
             await self._session.scalar(
                 select(
@@ -152,7 +152,7 @@ class LinkRepository:
         )
 
     async def consume(self, link_id: str, now: datetime) -> bool:
-        """Use the link up. Of any number at once, exactly one caller gets `True`."""
+        """Mark the link as used. Of concurrent calls, exactly one returns `True`."""
         consumed = await self._session.scalars(
             update(SignInLink)
             .where(SignInLink.id == link_id, *_live(now))
@@ -212,24 +212,24 @@ def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 class SessionRepository:
-    """Sessions, always by their own token's hash or within one user."""
+    """Every query names the session's token hash or its user."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    def add(self, row: Session) -> None:
+    def add(self, row: UserSession) -> None:
         self._session.add(row)
 
     async def live(
         self, token_hash: bytes, *, now: datetime, used_after: datetime
-    ) -> tuple[Session, User] | None:
-        """The session of this token and its user, if neither expired, idle nor suspended."""
+    ) -> tuple[UserSession, User] | None:
+        """The session with this token and its user, unless expired, idle too long or suspended."""
         row = (
             await self._session.execute(
-                select(Session, User)
-                .join(User, User.id == Session.user_id)
+                select(UserSession, User)
+                .join(User, User.id == UserSession.user_id)
                 .where(
-                    Session.token_hash == token_hash,
+                    UserSession.token_hash == token_hash,
                     User.status == Status.ACTIVE,
                     *_unexpired(now, used_after),
                 )
@@ -239,46 +239,46 @@ class SessionRepository:
 
     async def touch(self, user_id: str, session_id: str, now: datetime) -> None:
         await self._session.execute(
-            update(Session)
-            .where(Session.user_id == user_id, Session.id == session_id)
+            update(UserSession)
+            .where(UserSession.user_id == user_id, UserSession.id == session_id)
             .values(last_used_at=now)
         )
 
     async def of_user(
         self, user_id: str, *, now: datetime, used_after: datetime
-    ) -> Sequence[Session]:
+    ) -> Sequence[UserSession]:
         rows = await self._session.scalars(
-            select(Session)
-            .where(Session.user_id == user_id, *_unexpired(now, used_after))
-            .order_by(Session.last_used_at.desc())
+            select(UserSession)
+            .where(UserSession.user_id == user_id, *_unexpired(now, used_after))
+            .order_by(UserSession.last_used_at.desc())
         )
         return rows.all()
 
     async def delete(self, user_id: str, session_id: str) -> bool:
         deleted = await self._session.scalars(
-            delete(Session)
-            .where(Session.user_id == user_id, Session.id == session_id)
-            .returning(Session.id)
+            delete(UserSession)
+            .where(UserSession.user_id == user_id, UserSession.id == session_id)
+            .returning(UserSession.id)
         )
         return deleted.first() is not None
 
     async def delete_of_user(self, user_id: str) -> Sequence[str]:
         deleted = await self._session.scalars(
-            delete(Session).where(Session.user_id == user_id).returning(Session.id)
+            delete(UserSession).where(UserSession.user_id == user_id).returning(UserSession.id)
         )
         return deleted.all()
 
     async def delete_expired(
         self, *, now: datetime, used_after: datetime
     ) -> Sequence[tuple[str, str]]:
-        """`(session id, user id)` of those that were."""
+        """Returns `(session id, user id)` of each deleted session."""
         deleted = await self._session.execute(
-            delete(Session)
-            .where((Session.expires_at <= now) | (Session.last_used_at <= used_after))
-            .returning(Session.id, Session.user_id)
+            delete(UserSession)
+            .where((UserSession.expires_at <= now) | (UserSession.last_used_at <= used_after))
+            .returning(UserSession.id, UserSession.user_id)
         )
         return [(session_id, user_id) for session_id, user_id in deleted]
 
 
 def _unexpired(now: datetime, used_after: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (Session.expires_at > now, Session.last_used_at > used_after)
+    return (UserSession.expires_at > now, UserSession.last_used_at > used_after)

@@ -1,4 +1,4 @@
-"""What sign-in takes and answers on the wire."""
+"""Requests and answers of sign-in."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -6,8 +6,8 @@ from typing import Annotated, Self
 from ocmt_common.agent_api import Command, Wire
 from pydantic import StringConstraints, model_validator
 
-from ocmt_management.auth.addresses import EmailAddress
 from ocmt_management.auth.models import Role
+from ocmt_management.email_addresses import EmailAddress
 
 
 class LinkRequest(Command):
@@ -23,14 +23,14 @@ class OpenedLink(Command):
 
 
 class LinkAccount(Wire):
-    """What pressing the button on the page of a link would do."""
+    """What the button on a link's page would do."""
 
     email: str
-    """Whose account it signs in to."""
+    """The account it signs in to."""
     here: bool
-    """Whether it signs in this browser; otherwise it shows digits for the one that asked."""
+    """Whether it signs in this browser; otherwise it shows digits for the requesting one."""
     signed_in_as: str | None
-    """Whose session this browser has now, and which ends then."""
+    """The account of this browser's present session, which would end."""
 
 
 class SessionRequest(Command):

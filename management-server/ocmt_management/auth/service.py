@@ -1,277 +1,80 @@
-"""Signing in by magic link.
+"""Users and sessions, for other domains. The functions run in the caller's transaction."""
 
-Opening a link only shows it; a POST uses it, once. A link works in the browser that asked for it.
-In any other, it gives six digits to type into the browser that asked, so that a link opened by
-somebody else (a mail scanner, a thief, a tricked user) signs nobody in.
-"""
+from collections.abc import Collection, Sequence
 
-import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
-
-import structlog
-from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ocmt_management.audit.service import STRANGER, Audit
-from ocmt_management.audit.throttle import Throttle
-from ocmt_management.auth.addresses import domain
-from ocmt_management.auth.admission import Admission
-from ocmt_management.auth.cookies import LINK_LIFE
-from ocmt_management.auth.mail import Outbox
-from ocmt_management.auth.messages import sign_in_mail
-from ocmt_management.auth.models import Role, SignInLink, Status, User, WaitingBrowser
-from ocmt_management.auth.repository import InvitationRepository, LinkRepository, UserRepository
-from ocmt_management.auth.sessions import Sessions
-from ocmt_management.auth.tokens import KeyedHash, is_token, new_code, new_token
+from ocmt_management.audit.service import Audit
+from ocmt_management.auth.models import Invitation, Role, Status, User
+from ocmt_management.auth.repository import LinkRepository, UserRepository
+from ocmt_management.auth.schemas import UserView
+from ocmt_management.auth.socket_session import SocketSession
 from ocmt_management.clock import Clock
-from ocmt_management.db import Database, after_commit
-from ocmt_management.settings import ManagementSettings
 
-log = structlog.get_logger(__name__)
-
-_TO_READ_IT = timedelta(minutes=1)
-LINKS_PER_ADDRESS = 3
-"""So many unused links an address has at most, each for ten minutes: the bound on its mails."""
-CODES_PER_LINK = 5
-TRIES_PER_LINK = 5
-LOCAL_ADMIN = "admin@localhost"
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    user: User
-    session_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class CodeShown:
-    """The link was opened in another browser: digits to type into the one that asked."""
-
-    code: str
+__all__ = [
+    "Invitation",
+    "Role",
+    "SocketSession",
+    "Status",
+    "User",
+    "UserView",
+    "delete_user",
+    "email_addresses_of",
+    "existing_users",
+    "find_by_address",
+    "inactive_users",
+    "is_active",
+    "lock_user",
+    "status_of",
+]
 
 
-def link_invalid() -> Problem:
-    """One refusal for every reason: which one it was would help only an attacker."""
-    return Problem(
-        403,
-        "link-invalid",
-        "This link or code is wrong, expired or was used. Ask for a new link.",
-    )
+async def is_active(session: AsyncSession, user_id: str) -> bool:
+    """Whether this user exists and is not suspended; an agent's token is valid only then."""
+    user = await UserRepository(session).by_id(user_id)
+    return user is not None and user.status == Status.ACTIVE
 
 
-class SignIn:
-    """Sign-in within one unit of work."""
-
-    def __init__(
-        self,
-        session: AsyncSession,
-        *,
-        settings: ManagementSettings,
-        clock: Clock,
-        outbox: Outbox,
-        sessions: Sessions,
-        ensure_agent: Callable[[str], None],
-        throttle: Throttle,
-    ) -> None:
-        self._db = session
-        self._links = LinkRepository(session)
-        self._admission = Admission(session, settings, clock)
-        self._audit = Audit(session, clock)
-        self._sessions = sessions
-        self._settings = settings
-        self._hash = KeyedHash(settings.jwt_secret)
-        self._clock = clock
-        self._outbox = outbox
-        self._ensure_agent = ensure_agent
-        self._throttle = throttle
-
-    async def ask(self, email: str, *, verifier: str, client: str) -> None:
-        """Mail a link to `email` if it may sign in. What the database does is always the same.
-
-        While the address has enough links, those it has work in this browser as well, and no mail
-        is sent: asking again and again neither floods a mailbox nor locks its owner out.
-        """
-        now = self._clock()
-        admitted = await self._admission.is_open_to(email)
-        if await self._links.mailed(email, now) >= LINKS_PER_ADDRESS:
-            browser = WaitingBrowser(
-                email=email,
-                verifier_hash=self._hash("verifier", verifier),
-                expires_at=now + LINK_LIFE,
-            )
-            self._links.add_waiting(browser)
-            self._note_asking(email, client, "no mail: it has enough links")
-            log.info("no link sent: the address has enough of them", domain=domain(email))
-            return
-        token = _add_link(self._links, self._hash, email, clock=self._clock, verifier=verifier)
-        self._note_asking(email, client, "mailed" if admitted else "no mail: it may not sign in")
-        if not admitted:
-            log.info("no link sent: the address may not sign in", domain=domain(email))
-            return
-        mail = sign_in_mail(
-            to=email,
-            link=_address(self._settings, token),
-            life_minutes=int(LINK_LIFE.total_seconds() // 60),
-        )
-        # Later it would be of no use: the link would be over.
-        after_commit(self._db, lambda: self._outbox.post(mail, within=LINK_LIFE - _TO_READ_IT))
-
-    def _note_asking(self, email: str, client: str, outcome: str) -> None:
-        # Of any address alike, so that nobody can tell by the time which are known.
-        left_out = self._throttle.take("link.asked", client)
-        if left_out is None:
-            return
-        more = f" ({left_out} more since the last)" if left_out else ""
-        self._audit.record(
-            "link.asked", user_id="", actor=STRANGER, subject=email, detail=outcome + more
-        )
-
-    async def account(self, token: str, *, verifier: str | None) -> tuple[str, bool] | None:
-        """Whose account an unused link is for, and whether it signs in this browser."""
-        link = await self._live(token)
-        if link is None or not await self._admission.is_open_to(link.email):
-            return None
-        return link.email, await self._asked_here(link, verifier)
-
-    async def use_token(
-        self, token: str, *, verifier: str | None, user_agent: str
-    ) -> SignedIn | CodeShown | None:
-        """Use a link: a session in the browser that asked, digits in another, `None` if invalid."""
-        now = self._clock()
-        link = await self._live(token)
-        if link is None:
-            return None
-        if not await self._asked_here(link, verifier):
-            code = new_code()
-            shown = await self._links.show_code(
-                link.id, self._hash("code", link.id, code), at_most=CODES_PER_LINK, now=now
-            )
-            return CodeShown(code) if shown else None
-        return await self._consume(link.id, link.email, user_agent=user_agent)
-
-    async def use_code(
-        self, code: str, *, verifier: str | None, user_agent: str
-    ) -> SignedIn | None:
-        """Use the digits another browser showed. Every call counts as a try, also a wrong one."""
-        if verifier is None:
-            return None
-        waiting = await self._links.count_attempt(
-            self._hash("verifier", verifier), at_most=TRIES_PER_LINK, now=self._clock()
-        )
-        for link_id, email, code_hash in waiting:
-            if hmac.compare_digest(code_hash, self._hash("code", link_id, code)):
-                return await self._consume(link_id, email, user_agent=user_agent)
-        return None
-
-    async def _live(self, token: str) -> SignInLink | None:
-        if not is_token(token):
-            return None
-        return await self._links.live(self._hash("link", token), self._clock())
-
-    async def _asked_here(self, link: SignInLink, verifier: str | None) -> bool:
-        if link.verifier_hash is None:
-            return True  # made by the operator for whoever opens it
-        if verifier is None:
-            return False
-        hashed = self._hash("verifier", verifier)
-        return hmac.compare_digest(link.verifier_hash, hashed) or await self._links.waits(
-            hashed, link.email, self._clock()
-        )
-
-    async def _consume(self, link_id: str, email: str, *, user_agent: str) -> SignedIn | None:
-        now = self._clock()
-        if not await self._links.consume(link_id, now):
-            return None
-        user = await self._admission.admit(email)
-        if user is None:
-            return None
-        user.last_sign_in_at = now
-        await self._db.flush()
-        self._audit.record("sign-in", user_id=user.id, actor=user.id, detail=user_agent)
-        token = self._sessions.begin(user, user_agent=user_agent)
-        user_id = user.id
-        after_commit(self._db, lambda: self._ensure_agent(user_id))
-        return SignedIn(user, token)
+async def status_of(session: AsyncSession, user_id: str) -> Status | None:
+    user = await UserRepository(session).by_id(user_id)
+    return None if user is None else Status(user.status)
 
 
-async def operator_link(
-    session: AsyncSession, *, settings: ManagementSettings, clock: Clock, email: str | None
-) -> tuple[str, str]:
-    """Make a link that any browser may use once; returns `(address, link)`.
+async def inactive_users(session: AsyncSession) -> Sequence[User]:
+    """The users who are suspended or being deleted."""
+    return await UserRepository(session).inactive()
 
-    The operator can read the database and its keys, so the link carries the operator's word: in an
-    installation without an admin its user becomes the admin, and later a new address becomes a
-    member. Without `email` it is for the first admin. Raises `Problem` when the user is suspended.
-    """
+
+async def existing_users(session: AsyncSession, user_ids: Collection[str]) -> frozenset[str]:
+    """Those of these ids that belong to a user."""
+    return await UserRepository(session).existing(user_ids)
+
+
+async def email_addresses_of(session: AsyncSession, user_ids: Collection[str]) -> dict[str, str]:
+    """The addresses of those of these users that exist, by user id."""
+    return await UserRepository(session).email_addresses(user_ids)
+
+
+async def find_by_address(session: AsyncSession, email: str) -> str | None:
+    """The id of the user with this address."""
+    user = await UserRepository(session).by_email(email)
+    return None if user is None else user.id
+
+
+async def lock_user(session: AsyncSession, user_id: str) -> None:
+    """Lock the user's row until the transaction ends."""
+    await UserRepository(session).lock(user_id)
+
+
+async def delete_user(session: AsyncSession, user_id: str, *, clock: Clock) -> None:
+    """Delete a user with status `deleting` and all their rows; the audit trail stays."""
     users = UserRepository(session)
-    admission = Admission(session, settings, clock)
     await users.lock_installation()
-    admin = await users.first_admin()
-    chosen = email or (LOCAL_ADMIN if admin is None else admin.email)
-    user = await users.by_email(chosen)
-    if user is None:
-        user = admission.add_user(chosen, Role.MEMBER if admin else Role.ADMIN, actor="operator")
-        await session.flush()
-    if user.status == Status.DELETING:
-        raise Problem(403, "user-deleting", f"{chosen} is being deleted. Try again in a moment.")
-    if user.status != Status.ACTIVE:
-        raise Problem(403, "suspended", f"{chosen} is suspended. An admin can let them in again.")
-    if admin is None:
-        user.role = Role.ADMIN
-        Audit(session, clock).record("user.admin", user_id=user.id, actor="operator")
-    token = _add_link(
-        LinkRepository(session), KeyedHash(settings.jwt_secret), chosen, clock=clock, verifier=None
-    )
-    Audit(session, clock).record("link.made", user_id=user.id, actor="operator", subject=chosen)
-    return chosen, _address(settings, token)
-
-
-def _add_link(
-    links: LinkRepository, hashed: KeyedHash, email: str, *, clock: Clock, verifier: str | None
-) -> str:
-    token = new_token()
-    now = clock()
-    links.add(
-        SignInLink(
-            email=email,
-            token_hash=hashed("link", token),
-            verifier_hash=None if verifier is None else hashed("verifier", verifier),
-            created_at=now,
-            expires_at=now + LINK_LIFE,
-        )
-    )
-    return token
-
-
-def _address(settings: ManagementSettings, token: str) -> str:
-    # In the fragment: browsers send it to nobody, so it is in no log and no Referer.
-    return f"{settings.page_origin}/sign-in#{token}"
-
-
-async def warn_without_admin(database: Database, settings: ManagementSettings) -> None:
-    """Say at start how an installation without an admin gets one.
-
-    Not on a single machine without mail: `ocmt up` prints the first link there.
-    """
-    if not (settings.smtp_host or settings.secure):
+    user = await users.by_id(user_id)
+    if user is None or user.status != Status.DELETING:
         return
-    try:
-        async with database.read() as session:
-            admin = await UserRepository(session).first_admin()
-    except Problem:  # the database; its health is told elsewhere
-        return
-    if admin is None:
-        log.warning(
-            "no admin yet",
-            reason="Signing in makes nobody an admin. Make a sign-in link for the first one: "
-            "`./ocmt link --email ADDRESS`, or on a server "
-            "`python -m ocmt_management sign-in-link --email ADDRESS`.",
-        )
-
-
-async def forget_old(session: AsyncSession, clock: Clock) -> None:
-    """Delete links and invitations that can no longer be used."""
-    await LinkRepository(session).delete_before(clock())
-    await InvitationRepository(session).delete_before(clock())
+    await LinkRepository(session).delete_for(user.email)
+    await users.delete(user_id)
+    Audit(session, clock).record(
+        "user.deleted", user_id=user_id, actor="server", subject=user.email
+    )

@@ -1,4 +1,4 @@
-"""Sessions: begin, find, list, end. A session is a random token whose hash the database knows."""
+"""Sessions: begin, find, list, end. The cookie holds a random token, the database its hash."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -7,13 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.audit.service import Audit
 from ocmt_management.auth.cookies import SESSION_LIFE
-from ocmt_management.auth.ended import EndedSessions
-from ocmt_management.auth.models import Role, Session, User
+from ocmt_management.auth.models import Role, User, UserSession
 from ocmt_management.auth.principal import Principal
 from ocmt_management.auth.repository import SessionRepository
-from ocmt_management.auth.tokens import new_token, session_hash
+from ocmt_management.auth.session_revocations import SessionRevocations
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database, after_commit
+from ocmt_management.tokens import new_token, token_hash
 
 IDLE_LIFE = timedelta(days=14)
 _TOUCH_EVERY = timedelta(minutes=5)
@@ -21,23 +21,25 @@ _USER_AGENT_CHARACTERS = 200
 
 
 class Sessions:
-    """Sessions within one unit of work."""
+    """Sessions within one transaction."""
 
-    def __init__(self, session: AsyncSession, clock: Clock, ended: EndedSessions) -> None:
+    def __init__(
+        self, session: AsyncSession, clock: Clock, revocations: SessionRevocations
+    ) -> None:
         self._db = session
         self._rows = SessionRepository(session)
         self._clock = clock
-        self._ended = ended
+        self._revocations = revocations
         self._audit = Audit(session, clock)
 
     def begin(self, user: User, *, user_agent: str) -> str:
-        """Start a session and return its token, the only time it exists in clear."""
+        """Start a session and return its token; only the hash is stored."""
         token = new_token()
         now = self._clock()
         self._rows.add(
-            Session(
+            UserSession(
                 user_id=user.id,
-                token_hash=session_hash(token),
+                token_hash=token_hash(token),
                 user_agent=user_agent[:_USER_AGENT_CHARACTERS],
                 created_at=now,
                 last_used_at=now,
@@ -46,47 +48,38 @@ class Sessions:
         )
         return token
 
-    async def list(self, user_id: str) -> Sequence[Session]:
+    async def list(self, user_id: str) -> Sequence[UserSession]:
         now = self._clock()
         return await self._rows.of_user(user_id, now=now, used_after=now - IDLE_LIFE)
 
     async def end(self, user_id: str, session_id: str, *, action: str) -> bool:
-        """End one session of this user; `False` when it is not theirs or not there.
+        """End one session of this user; `False` when the user has no such session.
 
-        `action` is what the audit trail calls it.
+        `action` is its name in the audit trail.
         """
         ended = await self._rows.delete(user_id, session_id)
         if ended:
             self._audit.record(action, user_id=user_id, actor=user_id, subject=session_id)
-            after_commit(self._db, lambda: self._ended.end([session_id]))
+            after_commit(self._db, lambda: self._revocations.announce([session_id]))
         return ended
 
     async def end_all(self, user_id: str, *, actor: str) -> None:
         ended = await self._rows.delete_of_user(user_id)
         for session_id in ended:
             self._audit.record("session.ended", user_id=user_id, actor=actor, subject=session_id)
-        after_commit(self._db, lambda: self._ended.end(ended))
-
-    async def forget_old(self) -> None:
-        now = self._clock()
-        for session_id, user_id in await self._rows.delete_expired(
-            now=now, used_after=now - IDLE_LIFE
-        ):
-            self._audit.record(
-                "session.expired", user_id=user_id, actor="server", subject=session_id
-            )
+        after_commit(self._db, lambda: self._revocations.announce(ended))
 
 
 async def find(database: Database, token: str, *, clock: Clock, used: bool) -> Principal | None:
-    """Whose session this token is, or `None` when it is unknown, over, or its user suspended.
+    """The user of the session with this token; `None` when it is unknown, ended or suspended.
 
-    `used`: a person does something, so the session's idle time begins anew. In units of work of its
-    own, so that a request's unit begins with the request's own first statement.
+    `used`: a person acts, so the session's idle time restarts. Runs in transactions of its own, so
+    that a request's transaction begins with the request's own first statement.
     """
     now = clock()
     async with database.read() as reading:
         found = await SessionRepository(reading).live(
-            session_hash(token), now=now, used_after=now - IDLE_LIFE
+            token_hash(token), now=now, used_after=now - IDLE_LIFE
         )
     if found is None:
         return None
@@ -107,10 +100,19 @@ async def find(database: Database, token: str, *, clock: Clock, used: bool) -> P
 async def note_use(
     database: Database, user_id: str, session_id: str, *, last_used_at: datetime, clock: Clock
 ) -> datetime:
-    """Note that a person uses the session, at most every few minutes; when it was noted last."""
+    """Record that a person used the session, at most every few minutes; returns the last record."""
     now = clock()
     if now - last_used_at < _TOUCH_EVERY:
         return last_used_at
     async with database.write() as writing:
         await SessionRepository(writing).touch(user_id, session_id, now)
     return now
+
+
+async def delete_expired_sessions(session: AsyncSession, clock: Clock) -> None:
+    now = clock()
+    audit = Audit(session, clock)
+    for session_id, user_id in await SessionRepository(session).delete_expired(
+        now=now, used_after=now - IDLE_LIFE
+    ):
+        audit.record("session.expired", user_id=user_id, actor="server", subject=session_id)

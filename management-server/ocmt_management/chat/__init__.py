@@ -1,1 +1,1 @@
-"""A person's conversation with their own agent: a small protocol over one WebSocket a tab."""
+"""The user's chat with their agent, over one WebSocket per browser tab."""

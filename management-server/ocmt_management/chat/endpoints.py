@@ -1,14 +1,19 @@
-"""`/api/chat`: the page's socket."""
+"""`/api/chat`: the page's WebSocket."""
 
 from fastapi import APIRouter, WebSocket
 
-from ocmt_management.auth.dependencies import SocketUser
-from ocmt_management.chat.session import ChatSession
-from ocmt_management.wiring import parts_of
+from ocmt_management.agents.dependencies import Agents
+from ocmt_management.auth.dependencies import SocketSession
+from ocmt_management.chat.connection import ChatConnection
+from ocmt_management.chat.dependencies import OpenChats
+from ocmt_management.llm.dependencies import Llm
 
 router = APIRouter()
 
 
 @router.websocket("/api/chat")
-async def chat(socket: WebSocket, user: SocketUser) -> None:
-    await ChatSession(socket, user, parts_of(socket)).run()
+async def chat(
+    socket: WebSocket, session: SocketSession, agents: Agents, llm: Llm, open_chats: OpenChats
+) -> None:
+    chat = ChatConnection(socket, session, agents=agents, llm=llm, open_chats=open_chats)
+    await chat.run()

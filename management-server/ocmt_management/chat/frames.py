@@ -1,4 +1,4 @@
-"""The frames of `/api/chat`: what the page may send, and what it is sent."""
+"""The frames of `/api/chat`, from the page and to it."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal, NotRequired
@@ -8,7 +8,7 @@ from ocmt_common.agent_api import Command
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from ocmt_management.agents.schemas import AgentState, AgentView
+from ocmt_management.agents.service import AgentState, AgentView
 
 MAX_FRAME_BYTES = 256 * 1024
 
@@ -21,7 +21,7 @@ class HistoryFrame(Command):
 class SendFrame(Command):
     type: Literal["send"]
     id: UUID
-    """Chosen by the page. The same id again is the same message, however often it arrives."""
+    """Chosen by the page. A frame with the same id is the same message and is sent once."""
     text: Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 
 
@@ -32,7 +32,7 @@ class StopFrame(Command):
 FromPage = HistoryFrame | SendFrame | StopFrame
 _FROM_PAGE: TypeAdapter[FromPage] = TypeAdapter(Annotated[FromPage, Field(discriminator="type")])
 
-# What the page is sent are plain dictionaries: they are made for each delta of each answer.
+# Frames to the page are plain dictionaries, since one is made for each delta of each answer.
 
 Speaker = Literal["user", "assistant"]
 
@@ -66,7 +66,7 @@ class AcceptedFrame(TypedDict):
 
 
 class DeltaFrame(TypedDict):
-    """With `replace`, the text is the whole so far, not what follows."""
+    """With `replace`, the text replaces all earlier deltas instead of following them."""
 
     type: Literal["delta"]
     runId: str
@@ -105,7 +105,7 @@ Frame = (
 
 
 def read(text: str) -> FromPage:
-    """Raises `ValueError` saying what is wrong, without the text."""
+    """Raises `ValueError` with the reason, without the frame's text."""
     try:
         return _FROM_PAGE.validate_json(text)
     except ValidationError as error:
@@ -115,13 +115,13 @@ def read(text: str) -> FromPage:
 
 
 def status(view: AgentView) -> StatusFrame:
-    said = view.model_dump(mode="json")
+    fields = view.model_dump(mode="json")
     return {
         "type": "status",
-        "state": said["state"],
-        "detail": said["detail"],
-        "since": said["since"],
-        "warning": said["warning"],
+        "state": fields["state"],
+        "detail": fields["detail"],
+        "since": fields["since"],
+        "warning": fields["warning"],
     }
 
 
@@ -141,7 +141,7 @@ def message(message_id: str, *, role: Speaker, text: str, at_ms: float | None) -
 def _moment(at_ms: float | None) -> datetime | None:
     try:
         return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):  # an agent's own clock, or no time at all
+    except (ValueError, OverflowError, OSError):  # a wrong clock, or not a time
         return None
 
 
@@ -161,5 +161,5 @@ def aborted(run_id: str) -> AbortedFrame:
 
 
 def error(about: str | None, *, code: str, detail: str, retry: bool) -> ErrorFrame:
-    """`about` is the id of the message it concerns; a run has its message's id."""
+    """`about` is the id of the message it concerns, which is also its run's id."""
     return {"type": "error", "id": about, "code": code, "detail": detail, "retry": retry}

@@ -1,8 +1,7 @@
 """A client of OpenClaw's gateway protocol, version 4, through the agent server.
 
-The agent server signs the handshake, so nothing here holds a credential of the gateway. It also
-wakes the agent for the handshake and for every request, however deep it sleeps: an answer may take
-as long as a wake.
+The agent server signs the handshake, so this server holds no credential of the gateway. It also
+wakes the agent for the handshake and for every request: an answer may take as long as a wake.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from ocmt_common.version import release_version
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from ocmt_management.agents.client import NO_SUCH_AGENT, AgentServer, NoSuchAgent
+from ocmt_management.agents.service import NO_SUCH_AGENT, AgentServer, NoSuchAgent
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +29,7 @@ _RETRY_S = 0.5
 _TOO_LARGE = "The agent's answer is too large to show here."
 
 
-class GatewayRefused(Exception):
+class GatewayError(Exception):
     """The gateway answered a request with an error; `str()` is its message."""
 
     def __init__(self, error: dict[str, Any]) -> None:
@@ -38,8 +37,8 @@ class GatewayRefused(Exception):
         self.code = str(error.get("code") or "UNKNOWN")
         self.retryable = bool(error.get("retryable"))
         retry_ms = error.get("retryAfterMs")
-        wished = retry_ms if isinstance(retry_ms, int | float) else 0
-        self.retry_after_s = min(max(wished, _RETRY_S * 1000), _RETRIES_FOR_S * 1000) / 1000
+        wait_ms = retry_ms if isinstance(retry_ms, int | float) else 0
+        self.retry_after_s = min(max(wait_ms, _RETRY_S * 1000), _RETRIES_FOR_S * 1000) / 1000
 
 
 def connection_lost() -> Problem:
@@ -47,17 +46,17 @@ def connection_lost() -> Problem:
 
 
 class Gateway:
-    """One connection. Somebody must iterate over `events` for requests to be answered."""
+    """One connection. Requests are answered only while `events` is being iterated."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._asked: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
+        self._pending: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
         self._requests = 0
         self.lost = False
 
     @classmethod
     async def open(cls, server: AgentServer, user_id: str) -> "Gateway":
-        """Connect and shake hands, which wakes the agent. Raises `Problem`."""
+        """Connect and complete the handshake, which wakes the agent. Raises `Problem`."""
         socket = await server.open_gateway(user_id)
         try:
             await _shake_hands(socket)
@@ -73,33 +72,33 @@ class Gateway:
                 frame = bounded_json.members(text)
                 kind = _read(frame, "type")
                 if kind == "res":
-                    self._answered(frame)
+                    self._resolve(frame)
                 elif kind == "event" and (payload := _payload(frame)) is not None:
                     yield str(_read(frame, "event")), payload
         except ConnectionClosed:
             pass
         except NotJson as error:
-            log.warning("the gateway's frames are not understood", reason=str(error))
+            log.warning("gateway frame is not valid", reason=str(error))
         finally:
             self.lost = True
-            for asked in self._asked.values():
-                if not asked.done():
-                    asked.set_result(None)
+            for future in self._pending.values():
+                if not future.done():
+                    future.set_result(None)
 
     async def request(self, method: str, **params: Any) -> dict[str, Any]:
-        """Ask, and ask again while the gateway is just coming up.
+        """Send a request, and retry while the gateway is starting.
 
-        Every request made here may safely be made twice. Raises `GatewayRefused` and `Problem`.
+        All requests made here are idempotent. Raises `GatewayError` and `Problem`.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + _RETRIES_FOR_S
         while True:
             try:
                 return await self._request(method, params)
-            except GatewayRefused as refused:
-                if not refused.retryable or loop.time() >= until:
+            except GatewayError as error:
+                if not error.retryable or loop.time() >= until:
                     raise
-                await asyncio.sleep(refused.retry_after_s)
+                await asyncio.sleep(error.retry_after_s)
 
     async def close(self) -> None:
         await self._socket.close()
@@ -109,7 +108,7 @@ class Gateway:
             raise connection_lost()
         self._requests += 1
         request_id = str(self._requests)
-        answer = self._asked[request_id] = asyncio.get_running_loop().create_future()
+        answer = self._pending[request_id] = asyncio.get_running_loop().create_future()
         request = {"type": "req", "id": request_id, "method": method, "params": params}
         try:
             await self._socket.send(json.dumps(request))
@@ -120,21 +119,21 @@ class Gateway:
         except ConnectionClosed:
             raise connection_lost() from None
         finally:
-            self._asked.pop(request_id, None)
+            self._pending.pop(request_id, None)
         if frame is None:
             raise connection_lost()
         if not frame.get("ok"):
-            raise GatewayRefused(_dict(frame.get("error")))
+            raise GatewayError(_dict(frame.get("error")))
         return _dict(frame.get("payload"))
 
-    def _answered(self, frame: dict[str, Raw]) -> None:
-        asked = self._asked.get(str(_read(frame, "id")))
-        if asked is None or asked.done():
+    def _resolve(self, frame: dict[str, Raw]) -> None:
+        future = self._pending.get(str(_read(frame, "id")))
+        if future is None or future.done():
             return
         try:
-            asked.set_result({name: bounded_json.read(raw) for name, raw in frame.items()})
+            future.set_result({name: bounded_json.read(raw) for name, raw in frame.items()})
         except TooComplex:
-            asked.set_result({"ok": False, "error": {"message": _TOO_LARGE}})
+            future.set_result({"ok": False, "error": {"message": _TOO_LARGE}})
 
 
 async def _shake_hands(socket: ClientConnection) -> None:
@@ -146,7 +145,7 @@ async def _shake_hands(socket: ClientConnection) -> None:
             hello = _dict(bounded_json.read(await socket.recv()))
             if hello.get("ok"):
                 return
-            # The reason follows as the code of the close.
+            # The reason follows as the close reason.
             await socket.wait_closed()
     except TimeoutError:
         raise Problem(504, "agent-silent", "The agent did not wake in time. Try again.") from None
@@ -164,11 +163,11 @@ def _read(frame: dict[str, Raw], name: str) -> Any:
 
 
 def _payload(frame: dict[str, Raw]) -> dict[str, Any] | None:
-    """An event's payload; `None` when it has none, or more than is read."""
+    """An event's payload; `None` if it has none or is too complex to parse."""
     try:
         payload = _read(frame, "payload")
     except TooComplex as error:
-        log.warning("an event of the gateway is left out", reason=str(error))
+        log.warning("gateway event skipped", reason=str(error))
         return None
     return payload if isinstance(payload, dict) else None
 
@@ -184,7 +183,7 @@ _CONNECT = {
     "params": {
         "minProtocol": 4,
         "maxProtocol": 4,
-        # The agent server puts in who connects, with which rights.
+        # The agent server adds the device and its scopes.
         "client": {
             "id": "gateway-client",
             "version": release_version("ocmt-management"),

@@ -1,10 +1,10 @@
-"""How many chats each user has open: enough for every tab, not enough to wear the server out."""
+"""Counts each user's open chats, to bound them."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MOST_PER_USER = 16
+MAX_PER_USER = 16
 
 
 class OpenChats:
@@ -12,11 +12,11 @@ class OpenChats:
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def another(self, user_id: str) -> Iterator[bool]:
-        """Count one more while the block runs; gives whether that is still within the bound."""
+    def add(self, user_id: str) -> Iterator[bool]:
+        """Count one more during the block; yields whether the count is within the bound."""
         self._open[user_id] += 1
         try:
-            yield self._open[user_id] <= MOST_PER_USER
+            yield self._open[user_id] <= MAX_PER_USER
         finally:
             self._open[user_id] -= 1
             if not self._open[user_id]:

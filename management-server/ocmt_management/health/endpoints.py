@@ -1,4 +1,4 @@
-"""`GET /health`: what works, what does not, and the cure, within two seconds."""
+"""`GET /health`: the state of each dependency and its cure, within two seconds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,8 +10,10 @@ from ocmt_common.problems import Problem
 from ocmt_common.version import release_version
 from starlette.responses import Response
 
-from ocmt_management.auth.mail_failures import MailFailure
-from ocmt_management.wiring import Server
+from ocmt_management.agents.dependencies import Agents
+from ocmt_management.dependencies import Database
+from ocmt_management.mail.dependencies import MailQueue
+from ocmt_management.mail.service import MailFailure
 
 router = APIRouter()
 
@@ -22,7 +24,7 @@ _CHECK_TIMEOUT_S = 1.5
 class Check(Wire):
     ok: bool
     detail: str | None = None
-    """What is wrong and what to do; `None` when it is fine."""
+    """What is wrong and what to do; `None` if nothing is."""
 
 
 class Checks(Wire):
@@ -38,34 +40,36 @@ class Health(Wire):
 
 
 @router.get("/health")
-async def health(server: Server, response: Response) -> Health:
-    database, agent_server = await asyncio.gather(
-        _check(server.database.check, "The database"),
-        _check(server.check_agent_server, "The agent server"),
+async def health(
+    database: Database, agents: Agents, mail_queue: MailQueue, response: Response
+) -> Health:
+    database_check, agent_server = await asyncio.gather(
+        _check(database.check, "The database"),
+        _check(agents.check_server, "The agent server"),
     )
-    mail = _mail(server.outbox.trouble)
-    if not database.ok:
+    mail = _mail(mail_queue.failure)
+    if not database_check.ok:
         response.status_code = 503
     return Health(
-        status="ok" if database.ok and agent_server.ok and mail.ok else "degraded",
+        status="ok" if database_check.ok and agent_server.ok and mail.ok else "degraded",
         version=VERSION,
-        checks=Checks(database=database, agent_server=agent_server, mail=mail),
+        checks=Checks(database=database_check, agent_server=agent_server, mail=mail),
     )
 
 
-def _mail(trouble: MailFailure | None) -> Check:
-    """By the last try. The server's own words are in the log only: this is open to anybody."""
-    if trouble is None:
+def _mail(failure: MailFailure | None) -> Check:
+    """By the last attempt. The mail server's reply is in the log only: /health is public."""
+    if failure is None:
         return Check(ok=True)
-    code = "" if trouble.code is None else f" (reply {trouble.code})"
-    cure = trouble.cure[0].upper() + trouble.cure[1:]
+    code = "" if failure.code is None else f" (reply {failure.code})"
+    cure = failure.cure[0].upper() + failure.cure[1:]
     return Check(ok=False, detail=f"Mail is not sent{code}. {cure}. The log has the reply.")
 
 
-async def _check(ask: Callable[[], Awaitable[None]], what: str) -> Check:
+async def _check(check: Callable[[], Awaitable[None]], what: str) -> Check:
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            await ask()
+            await check()
     except TimeoutError:
         return Check(
             ok=False,

@@ -1,7 +1,7 @@
-"""Brings the database to this release's tables: the same Alembic migrations on both databases.
+"""Migrates the database to this release's tables: the same Alembic migrations on both databases.
 
 Runs at start and by `python -m ocmt_management migrate`, in one transaction under a lock, so that
-servers that start together migrate once and a failed migration leaves what was there.
+servers that start together migrate once and a failed migration changes nothing.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ class MigrationError(Exception):
 
 
 async def revision_of(url: URL) -> str | None:
-    """The revision that the database is at; `None` before its first migration.
+    """The database's revision; `None` before its first migration.
 
-    Raises `MigrationError` when it does not answer.
+    Raises `MigrationError` when the database does not answer.
     """
     if url.get_backend_name() == "sqlite" and not os.path.exists(str(url.database)):  # noqa: ASYNC240, PTH110 (at a start, or in a command)
         return None
@@ -72,8 +72,8 @@ def alembic_config(connection: Connection) -> Config:
 async def migrate(url: URL, *, expand_only: bool = False) -> None:
     """Bring the database at `url` to the newest revision. Raises `MigrationError`.
 
-    With `expand_only` the revisions that take something away (`contract = True` in their module)
-    wait for a call without it, when no older release serves any more.
+    With `expand_only`, revisions that remove something (`contract = True` in their module) wait for
+    a call without it, when no older release is running.
     """
     try:
         if url.get_backend_name() == "sqlite":
@@ -110,8 +110,8 @@ def _upgrade(connection: Connection, expand_only: bool) -> None:
     if not all(kinds[expanding:]):
         late = next(one for one, contracts in zip(pending, kinds, strict=True) if contracts)
         raise MigrationError(
-            f"Migration {late.revision} takes away what the release that serves needs, and others "
-            "follow that this release needs. Deploy the commit first whose newest migration is "
+            f"Migration {late.revision} removes what the running release needs, and later ones add "
+            "what this release needs. Deploy the commit first whose newest migration is "
             f"{late.revision}, then this one."
         )
     if expanding:
@@ -120,7 +120,7 @@ def _upgrade(connection: Connection, expand_only: bool) -> None:
 
 @asynccontextmanager
 async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
-    """One transaction that no other server migrates beside."""
+    """One transaction under the migrations' lock."""
     engine = writing(make_engine(url))
     try:
         if url.get_backend_name() == "sqlite":
@@ -154,14 +154,14 @@ async def _copied(url: URL) -> None:
         )
     except (OSError, sqlite3.Error) as error:
         raise MigrationError(
-            f"The database is not migrated, since it cannot be copied before ({error}). Free as "
-            f"much space beside {url.database} as it has itself, then start again."
+            f"The database was not migrated, because copying it first failed ({error}). Free as "
+            f"much disk space as {url.database} takes, then start again."
         ) from error
     log.info("database copied before its migration", copy=str(copy))
 
 
 def _lock_file(path: str) -> int:
-    """Wait for the lock on `path`. Closing the returned descriptor gives it back."""
+    """Wait for the lock on `path`. Closing the returned descriptor releases it."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor

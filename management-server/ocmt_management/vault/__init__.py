@@ -1,1 +1,1 @@
-"""Secrets of users, encrypted so that the database alone is worth nothing."""
+"""Users' secrets, encrypted with keys that are not in the database."""

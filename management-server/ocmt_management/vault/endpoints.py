@@ -1,18 +1,18 @@
-"""A user's own secrets: set, listed by hint, deleted; never shown again."""
+"""A user's own secrets: set, listed by hint, deleted. Values are never returned."""
 
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi import Path as PathParameter
 from ocmt_common.agent_api import Command, Wire
 from ocmt_common.problems import Problem
 from pydantic import Field, SecretStr, field_validator
 
 from ocmt_management.auth.dependencies import CurrentUser
+from ocmt_management.vault.dependencies import Vault
 from ocmt_management.vault.secret_value import SecretValue
-from ocmt_management.vault.service import MAX_SECRET_CHARACTERS, SecretInfo, Vault
-from ocmt_management.wiring import Db, Server
+from ocmt_management.vault.service import MAX_SECRET_CHARACTERS, SecretInfo
 
 router = APIRouter(prefix="/api/secrets")
 
@@ -26,7 +26,7 @@ class SecretBody(Command):
     @field_validator("value")
     @classmethod
     def _is_text(cls, value: SecretStr) -> SecretStr:
-        # JSON can spell half a character, which no encoding can store.
+        # JSON can hold a lone surrogate, which no encoding can store.
         if any("\ud800" <= character <= "\udfff" for character in value.get_secret_value()):
             raise ValueError("is not valid text")
         return value
@@ -42,28 +42,21 @@ class SecretsAnswer(Wire):
     secrets: list[SecretView]
 
 
-def vault_of_request(server: Server, db: Db) -> Vault:
-    return Vault(db, server.keys, server.clock)
-
-
-RequestVault = Annotated[Vault, Depends(vault_of_request)]
-
-
 @router.get("")
-async def list_secrets(user: CurrentUser, vault: RequestVault) -> SecretsAnswer:
+async def list_secrets(user: CurrentUser, vault: Vault) -> SecretsAnswer:
     return SecretsAnswer(secrets=[_view(info) for info in await vault.list(user.user_id)])
 
 
 @router.put("/{name}")
 async def put_secret(
-    name: SecretName, body: SecretBody, user: CurrentUser, vault: RequestVault
+    name: SecretName, body: SecretBody, user: CurrentUser, vault: Vault
 ) -> SecretView:
     value = SecretValue(body.value.get_secret_value())
     return _view(await vault.put(user.user_id, name, value, actor=user.user_id))
 
 
 @router.delete("/{name}", status_code=204)
-async def delete_secret(name: SecretName, user: CurrentUser, vault: RequestVault) -> None:
+async def delete_secret(name: SecretName, user: CurrentUser, vault: Vault) -> None:
     if not await vault.delete(user.user_id, name, actor=user.user_id):
         raise Problem(404, "secret-unknown", "You have no secret of this name.")
 

@@ -1,7 +1,7 @@
 """Envelope encryption: keys from `VAULT_KEY` wrap a data key per user, which encrypts the secrets.
 
-Everything is AES-256-GCM with a fresh 96-bit nonce in front. What a ciphertext belongs to is its
-associated data, so a row copied to another user, name or version does not decrypt.
+Everything is AES-256-GCM with a fresh 96-bit nonce in front. The user, name and version are the
+ciphertext's associated data, so a row copied to another of them does not decrypt.
 """
 
 import json
@@ -41,7 +41,7 @@ def _associated(bound_to: tuple[str | int, ...]) -> bytes:
 
 
 class DataKey:
-    """One user's key, unwrapped for the length of a request."""
+    """One user's data key, unwrapped."""
 
     __slots__ = ("_key", "_user_id")
 
@@ -60,14 +60,14 @@ class DataKey:
 
 
 class KeyRing:
-    """The keys of `VAULT_KEY`. The first wraps; all of them unwrap."""
+    """The keys of `VAULT_KEY`: the first wraps, all unwrap."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         self._keys = dict(keys)
         self.current_id = next(iter(self._keys))
 
     def new_data_key(self, user_id: str) -> tuple[DataKey, bytes]:
-        """A fresh data key and its wrapped form to store beside `current_id`."""
+        """A new data key, and its wrapped form to store with `current_id`."""
         key = secrets.token_bytes(_KEY_BYTES)
         return DataKey(key, user_id), self._wrap(key, user_id)
 
@@ -75,7 +75,7 @@ class KeyRing:
         return DataKey(self._unwrap(wrapped, key_id, user_id), user_id)
 
     def rewrap(self, wrapped: bytes, *, key_id: str, user_id: str) -> bytes:
-        """The same data key under the current key; secrets stay as they are."""
+        """The same data key wrapped by the current key; secrets stay as they are."""
         return self._wrap(self._unwrap(wrapped, key_id, user_id), user_id)
 
     def _wrap(self, key: bytes, user_id: str) -> bytes:
@@ -88,7 +88,7 @@ class KeyRing:
                 503,
                 "vault-key-missing",
                 f"Secrets are encrypted under the key {key_id}, which VAULT_KEY does not hold. "
-                "Operator: add it back behind the current one.",
+                "Operator: add it back after the current one.",
             )
         return _open(key, wrapped, "data-key", user_id, key_id)
 

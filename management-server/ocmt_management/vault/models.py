@@ -1,4 +1,4 @@
-"""Tables of the vault: nothing in them is readable without `VAULT_KEY`."""
+"""Tables of the vault. Their ciphertexts need `VAULT_KEY` to read."""
 
 from datetime import datetime
 

@@ -17,13 +17,13 @@ class VaultRepository:
         return await self._session.get(StoredDataKey, user_id)
 
     async def data_key_for_change(self, user_id: str) -> StoredDataKey | None:
-        """The user's data key, locked: changes to one user's secrets happen one after another."""
+        """The user's data key, locked: changes to one user's secrets are serialised."""
         return await self._session.scalar(
             select(StoredDataKey).where(StoredDataKey.user_id == user_id).with_for_update()
         )
 
     async def add_data_key(self, row: StoredDataKey) -> bool:
-        """Store a new data key; `False` when another request just stored one."""
+        """Store a new data key; `False` if a concurrent request stored one first."""
         try:
             async with self._session.begin_nested():
                 self._session.add(row)
@@ -37,7 +37,7 @@ class VaultRepository:
     async def secret_and_key(
         self, user_id: str, name: str
     ) -> tuple[StoredSecret, StoredDataKey] | None:
-        """What it takes to open a secret, by one query."""
+        """A secret with its data key, by one query."""
         row = (
             await self._session.execute(
                 select(StoredSecret, StoredDataKey)
@@ -65,13 +65,13 @@ class VaultRepository:
         return deleted.first() is not None
 
     async def delete_data_key(self, user_id: str) -> None:
-        """The secrets go with it, by their foreign key."""
+        """The secrets are deleted with it, by their foreign key."""
         await self._session.execute(delete(StoredDataKey).where(StoredDataKey.user_id == user_id))
 
     async def data_keys_not_under(
         self, key_id: str, *, after: str, limit: int
     ) -> Sequence[StoredDataKey]:
-        """For rotation, in user order, locked: the whole installation's keys, but no secrets."""
+        """Data keys of all users, locked, in user order; for rotation."""
         rows = await self._session.scalars(
             select(StoredDataKey)
             .where(StoredDataKey.key_id != key_id, StoredDataKey.user_id > after)

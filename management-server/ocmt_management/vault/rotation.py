@@ -1,6 +1,6 @@
-"""Moves data keys under the first key of `VAULT_KEY` while the server runs.
+"""Rewraps data keys with the first key of `VAULT_KEY` while the server runs.
 
-Only the wrapping changes; no secret is opened. When it is done the old key can leave the setting.
+Secrets are not decrypted. Afterwards the old key can be removed from the setting.
 """
 
 import structlog
@@ -16,7 +16,7 @@ _BATCH = 100
 
 
 async def rotate(database: Database, keys: KeyRing) -> int:
-    """Rewrap every data key that is not under the current key; how many were."""
+    """Rewrap every data key that another key wraps; returns how many were rewrapped."""
     moved = 0
     after = ""
     while True:

@@ -1,4 +1,4 @@
-"""A secret in memory: it shows itself only when asked by name."""
+"""A secret in memory, masked everywhere except in `reveal()`."""
 
 import hmac
 
@@ -7,7 +7,7 @@ _HINT_FROM_LENGTH = 20
 
 
 class SecretValue:
-    """Wraps a secret so that a log line, an error or a format string shows a mask instead."""
+    """Log lines, errors and format strings show a mask instead of the value."""
 
     __slots__ = ("_value",)
 
@@ -15,7 +15,7 @@ class SecretValue:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself. Call it where it is used, and keep no copy."""
+        """The secret itself. Call it where the value is used, and keep no copy."""
         return self._value
 
     @property

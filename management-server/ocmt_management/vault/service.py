@@ -1,7 +1,7 @@
 """The vault: put, get, list and delete a user's secrets, and shred them all.
 
-Other domains keep their credentials here under a namespaced name (`model:openai`); names without a
-colon are the user's own. Each reading of a value is audited with its reason.
+Other domains store credentials under a namespaced name (`model:openai`); names without a colon are
+the user's own. Each reading of a value is audited with its reason.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,17 @@ from ocmt_management.vault.models import StoredDataKey, StoredSecret
 from ocmt_management.vault.repository import VaultRepository
 from ocmt_management.vault.secret_value import SecretValue
 
+__all__ = ["KeyRing", "SecretInfo", "SecretValue", "Vault"]
+
 MAX_SECRET_CHARACTERS = 16_384
 MAX_SECRETS_PER_USER = 200
 OWN = ""
-"""The namespace of the secrets a user names."""
+"""The namespace of secrets that the user named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretInfo:
-    """What may be shown of a secret."""
+    """The parts of a secret that may be shown."""
 
     name: str
     hint: str | None
@@ -34,7 +36,7 @@ class SecretInfo:
 
 
 class Vault:
-    """The vault within one unit of work. Every method names the user first."""
+    """The vault within one transaction. Every method takes the user id first."""
 
     def __init__(self, session: AsyncSession, keys: KeyRing, clock: Clock) -> None:
         self._rows = VaultRepository(session)
@@ -43,7 +45,7 @@ class Vault:
         self._audit = Audit(session, clock)
 
     async def put(self, user_id: str, name: str, value: SecretValue, *, actor: str) -> SecretInfo:
-        """Store `value` under `name`, replacing what was there. Needs a writing unit of work."""
+        """Store `value` under `name`, replacing any earlier value. Needs a writing transaction."""
         key = await self._key_for_change(user_id)
         now = self._clock()
         row = await self._rows.secret(user_id, name)
@@ -64,16 +66,16 @@ class Vault:
         return SecretInfo(name=name, hint=row.hint, updated_at=now)
 
     async def get(self, user_id: str, name: str, *, actor: str, reason: str) -> SecretValue | None:
-        """The secret's value, or `None`. Audited, so it needs a writing unit of work."""
+        """The secret's value, or `None`. Audited, so it needs a writing transaction."""
         value = await self.use(user_id, name)
         if value is not None:
             self.record_use(user_id, name, actor=actor, reason=reason)
         return value
 
     async def use(self, user_id: str, name: str) -> SecretValue | None:
-        """The secret's value for a caller that calls `record_use` later, for many uses at once.
+        """The secret's value, unaudited: the caller must call `record_use` later for all uses.
 
-        Only for where a write for every use would hold up the user; it writes nothing.
+        For callers to whom one write per use would cost too much time.
         """
         found = await self._rows.secret_and_key(user_id, name)
         if found is None:
@@ -87,7 +89,7 @@ class Vault:
         self._audit.record("secret.read", user_id=user_id, actor=actor, subject=name, detail=reason)
 
     async def hint(self, user_id: str, name: str) -> SecretInfo | None:
-        """What may be shown of a secret, without opening it; `None` when there is none."""
+        """A secret's name, hint and date, without decrypting it; `None` if there is none."""
         row = await self._rows.secret(user_id, name)
         return None if row is None else _info(row)
 
@@ -97,14 +99,14 @@ class Vault:
         return [_info(row) for row in rows if _namespace(row.name) == namespace]
 
     async def delete(self, user_id: str, name: str, *, actor: str) -> bool:
-        """Whether there was one to delete."""
+        """Returns whether there was a secret to delete."""
         deleted = await self._rows.delete(user_id, name)
         if deleted:
             self._audit.record("secret.delete", user_id=user_id, actor=actor, subject=name)
         return deleted
 
     async def shred(self, user_id: str, *, actor: str) -> None:
-        """Delete the user's data key: every secret under it is noise from then on."""
+        """Delete the user's data key, without which no secret of theirs can be decrypted."""
         await self._rows.delete_data_key(user_id)
         self._audit.record("secret.shred", user_id=user_id, actor=actor)
 
@@ -122,7 +124,7 @@ class Vault:
                 return key
             stored = await self._rows.data_key_for_change(user_id)
             if stored is None:
-                raise Problem(404, "user-unknown", "There is no such user any more.")
+                raise Problem(404, "user-unknown", "This user no longer exists.")
         return self._unwrap(stored)
 
     def _unwrap(self, stored: StoredDataKey) -> DataKey:

@@ -182,10 +182,10 @@ async def test_a_postgresql_that_accepts_and_says_nothing_is_a_503(
 async def test_an_embedded_database_that_vanished_is_a_503_and_never_a_new_empty_one(
     app: FastAPI, sign_in: SignIn, settings: ManagementSettings, tmp_path: Path
 ) -> None:
-    object.__setattr__(app.state.parts, "ensure_agent", lambda _: None)  # it would look meanwhile
+    app.state.on_sign_in = lambda _: None  # it would look meanwhile
     browser = await sign_in(ADA)
     file, elsewhere = Path(str(settings.database.database)), tmp_path / "elsewhere"
-    await app.state.parts.database.close()  # as after the pool's connections were lost
+    await app.state.database.close()  # as after the pool's connections were lost
     file.rename(elsewhere)
 
     assert (await browser.get("/api/secrets")).json()["code"] == "database-unavailable"
@@ -200,7 +200,7 @@ async def test_a_full_disk_is_a_507_and_over_when_there_is_room(
     app: FastAPI, sign_in: SignIn
 ) -> None:
     browser = await sign_in(ADA)
-    database: Database = app.state.parts.database
+    database: Database = app.state.database
     async with database.read() as session:
         allowed = {"pages": await session.scalar(text("PRAGMA page_count"))}
 
@@ -222,7 +222,7 @@ async def test_a_full_disk_is_a_507_and_over_when_there_is_room(
 
 
 async def test_a_unit_of_work_that_fails_leaves_nothing_behind(app: FastAPI) -> None:
-    database: Database = app.state.parts.database
+    database: Database = app.state.database
     done: list[str] = []
 
     async def fail() -> None:

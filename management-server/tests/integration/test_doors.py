@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI, WebSocket
 from ocmt_management.app import create_app
-from ocmt_management.auth.dependencies import SocketUser
+from ocmt_management.auth.dependencies import SocketSession
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
 from starlette.testclient import TestClient
@@ -195,6 +195,18 @@ async def test_every_answer_has_the_security_headers(new_browser: NewBrowser) ->
     assert headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/api/me", "/api/auth/session", "/llm/v1/models"])
+async def test_trace_is_answered_nowhere(new_browser: NewBrowser, path: str) -> None:
+    answer = await new_browser().request("TRACE", path, headers={"x-secret": "mirrored"})
+    assert answer.status_code in (401, 404, 405)
+    assert "mirrored" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/metrics", "/.git/HEAD"])
+async def test_nothing_for_developers_is_served(new_browser: NewBrowser, path: str) -> None:
+    assert (await new_browser().get(path)).status_code == 404
+
+
 class TestOverHttps:
     """The same server behind a proxy with https, its page at another origin of the same site."""
 
@@ -273,9 +285,9 @@ class TestSockets:
         app = create_app(settings)
 
         @app.websocket("/who")
-        async def who(socket: WebSocket, user: SocketUser) -> None:
+        async def who(socket: WebSocket, session: SocketSession) -> None:
             await socket.accept()
-            await socket.send_text(user.email)
+            await socket.send_text(session.user.email)
             await socket.close()
 
         return app
@@ -287,17 +299,17 @@ class TestSockets:
     def test_a_socket_needs_our_origin_and_a_session(
         self, signed_in: TestClient, seen_secrets: set[str]
     ) -> None:
-        from ocmt_management.auth.service import operator_link
+        from ocmt_management.auth.sign_in import operator_link
 
         ours = {"origin": "http://127.0.0.1:3000"}
         with signed_in as browser:
             assert isinstance(browser.app, FastAPI)
-            parts = browser.app.state.parts
+            state = browser.app.state
 
             async def make_link() -> str:
-                async with parts.database.write() as session:
+                async with state.database.write() as session:
                     made = await operator_link(
-                        session, settings=parts.settings, clock=parts.clock, email=None
+                        session, settings=state.settings, clock=state.clock, email=None
                     )
                 return made[1].partition("#")[2]
 

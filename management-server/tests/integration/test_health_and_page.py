@@ -33,7 +33,7 @@ def settings(make_settings: Callable[..., ManagementSettings], ui_dir: Path) -> 
 
 
 def agent_server(app: FastAPI, check: Callable[[], object]) -> None:
-    object.__setattr__(app.state.parts, "check_agent_server", check)
+    app.state.agents.check_server = check
 
 
 async def test_health_is_ok_when_everything_answers(app: FastAPI, new_browser: NewBrowser) -> None:

@@ -7,7 +7,7 @@ import httpx2
 from fastapi import FastAPI
 from ocmt_management.audit.models import AuditEvent
 from ocmt_management.audit.service import KEPT_FOR
-from ocmt_management.auth.models import Invitation, Session, SignInLink, User
+from ocmt_management.auth.models import Invitation, SignInLink, User, UserSession
 from ocmt_management.housekeeping import tidy
 from sqlalchemy import func, select
 
@@ -15,22 +15,22 @@ SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
 
 async def counts(app: FastAPI) -> dict[str, int]:
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         return {
             table.__tablename__: await session.scalar(select(func.count()).select_from(table))
-            for table in (User, Session, SignInLink, Invitation, AuditEvent)
+            for table in (User, UserSession, SignInLink, Invitation, AuditEvent)
         }
 
 
 async def test_what_is_over_is_forgotten_and_what_is_not_is_kept(
     app: FastAPI, sign_in_admin: SignIn, advance: Callable[[timedelta], None]
 ) -> None:
-    parts = app.state.parts
+    state = app.state
     admin = await sign_in_admin("ada@example.com")
     await admin.post("/api/admin/invitations", json={"email": "bob@elsewhere.org"})
 
     async def tidied() -> dict[str, int]:
-        await tidy(parts.database, parts.keys, parts.clock)
+        await tidy(state.database, state.vault_keys, state.clock)
         return await counts(app)
 
     everything = {"users": 1, "sessions": 1, "sign_in_links": 1, "invitations": 1}

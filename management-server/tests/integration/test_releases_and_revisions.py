@@ -111,7 +111,7 @@ async def test_health_says_that_the_tables_are_of_another_release(
 ) -> None:
     browser = await sign_in(ADA)
     assert (await browser.get("/health")).json()["checks"]["database"]["ok"] is True
-    database: Database = app.state.parts.database
+    database: Database = app.state.database
     async with database.write() as session:
         await session.execute(text(change))
         await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -130,7 +130,7 @@ async def test_tables_of_a_newer_release_that_still_fit_are_no_fault(
 ) -> None:
     """So releases take over from each other, and go back."""
     browser = await sign_in(ADA)
-    database: Database = app.state.parts.database
+    database: Database = app.state.database
     async with database.write() as session:
         await session.execute(text("ALTER TABLE usage ADD COLUMN more INTEGER"))
         await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -190,6 +190,6 @@ class TestTheCopy:
             raise error
 
         monkeypatch.setattr(migrations, "copy_before_migration", fail)
-        with pytest.raises(MigrationError, match="Free as much space"):
+        with pytest.raises(MigrationError, match="Free as much disk space"):
             await migrate(url)
         assert await revision_of(url) == before

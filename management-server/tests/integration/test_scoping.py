@@ -42,10 +42,10 @@ async def test_a_members_requests_touch_only_their_own_rows(
     statements: list[tuple[str, Any]],
 ) -> None:
     # Nobody's agent is made meanwhile, which is tried again and again without an agent server.
-    object.__setattr__(app.state.parts, "ensure_agent", lambda _: None)
+    app.state.on_sign_in = lambda _: None
     admin, member = await sign_in_admin("ada@example.com"), await sign_in("bob@example.com")
     await admin.put("/api/secrets/FOO", json={"value": "ada's"})
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         bob = await session.scalar(select(User.id).where(User.email == "bob@example.com"))
     sessions = (await admin.get("/api/auth/sessions")).json()["sessions"]
     advance(timedelta(hours=1))

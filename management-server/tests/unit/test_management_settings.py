@@ -50,7 +50,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         ("agent_server_url", "http://[2001:db8::1]:4000", "must be https:// unless"),
         ("agent_server_url", "http://127.0.0.1.example:4000", "must be https:// unless"),
         ("tls_dir", "/etc/tls", "AGENT_SERVER_URL must be https://"),
-        ("agent_auth_token", "é" * 20 + "0123456789abcdef" * 2, "no token has"),
+        ("agent_auth_token", "é" * 20 + "0123456789abcdef" * 2, "tokens never have"),
         ("openai_base_url", "https://user@openai.example/v1", "nothing else"),
         ("base_url", "https://ocmt example.com", "not an http"),
         ("base_url", "https://ocmt.example.com:99999", "not an http"),
@@ -70,7 +70,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         (
             "database_url",
             "postgresql://u:p@db/ocmt?sslmode=require&channel_binding=require",
-            "sslmode=verify-full&sslrootcert=system in its place",
+            "sslmode=verify-full&sslrootcert=system instead",
         ),
         ("database_url", "postgresql://db/ocmt?sslrootcert=/nowhere.pem", "sslmode=verify-full"),
         (
@@ -90,7 +90,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         (
             "database_url",
             "postgresql://one,two/ocmt?target_session_attrs=standby",
-            "no server that takes writes",
+            "not a writable server",
         ),
         ("database_url", "postgresql://one/ocmt?target_session_attrs=wrong", "is not known"),
     ],

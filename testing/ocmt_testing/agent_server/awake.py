@@ -1,4 +1,4 @@
-"""What proxy tests stand on: an agent that is always awake at an address the test chooses."""
+"""For tests of the proxy: an agent that is always awake, at an address the test chooses."""
 
 import asyncio
 from collections import Counter
@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.device import DeviceKey
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_common.problems import Problem
 
@@ -16,7 +16,7 @@ GATEWAY_TOKEN = "gateway-token-that-never-leaves"
 
 
 class AlwaysAwake:
-    """`Waking` without sleeping. Counts what it was asked for; `asleep` makes wakes fail."""
+    """`AwakeAgents` with one agent that never sleeps; counts the calls."""
 
     def __init__(self, endpoint: Endpoint, *, user_id: str = "ada") -> None:
         self.access = GatewayAccess(
@@ -58,7 +58,7 @@ class AlwaysAwake:
 
 
 class Sleepy(AlwaysAwake):
-    """A `Waking` whose agent can be put away: the next `awake` brings it up again, once asked."""
+    """`AwakeAgents` with one agent that a test puts to sleep; the next `awake` brings it up."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)

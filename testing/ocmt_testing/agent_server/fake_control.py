@@ -58,7 +58,7 @@ class FakeControl:
         container = self._runtime.containers[user_id]
         return user_id in self.leases and self.leases[user_id][0] == container.boot
 
-    def line_to(self, user_id: str) -> Endpoint | None:
+    def control_socket_to(self, user_id: str) -> Endpoint | None:
         """One stands for every lease, and none is seen to break before it is used."""
         return ENDPOINT if self.keeps_lines and user_id in self.leases else None
 

@@ -20,6 +20,7 @@ from ocmt_agent.runtime.base import (
     RuntimeUnavailable,
     Whereabouts,
 )
+from ocmt_common.openclaw import openclaw_version
 
 ENDPOINT = Endpoint("127.0.0.1", 9)
 
@@ -65,6 +66,9 @@ class FakeRuntime:
         self.down: str | None = None
         """Set: every call raises `RuntimeUnavailable` with this text."""
         self.removed_state: list[str] = []
+        self.openclaw = openclaw_version()
+        """The version that it starts."""
+        self.started_openclaw: dict[str, str] = {}
         self.kernel: dict[str, Whereabouts] = {}
         """By user: where the test says the kernel holds it."""
         self.log_text = ""
@@ -102,6 +106,10 @@ class FakeRuntime:
     def uid(self, number: int) -> int | None:
         return None if self.first_uid is None else self.first_uid + number
 
+    async def openclaw_version(self) -> str:
+        await self._called("openclaw_version")
+        return self.openclaw
+
     async def create(self, spec: AgentSpec) -> None:
         await self._called("create")
         existing = self.containers.get(spec.user_id)
@@ -113,6 +121,7 @@ class FakeRuntime:
         container = self._one(user_id)
         if container.status is ContainerStatus.EXITED:
             container.status = ContainerStatus.RUNNING
+            self.started_openclaw[user_id] = self.openclaw
             self._boots += 1
             container.boot = self._boots
             container.exit_code = None

@@ -17,6 +17,7 @@ def stand_in_for_node(folder: Path) -> Path:
     entry = folder / "node_modules" / "openclaw" / "openclaw.mjs"
     entry.parent.mkdir(parents=True)
     entry.touch()
+    entry.with_name("package.json").write_text('{"version": "2026.9.6"}')
     node = folder / "node"
     node.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__)} "$@"\n')
     node.chmod(0o755)

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from ocmt_agent.agents.agent import Agent
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.app import create_app
-from ocmt_agent.hibernation.admission import HostFigures
-from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.decisions.memory_admission import HostFigures
+from ocmt_agent.hibernation.orders import OperatorOrders
+from ocmt_agent.hibernation.wake import WakeTransitions
+from ocmt_agent.memory.manager import MemoryManager
+from ocmt_agent.records.agent import Agent
 from ocmt_agent.settings import AgentSettings
-from ocmt_agent.wiring import Parts, open_parts
+from ocmt_agent.wiring import open_parts
 from ocmt_common.agent_api import AUTH_HEADER, HibernationState, ProvisionRequest
 from ocmt_common.settings import load
 
@@ -42,16 +45,24 @@ class Host:
     client: httpx2.AsyncClient
     room: "Room"
 
+    @property
+    def wakes(self) -> WakeTransitions:
+        return self.parts.hibernation.wakes
+
+    @property
+    def orders(self) -> OperatorOrders:
+        return self.parts.hibernation.orders
+
     async def provision(self, user_id: str = "ada", *, token: str = AGENT_TOKEN) -> Agent:
         request = ProvisionRequest(user_id=user_id, agent_token=token)
-        return (await self.parts.service.provision(request))[0]
+        return (await self.parts.provisioning.provision(request))[0]
 
     def state(self, user_id: str = "ada") -> HibernationState:
         """The agent's state now: mypy narrows `agent.state`, and keeps that across an await."""
         return self.parts.registry.get(user_id).state
 
     async def sweep(self) -> None:
-        await self.parts.watch.sweep()
+        await self.parts.hibernation.loop.sweep()
 
     async def fall_asleep(self, user_id: str = "ada") -> Agent:
         """Idle long enough, looked at twice (the first look takes the CPU sample): paused."""
@@ -75,7 +86,7 @@ async def open_host(
     gateway: FakeControl | None = None,
     clock: FakeClock | None = None,
     figures: HostFigures | None = None,
-    keeper: Callable[..., MemoryKeeper] = MemoryKeeper,
+    memory_manager: Callable[..., MemoryManager] = MemoryManager,
     **values: str,
 ) -> AsyncIterator[Host]:
     """A server on `data_dir`; given the same fakes again, a restarted one."""
@@ -85,7 +96,12 @@ async def open_host(
     settings = settings_for(data_dir, **values)
     room = Room(figures)
     async with open_parts(
-        settings, runtime=runtime, clock=clock, gateway=gateway, read_host=room.read, keeper=keeper
+        settings,
+        runtime=runtime,
+        clock=clock,
+        gateway=gateway,
+        read_host=room.read,
+        memory_manager=memory_manager,
     ) as parts:
         transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
         async with httpx2.AsyncClient(

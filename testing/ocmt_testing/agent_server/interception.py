@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ocmt_agent.hibernation.engine import Hibernation
+from ocmt_agent.hibernation.assembly import Hibernation
 
 When = Literal["before", "after"]
 _PASSED = {"whereabouts", "events", "observe_all", "problems", "close", "relay_host"}
@@ -38,10 +38,21 @@ class Interception:
         return _Proxy(self, whose, target)
 
     @contextmanager
-    def into(self, engine: Hibernation) -> Iterator[None]:
-        """Cut what `engine` calls, for the block."""
-        parts = (engine, engine._waker, engine._sleeper)
-        kept = [(part, name, getattr(part, name)) for part in parts for name in _REACHES]
+    def into(self, hibernation: Hibernation) -> Iterator[None]:
+        """Cut what its transitions call, for the block."""
+        parts = (
+            hibernation.wakes,
+            hibernation.resumer,
+            hibernation.suspender,
+            hibernation.reconciler,
+            hibernation.wakes._states,
+        )
+        kept = [
+            (part, name, getattr(part, name))
+            for part in parts
+            for name in _REACHES
+            if hasattr(part, name)
+        ]
         for part, name, value in kept:
             setattr(part, name, self.around(name.removeprefix("_"), value))
         try:

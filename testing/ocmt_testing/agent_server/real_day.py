@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
-from ocmt_agent.agents.agent import Agent
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.control import OpenClawControl
-from ocmt_agent.wiring import Parts
+from ocmt_agent.records.agent import Agent
 from ocmt_common.agent_api import HibernationState
 
 LEFT_OUT_AT_ONCE = timedelta(minutes=5)
@@ -96,7 +96,7 @@ class Day:
         """
         while (left := when - self._clock.now()) > timedelta():
             self._clock.leave_out(min(left, LEFT_OUT_AT_ONCE))
-            await self._parts.watch.sweep()
+            await self._parts.hibernation.loop.sweep()
             await self._everybody_sleeps_who_can()
             for agent in self._parts.registry.all():
                 self.looks += 1
@@ -105,7 +105,7 @@ class Day:
     async def meet(self, when: datetime, *, real: datetime) -> None:
         """Leave out what makes the day's `when` come at the moment `real` comes."""
         self._clock.leave_out((when - self._clock.now()) - (real - datetime.now(UTC)))
-        await self._parts.watch.sweep()
+        await self._parts.hibernation.loop.sweep()
 
     async def until(self, user_id: str, *states: HibernationState) -> None:
         agent = self._parts.registry.get(user_id)

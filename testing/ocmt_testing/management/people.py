@@ -1,4 +1,4 @@
-"""Finding one's way around a running server: who is signed in, how their agent is."""
+"""Signed-in users and the states of their agents, on a running server."""
 
 import asyncio
 import hashlib
@@ -12,7 +12,7 @@ from ocmt_management.agents.schemas import AgentState, AgentView
 
 @dataclass
 class Person:
-    """Somebody signed in, and a client that speaks as their agent."""
+    """A signed-in user, with a client for their browser and one for their agent."""
 
     id: str
     browser: httpx2.AsyncClient
@@ -31,7 +31,7 @@ async def id_of(browser: httpx2.AsyncClient) -> str:
 
 async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
     """Wait until the user's agent is in one of these states."""
-    agents = app.state.parts.agents
+    agents = app.state.agents
     wanted = {AgentState(state) for state in states}
     view: AgentView | None = None
     try:
@@ -53,7 +53,7 @@ def hash_of(token: str) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens inside the server and is announced by nothing."""
+    """Poll for a condition inside the server that has no event."""
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -53,15 +53,6 @@ export interface Routes {
   "POST /api/agent/wake": {
     answer: AgentView;
   };
-  "GET /api/admin/agents": {
-    answer: AgentsAnswer;
-  };
-  "POST /api/admin/agents/{user_id}/token": {
-    answer: AgentView;
-    path: {
-      user_id: string;
-    };
-  };
   "GET /api/model": {
     answer: ModelAnswer;
   };
@@ -121,6 +112,15 @@ export interface Routes {
       invitation_id: string;
     };
   };
+  "GET /api/admin/agents": {
+    answer: AgentsAnswer;
+  };
+  "POST /api/admin/agents/{user_id}/token": {
+    answer: AgentView;
+    path: {
+      user_id: string;
+    };
+  };
   "GET /api/admin/audit": {
     answer: AuditAnswer;
   };
@@ -135,7 +135,7 @@ export interface LinkRequest {
   email: string;
 }
 /**
- * What pressing the button on the page of a link would do.
+ * What the button on a link's page would do.
  */
 export interface LinkAccount {
   email: string;
@@ -189,18 +189,6 @@ export interface AgentView {
   detail: string | null;
   since: string | null;
   warning?: string | null;
-}
-export interface AgentsAnswer {
-  agents: AgentRow[];
-}
-export interface AgentRow {
-  state: AgentState;
-  detail: string | null;
-  since: string | null;
-  warning?: string | null;
-  userId: string;
-  idleMinutes: number | null;
-  awakeBecause: string[];
 }
 export interface ModelAnswer {
   provider: ProviderId;
@@ -261,12 +249,24 @@ export interface InvitationRow {
 export interface InvitationRequest {
   email: string;
 }
+export interface AgentsAnswer {
+  agents: AgentRow[];
+}
+export interface AgentRow {
+  state: AgentState;
+  detail: string | null;
+  since: string | null;
+  warning?: string | null;
+  userId: string;
+  idleMinutes: number | null;
+  awakeBecause: string[];
+}
 export interface AuditAnswer {
   events: AuditRow[];
   earlier: number | null;
 }
 /**
- * One thing that happened. Addresses are those of people who are still here.
+ * An audit event, with the addresses of users that still exist.
  */
 export interface AuditRow {
   id: number;
@@ -318,7 +318,7 @@ export interface AcceptedFrame {
   runId: string;
 }
 /**
- * With `replace`, the text is the whole so far, not what follows.
+ * With `replace`, the text replaces all earlier deltas instead of following them.
  */
 export interface DeltaFrame {
   type: "delta";

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.app import create_app
-from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.wiring import Parts, open_parts, watching
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.wiring import open_parts, watching
 from ocmt_common.agent_api import AUTH_HEADER, Actor, AgentPolicy, ProvisionRequest
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_testing.agent_server.caller import Caller
@@ -69,7 +70,7 @@ class Rig:
 
     async def schedule(self, user_id: str, *, real: datetime) -> None:
         """Give the agent a job, named after it, that is due at that moment of the real clock."""
-        access = await self.parts.engine.awake(user_id, kind=ActivityKind.HTTP)
+        access = await self.parts.hibernation.wakes.awake(user_id, kind=ActivityKind.HTTP)
         await self.parts.admin.call(
             access,
             "cron.add",
@@ -100,7 +101,7 @@ async def a_day(tmp_path: Path) -> AsyncIterator[tuple[Rig, dict[str, datetime]]
         )
         rig = Rig(parts, Day(parts, clock, due), model, root)
         requests = (ProvisionRequest(user_id=user, agent_token=AGENT_TOKEN) for user in USERS)
-        await asyncio.gather(*(parts.service.provision(request) for request in requests))
+        await asyncio.gather(*(parts.provisioning.provision(request) for request in requests))
         proxy = await stack.enter_async_context(serving(create_app(parts)))
         for user in USERS:
             url = f"{proxy.url}/api/containers/{user}/proxy/"

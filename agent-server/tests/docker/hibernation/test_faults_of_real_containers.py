@@ -9,12 +9,13 @@ from pathlib import Path
 import aiodocker
 import aiohttp
 import pytest
-from ocmt_agent.hibernation.clock import SystemClock
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.docker_freezer import freezers
-from ocmt_agent.wiring import Parts, open_parts, watching
+from ocmt_agent.wiring import open_parts, watching
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import ProvisionRequest
 from ocmt_common.problems import Problem
@@ -32,7 +33,7 @@ async def server_on(tmp_path: Path, runtime: Runtime, *users: str) -> AsyncItera
     settings = settings_for(tmp_path, HIBERNATION_CHECK_INTERVAL="1000", WAKE_TIMEOUT_MS="240000")
     async with open_parts(settings, runtime=runtime, clock=SystemClock()) as parts:
         requests = (ProvisionRequest(user_id=user, agent_token=AGENT_TOKEN) for user in users)
-        await asyncio.gather(*(parts.service.provision(request) for request in requests))
+        await asyncio.gather(*(parts.provisioning.provision(request) for request in requests))
         async with watching(parts):
             yield parts
 
@@ -63,7 +64,7 @@ async def until(parts: Parts, user_id: str, state: S) -> None:
 
 async def until_the_engine_is_missed(parts: Parts) -> None:
     async with asyncio.timeout(LIMIT_S):
-        while parts.watch.problem is None:  # noqa: ASYNC110
+        while parts.hibernation.loop.problem is None:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
@@ -72,7 +73,7 @@ async def pause(parts: Parts, user_id: str) -> None:
     async with asyncio.timeout(LIMIT_S):
         while True:
             try:
-                await parts.engine.hibernate(user_id, "pause")
+                await parts.hibernation.orders.hibernate(user_id, "pause")
                 return
             except Problem as problem:
                 if problem.code != "agent-busy":
@@ -81,7 +82,9 @@ async def pause(parts: Parts, user_id: str) -> None:
 
 
 async def use(parts: Parts, *users: str) -> None:
-    await asyncio.gather(*(parts.engine.awake(user, kind=ActivityKind.HTTP) for user in users))
+    await asyncio.gather(
+        *(parts.hibernation.wakes.awake(user, kind=ActivityKind.HTTP) for user in users)
+    )
     async with aiohttp.ClientSession() as session:
         for user in users:
             agent = parts.registry.get(user)
@@ -106,7 +109,7 @@ async def fail_half_way(
         async with asyncio.timeout(LIMIT_S):
             while True:
                 with pytest.raises(Problem, match="is awake because") as refused:
-                    await parts.engine.hibernate("ada", "pause")
+                    await parts.hibernation.orders.hibernate("ada", "pause")
                 if "it could not be frozen: the freezer is stuck" in refused.value.detail:
                     return
                 await asyncio.sleep(2)  # its gateway is still at something
@@ -181,9 +184,9 @@ async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all
 
         async with another_on(root) as runtime, server_on(tmp_path, runtime) as parts:
             await until_the_engine_is_missed(parts)
-            assert (await parts.service.health()).status == "degraded"
+            assert (await parts.health.read()).status == "degraded"
             with pytest.raises(Problem) as refused:
-                await parts.engine.awake("ben", kind=ActivityKind.HTTP)
+                await parts.hibernation.wakes.awake("ben", kind=ActivityKind.HTTP)
             assert (refused.value.code, refused.value.status) == ("runtime-unavailable", 503)
             assert refused.value.retry_after_s
             states = [parts.registry.get(user).state for user in ("ada", "ben")]
@@ -194,5 +197,5 @@ async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all
             async with EngineSocket(through):
                 for user in ("ada", "ben"):
                     await until(parts, user, S.STOPPED)
-                assert parts.watch.problem is None
+                assert parts.hibernation.loop.problem is None
                 await use(parts, "ada", "ben")

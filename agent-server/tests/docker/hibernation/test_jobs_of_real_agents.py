@@ -8,12 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ocmt_agent.agents.agent import Agent
-from ocmt_agent.hibernation.clock import SystemClock
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.spec import Limits
-from ocmt_agent.wiring import Parts, open_parts, watching
+from ocmt_agent.wiring import open_parts, watching
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.agent_api import Actor, ProvisionRequest
 from ocmt_common.agent_api import HibernationState as S
@@ -30,7 +31,7 @@ _IN = timedelta(seconds=150)
 
 async def schedule(parts: Parts, user_id: str) -> Agent:
     """Give the agent a job that is due in a while, and return it."""
-    access = await parts.engine.awake(user_id, kind=ActivityKind.HTTP)
+    access = await parts.hibernation.wakes.awake(user_id, kind=ActivityKind.HTTP)
     due = parts.clock.now() + _IN
     await parts.admin.call(
         access,
@@ -75,14 +76,14 @@ async def test_jobs_of_a_paused_and_of_a_stopped_agent_run_once_in_time_and_whol
             for _ in range(5):
                 parts.registry.woke(S.STOPPED, seconds=45)  # this machine may be busy
             for user_id in ("ada", "ben"):
-                await parts.service.provision(
+                await parts.provisioning.provision(
                     ProvisionRequest(user_id=user_id, agent_token=AGENT_TOKEN)
                 )
             ada, ben = await schedule(parts, "ada"), await schedule(parts, "ben")
             async with watching(parts), asyncio.timeout(90):
                 while ben.state is not S.STOPPED:
                     try:
-                        await parts.engine.hibernate("ben", "stop")
+                        await parts.hibernation.orders.hibernate("ben", "stop")
                     except Problem:  # still at its chores after the boot
                         await asyncio.sleep(2)
                 await until(ada, S.PAUSED, within_s=90)

@@ -16,16 +16,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ocmt_agent.memory import recall as recall_module
-from ocmt_agent.memory import syscalls
+from ocmt_agent.memory import prefetch, syscalls
 from ocmt_agent.memory.host import (
-    AgentMemory,
     HostMemory,
     Pressure,
     read_agent_memory,
     read_host_memory,
 )
-from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.memory.page_sets import Pages, size, together
 from ocmt_agent.memory.pages import (
     advise,
@@ -35,11 +33,12 @@ from ocmt_agent.memory.pages import (
     resident_pages,
     turns,
 )
+from ocmt_agent.memory.prefetch import Prefetcher
 from ocmt_agent.memory.ranges import PAGE, Range, mapped, merged, size_of
-from ocmt_agent.memory.recall import Recall
 from ocmt_agent.memory.reclaim import Driver, drivers
 from ocmt_agent.memory.syscalls import Advice, Kept, fault_in, own_pages
 from ocmt_agent.memory.working_set import WorkingSet
+from ocmt_agent.records.agent_memory import AgentMemory
 from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.cgroup import Cgroup, probe
 from ocmt_agent.runtime.processes import ProcessId, identify, spawn
@@ -189,11 +188,11 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     await page_out(resident_pages(holder), executor)
     await take_out(DRIVERS[0], holder, executor)
     assert measured(holder).usage < 0.3 * _HELD
-    recall, awake = Recall(), asyncio.Event()
-    recall.belongs_to(holder.leader)
+    prefetcher, awake = Prefetcher(), asyncio.Event()
+    prefetcher.belongs_to(holder.leader)
     awake.set()
     back = partial(
-        recall.bring_back, holder, executor, awake=awake, answered=awake, slow=True, at_most=_HELD
+        prefetcher.prefetch, holder, executor, awake=awake, answered=awake, slow=True, at_most=_HELD
     )
     await back(blindly=0, learns=False)
     assert measured(holder).usage < 0.3 * _HELD
@@ -202,9 +201,9 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     assert size(resident_pages(holder)) < 0.2 * _HELD  # it used nothing of that yet
     used = Range.pieces(max(pages_anywhere(holder)[holder.leader], key=lambda one: one.size), MB)
     fault_in(holder.leader.pid, [next(used), next(used)])
-    await recall.note_use(holder, executor)
-    assert recall.working_set is not None
-    assert 2 * MB <= recall.working_set.size < 0.2 * _HELD
+    await prefetcher.note_use(holder, executor)
+    assert prefetcher.working_set is not None
+    assert 2 * MB <= prefetcher.working_set.size < 0.2 * _HELD
 
     # Known, and woken before it was laid out: it is not read as a whole again.
     await page_out(resident_pages(holder), executor)
@@ -213,11 +212,13 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     assert measured(holder).usage < 0.4 * _HELD
 
     # Laid out, and brought back from then on.
-    await recall.take_stock(holder, executor)
-    await recall.lay_out(executor)
+    await prefetcher.record_held(holder, executor)
+    await prefetcher.lay_out(executor)
     await take_out(DRIVERS[0], holder, executor)
     await back(blindly=2 * _HELD, learns=True)
-    assert recall.working_set.size <= size(resident_pages(holder)) + 4 * MB  # one turn is only read
+    assert (
+        prefetcher.working_set.size <= size(resident_pages(holder)) + 4 * MB
+    )  # one turn is only read
     assert measured(holder).usage < 0.4 * _HELD
 
     # In zram reads are not slow: just what is known is read, and nothing mapped.
@@ -231,15 +232,15 @@ async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
     holder: Whereabouts, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile nothing else is read: the gateway's own reads would stand behind it."""
-    monkeypatch.setattr(recall_module, "_ANSWERS_WITHIN_S", 60.0)
+    monkeypatch.setattr(prefetch, "_ANSWERS_WITHIN_S", 60.0)
     leader = holder.leader
     whole = max(resident_pages(holder)[leader], key=lambda one: one.size)
     needed, rest = Range(whole.start, whole.start + 4 * MB), Range(whole.start + 4 * MB, whole.end)
-    recall, awake, answered = Recall(), asyncio.Event(), asyncio.Event()
-    recall.belongs_to(leader)
-    recall.working_set = WorkingSet({}, {leader: [rest]})
+    prefetcher, awake, answered = Prefetcher(), asyncio.Event(), asyncio.Event()
+    prefetcher.belongs_to(leader)
+    prefetcher.working_set = WorkingSet({}, {leader: [rest]})
     back = partial(
-        recall.bring_back,
+        prefetcher.prefetch,
         holder,
         executor,
         awake=awake,
@@ -260,8 +261,8 @@ async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
     answered.set()
     await coming
     assert measured(holder).usage > taken + 0.8 * rest.size
-    await recall.note_use(holder, executor)
-    assert needed in merged(recall.working_set.first[leader])
+    await prefetcher.note_use(holder, executor)
+    assert needed in merged(prefetcher.working_set.first[leader])
 
     # After two such wakes nothing waits for an answer.
     await back()
@@ -318,15 +319,15 @@ async def test_a_quiet_agent_under_pressure_keeps_just_what_its_next_answer_need
     def pressed() -> HostMemory:
         return replace(read_host_memory(), pressure=waiting)
 
-    keeper = partial(MemoryKeeper, host=pressed)
-    async with open_host(tmp_path, runtime=runtime, keeper=keeper) as host:
+    memory_manager = partial(MemoryManager, host=pressed)
+    async with open_host(tmp_path, runtime=runtime, memory_manager=memory_manager) as host:
         await host.provision()
         agent = host.parts.registry.get("ada")
         await host.parts.memory.look()
         some: dict[ProcessId, list[Range]] = {}
         for process, ranges in turns(resident_pages(holder), at_most=_HELD // 3):
             some.setdefault(process, []).extend(ranges)
-        host.parts.memory._keep(agent).recall.working_set = WorkingSet(some, {})
+        host.parts.memory._tracked(agent).prefetcher.working_set = WorkingSet(some, {})
         await host.parts.memory.look()
         assert size(resident_pages(holder)) > 0.9 * _HELD  # it was active just now
 
@@ -364,10 +365,10 @@ async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fe
     strewn = [piece for r in whole for piece in list(r.pieces(64 * PAGE))[::3]]
     async with open_host(tmp_path, runtime=runtime) as host:
         agent = await host.provision()
-        keeper = host.parts.memory
-        await keeper.look()
-        keeper._keep(agent).recall.working_set = WorkingSet({holder.leader: strewn}, {})
-        await host.parts.engine.hibernate("ada", "pause")
+        memory = host.parts.memory
+        await memory.look()
+        memory._tracked(agent).prefetcher.working_set = WorkingSet({holder.leader: strewn}, {})
+        await host.orders.hibernate("ada", "pause")
         async with asyncio.timeout(60):
             while agent.paused_memory is not PausedMemory.RECLAIMED:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

@@ -9,12 +9,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from ocmt_agent.agents.agent import Agent
-from ocmt_agent.hibernation.clock import SystemClock
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.clock import SystemClock
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.spec import Limits
-from ocmt_agent.wiring import Parts, open_parts
+from ocmt_agent.wiring import open_parts
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_common.agent_api import HibernationState, PausedMemory, ProvisionRequest
 from ocmt_common.openclaw import default_image
@@ -82,7 +83,7 @@ async def agent_server(tmp_path: Path) -> AsyncIterator[Parts]:
     try:
         async with open_parts(settings, runtime=runtime, clock=SystemClock()) as parts:
             yield parts
-            await parts.service.remove("ada", with_state=True)
+            await parts.provisioning.remove("ada", with_state=True)
     finally:
         for user_id in await runtime.observe_all():
             await runtime.remove(user_id, with_state=True)
@@ -91,7 +92,7 @@ async def agent_server(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 async def chat(parts: Parts) -> str:
-    access = await parts.engine.awake("ada", kind=ActivityKind.HTTP)
+    access = await parts.hibernation.wakes.awake("ada", kind=ActivityKind.HTTP)
     async with (
         aiohttp.ClientSession() as session,
         session.post(
@@ -108,7 +109,7 @@ async def pause(parts: Parts) -> None:
     async with asyncio.timeout(120):
         while True:
             try:
-                await parts.engine.hibernate("ada", "pause")
+                await parts.hibernation.orders.hibernate("ada", "pause")
                 return
             except Problem as problem:
                 if problem.code != "agent-busy":
@@ -131,7 +132,7 @@ async def test_a_sleeping_agent_costs_little_and_wakes_whole_whenever_it_is_need
 ) -> None:
     async with agent_server(tmp_path) as parts:
         request = ProvisionRequest(user_id="ada", agent_token=AGENT_TOKEN)
-        agent, _ = await parts.service.provision(request)
+        agent, _ = await parts.provisioning.provision(request)
         assert await chat(parts) == _ANSWER
         await parts.memory.look()
         assert agent.memory is not None

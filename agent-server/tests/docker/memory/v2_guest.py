@@ -103,7 +103,7 @@ def as_user(uid: int, act: Callable[[], None]) -> int:
 
 def quotas() -> dict[str, object]:
     """An agent that writes more than it may, on a file system with user quotas."""
-    from ocmt_agent.disk.policy import DiskLimit
+    from ocmt_agent.decisions.disk_limit import DiskLimit
     from ocmt_agent.disk.quota import FolderQuotas
     from ocmt_agent.runtime.accounts import account_of
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiodocker
@@ -17,8 +18,9 @@ from ocmt_agent.runtime.choose import RuntimeChoice, open_runtime
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.process_home import AgentHome
 from ocmt_agent.runtime.spec import Limits
+from ocmt_agent.upgrades.copies import StateCopies
 from ocmt_cli.openclaw.commands import build_image
-from ocmt_common.openclaw import default_image
+from ocmt_common.openclaw import default_image, openclaw_version
 from ocmt_testing.agent_server.engine_socket import EngineSocket
 from ocmt_testing.agent_server.openclaw import installed_openclaw
 from ocmt_testing.agent_server.real_gateway import spec_of
@@ -153,6 +155,32 @@ async def test_a_folder_that_plain_processes_used_becomes_the_container_s(
     for path in (home.state, home.state / "notes", home.state / "notes" / "one"):
         assert path.stat().st_uid == host_account(1).uid
     assert outside.stat().st_uid == 0
+
+
+async def test_a_state_that_went_back_to_its_copy_is_the_container_s_again(
+    runtime: DockerRuntime, tmp_path: Path
+) -> None:
+    assert await runtime.openclaw_version() == openclaw_version()
+    spec, state, copies = spec_of("ada"), tmp_path / "ada" / "state", StateCopies(tmp_path)
+    await runtime.create(spec)
+    note = state / "note"
+    note.write_text("before")
+    note.chmod(0o6755)
+    at = datetime.now(UTC)
+    copy = await copies.take(state, "ada", version="2026.8.1", at=at)
+    note.write_text("after")
+    await runtime.remove("ada", with_state=False)
+    aside = copies.set_aside(state, "ada", version="2026.9.6", at=at)
+    await copies.make_own(aside)
+    assert (aside.folder / "note").stat().st_uid == 0
+    copies.put_back(copy, state)
+
+    await runtime.create(spec)
+
+    assert note.read_text() == "before"
+    seen = note.stat()
+    assert (seen.st_uid, seen.st_mode & 0o7777) == (host_account(1).uid, 0o755)
+    assert "ada" in await runtime.observe_all()
 
 
 async def test_a_network_that_lets_agents_reach_each_other_is_refused(

@@ -20,11 +20,11 @@ import pytest
 import pytest_asyncio
 import uvicorn
 from aiodocker.stream import Stream
-from ocmt_agent.disk.policy import DiskLimit, Fullness, standing
+from ocmt_agent.decisions.disk_limit import DiskLimit, Fullness, standing
+from ocmt_agent.decisions.exit_explanation import how_it_ended
 from ocmt_agent.disk.usage import measure
-from ocmt_agent.hibernation.ended import how_it_ended
-from ocmt_agent.proxy.exchange import open_session
-from ocmt_agent.proxy.fair_share import MOST_PER_ADDRESS, bounded
+from ocmt_agent.proxy.connection_limit import MOST_PER_ADDRESS, bounded
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_agent.proxy.server_options import socket_options
 from ocmt_agent.runtime.accounts import host_account

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from ocmt_agent.disk.policy import Usage
+from ocmt_agent.decisions.disk_limit import Usage
 from ocmt_agent.disk.usage import measure
 from ocmt_agent.runtime.removal import remove_folder
 

@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
-from ocmt_agent.disk.keeper import DiskKeeper
-from ocmt_agent.disk.policy import DiskLimit, Room, Usage
+from ocmt_agent.decisions import transition_reasons as reasons
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.disk_limit import DiskLimit, Room, Usage
+from ocmt_agent.disk.manager import DiskManager
 from ocmt_agent.disk.quota import FolderQuotas
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
 from ocmt_testing.agent_server.host import Host, open_host
@@ -21,17 +23,17 @@ SHORT = Room(10**12, 10**9, 10**6, 10**6)
 
 @dataclass
 class Disk:
-    """Agents on a disk of the test's, and the keeper that looks at them."""
+    """Agents on a disk of the test's, and the manager that measures them."""
 
     host: Host
-    keeper: DiskKeeper
+    manager: DiskManager
     used_mb: dict[str, float] = field(default_factory=dict)
     room: Room = PLENTY
     measured: list[str] = field(default_factory=list)
 
     async def look(self, *, after_s: float = 61) -> None:
         self.host.clock.advance(seconds=after_s)
-        await self.keeper.look()
+        await self.manager.look()
 
     async def shown(self, user_id: str = "ada") -> dict[str, object]:
         answer = (await self.host.client.get(f"/api/containers/{user_id}")).json()
@@ -47,18 +49,18 @@ async def disk_of(tmp_path: Path, *, quotas: FolderQuotas | None = None) -> Asyn
             disk.measured.append(folder.name)
             return Usage(int(disk.used_mb.get(folder.name, 1) * MB), 10)
 
-        keeper = DiskKeeper(
+        manager = DiskManager(
             host.runtime,
             host.parts.registry,
             root=tmp_path,
             limit=DiskLimit.of_mb(1000),
-            stop=host.parts.engine.stop_for_room,
+            stop=partial(host.parts.hibernation.sleeps.force_stop, why=reasons.DISK_FULL),
             clock=host.clock,
             measure=measure,
             room_on=lambda _: disk.room,
             quotas=quotas,
         )
-        disk = Disk(host, keeper)
+        disk = Disk(host, manager)
         yield disk
 
 
@@ -134,7 +136,7 @@ async def test_on_a_host_that_is_nearly_full_those_that_are_over_are_stopped(
         assert states == {"ada": S.STOPPED, "ben": S.RUNNING, "cam": S.RUNNING}
         disk.room = PLENTY
         await disk.look()
-        await disk.host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await disk.host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert disk.host.state("ada") is S.RUNNING
 
 
@@ -143,7 +145,7 @@ async def test_a_sleeper_is_measured_once_and_who_is_awake_each_minute(tmp_path:
         await disk.host.provision("ada")
         await disk.host.provision("ben")
         await disk.host.fall_asleep("ben")
-        await disk.host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await disk.host.wakes.awake("ada", kind=ActivityKind.HTTP)
         disk.measured.clear()
         for _ in range(5):
             await disk.look(after_s=30)
@@ -162,7 +164,7 @@ async def test_an_agent_that_cannot_be_stopped_now_is_stopped_later(tmp_path: Pa
         await disk.look()
         assert disk.host.state() is S.STOPPED
         with pytest.raises(Problem, match="AGENT_DISK_MB"):
-            await disk.host.parts.engine.restart("ada")
+            await disk.host.orders.restart("ada")
 
 
 class KernelQuotas(FolderQuotas):

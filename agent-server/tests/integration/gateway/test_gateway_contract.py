@@ -25,7 +25,7 @@ from ocmt_agent.gateway.handshake import (
 )
 from ocmt_agent.gateway.pairing import GatewayLinks
 from ocmt_agent.gateway.probe import is_live, is_started
-from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_testing.agent_server.awake import AlwaysAwake
@@ -138,7 +138,8 @@ async def suspended(control: OpenClawControl, access: GatewayAccess) -> str:
             answer = await control.suspend(access, request_id="contract")
             if isinstance(answer, Suspended):
                 return answer.suspension_id
-            assert not control.has_line(access)  # it works, and nobody reads what it would send
+            # It works, and what it would send is not read.
+            assert not control.has_control_socket(access)
             await asyncio.sleep(seconds_to_wait(answer))
 
 
@@ -147,19 +148,19 @@ def seconds_to_wait(answer: Busy) -> float:
 
 
 @pytest.fixture
-def lines_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocmt_agent.gateway.lines._OPENED_WITHIN_S", LIMIT_S)
+def control_sockets_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocmt_agent.gateway.control_sockets._OPENED_WITHIN_S", LIMIT_S)
 
 
-@pytest.mark.usefixtures("lines_take_their_time")
-async def test_a_lease_goes_back_over_the_line_it_was_given_on(
+@pytest.mark.usefixtures("control_sockets_take_their_time")
+async def test_a_lease_goes_back_over_the_control_socket_it_was_given_on(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
-    assert control.line_to(access.user_id) is None
+    assert control.control_socket_to(access.user_id) is None
     lease = await suspended(control, access)
-    assert control.has_line(access)
-    assert control.line_to(access.user_id) == access.endpoint
+    assert control.has_control_socket(access)
+    assert control.control_socket_to(access.user_id) == access.endpoint
 
     async def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("nothing of this goes by HTTP")
@@ -167,32 +168,34 @@ async def test_a_lease_goes_back_over_the_line_it_was_given_on(
     with monkeypatch.context() as without_http:
         without_http.setattr(GatewayAdmin, "call", refuse)
         await control.resume(access, lease)
-    assert not control.has_line(access)
+    assert not control.has_control_socket(access)
     await gateway.admin.health(access)
     await control.close()
 
 
-@pytest.mark.usefixtures("lines_take_their_time")
-async def test_without_its_line_a_lease_goes_back_by_http(gateway: Gateway) -> None:
+@pytest.mark.usefixtures("control_sockets_take_their_time")
+async def test_without_its_control_socket_a_lease_goes_back_by_http(gateway: Gateway) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
     lease = await suspended(control, access)
     await control.close()
-    assert not control.has_line(access)
+    assert not control.has_control_socket(access)
     await control.resume(access, lease)
     await gateway.admin.health(access)
 
 
-@pytest.mark.usefixtures("lines_take_their_time")
-async def test_a_line_that_broke_costs_one_more_call_and_no_error(gateway: Gateway) -> None:
+@pytest.mark.usefixtures("control_sockets_take_their_time")
+async def test_a_control_socket_that_broke_costs_one_more_call_and_no_error(
+    gateway: Gateway,
+) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
     lease = await suspended(control, access)
-    assert control._lines._open
-    for link in control._lines._open.values():
+    assert control._sockets._open
+    for link in control._sockets._open.values():
         await link.socket.close()
     await control.resume(access, lease)
     again = await suspended(control, access)
-    assert control._lines._open
-    for link in control._lines._open.values():
+    assert control._sockets._open
+    for link in control._sockets._open.values():
         assert link.socket._response.connection is not None
         assert link.socket._response.connection.transport is not None
         link.socket._response.connection.transport.abort()

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation import engine
-from ocmt_agent.hibernation.admission import MIB, HostFigures
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.memory_admission import MIB, HostFigures
+from ocmt_agent.hibernation import cpu_use
 from ocmt_agent.runtime.base import ContainerStatus
 from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
@@ -24,7 +24,7 @@ HOUR = timedelta(hours=1)
 
 async def request(host: Host, user_id: str) -> None:
     """Answered by a gateway that runs and is open, or not at all."""
-    async with host.parts.engine.using(user_id, kind=ActivityKind.HTTP):
+    async with host.wakes.using(user_id, kind=ActivityKind.HTTP):
         assert host.runtime.containers[user_id].status is ContainerStatus.RUNNING
         assert not host.gateway.closed(user_id)
 
@@ -105,7 +105,7 @@ async def test_a_day_loses_no_reply_no_job_and_no_run_and_sleeps_whenever_it_can
 async def test_a_day_on_a_host_that_is_too_small_cuts_nothing_and_asks_to_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "CPU_LOOK_S", 0.001)
+    monkeypatch.setattr(cpu_use, "CPU_LOOK_S", 0.001)
     chance = random.Random(4)
     async with a_day(tmp_path, chance) as day:
         host = day.host
@@ -118,8 +118,8 @@ async def test_a_day_on_a_host_that_is_too_small_cuts_nothing_and_asks_to_come_b
             return HostFigures(total, max(0, total - used), 0, 0, None)
 
         for user_id in USERS:
-            await host.parts.engine.hibernate(user_id, "stop")
-        host.parts.engine._gate._read_host = read
+            await host.orders.hibernate(user_id, "stop")
+        host.parts.hibernation.admission._read_host = read
         refused = answered = 0
         for step in range(12 * 120):
             arrived = some_arrive(chance)

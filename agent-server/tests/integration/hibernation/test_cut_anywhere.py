@@ -12,8 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
@@ -35,11 +35,11 @@ async def nothing(_: Host) -> None: ...
 
 
 async def asleep(host: Host) -> None:
-    await host.parts.engine.hibernate("ada", "pause")
+    await host.orders.hibernate("ada", "pause")
 
 
 async def stopped(host: Host) -> None:
-    await host.parts.engine.hibernate("ada", "stop")
+    await host.orders.hibernate("ada", "stop")
 
 
 async def asleep_before_a_job(host: Host) -> None:
@@ -49,7 +49,7 @@ async def asleep_before_a_job(host: Host) -> None:
 
 
 async def request(host: Host) -> None:
-    await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+    await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
 
 async def idle(host: Host) -> None:
@@ -57,7 +57,7 @@ async def idle(host: Host) -> None:
 
 
 async def restart(host: Host) -> None:
-    await host.parts.engine.restart("ada")
+    await host.orders.restart("ada")
 
 
 async def sweep(host: Host) -> None:

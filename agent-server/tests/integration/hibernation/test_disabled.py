@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
@@ -26,18 +26,18 @@ async def running(_: Host) -> None: ...
 
 
 async def paused(host: Host) -> None:
-    await host.parts.engine.hibernate("ada", "pause")
+    await host.orders.hibernate("ada", "pause")
 
 
 async def stopped(host: Host) -> None:
-    await host.parts.engine.hibernate("ada", "stop")
+    await host.orders.hibernate("ada", "stop")
 
 
 async def failed(host: Host) -> None:
     await stopped(host)
     host.runtime.faults["start"] = [RuntimeFailed("It cannot.")]
     with suppress(Problem):
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
 
 STATES: dict[str, Before] = {
@@ -108,10 +108,10 @@ async def test_neither_jobs_nor_office_hours_nor_a_policy_wake_it(tmp_path: Path
             agent = await host.provision()
             await host.parts.registry.set_policy(agent, policy)
             host.gateway.jobs["ada"] = host.clock.now() + timedelta(hours=1)
-            await host.parts.engine.hibernate("ada", "pause")
+            await host.orders.hibernate("ada", "pause")
             await disable(host)
             boots = host.runtime.calls["start"]
-            assert host.parts.watch.next_wake(agent) is None
+            assert host.parts.hibernation.schedule.next_wake(agent) is None
             for _ in range(30):
                 host.clock.advance(hours=1)
                 await host.sweep()
@@ -124,9 +124,9 @@ async def test_what_waits_for_a_wake_under_way_is_refused(tmp_path: Path) -> Non
         await host.provision()
         await stopped(host)
         booting = host.runtime.hold("start")
-        waking = asyncio.ensure_future(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.ensure_future(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await booting.reached.wait()
-        disabling = asyncio.ensure_future(host.parts.engine.disable("ada"))
+        disabling = asyncio.ensure_future(host.orders.disable("ada"))
         await asyncio.sleep(0.05)
         booting.open()
         await disabling
@@ -210,7 +210,7 @@ async def test_a_server_killed_at_any_call_leaves_it_disabled_for_the_next(
             await STATES[state](host)
             await host.parts.registry.flush()
             cut.armed = True
-            work = asyncio.ensure_future(host.parts.engine.disable("ada"))
+            work = asyncio.ensure_future(host.orders.disable("ada"))
             reached = asyncio.ensure_future(cut.reached.wait())
             await asyncio.wait({work, reached}, return_when=asyncio.FIRST_COMPLETED)
             shutil.copytree(folder, left)  # what a killed server would have written

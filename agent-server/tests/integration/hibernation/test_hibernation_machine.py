@@ -13,10 +13,10 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.memory_admission import HostFigures
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
-from ocmt_agent.hibernation.admission import HostFigures
-from ocmt_agent.hibernation.engine import Mode
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.hibernation.sleep import Mode
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
@@ -94,7 +94,7 @@ class HibernationMachine(RuleBasedStateMachine):
 
         async def settle() -> None:
             with contextlib.suppress(RuntimeFailed, RuntimeUnavailable):  # the watch logs them
-                await self.host.parts.engine.settle(self.agent)
+                await self.host.parts.hibernation.reconciler.settle(self.agent)
 
         self.do(settle())
 
@@ -111,7 +111,7 @@ class HibernationMachine(RuleBasedStateMachine):
         """Each is answered with an agent that works, or refused with what to do."""
 
         async def request() -> None:
-            async with self.host.parts.engine.using("ada", kind=kind):
+            async with self.host.wakes.using("ada", kind=kind):
                 container = self.runtime.containers["ada"]
                 assert container.status is ContainerStatus.RUNNING
                 assert not self.gateway.closed("ada")
@@ -137,7 +137,7 @@ class HibernationMachine(RuleBasedStateMachine):
     @rule(mode=st.sampled_from(["pause", "stop"]))
     def an_operator_orders(self, mode: Mode) -> None:
         async def order() -> None:
-            await self.host.parts.engine.hibernate("ada", mode)
+            await self.host.orders.hibernate("ada", mode)
 
         refused = self.do(outcome(order()))
         assert refused is None or refused.status in (409, 503)
@@ -145,10 +145,10 @@ class HibernationMachine(RuleBasedStateMachine):
     @rule()
     def a_request_races_an_order(self) -> None:
         async def race() -> None:
-            engine = self.host.parts.engine
+            hibernation = self.host.parts.hibernation
             results = await asyncio.gather(
-                engine.hibernate("ada", "pause"),
-                engine.awake("ada", kind=ActivityKind.HTTP),
+                hibernation.orders.hibernate("ada", "pause"),
+                hibernation.wakes.awake("ada", kind=ActivityKind.HTTP),
                 self.host.sweep(),
                 return_exceptions=True,
             )
@@ -226,9 +226,7 @@ class HibernationMachine(RuleBasedStateMachine):
     @rule(after=st.integers(0, 12))
     def a_caller_leaves(self, after: int) -> None:
         async def leave() -> None:
-            asked = asyncio.ensure_future(
-                self.host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
-            )
+            asked = asyncio.ensure_future(self.host.wakes.awake("ada", kind=ActivityKind.HTTP))
             for _ in range(after):
                 await asyncio.sleep(0)
             asked.cancel()
@@ -250,15 +248,17 @@ class HibernationMachine(RuleBasedStateMachine):
         cut = Interception(at, when, fault, armed=True)
 
         async def work() -> None:
-            engine = self.host.parts.engine
+            hibernation = self.host.parts.hibernation
             await asyncio.gather(
-                engine.hibernate("ada", "pause"),
-                engine.awake("ada", kind=ActivityKind.HTTP),
+                hibernation.orders.hibernate("ada", "pause"),
+                hibernation.wakes.awake("ada", kind=ActivityKind.HTTP),
                 return_exceptions=True,
             )
-            await asyncio.gather(engine.hibernate("ada", "stop"), return_exceptions=True)
+            await asyncio.gather(
+                hibernation.orders.hibernate("ada", "stop"), return_exceptions=True
+            )
 
-        with cut.into(self.host.parts.engine):
+        with cut.into(self.host.parts.hibernation):
             self.do(work())
 
     @rule(hours=st.none() | st.integers(0, 30))
@@ -291,7 +291,7 @@ class HibernationMachine(RuleBasedStateMachine):
             assert self.agent.state is shown
         if self.agent.state is S.RUNNING:
             assert not self.gateway.closed("ada")
-        self.do(self.host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        self.do(self.host.wakes.awake("ada", kind=ActivityKind.HTTP))
         assert self.agent.state is S.RUNNING
         assert self.agent.failure is None
         assert not self.gateway.closed("ada")

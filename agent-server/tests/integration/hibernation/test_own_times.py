@@ -5,10 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.admission import MIB, HostFigures
-from ocmt_agent.hibernation.engine import Mode
-from ocmt_agent.hibernation.policy import Reason
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.memory_admission import MIB, HostFigures
+from ocmt_agent.decisions.sleep_policy import WakeReason
+from ocmt_agent.hibernation.sleep import Mode
 from ocmt_agent.runtime.base import ContainerStatus, Endpoint, RuntimeFailed
 from ocmt_common.agent_api import Actor, AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
@@ -35,7 +35,7 @@ async def test_an_agent_goes_back_to_how_deep_it_slept_after_its_job(tmp_path: P
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         job_at = host.gateway.jobs["ada"] = host.clock.now() + 6 * HOUR
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         active_at = agent.last_activity_at
         while host.state() is not S.RUNNING:
             await pass_time(host, minutes=1)
@@ -73,7 +73,7 @@ async def test_a_used_agent_sleeps_long_before_its_job(tmp_path: Path) -> None:
         agent = await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + 20 * HOUR
         await host.fall_asleep()
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         await host.fall_asleep()
         assert agent.state is S.PAUSED
 
@@ -82,7 +82,7 @@ async def test_a_job_whose_wake_fails_is_tried_again_and_less_often(tmp_path: Pa
     async with open_host(tmp_path) as host:
         await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + 2 * HOUR
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.runtime.faults["start"] = [RuntimeFailed("It cannot.")] * 3
         tries = host.runtime.calls["start"]
         await pass_time(host, minutes=119)
@@ -110,7 +110,7 @@ async def test_a_job_noted_before_a_restart_of_the_server_is_met_after_it(tmp_pa
     async with open_host(tmp_path) as host:
         await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + 2 * HOUR
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         gateway, runtime, clock = host.gateway, host.runtime, host.clock
     async with open_host(tmp_path, runtime=runtime, gateway=gateway, clock=clock) as host:
         await pass_time(host, minutes=119)
@@ -123,7 +123,7 @@ async def test_a_measured_slow_boot_makes_the_next_job_wake_earlier(tmp_path: Pa
         for _ in range(20):
             host.parts.registry.woke(S.STOPPED, seconds=200)
         host.gateway.jobs["ada"] = host.clock.now() + HOUR
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         await host.sweep()
         gateway, runtime, clock = host.gateway, host.runtime, host.clock
     async with open_host(tmp_path, runtime=runtime, gateway=gateway, clock=clock) as host:
@@ -185,7 +185,7 @@ async def test_an_agent_that_never_sleeps_comes_back_after_a_crash_unless_ordere
         host.runtime.die("ada")
         await pass_time(host, minutes=1)
         assert host.state() is S.RUNNING
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         await pass_time(host, minutes=60)
         assert host.state() is S.STOPPED
 
@@ -198,7 +198,7 @@ async def test_an_agent_awake_for_as_long_as_it_may_rests_though_it_was_used(
         await set_policy(host, maxAwakeMs=600_000)
         minutes = 0
         while agent.state is S.RUNNING:
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
             await pass_time(host, minutes=1)
             minutes += 1
         assert agent.state is S.PAUSED
@@ -219,10 +219,10 @@ async def test_a_wake_that_does_not_fit_stops_the_longest_paused(tmp_path: Path)
             await host.provision(user)
         for user in ("ben", "eve", "ada"):
             host.clock.advance(minutes=5)
-            await host.parts.engine.awake(user, kind=ActivityKind.HTTP)
+            await host.wakes.awake(user, kind=ActivityKind.HTTP)
         depths: dict[str, Mode] = {"ada": "stop", "ben": "pause", "eve": "pause"}
         for user, mode in depths.items():
-            await host.parts.engine.hibernate(user, mode)
+            await host.orders.hibernate(user, mode)
         full, roomy = figures(available=GIB), figures(available=4 * GIB)
         stop = host.runtime.stop
 
@@ -232,7 +232,7 @@ async def test_a_wake_that_does_not_fit_stops_the_longest_paused(tmp_path: Path)
 
         host.runtime.stop = stop_and_free  # type: ignore[method-assign]
         host.room.figures = full
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         states = {a.user_id: a.state for a in host.parts.registry.all()}
         assert states == {"ada": S.RUNNING, "ben": S.STOPPED, "eve": S.PAUSED}
         assert host.parts.registry.get("ben").state_who is Actor.PRESSURE
@@ -245,7 +245,7 @@ async def test_an_idle_agent_that_works_unseen_does_not_give_way(tmp_path: Path)
     async with open_host(tmp_path) as host:
         for user in ("ada", "ben"):
             await host.provision(user)
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.clock.advance(minutes=10)
         look = host.runtime.cpu_seconds
 
@@ -256,7 +256,7 @@ async def test_an_idle_agent_that_works_unseen_does_not_give_way(tmp_path: Path)
         host.runtime.cpu_seconds = busy  # type: ignore[method-assign]
         host.room.figures = figures(available=GIB)
         with pytest.raises(Problem) as refused:
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert refused.value.code == "host-full"
         assert host.runtime.containers["ben"].status is ContainerStatus.RUNNING
 
@@ -266,7 +266,7 @@ async def test_a_wake_for_which_nobody_can_give_way_is_503_with_what_to_do(
 ) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.room.figures = figures(available=GIB)
         answer = await host.client.post("/api/containers/ada/wake")
         assert (answer.status_code, answer.json()["code"]) == (503, "host-full")
@@ -284,7 +284,7 @@ async def test_a_job_refused_for_want_of_memory_is_tried_at_the_next_look(tmp_pa
     async with open_host(tmp_path) as host:
         await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + HOUR
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.room.figures = figures(available=GIB)
         await pass_time(host, minutes=62)
         assert host.state() is S.STOPPED
@@ -303,8 +303,8 @@ async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
         names = [f"u{n:03}" for n in range(1000)]
         for name in names:
             await host.provision(name)
-            await host.parts.engine.hibernate(name, "stop")
-        slots = host.parts.engine.cores
+            await host.orders.hibernate(name, "stop")
+        slots = host.parts.hibernation.cores
         running, most, order = 0, 0, []
         everybody = asyncio.Event()
         start = host.runtime.start
@@ -320,21 +320,23 @@ async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
             return await start(user_id)
 
         host.runtime.start = counted  # type: ignore[method-assign]
-        engine = host.parts.engine
+        wakes = host.wakes
         jobs = [
-            asyncio.create_task(host.parts.watch._wake(host.parts.registry.get(n), Reason.JOB))
+            asyncio.create_task(
+                host.parts.hibernation.loop._wake(host.parts.registry.get(n), WakeReason.JOB)
+            )
             for n in names[:500]
         ]
         await asyncio.sleep(0)
-        users = [asyncio.create_task(engine.awake(n, kind=ActivityKind.HTTP)) for n in names[500:]]
+        users = [asyncio.create_task(wakes.awake(n, kind=ActivityKind.HTTP)) for n in names[500:]]
         # Somebody asks for one that waits in the queue for its job.
-        hurried = asyncio.create_task(engine.awake(names[499], kind=ActivityKind.HTTP))
+        hurried = asyncio.create_task(wakes.awake(names[499], kind=ActivityKind.HTTP))
         while f"ocmt_agent_queued_wakes {float(len(names) - slots)}" not in (  # noqa: ASYNC110 (only the figure tells)
             host.parts.registry.metrics.text().decode()
         ):
             await asyncio.sleep(0.01)
         # And for one that stands in the queue already.
-        late = asyncio.create_task(engine.awake(names[498], kind=ActivityKind.HTTP))
+        late = asyncio.create_task(wakes.awake(names[498], kind=ActivityKind.HTTP))
         await asyncio.sleep(0)
         everybody.set()
         await asyncio.gather(*jobs, *users, hurried, late)
@@ -347,39 +349,38 @@ async def test_who_waits_for_a_turn_in_vain_hears_of_it_and_nothing_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_host(tmp_path) as host:
-        slots = host.parts.engine.cores
+        slots = host.parts.hibernation.cores
         names = [f"u{n}" for n in range(slots + 1)]
         for name in names:
             await host.provision(name)
-            await host.parts.engine.hibernate(name, "stop")
+            await host.orders.hibernate(name, "stop")
         gate = host.runtime.hold("start")
         stops = host.runtime.calls["stop"]
         first = [
-            asyncio.create_task(host.parts.engine.awake(n, kind=ActivityKind.HTTP))
-            for n in names[:-1]
+            asyncio.create_task(host.wakes.awake(n, kind=ActivityKind.HTTP)) for n in names[:-1]
         ]
         await gate.reached.wait()
         with monkeypatch.context() as impatient:
-            impatient.setattr(host.parts.engine._gate, "_wait_s", 0.05)
+            impatient.setattr(host.parts.hibernation.admission, "_wait_s", 0.05)
             with pytest.raises(Problem) as refused:
-                await host.parts.engine.awake(names[-1], kind=ActivityKind.HTTP)
+                await host.wakes.awake(names[-1], kind=ActivityKind.HTTP)
         assert (refused.value.code, refused.value.status) == ("host-full", 503)
         assert host.parts.registry.get(names[-1]).state is S.STOPPED
         gate.open()
         await asyncio.gather(*first)
         assert host.runtime.calls["stop"] == stops
-        await host.parts.engine.awake(names[-1], kind=ActivityKind.HTTP)
+        await host.wakes.awake(names[-1], kind=ActivityKind.HTTP)
 
 
 async def test_two_wakes_that_would_evict_each_other_do_not_wait_for_ever(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         for user in ("ada", "ben"):
             await host.provision(user)
-            await host.parts.engine.hibernate(user, "pause")
+            await host.orders.hibernate(user, "pause")
         host.room.figures = figures(available=0)
         answers = await asyncio.wait_for(
             asyncio.gather(
-                *(host.parts.engine.awake(u, kind=ActivityKind.HTTP) for u in ("ada", "ben")),
+                *(host.wakes.awake(u, kind=ActivityKind.HTTP) for u in ("ada", "ben")),
                 return_exceptions=True,
             ),
             20,

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.wiring import watching
 from ocmt_common.agent_api import HibernationState as S
@@ -39,8 +39,8 @@ async def test_who_exists_and_since_when_they_sleep_survives_a_restart(tmp_path:
     async with machine.server() as host:
         for user in ("ada", "ben", "eve"):
             await host.provision(user)
-        await host.parts.engine.hibernate("ben", "pause")
-        await host.parts.engine.hibernate("eve", "stop")
+        await host.orders.hibernate("ben", "pause")
+        await host.orders.hibernate("eve", "stop")
         before = [a.container(now=machine.clock.now()) for a in host.parts.registry.all()]
     machine.clock.advance(hours=4)
     async with machine.server() as host:
@@ -50,7 +50,7 @@ async def test_who_exists_and_since_when_they_sleep_survives_a_restart(tmp_path:
         await host.sweep()
         # Paused before the restart, for four hours by now.
         assert host.parts.registry.get("ben").state is S.STOPPED
-        await host.parts.engine.awake("eve", kind=ActivityKind.HTTP)
+        await host.wakes.awake("eve", kind=ActivityKind.HTTP)
 
 
 async def test_a_restarted_server_checks_a_gateway_before_it_uses_it(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ async def test_a_restarted_server_checks_a_gateway_before_it_uses_it(tmp_path: P
         await host.provision()
     async with machine.server() as host:
         machine.gateway.calls.clear()
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert machine.gateway.calls["health"] == 1
         assert machine.runtime.calls["start"] == 1
 
@@ -69,7 +69,7 @@ async def test_an_agent_in_use_until_the_restart_is_not_idle_after_it(tmp_path: 
     async with machine.server() as host:
         await host.provision()
         machine.clock.advance(minutes=29)
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
     async with machine.server() as host:
         agent = await host.fall_asleep()
         assert agent.state is S.PAUSED
@@ -81,7 +81,7 @@ async def test_an_agent_frozen_by_a_killed_server_is_thawed_and_opened(tmp_path:
     async with machine.server() as host:
         await host.provision()
         gate = machine.runtime.hold("pause")
-        pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
+        pausing = asyncio.create_task(host.orders.hibernate("ada", "pause"))
         await gate.reached.wait()
     # Killed between the gateway's consent and the freeze, which the engine still carried out.
     await asyncio.gather(pausing, return_exceptions=True)
@@ -91,7 +91,7 @@ async def test_an_agent_frozen_by_a_killed_server_is_thawed_and_opened(tmp_path:
         agent = host.parts.registry.get("ada")
         await host.sweep()
         assert agent.state is S.PAUSED
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert not machine.gateway.closed("ada")
 
 
@@ -100,12 +100,12 @@ async def test_a_gateway_closed_by_a_killed_server_is_opened_by_the_next(tmp_pat
     async with machine.server() as host:
         await host.provision()
         gate = machine.runtime.hold("pause")
-        pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
+        pausing = asyncio.create_task(host.orders.hibernate("ada", "pause"))
         await gate.reached.wait()
     await asyncio.gather(pausing, return_exceptions=True)
     assert machine.gateway.closed("ada")
     async with machine.server() as host:
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert not machine.gateway.closed("ada")
 
 
@@ -115,7 +115,7 @@ async def test_a_request_thaws_what_a_killed_server_left_half_frozen(tmp_path: P
     async with machine.server() as host:
         await host.provision()
         gate = machine.runtime.hold("pause")
-        pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
+        pausing = asyncio.create_task(host.orders.hibernate("ada", "pause"))
         await gate.reached.wait()
     await asyncio.gather(pausing, return_exceptions=True)
     thaw = machine.runtime.unpause
@@ -127,7 +127,7 @@ async def test_a_request_thaws_what_a_killed_server_left_half_frozen(tmp_path: P
 
     machine.runtime.unpause = thaws  # type: ignore[method-assign]
     async with machine.server() as host:
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert not machine.gateway.closed("ada")
 
 
@@ -135,9 +135,9 @@ async def test_a_wake_cut_short_by_a_crash_is_resolved(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     async with machine.server() as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         gate = machine.runtime.hold("start")
-        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
         async with asyncio.timeout(60):
             while (await host.parts.registry._store.load())[0].state is not S.WAKING:
@@ -148,7 +148,7 @@ async def test_a_wake_cut_short_by_a_crash_is_resolved(tmp_path: Path) -> None:
         assert host.state() is S.WAKING
         await host.sweep()
         assert host.state() is S.STOPPED
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert host.state() is S.RUNNING
 
 
@@ -180,7 +180,7 @@ async def test_a_killed_gateway_is_noticed_at_once_and_started_by_the_next_reque
         assert event is not None
         assert event.to_state is S.STOPPED
         assert "exit code 137" in (agent.failure or "")
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert agent.state is S.RUNNING
         assert agent.failure is None
 
@@ -193,8 +193,8 @@ async def test_a_report_that_cannot_be_followed_up_makes_the_next_request_look(
         host.runtime.die("ada")
         host.runtime.faults["inspect"] = [RuntimeFailed("busy")]
         with pytest.raises(RuntimeFailed):
-            await host.parts.engine.settle(host.parts.registry.get("ada"))
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.parts.hibernation.reconciler.settle(host.parts.registry.get("ada"))
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert str(host.runtime.containers["ada"].status) == "running"
 
 
@@ -224,7 +224,7 @@ async def test_a_stopping_server_leaves_its_agents_alone_unless_told(tmp_path: P
     async with machine.server() as host:
         await host.provision()
         await host.provision("ben")
-        await host.parts.engine.hibernate("ben", "pause")
+        await host.orders.hibernate("ben", "pause")
     statuses = {u: str(c.status) for u, c in machine.runtime.containers.items()}
     assert statuses == {"ada": "running", "ben": "paused"}
 

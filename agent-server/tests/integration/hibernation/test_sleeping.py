@@ -3,9 +3,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ocmt_agent.decisions import transition_reasons as reasons
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
-from ocmt_agent.hibernation import cause
-from ocmt_agent.hibernation.waking import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
@@ -33,8 +33,8 @@ async def test_a_paused_agent_that_is_used_after_its_stop_was_decided_is_not_sto
         agent = await host.fall_asleep()
         mark = agent.activities
         host.parts.registry.touch(agent, ActivityKind.WEBSOCKET)
-        assert not await host.parts.engine.sleep(
-            agent, "stop", why=cause.PAUSED_FOR_LONG, mark=mark
+        assert not await host.parts.hibernation.sleeps.sleep(
+            agent, "stop", why=reasons.PAUSED_FOR_LONG, mark=mark
         )
         assert agent.state is S.PAUSED
 
@@ -53,7 +53,7 @@ async def test_activity_keeps_an_agent_awake(tmp_path: Path) -> None:
         agent = await host.provision()
         for _ in range(4):
             host.clock.advance(minutes=20)
-            await host.parts.engine.awake("ada", kind=ActivityKind.WEBSOCKET)
+            await host.wakes.awake("ada", kind=ActivityKind.WEBSOCKET)
             await host.sweep()
             await host.sweep()
         assert agent.state is S.RUNNING
@@ -65,7 +65,7 @@ async def test_a_request_in_flight_keeps_an_agent_awake_and_idle_counts_from_its
 ) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
+        async with host.wakes.using("ada", kind=ActivityKind.HTTP):
             await host.fall_asleep()
             assert host.state() is S.RUNNING
         for _ in range(3):
@@ -102,7 +102,7 @@ async def test_a_request_that_arrives_while_the_gateway_agrees_calls_the_pause_o
         late: list[asyncio.Task[None]] = []
 
         async def request() -> None:
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
             assert not host.gateway.closed("ada")  # it waited until the gateway was open again
 
         def request_arrives() -> None:
@@ -122,9 +122,9 @@ async def test_a_request_that_arrives_while_it_freezes_wakes_it_again(tmp_path: 
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         gate = host.runtime.hold("pause")
-        pausing = asyncio.create_task(host.parts.engine.hibernate("ada", "pause"))
+        pausing = asyncio.create_task(host.orders.hibernate("ada", "pause"))
         await gate.reached.wait()
-        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await asyncio.sleep(0)
         assert not waking.done()
         gate.open()
@@ -177,7 +177,7 @@ async def test_a_freeze_that_fails_is_undone(tmp_path: Path) -> None:
         assert host.runtime.calls["unpause"] == 1
         assert not host.gateway.closed("ada")
         assert "freezer is stuck" in agent.blockers[0]
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
 
 async def test_an_engine_that_goes_away_in_the_middle_of_a_freeze_leaves_no_closed_gateway(
@@ -188,7 +188,7 @@ async def test_an_engine_that_goes_away_in_the_middle_of_a_freeze_leaves_no_clos
         host.runtime.faults["pause"] = [RuntimeUnavailable("gone")]
         await host.fall_asleep()
         assert host.gateway.closed("ada")
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert not host.gateway.closed("ada")
 
 
@@ -207,7 +207,7 @@ async def test_an_operator_cannot_freeze_an_agent_that_serves_a_request(tmp_path
     """Its gateway may not count as work what the proxy still passes on."""
     async with open_host(tmp_path) as host:
         await host.provision()
-        async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
+        async with host.wakes.using("ada", kind=ActivityKind.HTTP):
             for mode in ("pause", "stop"):
                 answer = await host.client.post(
                     "/api/containers/ada/hibernate", json={"mode": mode}
@@ -241,7 +241,7 @@ async def test_a_stopped_agent_is_woken_for_its_job_with_time_to_boot(tmp_path: 
     async with open_host(tmp_path) as host:
         await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + timedelta(hours=9)
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         await sweep_until(host, S.RUNNING)
         left = host.gateway.jobs["ada"] - host.clock.now()
         assert timedelta(seconds=30) <= left <= timedelta(seconds=90)
@@ -285,11 +285,11 @@ async def test_one_agent_that_fails_in_a_sweep_does_not_end_it(tmp_path: Path) -
 async def test_waking_a_removed_agent_is_refused(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         gate = host.runtime.hold("remove")
-        removing = asyncio.create_task(host.parts.service.remove("ada", with_state=False))
+        removing = asyncio.create_task(host.parts.provisioning.remove("ada", with_state=False))
         await gate.reached.wait()
-        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await asyncio.sleep(0)
         gate.open()
         await removing

@@ -2,7 +2,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.waking import ActivityKind
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
@@ -12,11 +12,11 @@ from ocmt_testing.agent_server.host import AGENT_TOKEN, open_host
 async def test_twenty_requests_to_a_sleeping_agent_cause_one_wake(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.runtime.calls.clear()
 
         async def ask() -> None:
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
         await asyncio.gather(*(ask() for _ in range(20)))
 
@@ -29,10 +29,10 @@ async def test_twenty_requests_to_an_agent_that_cannot_start_cause_one_attempt(
 ) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.runtime.calls.clear()
         host.runtime.faults["start"] = [RuntimeFailed("No such image.")]
-        asked = [host.parts.engine.awake("ada", kind=ActivityKind.HTTP) for _ in range(20)]
+        asked = [host.wakes.awake("ada", kind=ActivityKind.HTTP) for _ in range(20)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert {getattr(a, "code", a) for a in answers} == {"runtime-failed"}
         assert host.runtime.calls["start"] == 1
@@ -43,7 +43,7 @@ async def test_a_running_agent_is_reached_without_asking_the_runtime(tmp_path: P
         await host.provision()
         host.runtime.calls.clear()
         host.gateway.calls.clear()
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert not host.runtime.calls
         assert not host.gateway.calls
 
@@ -53,9 +53,9 @@ async def test_after_a_thaw_the_gateway_is_resumed_before_anything_is_forwarded(
 ) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         assert host.gateway.closed("ada")
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert not host.gateway.closed("ada")
 
 
@@ -64,11 +64,11 @@ async def test_a_thawed_gateway_is_asked_once_and_that_call_waits_for_it_before_
 ) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         host.gateway.calls.clear()
         host.runtime.calls.clear()
         gate = host.runtime.hold("unpause")
-        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
         await asyncio.sleep(0.01)
         assert host.gateway.calls["resume"] == 1
@@ -85,10 +85,10 @@ async def test_a_gateway_that_answers_is_awake_whatever_the_engine_is_still_at(
 ) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         gate = host.runtime.hold("unpause")
         host.runtime.faults["unpause"] = [RuntimeFailed("The engine lost count.")]
-        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
         host.runtime.containers["ada"].status = ContainerStatus.RUNNING
         await asyncio.wait_for(waking, 60)
@@ -101,9 +101,9 @@ async def test_a_gateway_that_answers_is_awake_whatever_the_engine_is_still_at(
 async def test_a_server_ends_though_the_engine_never_reports_a_thaw(tmp_path: Path) -> None:
     async with asyncio.timeout(30), open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         gate = host.runtime.hold("unpause")
-        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
         host.runtime.containers["ada"].status = ContainerStatus.RUNNING
         await waking
@@ -114,23 +114,23 @@ async def test_a_thaw_that_fails_leaves_the_lease_to_be_given_back_by_the_next(
 ) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         host.runtime.faults["unpause"] = [RuntimeFailed("The freezer is stuck.")] * 2
         with pytest.raises(Problem, match="freezer is stuck"):
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert agent.suspension_id is not None
         assert host.gateway.closed("ada")
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert not host.gateway.closed("ada")
 
 
 async def test_a_sleeper_without_a_line_is_looked_at_before_it_is_thawed(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         host.gateway.keeps_lines = False
         host.runtime.calls.clear()
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert host.runtime.calls == {"inspect": 1, "unpause": 1}
         assert agent.state is S.RUNNING
 
@@ -140,9 +140,9 @@ async def test_one_that_ended_in_its_sleep_unnoticed_is_booted_by_the_same_wake(
 ) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         host.runtime.containers["ada"].status = ContainerStatus.EXITED
-        access = await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        access = await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert agent.access is access
         assert agent.state is S.RUNNING
         assert not host.gateway.closed("ada")
@@ -153,13 +153,13 @@ async def test_a_runtime_that_is_away_at_the_thaw_leaves_the_sleeper_as_it_was(
 ) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         host.runtime.down = "The engine is away."
         with pytest.raises(Problem, match="engine is away"):
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert agent.state is S.PAUSED
         host.runtime.down = None
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert not host.gateway.closed("ada")
 
 
@@ -169,23 +169,23 @@ async def test_one_that_somebody_else_froze_is_awake_once_it_answers(tmp_path: P
         host.runtime.containers["ada"].status = ContainerStatus.PAUSED
         await host.sweep()
         host.gateway.calls.clear()
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert host.gateway.calls == {"is_live": 1}
 
 
 async def test_a_caller_who_leaves_does_not_leave_the_agent_half_awake(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         gate = host.runtime.hold("start")
-        caller = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        caller = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
         gate.open()
         # The next one joins the same wake.
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert host.runtime.calls["start"] == 2
 
 
@@ -194,12 +194,12 @@ async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_tried_afres
 ) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.gateway.silent = True
         with monkeypatch.context() as impatient:
-            impatient.setattr(host.parts.engine, "_wake_timeout_s", 0.05)
+            impatient.setattr(host.wakes, "_wake_timeout_s", 0.05)
             with pytest.raises(Problem) as refused:
-                await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+                await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         agent = host.parts.registry.get("ada")
         assert refused.value.status == 504
         assert "WAKE_TIMEOUT_MS" in refused.value.detail
@@ -207,7 +207,7 @@ async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_tried_afres
         assert host.runtime.containers["ada"].status is ContainerStatus.EXITED
 
         host.gateway.silent = False
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert agent.state is S.RUNNING
         assert agent.failure is None
 
@@ -227,13 +227,13 @@ async def test_a_gateway_that_dies_while_starting_is_told_with_its_cause_and_the
     """Of this start, and without a word that the agent chose: it reaches the chat and admins."""
     async with open_host(tmp_path) as host:
         agent = await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.gateway.silent = True
         host.runtime.earlier_log_text = "EACCES: permission denied\n"
         secret = f"{AGENT_TOKEN} {agent.gateway_token} rm -rf ~"
         host.runtime.log_text = printed.format(secret=secret)
         gate = host.runtime.hold("start")
-        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await gate.reached.wait()
         gate.open()
         await asyncio.sleep(0)
@@ -250,16 +250,16 @@ async def test_a_gateway_that_dies_while_starting_is_told_with_its_cause_and_the
 async def test_a_runtime_that_is_gone_is_503_and_changes_no_record(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.runtime.down = "Docker does not answer. Start it."
         with pytest.raises(Problem) as refused:
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
         assert "Start it" in refused.value.detail
         assert host.state() is S.STOPPED
 
         host.runtime.down = None
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert host.state() is S.RUNNING
 
 
@@ -268,10 +268,10 @@ async def test_a_runtime_that_goes_in_the_middle_of_a_wake_leaves_the_record_as_
 ) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        agent = await host.parts.engine.hibernate("ada", "stop")
+        agent = await host.orders.hibernate("ada", "stop")
         host.runtime.faults["start"] = [RuntimeUnavailable("Docker does not answer.")]
         with pytest.raises(Problem) as refused:
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert (refused.value.code, refused.value.status) == ("runtime-unavailable", 503)
         assert agent.state is S.STOPPED
 
@@ -279,26 +279,26 @@ async def test_a_runtime_that_goes_in_the_middle_of_a_wake_leaves_the_record_as_
 async def test_a_container_the_engine_lost_is_made_again(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "pause")
+        await host.orders.hibernate("ada", "pause")
         host.runtime.containers.clear()
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert host.runtime.containers["ada"].spec.agent_token == AGENT_TOKEN
 
 
 async def test_a_failed_start_is_told_and_tried_again(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         host.runtime.faults["start"] = [RuntimeFailed("No such image. Run `ocmt image build`.")]
         with pytest.raises(Problem, match="ocmt image build"):
-            await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert host.state() is S.FAILED
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert host.state() is S.RUNNING
 
 
 async def test_nobody_wakes_an_agent_that_does_not_exist(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         with pytest.raises(Problem) as refused:
-            await host.parts.engine.awake("nobody", kind=ActivityKind.HTTP)
+            await host.wakes.awake("nobody", kind=ActivityKind.HTTP)
         assert refused.value.status == 404

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.memory.archive import Archive, Learned
-from ocmt_agent.memory.keeper import MemoryKeeper
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.memory.ranges import PAGE, Range
 from ocmt_agent.memory.working_set import WorkingSet
+from ocmt_agent.memory.working_set_store import Learned, WorkingSetStore
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import PausedMemory
 from ocmt_testing.agent_server.fake_control import FakeControl
@@ -31,9 +31,11 @@ async def host_with(
 ) -> AsyncIterator[Host]:
     runtime = runtime or FakeRuntime()
     runtime.kernel["ada"] = memory.where()
-    keeper = partial(MemoryKeeper, found=[memory], host=memory.host)
+    memory_manager = partial(MemoryManager, found=[memory], host=memory.host)
     gateway = FakeControl(runtime)
-    async with open_host(tmp_path, runtime=runtime, gateway=gateway, keeper=keeper) as host:
+    async with open_host(
+        tmp_path, runtime=runtime, gateway=gateway, memory_manager=memory_manager
+    ) as host:
         yield host
 
 
@@ -66,7 +68,7 @@ async def test_a_paused_agent_s_memory_is_given_back_and_the_api_shows_it(
             "swap": 898 * MB,
             "compressed": 0,
         }
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert (await shown(host))["pausedMemory"] is None
 
 
@@ -94,7 +96,7 @@ async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
         assert agent.paused_memory is PausedMemory.RESIDENT
 
         thaw = host.runtime.hold("unpause")
-        waking = asyncio.create_task(host.parts.engine.awake("ada", kind=ActivityKind.HTTP))
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         await thaw.reached.wait()
         await until(lambda: memory.cancelled == 1)  # before the thaw, not once it answers
         thaw.open()
@@ -111,14 +113,14 @@ async def test_the_keeper_is_told_once_a_request_is_answered_to_its_end(
     tmp_path: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(MemoryKeeper, "answered", lambda _, agent: told.append(agent.user_id))
+    monkeypatch.setattr(MemoryManager, "answered", lambda _, agent: told.append(agent.user_id))
     async with host_with(tmp_path, memory) as host:
         await host.provision()
         with pytest.raises(ConnectionError):
-            async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
+            async with host.wakes.using("ada", kind=ActivityKind.HTTP):
                 raise ConnectionError
         assert told == []
-        async with host.parts.engine.using("ada", kind=ActivityKind.HTTP):
+        async with host.wakes.using("ada", kind=ActivityKind.HTTP):
             assert told == []
         assert told == ["ada"]
 
@@ -134,26 +136,26 @@ async def test_what_a_sleeper_needs_to_wake_outlives_this_server_and_not_its_gat
         folder = host.parts.settings.data_dir / "working-sets"
 
     def wakes_on_file() -> int:
-        found = Archive(folder).load("ada", leader)
+        found = WorkingSetStore(folder).load("ada", leader)
         return 0 if found is None else found.wakes
 
     known = {leader: [Range(16 * PAGE, 17 * PAGE)]}
     learned = Learned(leader, WorkingSet(known, {}), None, known, wakes=3)
-    Archive(folder).save("ada", learned, wanted=lambda: True)
+    WorkingSetStore(folder).save("ada", learned, wanted=lambda: True)
 
     async with host_with(tmp_path, memory, runtime=runtime) as host:
         agent = host.parts.registry.get("ada")
         await host.parts.memory.look()
         await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         memory.set(anon=900, swap=0)
         await host.fall_asleep()
         await until(lambda: memory.reclaims == 2 and agent.paused_memory is PausedMemory.RECLAIMED)
         await until(lambda: wakes_on_file() == 4)
-        found = Archive(folder).load("ada", leader)
+        found = WorkingSetStore(folder).load("ada", leader)
         assert found is not None
         assert list(found.working_set.first[leader]) == known[leader]
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         assert not (folder / "ada").exists()
 
 
@@ -217,7 +219,7 @@ async def test_an_agent_out_of_our_sight_costs_one_question_a_transition(
             await asyncio.sleep(0)
         assert host.runtime.calls["whereabouts"] == asked
         assert agent.paused_memory is None
-        await host.parts.engine.awake("ada", kind=ActivityKind.HTTP)
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert agent.state is S.RUNNING
 
 
@@ -227,7 +229,7 @@ async def test_a_stopped_agent_has_no_memory(tmp_path: Path, memory: FakeMemory)
         memory.held = asyncio.Event()
         await host.fall_asleep()
         await memory.begun.wait()
-        await host.parts.engine.hibernate("ada", "stop")
+        await host.orders.hibernate("ada", "stop")
         await until(lambda: memory.cancelled == 1)
         assert (agent.memory, agent.paused_memory) == (None, None)
 
@@ -241,7 +243,7 @@ async def test_an_agent_that_is_being_stopped_is_not_taken_up_by_the_look(
         await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
         memory.set(anon=900, swap=0)
         gate = host.runtime.hold("stop")
-        stopping = asyncio.create_task(host.parts.engine.hibernate("ada", "stop"))
+        stopping = asyncio.create_task(host.orders.hibernate("ada", "stop"))
         await gate.reached.wait()
         await host.parts.memory.look()
         await asyncio.gather(*host.parts.memory._tasks, return_exceptions=True)

@@ -10,7 +10,7 @@ from ocmt_agent.gateway.admin import Busy, GatewayAdmin, GatewayRefused, Gateway
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.gateway.handshake import HandshakeRefused, connect
 from ocmt_agent.gateway.probe import is_live, is_started
-from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_agent.runtime.base import Endpoint, SecretText
 from ocmt_common.bounded_json import MOST_VALUES

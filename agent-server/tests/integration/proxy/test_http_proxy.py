@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
+from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.admin import GatewayAdmin
-from ocmt_agent.hibernation.waking import ActivityKind
-from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint
 from ocmt_common.problems import Problem

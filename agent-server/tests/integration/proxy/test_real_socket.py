@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from ocmt_agent.gateway.admin import GatewayAdmin
-from ocmt_agent.proxy.exchange import open_session
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import Endpoint
 from ocmt_testing.agent_server.awake import GATEWAY_TOKEN, Sleepy

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from ocmt_agent.proxy.exchange import open_session
-from ocmt_agent.proxy.fair_share import bounded
+from ocmt_agent.proxy.connection_limit import bounded
+from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.relay import MAX_BODY_BYTES, relay_app
 from ocmt_testing.agent_server.serving import serving
 from starlette.applications import Starlette

@@ -225,3 +225,18 @@ async def test_a_missing_openclaw_is_told_with_its_cure(tmp_path: Path) -> None:
     with pytest.raises(RuntimeFailed, match="not installed"):
         await runtime.start("ada")
     await runtime.close()
+
+
+@pytest.mark.parametrize(
+    "manifest", [None, "", "[]", "{}", '{"version": "latest"}', '{"version": "2026.9.6/../x"}']
+)
+async def test_an_openclaw_of_which_nobody_knows_the_version_is_refused_with_what_to_do(
+    runtime: ProcessRuntime, openclaw: Path, manifest: str | None
+) -> None:
+    assert await runtime.openclaw_version() == "2026.9.6"
+    file = openclaw / "node_modules" / "openclaw" / "package.json"
+    file.unlink()
+    if manifest is not None:
+        file.write_text(manifest)
+    with pytest.raises(RuntimeFailed, match="OPENCLAW_DIR"):
+        await runtime.openclaw_version()

@@ -4,16 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ocmt_agent.hibernation.admission import HostFigures
-from ocmt_agent.memory.figures import host_figures
+from ocmt_agent.decisions.memory_admission import HostFigures
+from ocmt_agent.memory.admission_figures import host_figures
 from ocmt_agent.memory.host import (
-    AgentMemory,
     Pressure,
     SwapKind,
     read_group_memory,
     read_host_memory,
     read_processes_memory,
 )
+from ocmt_agent.records.agent_memory import AgentMemory
 from ocmt_agent.runtime.docker_memory import memory_folder
 
 MEMINFO = """MemTotal:       24684084 kB

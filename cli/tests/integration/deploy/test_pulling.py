@@ -87,6 +87,19 @@ def test_with_signers_the_newest_signed_tag_is_taken_and_no_commit_after_it(
     assert not pull(checkout, signed)
 
 
+@pytest.mark.parametrize("before", ["v2.0.0-rc1", "v2.0.0-beta.11", "v1.99.0"])
+def test_a_version_is_newer_than_its_pre_releases(
+    origin: Path, checkout: Path, signed: Pull, tmp_path: Path, before: str
+) -> None:
+    _tag(origin, before, tmp_path / "ops")
+    assert not pull(checkout, signed)
+    wanted = _commit(origin)
+    _tag(origin, "v2.0.0", tmp_path / "ops")
+
+    assert pull(checkout, signed)
+    assert _git(checkout, "rev-parse", "HEAD") == wanted
+
+
 @pytest.mark.parametrize("how", ["unsigned", "stranger", "renamed", "moved"])
 def test_a_tag_that_nobody_trusted_made_is_refused(
     origin: Path, checkout: Path, signed: Pull, tmp_path: Path, how: str

@@ -29,8 +29,14 @@ def _ocmt(*words: str) -> int:
 
 def _guide() -> list[str]:
     text = (ROOT / "docs" / "operations.md").read_text()
-    blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
-    return [line for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+    # Those with a language are for other cases than the guide's three servers.
+    return [
+        line
+        for language, block in blocks
+        if not language
+        for line in block.replace("\\\n", "").splitlines()
+    ]
 
 
 @pytest.mark.nightly
@@ -40,6 +46,8 @@ def test_the_guide_leads_from_empty_hosts_to_a_restored_installation(
 ) -> None:
     checkout = tmp_path / "checkout"
     subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(checkout)], check=True)
+    # A deploy pushes its tags to where the checkout is from.
+    subprocess.run(["git", "-C", checkout, "remote", "remove", "origin"], check=True)
     modules = ROOT / "user-ui" / "node_modules"
     if modules.is_dir():
         (checkout / "user-ui" / "node_modules").symlink_to(modules)
@@ -66,6 +74,18 @@ def follow(farm: deploy_farm.Farm, checkout: Path, capsys: pytest.CaptureFixture
             file = checkout / "management-server" / "ocmt_management" / "__init__.py"
             file.write_text(file.read_text() + "# pulled\n")
             subprocess.run(["git", *_WHO, "commit", "-qam", "A change"], cwd=checkout, check=True)
+        elif program == "cd":
+            assert words == ["/opt/management-server"]
+        elif program == "sudo":
+            assert words[:2] == ["-u", "ocmt"]
+            link = subprocess.run(
+                words[2:],
+                cwd=farm.component("mgmt"),
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            assert "/sign-in#" in link.stdout
         else:
             assert program == "./ocmt", line
             _run(farm, words, servings, capsys)

@@ -1,9 +1,12 @@
-"""docs/sync.md is true: its commands are run in order, and its tables miss nothing."""
+"""docs/sync.md is true: its commands are run in order, as they stand, and its tables miss nothing.
+
+The environment has what the page presupposes and no more: the checkout at `~/ocmt`, upstream's
+address, and a network-free `npm`.
+"""
 
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,15 +20,16 @@ from ocmt_testing.sync.world import World
 from typer.core import TyperGroup
 from typer.main import get_command
 
-PAGE = (Path(__file__).parents[4] / "docs" / "sync.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).parents[4]
+PAGE = (CHECKOUT / "docs" / "sync.md").read_text(encoding="utf-8")
 UPSTREAM_URL = "https://github.com/openclaw/openclaw.git"
 PORTS = "".join(f"port {n}\n" for n in range(30))
 
 
 def sections() -> dict[str, list[str]]:
-    """The commands of each section's `sh` blocks."""
+    """The commands of each section's `sh` blocks; the first section has the page's own title."""
     out: dict[str, list[str]] = {}
-    for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^##? ", PAGE, flags=re.MULTILINE)[1:]:
         title, _, body = part.partition("\n")
         blocks = re.findall(r"```sh\n(.*?)```", body, re.DOTALL)
         out[title] = [line for block in blocks for line in block.splitlines()]
@@ -61,12 +65,14 @@ def walk(make_world_of: Callable[[Mapping[str, str]], World], tmp_path: Path) ->
     world = make_world_of(tree_for_the_default_policy())
     programs = tmp_path / "programs"
     programs.mkdir()
-    ocmt = Path(sys.executable).with_name("ocmt")
-    (programs / "ocmt").symlink_to(ocmt)
     (programs / "npm").write_text("#!/bin/sh\nexit 0\n")
     (programs / "npm").chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "ocmt").symlink_to(CHECKOUT)
     environment = {
         **world.variables(),
+        "HOME": str(home),
         "PATH": f"{programs}:{os.environ['PATH']}",
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{world.upstream.path}.insteadOf",
@@ -96,22 +102,22 @@ def test_the_pages_commands_work_in_its_order(walk: Walk) -> None:
             tagged = up.commit({"extensions/some.ts": "released\n"}, "release")
             world.git("-C", str(up.path), "tag", "v2030.1.1", tagged)
             up.commit({"src/cli/some.ts": "quickest\n"}, "cli: quickest")
-            walk("ocmt sync fetch")
+            walk("./ocmt sync fetch")
 
     for section, lines in sections().items():
         if section != "A first sync":
             happens_upstream(section)
         for line in lines:
-            if line.startswith("ocmt sync doctor"):
+            if line.startswith("./ocmt sync doctor"):
                 said[section] = walk(line)
                 happens_upstream("A first sync")
-                walk("ocmt sync fetch")
+                walk("./ocmt sync fetch")
             else:
                 said[section] = said.get(section, "") + walk(line)
 
     assert set(said) == {
-        "Setting up", "A first sync", "A conflict", "A security-only sync", "A tag snapshot",
-        "Decisions",
+        "Following upstream with `./ocmt sync`", "Setting up", "A first sync", "A conflict",
+        "A security-only sync", "A tag snapshot", "Decisions",
     }  # fmt: skip
     assert said["Setting up"] == "All is well.\n"
     assert "1 about security" in said["A first sync"]
@@ -131,7 +137,7 @@ def test_the_page_names_every_command_exit_code_and_policy_key() -> None:
     assert isinstance(group, TyperGroup)
     commands = set(group.commands)
     table = PAGE.split("## Every command")[1].split("## ")[0]
-    assert set(re.findall(r"^\| `ocmt sync ([a-z]+)` \|", table, re.MULTILINE)) == commands
+    assert set(re.findall(r"^\| `\./ocmt sync ([a-z]+)` \|", table, re.MULTILINE)) == commands
     codes = PAGE.split("## Exit codes")[1]
     listed = dict(re.findall(r"^\| (\d+) \| ([a-z]+) \|", codes, re.MULTILINE))
     assert listed == {str(int(code)): code.name.lower() for code in Exit}

@@ -115,7 +115,7 @@ def test_the_page_gets_the_policy_that_management_would_send(inventory: Inventor
     from types import SimpleNamespace
     from typing import Any, cast
 
-    from ocmt_management.page.headers import content_security_policy
+    from ocmt_management.static_page.headers import content_security_policy
 
     settings = cast(Any, SimpleNamespace(base_url=files.page_origin(inventory)))
     assert files.content_security_policy(inventory) == content_security_policy(settings)

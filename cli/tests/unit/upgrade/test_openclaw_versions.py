@@ -1,5 +1,6 @@
 from ocmt_cli.upgrade.agents import version_of_image
-from ocmt_cli.upgrade.versions import between, changelog_sections, parse_version
+from ocmt_cli.upgrade.versions import between, changelog_sections
+from ocmt_common.openclaw.versions import parse_version
 
 PUBLISHED = ["2026.9.10", "2026.9.6", "2026.9.6-1", "2026.10.1-beta.2", "2026.10.1", "2026.8.30"]
 

@@ -23,7 +23,7 @@ def settings(
 async def test_nobody_without_an_agent_is_told_of_one(
     sign_in: SignIn, agent_server: FakeAgentServer, app: FastAPI
 ) -> None:
-    view = await app.state.parts.agents.view("nobody")
+    view = await app.state.agents.view("nobody")
 
     assert (view.state, view.detail, view.since) == ("none", None, None)
 
@@ -54,11 +54,11 @@ async def test_news_of_a_sleepers_memory_do_not_change_since_when_it_sleeps(
     asleep = await agent_is(app, user_id, "paused")
     agent_server.move(user_id, "paused")
     agent_server.move("somebody-else", "running")
-    statuses = app.state.parts.agents.statuses
+    statuses = app.state.agents.statuses
     async with asyncio.timeout(20):
         while statuses.of("somebody-else") is None:  # noqa: ASYNC110 (told after the other)
             await asyncio.sleep(0.01)
-    assert (await app.state.parts.agents.view(user_id)).since == asleep.since
+    assert (await app.state.agents.view(user_id)).since == asleep.since
 
 
 async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
@@ -67,7 +67,7 @@ async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
     browser = await sign_in("ada@example.com")
     user_id = await id_of(browser)
     running = await agent_is(app, user_id, "running")
-    statuses = app.state.parts.agents.statuses
+    statuses = app.state.agents.statuses
 
     async def told(state: str, warning: str | None) -> dict[str, object]:
         with statuses.watch(user_id) as changed:
@@ -81,7 +81,7 @@ async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
     full = "Your agent uses more than the 10 GB that it may have on disk."
     told_running = await told("running", full)
     assert (told_running["state"], told_running["warning"]) == ("running", full)
-    view = await app.state.parts.agents.view(user_id)
+    view = await app.state.agents.view(user_id)
     assert view.since == running.since
     assert (await told("paused", full))["warning"] == full
     assert (await told("running", None))["warning"] is None
@@ -159,7 +159,7 @@ class TestWithAnotherToken:
         self, app: FastAPI, sign_in: SignIn
     ) -> None:
         browser = await sign_in("ada@example.com")
-        agents = app.state.parts.agents
+        agents = app.state.agents
         user_id = await id_of(browser)
         with agents.statuses.watch(user_id) as changed:
             while (view := await agents.view(user_id)).detail is None:
@@ -202,15 +202,15 @@ async def test_a_fault_of_our_own_ends_the_stream_but_not_the_following(
     browser = await sign_in("ada@example.com")
     user_id = await id_of(browser)
     await agent_is(app, user_id, "running")
-    statuses = app.state.parts.agents.statuses
-    take, faults = statuses._take, [KeyError("a fault"), RuntimeError("another")]
+    statuses = app.state.agents.statuses
+    apply, faults = statuses._apply, [KeyError("a fault"), RuntimeError("another")]
 
     def faulty(said: object) -> None:
         if faults:
             raise faults.pop()
-        take(said)
+        apply(said)
 
-    monkeypatch.setattr(statuses, "_take", faulty)
+    monkeypatch.setattr(statuses, "_apply", faulty)
     agent_server.move(user_id, "stopped")
 
     await agent_is(app, user_id, "unreachable")

@@ -33,7 +33,7 @@ def settings(
 
 
 async def token_hash_in(app: FastAPI, user_id: str) -> bytes:
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         stored = await session.scalar(select(Agent.token_hash).where(Agent.user_id == user_id))
     assert isinstance(stored, bytes)
     return stored
@@ -72,7 +72,7 @@ async def test_a_ready_agent_is_left_alone(
 
     await sign_in("ada@example.com")
     assert (await browser.post("/api/agent")).status_code == 202
-    await asyncio.gather(*app.state.parts.agents._making.values())
+    await asyncio.gather(*app.state.agents._provisioning.values())
 
     assert len(agent_server.provisioned) == 1
 
@@ -83,7 +83,7 @@ async def test_a_fault_of_our_own_leaves_no_agent_half_made(
     agent_server: FakeAgentServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    agents = app.state.parts.agents
+    agents = app.state.agents
     provision, faults = agents.server.provision, [KeyError("a fault"), RuntimeError("another")]
 
     async def faulty(user_id: str, token: str) -> object:
@@ -116,7 +116,7 @@ async def test_an_agent_server_that_is_away_is_waited_for(
     await agent_server.server.stop()
     browser = await sign_in("ada@example.com")
     user_id = await id_of(browser)
-    agents = app.state.parts.agents
+    agents = app.state.agents
     with agents.statuses.watch(user_id) as changed:
         while (await agents.view(user_id)).detail is None:
             await changed.wait()
@@ -176,8 +176,8 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
 
 async def begin_elsewhere(app: FastAPI, user_id: str) -> None:
     """As another server does that begins to make the agent, and then is killed."""
-    async with app.state.parts.database.write() as session:
-        now = app.state.parts.clock()
+    async with app.state.database.write() as session:
+        now = app.state.clock()
         await AgentRepository(session).begin(user_id, b"another server's", now)
 
 
@@ -189,7 +189,7 @@ async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
 ) -> None:
     user_id = await id_of(await sign_in("ada@example.com"))
     await agent_is(app, user_id, "running")
-    parts, waited, looks = app.state.parts, [], asyncio.Semaphore(0)
+    state, waited, looks = app.state, [], asyncio.Semaphore(0)
     await begin_elsewhere(app, user_id)
 
     async def wait(seconds: float) -> None:
@@ -197,12 +197,12 @@ async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
         await looks.acquire()
 
     server = AgentServer(settings.agent_server_url, AGENT_SERVER_TOKEN)
-    other = Agents(parts.database, server, parts.clock, sleep=wait)
+    other = Agents(state.database, server, state.clock, sleep=wait)
     others = agent_server.hold = asyncio.Event()
     async with other.running():
         await until(lambda: len(agent_server.held) == 1)
         ours = agent_server.hold = asyncio.Event()
-        parts.agents.ensure(user_id)
+        state.agents.ensure(user_id)
         await until(lambda: len(agent_server.held) == 2)
 
         others.set()
@@ -230,22 +230,22 @@ async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
 ) -> None:
     user_id = await id_of(await sign_in("ada@example.com"))
     await agent_is(app, user_id, "running")
-    parts, waited = app.state.parts, []
+    state, waited = app.state, []
 
     async def wait(seconds: float) -> None:
         waited.append(seconds)
 
     await begin_elsewhere(app, user_id)
     server = AgentServer(settings.agent_server_url, AGENT_SERVER_TOKEN)
-    other = Agents(parts.database, server, parts.clock, sleep=wait)
+    other = Agents(state.database, server, state.clock, sleep=wait)
     agent_server.hold = asyncio.Event()
     async with other.running():
         await until(lambda: len(agent_server.held) == 1)
         await begin_elsewhere(app, user_id)
         agent_server.hold.set()
-        await asyncio.gather(*other._making.values())
+        await asyncio.gather(*other._provisioning.values())
         assert sum(waited) == 60
-        assert (await parts.agents.view(user_id)).state is AgentState.RUNNING
+        assert (await state.agents.view(user_id)).state is AgentState.RUNNING
         assert await token_hash_in(app, user_id) == hash_of(agent_server.held[1])
     await server.close()
 
@@ -256,16 +256,16 @@ async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
     agent_server.hold = asyncio.Event()
     user_id = await id_of(await sign_in("ada@example.com"))
     await until(lambda: len(agent_server.held) == 1)
-    agents = app.state.parts.agents
-    settle = agents._settle
+    agents = app.state.agents
+    finish = agents._finish
 
     async def renew_after(*args: Any, **kwargs: Any) -> bool:
-        settled: bool = await settle(*args, **kwargs)
-        agents._settle = settle
+        settled: bool = await finish(*args, **kwargs)
+        agents._finish = finish
         await agents.renew_token(user_id, actor="ada")  # its making is not at its end yet
         return settled
 
-    agents._settle = renew_after
+    agents._finish = renew_after
     agent_server.hold.set()
     await until(lambda: len(agent_server.provisioned) == 2)
     await agent_is(app, user_id, "running")
@@ -278,7 +278,7 @@ async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
     agent_server.hold = asyncio.Event()
     user_id = await id_of(await sign_in("ada@example.com"))
     await until(lambda: len(agent_server.held) == 1)
-    await app.state.parts.agents.renew_token(user_id, actor="ada")
+    await app.state.agents.renew_token(user_id, actor="ada")
     # What becomes of the agent under its old token is no failure of the agent.
     agent_server.refusals = [(503, "gateway-exited", "The gateway did not start.")]
     agent_server.hold.set()
@@ -317,8 +317,8 @@ async def test_a_suspended_user_gets_no_agent(
     await agent_is(app, bob, "failed")
     await admin.patch(f"/api/admin/users/{bob}", json={"status": "suspended"})
 
-    app.state.parts.agents.ensure(bob)
-    await asyncio.gather(*app.state.parts.agents._making.values())
+    app.state.agents.ensure(bob)
+    await asyncio.gather(*app.state.agents._provisioning.values())
 
     assert bob not in {made for made, _ in agent_server.provisioned}
 

@@ -9,10 +9,10 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.app import create_app
 from ocmt_management.audit.models import AuditEvent
-from ocmt_management.auth.service import operator_link
+from ocmt_management.auth.sign_in import operator_link
+from ocmt_management.llm.models import Usage
+from ocmt_management.llm.usage import TokenCounts
 from ocmt_management.migrations import migrate
-from ocmt_management.models.models import Usage
-from ocmt_management.models.usage import Tokens
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tables import Base
 from ocmt_testing.management.agent_server import FakeAgentServer
@@ -96,8 +96,8 @@ async def test_a_suspended_users_agent_is_stopped_until_they_are_let_in_again(
     await settled(admin, user_id)
     assert agent_server.containers[user_id]["hibernationState"] == "stopped"
     assert agent_server.containers[user_id]["disabled"] is True
-    app.state.parts.agents.ensure(user_id)
-    await asyncio.gather(*app.state.parts.agents._making.values())
+    app.state.agents.ensure(user_id)
+    await asyncio.gather(*app.state.agents._provisioning.values())
     assert agent_server.containers[user_id]["hibernationState"] == "stopped"
 
     await set_status(admin, user_id, "active")
@@ -126,8 +126,8 @@ async def test_a_late_answer_does_not_hide_what_happened_since(
     agent_server.move(user_id, state)
     await agent_is(app, user_id, state)
     answered.set()
-    await until(lambda: user_id not in app.state.parts.agents.statuses.disabled())
-    assert (await app.state.parts.agents.view(user_id)).state == state
+    await until(lambda: user_id not in app.state.agents.statuses.disabled())
+    assert (await app.state.agents.view(user_id)).state == state
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ async def test_changing_ones_mind_while_it_is_under_way_ends_as_decided_last(
 async def everything_of(app: FastAPI, user_id: str, email: str) -> dict[str, int]:
     """Rows that say anything of this user, by table; the audit trail left out."""
     found: dict[str, int] = {}
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         for table in Base.metadata.sorted_tables:
             if table.name == "audit_events":
                 continue
@@ -224,12 +224,12 @@ async def test_a_deleted_user_leaves_nothing_but_the_audit_trail(
     new_browser: Callable[[], httpx2.AsyncClient],
     agent_server: FakeAgentServer,
 ) -> None:
-    parts = app.state.parts
+    state = app.state
     user_id = await id_of(bob)
     await bob.put("/api/secrets/FOO", json={"value": "bob's own secret"})
     await bob.put("/api/model", json={"provider": "demo", "model": "demo"})
-    parts.llm.meter.count(user_id=user_id, provider="demo", model="demo", tokens=Tokens(1, 2))
-    await parts.llm.meter.write()
+    state.llm.usage.record(user_id=user_id, provider="demo", model="demo", tokens=TokenCounts(1, 2))
+    await state.llm.usage.write()
     waiting = new_browser()
     token = await ask_for_link(waiting, BOB)
     before = await everything_of(app, user_id, BOB)
@@ -249,7 +249,7 @@ async def test_a_deleted_user_leaves_nothing_but_the_audit_trail(
     assert [order for order, _ in agent_server.orders] == ["disable", "remove"]
     refused = await waiting.post("/api/auth/session", json={"token": token})
     assert refused.json()["code"] == "link-invalid"
-    async with parts.database.read() as session:
+    async with state.database.read() as session:
         events = await session.scalars(
             select(AuditEvent).where(AuditEvent.user_id == user_id).order_by(AuditEvent.id)
         )
@@ -307,13 +307,13 @@ async def test_the_last_admin_stays_and_members_delete_nobody(
 async def test_usage_counted_of_a_deleted_user_holds_up_nobodys(
     app: FastAPI, admin: httpx2.AsyncClient
 ) -> None:
-    meter, ada = app.state.parts.llm.meter, await id_of(admin)
+    usage, ada = app.state.llm.usage, await id_of(admin)
     for user_id in ("gone", ada):
-        meter.count(user_id=user_id, provider="demo", model="demo", tokens=Tokens(1, 2))
+        usage.record(user_id=user_id, provider="demo", model="demo", tokens=TokenCounts(1, 2))
 
-    await meter.write()
+    await usage.write()
 
-    async with app.state.parts.database.read() as session:
+    async with app.state.database.read() as session:
         assert (await session.scalars(select(Usage.user_id))).all() == [ada]
 
 
@@ -355,10 +355,10 @@ class TestKilled:
         await running.pop().aclose()
 
     async def person(self, app: FastAPI, email: str) -> httpx2.AsyncClient:
-        parts = app.state.parts
-        async with parts.database.write() as session:
+        state = app.state
+        async with state.database.write() as session:
             _, link = await operator_link(
-                session, settings=parts.settings, clock=parts.clock, email=email
+                session, settings=state.settings, clock=state.clock, email=email
             )
         browser = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1:3000"
@@ -397,9 +397,9 @@ class TestKilled:
 
         with monkeypatch.context() as patched:
             if step == "erase":
-                patched.setattr("ocmt_management.agents.reconciler.erase", never)
+                patched.setattr("ocmt_management.agents.reconciler.delete_user", never)
             else:
-                patched.setattr(app.state.parts.agents.server, step, never)
+                patched.setattr(app.state.agents.server, step, never)
             if order == "suspended":
                 await set_status(admin, user_id, "suspended")
             else:

@@ -1,4 +1,4 @@
-"""Tabs of signed-in people, on a running server with an agent server played by hand."""
+"""Tabs of signed-in users, on a running server with a scripted agent server."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -36,7 +36,7 @@ async def open_tab(served: Server) -> AsyncIterator[Callable[[httpx2.AsyncClient
 
 @pytest.fixture
 async def ada(app: FastAPI, sign_in_admin: SignIn) -> httpx2.AsyncClient:
-    """A browser in which Ada, the admin, is signed in; her agent is there."""
+    """A browser in which Ada, the admin, is signed in; her agent is ready."""
     browser = await sign_in_admin("ada@example.com")
     await agent_is(app, await id_of(browser), "running")
     return browser

@@ -1,4 +1,4 @@
-"""Who may chat with whom, how long, and how much."""
+"""Access to the chat, its end with the session, and its bounds."""
 
 import asyncio
 import json
@@ -11,10 +11,10 @@ from uuid import uuid4
 import httpx2
 import pytest
 from fastapi import FastAPI
-from ocmt_management.auth.models import Session
+from ocmt_management.auth.models import UserSession
 from ocmt_management.auth.sessions import IDLE_LIFE
-from ocmt_management.chat.open_chats import MOST_PER_USER
-from ocmt_management.chat.outbox import Outbox
+from ocmt_management.chat.frame_queue import FrameQueue
+from ocmt_management.chat.open_chats import MAX_PER_USER
 from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of, until
@@ -134,19 +134,19 @@ async def test_a_chat_ends_with_its_session(
 async def test_a_chat_ends_when_another_process_ended_its_session(
     app: FastAPI, ada: httpx2.AsyncClient, open_tab: OpenTab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ocmt_management.chat.session._LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr("ocmt_management.auth.socket_session._CHECK_EVERY_S", 0.1)
     tab = await open_tab(ada)
     await tab.gets("status")
-    async with app.state.parts.database.write() as session:
-        await session.execute(delete(Session))
+    async with app.state.database.write() as session:
+        await session.execute(delete(UserSession))
 
     async with asyncio.timeout(10):
         assert await tab.closed() == 4401
 
 
 async def last_used(app: FastAPI) -> datetime:
-    async with app.state.parts.database.read() as session:
-        used_at: datetime = await session.scalar(select(Session.last_used_at))
+    async with app.state.database.read() as session:
+        used_at: datetime = await session.scalar(select(UserSession.last_used_at))
     return used_at
 
 
@@ -158,7 +158,7 @@ async def test_an_open_tab_is_no_use_of_the_session_and_a_message_is(
     advance: Callable[[timedelta], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ocmt_management.chat.session._LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("ocmt_management.auth.socket_session._CHECK_EVERY_S", 0.05)
     began = await last_used(app)
     advance(timedelta(days=13))
     for _ in range(2):  # a page that opens its chat again by itself
@@ -212,15 +212,15 @@ async def test_what_is_not_understood_is_answered_and_the_chat_goes_on(tab: Tab)
 async def test_more_chats_than_the_bound_are_turned_away(
     app: FastAPI, ada: httpx2.AsyncClient, open_tab: OpenTab
 ) -> None:
-    tabs = [await open_tab(ada) for _ in range(MOST_PER_USER)]
+    tabs = [await open_tab(ada) for _ in range(MAX_PER_USER)]
     for tab in tabs:
         await tab.gets("status")
     one_more = await open_tab(ada)
     assert await one_more.closed() == 1013
 
     await tabs[0].close()
-    chats = app.state.parts.chats
-    await until(lambda: sum(chats._open.values()) < MOST_PER_USER)
+    chats = app.state.open_chats
+    await until(lambda: sum(chats._open.values()) < MAX_PER_USER)
     await (await open_tab(ada)).gets("status")
 
 
@@ -231,9 +231,9 @@ async def test_a_browser_that_does_not_read_is_let_go(
     monkeypatch: pytest.MonkeyPatch,
     app: FastAPI,
 ) -> None:
-    defaults = Outbox.__init__.__kwdefaults__
+    defaults = FrameQueue.__init__.__kwdefaults__
     assert defaults is not None
-    monkeypatch.setitem(defaults, "most_bytes", 64 * 1024)
+    monkeypatch.setitem(defaults, "max_bytes", 64 * 1024)
     cookies = "; ".join(f"{name}={value}" for name, value in ada.cookies.items())
     origin = str(ada.base_url).rstrip("/")
     url = f"ws{served.url.removeprefix('http')}/api/chat"
@@ -250,7 +250,7 @@ async def test_a_browser_that_does_not_read_is_let_go(
             with suppress(WebSocketDisconnect):
                 for number in count():
                     await gateway.say(f"run-{number}", "x" * 100_000)
-        await until(lambda: not app.state.parts.chats._open[user_id])
+        await until(lambda: not app.state.open_chats._open[user_id])
 
 
 async def test_nothing_of_a_closed_chat_stays_behind(
@@ -261,5 +261,5 @@ async def test_nothing_of_a_closed_chat_stays_behind(
     await tab.gets("accepted")
     await tab.close()
 
-    await until(lambda: not gateway.sockets and not app.state.parts.chats._open)
-    assert not app.state.parts.agents.statuses._watchers
+    await until(lambda: not gateway.sockets and not app.state.open_chats._open)
+    assert not app.state.agents.statuses._watchers

@@ -1,4 +1,4 @@
-"""A conversation over `/api/chat`, with a gateway whose part the test plays."""
+"""A conversation over `/api/chat` with a scripted gateway."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.chat import conversation
-from ocmt_management.models.refusals import Trouble
+from ocmt_management.llm.errors import ModelError
 from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of
@@ -152,13 +152,13 @@ async def test_a_failed_run_says_why_the_model_failed(
 ) -> None:
     sent = await tab.say("Hello?")
     await tab.gets("accepted")
-    app.state.parts.llm.troubles.note(await id_of(ada), Trouble("why", "OpenAI is asleep."))
+    app.state.llm.last_errors.record(await id_of(ada), ModelError("why", "OpenAI is asleep."))
     await gateway.fail(sent, "request failed")
 
     error = await tab.gets("error", id=sent)
     assert (error["code"], error["detail"], error["retry"]) == ("why", "OpenAI is asleep.", True)
 
-    app.state.parts.llm.troubles.forget(await id_of(ada))
+    app.state.llm.last_errors.forget(await id_of(ada))
     sent = await tab.say("Hello again?")
     await tab.gets("accepted")
     await gateway.fail(sent, "SqliteWorkerError: database or disk is full")
@@ -220,7 +220,7 @@ async def test_an_answer_that_ended_unheard_is_found_in_the_history(
 async def test_an_answer_that_died_with_its_gateway_can_be_asked_for_again(
     tab: Tab, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "_TAKEN_UP_WITHIN_S", 0.0)
+    monkeypatch.setattr(conversation, "_RESUMED_WITHIN_S", 0.0)
     sent = await tab.say("Hello?")
     await tab.gets("accepted")
     await gateway.say(sent, "Once")
@@ -328,8 +328,8 @@ async def test_an_agent_left_unfinished_by_a_server_that_ended_is_made_for_who_l
     bob = await sign_in("bob@example.com")
     user_id = await id_of(bob)
     await agent_is(app, user_id, "running")
-    async with app.state.parts.database.write() as session:
-        await AgentRepository(session).begin(user_id, b"of the ended one", app.state.parts.clock())
+    async with app.state.database.write() as session:
+        await AgentRepository(session).begin(user_id, b"of the ended one", app.state.clock())
 
     tab = await open_tab(bob)
     await tab.gets("status", state="provisioning")

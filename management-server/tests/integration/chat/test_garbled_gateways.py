@@ -1,4 +1,4 @@
-"""A gateway that talks nonsense: the page is told in words, and nothing crashes."""
+"""Invalid frames from a gateway become an error message in the page; nothing crashes."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterator

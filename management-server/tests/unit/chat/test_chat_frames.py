@@ -1,4 +1,4 @@
-"""What the page may send, and how much may wait for it."""
+"""Frames from the page, and the bound of frames queued for it."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_management.chat import frames
-from ocmt_management.chat.outbox import Outbox, TooSlow
+from ocmt_management.chat.frame_queue import FrameQueue, TooSlow
 
 ID = "5b9f5e2c-1026-4551-ac50-57f7698bfa78"
 
@@ -55,25 +55,25 @@ def test_a_refusal_does_not_repeat_the_text() -> None:
 
 
 async def test_frames_leave_in_order() -> None:
-    outbox = Outbox()
-    taking = asyncio.create_task(outbox.take())
+    queue = FrameQueue()
+    taking = asyncio.create_task(queue.take())
     await asyncio.sleep(0)
     first, second = frames.delta("run", "one"), frames.delta("run", "two")
-    outbox.put(first)
-    outbox.put(second)
+    queue.put(first)
+    queue.put(second)
 
-    assert [json.loads(await taking), json.loads(await outbox.take())] == [first, second]
+    assert [json.loads(await taking), json.loads(await queue.take())] == [first, second]
 
 
 async def test_a_browser_too_far_behind_is_let_go() -> None:
-    outbox = Outbox(most_bytes=150)
-    outbox.put(frames.delta("run", "x" * 60))
+    queue = FrameQueue(max_bytes=150)
+    queue.put(frames.delta("run", "x" * 60))
     with pytest.raises(TooSlow):
-        outbox.put(frames.delta("run", "x" * 60))
+        queue.put(frames.delta("run", "x" * 60))
 
 
 async def test_what_left_makes_room() -> None:
-    outbox = Outbox(most_bytes=150)
+    queue = FrameQueue(max_bytes=150)
     for _ in range(10):
-        outbox.put(frames.delta("run", "x" * 60))
-        await outbox.take()
+        queue.put(frames.delta("run", "x" * 60))
+        await queue.take()

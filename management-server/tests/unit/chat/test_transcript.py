@@ -1,4 +1,4 @@
-"""OpenClaw's events and history, as it really sends them, in the page's words."""
+"""OpenClaw's events and history, as recorded from it, as frames for the page."""
 
 from typing import Any
 
@@ -24,12 +24,12 @@ def delta(whole: str, run_id: str = "r1") -> dict[str, Any]:
     return chat("delta", run_id, message=assistant(whole))
 
 
-def told(runs: Runs, *payloads: dict[str, Any]) -> list[Any]:
+def frames_of(runs: Runs, *payloads: dict[str, Any]) -> list[Any]:
     return [frame for payload in payloads if (frame := runs.on_chat(payload)) is not None]
 
 
 def test_an_answer_streams_in_and_ends() -> None:
-    frames = told(
+    frames = frames_of(
         Runs(),
         chat("status", phase="preparing_context"),
         delta("Hello"),
@@ -59,14 +59,14 @@ def test_deltas_joined_are_the_text_whatever_was_missed(pieces: list[str]) -> No
     text, page = "", ""
     for piece in pieces:
         text += piece
-        for frame in told(runs, delta(text)):
+        for frame in frames_of(runs, delta(text)):
             page = frame["text"] if frame.get("replace") else page + frame["text"]
 
     assert page == text.strip()
 
 
 def test_text_that_was_taken_back_replaces_what_was_told() -> None:
-    frames = told(Runs(), delta("Let me think"), delta("Paris."))
+    frames = frames_of(Runs(), delta("Let me think"), delta("Paris."))
 
     assert frames[1] == {"type": "delta", "runId": "r1", "text": "Paris.", "replace": True}
 
@@ -74,21 +74,21 @@ def test_text_that_was_taken_back_replaces_what_was_told() -> None:
 def test_the_final_message_has_the_id_it_has_in_the_history() -> None:
     runs = Runs()
     row = assistant("Hello") | {"__openclaw": {"id": "row-7", "runId": "r1"}}
-    runs.note_row({"sessionKey": KEY, "message": row})
-    final = told(runs, chat("final", message=assistant("Hello")))[0]
+    runs.record_row({"sessionKey": KEY, "message": row})
+    final = frames_of(runs, chat("final", message=assistant("Hello")))[0]
 
     assert final["message"]["id"] == "row-7"
     assert transcript.history({"messages": [row]})[0]["id"] == "row-7"
 
 
 def test_a_message_that_joined_a_run_under_way_ends_with_an_empty_answer() -> None:
-    frame = told(Runs(), chat("final", "r2"))[0]
+    frame = frames_of(Runs(), chat("final", "r2"))[0]
 
     assert (frame["type"], frame["runId"], frame["message"]["text"]) == ("final", "r2", "")
 
 
 def test_a_failure_is_told_once() -> None:
-    failures = told(
+    failures = frames_of(
         Runs(),
         chat("error", errorMessage="request failed"),
         chat("error", errorMessage="Agent failed before reply: request failed"),
@@ -106,20 +106,20 @@ def test_nothing_follows_an_end() -> None:
     ]
     runs = Runs()
 
-    assert told(runs, *ended) == [{"type": "aborted", "runId": "r1"}]
-    assert runs.told == {}
+    assert frames_of(runs, *ended) == [{"type": "aborted", "runId": "r1"}]
+    assert runs.in_progress == {}
 
 
 def test_other_sessions_of_the_agent_are_not_the_conversation() -> None:
-    assert told(Runs(), chat("final", key="agent:main:cron:1", message=assistant("x"))) == []
+    assert frames_of(Runs(), chat("final", key="agent:main:cron:1", message=assistant("x"))) == []
 
 
 def test_a_history_older_than_the_deltas_takes_nothing_back() -> None:
     runs = Runs()
-    told(runs, delta("Hello there"))
+    frames_of(runs, delta("Hello there"))
 
-    assert runs.caught_up("r1", "Hello") is None
-    assert runs.caught_up("r1", "Hello there you") == {
+    assert runs.update("r1", "Hello") is None
+    assert runs.update("r1", "Hello there you") == {
         "type": "delta",
         "runId": "r1",
         "text": " you",
@@ -128,10 +128,10 @@ def test_a_history_older_than_the_deltas_takes_nothing_back() -> None:
 
 def test_a_run_taken_up_after_a_crash_goes_on_under_its_old_name() -> None:
     runs = Runs()
-    told(runs, delta("Hello the"))
-    runs.goes_on_as("r1", "resumed")
+    frames_of(runs, delta("Hello the"))
+    runs.resumed_by("r1", "resumed")
 
-    frames = told(runs, delta("Hello there", "resumed"), chat("final", "resumed"))
+    frames = frames_of(runs, delta("Hello there", "resumed"), chat("final", "resumed"))
 
     assert [frame["runId"] for frame in frames] == ["r1", "r1"]
     assert frames[0]["text"] == "re"
@@ -140,8 +140,8 @@ def test_a_run_taken_up_after_a_crash_goes_on_under_its_old_name() -> None:
 @pytest.mark.parametrize("payload", [{}, {"runId": 5}, chat("delta"), chat("?"), chat("final")])
 def test_odd_events_break_nothing(payload: dict[str, Any]) -> None:
     Runs().on_chat(payload)
-    Runs().note_row(payload)
-    Runs().is_foreign(payload)
+    Runs().record_row(payload)
+    Runs().is_from_another_tab(payload)
 
 
 def user(text: str, message_id: str) -> dict[str, Any]:
@@ -156,11 +156,11 @@ def user(text: str, message_id: str) -> dict[str, Any]:
 
 def test_messages_of_other_tabs_are_told_from_ones_own() -> None:
     runs = Runs()
-    runs.sent_here("mine")
+    runs.record_sent("mine")
 
-    assert not runs.is_foreign({"sessionKey": KEY, "message": user("x", "mine")})
-    assert runs.is_foreign({"sessionKey": KEY, "message": user("x", "other")})
-    assert not runs.is_foreign({"sessionKey": KEY, "message": assistant("x")})
+    assert not runs.is_from_another_tab({"sessionKey": KEY, "message": user("x", "mine")})
+    assert runs.is_from_another_tab({"sessionKey": KEY, "message": user("x", "other")})
+    assert not runs.is_from_another_tab({"sessionKey": KEY, "message": assistant("x")})
 
 
 def test_the_history_has_what_was_said_newest_last() -> None:
@@ -202,13 +202,13 @@ def test_a_run_that_joined_two_questions_stays_apart_in_the_history() -> None:
 @pytest.mark.parametrize("payload", [{}, {"messages": 5}, {"messages": [None, 3, {"role": []}]}])
 def test_an_odd_history_is_an_empty_one(payload: dict[str, Any]) -> None:
     assert transcript.history(payload) == []
-    assert transcript.standing(payload).answers == {}
+    assert transcript.run_states(payload).answers == {}
 
 
 def test_the_history_says_how_runs_stand() -> None:
     done = assistant("Done.") | {"__openclaw": {"runId": "done"}, "stopReason": "stop"}
     busy = assistant("Looking.") | {"__openclaw": {"runId": "busy"}, "stopReason": "toolUse"}
-    standing = transcript.standing(
+    run_states = transcript.run_states(
         {
             "messages": [done, busy],
             "inFlightRun": {"runId": "flying", "text": "Hel"},
@@ -216,5 +216,5 @@ def test_the_history_says_how_runs_stand() -> None:
         }
     )
 
-    assert standing.under_way == {"flying": "Hel", "queued": ""}
-    assert standing.answers == {"done": ("Done.", 1795455435245)}
+    assert run_states.in_progress == {"flying": "Hel", "queued": ""}
+    assert run_states.answers == {"done": ("Done.", 1795455435245)}

@@ -1,1 +1,0 @@
-"""Who has an agent: provisioning, records, the API."""

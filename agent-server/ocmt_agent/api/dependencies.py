@@ -1,0 +1,34 @@
+"""The parts of the server, as its HTTP handlers and tests get them."""
+
+from dataclasses import dataclass
+
+import aiohttp
+
+from ocmt_agent.api.provisioning import Provisioning
+from ocmt_agent.api.server_health import ServerHealth
+from ocmt_agent.clock import Clock
+from ocmt_agent.disk.manager import DiskManager
+from ocmt_agent.gateway.admin import GatewayAdmin
+from ocmt_agent.hibernation.assembly import Hibernation
+from ocmt_agent.memory.manager import MemoryManager
+from ocmt_agent.records.events import EventHub
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.settings import AgentSettings
+from ocmt_agent.upgrades.manager import StateCopyManager
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: AgentSettings
+    clock: Clock
+    hub: EventHub
+    registry: AgentRegistry
+    memory: MemoryManager
+    hibernation: Hibernation
+    provisioning: Provisioning
+    health: ServerHealth
+    admin: GatewayAdmin
+    disk: DiskManager
+    states: StateCopyManager
+    passing_on: aiohttp.ClientSession
+    """For the proxy and the relay, which pass bodies on unchanged."""

@@ -1,0 +1,145 @@
+"""Provisioning and removing agents."""
+
+import asyncio
+import contextlib
+
+from ocmt_common.agent_api import HibernationState, ProvisionRequest
+from ocmt_common.problems import Problem
+from ocmt_common.user_ids import is_user_id
+
+from ocmt_agent.clock import Clock
+from ocmt_agent.decisions import transition_reasons as reasons
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.hibernation.assembly import Hibernation
+from ocmt_agent.hibernation.problems import refuse_disabled, runtime_problems
+from ocmt_agent.memory.manager import MemoryManager
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.upgrades.manager import StateCopyManager
+
+
+class Provisioning:
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: AgentRegistry,
+        hibernation: Hibernation,
+        memory: MemoryManager,
+        states: StateCopyManager,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._hibernation = hibernation
+        self._memory = memory
+        self._states = states
+        self._clock = clock
+
+    async def provision(self, request: ProvisionRequest) -> tuple[Agent, bool]:
+        """The user's agent, created if there is none, and whether it was created just now.
+
+        Returns once its gateway answered. Repeating the request changes nothing, except that failed
+        provisioning is tried again. Another token re-creates the container on the same state.
+        """
+        token = request.agent_token
+        agent = self._registry.find(request.user_id)
+        made = agent is None
+        if agent is None:
+            now = self._clock.now()
+            agent = Agent.new(request.user_id, agent_token=token, now=now)
+            self._registry.reserve(agent)
+        await self._hibernation.transitions.run_locked(agent, lambda: self._provision(agent, token))
+        return agent, made
+
+    async def _provision(self, agent: Agent, token: str) -> None:
+        if agent.removed:
+            raise Problem(409, "agent-removed", "This agent was removed meanwhile. Try again.")
+        refuse_disabled(agent)
+        if agent.state is HibernationState.PROVISIONING:
+            await self._registry.insert(agent)
+        elif agent.agent_token != token:
+            await self._hibernation.suspender.force_stop(agent, why=reasons.NEW_TOKEN)
+            await self._registry.replace_token(agent, token)
+        elif agent.state is not HibernationState.FAILED:
+            return
+        await self._registry.move(agent, HibernationState.PROVISIONING, why=reasons.PROVISION)
+        try:
+            await self._hibernation.wakes.bring_up(agent, why=reasons.PROVISION)
+        except Problem as problem:
+            await self._clean_up(agent, problem)
+            raise
+        self._registry.touch(agent, ActivityKind.PROVISION)  # idle counts from here
+
+    async def _clean_up(self, agent: Agent, problem: Problem) -> None:
+        """Remove the container of failed provisioning; the user's state folder stays."""
+        if agent.state is not HibernationState.FAILED:
+            await self._registry.move(
+                agent,
+                HibernationState.FAILED,
+                why=reasons.failed(problem.code),
+                failure=problem.detail,
+            )
+        with contextlib.suppress(RuntimeFailed, RuntimeUnavailable):  # the next one replaces it
+            await self._runtime.remove(agent.user_id, with_state=False)
+
+    async def remove(self, user_id: str, *, with_state: bool) -> None:
+        """Remove the container and the record; with `with_state` also the user's state folder.
+
+        With `with_state` this also succeeds without a record: it deletes the folder that an earlier
+        removal left.
+        """
+        agent = self._registry.find(user_id)
+        if agent is None and with_state and is_user_id(user_id):
+            with runtime_problems():
+                await self._runtime.remove(user_id, with_state=True)
+                await self._states.forget(user_id)
+            return
+        agent = self._registry.get(user_id)
+        await self._hibernation.transitions.run_locked(
+            agent, lambda: self._remove(agent, with_state=with_state)
+        )
+
+    async def _remove(self, agent: Agent, *, with_state: bool) -> None:
+        agent.access = None
+        with runtime_problems():
+            await self._runtime.remove(agent.user_id, with_state=with_state)
+            if with_state:
+                await self._states.forget(agent.user_id)
+        self._memory.ended(agent)
+        await self._registry.forget(agent, with_state=with_state)
+
+    async def revert(self, user_id: str) -> Agent:
+        """Stop the agent and exchange its state for the copy that the host's OpenClaw can use."""
+        agent = self._registry.get(user_id)
+        await self._hibernation.transitions.run_locked(agent, lambda: self._revert(agent))
+        return agent
+
+    async def _revert(self, agent: Agent) -> None:
+        if agent.removed:
+            raise Problem(409, "agent-removed", "This agent was removed meanwhile.")
+        with runtime_problems():
+            copy = await self._states.copy_to_revert_to(agent)
+            self._memory.ended(agent)
+            await self._hibernation.suspender.force_stop(agent, why=reasons.REVERT)
+            # The container that is made next is given the state as its own.
+            await self._runtime.remove(agent.user_id, with_state=False)
+        await self._states.revert(agent, copy)
+        if agent.state is not HibernationState.STOPPED:
+            await self._registry.move(agent, HibernationState.STOPPED, why=reasons.REVERT)
+
+    async def stop_all(self) -> None:
+        """Stop every container, for `STOP_AGENTS_ON_EXIT`."""
+
+        async def stop(agent: Agent) -> None:
+            async with agent.lock:
+                await self._hibernation.suspender.force_stop(agent, why=reasons.SERVER_STOPS)
+
+        agents = self._registry.all()
+        await asyncio.gather(*(stop(agent) for agent in agents), return_exceptions=True)
+
+    async def logs(self, user_id: str, *, lines: int) -> str:
+        agent = self._registry.get(user_id)
+        with runtime_problems():
+            return agent.without_secrets(await self._runtime.logs(user_id, lines=lines))

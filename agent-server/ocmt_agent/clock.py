@@ -1,0 +1,23 @@
+"""The clock, injected so that tests need not wait."""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The wall clock, UTC: for what is stored or shown."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never jump: for durations."""
+        ...
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()

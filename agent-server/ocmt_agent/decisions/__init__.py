@@ -1,0 +1,1 @@
+"""Pure decisions: functions of figures and times, without effects."""

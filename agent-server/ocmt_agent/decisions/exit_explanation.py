@@ -1,0 +1,76 @@
+"""Why a gateway exited, and what to do about it, in one sentence. Pure.
+
+The sentence is shown to the agent's user and to operators. It never quotes the gateway's log, which
+contains the user's words and can be written by the agent: the log only selects a sentence.
+"""
+
+import re
+import signal
+
+from ocmt_agent.runtime.base import Observed
+
+# The order matters: a full disk also damages databases, and a used-up watch limit is ENOSPC.
+_CAUSES = tuple(
+    (re.compile(pattern, re.IGNORECASE), sentence)
+    for pattern, sentence in (
+        (
+            r"ENOSPC: System limit|file watchers",
+            "Its host has no file watches left. Operator: raise fs.inotify.max_user_watches and "
+            "fs.inotify.max_user_instances; the next message starts the agent again.",
+        ),
+        (
+            r"ENOSPC|EDQUOT|no space left|disk is full|quota exceeded",
+            "Its disk is full. Operator: free some space on the agent's host; the next message "
+            "starts the agent again.",
+        ),
+        (
+            r"SQLITE_CORRUPT|SQLITE_NOTADB|database disk image is malformed|file is not a database",
+            "Its database is damaged. Operator: put the agent's state back from a backup (`ocmt "
+            "restore`); the agent starts with the next message.",
+        ),
+        (
+            r"EROFS|EACCES|EPERM|read-only file system|permission denied|readonly database",
+            "It may not write its state folder. Operator: see that the folder belongs to the "
+            "agent's user and that its disk is not mounted read-only.",
+        ),
+        (
+            r"heap out of memory|ENOMEM|cannot allocate memory",
+            "It ran out of memory. Operator: raise AGENT_MEMORY_MB if this repeats.",
+        ),
+        (
+            r"EMFILE|ENFILE|too many open files",
+            "Too many files are open. Operator: raise the engine's limit of open files.",
+        ),
+        (
+            r"ERR_MODULE_NOT_FOUND|MODULE_NOT_FOUND|ERR_DLOPEN_FAILED",
+            "Its OpenClaw is incomplete. Operator: make the image again with `ocmt image build`.",
+        ),
+    )
+)
+
+
+def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
+    """The sentence about a container that exited; `printed` is the log since its last start."""
+    if observed is None:
+        return "Its container is gone; the next request makes it again."
+    if observed.oom_killed:
+        return (
+            "It ran out of memory and was killed. Operator: raise AGENT_MEMORY_MB if this repeats."
+        )
+    for pattern, sentence in _CAUSES:
+        if pattern.search(printed):
+            return sentence
+    if observed.exit_code == 78:
+        return (
+            "OpenClaw finds its configuration unusable (exit code 78). Operator: run `openclaw "
+            "doctor --fix` on its state folder, then wake it again."
+        )
+    if observed.exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return (
+            f"It was killed (exit code {observed.exit_code}), and not by this server. If no "
+            "operator did it, look in the kernel's log (dmesg) for the host running out of memory."
+        )
+    return (
+        f"The gateway ended by itself (exit code {observed.exit_code}). Operator: the agent's log "
+        "says why."
+    )

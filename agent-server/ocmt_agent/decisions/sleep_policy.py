@@ -1,0 +1,182 @@
+"""When an agent should be paused, stopped, or woken without a request. Pure.
+
+Idle time only nominates an agent; its gateway decides whether it may be frozen (see
+`hibernation/suspend.py`). A wake for a scheduled job does not count as activity, and after the job
+the agent returns to the state it slept in before.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from ocmt_common.agent_api import HibernationState
+
+from ocmt_agent.decisions.office_hours import Hours
+
+COLD_LEAD = timedelta(seconds=30)
+"""How long before a job a stopped agent is woken; a gateway boots in 7-11 s on two cores."""
+THAW_LEAD = timedelta(seconds=5)
+"""The same for a paused agent; a thaw takes well under a second."""
+_DRIFT = timedelta(seconds=5)
+JOB_GRACE = timedelta(seconds=15)
+"""How late a job may begin; until then its agent is not put to sleep."""
+
+
+_ASLEEP = (HibernationState.PAUSED, HibernationState.STOPPED)
+
+
+class Action(StrEnum):
+    NOTHING = "nothing"
+    PAUSE = "pause"
+    STOP = "stop"
+    WAKE = "wake"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    pause_after: timedelta
+    stop_after: timedelta
+    check_interval: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """One user's policy; `None` means the server's `Times`."""
+
+    pause_after: timedelta | None = None
+    stop_after: timedelta | None = None
+    never_sleep: bool = False
+    office_hours: Hours | None = None
+    max_awake: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    state: HibernationState
+    idle: timedelta
+    """Since the user's last activity."""
+    in_state: timedelta
+    in_flight: int
+    """Requests being served now."""
+    until_job: timedelta | None
+    """Until the agent's next scheduled job as last read; negative when overdue."""
+    lead: timedelta | None = None
+    """How long before the job the wake begins; `None` for the default of its state."""
+    asleep: timedelta | None = None
+    """Since it first slept after the user's last activity, wakes for jobs included; `None` means
+    `in_state`."""
+    woken_for_job: bool = False
+    """It was woken for that job, and stays awake until the job begins."""
+    slept_stopped: bool = False
+    """It was stopped when it was woken for its job, and is stopped again after it."""
+    office_for: timedelta | None = None
+    """Since its office hours began; `None` outside office hours."""
+    ordered: bool = False
+    """An operator caused its state."""
+    wishes: Wishes = field(default_factory=Wishes)
+
+
+class WakeReason(StrEnum):
+    """Why an agent is woken without a request."""
+
+    JOB = "scheduled job"
+    OFFICE = "office hours"
+    NEVER_SLEEPS = "it never sleeps"
+
+
+class SleepReason(StrEnum):
+    """Why an awake agent is put to sleep without an order."""
+
+    IDLE = "idle"
+    AFTER_JOB = "its job is done"
+    MAX_AWAKE = "awake for as long as its policy allows"
+
+
+def decide(situation: Situation, times: Times) -> Action:
+    """The action to try for one agent now."""
+    if wake_reason(situation, times) is not None:
+        return Action.WAKE
+    match situation.state:
+        case HibernationState.RUNNING if sleep_reason(situation, times) is not None:
+            return Action.STOP if situation.slept_stopped else Action.PAUSE
+        case HibernationState.PAUSED if _asleep(situation) >= _stop_after(situation, times):
+            return Action.STOP
+        case _:
+            return Action.NOTHING
+
+
+def wake_reason(situation: Situation, times: Times) -> WakeReason | None:
+    """Why an agent that does not run should be woken now, if it should.
+
+    After a failed wake, jobs and `never_sleep` are tried again; the caller limits how often.
+    """
+    state, wishes = situation.state, situation.wishes
+    if state not in (*_ASLEEP, HibernationState.FAILED):
+        return None
+    if _due(situation.until_job, situation.lead or default_lead(state), times):
+        return WakeReason.JOB
+    if situation.ordered:
+        return None
+    if wishes.never_sleep:
+        return WakeReason.NEVER_SLEEPS
+    # Only when office hours begin; an agent paused during them stays paused until used.
+    began = situation.office_for
+    if state in _ASLEEP and began is not None and situation.in_state > began:
+        return WakeReason.OFFICE
+    return None
+
+
+def clock_jump(wall: timedelta, monotonic_s: float) -> timedelta | None:
+    """By how much the wall clock jumped between two readings, if more than drift explains.
+
+    A suspended host counts as a jump: its agents were suspended with it, so no idle time passed.
+    """
+    off = wall - timedelta(seconds=monotonic_s)
+    return off if abs(off) > _DRIFT else None
+
+
+def default_lead(state: HibernationState) -> timedelta:
+    """How long before its job an agent is woken, until wakes were measured on this host."""
+    return THAW_LEAD if state is HibernationState.PAUSED else COLD_LEAD
+
+
+def worth_sleeping(
+    until_job: timedelta | None, times: Times, *, cold_lead: timedelta = COLD_LEAD
+) -> bool:
+    """Whether a sleep would last until the next sweep; a shorter one costs more than it saves."""
+    return not _due(until_job, cold_lead + times.check_interval, times)
+
+
+def sleep_reason(situation: Situation, times: Times) -> SleepReason | None:
+    """Why an awake agent may be put to sleep now, if it may."""
+    wishes = situation.wishes
+    if situation.in_flight or _waits_for_job(situation, times) or wishes.never_sleep:
+        return None
+    if wishes.max_awake is not None and situation.in_state >= wishes.max_awake:
+        return SleepReason.MAX_AWAKE
+    idle = situation.idle >= (wishes.pause_after or times.pause_after)
+    if situation.office_for is not None or not idle:
+        return None
+    return SleepReason.AFTER_JOB if situation.woken_for_job else SleepReason.IDLE
+
+
+def _asleep(situation: Situation) -> timedelta:
+    return situation.in_state if situation.asleep is None else situation.asleep
+
+
+def _stop_after(situation: Situation, times: Times) -> timedelta:
+    return situation.wishes.stop_after or times.stop_after
+
+
+def _due(until_job: timedelta | None, lead: timedelta, times: Times) -> bool:
+    # One interval early, because there is no sweep in between.
+    return until_job is not None and until_job <= lead + times.check_interval
+
+
+def _waits_for_job(situation: Situation, times: Times) -> bool:
+    # What was read before the sleep: once the job's time and its grace are over, the gateway's own
+    # blockers tell whether it still runs.
+    until_job = situation.until_job
+    if until_job is None or until_job <= -JOB_GRACE:
+        return False
+    return situation.woken_for_job or not worth_sleeping(until_job, times)

@@ -1,0 +1,99 @@
+"""A control socket to each sleeping gateway, over which it is resumed.
+
+A gateway authenticates every HTTP call in its database, which takes some 8 ms: as long as the thaw
+itself. A socket is authenticated once, and a call sent while the gateway is frozen is the first
+thing it reads. OpenClaw's page `gateway/external-apps.md` recommends a socket for suspension, and
+HTTP as the fallback; here that is every gateway whose control socket broke.
+"""
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import structlog
+from ocmt_common import bounded_json
+
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayAdmin, GatewayRefused, GatewayUnreachable, payload_of
+from ocmt_agent.gateway.handshake import HandshakeRefused, Link
+from ocmt_agent.gateway.pairing import GatewayLinks
+from ocmt_agent.runtime.base import Endpoint
+
+log = structlog.get_logger(__name__)
+
+_SCOPES = ("operator.admin",)
+_PURPOSE = "suspension"
+_OPENED_WITHIN_S = 5.0
+
+
+class ControlSockets:
+    """At most one socket per user, open from before the suspension until the gateway is resumed.
+
+    Only answers to our calls are read from it, so it must not stay open while the gateway works.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
+        self._links = GatewayLinks(session, admin, scopes=_SCOPES)
+        self._open: dict[str, Link] = {}
+        self._closing: set[asyncio.Task[bool]] = set()
+
+    def has(self, access: GatewayAccess) -> bool:
+        return self.to(access.user_id) == access.endpoint
+
+    def to(self, user_id: str) -> Endpoint | None:
+        """Endpoint of the open control socket to this user's gateway, or `None`."""
+        link = self._open.get(user_id)
+        return None if link is None or link.socket.closed else link.access.endpoint
+
+    async def open(self, access: GatewayAccess) -> None:
+        """Open a new control socket, if that works within a limit; otherwise calls go by HTTP."""
+        self.drop(access.user_id)
+        # A separate device: the one used for the user has no admin scope.
+        ours = replace(access, device=access.device.derived(_PURPOSE))
+        try:
+            async with asyncio.timeout(_OPENED_WITHIN_S):
+                self._open[access.user_id] = await self._links.open(ours, caller_params={})
+        except (GatewayUnreachable, GatewayRefused, HandshakeRefused, TimeoutError) as error:
+            log.info("no control socket to the gateway", user_id=access.user_id, reason=str(error))
+
+    async def call(
+        self, access: GatewayAccess, method: str, params: dict[str, Any], *, timeout_s: float
+    ) -> dict[str, Any]:
+        """One call's payload. Raises `GatewayRefused`, or `GatewayUnreachable` and drops it."""
+        socket = self._open[access.user_id].socket
+        try:
+            async with asyncio.timeout(timeout_s):
+                request = {"type": "req", "id": method, "method": method, "params": params}
+                await socket.send_str(json.dumps(request))
+                answer = await _answer(socket, method)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            self.drop(access.user_id)
+            reason = str(error) or type(error).__name__
+            raise GatewayUnreachable(f"{method} got no answer: {reason}") from error
+        return payload_of(method, answer)
+
+    def drop(self, user_id: str) -> None:
+        """Close the socket, if any; the close handshake runs in the background."""
+        link = self._open.pop(user_id, None)
+        if link is not None:
+            closing = asyncio.create_task(link.socket.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        for user_id in list(self._open):
+            self.drop(user_id)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+async def _answer(socket: aiohttp.ClientWebSocketResponse, request: str) -> dict[str, Any]:
+    """The answer to a request; skips the events that every operator gets."""
+    while True:
+        message = await socket.receive()
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise OSError(f"the gateway closed the socket (code {socket.close_code})")
+        frame = bounded_json.read(message.data)
+        if isinstance(frame, dict) and frame.get("id") == request:
+            return frame

@@ -1,0 +1,134 @@
+"""Hibernation's parts, put together: each depends only on those built before it."""
+
+from dataclasses import dataclass
+
+from ocmt_agent.clock import Clock
+from ocmt_agent.decisions.sleep_policy import Times
+from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.hibernation.cpu_use import CpuUse
+from ocmt_agent.hibernation.eviction import Evictions
+from ocmt_agent.hibernation.orders import OperatorOrders
+from ocmt_agent.hibernation.reconcile import Reconciler
+from ocmt_agent.hibernation.reconcile_loop import ReconcileLoop
+from ocmt_agent.hibernation.resume import Resumer
+from ocmt_agent.hibernation.sleep import SleepTransitions
+from ocmt_agent.hibernation.suspend import Suspender
+from ocmt_agent.hibernation.transitions import TransitionRunner
+from ocmt_agent.hibernation.wake import WakeTransitions
+from ocmt_agent.hibernation.wake_admission import HostReader, WakeAdmission
+from ocmt_agent.hibernation.wake_schedule import WakeSchedule
+from ocmt_agent.memory.manager import MemoryManager
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.runtime.base import Runtime
+from ocmt_agent.upgrades.manager import StateCopyManager
+
+
+@dataclass(frozen=True, slots=True)
+class Hibernation:
+    cores: int
+    """Of the host; as many agents may boot at once."""
+    transitions: TransitionRunner
+    resumer: Resumer
+    suspender: Suspender
+    reconciler: Reconciler
+    sleeps: SleepTransitions
+    admission: WakeAdmission
+    wakes: WakeTransitions
+    orders: OperatorOrders
+    schedule: WakeSchedule
+    loop: ReconcileLoop
+
+    async def close(self) -> None:
+        """Cancel transitions in flight; the next start reads from the runtime how far they got."""
+        await self.transitions.close()
+        await self.resumer.close()
+
+
+def assemble(
+    runtime: Runtime,
+    gateway: GatewayControl,
+    registry: AgentRegistry,
+    memory: MemoryManager,
+    states: StateCopyManager,
+    *,
+    clock: Clock,
+    times: Times,
+    wake_timeout_s: float,
+    read_host: HostReader,
+    cores: int,
+) -> Hibernation:
+    transitions = TransitionRunner()
+    cpu = CpuUse(runtime, clock=clock)
+    resumer = Resumer(runtime, gateway, memory)
+    suspender = Suspender(
+        runtime=runtime,
+        gateway=gateway,
+        resumer=resumer,
+        registry=registry,
+        memory=memory,
+        clock=clock,
+        times=times,
+    )
+    reconciler = Reconciler(
+        runtime=runtime,
+        gateway=gateway,
+        registry=registry,
+        memory=memory,
+        resumer=resumer,
+        suspender=suspender,
+        wake_timeout_s=wake_timeout_s,
+    )
+    sleeps = SleepTransitions(transitions, reconciler, suspender, memory)
+    admission = WakeAdmission(
+        registry,
+        Evictions(registry, sleeps, cpu, clock=clock),
+        read_host=read_host,
+        cores=cores,
+        # Less than a wake may take, so that a refusal reaches the caller in time.
+        wait_s=wake_timeout_s / 2,
+    )
+    wakes = WakeTransitions(
+        runtime=runtime,
+        registry=registry,
+        memory=memory,
+        states=states,
+        transitions=transitions,
+        admission=admission,
+        resumer=resumer,
+        reconciler=reconciler,
+        clock=clock,
+        wake_timeout_s=wake_timeout_s,
+    )
+    orders = OperatorOrders(
+        registry=registry,
+        transitions=transitions,
+        wakes=wakes,
+        sleeps=sleeps,
+        suspender=suspender,
+        reconciler=reconciler,
+    )
+    schedule = WakeSchedule(registry, clock=clock, cores=cores)
+    loop = ReconcileLoop(
+        runtime=runtime,
+        registry=registry,
+        wakes=wakes,
+        sleeps=sleeps,
+        reconciler=reconciler,
+        schedule=schedule,
+        cpu=cpu,
+        clock=clock,
+        times=times,
+    )
+    return Hibernation(
+        cores=cores,
+        transitions=transitions,
+        resumer=resumer,
+        suspender=suspender,
+        reconciler=reconciler,
+        sleeps=sleeps,
+        admission=admission,
+        wakes=wakes,
+        orders=orders,
+        schedule=schedule,
+        loop=loop,
+    )

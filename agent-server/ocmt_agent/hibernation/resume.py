@@ -1,0 +1,200 @@
+"""Bringing one gateway up to its first answer, whatever state its container is in.
+
+Called with the agent's lock held. Nothing here changes the agent's recorded state; `wake` does.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import structlog
+
+from ocmt_agent.decisions.exit_explanation import how_it_ended
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import NO_LEASE, GatewayRefused, GatewayUnreachable, Suspended
+from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.memory.manager import MemoryManager
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.runtime.base import ContainerStatus, Observed, Runtime, RuntimeFailed
+
+log = structlog.get_logger(__name__)
+
+ASKED = "asked"
+"""The suspension id while a lease is requested and the gateway has not answered yet."""
+_POLL_S = 0.05
+_LOOK_EVERY = 20  # polls between two inspections of a silent gateway's container
+_THAWED_WITHIN_S = 2.0  # far longer than a healthy container engine takes to record a thaw
+_LOG_LINES = 100  # of the log, searched for the cause of a failed start
+
+
+Check = Callable[[Agent, GatewayAccess], Awaitable[bool]]
+
+
+def suspension_request(agent: Agent) -> str:
+    """The id of every lease request to the agent's gateway; constant, to find the lease again."""
+    return f"ocmt-{agent.user_id}"
+
+
+class GatewayExited(Exception):
+    """The container exited instead of coming up; `str()` says why, and what to do."""
+
+
+class Resumer:
+    def __init__(self, runtime: Runtime, gateway: GatewayControl, memory: MemoryManager) -> None:
+        self._runtime = runtime
+        self._gateway = gateway
+        self._memory = memory
+        self._thaws: set[asyncio.Task[None]] = set()
+
+    async def bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
+        """Thaw, start or just check the gateway, and return once it serves.
+
+        `observed` is what the runtime showed a moment ago. Runs until it succeeds, the container
+        exits (`GatewayExited`) or the runtime fails; the caller bounds the time.
+        """
+        boots = False
+        if observed is None or observed.status is ContainerStatus.EXITED:
+            boots = True
+            agent.suspension_id = None  # leases live in the gateway's memory
+            # Idempotent; applies an image or limits that changed while the agent slept.
+            await self._runtime.create(agent.spec())
+            access = agent.access_at(await self._runtime.start(agent.user_id))
+        elif observed.endpoint is None:
+            raise RuntimeFailed(
+                "The container has no address. Restart the agent; if that does not help, "
+                "look at the engine's network."
+            )
+        else:
+            access = agent.access_at(observed.endpoint)
+            if observed.status is ContainerStatus.PAUSED:
+                await self._thaw(agent, access)
+                return access
+            if agent.suspension_id is not None:
+                # A freeze that broke off may have left some processes frozen.
+                await self._runtime.unpause(agent.user_id)
+        await self._until(agent, self._is_live, access)
+        if not boots:
+            await self._until(agent, self._is_open, access)
+        await self._until(agent, self._is_started, access)
+        self._memory.woke(agent)
+        return access
+
+    def over_control_socket(self, agent: Agent) -> GatewayAccess | None:
+        """Access to a sleeping gateway whose control socket is open and whose lease is known."""
+        endpoint = self._gateway.control_socket_to(agent.user_id)
+        if endpoint is None or agent.suspension_id in (None, ASKED, NO_LEASE):
+            return None
+        return agent.access_at(endpoint)
+
+    async def _thaw(self, agent: Agent, access: GatewayAccess) -> None:
+        if not await self.thaw(agent, access):
+            await self._until(agent, self._is_back, access)
+            self._memory.woke(agent)
+
+    async def thaw(self, agent: Agent, access: GatewayAccess) -> bool:
+        """Thaw a paused gateway and give its lease back; whether it answered.
+
+        It served before the freeze, so its answer to one call is enough. That call is sent first:
+        the kernel keeps it for the frozen gateway, which reads it as soon as it runs. The container
+        engine may still be recording the thaw by then; that need not be awaited, because the engine
+        carries out later calls on this container after it.
+        """
+        self._memory.wakes(agent)
+        back = asyncio.create_task(self._is_back(agent, access))
+        thaw = asyncio.create_task(self._runtime.unpause(agent.user_id))
+        try:
+            await asyncio.wait({back, thaw}, return_when=asyncio.FIRST_COMPLETED)
+            if not (back.done() and back.result()):
+                await thaw
+                if not await back:
+                    return False
+        except BaseException:
+            back.cancel()
+            thaw.cancel()
+            await asyncio.gather(back, thaw, return_exceptions=True)
+            raise
+        self._thaws.add(thaw)
+        thaw.add_done_callback(partial(self._thawed, agent.user_id))
+        self._memory.woke(agent)
+        return True
+
+    def _thawed(self, user_id: str, thaw: "asyncio.Task[None]") -> None:
+        self._thaws.discard(thaw)
+        error = None if thaw.cancelled() else thaw.exception()
+        if error is not None:  # the gateway answers; the next sweep reads what the engine shows
+            log.warning(
+                "the container engine did not confirm a thaw", user_id=user_id, reason=str(error)
+            )
+
+    async def close(self) -> None:
+        """Wait for thaws that the container engine still records, up to a limit."""
+        if self._thaws:
+            _, pending = await asyncio.wait(self._thaws, timeout=_THAWED_WITHIN_S)
+            for thaw in pending:
+                thaw.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def release(self, agent: Agent, access: GatewayAccess) -> None:
+        """Give back the lease under which the gateway was to be frozen, if it has one.
+
+        If an answer was lost, a lease may have been granted: the same request is sent again, which
+        renews that lease and returns its id.
+        """
+        if agent.suspension_id == ASKED:
+            answer = await self._gateway.suspend(access, request_id=suspension_request(agent))
+            agent.suspension_id = answer.suspension_id if isinstance(answer, Suspended) else None
+        if agent.suspension_id is not None:
+            await self._gateway.resume(access, agent.suspension_id)
+            agent.suspension_id = None
+
+    async def _is_live(self, _: Agent, access: GatewayAccess) -> bool:
+        return await self._gateway.is_live(access)
+
+    async def _is_back(self, agent: Agent, access: GatewayAccess) -> bool:
+        """Whether a thawed gateway answers, and took back its lease if it had granted one."""
+        if agent.suspension_id in (None, NO_LEASE):
+            agent.suspension_id = None
+            return await self._gateway.is_live(access)
+        return await self._taken(self.release(agent, access))
+
+    async def _is_open(self, agent: Agent, access: GatewayAccess) -> bool:
+        """Whether the gateway accepts work: its lease is given back, and our calls are answered."""
+        return await self._taken(self.release(agent, access)) and await self._taken(
+            self._gateway.health(access)
+        )
+
+    async def _is_started(self, _: Agent, access: GatewayAccess) -> bool:
+        """Whether it accepts all calls. It answers ours a second later: too late for a user."""
+        return await self._gateway.is_started(access)
+
+    async def _taken(self, call: Awaitable[None]) -> bool:
+        """Whether the gateway accepted a call; `False` if it may do so a moment later."""
+        try:
+            await call
+        except GatewayUnreachable:
+            return False
+        except GatewayRefused as refusal:
+            if refusal.passing:
+                return False
+            raise RuntimeFailed(
+                f"The gateway refuses our call ({refusal.code}). Restart the agent; if that does "
+                "not help, its OpenClaw does not fit this release."
+            ) from refusal
+        return True
+
+    async def _until(self, agent: Agent, check: Check, access: GatewayAccess) -> None:
+        looks = 0
+        while not await check(agent, access):
+            looks += 1
+            if looks % _LOOK_EVERY == 0:
+                await self._still_there(agent)
+            await asyncio.sleep(_POLL_S)
+
+    async def _still_there(self, agent: Agent) -> None:
+        observed = await self._runtime.inspect(agent.user_id)
+        if observed is not None and observed.status is not ContainerStatus.EXITED:
+            return
+        printed = ""
+        if observed is not None:
+            printed = await self._runtime.logs(agent.user_id, lines=_LOG_LINES, this_start=True)
+        raise GatewayExited(how_it_ended(observed, printed=printed))

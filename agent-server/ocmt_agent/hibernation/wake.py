@@ -1,0 +1,261 @@
+"""Waking an agent: one wake in flight per agent, shared by every request that needs it.
+
+A wake over the kept control socket needs no look at the container. Without that socket, or without
+an answer over it, the container is inspected and brought up from whatever state it is in.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import structlog
+from ocmt_common.agent_api import HibernationState
+from ocmt_common.problems import Problem
+
+from ocmt_agent.clock import Clock
+from ocmt_agent.decisions import transition_reasons as reasons
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.transition_reasons import TransitionReason
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.hibernation.problems import (
+    refuse_disabled,
+    refuse_full,
+    runtime_gone,
+    runtime_problems,
+)
+from ocmt_agent.hibernation.reconcile import Reconciler
+from ocmt_agent.hibernation.resume import GatewayExited, Resumer
+from ocmt_agent.hibernation.transitions import TransitionRunner
+from ocmt_agent.hibernation.wake_admission import WakeAdmission
+from ocmt_agent.memory.manager import MemoryManager
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.runtime.base import (
+    ContainerStatus,
+    Observed,
+    Runtime,
+    RuntimeFailed,
+    RuntimeUnavailable,
+)
+from ocmt_agent.upgrades.manager import StateCopyManager
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One wake under way: why, and the monotonic second at which it began."""
+
+    why: TransitionReason
+    started_s: float
+
+
+class WakeTransitions:
+    """Implements `proxy.awake_agents.AwakeAgents`."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        registry: AgentRegistry,
+        memory: MemoryManager,
+        states: StateCopyManager,
+        transitions: TransitionRunner,
+        admission: WakeAdmission,
+        resumer: Resumer,
+        reconciler: Reconciler,
+        clock: Clock,
+        wake_timeout_s: float,
+    ) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._memory = memory
+        self._states = states
+        self._transitions = transitions
+        self._admission = admission
+        self._resumer = resumer
+        self._reconciler = reconciler
+        self._clock = clock
+        self._wake_timeout_s = wake_timeout_s
+
+    async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
+        agent = self._registry.get(user_id)
+        refuse_disabled(agent)
+        self._registry.touch(agent, kind)
+        return await self.wake(agent, why=reasons.request(kind))
+
+    @asynccontextmanager
+    async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
+        agent = self._registry.get(user_id)
+        refuse_disabled(agent)
+        agent.in_flight += 1
+        try:
+            yield await self.awake(user_id, kind=kind)
+            self._memory.answered(agent)
+        finally:
+            agent.in_flight -= 1
+            self._registry.touch(agent, kind)  # idle counts from the end of a long answer
+
+    def doubt(self, access: GatewayAccess) -> None:
+        agent = self._registry.find(access.user_id)
+        if agent is not None and agent.access is access:
+            agent.access = None
+
+    async def wake(self, agent: Agent, *, why: TransitionReason) -> GatewayAccess:
+        """The agent's access, waking it if needed; does not count as the user's activity."""
+        refuse_disabled(agent)
+        if agent.access is not None and not agent.lock.locked():
+            return agent.access
+        if agent.waking is None:
+            agent.waking = self._transitions.start(self._wake(agent, why=why))
+        else:
+            self._admission.hurry(agent, why.who)
+        access = await asyncio.shield(agent.waking)
+        refuse_disabled(agent)  # it may have been disabled while it was woken
+        return access
+
+    async def _wake(self, agent: Agent, *, why: TransitionReason) -> GatewayAccess:
+        try:
+            async with agent.lock:
+                if agent.removed:
+                    raise Problem(409, "agent-removed", "This agent was removed meanwhile.")
+                if agent.access is not None:  # a pause was cancelled while we waited
+                    return agent.access
+                return await self.bring_up(agent, why=why)
+        finally:
+            agent.waking = None
+            self._admission.ended(agent)
+
+    async def bring_up(self, agent: Agent, *, why: TransitionReason) -> GatewayAccess:
+        """With the lock held: bring the gateway up and record it, or raise a `Problem`."""
+        refuse_disabled(agent)
+        refuse_full(agent)
+        attempt = _Attempt(why, self._clock.monotonic())
+        if agent.state is HibernationState.PAUSED:
+            access = await self._resume_over_control_socket(agent, attempt)
+            if access is not None:
+                return access
+        with runtime_problems():
+            # Provisioning makes the container, or replaces one that is not as it must be.
+            making = agent.state is HibernationState.PROVISIONING
+            observed = None if making else await self._reconciler.correct(agent)
+        if observed is None or observed.status is ContainerStatus.EXITED:
+            await self._prepare_state(agent)
+            # The time a copy takes says nothing about the next wake.
+            attempt = replace(attempt, started_s=self._clock.monotonic())
+        if agent.state is HibernationState.RUNNING:
+            return await self._bring_up(agent, observed, attempt)
+        async with self._admission.admitted(agent, why.who):
+            return await self._bring_up(agent, observed, attempt)
+
+    async def _prepare_state(self, agent: Agent) -> None:
+        """Copy the state before another OpenClaw version starts on it.
+
+        Before the wake's admission and outside its time limit: it may copy gigabytes.
+        """
+        try:
+            await self._states.prepare(agent)
+        except Problem as problem:
+            await self._fail(agent, problem.status, problem.code, problem.detail)
+        except RuntimeFailed as error:
+            await self._fail(agent, 503, "runtime-failed", str(error))
+        except RuntimeUnavailable as error:
+            raise runtime_gone(error) from error
+
+    async def _resume_over_control_socket(
+        self, agent: Agent, attempt: _Attempt
+    ) -> GatewayAccess | None:
+        """Resume over the kept control socket, without inspecting the container first.
+
+        The gateway's answer shows more than an inspection could. `None` without such a socket, or
+        without an answer: the record then has to be corrected by what the runtime shows.
+        """
+        access = self._resumer.over_control_socket(agent)
+        if access is None:
+            return None
+        async with self._admission.admitted(agent, attempt.why.who):
+            before = agent.state
+            answered, failed = False, reasons.NO_ANSWER
+            await self._move(agent, HibernationState.WAKING, attempt)
+            try:
+                async with asyncio.timeout(self._wake_timeout_s):
+                    answered = await self._resumer.thaw(agent, access)
+            except (TimeoutError, RuntimeFailed) as error:
+                log.info("no answer at the thaw", user_id=agent.user_id, reason=str(error))
+            except RuntimeUnavailable:
+                failed = reasons.RUNTIME_WENT_AWAY
+            if answered:
+                return await self._is_up(agent, access, before, attempt)
+            await self._registry.move(agent, before, why=failed)
+        return None
+
+    async def _bring_up(
+        self, agent: Agent, observed: Observed | None, attempt: _Attempt
+    ) -> GatewayAccess:
+        before = agent.state
+        if before not in (HibernationState.RUNNING, HibernationState.PROVISIONING):
+            await self._move(agent, HibernationState.WAKING, attempt)
+        try:
+            async with asyncio.timeout(self._wake_timeout_s):
+                access = await self._resumer.bring_up(agent, observed)
+        except TimeoutError:
+            await self._abandon(agent)
+            await self._fail(
+                agent,
+                504,
+                "wake-timeout",
+                f"The gateway did not answer within {self._wake_timeout_s:g} s and was stopped; "
+                "the next request starts it afresh. See the agent's log; a slow machine needs a "
+                "higher WAKE_TIMEOUT_MS.",
+            )
+        except GatewayExited as error:
+            await self._fail(agent, 503, "gateway-exited", f"The gateway did not start. {error}")
+        except RuntimeFailed as error:
+            await self._fail(agent, 503, "runtime-failed", str(error))
+        except RuntimeUnavailable as error:
+            if agent.state is HibernationState.WAKING:  # as far as we know nothing changed
+                await self._registry.move(agent, before, why=reasons.RUNTIME_WENT_AWAY)
+            raise runtime_gone(error) from error
+        return await self._is_up(agent, access, before, attempt)
+
+    async def _is_up(
+        self, agent: Agent, access: GatewayAccess, before: HibernationState, attempt: _Attempt
+    ) -> GatewayAccess:
+        agent.access = access
+        seconds = self._clock.monotonic() - attempt.started_s
+        if agent.state is not HibernationState.RUNNING:
+            self._registry.woke(before, seconds=seconds)
+            await self._move(agent, HibernationState.RUNNING, attempt, duration_ms=seconds * 1000)
+        return access
+
+    async def _move(
+        self,
+        agent: Agent,
+        to: HibernationState,
+        attempt: _Attempt,
+        *,
+        duration_ms: float | None = None,
+    ) -> None:
+        """Change the state now; the database is written while the wake goes on.
+
+        After a crash in between, the record is corrected by what the runtime shows.
+        """
+        self._transitions.start(
+            self._registry.move(agent, to, why=attempt.why, duration_ms=duration_ms)
+        )
+        await asyncio.sleep(0)
+
+    async def _abandon(self, agent: Agent) -> None:
+        try:
+            await self._runtime.stop(agent.user_id, grace_s=5)
+        except (RuntimeFailed, RuntimeUnavailable) as error:
+            log.warning("could not stop a silent gateway", user_id=agent.user_id, reason=str(error))
+
+    async def _fail(self, agent: Agent, status: int, code: str, reason: str) -> NoReturn:
+        self._registry.metrics.wake_failed()
+        await self._registry.move(
+            agent, HibernationState.FAILED, why=reasons.failed(code), failure=reason
+        )
+        raise Problem(status, code, reason, retry_after_s=5)

@@ -1,0 +1,152 @@
+"""Admits wakes: each waits for its turn in the queue, and for room in the host's memory.
+
+Called with the woken agent's lock held. It never waits for another agent's lock, so that two wakes
+cannot wait for each other.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NoReturn
+
+import structlog
+from ocmt_common.agent_api import Actor, HibernationState
+from ocmt_common.problems import Problem
+
+from ocmt_agent.decisions.memory_admission import HostFigures, Relief, need_bytes, short_by
+from ocmt_agent.hibernation.eviction import Evictions
+from ocmt_agent.hibernation.wake_queue import THAW_SLOTS, Need, WakeQueue, need_of
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.registry import AgentRegistry
+
+log = structlog.get_logger(__name__)
+
+HostReader = Callable[[], HostFigures | None]
+"""Reads the host's memory now; `None` where it cannot be read, and every wake is admitted."""
+
+_ROUNDS = 3
+_SETTLES_WITHIN_S = 2.0
+"""How long after an eviction the host's figures may take to show it."""
+_POLL_S = 0.1
+
+
+class WakeAdmission:
+    def __init__(
+        self,
+        registry: AgentRegistry,
+        evictions: Evictions,
+        *,
+        read_host: HostReader,
+        cores: int,
+        wait_s: float,
+    ) -> None:
+        """`wait_s`: how long a wake may wait for its turn."""
+        self._registry = registry
+        self._evictions = evictions
+        self._read_host = read_host
+        self._wait_s = wait_s
+        self._boots = WakeQueue(cores)
+        self._thaws = WakeQueue(THAW_SLOTS)
+        self._cores = cores
+        self._one_at_a_time = asyncio.Lock()
+        self._promised: dict[str, int] = {}
+        self._needs: dict[str, Need] = {}
+        registry.metrics.follow_host(read_host)
+        registry.metrics.follow_queue(lambda: len(self._boots) + len(self._thaws))
+
+    def hurry(self, agent: Agent, who: Actor) -> None:
+        """Raise the priority of a wake, whether or not it is in the queue yet."""
+        need = need_of(who)
+        self._needs[agent.user_id] = min(need, self._needs.get(agent.user_id, need))
+        for queue in (self._boots, self._thaws):
+            queue.hurry(agent.user_id, need)
+
+    def ended(self, agent: Agent) -> None:
+        """Forget the priority of a wake that is over, whatever its outcome."""
+        self._needs.pop(agent.user_id, None)
+
+    @asynccontextmanager
+    async def admitted(self, agent: Agent, who: Actor) -> AsyncIterator[None]:
+        """Hold a slot and the memory of one wake for the block. Raises 503 `host-full`."""
+        thaw = agent.state is HibernationState.PAUSED
+        queue = self._thaws if thaw else self._boots
+        need = min(need_of(who), self._needs.get(agent.user_id, Need.OTHER))
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._wait_s):
+                    await stack.enter_async_context(queue.turn(agent.user_id, need))
+            except TimeoutError:
+                self._refuse("queue", "Too many agents are being woken at once.", len(queue))
+            await self._find_room(agent)
+            stack.callback(self._promised.pop, agent.user_id, None)
+            yield
+
+    async def _find_room(self, agent: Agent) -> None:
+        swapped = None if agent.memory is None else agent.memory.swap
+        need = need_bytes(agent.state, swapped=swapped)
+        # A wake that fits does not wait for one for which room is being made.
+        if self._fits(agent, need):
+            return
+        async with self._one_at_a_time:
+            for _ in range(_ROUNDS):
+                if self._fits(agent, need):
+                    return
+                if not await self._make_room(agent, need):
+                    break
+            if self._fits(agent, need):
+                return
+        self._refuse(
+            "memory",
+            "The host has no memory free for another agent, and no other agent can be evicted.",
+            len(self._boots),
+        )
+
+    def _fits(self, agent: Agent, need: int) -> bool:
+        """Whether it fits; if so, reserves that much. Nothing is awaited in between."""
+        if self._lacking(need) > 0:
+            return False
+        self._promised[agent.user_id] = need
+        return True
+
+    def _lacking(self, need: int) -> int:
+        host = self._read_host()
+        return 0 if host is None else short_by(host, need, promised=self._owed())
+
+    def _owed(self) -> int:
+        return sum(self._promised.values())
+
+    async def _make_room(self, agent: Agent, need: int) -> bool:
+        """Evict one agent after another until the host's figures show room; whether any went."""
+        host = self._read_host()
+        if host is None:
+            return False
+        lacking = short_by(host, need, promised=self._owed())
+        given: list[Relief] = []
+        for other, relief in await self._evictions.choose(host, lacking, sparing=agent):
+            if await self._evictions.evict(other, relief):
+                given.append(relief)
+                if self._lacking(need) <= 0:
+                    break
+        log.info("made room", for_user_id=agent.user_id, evicted=len(given))
+        if Relief.PAUSE in given:
+            await self._settled(need)
+        return bool(given)
+
+    async def _settled(self, need: int) -> None:
+        """Wait for the figures to show what was freed: reclaim goes on after a pause."""
+        for _ in range(int(_SETTLES_WITHIN_S / _POLL_S)):
+            if self._lacking(need) <= 0:
+                return
+            await asyncio.sleep(_POLL_S)
+
+    def _refuse(self, why: str, reason: str, waiting: int) -> NoReturn:
+        self._registry.metrics.refused(why)
+        # A boot takes about ten seconds of a core.
+        retry_after_s = min(60, 10 + 10 * waiting // self._cores)
+        raise Problem(
+            503,
+            "host-full",
+            f"{reason} Ask again in {retry_after_s} s. If this repeats, the host needs more "
+            "memory or swap (`ocmt memory`), or fewer agents.",
+            retry_after_s=retry_after_s,
+        )

@@ -1,0 +1,352 @@
+"""Reclaims an agent's memory after a pause, and prefetches it at a thaw.
+
+The transitions notify this object and never await it: nothing here delays a pause or a wake, and an
+agent whose memory cannot be moved sleeps and wakes normally. The tasks, at most one per agent and
+purpose, belong to this object and end with it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import structlog
+from ocmt_common.agent_api import HibernationState, PausedMemory
+
+from ocmt_agent.clock import Clock
+from ocmt_agent.memory.host import HostMemory, read_agent_memory, read_host_memory
+from ocmt_agent.memory.page_sets import size
+from ocmt_agent.memory.pages import in_thread, page_out, resident_pages
+from ocmt_agent.memory.prefetch import Prefetcher
+from ocmt_agent.memory.reclaim import Driver, can_advise, drivers
+from ocmt_agent.memory.reclaim_decisions import (
+    Awake,
+    more_to_take,
+    paused_memory,
+    prefetch_most,
+    pressed,
+    read_blindly_most,
+    reads_are_slow,
+    worth_reclaiming,
+    worth_taking,
+    worth_trimming,
+)
+from ocmt_agent.memory.working_set_store import WorkingSetStore
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.agent_memory import AgentMemory
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable, Whereabouts
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 10.0
+_ANSWERED_WITHIN_S = 20.0
+"""From a wake until its first answer is usually complete: pages used until then are learned."""
+_RECLAIMS_AT_ONCE = 2
+_WRITTEN_WITHIN_S = 1.0
+"""Between two rounds of one reclaim, for the disk to write what it was given."""
+
+
+@dataclass(slots=True)
+class _Tracked:
+    """One agent's memory, as tracked by this process.
+
+    Only what it needs to wake outlives the process: it is in the store while the agent sleeps.
+    """
+
+    prefetcher: Prefetcher = field(default_factory=Prefetcher)
+    taken: bool = False
+    """Whether any memory was reclaimed in this sleep."""
+    trimmed_at: float | None = None
+    reclaiming: asyncio.Task[None] | None = None
+    returning: asyncio.Task[None] | None = None
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    looked_up: bool = False
+    """Whether the store was read for what an earlier server had learned."""
+    unseen: bool = False
+    """The runtime did not find it; not tried again before its next transition."""
+
+
+class MemoryManager:
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: AgentRegistry,
+        *,
+        clock: Clock,
+        store: WorkingSetStore,
+        found: list[Driver] | None = None,
+        host: Callable[[], HostMemory] = read_host_memory,
+    ) -> None:
+        """`found` replaces the drivers this host offers. It and `host` are for tests."""
+        self._runtime = runtime
+        self._registry = registry
+        self._clock = clock
+        self._store = store
+        self._drivers = drivers() if found is None else found
+        self._read_host = host
+        self.prefetches = can_advise()
+        self._agents: dict[str, _Tracked] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reclaims = asyncio.Semaphore(_RECLAIMS_AT_ONCE)
+        # Separate executors: a wake's reads must not wait for writes.
+        self._out = ThreadPoolExecutor(_RECLAIMS_AT_ONCE, thread_name_prefix="reclaim")
+        self._in = ThreadPoolExecutor(4, thread_name_prefix="prefetch")
+
+    @property
+    def driver(self) -> str | None:
+        """The name of the reclaim driver; `None` if this host offers none."""
+        return self._drivers[0].name if self._drivers else None
+
+    def host(self) -> HostMemory:
+        return self._read_host()
+
+    # Notifications from transitions
+
+    def slept(self, agent: Agent) -> None:
+        """It was paused: start to reclaim its memory."""
+        tracked = self._tracked(agent)
+        tracked.unseen = False
+        _cancel(tracked.returning)  # what it used so far is recorded first
+        if tracked.reclaiming is None or tracked.reclaiming.done():
+            tracked.reclaiming = self._own(self._give_back(agent, tracked))
+
+    def wakes(self, agent: Agent) -> None:
+        """Its thaw begins: stop reclaiming, and prefetch what it will use."""
+        tracked = self._tracked(agent)
+        _cancel(tracked.reclaiming, tracked.returning)
+        tracked.awake, tracked.answered = asyncio.Event(), asyncio.Event()
+        reclaimed = agent.paused_memory is PausedMemory.RECLAIMED
+        if self.prefetches and (tracked.taken or reclaimed):
+            tracked.returning = self._own(self._return(agent, tracked, learns=reclaimed))
+
+    def woke(self, agent: Agent) -> None:
+        """It accepts requests again."""
+        tracked = self._tracked(agent)
+        tracked.unseen = False
+        tracked.awake.set()
+        _cancel(tracked.reclaiming)  # still running if the thaw was not ours
+        agent.paused_memory = None
+        tracked.taken = False
+
+    def answered(self, agent: Agent) -> None:
+        """A request to it was answered completely."""
+        # On the path of every request: allocates nothing.
+        tracked = self._agents.get(agent.user_id)
+        if tracked is not None:
+            tracked.answered.set()
+
+    def ended(self, agent: Agent) -> None:
+        """Its processes are gone, or about to be: forget what was known of their memory."""
+        tracked = self._agents.pop(agent.user_id, None)
+        if tracked is not None:
+            _cancel(tracked.reclaiming, tracked.returning)
+        self._store.forget(agent.user_id)
+        agent.paused_memory = None
+        agent.memory = None
+
+    # The loop
+
+    async def run(self) -> None:
+        """Measure, trim under pressure, and reclaim what a restart left; until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("look at the agents' memory failed")
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        host = self.host()
+        for agent in self._registry.all():
+            if agent.lock.locked():
+                continue  # in transition, which notifies us
+            match agent.state:
+                case HibernationState.RUNNING:
+                    await self._trim_if_pressed(agent, host)
+                case HibernationState.PAUSED if self._needs_reclaim(agent, host):
+                    self.slept(agent)
+                case HibernationState.STOPPED | HibernationState.FAILED if self._knows(agent):
+                    self.ended(agent)
+
+    def _knows(self, agent: Agent) -> bool:
+        return agent.user_id in self._agents
+
+    def _needs_reclaim(self, agent: Agent, host: HostMemory) -> bool:
+        """Whether a paused agent's memory is still to be reclaimed.
+
+        Either it was not measured since this server started, or it stayed in RAM for lack of swap
+        that exists now.
+        """
+        tracked = self._tracked(agent)
+        if agent.paused_memory is None or agent.memory is None:
+            return not tracked.unseen
+        return not tracked.taken and worth_reclaiming(agent.memory, host)
+
+    async def _trim_if_pressed(self, agent: Agent, host: HostMemory) -> None:
+        where = await self._where(agent)
+        if where is None or not self._measure(agent, where, host) or agent.memory is None:
+            return
+        tracked = self._tracked(agent)
+        if not pressed(host):
+            return
+        now = self._clock.monotonic()
+        idle = self._clock.now() - agent.last_activity_at
+        awake = Awake(
+            quiet_s=0.0 if agent.in_flight else idle.total_seconds(),
+            known=tracked.prefetcher.working_set is not None,
+            since_trim_s=None if tracked.trimmed_at is None else now - tracked.trimmed_at,
+        )
+        if self.prefetches and worth_trimming(awake, host):
+            tracked.trimmed_at = now
+            if tracked.reclaiming is None or tracked.reclaiming.done():
+                tracked.reclaiming = self._own(self._trim(agent, tracked, where))
+
+    async def close(self) -> None:
+        tasks = list(self._tasks)
+        _cancel(*tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._out.shutdown(wait=False, cancel_futures=True)
+        self._in.shutdown(wait=False, cancel_futures=True)
+
+    # The tasks
+
+    async def _give_back(self, agent: Agent, tracked: _Tracked) -> None:
+        # Measuring waits its turn too: after a restart every paused agent is measured.
+        async with self._reclaims:
+            await self._reclaim(agent, tracked)
+
+    async def _reclaim(self, agent: Agent, tracked: _Tracked) -> None:
+        where = await self._where(agent)
+        if where is None:
+            return
+        # In case it sleeps again before its first answer was due.
+        await tracked.prefetcher.note_use(where, self._in)
+        host = self.host()
+        if not self._measure(agent, where, host) or agent.memory is None:
+            return
+        agent.paused_memory = paused_memory(agent.memory)
+        driver = next((one for one in self._drivers if one.fits(where)), None)
+        if driver is None or not worth_reclaiming(agent.memory, host):
+            return
+        before, started = agent.memory, self._clock.monotonic()
+        tracked.taken = True
+        if self.prefetches:
+            await tracked.prefetcher.record_held(where, self._out)
+            if reads_are_slow(host):
+                await tracked.prefetcher.lay_out(self._out)
+        after = agent.memory = await self._take(driver, where, before)
+        if after is None:
+            return
+        agent.paused_memory = paused_memory(after)
+        learned = tracked.prefetcher.learned()
+        if learned is not None:
+            save = partial(
+                self._store.save,
+                agent.user_id,
+                learned,
+                wanted=lambda: self._agents.get(agent.user_id) is tracked,
+            )
+            await in_thread(self._out, save)
+        log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
+        await self._registry.gave_back(
+            agent,
+            before_bytes=before.host,
+            after_bytes=after.host,
+            duration_ms=(self._clock.monotonic() - started) * 1000,
+        )
+
+    async def _take(
+        self, driver: Driver, where: Whereabouts, before: AgentMemory
+    ) -> AgentMemory | None:
+        """Reclaim in rounds while that frees memory; the figures after, `None` once it is gone."""
+        while True:
+            await driver.reclaim(where, self._out)
+            after = read_agent_memory(where, self.host())
+            if after is None or not more_to_take(before, after):
+                return after
+            before = after
+            await asyncio.sleep(_WRITTEN_WITHIN_S)
+
+    async def _return(self, agent: Agent, tracked: _Tracked, *, learns: bool) -> None:
+        where = await self._where(agent)
+        if where is None:
+            return
+        host = self.host()
+        await tracked.prefetcher.prefetch(
+            where,
+            self._in,
+            awake=tracked.awake,
+            answered=tracked.answered,
+            slow=reads_are_slow(host),
+            at_most=prefetch_most(host),
+            blindly=read_blindly_most(host),
+            learns=learns,
+        )
+        if learns:
+            await asyncio.sleep(_ANSWERED_WITHIN_S)
+            await tracked.prefetcher.note_use(where, self._in)
+            self._measure(agent, where, self.host())
+
+    async def _trim(self, agent: Agent, tracked: _Tracked, where: Whereabouts) -> None:
+        needed = tracked.prefetcher.working_set
+        if needed is None:
+            return
+        spare = await in_thread(self._out, lambda: needed.spare(resident_pages(where)))
+        if not worth_taking(size(spare), self.host()):
+            return
+        async with self._reclaims:
+            await page_out(spare, self._out)
+        self._measure(agent, where, self.host())
+
+    # Helpers
+
+    async def _where(self, agent: Agent) -> Whereabouts | None:
+        """Where it is now; forgets what was tracked of earlier processes."""
+        tracked = self._tracked(agent)
+        if tracked.unseen:
+            return None
+        try:
+            where = await self._runtime.whereabouts(agent.user_id)
+        except (RuntimeUnavailable, RuntimeFailed) as error:
+            log.info("memory not seen", user_id=agent.user_id, reason=str(error))
+            return None
+        tracked.unseen = where is None
+        if where is not None:
+            tracked.prefetcher.belongs_to(where.leader)
+            if not tracked.looked_up:
+                load = partial(self._store.load, agent.user_id, where.leader)
+                learned = await in_thread(self._in, load)
+                tracked.looked_up = True
+                if learned is not None:
+                    tracked.prefetcher.restore(learned)
+        return where
+
+    def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:
+        """Update `agent.memory`; `False`, and `None` there, if it is gone."""
+        agent.memory = read_agent_memory(where, host)
+        return agent.memory is not None
+
+    def _tracked(self, agent: Agent) -> _Tracked:
+        return self._agents.setdefault(agent.user_id, _Tracked())
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("moving an agent's memory failed", exc_info=error)
+
+
+def _cancel(*tasks: asyncio.Task[None] | None) -> None:
+    for task in tasks:
+        if task is not None:
+            task.cancel()

@@ -1,0 +1,105 @@
+"""When to reclaim, trim and prefetch, and how much: functions of measured figures. Pure."""
+
+from dataclasses import dataclass
+
+from ocmt_common.agent_api import PausedMemory
+
+from ocmt_agent.memory.host import HostMemory, SwapKind
+from ocmt_agent.records.agent_memory import AgentMemory
+
+MIB = 1 << 20
+
+_LEFT_BY_RECLAIM = 96 * MIB  # some 30 MB are kernel memory and stay
+_LEFT_SHARE = 0.25
+_PROGRESS = 16 * MIB
+_PREFETCH_MOST = 512 * MIB
+_PREFETCH_SHARE = 0.25
+_PRESSED_SOME_AVG10 = 10.0
+_SHORT_OF_MEMORY = 0.10
+_QUIET_S = 60.0
+_SPARE_WORTH_TAKING = 32 * MIB
+_TRIM_AGAIN_S = 300.0
+
+
+def paused_memory(memory: AgentMemory) -> PausedMemory:
+    """Resident or reclaimed, from figures alone, so that it works after a restart too."""
+    left = max(_LEFT_BY_RECLAIM, _LEFT_SHARE * (memory.held + memory.swap))
+    if memory.swap > 0 and memory.held <= left:
+        return PausedMemory.RECLAIMED
+    return PausedMemory.RESIDENT
+
+
+def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
+    """Whether a paused agent's memory can go to swap and is not there yet.
+
+    Without swap (or with hardly any left) only caches would be dropped, which frees nothing that
+    the kernel could not free at once, and makes the wake slower.
+    """
+    if paused_memory(memory) is PausedMemory.RECLAIMED:
+        return False
+    return host.swap_free() >= min(memory.anon, _LEFT_BY_RECLAIM) > 0
+
+
+def more_to_take(before: AgentMemory, after: AgentMemory) -> bool:
+    """Whether another round of reclaim is worth it, from the figures around the last one.
+
+    The kernel skips pages that a busy disk has not written yet; a moment later they are written.
+    """
+    return after.held > _LEFT_BY_RECLAIM and before.held - after.held >= _PROGRESS
+
+
+def prefetch_most(host: HostMemory) -> int:
+    """How many bytes one wake may prefetch without pushing other memory out."""
+    return min(_PREFETCH_MOST, int(host.available * _PREFETCH_SHARE))
+
+
+def reads_are_slow(host: HostMemory) -> bool:
+    """Whether swap is on a disk, where one long read costs as much as a few short ones.
+
+    In zram, which is filled first, each page costs microseconds: reading or mapping more than is
+    needed only takes CPU from the waking gateway.
+    """
+    return host.swap_size(SwapKind.ZRAM) == 0
+
+
+def read_blindly_most(host: HostMemory) -> int:
+    """How many bytes to read for an agent whose working set is not known yet.
+
+    From a disk, reading all its pages in sequence is faster than faulting on a part page by page.
+    """
+    return int(host.available * _PREFETCH_SHARE) if reads_are_slow(host) else 0
+
+
+def pressed(host: HostMemory) -> bool:
+    """Whether this host is short of memory, or soon will be.
+
+    By PSI where the kernel has it: users notice when a tenth of ten seconds is lost to waiting.
+    """
+    waiting = host.pressure is not None and host.pressure.some_avg10 >= _PRESSED_SOME_AVG10
+    return waiting or host.available < _SHORT_OF_MEMORY * host.total
+
+
+@dataclass(frozen=True, slots=True)
+class Awake:
+    """What the decision to trim takes of one awake agent."""
+
+    quiet_s: float
+    """Since its last activity; zero while a request is in flight."""
+    known: bool
+    """Whether its working set is known."""
+    since_trim_s: float | None
+
+
+def worth_trimming(agent: Awake, host: HostMemory) -> bool:
+    """Whether to look for memory that an awake agent does not need for its next answer.
+
+    Only if its working set is known, so that the answer does not wait for reclaimed pages.
+    """
+    if not pressed(host) or not agent.known or agent.quiet_s < _QUIET_S:
+        return False
+    return agent.since_trim_s is None or agent.since_trim_s >= _TRIM_AGAIN_S
+
+
+def worth_taking(spare: int, host: HostMemory) -> bool:
+    """Whether `spare` bytes are enough to page them out, and fit into swap."""
+    return _SPARE_WORTH_TAKING <= spare <= host.swap_free()

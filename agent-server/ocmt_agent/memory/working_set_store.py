@@ -1,0 +1,129 @@
+"""Stores the working sets of sleeping agents over a restart of this server, in a file per agent.
+
+Only addresses, valid for the processes they were seen in: after a reboot, or a restart of the
+gateway, a file is ignored.
+"""
+
+import contextlib
+import json
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from ocmt_agent.memory.page_sets import Pages
+from ocmt_agent.memory.ranges import PackedRanges
+from ocmt_agent.memory.working_set import WorkingSet
+from ocmt_agent.runtime.processes import ProcessId
+
+log = structlog.get_logger(__name__)
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_FAST = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    leader: ProcessId
+    working_set: WorkingSet
+    laid_out: WorkingSet | None
+    """As laid out in swap; `None` if it was not laid out."""
+    held: Pages
+    """All its pages when it went to sleep."""
+    wakes: int
+
+
+class WorkingSetStore:
+    """Blocking; some 100 KB and a few milliseconds per agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._placing = threading.Lock()
+
+    def save(self, user_id: str, learned: Learned, *, wanted: Callable[[], bool]) -> None:
+        """Replace the agent's file atomically. Errors are logged only: the file is an optimisation.
+
+        `wanted` is called right before the file is replaced; if false, nothing is stored. So a
+        concurrent `forget` wins, whichever thread is first.
+        """
+        file = self._folder / user_id
+        draft = file.with_suffix(".draft")  # a user's id has no dot
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft.write_bytes(zlib.compress(_encoded(learned), _FAST))
+            with self._placing:
+                if wanted():
+                    draft.replace(file)
+                else:
+                    draft.unlink()
+        except OSError as error:
+            log.warning("an agent's working set is not stored", user_id=user_id, reason=error)
+            with contextlib.suppress(OSError):
+                draft.unlink()
+
+    def load(self, user_id: str, leader: ProcessId) -> Learned | None:
+        """What was stored for the gateway whose first process is `leader`, or `None`."""
+        try:
+            data = zlib.decompress((self._folder / user_id).read_bytes())
+            return _decoded(data, leader)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
+            log.info("an agent's working set is unreadable", user_id=user_id, reason=str(error))
+            return None
+
+    def forget(self, user_id: str) -> None:
+        with self._placing, contextlib.suppress(OSError):
+            (self._folder / user_id).unlink()
+
+
+def _encoded(learned: Learned) -> bytes:
+    """A line of JSON that describes the ranges in the bytes after it."""
+    sets = [learned.working_set.first, learned.working_set.then, learned.held]
+    if learned.laid_out is not None:
+        sets += [learned.laid_out.first, learned.laid_out.then]
+    shape: list[list[list[int]]] = []
+    parts: list[bytes] = []
+    for pages in sets:
+        packed = {process: bytes(PackedRanges(ranges)) for process, ranges in pages.items()}
+        shape.append([[p.pid, p.started_ticks, len(ranges)] for p, ranges in packed.items()])
+        parts += packed.values()
+    head = {
+        "boot": _boot(),
+        "leader": [learned.leader.pid, learned.leader.started_ticks],
+        "wakes": learned.wakes,
+        "sets": shape,
+    }
+    return b"\n".join((json.dumps(head).encode(), b"".join(parts)))
+
+
+def _decoded(data: bytes, leader: ProcessId) -> Learned | None:
+    line, _, rest = data.partition(b"\n")
+    head = json.loads(line)
+    if head["boot"] != _boot() or ProcessId(*head["leader"]) != leader:
+        return None
+    sets: list[Pages] = []
+    at = 0
+    for shape in head["sets"]:
+        pages = {}
+        for pid, started_ticks, size in shape:
+            pages[ProcessId(pid, started_ticks)] = PackedRanges.of(rest[at : at + size])
+            at += size
+        sets.append(pages)
+    if at != len(rest):
+        raise ValueError("it was cut short")
+    first, then, held, *laid_out = sets
+    return Learned(
+        leader,
+        WorkingSet(first, then),
+        WorkingSet(*laid_out) if laid_out else None,
+        held,
+        head["wakes"],
+    )
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text(encoding="ascii").strip()

@@ -1,0 +1,28 @@
+"""The interface through which the proxy gets awake agents."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.gateway.access import GatewayAccess
+
+
+class AwakeAgents(Protocol):
+    async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
+        """Record activity and return once the user's gateway answers, waking it if needed.
+
+        For a running agent this is a dictionary look-up. Concurrent callers share one wake. Raises
+        `Problem`: 404 no such agent, 503 with `Retry-After` if the runtime is gone, 504 if the
+        gateway did not come up in time, 409 if the agent is disabled or being removed.
+        """
+        ...
+
+    def using(
+        self, user_id: str, *, kind: ActivityKind
+    ) -> AbstractAsyncContextManager[GatewayAccess]:
+        """`awake`, with the agent kept awake until the block ends (a request in flight)."""
+        ...
+
+    def doubt(self, access: GatewayAccess) -> None:
+        """Report that the gateway did not answer: it is checked before its next use."""
+        ...

@@ -1,0 +1,174 @@
+"""One user's agent: the stored record, and the state of this process beside it."""
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ocmt_common.agent_api import (
+    Actor,
+    AgentPolicy,
+    Container,
+    DiskFigures,
+    HibernationState,
+    MemoryFigures,
+    PausedMemory,
+)
+
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.disk_limit import Standing
+from ocmt_agent.decisions.sleep_policy import Wishes
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.device import DeviceKey
+from ocmt_agent.records.agent_memory import AgentMemory
+from ocmt_agent.records.policy_mapping import wishes
+from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """The fields up to `policy` are stored; the rest live in this process only.
+
+    `state` is the record; `access` is proof: it is set only after the gateway answered this
+    process, so an agent loaded from the database is verified before it is used.
+    """
+
+    user_id: str
+    gateway_token: SecretText
+    agent_token: SecretText
+    device: DeviceKey
+    created_at: datetime
+    last_activity_at: datetime
+    last_activity_kind: ActivityKind
+    state: HibernationState
+    state_since: datetime
+    number: int = 0
+    """Unique and never reused; its container's uid derives from it. 0 until it is stored."""
+    openclaw: str | None = None
+    """The OpenClaw version that last used its state; `None` before its first start, and in a record
+    of an older release. Change it with the registry's `set_openclaw`."""
+    next_job_at: datetime | None = None
+    """The gateway's next scheduled job, read right before each sleep."""
+    suspension_id: str | None = None
+    """The id of the gateway's lease while it sleeps; given back after the thaw."""
+    blockers: list[str] = field(default_factory=list)
+    failure: str | None = None
+    state_who: Actor | None = None
+    """Who caused the current state; `None` in a record of an older release."""
+    state_why: str = ""
+    asleep_since: datetime | None = None
+    """When it first slept after the user's last activity; wakes for jobs do not change it."""
+    rests_as: HibernationState | None = None
+    """How deep it slept since the user's last activity: the state it returns to after a job."""
+    disabled: bool = False
+    """Kept stopped by an operator: neither requests nor jobs wake it."""
+    policy: AgentPolicy = field(default_factory=AgentPolicy)
+    """The user's own policy; change it with `set_policy`."""
+
+    wishes: Wishes = field(default_factory=Wishes)
+    """The same policy as `decisions` takes it."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held during every transition; a request that finds it locked waits for the outcome."""
+    access: GatewayAccess | None = None
+    waking: "asyncio.Task[GatewayAccess] | None" = None
+    in_flight: int = 0
+    activities: int = 0
+    """Incremented by every activity, so that a transition can tell if one came in between."""
+    removed: bool = False
+    unsaved: bool = False
+    ask_again_at: float = 0.0
+    """Monotonic seconds before which no lease is requested from the gateway again."""
+    cpu: "CpuSample | None" = None
+    woken_for: datetime | None = None
+    """The job it was woken for, until it sleeps again."""
+    self_wakes: int = 0
+    """Scheduled wakes since the last sleep; each one waits longer than the one before."""
+    wake_again_at: float = 0.0
+    """Monotonic seconds before which there is no other scheduled wake."""
+    jobs_read_at: float = float("-inf")
+    """Monotonic seconds at which the next job was last read from an awake gateway."""
+    memory: AgentMemory | None = None
+    """As last measured: at transitions, and periodically while it is awake."""
+    disk: Standing | None = None
+    """Its disk usage beside its limit, as last measured."""
+    paused_memory: PausedMemory | None = None
+    """Where its memory is while it is paused; `None` until measured."""
+
+    @classmethod
+    def new(cls, user_id: str, *, agent_token: str, now: datetime) -> "Agent":
+        """An agent about to be provisioned, with new credentials for its gateway."""
+        return cls(
+            user_id=user_id,
+            gateway_token=SecretText(secrets.token_urlsafe(32)),
+            agent_token=SecretText(agent_token),
+            device=DeviceKey.generate(),
+            created_at=now,
+            last_activity_at=now,
+            last_activity_kind=ActivityKind.PROVISION,
+            state=HibernationState.PROVISIONING,
+            state_since=now,
+        )
+
+    def set_policy(self, policy: AgentPolicy) -> None:
+        self.policy = policy
+        self.wishes = wishes(policy)
+
+    def spec(self) -> AgentSpec:
+        return AgentSpec(self.user_id, self.gateway_token, self.agent_token, self.number)
+
+    def access_at(self, endpoint: Endpoint) -> GatewayAccess:
+        return GatewayAccess(self.user_id, endpoint, self.gateway_token, self.device)
+
+    @property
+    def warning(self) -> str | None:
+        return None if self.disk is None else self.disk.warning
+
+    def without_secrets(self, text: str) -> str:
+        """`text` (a gateway's output) with this agent's credentials blanked out."""
+        return text.replace(self.gateway_token, "•••").replace(self.agent_token, "•••")
+
+    def container(self, *, now: datetime) -> Container:
+        idle = max(now - self.last_activity_at, timedelta())
+        return Container(
+            user_id=self.user_id,
+            hibernation_state=self.state,
+            idle_minutes=int(idle.total_seconds() // 60),
+            last_activity=self.last_activity_at,
+            last_activity_kind=self.last_activity_kind,
+            state_since=self.state_since,
+            awake_because=list(self.blockers),
+            failure=self.failure,
+            memory=None if self.memory is None else _memory_figures(self.memory),
+            disabled=self.disabled,
+            paused_memory=self.paused_memory,
+            disk=None if self.disk is None else _disk_figures(self.disk),
+            warning=self.warning,
+        )
+
+
+def _memory_figures(memory: AgentMemory) -> MemoryFigures:
+    return MemoryFigures(
+        usage=memory.usage,
+        anon=memory.anon,
+        cache=memory.cache,
+        swap=memory.swap,
+        compressed=memory.compressed,
+    )
+
+
+def _disk_figures(standing: Standing) -> DiskFigures:
+    usage, limit = standing.usage, standing.limit
+    return DiskFigures(
+        bytes=None if usage is None else usage.bytes,
+        files=None if usage is None else usage.files,
+        limit_bytes=limit.bytes,
+        limit_files=limit.files,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CpuSample:
+    """CPU seconds used by a container, and the monotonic second at which that was read."""
+
+    used_s: float
+    at_s: float

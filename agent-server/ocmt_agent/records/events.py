@@ -1,0 +1,78 @@
+"""Publishes agents' events to the subscribers of `GET /api/events`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from ocmt_common.agent_api import StateEvent
+
+QUEUE_SIZE = 512
+"""A subscriber this many events behind is dropped; it reconnects and gets a new snapshot."""
+
+
+class Subscription:
+    """One subscriber's bounded queue; ends when it fell behind or the server stops."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[StateEvent | None] = asyncio.Queue(QUEUE_SIZE + 1)
+
+    def offer(self, event: StateEvent) -> bool:
+        """Queue an event; `False` when the queue is full, which ends the subscription."""
+        if self._queue.qsize() >= QUEUE_SIZE:
+            self.end()
+            return False
+        self._queue.put_nowait(event)
+        return True
+
+    def end(self) -> None:
+        if not self._queue.full():
+            self._queue.put_nowait(None)
+
+    async def next(self, *, within_s: float) -> StateEvent | None:
+        """The next event; `None` at the end. Raises `TimeoutError` after `within_s`."""
+        async with asyncio.timeout(within_s):
+            return await self._queue.get()
+
+
+class EventHub:
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+        self._closed = False
+
+    def publish(self, event: StateEvent) -> None:
+        slow = {s for s in self._subscriptions if not s.offer(event)}
+        self._subscriptions -= slow
+
+    @contextmanager
+    def subscribed(self) -> Iterator[Subscription]:
+        subscription = Subscription()
+        self._subscriptions.add(subscription)
+        if self._closed:
+            subscription.end()
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    def close(self) -> None:
+        """End every subscription, so that the server can stop."""
+        self._closed = True
+        for subscription in self._subscriptions:
+            subscription.end()
+
+
+KEEPALIVE_S = 15.0
+
+
+async def sse(subscription: Subscription, *, snapshot: str) -> AsyncIterator[str]:
+    """A subscription as server-sent events: a snapshot, then each event as it comes."""
+    yield f"event: snapshot\ndata: {snapshot}\n\n"
+    while True:
+        try:
+            event = await subscription.next(within_s=KEEPALIVE_S)
+        except TimeoutError:
+            yield ": still here\n\n"
+            continue
+        if event is None:
+            return
+        yield f"data: {event.model_dump_json(by_alias=True)}\n\n"

@@ -1,0 +1,118 @@
+"""The metrics of `GET /metrics`: agents by state, transitions, wakes, the host's memory."""
+
+from collections.abc import Callable, Iterator
+
+from ocmt_common.agent_api import HibernationCounts, HibernationState, StateEvent
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ocmt_agent.decisions.memory_admission import HostFigures
+
+_WAKE_BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+_LATE_BUCKETS_S = (0, 1, 5, 15, 60, 300, 3600)
+
+
+class Metrics:
+    """One Prometheus registry per server: tests run several servers in one process."""
+
+    def __init__(self, counts: Callable[[], HibernationCounts]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_States(counts))
+        self._transitions = Counter(
+            "ocmt_agent_transitions",
+            "Changes of an agent's state.",
+            ("from_state", "to_state"),
+            registry=self._registry,
+        )
+        self._wakes = Histogram(
+            "ocmt_agent_wake_seconds",
+            "From the decision to wake until the gateway answered.",
+            ("from_state",),
+            buckets=_WAKE_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._failed_wakes = Counter(
+            "ocmt_agent_failed_wakes", "Wakes that ended in a failure.", registry=self._registry
+        )
+        self._job_wakes = Histogram(
+            "ocmt_agent_job_lateness_seconds",
+            "Wakes for scheduled jobs: how long after the job's time the gateway answered.",
+            buckets=_LATE_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._evictions = Counter(
+            "ocmt_agent_evictions",
+            "Agents put to sleep or stopped so that another agent's wake fits in memory.",
+            ("mode",),
+            registry=self._registry,
+        )
+        self._refusals = Counter(
+            "ocmt_agent_refused_wakes",
+            "Wakes refused for want of memory or of a turn in the queue.",
+            ("why",),
+            registry=self._registry,
+        )
+        self._queued = Gauge(
+            "ocmt_agent_queued_wakes", "Wakes that wait for their turn.", registry=self._registry
+        )
+
+    def observe(self, event: StateEvent) -> None:
+        self._transitions.labels(str(event.from_state or "none"), str(event.to_state)).inc()
+
+    def woke_for_job(self, *, late_s: float) -> None:
+        self._job_wakes.observe(late_s)
+
+    def evicted(self, mode: str) -> None:
+        self._evictions.labels(mode).inc()
+
+    def refused(self, why: str) -> None:
+        self._refusals.labels(why).inc()
+
+    def woke(self, before: HibernationState, *, seconds: float) -> None:
+        self._wakes.labels(str(before)).observe(seconds)
+
+    def follow_queue(self, length: Callable[[], float]) -> None:
+        self._queued.set_function(length)
+
+    def follow_host(self, read: Callable[[], HostFigures | None]) -> None:
+        self._registry.register(_HostMemory(read))
+
+    def wake_failed(self) -> None:
+        self._failed_wakes.inc()
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class _HostMemory(Collector):
+    def __init__(self, read: Callable[[], HostFigures | None]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        host = self._read()
+        if host is None:
+            return
+        memory = GaugeMetricFamily(
+            "ocmt_host_memory_bytes", "The host's memory and swap.", labels=["kind"]
+        )
+        for kind in ("total", "available", "swap_total", "swap_free"):
+            memory.add_metric([kind], getattr(host, kind))
+        yield memory
+        if host.stalled is not None:
+            yield GaugeMetricFamily(
+                "ocmt_host_memory_stalled_percent",
+                "Share of the last 10 s in which all work waited for memory.",
+                value=host.stalled,
+            )
+
+
+class _States(Collector):
+    def __init__(self, counts: Callable[[], HibernationCounts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily("ocmt_agents", "Agents by hibernation state.", labels=["state"])
+        for state, number in self._counts().model_dump().items():
+            gauge.add_metric([state], number)
+        yield gauge

@@ -1,0 +1,324 @@
+"""Every agent of this host in memory, written through to the database.
+
+While the process lives, memory is authoritative: a full disk loses no state change, because the
+next flush writes what could not be written. Creating, removing, disabling and configuring an agent
+fail without the database, because the runtime cannot tell these again after a restart.
+"""
+
+import asyncio
+import hashlib
+from datetime import timedelta
+
+import structlog
+from ocmt_common.agent_api import (
+    Actor,
+    AgentPolicy,
+    HibernationCounts,
+    HibernationState,
+    StateEvent,
+)
+from ocmt_common.problems import Problem
+
+from ocmt_agent.clock import Clock
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.decisions.disk_limit import Standing
+from ocmt_agent.decisions.transition_reasons import TransitionReason
+from ocmt_agent.decisions.wake_lead_time import WakeTimes
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.events import EventHub
+from ocmt_agent.records.metrics import Metrics
+from ocmt_agent.records.store import AgentStore, StoreError
+from ocmt_agent.runtime.base import SecretText
+
+log = structlog.get_logger(__name__)
+
+_EVENTS_KEPT_FOR = timedelta(days=90)
+
+
+class AgentRegistry:
+    def __init__(self, store: AgentStore, *, hub: EventHub, clock: Clock) -> None:
+        self.metrics = Metrics(self.counts)
+        self.problem: str | None = None
+        """Why the database cannot be written now, and what to do."""
+        self._store = store
+        self._hub = hub
+        self._clock = clock
+        self._agents: dict[str, Agent] = {}
+        self._token_hashes: set[bytes] = set()
+        self._tidy_at_s = clock.monotonic()
+        self.wake_times = WakeTimes()
+        self._wake_times_unsaved = False
+
+    async def load(self) -> None:
+        self.wake_times = WakeTimes(await self._store.wake_times())
+        for agent in await self._store.load():
+            self._agents[agent.user_id] = agent
+            self._token_hashes.add(_token_hash(agent.agent_token))
+
+    def find(self, user_id: str) -> Agent | None:
+        return self._agents.get(user_id)
+
+    def get(self, user_id: str) -> Agent:
+        agent = self._agents.get(user_id)
+        if agent is None:
+            raise Problem(404, "no-such-agent", "This user has no agent here. Provision one first.")
+        return agent
+
+    def all(self) -> list[Agent]:
+        return list(self._agents.values())
+
+    def counts(self) -> HibernationCounts:
+        counts = HibernationCounts()
+        for agent in self._agents.values():
+            setattr(counts, agent.state, getattr(counts, agent.state) + 1)
+        return counts
+
+    def is_agent_token(self, token: str) -> bool:
+        """Whether `token` is an agent token of this host, looked up by its hash."""
+        return _token_hash(token) in self._token_hashes
+
+    def touch(self, agent: Agent, kind: ActivityKind) -> None:
+        """Record the user's activity; the next flush writes it to the database."""
+        agent.last_activity_at = self._clock.now()
+        agent.last_activity_kind = kind
+        agent.activities += 1
+        agent.asleep_since = None
+        agent.rests_as = None
+        agent.self_wakes, agent.wake_again_at = 0, 0.0
+        agent.unsaved = True
+
+    def reserve(self, agent: Agent) -> None:
+        """Register a new agent before the first await: a concurrent caller finds this one."""
+        self._agents[agent.user_id] = agent
+
+    async def insert(self, agent: Agent) -> None:
+        """Store a reserved agent, or raise 503 and forget it."""
+        try:
+            await self._store.keep(agent)
+        except StoreError as error:
+            agent.removed = True
+            self._agents.pop(agent.user_id, None)
+            raise self._database_down(error) from error
+        self._token_hashes.add(_token_hash(agent.agent_token))
+
+    async def replace_token(self, agent: Agent, token: str) -> None:
+        """Store another agent token, or raise 503 and keep the present one."""
+        before, agent.agent_token = agent.agent_token, SecretText(token)
+        try:
+            await self._store.keep(agent)
+        except StoreError as error:
+            agent.agent_token = before
+            raise self._database_down(error) from error
+        self._token_hashes.discard(_token_hash(before))
+        self._token_hashes.add(_token_hash(token))
+
+    async def set_policy(self, agent: Agent, policy: AgentPolicy) -> None:
+        """Store the user's policy, or raise 503 and keep the present one."""
+        before = agent.policy
+        agent.set_policy(policy)
+        try:
+            await self._store.keep(agent)
+        except StoreError as error:
+            agent.set_policy(before)
+            raise self._database_down(error) from error
+
+    async def set_disabled(self, agent: Agent, disabled: bool) -> None:
+        """Store whether the agent is disabled, or raise 503 and change nothing."""
+        before, agent.disabled = agent.disabled, disabled
+        try:
+            await self._store.keep(agent)
+        except StoreError as error:
+            agent.disabled = before
+            raise self._database_down(error) from error
+
+    async def set_openclaw(self, agent: Agent, version: str) -> None:
+        """Store which OpenClaw uses the agent's state, or refuse with 503 and leave it as it is."""
+        try:
+            await self._store.keep_openclaw(agent.user_id, version)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        agent.openclaw = version
+
+    async def forget(self, agent: Agent, *, with_state: bool) -> None:
+        """Remove the agent from the database and from memory, or raise 503.
+
+        The user keeps the agent's number while its state folder exists.
+        """
+        agent.removed = True  # first: a write of this agent from here on would restore it
+        try:
+            await self._store.delete(agent.user_id, with_number=with_state)
+        except StoreError as error:
+            agent.removed = False
+            raise self._database_down(error) from error
+        self._agents.pop(agent.user_id, None)
+        self._token_hashes.discard(_token_hash(agent.agent_token))
+
+    async def move(
+        self,
+        agent: Agent,
+        to: HibernationState,
+        *,
+        why: TransitionReason,
+        duration_ms: float | None = None,
+        failure: str | None = None,
+    ) -> None:
+        """Change the agent's state: in memory, as an event, and in the database."""
+        event = StateEvent(
+            user_id=agent.user_id,
+            at=self._clock.now(),
+            from_state=agent.state if agent.state != to else None,
+            to_state=to,
+            who=why.who,
+            why=why.why,
+            duration_ms=duration_ms,
+            memory_before_bytes=None if agent.memory is None else agent.memory.host,
+            failure=failure,
+            warning=agent.warning,
+        )
+        agent.state = to
+        agent.state_who = why.who
+        agent.state_why = why.why
+        if to in (HibernationState.PAUSED, HibernationState.STOPPED):
+            agent.asleep_since = agent.asleep_since or event.at
+            if agent.rests_as is not HibernationState.STOPPED:
+                agent.rests_as = to
+            agent.woken_for = None
+            if why.who is not Actor.RUNTIME:
+                agent.self_wakes, agent.wake_again_at = 0, 0.0
+        agent.state_since = event.at
+        agent.failure = failure
+        if to is not HibernationState.RUNNING:
+            agent.access = None
+            agent.blockers = []
+            agent.cpu = None
+        self.metrics.observe(event)
+        await self._tell(agent, event)
+
+    async def gave_back(
+        self, agent: Agent, *, before_bytes: int, after_bytes: int, duration_ms: float
+    ) -> None:
+        """Publish that a paused agent's memory was reclaimed; its state does not change."""
+        event = StateEvent(
+            user_id=agent.user_id,
+            at=self._clock.now(),
+            from_state=agent.state,
+            to_state=agent.state,
+            who=Actor.POLICY,
+            why="memory given back",
+            duration_ms=duration_ms,
+            memory_before_bytes=before_bytes,
+            memory_after_bytes=after_bytes,
+            warning=agent.warning,
+        )
+        await self._tell(agent, event)
+
+    async def measured_disk(self, agent: Agent, found: Standing) -> None:
+        """Record an agent's disk usage; publish an event if its warning changed."""
+        before = agent.warning
+        agent.disk = found
+        if agent.warning == before:
+            return
+        event = StateEvent(
+            user_id=agent.user_id,
+            at=self._clock.now(),
+            from_state=agent.state,
+            to_state=agent.state,
+            who=Actor.POLICY,
+            why="it uses more of the disk" if agent.warning else "it uses less of the disk",
+            warning=agent.warning,
+        )
+        await self._tell(agent, event)
+
+    async def _tell(self, agent: Agent, event: StateEvent) -> None:
+        self._hub.publish(event)
+        log.info(
+            "agent moved",
+            user_id=agent.user_id,
+            to=str(event.to_state),
+            who=str(event.who),
+            why=event.why,
+            ms=round(event.duration_ms) if event.duration_ms is not None else None,
+            failure=event.failure,
+        )
+        await self.save(agent, event=event)
+
+    async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
+        """Write the agent; if that fails, the next flush writes it."""
+        agent.unsaved = False  # before the write: a change meanwhile is for the next flush
+        try:
+            await self._store.save(agent, event=event)
+        except StoreError as error:
+            agent.unsaved = True
+            self._database_down(error)
+            return
+        except asyncio.CancelledError:
+            agent.unsaved = True
+            raise
+        if self.problem is not None:  # it works again: write what is pending
+            await self.flush()
+
+    def shift_times(self, by: timedelta) -> None:
+        """Move all times by a jump of the wall clock, so that durations stay as they were."""
+        for agent in self._agents.values():
+            agent.last_activity_at += by
+            agent.state_since += by
+            if agent.asleep_since is not None:
+                agent.asleep_since += by
+            agent.unsaved = True
+
+    def woke(self, before: HibernationState, *, seconds: float) -> None:
+        """Record how long a wake from the state `before` took."""
+        self.metrics.woke(before, seconds=seconds)
+        self.wake_times.add(before, seconds)
+        self._wake_times_unsaved = True
+
+    async def tidy(self) -> None:
+        """Once an hour, drop events older than `_EVENTS_KEPT_FOR`."""
+        now_s = self._clock.monotonic()
+        if now_s < self._tidy_at_s:
+            return
+        self._tidy_at_s = now_s + 3600
+        try:
+            await self._store.drop_events(older_than=self._clock.now() - _EVENTS_KEPT_FOR)
+        except StoreError as error:
+            self._database_down(error)
+
+    async def flush(self) -> None:
+        """Write every agent that changed since its last write, in one transaction."""
+        # After a failure everything is written: only then does success clear the problem.
+        to_write = [a for a in self._agents.values() if a.unsaved or self.problem is not None]
+        for agent in to_write:
+            agent.unsaved = False
+        learned, self._wake_times_unsaved = self._wake_times_unsaved, False
+        try:
+            if to_write:
+                await self._store.save_all(to_write)
+            if learned:
+                await self._store.save_wake_times(self.wake_times.kept())
+            self.problem = None
+        except BaseException as error:  # also when cancelled: the last flush writes it
+            for agent in to_write:
+                agent.unsaved = True
+            self._wake_times_unsaved |= learned
+            if not isinstance(error, StoreError):
+                raise
+            self._database_down(error)
+
+    async def events(
+        self, agent: Agent, *, limit: int, before: int | None = None
+    ) -> list[StateEvent]:
+        """The latest `limit` events before the id `before`, oldest first."""
+        try:
+            return await self._store.events(agent.user_id, limit=limit, before=before)
+        except StoreError as error:
+            raise self._database_down(error) from error
+
+    def _database_down(self, error: StoreError) -> Problem:
+        if self.problem is None:
+            log.error("database does not work", reason=str(error))
+        self.problem = str(error)
+        return Problem(503, "database-unavailable", str(error), retry_after_s=10)
+
+
+def _token_hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

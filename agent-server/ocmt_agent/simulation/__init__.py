@@ -1,5 +1,0 @@
-"""Users' days played on many hosts by the policy that runs the real ones, without real agents.
-
-The decisions are the agent server's own functions (`hibernation.policy`, `admission`, `leads`);
-only what they decide about is simulated: people, jobs, memory, cores and disks.
-"""

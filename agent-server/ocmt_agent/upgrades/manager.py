@@ -1,0 +1,242 @@
+"""Copies an agent's state before another OpenClaw version starts on it, and reverts to the copy.
+
+The server's database records which version used a state last, before that version is started. A
+missing state means that its exchange for a copy was cut short: the newest copy of the recorded
+version is put in its place. So the server may be killed at any line here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+import structlog
+from ocmt_common.problems import Problem
+
+from ocmt_agent.clock import Clock
+from ocmt_agent.decisions.disk_limit import DiskLimit, Room, Usage
+from ocmt_agent.decisions.state_copies import (
+    UNRECORDED,
+    StateCopy,
+    Step,
+    before_start,
+    no_longer_needed,
+    to_go_back_to,
+    why_no_copy,
+)
+from ocmt_agent.disk.usage import measure, room_on
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.runtime.base import ContainerStatus, Runtime, RuntimeFailed
+from ocmt_agent.upgrades.copies import CopyFailed, StateCopies, holds_anything, is_folder
+
+log = structlog.get_logger(__name__)
+
+_TIDY_EVERY_S = 3600.0
+_STOP_GRACE_S = 30.0
+
+Measure = Callable[[Path, Iterable[int]], Awaitable[Usage | None]]
+
+
+class StateCopyManager:
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: AgentRegistry,
+        *,
+        root: Path,
+        limit: DiskLimit,
+        clock: Clock,
+        measure: Measure = measure,
+        room_on: Callable[[Path], Room] = room_on,
+    ) -> None:
+        """`root`: where all agents' folders are. What follows `clock` is for tests."""
+        self._runtime = runtime
+        self._registry = registry
+        self._root = root
+        self._copies = StateCopies(root)
+        self._limit = limit
+        self._clock = clock
+        self._measure = measure
+        self._room_on = room_on
+        self._turn = asyncio.Lock()
+
+    async def prepare(self, agent: Agent) -> None:
+        """With the agent's lock held: see that the host's OpenClaw may be started on its state.
+
+        Raises a `Problem` when it may not, and what a runtime raises.
+        """
+        await asyncio.to_thread(self._finish_exchange, agent)
+        state = self._state_of(agent)
+        while True:
+            now = await self._runtime.openclaw_version()
+            has_state = await asyncio.to_thread(holds_anything, state)
+            match before_start(agent.openclaw, now, has_state=has_state):
+                case Step.START:
+                    return
+                case Step.REFUSE:
+                    raise self._too_old(agent, now)
+                case Step.COPY:
+                    await self._copy(agent, state, now)
+                    if await self._runtime.openclaw_version() != now:
+                        continue  # another image came while the state was copied
+                case Step.RECORD:
+                    pass
+            await self._registry.set_openclaw(agent, now)
+            return
+
+    async def _copy(self, agent: Agent, state: Path, now: str) -> None:
+        observed = await self._runtime.inspect(agent.user_id)
+        if observed is not None and observed.status is not ContainerStatus.EXITED:
+            await self._runtime.stop(agent.user_id, grace_s=_STOP_GRACE_S)
+        last = agent.openclaw or UNRECORDED
+        async with self._turn:
+            usage = await self._measure(state, ())
+            why = why_no_copy(usage, self._limit, self._room_on(self._root))
+            if why is not None:
+                raise Problem(507, "no-room-for-copy", _not_copied(last, now, why))
+            try:
+                copy = await self._copies.take(
+                    state, agent.user_id, version=last, at=self._clock.now()
+                )
+            except CopyFailed as error:
+                why = f"{error}. Operator: see to that in {state}"
+                raise Problem(503, "copy-failed", _not_copied(last, now, why)) from error
+            log.info("state copied", user_id=agent.user_id, before=last, to=now, usage=usage)
+            others = [one for one in self._copies.of(agent.user_id) if one != copy]
+            for other in others:
+                await self._drop(other)
+
+    def _too_old(self, agent: Agent, now: str) -> Problem:
+        last = agent.openclaw
+        said = (
+            f"OpenClaw {last} used this agent's state last, and this host has {now}, which cannot "
+            f"read it. Operator: bring OpenClaw {last} back (`ocmt deploy`)"
+        )
+        copy = to_go_back_to(self._copies.of(agent.user_id), last=last, now=now)
+        if copy is None:
+            return Problem(
+                503, "openclaw-too-old", f"{said}, or restore a backup made before it came."
+            )
+        return Problem(
+            503,
+            "openclaw-too-old",
+            f"{said}, or go back to the state of {copy.taken_at:%Y-%m-%d %H:%M} UTC "
+            f"(`ocmt upgrade revert {agent.user_id}`); what came after is set aside.",
+        )
+
+    async def copy_to_revert_to(self, agent: Agent) -> StateCopy:
+        """With the lock held: the copy that `revert` is of use for, or the `Problem`."""
+        await asyncio.to_thread(self._finish_exchange, agent)
+        now = await self._runtime.openclaw_version()
+        found = to_go_back_to(self._copies.of(agent.user_id), last=agent.openclaw, now=now)
+        if found is None:
+            raise Problem(
+                409,
+                "nothing-to-revert-to",
+                f"There is no copy of this agent's state that OpenClaw {now} needs: it can read "
+                "the state as it is, or the copy is gone (they are kept for 14 days). Then restore "
+                "a backup.",
+            )
+        return found
+
+    async def revert(self, agent: Agent, copy: StateCopy) -> None:
+        """With the lock held and no container: exchange the state for the copy.
+
+        Raises a `Problem`, with the state as it was.
+        """
+        state, last = self._state_of(agent), agent.openclaw or UNRECORDED
+        aside: StateCopy | None = None
+        try:
+            if await asyncio.to_thread(is_folder, state):
+                aside = await asyncio.to_thread(
+                    self._copies.set_aside,
+                    state,
+                    agent.user_id,
+                    version=last,
+                    at=self._clock.now(),
+                )
+            try:
+                await self._registry.set_openclaw(agent, copy.version)
+            except BaseException:
+                if aside is not None:
+                    self._copies.put_back(aside, state)
+                raise
+            await asyncio.to_thread(self._copies.put_back, copy, state)
+        except (OSError, CopyFailed) as error:
+            raise _not_exchanged(state, error) from error
+        log.info("state reverted", user_id=agent.user_id, before=last, to=copy.version)
+        if aside is not None:
+            try:
+                await self._copies.make_own(aside)
+            except (OSError, CopyFailed) as error:
+                log.warning("a state set aside counts as its agent's", reason=str(error))
+
+    async def forget(self, user_id: str) -> None:
+        """Remove the copies of a user whose state is removed. Raises `RuntimeFailed`."""
+        await asyncio.to_thread(self._copies.drop_all, user_id)
+
+    async def run(self) -> None:
+        """Remove what is no longer needed, until cancelled."""
+        while True:
+            try:
+                await self.tidy()
+            except Exception:
+                log.exception("copies of state not looked at")
+            await asyncio.sleep(_TIDY_EVERY_S)
+
+    async def tidy(self) -> None:
+        for user_id in await asyncio.to_thread(self._copies.users):
+            agent = self._registry.find(user_id)
+            if agent is None:
+                await self._tidy_one(user_id)
+                continue
+            async with agent.lock:
+                if is_folder(self._state_of(agent)):
+                    await self._tidy_one(user_id)
+
+    async def _tidy_one(self, user_id: str) -> None:
+        for copy in no_longer_needed(self._copies.of(user_id), self._clock.now()):
+            await self._drop(copy)
+        try:
+            await asyncio.to_thread(self._copies.clear, user_id)
+        except RuntimeFailed as error:
+            log.warning("copy of state not removed", user_id=user_id, reason=str(error))
+
+    async def _drop(self, copy: StateCopy) -> None:
+        try:
+            await asyncio.to_thread(self._copies.drop, copy)
+        except RuntimeFailed as error:  # tried again by `tidy`
+            log.warning("copy of state not removed", folder=str(copy.folder), reason=str(error))
+
+    def _finish_exchange(self, agent: Agent) -> None:
+        """Put the state in place that an exchange cut short left among the copies."""
+        state = self._state_of(agent)
+        if is_folder(state):
+            return
+        last = agent.openclaw or UNRECORDED
+        ours = [copy for copy in self._copies.of(agent.user_id) if copy.version == last]
+        if not ours:
+            return
+        try:
+            self._copies.put_back(max(ours, key=lambda copy: copy.taken_at), state)
+        except OSError as error:
+            raise _not_exchanged(state, error) from error
+
+    def _state_of(self, agent: Agent) -> Path:
+        return self._runtime.home(agent.user_id) / "state"
+
+
+def _not_exchanged(state: Path, error: Exception) -> Problem:
+    return Problem(
+        503,
+        "copy-failed",
+        f"The agent's state cannot be exchanged for its copy: {error}. Operator: see to the folder "
+        f"{state.parent}, then do it again.",
+    )
+
+
+def _not_copied(last: str, now: str, why: str) -> str:
+    return (
+        f"The agent changes from OpenClaw {last} to {now}, which changes its state for good, so it "
+        f"is copied before; that failed: {why}; then start the agent again."
+    )

@@ -1,0 +1,34 @@
+"""A client's network address, as the rate limits count it."""
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from starlette.requests import HTTPConnection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientAddress:
+    host: str
+    """An IPv4 address, or the /64 network that an IPv6 customer has."""
+    network: str
+    """The range in which one party easily has more addresses: IPv4 /24, IPv6 /48."""
+
+
+def client_address_of(connection: HTTPConnection) -> ClientAddress:
+    return client_address(connection.client.host if connection.client else "unknown")
+
+
+def client_address(host: str) -> ClientAddress:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return ClientAddress(host=host, network=host)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        # Some proxies write IPv4 this way; all of it would be in one IPv6 network.
+        address = address.ipv4_mapped
+    host_bits, network_bits = (64, 48) if isinstance(address, IPv6Address) else (32, 24)
+    return ClientAddress(host=_network(address, host_bits), network=_network(address, network_bits))
+
+
+def _network(address: object, bits: int) -> str:
+    return str(ip_network(f"{address}/{bits}", strict=False))

@@ -1,0 +1,40 @@
+"""The mails of sign-in, as plain text with a simple HTML alternative."""
+
+from email.message import EmailMessage
+from html import escape
+
+
+def sign_in_mail(*, to: str, link: str, life_minutes: int) -> EmailMessage:
+    return _mail(
+        to=to,
+        subject="Your sign-in link for OCMT",
+        before=f"Open this link within {life_minutes} minutes to sign in. It works once.",
+        link=link,
+        after="If you did not ask for it, ignore this mail; your account stays as it is. If a page "
+        "shows you a code, type it only into the page where you asked to sign in.",
+    )
+
+
+def invitation_mail(*, to: str, invited_by: str, link: str, life_days: int) -> EmailMessage:
+    return _mail(
+        to=to,
+        subject="You are invited to OCMT",
+        before=f"{invited_by} invites you to OCMT, where you get an agent of your own. Sign in "
+        f"with this address ({to}) within {life_days} days:",
+        link=link,
+        after="If you do not know the sender, ignore this mail.",
+    )
+
+
+def _mail(*, to: str, subject: str, before: str, link: str, after: str) -> EmailMessage:
+    message = EmailMessage()
+    message["To"] = to
+    message["Subject"] = subject
+    message.set_content(f"{before}\n\n{link}\n\n{after}\n")
+    message.add_alternative(
+        f"<p>{escape(before)}</p>"
+        f'<p><a href="{escape(link)}">{escape(link)}</a></p>'
+        f"<p>{escape(after)}</p>",
+        subtype="html",
+    )
+    return message

@@ -1,0 +1,161 @@
+"""One browser tab's chat: its WebSocket, and a conversation with the user's gateway.
+
+The gateway connection is opened on first need, since opening it wakes the agent, and reopened when
+lost. The browser's socket stays open while the agent sleeps, crashes or restarts. The user comes
+from the session, never from a frame.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+from ocmt_common.problems import Problem
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from ocmt_management.agents.service import Agents, AgentState, AgentView
+from ocmt_management.auth.service import SocketSession
+from ocmt_management.chat import frames
+from ocmt_management.chat.conversation import Conversation
+from ocmt_management.chat.frame_queue import FrameQueue, TooSlow
+from ocmt_management.chat.frames import MAX_FRAME_BYTES
+from ocmt_management.chat.open_chats import MAX_PER_USER, OpenChats
+from ocmt_management.llm.service import Llm
+
+log = structlog.get_logger(__name__)
+
+_TOO_BIG = 1009
+_INTERNAL_ERROR = 1011
+_TRY_AGAIN_LATER = 1013
+_SIGNED_OUT = 4401
+_CLOSE_WITHIN_S = 2
+_RETRY_S = 2.0
+_MAX_CONCURRENT_FRAMES = 16
+
+
+class _Close(Exception):
+    """Ends the chat with this close code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class ChatConnection:
+    def __init__(
+        self,
+        socket: WebSocket,
+        session: SocketSession,
+        *,
+        agents: Agents,
+        llm: Llm,
+        open_chats: OpenChats,
+    ) -> None:
+        self._socket = socket
+        self._session = session
+        self._user_id = session.user.user_id
+        self._agents = agents
+        self._llm = llm
+        self._open_chats = open_chats
+        self._queue = FrameQueue()
+
+    async def run(self) -> None:
+        """Serve the chat until either side closes it."""
+        await self._socket.accept()
+        with self._open_chats.add(self._user_id) as within_bound:
+            if not within_bound:
+                await self._close(
+                    _TRY_AGAIN_LATER, f"more than {MAX_PER_USER} chats are open; close some"
+                )
+                return
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._write())
+                    group.create_task(self._close_when_signed_out())
+                    conversation = Conversation(
+                        self._user_id,
+                        agents=self._agents,
+                        llm=self._llm,
+                        send=self._queue.put,
+                        group=group,
+                    )
+                    group.create_task(self._watch_agent(conversation))
+                    group.create_task(conversation.watch_for_silence())
+                    group.create_task(self._read(conversation, group))
+            except* _Close as closes:
+                await self._close_for(closes)
+            except* TooSlow:
+                await self._close(_TRY_AGAIN_LATER, "too slow")
+            except* WebSocketDisconnect:
+                pass
+
+    async def _close_for(self, closes: ExceptionGroup[_Close]) -> None:
+        first = closes.exceptions[0]
+        if isinstance(first, _Close):
+            await self._close(first.code, first.reason)
+
+    async def _read(self, conversation: Conversation, group: asyncio.TaskGroup) -> None:
+        slots = asyncio.Semaphore(_MAX_CONCURRENT_FRAMES)
+
+        async def handle(frame: frames.FromPage) -> None:
+            try:
+                await conversation.handle(frame)
+            finally:
+                slots.release()
+
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1006))
+            text = message.get("text")
+            if text is None:
+                self._reject("Send text frames.")
+            elif len(text.encode(errors="replace")) > MAX_FRAME_BYTES:
+                raise _Close(_TOO_BIG, f"send at most {MAX_FRAME_BYTES} bytes in one frame")
+            else:
+                try:
+                    frame = frames.read(text)
+                except ValueError as error:
+                    self._reject(f"This frame is not valid: {error}.")
+                    continue
+                if not isinstance(frame, frames.HistoryFrame):
+                    await self._session.extend()
+                # Each frame has its own task, so that a stop works during a slow wake.
+                await slots.acquire()
+                group.create_task(handle(frame))
+
+    def _reject(self, detail: str) -> None:
+        self._queue.put(frames.error(None, code="invalid-frame", detail=detail, retry=False))
+
+    async def _write(self) -> None:
+        while True:
+            await self._socket.send_text(await self._queue.take())
+
+    async def _watch_agent(self, conversation: Conversation) -> None:
+        agents, user_id = self._agents, self._user_id
+        last: AgentView | None = None
+        with agents.statuses.watch(user_id) as changed:
+            while True:
+                changed.clear()
+                try:
+                    view = await agents.view(user_id)
+                except Problem:  # the database is away; /health reports it
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                if view != last:
+                    if view.state is AgentState.PROVISIONING:
+                        agents.ensure(user_id)  # another server may have stopped before it finished
+                    self._queue.put(frames.status(view))
+                    conversation.agent_changed(view.state, before=last.state if last else None)
+                    last = view
+                await changed.wait()
+
+    async def _close_when_signed_out(self) -> None:
+        await self._session.until_ended()
+        raise _Close(_SIGNED_OUT, "signed-out")
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+                async with asyncio.timeout(_CLOSE_WITHIN_S):
+                    await self._socket.close(code, reason)

@@ -1,0 +1,58 @@
+"""Caches who calls `/llm`, with their model and key, for a few seconds.
+
+A busy agent calls every few seconds, and looking all this up costs more than forwarding the
+request. Changes made by this process evict the entry at once (`forget`); the few seconds only
+bound how long a change by another process goes unnoticed.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ocmt_management.clock import Clock
+from ocmt_management.llm.choice import ChosenModel
+from ocmt_management.tokens import token_hash
+from ocmt_management.vault.service import SecretValue
+
+CACHED_FOR = timedelta(seconds=10)
+_MAX_ENTRIES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user whose agent calls, their chosen model, and their key for it."""
+
+    user_id: str
+    chosen: ChosenModel
+    key: SecretValue | None
+
+
+class CallerCache:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._entries: dict[bytes, tuple[Caller, datetime]] = {}
+        self._changes = 0
+
+    async def find(
+        self, token: str, look_up: Callable[[], Awaitable[Caller | None]]
+    ) -> Caller | None:
+        """The caller with this token. An unknown token (`None`) is not cached."""
+        key = token_hash(token)
+        caller, until = self._entries.get(key, (None, None))
+        if caller is not None and until is not None and self._clock() < until:
+            return caller
+        changes = self._changes
+        caller = await look_up()
+        # A look-up that a change overlapped may have read the old state.
+        if caller is not None and changes == self._changes:
+            if len(self._entries) >= _MAX_ENTRIES:
+                self._entries.clear()
+            self._entries[key] = (caller, self._clock() + CACHED_FOR)
+        return caller
+
+    def forget(self, user_id: str) -> None:
+        """Evict this user: their status, token, model or key changed. Call after the commit."""
+        self._changes += 1
+        stale = [key for key, (caller, _) in self._entries.items() if caller.user_id == user_id]
+        for key in stale:
+            del self._entries[key]

@@ -1,0 +1,132 @@
+"""The demo's answers in the providers' shapes, complete or streamed."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from ocmt_management.llm import demo
+from ocmt_management.llm.providers import DEMO_MODEL, Shape
+from ocmt_management.llm.usage import TokenCounts
+
+_PACE_S = 0.006
+
+
+@dataclass(frozen=True, slots=True)
+class DemoAnswer:
+    shape: Shape
+    text: str
+    used: TokenCounts
+    asked_model: str
+    created_s: int
+
+    @classmethod
+    def to(cls, shape: Shape, body: dict[str, Any], *, created_s: int) -> "DemoAnswer":
+        text = demo.reply(demo.user_message(body.get("messages")))
+        used = TokenCounts(demo.input_tokens(body), demo.tokens(text))
+        return cls(shape, text, used, str(body.get("model") or DEMO_MODEL), created_s)
+
+    def whole(self) -> dict[str, Any]:
+        if self.shape is Shape.ANTHROPIC:
+            return self._anthropic(
+                content=[{"type": "text", "text": self.text}],
+                stop_reason="end_turn",
+                written=self.used.written,
+            )
+        return {
+            "id": _id("chatcmpl"),
+            "object": "chat.completion",
+            "created": self.created_s,
+            "model": self.asked_model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": self.text, "refusal": None},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": self._openai_usage(),
+        }
+
+    async def stream(
+        self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> AsyncIterator[bytes]:
+        """The answer as server-sent events, at the pace of a fast model."""
+        anthropic = self.shape is Shape.ANTHROPIC
+        events = self._anthropic_events() if anthropic else self._openai_events()
+        for is_word, event in events:
+            if is_word:
+                await sleep(_PACE_S)
+            yield event
+
+    def _openai_events(self) -> Iterator[tuple[bool, bytes]]:
+        base = {
+            "id": _id("chatcmpl"),
+            "object": "chat.completion.chunk",
+            "created": self.created_s,
+            "model": self.asked_model,
+        }
+
+        def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "finish_reason": finish}
+            return _data({**base, "choices": [choice]})
+
+        yield False, chunk({"role": "assistant", "content": ""})
+        for piece in demo.pieces(self.text):
+            yield True, chunk({"content": piece})
+        yield False, chunk({}, "stop")
+        yield False, _data({**base, "choices": [], "usage": self._openai_usage()})
+        yield False, b"data: [DONE]\n\n"
+
+    def _anthropic_events(self) -> Iterator[tuple[bool, bytes]]:
+        def event(kind: str, **fields: Any) -> bytes:
+            return f"event: {kind}\n".encode() + _data({"type": kind, **fields})
+
+        start = self._anthropic(content=[], stop_reason=None, written=0)
+        yield False, event("message_start", message=start)
+        block = {"type": "text", "text": ""}
+        yield False, event("content_block_start", index=0, content_block=block)
+        for piece in demo.pieces(self.text):
+            delta = {"type": "text_delta", "text": piece}
+            yield True, event("content_block_delta", index=0, delta=delta)
+        yield False, event("content_block_stop", index=0)
+        yield (
+            False,
+            event(
+                "message_delta",
+                delta={"stop_reason": "end_turn", "stop_sequence": None},
+                usage={"output_tokens": self.used.written},
+            ),
+        )
+        yield False, event("message_stop")
+
+    def _anthropic(
+        self, *, content: list[dict[str, Any]], stop_reason: str | None, written: int
+    ) -> dict[str, Any]:
+        return {
+            "id": _id("msg"),
+            "type": "message",
+            "role": "assistant",
+            "model": self.asked_model,
+            "content": content,
+            "stop_reason": stop_reason,
+            "stop_sequence": None,
+            "usage": {"input_tokens": self.used.read, "output_tokens": written},
+        }
+
+    def _openai_usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.used.read,
+            "completion_tokens": self.used.written,
+            "total_tokens": self.used.read + self.used.written,
+        }
+
+
+def _id(prefix: str) -> str:
+    return f"{prefix}-demo-{uuid4().hex}"
+
+
+def _data(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"

@@ -1,0 +1,104 @@
+"""The model gateway's state and what other domains use of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ocmt_management.agents.service import Agents
+from ocmt_management.clock import Clock
+from ocmt_management.db import Database
+from ocmt_management.llm.caller_cache import Caller, CallerCache
+from ocmt_management.llm.choice import ChosenModel, UserModelChoice
+from ocmt_management.llm.concurrency import RequestLimits
+from ocmt_management.llm.errors import ModelError
+from ocmt_management.llm.last_errors import LastErrors
+from ocmt_management.llm.usage_recorder import UsageRecorder
+from ocmt_management.no_cookies import no_cookies
+from ocmt_management.settings import ManagementSettings
+from ocmt_management.vault.service import KeyRing
+
+__all__ = ["ChosenModel", "Llm", "ModelError"]
+
+# A model may think for minutes before its first byte.
+_TIMEOUT = httpx2.Timeout(10, read=600, write=60)
+_LIMITS = httpx2.Limits(max_connections=500, max_keepalive_connections=50)
+
+
+class Llm:
+    """Enter `open` for the server's lifetime."""
+
+    def __init__(
+        self,
+        *,
+        settings: ManagementSettings,
+        database: Database,
+        agents: Agents,
+        keys: KeyRing,
+        clock: Clock,
+        http: httpx2.AsyncClient,
+        usage: UsageRecorder,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.http = http
+        self.usage = usage
+        self.last_errors = LastErrors()
+        self.request_limits = RequestLimits()
+        self._database = database
+        self._agents = agents
+        self._keys = keys
+        self._callers = CallerCache(clock)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        *,
+        settings: ManagementSettings,
+        database: Database,
+        agents: Agents,
+        keys: KeyRing,
+        clock: Clock,
+    ) -> AsyncIterator["Llm"]:
+        usage = UsageRecorder(database, keys, clock)
+        # trust_env=False: the environment's proxies and .netrc must not receive users' keys.
+        async with (
+            usage.running(),
+            httpx2.AsyncClient(
+                timeout=_TIMEOUT, limits=_LIMITS, cookies=no_cookies(), trust_env=False
+            ) as http,
+        ):
+            yield cls(
+                settings=settings,
+                database=database,
+                agents=agents,
+                keys=keys,
+                clock=clock,
+                http=http,
+                usage=usage,
+            )
+
+    async def caller(self, token: str) -> Caller | None:
+        """The caller with this agent token, cached for a few seconds."""
+
+        async def look_up() -> Caller | None:
+            async with self._database.read() as session:
+                user_id = await self._agents.user_of(session, token)
+                if user_id is None:
+                    return None
+                choice = UserModelChoice(session, self._keys, self.clock, user_id)
+                chosen = await choice.chosen()
+                return Caller(user_id, chosen, None if chosen.demo else await choice.key(chosen))
+
+        return await self._callers.find(token, look_up)
+
+    async def model_of(self, session: AsyncSession, user_id: str) -> ChosenModel:
+        """The model that answers this user's agent."""
+        return await UserModelChoice(session, self._keys, self.clock, user_id).chosen()
+
+    def user_changed(self, user_id: str) -> None:
+        """Drop what is cached of this user: their model, key, token or status changed."""
+        self._callers.forget(user_id)
+        self.last_errors.forget(user_id)

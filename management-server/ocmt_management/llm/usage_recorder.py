@@ -1,0 +1,104 @@
+"""Sums usage and key uses in memory and writes them every few seconds.
+
+No answer waits for a write, and a busy agent causes one row every few seconds at most.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from ocmt_common.problems import Problem
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ocmt_management.auth.service import existing_users
+from ocmt_management.clock import Clock
+from ocmt_management.db import Database
+from ocmt_management.llm.providers import PROVIDERS, ProviderId
+from ocmt_management.llm.repository import ModelRepository
+from ocmt_management.llm.usage import TokenCounts, UsageKey, UsageSum
+from ocmt_management.vault.service import KeyRing, Vault
+
+log = structlog.get_logger(__name__)
+
+_WRITE_EVERY_S = 5.0
+_RETRY_S = 10.0
+
+
+class UsageRecorder:
+    """Writes every few seconds and on shutdown. A crash loses the last seconds."""
+
+    def __init__(self, database: Database, keys: KeyRing, clock: Clock) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+        self._sums: defaultdict[UsageKey, UsageSum] = defaultdict(UsageSum)
+        self._pending = asyncio.Event()
+
+    def record(
+        self, *, user_id: str, provider: str, model: str, tokens: TokenCounts | None
+    ) -> None:
+        """Add one request. `tokens` is `None` if its answer had no counts."""
+        key = UsageKey(user_id, self._clock().date(), provider, model)
+        used = (
+            UsageSum(1, 1, 0, 0) if tokens is None else UsageSum(1, 0, tokens.read, tokens.written)
+        )
+        self._sums[key].add(used)
+        self._pending.set()
+
+    async def write(self) -> None:
+        """Write the sums. On an error, which it raises, the sums are kept."""
+        written, self._sums = self._sums, defaultdict(UsageSum)
+        self._pending.clear()
+        try:
+            async with self._database.write() as session:
+                rows = ModelRepository(session)
+                existing = await existing_users(session, {key.user_id for key in written})
+                for key, used in written.items():
+                    if key.user_id not in existing:  # deleted since
+                        continue
+                    await rows.add_usage(key, used)
+                    self._record_key_use(session, key, used)
+        except BaseException:
+            for key, used in written.items():
+                self._sums[key].add(used)
+            self._pending.set()
+            raise
+
+    def _record_key_use(self, session: AsyncSession, key: UsageKey, used: UsageSum) -> None:
+        provider = PROVIDERS[ProviderId(key.provider)]
+        if provider.id is not ProviderId.DEMO:
+            Vault(session, self._keys, self._clock).record_use(
+                key.user_id,
+                provider.secret_name,
+                actor="agent",
+                reason=f"{used.requests} requests for {key.model}",
+            )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._keep_writing())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            try:
+                await self.write()
+            except Problem as problem:
+                log.error("usage not written", reason=problem.detail)
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._pending.wait()
+            try:
+                await asyncio.sleep(_WRITE_EVERY_S)
+                await self.write()
+            except Problem as problem:
+                log.warning("usage not written yet", reason=problem.detail)
+                await asyncio.sleep(_RETRY_S)
+            except Exception:
+                # A bug must not stop the recording for good.
+                log.exception("usage not written")
+                await asyncio.sleep(_RETRY_S)

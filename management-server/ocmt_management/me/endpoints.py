@@ -1,0 +1,37 @@
+"""`GET /api/me`: the signed-in user, their model and the server; the page's first request."""
+
+from fastapi import APIRouter
+from ocmt_common.agent_api import Wire
+from ocmt_common.version import release_version
+
+from ocmt_management.auth.dependencies import PresentUser
+from ocmt_management.auth.service import UserView
+from ocmt_management.dependencies import Settings, Transaction
+from ocmt_management.llm.dependencies import Llm
+
+router = APIRouter()
+
+
+class ModelView(Wire):
+    provider: str
+    model: str
+    demo: bool
+
+
+class Me(Wire):
+    user: UserView
+    model: ModelView
+    version: str
+    mail: bool
+    """Whether this server sends mail; without it the operator makes the sign-in links."""
+
+
+@router.get("/api/me")
+async def me(user: PresentUser, db: Transaction, llm: Llm, settings: Settings) -> Me:
+    model = await llm.model_of(db, user.user_id)
+    return Me(
+        user=UserView(id=user.user_id, email=user.email, role=user.role),
+        model=ModelView(provider=model.provider.id, model=model.model, demo=model.demo),
+        version=release_version("ocmt-management"),
+        mail=bool(settings.smtp_host),
+    )

@@ -1,1 +1,0 @@
-"""Serving the built page, and the headers that keep it safe."""

@@ -1,0 +1,1 @@
+"""Serves the built page and sets its security headers."""

@@ -1,0 +1,45 @@
+"""Random tokens, and the hashes that the database stores of them."""
+
+import hashlib
+import hmac
+import re
+import secrets
+
+from pydantic import SecretStr
+
+_TOKEN_BYTES = 32
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_CODE_DIGITS = 6
+
+
+def new_token() -> str:
+    """256 random bits, url-safe."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def new_code() -> str:
+    """Six digits for a user to type."""
+    return f"{secrets.randbelow(10**_CODE_DIGITS):0{_CODE_DIGITS}}"
+
+
+def is_token(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None
+
+
+def token_hash(token: str) -> bytes:
+    """SHA-256 suffices: 256 random bits cannot be guessed."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+class KeyedHash:
+    """HMAC-SHA-256 under `JWT_SECRET`, so that guesses cannot be checked against a stolen database.
+
+    An unkeyed hash of six digits is reversed by trying all of them.
+    """
+
+    def __init__(self, secret: SecretStr) -> None:
+        self._key = secret.get_secret_value().encode()
+
+    def __call__(self, purpose: str, *values: str) -> bytes:
+        text = "\x00".join((purpose, *values))
+        return hmac.digest(self._key, text.encode(), "sha256")
