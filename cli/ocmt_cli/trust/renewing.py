@@ -82,6 +82,7 @@ def renew(
     trust = trust.with_tokens(trust.tokens[0])
     for agent in agents:
         agent.put({TOKENS_FILE: trust.files(agent.entry, "agent")[TOKENS_FILE]})
+        _wait(agent, lambda tls: tls["tokens"] == [new], "still accepts the old token", within_s)
         report(f"{agent.entry.name}: agent server: the old token is no longer accepted")
     return trust.saved()
 
@@ -102,7 +103,7 @@ def _wait(
             return
         if time.monotonic() > until:
             raise CommandFailed(
-                f"{agent.entry.name}: the agent server {otherwise} within {within_s:.0f} s. Both "
-                "tokens are good meanwhile. See `ocmt logs`, then run `ocmt renew` again."
+                f"{agent.entry.name}: the agent server {otherwise} (waited {within_s:.0f} s). Both "
+                "tokens stay good. See `ocmt logs`, then run `ocmt renew` again."
             )
         time.sleep(_LOOK_EVERY_S)
