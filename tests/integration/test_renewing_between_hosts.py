@@ -26,9 +26,9 @@ from ocmt_testing.deploy.farm import (
     Farm,
     Machine,
     end_processes_below,
-    free_ports,
 )
 from ocmt_testing.deploy.load import Chats, Load, ModelCalls, Person, until
+from ocmt_testing.ports import free_ports
 
 ROLES: tuple[Role, ...] = ("mgmt", "agent")
 

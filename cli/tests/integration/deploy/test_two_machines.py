@@ -10,8 +10,9 @@ from ocmt_cli.deploy.source import read_source
 from ocmt_cli.trust.command import renew_command
 from ocmt_cli.trust.folder import open_trust
 from ocmt_cli.trust.links import agent_server_url, agents_management_url, env_lines
-from ocmt_testing.deploy.farm import BUILDS, Commit, Farm, deployer, farm, free_ports
+from ocmt_testing.deploy.farm import BUILDS, Commit, Farm, deployer, farm
 from ocmt_testing.deploy.load import Chats, Load, ModelCalls, Person, until
+from ocmt_testing.ports import free_ports
 
 MGMT_FILE = "management-server/ocmt_management/__init__.py"
 AGENT_FILE = "agent-server/ocmt_agent/__init__.py"
