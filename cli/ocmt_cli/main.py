@@ -34,6 +34,7 @@ COMMANDS = {
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
     "changed": Entry("Tell what differs from the last deploy", "ocmt_cli.deploy.changed"),
     "setup": Entry("Make a server ready for deploys", "ocmt_cli.setup.command"),
+    "renew": Entry("Replace certificates and token between hosts", "ocmt_cli.trust.command"),
     "deploy": Entry("Bring the servers to this commit", "ocmt_cli.deploy.commands"),
     "rollback": Entry(
         "Go back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"

@@ -24,8 +24,8 @@ from ocmt_cli.testing.speed import slowness
 from ocmt_cli.testing.tiers import DEFAULT_TIERS, TIERS
 from ocmt_cli.up.page import install_page_tools
 
-# A file's tests stay together, for what they share. Files go in their order: by number of tests, as
-# pytest-xdist would have it, the few tests that take minutes would come last.
+# A file's tests stay together, for what they share. Files go in the order of testpaths: by number
+# of tests, as pytest-xdist would have it, the few tests that take minutes would come last.
 _SEVERAL_PROCESSES = (
     "--numprocesses=auto",
     "--maxprocesses=4",
