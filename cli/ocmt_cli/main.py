@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
+from ocmt_common.console import complain, give_up_output, reader_is_gone, say
+
 from ocmt_cli.checkout import command
-from ocmt_cli.console import complain, give_up_output, reader_is_gone, say
 from ocmt_cli.failure import CommandFailed, of_the_machine
 
 
@@ -34,6 +35,7 @@ COMMANDS = {
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
     "changed": Entry("Show what differs from the last deploy", "ocmt_cli.deploy.changed"),
     "setup": Entry("Prepare a server for deploys", "ocmt_cli.setup.command"),
+    "renew": Entry("Replace certificates and token between hosts", "ocmt_cli.trust.command"),
     "deploy": Entry("Deploy this commit to the servers", "ocmt_cli.deploy.commands"),
     "rollback": Entry(
         "Roll back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"
@@ -42,7 +44,7 @@ COMMANDS = {
     "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
     "backup": Entry("Back up the servers to this machine", "ocmt_cli.backup.commands"),
     "restore": Entry("Restore a backup to its servers", "ocmt_cli.backup.commands", "restore_app"),
-    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.app", "sync_app"),
+    "sync": Entry("Follow upstream OpenClaw", "ocmt_sync.commands", "sync_app"),
     "upgrade": Entry(
         "Compare the pinned OpenClaw with npm", "ocmt_cli.upgrade.commands", "upgrade_app"
     ),
@@ -75,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(failure))
         return failure.exit_code
     except ModuleNotFoundError as error:
-        if (error.name or "ocmt").startswith("ocmt"):
+        # A missing module of an OCMT package is a mistake in the code; a whole package is not
+        # installed yet, when an update of the checkout brought it while servers run.
+        if error.name is None or (error.name.startswith("ocmt") and "." in error.name):
             raise
         complain(
             f"The package {error.name} is not installed. ./ocmt installs packages only while no "

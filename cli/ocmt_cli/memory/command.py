@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ocmt_common.console import say, say_json
 
 from ocmt_cli.checkout import command
-from ocmt_cli.console import say, say_json
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.carry_out import carry_out
 from ocmt_cli.memory.machine import Machine, Places, look

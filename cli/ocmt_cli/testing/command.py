@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT
-from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_cli.testing.checks import run_checks, static_checks
@@ -24,8 +24,9 @@ from ocmt_cli.testing.speed import slowness
 from ocmt_cli.testing.tiers import DEFAULT_TIERS, TIERS
 from ocmt_cli.up.page import install_page_tools
 
-# A file's tests run on one worker, for the fixtures they share. Files start in their own order: in
-# pytest-xdist's, by number of tests, the few tests that take minutes would start last.
+# A file's tests run on one worker, for the fixtures they share. Files start in the order of
+# testpaths: in pytest-xdist's, by number of tests, the few tests that take minutes would start
+# last.
 _SEVERAL_PROCESSES = (
     "--numprocesses=auto",
     "--maxprocesses=4",
