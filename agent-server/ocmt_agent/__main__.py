@@ -196,7 +196,7 @@ def _refuse_clear_text(api: socket.socket) -> None:
     address = api.getsockname()[0]
     if not is_loopback(address):
         raise SettingsError(
-            f"The API's port is open on {address} in plain http. Run `ocmt setup` for this host, "
+            f"The API's port is open on {address} in plain http. Run `./ocmt setup` for this host, "
             "then there: systemctl stop 'ocmt-agent@*' ocmt-agent.service ocmt-agent.socket; then "
             "deploy."
         )

@@ -121,7 +121,7 @@ class AgentSettings(Settings):
             raise ValueError(
                 "must be 127.0.0.1 or ::1, since this port is plain http and the token would "
                 "travel in the clear; management on another host connects to TLS_PORT, which "
-                "`ocmt setup` prepares"
+                "`./ocmt setup` prepares"
             )
         return host
 
@@ -134,7 +134,7 @@ class AgentSettings(Settings):
             raise ValueError(
                 "must be https:// unless management is on this machine, since agents' tokens and "
                 "conversations would travel in the clear; use management's TLS_PORT and TLS_DIR, "
-                "which `ocmt setup` prepares"
+                "which `./ocmt setup` prepares"
             )
         return url
 

@@ -44,7 +44,7 @@ def only_from(role: str) -> type[BoundedHttp]:
                         403,
                         "wrong-host",
                         f"The certificate is not of a host with the role {role}. Operator: "
-                        "compare the inventory's roles, then run `ocmt setup` for both hosts.",
+                        "compare the inventory's roles, then run `./ocmt setup` for both hosts.",
                     )
                 )
                 raise RequestRefused

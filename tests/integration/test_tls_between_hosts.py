@@ -110,8 +110,8 @@ async def test_a_gateways_socket_passes_over_tls(hosts: Hosts) -> None:
         ),
         ({}, {"issued_ago": LONG_AGO}, "agent-server-unreachable", "own certificate ended on"),
         ({}, {"roles": ["agent"]}, "agent-server-refuses-us", "not of a management host"),
-        ({}, {"tokens": ["x" * 32]}, "agent-server-refuses-us", "run `ocmt renew`"),
-        ({}, {"tokens": [TOKEN[:-1] + "0"]}, "agent-server-refuses-us", "run `ocmt renew`"),
+        ({}, {"tokens": ["x" * 32]}, "agent-server-refuses-us", "run `./ocmt renew`"),
+        ({}, {"tokens": [TOKEN[:-1] + "0"]}, "agent-server-refuses-us", "run `./ocmt renew`"),
     ],
 )  # fmt: skip
 async def test_management_says_what_is_wrong_between_the_hosts(

@@ -1,4 +1,4 @@
-"""A deploy, from the preflight to the tag. What each step does on a host is in `hostside`."""
+"""A deploy, from the preflight to the tag. The steps on a host are in `hostside`."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.build import Artefact, Platform, build
 from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import ORDER, Inventory, Role
@@ -25,21 +26,21 @@ from ocmt_cli.failure import CommandFailed
 _STAMP = re.compile(r"\d{8}T\d{6}Z(?=-)")
 _STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 Report = Callable[[str], None]
-"""Told each step before it is made, in words for the operator."""
+"""Called with a line for the operator before each step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """What all that touches the hosts has in common."""
+    """The hosts and components of a deploy or rollback, and connections to them."""
 
     inventory: Inventory
     roles: Sequence[Role]
     report: Report
     local: str | None = None
-    """The one host this is (`--pull`); `None`: all of them, by ssh."""
+    """This machine's host (`--pull`), or `None` for all hosts over ssh."""
 
     def targets(self) -> list[tuple[Role, str]]:
-        """Components on hosts in the order of a deploy."""
+        """(Component, host) pairs in the order of a deploy."""
         found = [
             (role, host.name)
             for role in ORDER
@@ -57,7 +58,7 @@ class Deployer:
 
     @contextmanager
     def sessions(self) -> Iterator[dict[str, Session]]:
-        """A connection to every host that is needed."""
+        """A session with each host needed, by name."""
         made: dict[str, Session] = {}
         try:
             for name in dict.fromkeys(name for _, name in self.targets()):
@@ -66,12 +67,12 @@ class Deployer:
                 made[name] = Session(host, entry, self.inventory)
             yield made
         finally:
-            # Side by side: each is a farewell over its own connection.
+            # In parallel, since each takes a round trip.
             with ThreadPoolExecutor(max(1, len(made))) as pool:
                 list(pool.map(lambda session: session.close(), made.values()))
 
     def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
-        """The answers of all targets; hosts side by side. Raises all failures as one."""
+        """The answers of all targets, hosts in parallel. Raises all failures as one."""
         answers, failures = self.each_that_answers(ask)
         if failures:
             raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
@@ -80,7 +81,7 @@ class Deployer:
     def each_that_answers(
         self, ask: Callable[[Role, str], Any]
     ) -> tuple[dict[tuple[Role, str], Any], dict[str, HostFailed]]:
-        """The answers of all targets, and host → failure of those that could not be asked."""
+        """The answers of all targets, and host → failure of the unreachable ones."""
         by_host: dict[str, list[Role]] = {}
         for role, name in self.targets():
             by_host.setdefault(name, []).append(role)
@@ -100,7 +101,7 @@ class Deployer:
 
 
 def plan(deployer: Deployer, source: Source, sessions: dict[str, Session]) -> list[Step]:
-    """What would be done now. Raises `CommandFailed` with everything the preflight found."""
+    """The steps to do. Raises `CommandFailed` with all problems of the preflight."""
     facts = deployer.each(lambda role, name: sessions[name].ask("facts", role))
     return _plan(deployer, source, facts)
 
@@ -131,7 +132,7 @@ def _plan(
             facts[role, name],
             contents[role],
             revisions.get(role, ()),
-            # A person who deploys means it; a timer must not undo a rollback.
+            # A timer must not undo a rollback; an operator may.
             spare_regretted=deployer.local is not None,
         )
         for role, name in deployer.targets()
@@ -139,8 +140,10 @@ def _plan(
 
 
 def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
-    """Bring every target to `source`; what was done. Raises `CommandFailed` at the first failure,
-    with the releases before serving on every host that was not reached."""
+    """Deploy `source` to all targets and return the steps done.
+
+    Raises `CommandFailed` at the first failure; the remaining hosts keep their releases.
+    """
     with deployer.sessions() as sessions:
         what = f"deploy of {source.commit[:12]}"
 
@@ -155,10 +158,10 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
             return steps
         for step in steps:
             sessions[step.host].lock(step.role, what=what)
-        # Somebody else's deploy may have ended in between; and what a killed one left is put right.
+        # Another deploy may have ended in between, and a killed one may have left partial steps.
         for step in steps:
             if not facts[step.role, step.host]["settled"] and step.current:
-                deployer.report(f"{step.host}: {step.role}: put right what was left")
+                deployer.report(f"{step.host}: {step.role}: recover from an interrupted deploy")
                 for line in sessions[step.host].ask("converge", step.role):
                     deployer.report(f"{step.host}: {step.role}: {line}")
         facts = deployer.each(begin)
@@ -178,7 +181,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
                 if step.action == "unchanged":
                     done.append(step)
                     continue
-                # The other hosts have not heard from us meanwhile: asked again, they keep the lock.
+                # Keep the other hosts' sessions, and so their locks, from timing out.
                 for other in steps:
                     sessions[other.host].lock(other.role, what=what)
                 platform = Platform.of(facts[role, step.host])
@@ -200,7 +203,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
 
 
 def new_release(commit: str, *, now: datetime, taken: Iterable[str]) -> str:
-    """A name that no release and no tag has, later than all of them: names are sorted by time."""
+    """A new release name, later than those of all releases and tags: names sort by time."""
     stamps = [found[0] for name in taken if (found := _STAMP.match(name))]
     if stamps:
         newest = datetime.strptime(max(stamps), _STAMP_FORMAT).replace(tzinfo=UTC)
@@ -217,7 +220,7 @@ def send_and_switch(
     artefact: Artefact,
     source: Source,
 ) -> None:
-    """One component on one host: copy, install, migrate, start, switch, settle."""
+    """Deploy one component to one host: copy, install, migrate, start, switch, settle."""
     name = session.host.name
 
     def report(text: str) -> None:
@@ -240,7 +243,7 @@ def send_and_switch(
     if role == "mgmt":
         report("migrate")
         session.ask("migrate", role, release)
-    report("start beside the old one")
+    report("start it beside the old release")
     session.ask("start", role, release)
     report("switch")
     session.ask("switch", role, release)
@@ -259,7 +262,7 @@ def _describe(folder: Path, role: Role, release: str, artefact: Artefact, source
         "contracts": contracts,
     }
     (folder / "release.json").write_text(json.dumps(meta), encoding="utf-8")
-    # A page's file needs an ending, or no web server of ours hands it out.
+    # With an extension, since the web servers only serve files that have one.
     name = "version.txt" if role == "ui" else "VERSION"
     (folder / name).write_text(release + "\n", encoding="utf-8")
     if role == "ui":
@@ -271,11 +274,11 @@ def _tags(source: Source) -> list[str]:
 
 
 def _tag_what_runs(deployer: Deployer, source: Source, steps: Sequence[Step]) -> None:
-    """Make the tags that a deployer which was killed at its very end did not."""
+    """Make missing tags of running releases, after a deploy that was killed at its end."""
     known = set(_tags(source))
     for role, release in dict.fromkeys((step.role, str(step.current)) for step in steps):
         if f"deploy/{role}/{release}" not in known:
-            # The commit may be somebody else's, and not here; then the tag is theirs too.
+            # The commit may be missing here, if another checkout deployed it and has its tag.
             try:
                 commit = git(
                     source.checkout, "rev-parse", "--verify", f"{release[-12:]}^{{commit}}"
@@ -286,7 +289,7 @@ def _tag_what_runs(deployer: Deployer, source: Source, steps: Sequence[Step]) ->
 
 
 def _tag(deployer: Deployer, source: Source, role: Role, release: str, commit: str) -> None:
-    """Write down in git what was deployed, and push that one tag where there is an origin."""
+    """Tag the deployed commit, and push the tag if there is an origin."""
     tag = f"deploy/{role}/{release}"
     try:
         git(source.checkout, "tag", tag, commit)
@@ -297,14 +300,15 @@ def _tag(deployer: Deployer, source: Source, role: Role, release: str, commit: s
         try:
             git(source.checkout, "push", "--quiet", "origin", f"refs/tags/{tag}")
         except CommandFailed as failure:
-            deployer.report(f"the tag {tag} is only here: {failure}")
+            deployer.report(f"the tag {tag} was not pushed: {failure}")
 
 
 def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str]]:
-    """Go back to `to`, or to the last healthy release before; component, host and release.
+    """Roll back to `to`, or the last healthy release; returns (component, host, release).
 
-    All targets are checked before the first is touched. The page goes first and management last,
-    the opposite of a deploy.
+        All targets are checked before the first is changed. The page is first and management last,
+        the
+    opposite of a deploy.
     """
     with deployer.sessions() as sessions:
         for role, name in deployer.targets():
@@ -318,18 +322,18 @@ def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str
                 others = ", ".join(facts["healthy"]) or "none"
                 raise CommandFailed(
                     f"{name}: {role}: there is no healthy release "
-                    f"{to or 'before the current one'}. `ocmt releases` lists them; healthy are: "
-                    f"{others}."
+                    f"{to or 'before the current one'}. Healthy are: {others}; see "
+                    f"`{command('releases')}`."
                 )
             metas = {one["release"]: one["meta"] for one in sessions[name].ask("releases", role)}
             reason = may_run_on(metas.get(release, {}), facts["contracted"])
             if reason is not None:
-                raise CommandFailed(f"{name}: {role}: {release} cannot run any more: {reason}.")
+                raise CommandFailed(f"{name}: {role}: {release} can no longer run: {reason}.")
             chosen.append((role, name, release))
         for role, name, release in chosen:
             if known[role, name]["current"] == release and known[role, name]["settled"]:
                 continue
-            deployer.report(f"{name}: {role}: back to {release}")
+            deployer.report(f"{name}: {role}: roll back to {release}")
             for step in ("start", "switch", "settle"):
                 sessions[name].ask(step, role, release)
             if (left := known[role, name]["current"]) not in (None, release):

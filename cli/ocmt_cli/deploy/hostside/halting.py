@@ -1,4 +1,4 @@
-"""Stopping a component as a whole, so that its data can be replaced."""
+"""Stops a component completely, so that its data can be replaced."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ _GRACE_S = 10
 
 
 def halt(component: Component, data: str) -> None:
-    """End the servers, and with an agent server its agents, whose state is below `data`."""
+    """Stop the servers, and an agent server's agents, whose state is below `data`."""
     if component.role == "ui":
         return
     supervisor = supervisor_of(component)
@@ -32,11 +32,11 @@ def _end_containers(agents: Path) -> None:
     docker = shutil.which("docker")
     if docker is None:
         return
-    # The label by which the agent server knows its own (ocmt_agent.runtime.docker).
+    # The label of the agent server's containers (ocmt_agent.runtime.docker).
     label = f"ocmt.instance={hashlib.sha256(str(agents).encode()).hexdigest()[:12]}"
     listed = _run(docker, "ps", "--quiet", "--filter", f"label={label}")
     for one in listed.split():
-        _run(docker, "unpause", one)  # a paused one cannot hear that it is to stop
+        _run(docker, "unpause", one)  # a paused one gets no signal
         _run(docker, "stop", f"--time={_GRACE_S}", one)
 
 

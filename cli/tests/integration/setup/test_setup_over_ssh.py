@@ -105,7 +105,7 @@ def test_a_host_is_trusted_by_its_fingerprint_only(
     said = capsys.readouterr().err
     found = said.rsplit("--host-key ", 1)[1].strip()
     assert _setup(farm, "mgmt", "--plan", "--host-key", "SHA256:another") == 1
-    assert "Do not go on" in capsys.readouterr().err
+    assert "Do not continue" in capsys.readouterr().err
     assert (farm.folder / "known_hosts").read_text() == ""
     assert _setup(farm, "mgmt", "--plan", "--host-key", found) == 0
     assert _setup(farm, "mgmt", "--plan") == 0
@@ -240,7 +240,7 @@ def test_renewing_writes_both_hosts_and_one_token_is_left(
         for file in sorted(_tls(apart, role).iterdir())
     }
     assert _ocmt("renew", "--inventory", str(apart.inventory)) == 0
-    assert "The certificates are good until 20" in capsys.readouterr().out
+    assert "The certificates are valid until 20" in capsys.readouterr().out
     changed = {file.name for file, text in before.items() if file.read_text() != text}
     assert changed == {"host.pem", "tokens"}
     tokens = {(_tls(apart, role) / "tokens").read_text() for role in ("mgmt", "agent")}
