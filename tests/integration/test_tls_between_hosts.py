@@ -141,7 +141,7 @@ async def test_a_plain_server_at_an_https_address_is_named(hosts: Hosts) -> None
     async with running_agent_server() as fake:
         url = fake.server.url.replace("http:", "https:")
         problem = await _refusal(AgentServer(url, "", credentials=hosts.management()), CALLS[0])
-    assert "no TLS is spoken there" in problem.detail
+    assert "that port does not use TLS" in problem.detail
 
 
 def _context(
