@@ -83,7 +83,7 @@ def test_both_servers_get_the_same_token_and_settings_that_they_accept(
     from ocmt_management.settings import ManagementSettings
 
     assert _setup(farm, "agent") == 1
-    assert "First: ocmt setup mgmt" in capsys.readouterr().err
+    assert "First: ./ocmt setup mgmt" in capsys.readouterr().err
     farm.inventory.write_text(
         farm.inventory.read_text().replace("[mgmt]\n", '[mgmt]\ndomain = "api.example.com"\n')
     )
@@ -210,7 +210,7 @@ def test_another_ca_than_the_hosts_is_refused(
     before = _files(apart.machines["mgmt"].root)
     capsys.readouterr()
     assert _setup(apart, "mgmt") == 1
-    assert "ca.pem is another CA" in capsys.readouterr().err
+    assert "ca.pem is not the CA" in capsys.readouterr().err
     assert _files(apart.machines["mgmt"].root) == before
     assert not (apart.folder / "ocmt.secrets").exists()
 
@@ -231,7 +231,7 @@ def test_renewing_writes_both_hosts_and_one_token_is_left(
     apart: Farm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _ocmt("renew", "--inventory", str(apart.inventory)) == 1
-    assert "First: ocmt setup mgmt and ocmt setup agent" in capsys.readouterr().err
+    assert "First: ./ocmt setup mgmt and ./ocmt setup agent" in capsys.readouterr().err
     for name in ("mgmt", "agent"):
         assert _setup(apart, name) == 0
     before = {

@@ -261,7 +261,7 @@ def test_nginx_gets_a_file_of_its_own(machine: Machine) -> None:
             "",
             "server { listen 127.0.0.1:18081; server_name app.example.com; }",
             "",
-            "nginx has another site of that name",
+            "nginx has another site with that name",
         ),
         ("", "", "include {}/sites-enabled/*;", "nginx would not read"),
         ("", "no_such on;", "", "does not accept its present configuration"),
