@@ -5,7 +5,7 @@ from pathlib import Path
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.docker_container import INSTANCE_LABEL
 from ocmt_agent.runtime.spec import Limits
-from ocmt_cli.leftovers import instance_label
+from ocmt_cli.orphans import instance_label
 
 
 def test_the_command_looks_for_containers_by_the_label_that_the_agent_server_sets(

@@ -13,13 +13,13 @@ import typer
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
 from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed, explained
-from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.link import sign_in_link
+from ocmt_cli.orphans import end_orphans
 from ocmt_cli.ports import require_free
 from ocmt_cli.up.data_folder import DataFolder, open_data_folder
 from ocmt_cli.up.prepare import choose_runtime, prepare
-from ocmt_cli.up.record import Record, RunLock, read_record, try_lock, write_record
 from ocmt_cli.up.run import run
+from ocmt_cli.up.run_state import Record, RunLock, read_record, try_lock, write_record
 from ocmt_cli.up.servers import OWNER, agent_port, refuse_ineffective_settings, relay_port
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -88,7 +88,7 @@ def _clear_away(data: DataFolder) -> None:
     last = read_record(data.root)
     if last is None or last.phase == "stopped":
         return
-    ended = end_leftovers(data.root)
+    ended = end_orphans(data.root)
     if ended.left:
         raise CommandFailed(f"Of an earlier run, these cannot be stopped: {', '.join(ended.left)}.")
     if ended.found:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ocmt_common.user_ids import is_user_id
 
-from ocmt_cli.leftovers import instance_label
+from ocmt_cli.orphans import instance_label
 from ocmt_cli.up.data_folder import DataFolder
 
 

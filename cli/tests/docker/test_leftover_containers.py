@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.engine import Engine
-from ocmt_cli.leftovers import end_leftovers, instance_label
+from ocmt_cli.orphans import end_orphans, instance_label
 from ocmt_common.openclaw import default_image
 
 
@@ -46,7 +46,7 @@ def test_running_and_paused_containers_of_this_folder_are_stopped_and_no_others(
     foreign = start(engine, instance_label(other))
     try:
         engine.request("POST", f"/containers/{paused}/pause").raise_for_status()
-        ended = end_leftovers(mine)
+        ended = end_orphans(mine)
         assert (ended.found, ended.left) == (2, [])
         assert state(engine, running) == state(engine, paused) == "exited"
         assert state(engine, foreign) == "running"

@@ -15,11 +15,11 @@ import pytest
 from ocmt_cli import processes
 from ocmt_cli.down import down
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.leftovers import end_leftovers
+from ocmt_cli.orphans import end_orphans
 from ocmt_cli.ports import holder, is_free, require_free
 from ocmt_cli.processes import Process
 from ocmt_cli.status import memory_by_user
-from ocmt_cli.up.record import Record, read_record, try_lock, write_record
+from ocmt_cli.up.run_state import Record, read_record, try_lock, write_record
 from ocmt_cli.up.servers import OWNER
 
 # Tells that it runs, and then only waits; DEAF ignores the request to end.
@@ -101,7 +101,7 @@ def test_leftovers_of_this_folder_are_ended_and_nothing_else(
     server = start(started, **{OWNER: str(tmp_path)})
     gateway = start(started, OPENCLAW_STATE_DIR=str(tmp_path / "agent/agents/u1/state"))
     other_folder = start(started, **{OWNER: f"{tmp_path}-other"})
-    ended = end_leftovers(tmp_path)
+    ended = end_orphans(tmp_path)
     assert (ended.found, ended.left) == (2, [])
     assert server.process.wait(60) == gateway.process.wait(60) == -signal.SIGTERM
     assert other_folder.process.poll() is None
@@ -154,7 +154,7 @@ def test_down_where_nothing_ever_ran_says_so(
 LOCKS = """
 import sys
 from pathlib import Path
-from ocmt_cli.up.record import try_lock
+from ocmt_cli.up.run_state import try_lock
 lock = try_lock(Path(sys.argv[1]))
 print("ready" if lock else "taken", flush=True)
 sys.stdin.read()

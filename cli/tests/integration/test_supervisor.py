@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.processes import start_ticks
-from ocmt_cli.up.record import ServerRecord
+from ocmt_cli.up.run_state import ServerRecord
 from ocmt_cli.up.servers import Server
 from ocmt_cli.up.supervisor import Patience, Supervisor
 

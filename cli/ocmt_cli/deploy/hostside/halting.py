@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from ocmt_cli.deploy.hostside.component import Component
-from ocmt_cli.deploy.supervisor import supervisor_of
+from ocmt_cli.deploy.hostside.supervisor import supervisor_of
 
 _GRACE_S = 10
 

@@ -10,7 +10,7 @@ from ocmt_cli.memory.plan import Plan, Remove, Run, Step, Write
 _SLOWEST_S = 1800.0  # swapoff reads everything back, a disk's pace
 
 
-def carry_out(plan: Plan, *, say: Callable[[str], None]) -> None:
+def apply(plan: Plan, *, say: Callable[[str], None]) -> None:
     """Raises `CommandFailed`; what was done until then is in the record, so it can be undone."""
     for step in plan.steps:
         say(f"  {step}")

@@ -1,7 +1,7 @@
 import pytest
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.memory import carry_out as module
-from ocmt_cli.memory.carry_out import carry_out
+from ocmt_cli.memory import apply as module
+from ocmt_cli.memory.apply import apply
 from ocmt_cli.memory.plan import Plan, Run
 
 
@@ -10,4 +10,4 @@ def test_a_program_that_never_ends_is_told_as_any_that_fails(
 ) -> None:
     monkeypatch.setattr(module, "_SLOWEST_S", 0.05)
     with pytest.raises(CommandFailed, match=r"(?s)sleep 60.*did not end.*ocmt memory disable"):
-        carry_out(Plan("", (Run(("sleep", "60")),)), say=lambda _: None)
+        apply(Plan("", (Run(("sleep", "60")),)), say=lambda _: None)

@@ -19,7 +19,7 @@ class Ended:
     """Those that could not be ended, named for the operator."""
 
 
-def end_leftovers(data: Path) -> Ended:
+def end_orphans(data: Path) -> Ended:
     """End every server and agent of the data folder."""
     # Servers first: one that still ran could start an agent again.
     servers = processes.find(lambda env: _is_server(env, data))
@@ -33,7 +33,7 @@ def end_leftovers(data: Path) -> Ended:
     )
 
 
-def count_leftovers(data: Path) -> int:
+def count_orphans(data: Path) -> int:
     """How many servers and gateways of the data folder run as processes."""
     found = processes.find(lambda env: _is_server(env, data) or is_gateway(env, data))
     for process in found:
