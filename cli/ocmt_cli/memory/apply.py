@@ -4,6 +4,8 @@ import os
 import subprocess
 from collections.abc import Callable
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.plan import Plan, Remove, Run, Step, Write
 
@@ -34,10 +36,7 @@ def _do(step: Step) -> None:
     match step:
         case Write(path, text, mode):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # The mode is there from the first byte: swap holds what agents had in memory.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            replace_file(path, text, mode=mode)
         case Remove(path):
             path.unlink(missing_ok=True)
         case Run(words, optional):

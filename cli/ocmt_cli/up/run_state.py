@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.processes import start_ticks
 
@@ -73,10 +75,8 @@ def try_lock(data: Path) -> RunLock | None:
 
 def write_record(data: Path, record: Record) -> None:
     """Replace the record in one step. Raises `CommandFailed` when the disk does not take it."""
-    draft = data / ".up.json.new"
     with explained(data):
-        draft.write_text(json.dumps(asdict(record)), encoding="utf-8")
-        draft.replace(data / "up.json")
+        replace_file(data / "up.json", json.dumps(asdict(record)), mode=0o644, durable=False)
 
 
 def note_record(data: Path, record: Record) -> str:

@@ -25,6 +25,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_cli.deploy.hostside.component import MODULES, UNITS, Component, StepFailed
 
 _POLL_S = 0.05
@@ -218,9 +220,7 @@ class PidFiles:
             for fd in (*parked, *listeners):
                 os.close(fd)
         note = {"pid": process.pid, "ticks": _start_ticks(process.pid)}
-        draft = self._run / f".{release}.pid.new"
-        draft.write_text(json.dumps(note), encoding="utf-8")
-        draft.replace(self._run / f"{release}.pid")
+        replace_file(self._run / f"{release}.pid", json.dumps(note), mode=0o644, durable=False)
 
     def _listeners(self) -> list[int]:
         """Copies of the shared listeners; starts the process that holds them if there is none."""
@@ -247,7 +247,7 @@ class PidFiles:
                     "other ports in the inventory."
                 )
             time.sleep(_POLL_S)
-        (self._run / "holder.pid").write_text(str(holder.pid), encoding="ascii")
+        replace_file(self._run / "holder.pid", str(holder.pid), mode=0o644, durable=False)
         return fds
 
     def _ask_holder(self, control: Path) -> list[int] | None:
