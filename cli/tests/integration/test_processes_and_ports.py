@@ -19,7 +19,7 @@ from ocmt_cli.orphans import end_orphans
 from ocmt_cli.ports import holder, is_free, require_free
 from ocmt_cli.processes import Process
 from ocmt_cli.status import memory_by_user
-from ocmt_cli.up.run_state import Record, read_record, try_lock, write_record
+from ocmt_cli.up.run_state import Record, read_record, try_run_lock, write_record
 from ocmt_cli.up.servers import OWNER
 
 # Tells that it runs, and then only waits; DEAF ignores the request to end.
@@ -154,8 +154,8 @@ def test_down_where_nothing_ever_ran_says_so(
 LOCKS = """
 import sys
 from pathlib import Path
-from ocmt_cli.up.run_state import try_lock
-lock = try_lock(Path(sys.argv[1]))
+from ocmt_cli.up.run_state import try_run_lock
+lock = try_run_lock(Path(sys.argv[1]))
 print("ready" if lock else "taken", flush=True)
 sys.stdin.read()
 """
@@ -165,10 +165,10 @@ def test_a_folder_is_run_by_one_at_a_time_and_free_again_when_that_one_is_killed
     started: list[Started], tmp_path: Path
 ) -> None:
     holding = start(started, LOCKS, str(tmp_path))
-    assert try_lock(tmp_path) is None
+    assert try_run_lock(tmp_path) is None
     holding.process.kill()
     holding.process.wait()
-    lock = try_lock(tmp_path)
+    lock = try_run_lock(tmp_path)
     assert lock is not None
     lock.release()
 
