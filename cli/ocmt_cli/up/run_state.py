@@ -12,9 +12,9 @@ from typing import Literal
 
 from ocmt_common.atomic_files import replace_file
 from ocmt_common.file_lock import FileLock, try_lock
+from ocmt_common.process_identity import start_ticks
 
 from ocmt_cli.failure import CommandFailed, explained
-from ocmt_cli.processes import start_ticks
 
 Phase = Literal["preparing", "starting", "running", "stopping", "stopped"]
 

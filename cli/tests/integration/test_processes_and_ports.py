@@ -21,6 +21,7 @@ from ocmt_cli.processes import Process
 from ocmt_cli.status import memory_by_user
 from ocmt_cli.up.run_state import Record, read_record, try_run_lock, write_record
 from ocmt_cli.up.servers import OWNER
+from ocmt_common.process_identity import start_ticks
 
 # Tells that it runs, and then only waits; DEAF ignores the request to end.
 WAITS = """
@@ -123,10 +124,10 @@ def test_a_frozen_one_is_thawed_to_hear_the_request(started: list[Started]) -> N
 def test_a_process_that_ended_but_was_not_waited_for_is_gone(started: list[Started]) -> None:
     zombie = start(started)
     held = processes.Process(zombie.pid)
-    assert processes.start_ticks(zombie.pid) is not None
+    assert start_ticks(zombie.pid) is not None
     os.kill(zombie.pid, signal.SIGKILL)
     assert held.wait(60)
-    assert processes.start_ticks(zombie.pid) is None
+    assert start_ticks(zombie.pid) is None
     held.close()
 
 
@@ -134,7 +135,7 @@ def test_down_never_signals_a_process_that_got_the_pid_later(
     started: list[Started], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     innocent = start(started)
-    later = (processes.start_ticks(innocent.pid) or 0) - 1
+    later = (start_ticks(innocent.pid) or 0) - 1
     record = Record("running", 3000, "process", pid=innocent.pid, started_ticks=later)
     write_record(tmp_path, record)
     down(tmp_path)
