@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ocmt_common.atomic_files import replace_file
+from ocmt_common.container_names import INSTANCE_LABEL, SPEC_LABEL, USER_LABEL
 
 from ocmt_agent.runtime.accounts import Account
 from ocmt_agent.runtime.base import AgentSpec, RuntimeFailed
@@ -22,9 +23,6 @@ from ocmt_agent.runtime.spec import (
     hostname_of,
 )
 
-USER_LABEL = "ocmt.user"
-SPEC_LABEL = "ocmt.spec"
-INSTANCE_LABEL = "ocmt.instance"
 _STATE = "/home/node/.openclaw"
 _CONFIG = "/etc/openclaw"
 # For an engine that is shut down; ours stop with a grace of their own. An idle gateway needs 1–6 s.

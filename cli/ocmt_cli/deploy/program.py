@@ -23,7 +23,7 @@ main()
 """
 
 # What every program may use of `ocmt_common`, where its third-party packages are not installed.
-SHARED = ("atomic_files.py", "file_lock.py", "process_identity.py")
+SHARED = ("atomic_files.py", "container_names.py", "file_lock.py", "process_identity.py")
 
 
 def python_argv(module: str) -> list[str]:
