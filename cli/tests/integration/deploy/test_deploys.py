@@ -14,7 +14,8 @@ import pytest
 from ocmt_cli.deploy.commands import show_servers
 from ocmt_cli.deploy.host_failures import Unreachable
 from ocmt_cli.deploy.inventory import Role, load_inventory
-from ocmt_cli.deploy.orchestration import Deployer, deploy, plan, rollback
+from ocmt_cli.deploy.orchestration import Deployer, deploy, plan
+from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
