@@ -3,8 +3,10 @@
 A test's tier is the folder it lies in; a test marked `nightly` is in that tier alone.
 """
 
+import functools
 import signal
 
+import httpcore2
 import pytest
 from hypothesis import HealthCheck, settings
 from ocmt_testing.needs import require
@@ -17,6 +19,10 @@ settings.load_profile("any-machine")
 
 TIERS = ("unit", "integration", "docker", "e2e")
 NEEDED_IN_TIER = {"docker": "docker", "e2e": "chromium"}
+
+
+# Reading the machine's certificates takes a client longer than many a test.
+httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
 
 
 def pytest_configure() -> None:

@@ -33,9 +33,9 @@ from ocmt_testing.deploy.farm import (
     Farm,
     deployer,
     farm,
-    free_ports,
 )
 from ocmt_testing.deploy.load import Chats, Load, Person, until
+from ocmt_testing.ports import free_ports
 
 CHANGED = {
     "mgmt": "management-server/ocmt_management/__init__.py",

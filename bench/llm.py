@@ -14,7 +14,6 @@ import base64
 import contextlib
 import json
 import secrets
-import socket
 import statistics
 import subprocess
 import sys
@@ -41,6 +40,7 @@ from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tokens import token_hash
 from ocmt_management.vault.keys import KeyRing
+from ocmt_testing.ports import free_ports
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -256,14 +256,6 @@ async def run(rounds: int) -> dict[str, Any]:
         for what in direct
     }
     return {"rounds": rounds, "figures": figures, "ratios": ratios}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def main() -> None:

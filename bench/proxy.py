@@ -26,7 +26,7 @@ import aiohttp
 import uvicorn
 import uvloop
 from aiohttp import WSMsgType, web
-from ocmt_agent.auth import TokenMiddleware
+from ocmt_agent.auth import TokenMiddleware, exactly
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin
@@ -178,7 +178,7 @@ async def serve_ours(port: int, upstream: str) -> None:
             max_body_bytes=1 << 20,
         )
         app = Starlette(routes=routes)
-        app.add_middleware(TokenMiddleware, token=TOKEN)
+        app.add_middleware(TokenMiddleware, accepts=exactly(TOKEN), called="the token")
         app.add_middleware(RequestIdMiddleware)
         config = uvicorn.Config(
             app,

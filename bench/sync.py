@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ocmt_cli.sync.forecast import forecaster, sequence
-from ocmt_cli.sync.git import open_repository
-from ocmt_cli.sync.history import read_log, trees_of
-from ocmt_cli.sync.policy import load_policy
-from ocmt_cli.sync.security import message_evidence
+from ocmt_sync.forecast import forecaster, sequence
+from ocmt_sync.git import open_repository
+from ocmt_sync.history import read_log, trees_of
+from ocmt_sync.policy import load_policy
+from ocmt_sync.security import message_evidence
 
 AREAS = ("src/infra", "src/cli", "packages/core", "src/gateway", "extensions/telegram", "apps/ios",
          "docs/concepts", "src/agents", "test/helpers", "scripts", "ui/src")  # fmt: skip

@@ -19,12 +19,16 @@ import uvloop
 from ocmt_common.bounded_http import BoundedHttp
 from ocmt_common.file_lock import FileLock, try_lock
 from ocmt_common.handover import Handover, HandoverServer, notify_ready, standby
+from ocmt_common.host_credentials import HostCredentials
+from ocmt_common.host_listener import HostListener, only_from
 from ocmt_common.logs import configure_logging
+from ocmt_common.loopback import is_loopback
 from ocmt_common.open_files import allow_many_open_files
 from ocmt_common.settings import SettingsError, load
 from ocmt_common.version import release_version
 from starlette.types import ASGIApp
 
+from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.app import create_app
 from ocmt_agent.clock import SystemClock
 from ocmt_agent.proxy.connection_limit import bounded
@@ -114,6 +118,14 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
             settings.host, settings.port, setting="PORT"
         )
         stack.callback(api_socket.close)
+        _refuse_clear_text(api_socket)
+        credentials = HostCredentials(settings.tls_dir) if settings.tls_dir else None
+        tls_socket = None
+        if credentials is not None:
+            tls_socket = handover.listener("tls") or _listen(
+                settings.tls_host, settings.tls_port, setting="TLS_PORT"
+            )
+            stack.callback(tls_socket.close)
         runtime = await open_runtime(
             settings.runtime,
             image=settings.openclaw_image,
@@ -128,16 +140,21 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
         if not handover.admitted and not await standby(handover, release_version("ocmt-agent")):
             return
         relay_socket = await _relay_socket(runtime, settings, handover)
-        to_management = await stack.enter_async_context(open_session())
+        to_management = await stack.enter_async_context(open_session(credentials))
         ending_last = await stack.enter_async_context(contextlib.AsyncExitStack())
         if released:
             await stack.enter_async_context(_data_folder(settings.data_dir, wait=True))
         parts = await stack.enter_async_context(
-            open_parts(settings, runtime=runtime, clock=SystemClock())
+            open_parts(settings, runtime=runtime, clock=SystemClock(), credentials=credentials)
         )
         api = _Server(create_app(parts), settings, handover, drain_s=_DRAIN_S)
         relay = _Server(
-            relay_app(str(settings.management_url), parts.registry.is_agent_token, to_management),
+            relay_app(
+                str(settings.management_url),
+                parts.registry.is_agent_token,
+                to_management,
+                credentials,
+            ),
             settings,
             handover.without_gate(),
             drain_s=handover.drain(_DRAIN_S),
@@ -159,7 +176,35 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
         ending_last.push_async_callback(_end_relay, relay, relaying)
         log.info("serving", host=settings.host, port=settings.port, runtime=runtime.name)
         notify_ready()
-        await api.serve_on(api_socket)
+        await api.serve_on(
+            api_socket, for_host=_for_management(parts, settings, credentials, tls_socket)
+        )
+
+
+def _refuse_clear_text(api: socket.socket) -> None:
+    """A listener that systemd holds may be older than the inventory. Raises `SettingsError`."""
+    address = api.getsockname()[0]
+    if not is_loopback(address):
+        raise SettingsError(
+            f"The API's port is open on {address} in plain http. Run `ocmt setup` for this host, "
+            "then there: systemctl stop 'ocmt-agent@*' ocmt-agent.service ocmt-agent.socket; then "
+            "deploy."
+        )
+
+
+def _for_management(
+    parts: Parts,
+    settings: AgentSettings,
+    credentials: HostCredentials | None,
+    listener: socket.socket | None,
+) -> HostListener | None:
+    """The API again, for management on another host."""
+    if credentials is None or listener is None:
+        return None
+    app = create_app(parts, for_host=credentials)
+    return HostListener(
+        listener, _config(app, settings, http=only_from("mgmt")), credentials.server
+    )
 
 
 async def _end_relay(relay: "_Server", relaying: asyncio.Task[None]) -> None:
@@ -215,23 +260,26 @@ class _Server(HandoverServer):
         drain_s: int,
         http: type[asyncio.Protocol] = BoundedHttp,
     ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=http,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                **socket_options(max_frame_bytes=settings.max_frame_bytes),
-                timeout_graceful_shutdown=drain_s,
-            ),
-            handover,
-        )
+        super().__init__(_config(app, settings, http=http, drain_s=drain_s), handover)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _config(
+    app: ASGIApp, settings: AgentSettings, *, http: type[asyncio.Protocol], drain_s: int = _DRAIN_S
+) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=http,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        **socket_options(max_frame_bytes=settings.max_frame_bytes),
+        timeout_graceful_shutdown=drain_s,
+    )
 
 
 def _listen(host: str, port: int, *, setting: str, beside_another: bool = False) -> socket.socket:

@@ -1,6 +1,7 @@
 """The agent server's web application: the API, and the proxy to the agents, behind one token."""
 
 from fastapi import FastAPI
+from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import install_problem_handlers
 from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.applications import Starlette
@@ -8,11 +9,12 @@ from starlette.routing import Mount
 
 from ocmt_agent.api import endpoints
 from ocmt_agent.api.dependencies import Parts
-from ocmt_agent.auth import TokenMiddleware
+from ocmt_agent.auth import TokenMiddleware, exactly
 from ocmt_agent.proxy.routes import proxy_routes
 
 
-def create_app(parts: Parts) -> Starlette:
+def create_app(parts: Parts, *, for_host: HostCredentials | None = None) -> Starlette:
+    """For callers on this machine, who have AUTH_TOKEN; or for the other host, with its tokens."""
     limit = parts.settings.max_body_bytes
     wakes = parts.hibernation.wakes
     proxy = proxy_routes(wakes, parts.passing_on, parts.admin, max_body_bytes=limit)
@@ -20,7 +22,15 @@ def create_app(parts: Parts) -> Starlette:
     app.router.redirect_slashes = False
     install_problem_handlers(app)
     # The last one added is the outermost: every answer has a request id, a 401 too.
-    app.add_middleware(TokenMiddleware, token=parts.settings.auth_token.get_secret_value())
+    if for_host is None:
+        accepts = exactly(parts.settings.auth_token.get_secret_value())
+        app.add_middleware(TokenMiddleware, accepts=accepts, called="the agent server's AUTH_TOKEN")
+    else:
+        app.add_middleware(
+            TokenMiddleware,
+            accepts=for_host.accepts,
+            called="a token of the agent server's TLS_DIR",
+        )
     app.add_middleware(RequestIdMiddleware)
     return app
 

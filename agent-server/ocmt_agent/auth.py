@@ -1,6 +1,7 @@
-"""Authentication: every path but `/health` and `/metrics` needs the shared token."""
+"""Authentication: every path but `/health` and `/metrics` needs a token."""
 
 import hmac
+from collections.abc import Callable
 
 from ocmt_common.agent_api import AUTH_HEADER
 from ocmt_common.problems import Problem
@@ -10,24 +11,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 OPEN_PATHS = frozenset({"/health", "/metrics"})
 
 
+def exactly(token: str) -> Callable[[str], bool]:
+    """Accepts this token; takes the same time for every wrong one."""
+    expected = token.encode()
+    return lambda offered: hmac.compare_digest(offered.encode("latin-1"), expected)
+
+
 class TokenMiddleware:
     """Rejects HTTP requests and WebSocket handshakes without the right `x-auth-token`."""
 
-    def __init__(self, app: ASGIApp, *, token: str) -> None:
+    def __init__(self, app: ASGIApp, *, accepts: Callable[[str], bool], called: str) -> None:
+        """`called` is what the operator knows the token as."""
         self.app = app
-        self._token = token.encode()
+        self._accepts = accepts
+        self._called = called
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        offered = Headers(scope=scope).get(AUTH_HEADER, "").encode("latin-1")
-        if hmac.compare_digest(offered, self._token):
+        accepted = self._accepts(Headers(scope=scope).get(AUTH_HEADER, ""))
+        if accepted or scope["path"] in OPEN_PATHS:
             await self.app(scope, receive, send)
             return
-        problem = Problem(
-            401,
-            "wrong-token",
-            f"Send the agent server's AUTH_TOKEN in the header {AUTH_HEADER}.",
-        )
+        problem = Problem(401, "wrong-token", f"Send {self._called} in the header {AUTH_HEADER}.")
         await problem.response()(scope, receive, send)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from ocmt_common.loopback import is_loopback
 from ocmt_common.openclaw import default_image
 from ocmt_common.settings import Settings
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, field_validator, model_validator
@@ -21,8 +22,23 @@ class AgentSettings(Settings):
         "`openssl rand -hex 32`",
     )
     data_dir: Place = Field(description="folder for the agents' state and the server's database")
-    host: str = Field("127.0.0.1", min_length=1, description="address the API listens on")
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="address of this machine itself that the API listens on, in plain http",
+    )
     port: Port = Field(4000, description="port of the API")
+    tls_dir: Place | None = Field(
+        None,
+        description="folder of this host's certificate, CA and tokens, made by `./ocmt setup`; "
+        "needed when management is on another host",
+    )
+    tls_host: str = Field(
+        "0.0.0.0",  # noqa: S104 (only certificates of the installation's CA get in)
+        min_length=1,
+        description="address the API listens on for management on another host, with TLS_DIR",
+    )
+    tls_port: Port = Field(4443, description="port of the API for management on another host")
     relay_host: str | None = Field(
         None,
         description="address the agents reach the relay at; by default the ocmt bridge's own with "
@@ -31,7 +47,7 @@ class AgentSettings(Settings):
     relay_port: Port = Field(4001, description="port of the relay")
     management_url: AnyHttpUrl = Field(
         AnyHttpUrl("http://127.0.0.1:3000"),
-        description="where the relay forwards /llm and /mcp to",
+        description="where the relay forwards /llm and /mcp to; https:// unless it is this machine",
     )
     runtime: Literal["auto", "docker", "process"] = Field(
         "auto",
@@ -97,15 +113,34 @@ class AgentSettings(Settings):
             )
         return token
 
+    @field_validator("host")
+    @classmethod
+    def _this_machine_only(cls, host: str) -> str:
+        if not is_loopback(host):
+            raise ValueError(
+                "must be 127.0.0.1 or ::1, since this port is plain http and the token would "
+                "travel in the clear; management on another host connects to TLS_PORT, which "
+                "`ocmt setup` prepares"
+            )
+        return host
+
     @field_validator("management_url")
     @classmethod
     def _only_an_address(cls, url: AnyHttpUrl) -> AnyHttpUrl:
         if url.username or url.password or url.query or url.fragment:
             raise ValueError("must be scheme, host, port and perhaps a path, nothing else")
+        if url.scheme == "http" and not is_loopback(url.host):
+            raise ValueError(
+                "must be https:// unless management is on this machine, since agents' tokens and "
+                "conversations would travel in the clear; use management's TLS_PORT and TLS_DIR, "
+                "which `ocmt setup` prepares"
+            )
         return url
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
         if self.port == self.relay_port:
             raise ValueError("PORT and RELAY_PORT must differ; change one of them")
+        if self.tls_dir is not None and self.tls_port in (self.port, self.relay_port):
+            raise ValueError("TLS_PORT must differ from PORT and RELAY_PORT; change one of them")
         return self

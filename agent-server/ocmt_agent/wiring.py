@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 import aiohttp
+from ocmt_common.host_credentials import HostCredentials
 
 from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.api.provisioning import Provisioning
@@ -42,6 +43,7 @@ async def open_parts(
     gateway: GatewayControl | None = None,
     read_host: HostReader = host_figures,
     memory_manager: Callable[..., MemoryManager] = MemoryManager,
+    credentials: HostCredentials | None = None,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
@@ -97,6 +99,8 @@ async def open_parts(
             read_host=read_host,
             cores=max(1, len(os.sched_getaffinity(0))),
         )
+        if credentials is not None:
+            await stack.enter_async_context(credentials.followed())
         provisioning = Provisioning(runtime, registry, hibernation, memory, states, clock=clock)
         if settings.stop_agents_on_exit:
             stack.push_async_callback(provisioning.stop_all)
@@ -118,7 +122,7 @@ async def open_parts(
             memory=memory,
             hibernation=hibernation,
             provisioning=provisioning,
-            health=ServerHealth(runtime, registry, memory, clock=clock),
+            health=ServerHealth(runtime, registry, memory, clock=clock, credentials=credentials),
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,

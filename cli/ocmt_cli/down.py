@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.orphans import end_orphans
 from ocmt_cli.processes import Process

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import say
 from ocmt_cli.management import installation, run_management
 from ocmt_cli.up.data_folder import DataFolder
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from ocmt_cli.console import complain, give_up_output, reader_is_gone, say
+from ocmt_common.console import complain, give_up_output, reader_is_gone, say
+
 from ocmt_cli.failure import CommandFailed, of_the_machine
 
 
@@ -33,6 +34,7 @@ COMMANDS = {
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
     "changed": Entry("Tell what differs from the last deploy", "ocmt_cli.deploy.changed"),
     "setup": Entry("Make a server ready for deploys", "ocmt_cli.setup.command"),
+    "renew": Entry("Replace certificates and token between hosts", "ocmt_cli.trust.command"),
     "deploy": Entry("Bring the servers to this commit", "ocmt_cli.deploy.commands"),
     "rollback": Entry(
         "Go back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"
@@ -41,7 +43,7 @@ COMMANDS = {
     "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
     "backup": Entry("Copy the servers' data to this machine", "ocmt_cli.backup.commands"),
     "restore": Entry("Put a backup back on its servers", "ocmt_cli.backup.commands", "restore_app"),
-    "sync": Entry("Follow upstream OpenClaw", "ocmt_cli.sync.app", "sync_app"),
+    "sync": Entry("Follow upstream OpenClaw", "ocmt_sync.commands", "sync_app"),
     "upgrade": Entry("Compare OpenClaw's pin with npm", "ocmt_cli.upgrade.commands", "upgrade_app"),
     "bench": Entry("Run a benchmark", "ocmt_cli.bench.command"),
     "test": Entry("Run the checks and tests", "ocmt_cli.testing.command"),
@@ -72,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(failure))
         return failure.exit_code
     except ModuleNotFoundError as error:
-        if (error.name or "ocmt").startswith("ocmt"):
+        # A missing module of an OCMT package is a mistake in the code; a whole package is not
+        # installed yet, when an update of the checkout brought it while servers run.
+        if error.name is None or (error.name.startswith("ocmt") and "." in error.name):
             raise
         complain(
             f"The package {error.name} is not installed. ./ocmt installs packages only while "

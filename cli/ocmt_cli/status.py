@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ocmt_common.console import say, say_json
 
 from ocmt_cli import processes
 from ocmt_cli.checkout import DEFAULT_DATA, command
-from ocmt_cli.console import say, say_json
 from ocmt_cli.orphans import count_orphans, is_gateway
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import get

@@ -279,6 +279,16 @@ class MemoryHealth(Wire):
     """What would save more, and how, a sentence each. Not problems: all works without."""
 
 
+class TlsHealth(Wire):
+    """What an agent server shows to management on another host; for `ocmt renew`."""
+
+    certificate_ends_at: datetime
+    tokens: list[str]
+    """Ids (`token_id`) of the tokens it accepts."""
+    token_in_use: str | None
+    """The id of the one that was last accepted."""
+
+
 class AgentServerHealth(Wire):
     """`GET /health`, open. The first three fields are the specification's contract."""
 
@@ -290,3 +300,5 @@ class AgentServerHealth(Wire):
     """What is wrong and what to do, a sentence each; empty when `status` is `ok`."""
     version: str = "unknown"
     memory: MemoryHealth | None = None
+    tls: TlsHealth | None = None
+    """`None` when management is on the same host."""

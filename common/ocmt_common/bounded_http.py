@@ -84,7 +84,7 @@ class BoundedHttp(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > self.bounds.head_bytes or len(self.headers) > self.bounds.headers:
             self._refuse(self._head_too_large())
-            raise _HeadTooLarge  # so that the parser stops here
+            raise RequestRefused  # so that the parser stops here
         self._incomplete = _Incomplete.BODY
         self._outside_bytes = 0
         self._moved = True
@@ -175,9 +175,10 @@ class BoundedHttp(HttpToolsProtocol):
         head = b"".join([STATUS_LINE[problem.status], *lines, b"connection: close\r\n\r\n"])
         self.flow.resume_reading()
         self.transport.write(head + bytes(response.body))
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS has no half-closed connections
+            self.transport.write_eof()
         self._looking = self.loop.call_later(_LINGER_S, self.transport.close)
 
 
-class _HeadTooLarge(Exception):
-    """Ends the parsing of a head."""
+class RequestRefused(Exception):
+    """Ends the parsing of a head whose request is answered already."""

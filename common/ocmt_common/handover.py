@@ -14,6 +14,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from pathlib import Path
 import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
+
+from ocmt_common.host_listener import HANDSHAKE_S, HostListener
 
 RELEASE_DIR = "OCMT_RELEASE_DIR"
 GATE_SOCKET = "OCMT_GATE_SOCKET"
@@ -134,15 +137,19 @@ class HandoverServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
         super().__init__(config)
         self._listener: socket.socket | None = None
+        self._for_host: HostListener | None = None
         self._handover = handover
         self._lame_duck_s = 0.0 if handover.release is None else _LAME_DUCK_S
         self._first_request_s = _FIRST_REQUEST_S
         self._admission: asyncio.Task[None] | None = None
 
-    async def serve_on(self, listener: socket.socket) -> None:
-        """Serve until told to end. `listener` is closed then."""
+    async def serve_on(
+        self, listener: socket.socket, *, for_host: HostListener | None = None
+    ) -> None:
+        """Serve until told to end, the other host too. The listeners are closed then."""
         self._listener = listener
-        with listener:
+        self._for_host = for_host
+        with listener, for_host.listener if for_host else contextlib.nullcontext():
             await self.serve(sockets=[])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -152,20 +159,34 @@ class HandoverServer(uvicorn.Server):
             await self._accept_from(gate)
         if self._listener is None:
             return
+        if self._for_host is not None:
+            self._for_host.config.load()
         if self._handover.admitted:
-            await self._accept_from(self._listener)
+            await self._accept(self._listener)
         else:
             self._admission = asyncio.create_task(self._admit(self._listener))
 
     async def _admit(self, listener: socket.socket) -> None:
         await self._handover.admission()
-        await self._accept_from(listener)
+        await self._accept(listener)
 
-    async def _accept_from(self, listener: socket.socket) -> None:
+    async def _accept(self, listener: socket.socket) -> None:
+        await self._accept_from(listener)
+        if (other := self._for_host) is not None:
+            await self._accept_from(other.listener, config=other.config, tls=other.tls)
+
+    async def _accept_from(
+        self,
+        listener: socket.socket,
+        *,
+        config: uvicorn.Config | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        serving = config or self.config
 
         def protocol() -> asyncio.Protocol:
-            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-                config=self.config,
+            made: asyncio.Protocol = serving.http_protocol_class(  # type: ignore[call-arg]
+                config=serving,
                 server_state=self.server_state,
                 app_state=self.lifespan.state,
             )
@@ -175,7 +196,13 @@ class HandoverServer(uvicorn.Server):
         if listener.family == socket.AF_UNIX:
             server = await loop.create_unix_server(protocol, sock=listener, backlog=_BACKLOG)
         else:
-            server = await loop.create_server(protocol, sock=listener, backlog=_BACKLOG)
+            server = await loop.create_server(
+                protocol,
+                sock=listener,
+                backlog=_BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_S if tls else None,
+            )
         self.servers.append(server)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

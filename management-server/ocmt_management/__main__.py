@@ -17,11 +17,14 @@ import structlog
 import uvicorn
 from ocmt_common.bounded_http import BoundedHttp
 from ocmt_common.handover import Handover, HandoverServer, notify_ready
+from ocmt_common.host_credentials import HostCredentials
+from ocmt_common.host_listener import HostListener, only_from
 from ocmt_common.logs import configure_logging
 from ocmt_common.open_files import allow_many_open_files
 from ocmt_common.problems import Problem
 from ocmt_common.settings import SettingsError, load
 from ocmt_common.sockets import Socket
+from starlette.types import ASGIApp
 
 from ocmt_management.admin.audit_rows import as_text, exported, json_lines
 from ocmt_management.app import create_app
@@ -30,6 +33,7 @@ from ocmt_management.auth.sign_in import operator_link
 from ocmt_management.clock import utc_now
 from ocmt_management.db import Database
 from ocmt_management.email_addresses import normalise
+from ocmt_management.hosts_app import hosts_app
 from ocmt_management.migrations import MigrationError, migrate, revision_of
 from ocmt_management.settings import ManagementSettings
 
@@ -165,42 +169,45 @@ async def _print_audit(
 
 def _serve(settings: ManagementSettings) -> int:
     handover = Handover.from_environment()
+    credentials = HostCredentials(settings.tls_dir) if settings.tls_dir else None
+    app = create_app(settings, credentials=credentials)
+    for_host = None
     try:
-        listener = handover.listener("api") or _listen(settings.host, settings.port)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            print(
-                f"Port {settings.port} on {settings.host} is taken. Stop what listens there, or "
-                "choose another PORT.",
-                file=sys.stderr,
-            )
-            return _EXIT_PORT_TAKEN
-        print(f"Cannot listen on {settings.host}: {error.strerror}. Check HOST.", file=sys.stderr)
-        return _EXIT_SETTINGS
-    server = _Server(
-        uvicorn.Config(
-            create_app(settings),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Only a proxy on this machine may name the client's address.
-            proxy_headers=True,
-            forwarded_allow_ips="127.0.0.1",
-            http=BoundedHttp,
-            ws=Socket,
-            ws_max_size=MAX_FRAME_BYTES,
-            timeout_graceful_shutdown=handover.drain(_DRAIN_S),
-            lifespan="on",
-        ),
-        handover,
-    )
+        listener = handover.listener("api") or _listen(settings.host, settings.port, "")
+        if credentials is not None:
+            tls = handover.listener("tls") or _listen(settings.tls_host, settings.tls_port, "TLS_")
+            config = _config(hosts_app(app), handover, http=only_from("agent"))
+            for_host = HostListener(tls, config, credentials.server)
+    except _CannotListen as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    server = _Server(_config(app, handover, http=BoundedHttp, public=True), handover)
     # uvicorn raises the signal that stopped it again when it is done; a clean exit is not a crash.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.info("serving", host=settings.host, port=settings.port)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(server.serve_on(listener))
+        runner.run(server.serve_on(listener, for_host=for_host))
     return 0 if server.started else _EXIT_FAILED
+
+
+def _config(
+    app: ASGIApp, handover: Handover, *, http: type[asyncio.Protocol], public: bool = False
+) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Only a proxy on this machine may name the client's address.
+        proxy_headers=public,
+        forwarded_allow_ips="127.0.0.1",
+        http=http,
+        ws=Socket,
+        ws_max_size=MAX_FRAME_BYTES,
+        timeout_graceful_shutdown=handover.drain(_DRAIN_S),
+        lifespan="on" if public else "off",
+    )
 
 
 class _Server(HandoverServer):
@@ -209,9 +216,24 @@ class _Server(HandoverServer):
         notify_ready()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+class _CannotListen(Exception):
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def _listen(host: str, port: int, prefix: str) -> socket.socket:
+    """`prefix` is that of the settings HOST and PORT. Raises `_CannotListen`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            taken = f"Port {port} on {host} is taken. Stop what listens there, or choose another "
+            raise _CannotListen(f"{taken}{prefix}PORT.", _EXIT_PORT_TAKEN) from error
+        raise _CannotListen(
+            f"Cannot listen on {host}: {error.strerror}. Check {prefix}HOST.", _EXIT_SETTINGS
+        ) from error
 
 
 if __name__ == "__main__":

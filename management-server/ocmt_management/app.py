@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import install_problem_handlers
 from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.middleware.cors import CORSMiddleware
@@ -56,8 +57,16 @@ _MAX_BODY_BYTES = 128 * 1024
 _MAX_MODEL_BODY_BYTES = 32 * 1024 * 1024
 
 
-def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastAPI:
-    """The management server as an ASGI application. Its database must be migrated already."""
+def create_app(
+    settings: ManagementSettings,
+    *,
+    clock: Clock = utc_now,
+    credentials: HostCredentials | None = None,
+) -> FastAPI:
+    """The management server as an ASGI application. Its database must be migrated already.
+
+    `credentials` are for an agent server on another host.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -67,8 +76,12 @@ def create_app(settings: ManagementSettings, *, clock: Clock = utc_now) -> FastA
             await warn_without_admin(database, settings)
             keys = KeyRing(settings.vault_keys)
             mail_queue = await stack.enter_async_context(MailQueue(mailer_for(settings)))
+            if credentials is not None:
+                await stack.enter_async_context(credentials.followed())
             agent_server = AgentServer(
-                settings.agent_server_url, settings.agent_auth_token.get_secret_value()
+                settings.agent_server_url,
+                settings.agent_auth_token.get_secret_value(),
+                credentials=credentials,
             )
             stack.push_async_callback(agent_server.close)
             agents = Agents(database, agent_server, clock)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from ocmt_common.loopback import is_loopback
 from ocmt_common.settings import Settings
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import URL
@@ -19,7 +20,6 @@ from sqlalchemy import URL
 from ocmt_management.database_url import parse_database_url
 from ocmt_management.email_addresses import ascii_domain, normalise
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 # A name, an IPv4 or a bracketed IPv6 address, optionally with a user and a port.
 _HOST = re.compile(r"[^\s/@]*@?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
@@ -58,9 +58,28 @@ class ManagementSettings(Settings):
     )
 
     agent_server_url: str = Field(
-        "http://127.0.0.1:4000", description="Where the agent server answers"
+        "http://127.0.0.1:4000",
+        description="Where the agent server answers; https:// unless it is this machine",
     )
-    agent_auth_token: SecretStr = Field(description="The agent server's AUTH_TOKEN (≥ 32 chars)")
+    agent_auth_token: SecretStr = Field(
+        SecretStr(""),
+        description="The agent server's AUTH_TOKEN (≥ 32 chars); required without TLS_DIR",
+    )
+    tls_dir: Path | None = Field(
+        None,
+        description="Folder of this host's certificate, CA and tokens, made by `./ocmt setup`; "
+        "needed when the agent server is on another host",
+    )
+    tls_host: str = Field(
+        "0.0.0.0",  # noqa: S104 (only certificates of the installation's CA get in)
+        description="Address to listen on for an agent server on another host, with TLS_DIR",
+    )
+    tls_port: int = Field(
+        3443,
+        ge=1,
+        le=65535,
+        description="Port for an agent server on another host: /llm and /mcp, nothing else",
+    )
 
     base_url: str = Field(
         "http://127.0.0.1:3000",
@@ -89,9 +108,9 @@ class ManagementSettings(Settings):
     @classmethod
     def _strong(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()
-        if len(text) < 32:
+        if 0 < len(text) < 32:
             raise ValueError("is shorter than 32 characters; make one with openssl rand -base64 48")
-        if len(set(text)) < 8 or _PLACEHOLDER.search(text):
+        if (text and len(set(text)) < 8) or _PLACEHOLDER.search(text):
             raise ValueError("is guessable; make one with openssl rand -base64 48")
         return value
 
@@ -104,7 +123,7 @@ class ManagementSettings(Settings):
             )
         return value
 
-    @field_validator("data_dir", "ui_dir")
+    @field_validator("data_dir", "ui_dir", "tls_dir")
     @classmethod
     def _wherever_started(cls, value: Path | None) -> Path | None:
         return None if value is None else value.absolute()
@@ -176,6 +195,18 @@ class ManagementSettings(Settings):
             raise ValueError("must be scheme, host, port and perhaps a path, nothing else")
         return value.rstrip("/")
 
+    @field_validator("agent_server_url")
+    @classmethod
+    def _no_clear_text(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError(
+                "must be https:// unless the agent server is on this machine, since its token and "
+                "conversations would travel in the clear; use its TLS_PORT and TLS_DIR, which "
+                "`ocmt setup` prepares"
+            )
+        return value
+
     @field_validator("base_url", "ui_origin")
     @classmethod
     def _origin(cls, value: str) -> str:
@@ -184,7 +215,7 @@ class ManagementSettings(Settings):
         parts = _address(value)
         if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
             raise ValueError("must be an origin (scheme, host, port) with no path")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError(
                 "must be https:// unless the host is localhost: sessions would travel in the clear"
             )
@@ -203,6 +234,18 @@ class ManagementSettings(Settings):
     def _whole(self) -> "ManagementSettings":
         if self.smtp_host and not self.smtp_from:
             raise ValueError("SMTP_FROM is not set; mails need a sender when SMTP_HOST is set")
+        if self.tls_dir is None and not self.agent_auth_token.get_secret_value():
+            raise ValueError(
+                "AGENT_AUTH_TOKEN is not set (the agent server's AUTH_TOKEN). Set it in the "
+                "environment or in the .env file."
+            )
+        if self.tls_dir is not None and not self.agent_server_url.startswith("https://"):
+            raise ValueError(
+                "TLS_DIR is for an agent server on another host: AGENT_SERVER_URL must be https:// "
+                "with its TLS_PORT"
+            )
+        if self.tls_dir is not None and self.tls_port == self.port:
+            raise ValueError("PORT and TLS_PORT must differ; change one of them")
         if bool(self.smtp_user) != bool(self.smtp_pass.get_secret_value()):
             raise ValueError("set SMTP_USER and SMTP_PASS together, or neither")
         return self

@@ -34,12 +34,14 @@ from ocmt_common.settings import load
 from ocmt_management import migrations
 from ocmt_management.app import create_app
 from ocmt_management.auth.sign_in import operator_link
+from ocmt_management.db import create_sqlite_file
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN
 from ocmt_testing.management.agent_server import FakeAgentServer, running_agent_server
 from ocmt_testing.management.serving import Server, serving
 from ocmt_testing.needs import require
+from sqlalchemy import URL
 
 
 class Postgres:
@@ -97,10 +99,30 @@ def postgres() -> Iterator[Postgres]:
     cluster.remove()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run on both databases each night; on every run what is marked `both_databases`.
+
+    Marked are tests of what happens at once, and as many others as it takes to have each SQL
+    statement run on PostgreSQL.
+    """
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "database_kind" in metafunc.fixturenames and "database_kind" not in chosen:
+        both = metafunc.definition.get_closest_marker("both_databases") is not None
+        marks = () if both else pytest.mark.nightly
+        kinds = ["sqlite", pytest.param("postgresql", marks=marks)]
+        metafunc.parametrize("database_kind", kinds, indirect=True)
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+async def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
     """An empty database of each kind."""
-    if request.param == "sqlite":
+    if database_kind == "sqlite":
         return f"sqlite:///{tmp_path}/data/management.db"
     cluster: Postgres = request.getfixturevalue("postgres")
     return await cluster.new_database()
@@ -237,10 +259,25 @@ def advance(times: dict[str, datetime]) -> Callable[[timedelta], None]:
     return move
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with the newest tables and no rows."""
+    file = tmp_path_factory.mktemp("migrated") / "management.db"
+    asyncio.run(migrate(URL.create("sqlite+aiosqlite", database=str(file))))
+    return file
+
+
 @pytest.fixture
-async def app(settings: ManagementSettings, times: dict[str, datetime]) -> AsyncIterator[FastAPI]:
+async def app(
+    settings: ManagementSettings, times: dict[str, datetime], migrated: Path
+) -> AsyncIterator[FastAPI]:
     """The server itself, migrated and started."""
-    await migrate(settings.database)
+    url = settings.database
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():  # noqa: ASYNC240
+        create_sqlite_file(url)
+        shutil.copyfile(migrated, str(url.database))
+    else:
+        await migrate(url)
     running = create_app(settings, clock=lambda: times["now"])
     async with running.router.lifespan_context(running):
         yield running

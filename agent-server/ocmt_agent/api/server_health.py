@@ -2,7 +2,8 @@
 
 import asyncio
 
-from ocmt_common.agent_api import AgentServerHealth
+from ocmt_common.agent_api import AgentServerHealth, TlsHealth
+from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.version import release_version
 
 from ocmt_agent.clock import Clock
@@ -16,8 +17,15 @@ _READ_EVERY_S = 2.0
 
 class ServerHealth:
     def __init__(
-        self, runtime: Runtime, registry: AgentRegistry, memory: MemoryManager, *, clock: Clock
+        self,
+        runtime: Runtime,
+        registry: AgentRegistry,
+        memory: MemoryManager,
+        *,
+        clock: Clock,
+        credentials: HostCredentials | None = None,
     ) -> None:
+        self._credentials = credentials
         self._runtime = runtime
         self._registry = registry
         self._memory = memory
@@ -39,6 +47,17 @@ class ServerHealth:
             problems=problems,
             version=self._version,
             memory=memory_health(self._memory),
+            tls=self._tls(),
+        )
+
+    def _tls(self) -> TlsHealth | None:
+        own = self._credentials
+        if own is None:
+            return None
+        return TlsHealth(
+            certificate_ends_at=own.ends_at,
+            tokens=own.token_ids,
+            token_in_use=own.token_in_use,
         )
 
     async def _runtime_problems(self) -> list[str]:

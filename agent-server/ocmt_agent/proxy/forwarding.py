@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
+from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import Problem
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
@@ -24,12 +25,19 @@ _FINAL = range(200, 600)
 _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 
 
-def open_session() -> aiohttp.ClientSession:
-    """A client session for forwarding: no decoding, no cookies, no proxy from the environment."""
+def open_session(credentials: HostCredentials | None = None) -> aiohttp.ClientSession:
+    """A client session for forwarding: no decoding, no cookies, no proxy from the environment.
+
+    With `credentials`, https is with the other host of the installation, and with no other server.
+    """
     return aiohttp.ClientSession(
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+        connector=aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=KEEPALIVE_S,
+            ssl=True if credentials is None else credentials.client,
+        ),
         trust_env=False,
     )
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import aiohttp
 import structlog
+from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import Problem
+from ocmt_common.tls_failures import tls_reason
 from ocmt_common.web import RequestIdMiddleware
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,7 +39,9 @@ class Relay:
         management_url: str,
         is_agent_token: Callable[[str], bool],
         session: aiohttp.ClientSession,
+        credentials: HostCredentials | None = None,
     ) -> None:
+        self._credentials = credentials
         self._base = management_url.rstrip("/")
         self._is_agent_token = is_agent_token
         self._session = session
@@ -70,7 +74,8 @@ class Relay:
                 headers=with_our_bearer(scope["headers"], token),
             )
         except Unreachable as error:
-            log.warning("management does not answer", reason=str(error))
+            reason = tls_reason(error, self._credentials) or str(error)
+            log.warning("management does not answer", reason=reason)
             raise Problem(
                 503,
                 "management-unavailable",
@@ -81,7 +86,10 @@ class Relay:
 
 
 def relay_app(
-    management_url: str, is_agent_token: Callable[[str], bool], session: aiohttp.ClientSession
+    management_url: str,
+    is_agent_token: Callable[[str], bool],
+    session: aiohttp.ClientSession,
+    credentials: HostCredentials | None = None,
 ) -> ASGIApp:
-    """The relay as an application of its own."""
-    return RequestIdMiddleware(Relay(management_url, is_agent_token, session))
+    """The relay as an application of its own; `credentials` are those of `session`."""
+    return RequestIdMiddleware(Relay(management_url, is_agent_token, session, credentials))

@@ -34,6 +34,13 @@ def test_the_hibernation_times_are_the_specifications() -> None:
         ("WAKE_TIMEOUT_MS", "0", "WAKE_TIMEOUT_MS"),
         ("MANAGEMENT_URL", "localhost:3000", "MANAGEMENT_URL"),
         ("MANAGEMENT_URL", "http://u:p@localhost:3000", "nothing else"),
+        ("MANAGEMENT_URL", "http://front.example:3000", "must be https:// unless"),
+        ("MANAGEMENT_URL", "http://10.0.0.4:3000", "must be https:// unless"),
+        ("MANAGEMENT_URL", "http://[fd00::1]:3000", "must be https:// unless"),
+        ("HOST", "0.0.0.0", "HOST: must be 127.0.0.1 or ::1"),
+        ("HOST", "::", "HOST: must be 127.0.0.1 or ::1"),
+        ("HOST", "10.0.0.5", "TLS_PORT, which `ocmt setup` prepares"),
+        ("HOST", "agents-1", "HOST: must be 127.0.0.1 or ::1"),
         ("AGENT_CPUS", "0", "AGENT_CPUS"),
         ("AGENT_CPUS", "inf", "AGENT_CPUS"),
         ("PAUSE_AFTER_MS", "9" * 25, "PAUSE_AFTER_MS"),
@@ -47,7 +54,27 @@ def test_a_wrong_setting_is_refused_with_its_name_and_the_cure(
     with pytest.raises(SettingsError) as refused:
         load(AgentSettings, environ={**GOOD, name: value})
     assert cure in str(refused.value)
-    assert value not in str(refused.value) or len(value) < 8
+    assert value not in str(refused.value) or len(value) < 9
+
+
+@pytest.mark.parametrize("port", ["4000", "4001"])
+def test_the_tls_port_is_another_one_where_it_is_used(port: str) -> None:
+    assert load(AgentSettings, environ={**GOOD, "TLS_PORT": port}).tls_port == int(port)
+    with pytest.raises(SettingsError, match="TLS_PORT must differ"):
+        load(AgentSettings, environ={**GOOD, "TLS_PORT": port, "TLS_DIR": "/etc/tls"})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"MANAGEMENT_URL": "https://10.0.0.4:3443"},
+        {"MANAGEMENT_URL": "http://localhost:3000", "HOST": "localhost"},
+        {"MANAGEMENT_URL": "http://[::1]:3000", "HOST": "::1"},
+        {"HOST": "127.0.0.9"},
+    ],
+)
+def test_loopback_and_https_are_accepted(given: dict[str, str]) -> None:
+    load(AgentSettings, environ={**GOOD, **given})
 
 
 def test_a_folder_is_the_same_wherever_it_is_asked_for() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
 from ocmt_cli.backup.manifest import LeftOut
 from ocmt_cli.backup.transfer import backup, restore
-from ocmt_cli.console import say
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, load_inventory
 from ocmt_cli.failure import CommandFailed, explained
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
 from ocmt_cli.checkout import ROOT
-from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import complain, say, say_json
 
 from ocmt_cli.capacity.figures import Figures, figures
 from ocmt_cli.capacity.simulate import costs, lines, simulate
 from ocmt_cli.capacity.table import BUSY_TO_CALM, RESERVE_TEXT, SEED_SIZES, Row, row
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import complain, say, say_json
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.plan import SWAP_PER_RAM
 from ocmt_cli.sizes import parse_size, show_size

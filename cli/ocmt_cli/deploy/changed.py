@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
 from ocmt_cli.checkout import ROOT
-from ocmt_cli.console import say
 from ocmt_cli.deploy.inventory import ORDER, Role
 from ocmt_cli.deploy.source import Source, git
 

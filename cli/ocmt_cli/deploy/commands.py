@@ -1,14 +1,15 @@
 """`ocmt deploy`, `ocmt rollback`, `ocmt releases` and `ocmt logs`."""
 
 import time
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ocmt_common.console import say, say_json
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT
-from ocmt_cli.console import say, say_json
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
 from ocmt_cli.deploy.orchestration import Deployer, deploy, plan
 from ocmt_cli.deploy.pulling import pull as pull_checkout
@@ -16,6 +17,7 @@ from ocmt_cli.deploy.pulling import start_anew
 from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
+from ocmt_cli.trust import ending
 
 _TITLES: dict[Role, str] = {"mgmt": "management", "agent": "agent server", "ui": "page"}
 _LOG_POLL_S = 1.0
@@ -141,8 +143,9 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
         found, failures = deployer.each_that_answers(
             lambda role, name: sessions[name].ask("status", role)
         )
+    now = datetime.now(UTC)
     told = [
-        server_line(role, host, found[role, host])
+        server_line(role, host, found[role, host], now=now)
         if (role, host) in found
         else unreachable_line(role, host, str(failures[host]))
         for role, host in deployer.targets()
@@ -157,6 +160,8 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
                 say(f"  desired {one['desired']}, running {running}, last good {one['lastGood']}")
             if one["answer"] and one["state"] != HEALTHY:
                 say(f"  {one['answer']}")
+            if one["certificate"]:
+                say(f"  {one['certificate']}")
     return all(one["state"] in (HEALTHY, DEGRADED) for one in told)
 
 
@@ -165,7 +170,7 @@ DEGRADED = "degraded"
 NOT_REACHABLE = "NOT REACHABLE"
 
 
-def server_line(role: Role, host: str, status: dict[str, Any]) -> dict[str, Any]:
+def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
     """One component's state: healthy, drifted (something else runs than should) or not healthy.
 
     A degraded one serves, and says what it lacks.
@@ -175,6 +180,8 @@ def server_line(role: Role, host: str, status: dict[str, Any]) -> dict[str, Any]
         state = "nothing is deployed"
     elif not status["ok"]:
         state = "NOT HEALTHY: `ocmt deploy` or `ocmt rollback` puts it right"
+    elif ending.has_ended(status["certificate"], now):
+        state = "NOT HEALTHY: its certificate ended"
     elif drifted:
         state = "drifted: `ocmt deploy` puts it right"
     elif status["settings_changed"]:
@@ -190,6 +197,7 @@ def server_line(role: Role, host: str, status: dict[str, Any]) -> dict[str, Any]
         "lastGood": status["last_good"],
         "drift": drifted,
         "answer": status["answer"],
+        "certificate": ending.warning(status["certificate"], now),
     }
 
 
@@ -204,6 +212,7 @@ def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
         "lastGood": None,
         "drift": None,
         "answer": why,
+        "certificate": "",
     }
 
 

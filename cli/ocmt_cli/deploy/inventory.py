@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
+from ocmt_common.loopback import is_loopback
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -118,8 +119,16 @@ class MgmtSettings(_Table):
     bind: str = "127.0.0.1"
     """The address the server listens on; Caddy or nginx on the host forwards to it."""
     port: Port = 3000
+    tls_port: Port = 3443
+    """The port for an agent server on another host."""
     domain: Domain = ""
     """The public name, such as api.example.com; empty: no front is set up."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.port == self.tls_port:
+            raise ValueError("port and tls_port must differ")
+        return self
 
 
 class AgentComponentSettings(_Table):
@@ -127,16 +136,29 @@ class AgentComponentSettings(_Table):
     data: PlainPath = PurePosixPath("/opt/ocmt/data")
     """The agents' state (DATA_DIR). A deploy never touches it."""
     bind: str = "127.0.0.1"
+    """Of this machine itself: the port is plain http."""
     port: Port = 4000
+    tls_port: Port = 4443
+    """The port for management on another host."""
     relay_bind: str = ""
     """The relay's address, when it is not the containers' bridge, which Docker makes later."""
     relay_port: Port = 4001
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        if self.port == self.relay_port:
-            raise ValueError("port and relay_port must differ")
+        if len({self.port, self.relay_port, self.tls_port}) < 3:
+            raise ValueError("port, relay_port and tls_port must differ")
         return self
+
+    @field_validator("bind")
+    @classmethod
+    def _this_machine_only(cls, value: str) -> str:
+        if not is_loopback(value):
+            raise ValueError(
+                "must be 127.0.0.1 or ::1, since that port is plain http; remove it: management on "
+                "another host connects to tls_port, which `ocmt setup` prepares"
+            )
+        return value
 
 
 class UiSettings(_Table):
@@ -210,6 +232,12 @@ class Inventory(_Table):
             for other in places:
                 if place is not other and place.is_relative_to(other):
                     raise ValueError(f"paths overlap: {place} is in {other}; give each its own")
+        agents = [host.name for host in self.hosts.values() if "agent" in host.roles]
+        if len(agents) > 1:
+            raise ValueError(
+                f"hosts {' and '.join(agents)} have the role agent, but several agent hosts are "
+                f"not supported yet: {agents[0]} would have every agent. Keep the role on one host"
+            )
         taken: dict[tuple[str, int, PurePosixPath], str] = {}
         for host in self.hosts.values():
             where = (host.address, host.ssh_port, host.root)

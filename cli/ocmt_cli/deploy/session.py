@@ -15,6 +15,7 @@ from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.deploy.pipes import end, give, pipes_of
 from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host
+from ocmt_cli.trust import links
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -32,6 +33,8 @@ def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str,
         listeners["api"] = f"{inventory.agent.bind}:{inventory.agent.port}"
         if inventory.agent.relay_bind:
             listeners["relay"] = f"{inventory.agent.relay_bind}:{inventory.agent.relay_port}"
+    if (for_other_host := links.listener(inventory, host, role)) is not None:
+        listeners["tls"] = for_other_host
     policy = inventory.deploy
     return {
         "role": role,

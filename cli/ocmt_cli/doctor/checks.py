@@ -4,6 +4,8 @@ import platform
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from ocmt_common.openclaw import default_image, openclaw_version
@@ -14,6 +16,8 @@ from ocmt_cli.engine import Engine, EngineSlow
 from ocmt_cli.node import node_binary
 from ocmt_cli.openclaw.install import is_installed
 from ocmt_cli.ports import free_base, holder, is_free
+from ocmt_cli.trust import ending
+from ocmt_cli.trust.authority import ends_at
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import page_is_current
 from ocmt_cli.up.run_state import read_record
@@ -21,6 +25,8 @@ from ocmt_cli.up.servers import agent_port, relay_port
 
 Level = Literal["ok", "note", "missing"]
 
+SECRETS = Path("ocmt.secrets")
+"""Beside the default inventory (`trust.folder.trust_path`)."""
 _AWAKE_BYTES = (700_000_000, 900_000_000)
 _INSTALL_BYTES = 2_000_000_000
 
@@ -49,6 +55,7 @@ def all_checks(data: DataFolder, *, port: int) -> Iterator[Check]:
     yield from _ports(data, port)
     yield _page()
     yield _openclaw(data)
+    yield from certificates(SECRETS, now=datetime.now(UTC))
     yield from _test_programs()
 
 
@@ -170,6 +177,19 @@ def _ports(data: DataFolder, port: int) -> Iterator[Check]:
 
 def _page() -> Check:
     return Check("page", "ok", "built" if page_is_current() else "`ocmt up` will build it")
+
+
+def certificates(folder: Path, *, now: datetime) -> Iterable[Check]:
+    """Of the hosts of an inventory in the working directory."""
+    for name, text in ending.in_folder(folder).items():
+        end = ends_at(text)
+        if end is None:
+            cure = f"Run: {command(f'setup {name}')}"
+            yield Check("certificate", "note", f"{folder / name}.pem holds none", cure)
+        elif warning := ending.warning(text, now):
+            yield Check("certificate", "note", f"{name}: {warning}")
+        else:
+            yield Check("certificate", "ok", f"{name}: good until {end:%Y-%m-%d}")
 
 
 def _openclaw(data: DataFolder) -> Check:

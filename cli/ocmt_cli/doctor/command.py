@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say, say_json
 
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import say, say_json
 from ocmt_cli.doctor.checks import all_checks
 from ocmt_cli.up.data_folder import DataFolder
 

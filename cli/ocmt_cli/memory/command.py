@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ocmt_common.console import say, say_json
 
-from ocmt_cli.console import say, say_json
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.apply import apply
 from ocmt_cli.memory.machine import Machine, Places, look

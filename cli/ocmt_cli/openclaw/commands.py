@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 from ocmt_common.openclaw import default_image, openclaw_version
 
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import run_together, say
 from ocmt_cli.engine import Engine
 from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.openclaw import engine_images
@@ -22,6 +22,7 @@ from ocmt_cli.openclaw.image import (
     write_archive,
 )
 from ocmt_cli.openclaw.install import install_openclaw
+from ocmt_cli.progress import run_together
 
 UPSTREAM = "ghcr.io/openclaw/openclaw"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -5,7 +5,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ocmt_cli.console import say
+from ocmt_common.console import say
+
 from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.failure import CommandFailed

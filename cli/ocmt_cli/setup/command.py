@@ -4,13 +4,14 @@ import base64
 import json
 import re
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
-from ocmt_cli.console import say
-from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, load_inventory
+from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, Role, load_inventory
 from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.failure import CommandFailed
@@ -27,6 +28,9 @@ from ocmt_cli.setup.plan import (
     packages,
     plan,
 )
+from ocmt_cli.setup.tls import missing_settings, refuse_another_ca
+from ocmt_cli.trust.folder import TrustFolder, open_trust
+from ocmt_cli.trust.links import tls_roles
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _TOKEN = re.compile(r"^(?:AGENT_)?AUTH_TOKEN=(\S+)$", re.M)
@@ -51,9 +55,15 @@ def setup(
     ensure_known(servers, entry, accepted=host_key)
     remote = open_host(entry, servers.deploy)
     try:
-        changes = _plan(servers, entry, remote)
+        trust = None
+        if tls_roles(servers, entry):
+            now = datetime.now(UTC)
+            trust = open_trust(servers, now).with_certificate(entry, now)
+        changes = _plan(servers, entry, remote, trust)
         for change in changes:
             say(f"{host}: {change}")
+        if trust is not None and trust.unsaved and not plan_only:
+            trust.saved()
         if is_done(changes):
             say(f"{host}: nothing to change")
         elif not plan_only:
@@ -63,7 +73,9 @@ def setup(
         remote.close()
 
 
-def _plan(inventory: Inventory, host: HostEntry, remote: Host) -> list[Change]:
+def _plan(
+    inventory: Inventory, host: HostEntry, remote: Host, trust: TrustFolder | None
+) -> list[Change]:
     facts = gather(
         remote,
         packages=[*packages(host, pulls=bool(inventory.pull.source)), "nginx", "caddy"],
@@ -73,20 +85,26 @@ def _plan(inventory: Inventory, host: HostEntry, remote: Host) -> list[Change]:
         texts=asked_texts(host),
         keys=authorized_keys(host),
     )
+    tls: dict[Role, dict[str, str]] = {}
+    if trust is not None:
+        refuse_another_ca(inventory, host, facts, trust)
+        tls = {role: trust.files(host, role) for role in tls_roles(inventory, host)}
     made = Secrets(
         token=_token(inventory, host, facts, remote),
         jwt=secrets.token_urlsafe(48),
         vault=f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+        tls=tls,
     )
     public = host.identity_file.with_name(f"{host.identity_file.name}.pub") if (
         host.identity_file is not None
     ) else None  # fmt: skip
     key = public.read_text(encoding="utf-8").strip() if public and public.exists() else ""
-    return plan(facts, inventory=inventory, host=host, secrets=made, public_key=key)
+    changes = plan(facts, inventory=inventory, host=host, secrets=made, public_key=key)
+    return [*changes, *missing_settings(inventory, host, facts, remote)]
 
 
 def _token(inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host) -> str:
-    """The secret that management and agent servers share: the servers', or a new one.
+    """The secret that management and agent server share on one machine: theirs, or a new one.
 
     It goes from server to server through this process and is kept nowhere on the way.
     """
@@ -95,6 +113,8 @@ def _token(inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host
     there = [path for path in paths.values() if path in facts.paths]
     if there:
         return _read_token(remote, there[0])
+    if tls_roles(inventory, host):
+        return secrets.token_urlsafe(48)  # the servers on two hosts have one in TLS_DIR
     if "mgmt" in host.roles or "agent" not in host.roles:
         return secrets.token_urlsafe(48)
     for first in inventory.with_role("mgmt"):

@@ -2,12 +2,13 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.inventory import HostEntry, Inventory
 from ocmt_cli.failure import CommandFailed
+from ocmt_cli.trust import links
 
 TEMPLATES = ROOT / "deploy"
 _HOLE = re.compile(r"@([A-Z_]+)@")
@@ -40,7 +41,7 @@ def content_security_policy(inventory: Inventory) -> str:
 
 
 def management_url(inventory: Inventory, host: HostEntry) -> str:
-    """Where this host reaches the management server. Raises `CommandFailed`."""
+    """Where this host's front reaches the management server. Raises `CommandFailed`."""
     if "mgmt" in host.roles:
         return f"http://127.0.0.1:{inventory.mgmt.port}"
     if inventory.mgmt.domain:
@@ -50,15 +51,6 @@ def management_url(inventory: Inventory, host: HostEntry) -> str:
         "host. Set mgmt.domain.",
         exit_code=2,
     )
-
-
-def agent_server_url(inventory: Inventory, host: HostEntry) -> str:
-    """Where management on `host` reaches the first agent server."""
-    agents = inventory.with_role("agent")
-    if not agents or agents[0].name == host.name:
-        return f"http://127.0.0.1:{inventory.agent.port}"
-    address = agents[0].address
-    return f"http://{f'[{address}]' if ':' in address else address}:{inventory.agent.port}"
 
 
 def units(inventory: Inventory, host: HostEntry) -> dict[str, str]:
@@ -72,7 +64,6 @@ def units(inventory: Inventory, host: HostEntry) -> dict[str, str]:
         "DATA": str(host.path(inventory.agent.data)),
         "RELAY_BIND": inventory.agent.relay_bind,
         "RELAY_PORT": str(inventory.agent.relay_port),
-        "SOCKETS": "ocmt-agent.socket" + (" ocmt-agent-relay.socket" if relay else ""),
     }
     names: list[str] = []
     made: dict[str, str] = {}
@@ -85,11 +76,16 @@ def units(inventory: Inventory, host: HostEntry) -> dict[str, str]:
             "BIND": f"[{component.bind}]" if ":" in component.bind else component.bind,
             "PORT": str(component.port),
         }
-        names = [f"{name}.socket", f"{name}.service", f"{name}@.service"]
+        sockets = [f"{name}.socket"]
+        if role == "agent" and relay:
+            sockets.append(f"{name}-relay.socket")
+        if (for_other_host := links.listener(inventory, host, role)) is not None:
+            sockets.append(f"{name}-tls.socket")
+            values["TLS_LISTEN"] = for_other_host
+        values["SOCKETS"] = " ".join(sockets)
+        names = [*sockets, f"{name}.service", f"{name}@.service"]
         if role == "mgmt":
             names += [f"{name}-expand@.service", f"{name}-migrate@.service"]
-        elif relay:
-            names.append(f"{name}-relay.socket")
         made |= {one: fill(TEMPLATES / "systemd" / one, values) for one in names}
     if inventory.pull.source:
         pull = {
@@ -229,7 +225,8 @@ def management_env(
     return (
         "# Written once by `ocmt setup`; yours from now on. docs/settings.md tells every setting.\n"
         f"DATA_DIR={data}\nJWT_SECRET={jwt}\nVAULT_KEY={vault}\n"
-        f"AGENT_SERVER_URL={agent_server_url(inventory, host)}\nAGENT_AUTH_TOKEN={token}\n"
+        f"AGENT_SERVER_URL={links.agent_server_url(inventory, host)}\n"
+        f"{_lines(links.env_lines(inventory, host, 'mgmt') or [f'AGENT_AUTH_TOKEN={token}'])}"
         f"BASE_URL={page_origin(inventory)}\nHOST={inventory.mgmt.bind}\n"
         f"PORT={inventory.mgmt.port}\n{ui}"
         "# Who may sign in without an invitation, and the mail server for their links:\n"
@@ -239,12 +236,17 @@ def management_env(
 
 
 def agent_env(inventory: Inventory, host: HostEntry, *, token: str) -> str:
-    """`.env` of a new agent server; `token` is management's AGENT_AUTH_TOKEN."""
+    """`.env` of a new agent server; `token` is AGENT_AUTH_TOKEN of management on this machine."""
     runtime = "docker" if host.supervisor == "systemd" else "auto"
     return (
         "# Written once by `ocmt setup`; yours from now on. docs/settings.md tells every setting.\n"
         f"AUTH_TOKEN={token}\nDATA_DIR={host.path(inventory.agent.data)}\n"
         f"HOST={inventory.agent.bind}\nPORT={inventory.agent.port}\n"
         f"RELAY_PORT={inventory.agent.relay_port}\n"
-        f"MANAGEMENT_URL={management_url(inventory, host)}\nRUNTIME={runtime}\n"
+        f"MANAGEMENT_URL={links.agents_management_url(inventory, host)}\nRUNTIME={runtime}\n"
+        f"{_lines(links.env_lines(inventory, host, 'agent'))}"
     )
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -4,9 +4,10 @@ import ipaddress
 from collections.abc import Sequence
 
 from ocmt_cli.deploy.firewall_allow import Allowed, port
-from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.setup.facts import Listening
 from ocmt_cli.setup.files import ip_address
+from ocmt_cli.trust import links
 
 AGENTS_BRIDGE = "ocmt0"
 """The bridge the agent server makes for its containers; a test compares."""
@@ -94,19 +95,29 @@ table inet ocmt {{
 
 
 def openings(inventory: Inventory, host: HostEntry) -> list[Allowed]:
-    """What is let in from outside: ssh, the front, the agent server's port from management's hosts,
-    and what `[firewall] allow` says. Raises `CommandFailed` for a management host without address.
+    """What is let in from outside: ssh, the front, what `[firewall] allow` says, and the TLS ports
+    of management and agent server from each other's hosts.
+
+    Raises `CommandFailed` for such a host without an address.
     """
     found = [port(host.ssh_port, "tcp")]
     if {"mgmt", "ui"} & set(host.roles):
         found += [port(80, "tcp"), port(443, "tcp"), port(443, "udp")]
-    if "agent" in host.roles:
-        found += [
-            port(inventory.agent.port, "tcp", ipaddress.ip_network(ip_address(other)))
-            for other in inventory.with_role("mgmt")
-            if other.name != host.name
-        ]
+    found += [_from(other, inventory.agent.tls_port) for other in _others(inventory, host, "mgmt")]
+    found += [_from(other, inventory.mgmt.tls_port) for other in _others(inventory, host, "agent")]
     return [*found, *inventory.firewall.allow]
+
+
+def _others(inventory: Inventory, host: HostEntry, role: Role) -> list[HostEntry]:
+    """The hosts of `role` that reach this one's TLS port."""
+    if ("agent" if role == "mgmt" else "mgmt") not in host.roles:
+        return []
+    others = inventory.with_role(role)
+    return [other for other in others if not links.is_one_machine(other, host)]
+
+
+def _from(other: HostEntry, number: int) -> Allowed:
+    return port(number, "tcp", ipaddress.ip_network(ip_address(other)))
 
 
 def shut(
@@ -138,12 +149,10 @@ def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
         if not resolver.is_loopback:
             to = f"{_family(resolver)} daddr {resolver}"
             rules.append(f"{to} meta l4proto {{ tcp, udp }} th dport 53 accept")
-    if "mgmt" in host.roles:
-        # The other agent hosts let this host in, and its containers' packets bear its address.
-        for other in inventory.with_role("agent"):
-            if other.name != host.name:
-                address = ip_address(other)
-                rules.append(f"{_family(address)} daddr {address} drop")
+    # Management on another host lets this host in, and its containers' packets bear its address.
+    for other in _others(inventory, host, "mgmt"):
+        address = ip_address(other)
+        rules.append(f"{_family(address)} daddr {address} tcp dport {inventory.mgmt.tls_port} drop")
     embedded = [
         str(ipaddress.IPv6Network((int(_NAT64[0]) + int(one[0]), 96 + one.prefixlen)))
         for one in map(ipaddress.IPv4Network, _NOT_PUBLIC)

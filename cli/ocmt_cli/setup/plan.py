@@ -1,12 +1,13 @@
 """Which changes bring a host to what the inventory says. Pure: facts in, changes out."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from ocmt_cli.deploy.inventory import HostEntry, Inventory
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.setup import files, front
+from ocmt_cli.setup import files, front, tls
 from ocmt_cli.setup.changes import Change, Run, Step, Write, write_if_different
 from ocmt_cli.setup.facts import HostFacts
 from ocmt_cli.setup.firewall import FIREWALL_UNIT as FIREWALL_SERVICE
@@ -31,6 +32,8 @@ class Secrets:
     token: str
     jwt: str
     vault: str
+    tls: Mapping[Role, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """Name → text of the files in TLS_DIR, for each server that has one."""
 
 
 def packages(host: HostEntry, *, pulls: bool) -> list[str]:
@@ -61,6 +64,7 @@ def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
     below += [inventory.pull.checkout / ".git"]
     paths = [host.path(place) for place in below]
     paths += [*_folders(inventory, host), *front.asked_paths(inventory, host)]
+    paths += tls.asked_paths(inventory, host)
     return paths + [inventory.component_path(host, role) / ".env" for role in host.roles]
 
 
@@ -103,6 +107,7 @@ def plan(
         for path, mode in _folders(inventory, host).items()
         if str(path) not in facts.paths
     ]
+    changes += tls.changes(facts, inventory=inventory, host=host, texts=secrets.tls)
     changes += _env_files(facts, inventory=inventory, host=host, secrets=secrets)
     if inventory.pull.source:
         changes += _pull(facts, inventory=inventory, host=host)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from ocmt_common.console import say
+
 from ocmt_cli.checkout import ROOT
-from ocmt_cli.console import say
 from ocmt_cli.node import node_binary
 from ocmt_cli.testing.report import Step
 
@@ -19,6 +20,7 @@ _PYTHON = (
     "common",
     "agent-server",
     "management-server",
+    "upstream-sync",
     "cli",
     "testing",
     "tests",

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT
-from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.openclaw.commands import build_image
 from ocmt_cli.testing.checks import run_checks, static_checks
@@ -24,8 +24,8 @@ from ocmt_cli.testing.speed import slowness
 from ocmt_cli.testing.tiers import DEFAULT_TIERS, TIERS
 from ocmt_cli.up.page import install_page_tools
 
-# A file's tests stay together, for what they share. Files go in their order: by number of tests, as
-# pytest-xdist would have it, the few tests that take minutes would come last.
+# A file's tests stay together, for what they share. Files go in the order of testpaths: by number
+# of tests, as pytest-xdist would have it, the few tests that take minutes would come last.
 _SEVERAL_PROCESSES = (
     "--numprocesses=auto",
     "--maxprocesses=4",

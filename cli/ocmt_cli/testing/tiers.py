@@ -68,10 +68,10 @@ def _e2e() -> str | None:
 TIERS = {
     tier.name: tier
     for tier in (
-        Tier("unit", _no_obstacle, budget_s=240, beside_others=True),
-        Tier("integration", _no_obstacle, budget_s=1200, beside_others=True),
-        Tier("docker", _docker, budget_s=600),
-        Tier("e2e", _e2e, budget_s=900),
+        Tier("unit", _no_obstacle, budget_s=90, beside_others=True),
+        Tier("integration", _no_obstacle, budget_s=510, beside_others=True),
+        Tier("docker", _docker, budget_s=300),
+        Tier("e2e", _e2e, budget_s=480),
         Tier("nightly", _no_obstacle, budget_s=4800),
     )
 }

@@ -9,7 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from ocmt_cli.console import complain
+from ocmt_common.console import complain
+
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.run import run

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ocmt_common.console import say
 from ocmt_common.file_lock import FileLock
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
-from ocmt_cli.console import say
 from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.link import sign_in_link
 from ocmt_cli.orphans import end_orphans

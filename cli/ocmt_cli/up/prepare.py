@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from ocmt_common.console import say
 from ocmt_common.openclaw import default_image, openclaw_version
 
 from ocmt_cli.checkout import command
-from ocmt_cli.console import run_together, say
 from ocmt_cli.failure import CommandFailed, explained
 from ocmt_cli.openclaw.install import install_openclaw, is_installed
+from ocmt_cli.progress import run_together
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import build_page, page_is_current
 

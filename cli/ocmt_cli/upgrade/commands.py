@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ocmt_common.console import say, say_json
 from ocmt_common.openclaw import openclaw_version
 from ocmt_common.openclaw.versions import parse_version
 
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.console import say, say_json
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.upgrade.agents import agents_by_version

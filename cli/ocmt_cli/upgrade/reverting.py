@@ -2,8 +2,9 @@
 
 from urllib.parse import quote
 
+from ocmt_common.console import complain, say
+
 from ocmt_cli.checkout import command
-from ocmt_cli.console import complain, say
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import Answer, get, post

@@ -15,6 +15,7 @@ PACKAGES = {
     "common": "ocmt_common",
     "agent-server": "ocmt_agent",
     "management-server": "ocmt_management",
+    "upstream-sync": "ocmt_sync",
     "cli": "ocmt_cli",
     "testing": "ocmt_testing",
 }

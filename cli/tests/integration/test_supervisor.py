@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +17,7 @@ from ocmt_cli.up.run_state import ServerRecord
 from ocmt_cli.up.servers import Server
 from ocmt_cli.up.supervisor import Patience, Supervisor
 from ocmt_common.process_identity import start_ticks
+from ocmt_testing.ports import free_ports
 
 # Answers every GET, once it has said its words; EXIT makes it end instead, DEAF ignore SIGTERM.
 STAND_IN = """
@@ -44,13 +44,6 @@ QUICK = Patience(
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @dataclass
 class Stage:
     """Where a supervisor plays, and all that it told."""
@@ -61,7 +54,7 @@ class Stage:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def server(self, name: str, **environment: str) -> Server:
-        port = free_port()
+        (port,) = free_ports()
         return Server(
             name,
             (sys.executable, "-S", "-c", STAND_IN),

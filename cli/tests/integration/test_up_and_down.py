@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,18 +20,7 @@ from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import get
 from ocmt_cli.up.servers import OWNER
 from ocmt_common.process_identity import start_ticks
-
-
-def free_base() -> int:
-    for base in range(31000, 40000, 13):
-        try:
-            for port in (base, base + 1000, base + 1001):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
-    raise AssertionError("no free ports")
+from ocmt_testing.ports import free_port_base
 
 
 def until(holds: Callable[[], bool], *, within_s: float, what: str) -> None:
@@ -62,6 +50,13 @@ class Installation:
         read: dict[str, Any] = json.loads(self.ocmt("status", "--json").stdout)
         return read
 
+    def down(self) -> None:
+        """`ocmt down`, after which nothing of it is left."""
+        done = self.ocmt("down")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "nothing is left running" in done.stdout
+        assert self.processes() == []
+
     def processes(self) -> list[int]:
         """Every process of this installation: supervisor's servers and gateways."""
         found = processes.find(
@@ -86,35 +81,37 @@ class Installation:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Set up and stopped; what the first start takes is spent here."""
-    folder = tmp_path_factory.mktemp("up") / "data"
-    installation = Installation(DataFolder(folder), free_base())
-    done = installation.up("--detach")
-    assert done.returncode == 0, done.stdout + done.stderr
-    stopped = installation.ocmt("down")
-    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-    yield installation
-    installation.ocmt("down")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = Installation(DataFolder(tmp_path_factory.mktemp("up") / "data"), free_port_base())
+    yield made
+    made.ocmt("down")
 
 
 @pytest.fixture
-def running(prepared: Installation) -> Iterator[Installation]:
-    done = prepared.up("--detach")
-    assert done.returncode == 0, done.stdout + done.stderr
-    yield prepared
-    prepared.ocmt("down")
-    assert prepared.processes() == []
+def stopped(installation: Installation) -> Installation:
+    if installation.processes():
+        installation.down()
+    return installation
 
 
-def test_up_ends_with_the_address_and_a_link_and_the_page_answers(prepared: Installation) -> None:
-    done = prepared.up("--detach")
-    answered = get(f"http://127.0.0.1:{prepared.port}/").status
+@pytest.fixture
+def running(installation: Installation) -> Installation:
+    """Started, unless the test before left it running and well."""
+    found = installation.status()
+    if not (found["running"] and all(one["healthy"] for one in found["servers"].values())):
+        installation.ocmt("down")
+        done = installation.up("--detach")
+        assert done.returncode == 0, done.stdout + done.stderr
+    return installation
+
+
+def test_up_ends_with_the_address_and_a_link_and_the_page_answers(stopped: Installation) -> None:
+    done = stopped.up("--detach")
+    answered = get(f"http://127.0.0.1:{stopped.port}/").status
     assert done.returncode == 0, done.stderr
-    assert f"OCMT is running: http://127.0.0.1:{prepared.port}" in done.stdout
-    assert re.search(rf"http://127\.0\.0\.1:{prepared.port}/sign-in#\S{{20,}}", done.stdout)
+    assert f"OCMT is running: http://127.0.0.1:{stopped.port}" in done.stdout
+    assert re.search(rf"http://127\.0\.0\.1:{stopped.port}/sign-in#\S{{20,}}", done.stdout)
     assert answered == 200
-    assert prepared.ocmt("down").returncode == 0
 
 
 def test_status_tells_both_servers_healthy(running: Installation) -> None:
@@ -159,14 +156,16 @@ def test_another_installation_on_the_same_port_is_told_who_has_it(
 
 
 def test_a_killed_agent_server_is_back_in_seconds(running: Installation) -> None:
-    pid = running.status()["servers"]["agent"]["pid"]
-    os.kill(pid, signal.SIGKILL)
+    before = running.status()["servers"]["agent"]
+    os.kill(before["pid"], signal.SIGKILL)
 
     def back() -> bool:
         agent = running.status()["servers"]["agent"]
-        return bool(agent["pid"] != pid and agent["healthy"] and agent["restarts"] == 1)
+        again = agent["restarts"] == before["restarts"] + 1
+        return bool(agent["pid"] != before["pid"] and agent["healthy"] and again)
 
     until(back, within_s=120, what="the agent server healthy again")
+    running.down()
 
 
 def test_a_killed_supervisor_is_recovered_by_the_next_up(running: Installation) -> None:
@@ -178,13 +177,13 @@ def test_a_killed_supervisor_is_recovered_by_the_next_up(running: Installation) 
     assert again.returncode == 0, again.stderr
     assert "Ended what an earlier run left behind" in again.stdout
     assert running.status()["phase"] == "running"
+    running.down()
 
 
 def test_down_after_a_killed_supervisor_leaves_nothing(running: Installation) -> None:
     os.kill(running.status()["supervisor"]["pid"], signal.SIGKILL)
     assert running.processes() != []
-    assert running.ocmt("down").returncode == 0
-    assert running.processes() == []
+    running.down()
 
 
 def test_a_full_disk_ends_nothing_that_runs_and_keeps_nothing_from_ending(
@@ -203,10 +202,7 @@ def test_a_full_disk_ends_nothing_that_runs_and_keeps_nothing_from_ending(
             lambda: get(f"http://127.0.0.1:{running.port}/").status == 200, within_s=120, what="up"
         )
         assert "The disk is full" in (running.data.logs / "ocmt.log").read_text()
-        done = running.ocmt("down")
-        assert done.returncode == 0, done.stderr
-        assert "nothing is left running" in done.stdout
-        assert running.processes() == []
+        running.down()
         refused = running.up("--detach")
         assert refused.returncode == 1
         assert "The disk is full" in refused.stderr
@@ -219,10 +215,7 @@ def test_down_finds_what_runs_when_its_folder_was_taken_away(running: Installati
     away = running.data.root.with_name("away")
     running.data.root.rename(away)
     try:
-        done = running.ocmt("down")
-        assert done.returncode == 0, done.stderr
-        assert "nothing is left running" in done.stdout
-        assert running.processes() == []
+        running.down()
     finally:
         away.rename(running.data.root)
 
@@ -236,33 +229,30 @@ def test_down_stops_an_agent_that_is_awake(running: Installation) -> None:
     (agent,) = running.status()["agents"]
     assert agent["userId"] == "ada"
     assert agent["memoryBytes"] > 50_000_000
-    done = running.ocmt("down")
-    assert done.returncode == 0
-    assert "nothing is left running" in done.stdout
-    assert running.processes() == []
+    running.down()
     assert "Nothing was running" in running.ocmt("down").stdout
 
 
-def test_wrong_settings_are_shown_and_nothing_is_left_running(prepared: Installation) -> None:
-    file = prepared.data.management_env
+def test_wrong_settings_are_shown_and_nothing_is_left_running(stopped: Installation) -> None:
+    file = stopped.data.management_env
     usual = file.read_text()
     file.write_text(f"{usual}SMTP_PROT=25\n")
     try:
-        refused = prepared.up("--detach")
+        refused = stopped.up("--detach")
     finally:
         file.write_text(usual)
     assert refused.returncode == 78
     assert "SMTP_PROT" in refused.stderr
     assert "did you mean SMTP_PORT?" in refused.stderr
-    assert prepared.processes() == []
+    assert stopped.processes() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_in_the_foreground_a_signal_stops_everything(
-    prepared: Installation, number: signal.Signals
+    stopped: Installation, number: signal.Signals
 ) -> None:
     foreground = subprocess.Popen(
-        prepared.words("up", "--runtime", "process", "--port", str(prepared.port)),
+        stopped.words("up", "--runtime", "process", "--port", str(stopped.port)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -276,10 +266,10 @@ def test_in_the_foreground_a_signal_stops_everything(
         said.append(line)
         if "Press Ctrl-C to stop." in line:
             break
-    assert prepared.processes() != [], said
+    assert stopped.processes() != [], said
     foreground.send_signal(number)
     rest, _ = foreground.communicate(timeout=240)
     watchdog.cancel()
     assert foreground.returncode == 0, rest
     assert "Stopped; nothing is left running." in rest
-    assert prepared.processes() == []
+    assert stopped.processes() == []

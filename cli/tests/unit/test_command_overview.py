@@ -34,3 +34,29 @@ def test_a_mistyped_command_is_answered_with_the_nearest(
 def test_every_command_is_there(name: str) -> None:
     entry = COMMANDS[name]
     assert isinstance(getattr(import_module(entry.module), entry.attribute), Typer)
+
+
+@pytest.mark.parametrize("package", ["ocmt_sync", "httpx2", "typer"])
+def test_a_package_that_is_not_installed_yet_is_named(
+    package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update of the checkout may bring one while servers keep .venv as it is."""
+
+    def fail(_: str) -> None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr("ocmt_cli.main.import_module", fail)
+    assert main(["sync", "status"]) == 1
+    assert f"The package {package} is not installed." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["ocmt_sync.gone", "ocmt_cli.gone", None])
+def test_a_missing_module_of_ocmt_itself_is_a_crash(
+    module: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise ModuleNotFoundError("No module", name=module)
+
+    monkeypatch.setattr("ocmt_cli.main.import_module", fail)
+    with pytest.raises(ModuleNotFoundError):
+        main(["sync", "status"])

@@ -30,7 +30,8 @@ def checkout(tmp_path: Path) -> Path:
     copy = tmp_path / "checkout"
     shutil.copytree(ROOT / "requirements", copy / "requirements")
     shutil.copy2(ROOT / "ocmt", copy)
-    for package in ("common", "agent-server", "management-server", "cli", "testing"):
+    for package in ("common", "agent-server", "management-server", "upstream-sync", "cli",
+                    "testing"):  # fmt: skip
         (copy / package).mkdir()
         shutil.copy2(ROOT / package / "pyproject.toml", copy / package)
     (copy / ".venv" / "bin").mkdir(parents=True)

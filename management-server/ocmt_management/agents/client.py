@@ -18,7 +18,9 @@ from ocmt_common.agent_api import (
     StateEvent,
     Wire,
 )
+from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.problems import REQUEST_ID_HEADER, Problem
+from ocmt_common.tls_failures import tls_reason
 from pydantic import TypeAdapter, ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
@@ -41,6 +43,12 @@ _MAX_EVENT_BYTES = 64 * 1024 * 1024
 _MAX_GATEWAY_FRAME_BYTES = 32 * 1024 * 1024
 
 _CONTAINERS = TypeAdapter(list[Container])
+_OTHER_TOKENS = "run `ocmt renew`, which gives both hosts the same token in TLS_DIR."
+_OTHER_ROLE = "the certificate in TLS_DIR is not of a management host; run `ocmt setup` for it."
+_OUR_WORDS = {
+    "agent-disabled": "The agent is disabled. It can be woken a moment after its user is "
+    "reinstated."
+}
 _REFUSALS = frozenset(status for status in HTTPStatus if status >= 400)
 
 
@@ -65,14 +73,15 @@ class AgentServerUnreachable(Problem):
 
 
 class AgentServerRefusesUs(Problem):
-    """The agent server rejects our token."""
+    """The agent server rejects our token, or our certificate."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, cure: str = "set AGENT_AUTH_TOKEN here and AUTH_TOKEN there to the same value."
+    ) -> None:
         super().__init__(
             503,
             "agent-server-refuses-us",
-            "The agent server rejects this server's token. Operator: set AGENT_AUTH_TOKEN here and "
-            "AUTH_TOKEN there to the same value.",
+            f"The agent server rejects this server. Operator: {cure}",
             retry_after_s=30,
         )
 
@@ -97,16 +106,18 @@ class AgentsSnapshot(Wire):
 
 
 class AgentServer:
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, credentials: HostCredentials | None = None) -> None:
+        """`credentials` are for an agent server on another host; their token is sent then."""
         self._socket_url = "ws" + url.removeprefix("http")
-        self._headers = {AUTH_HEADER: token}
+        self._token = token
+        self._credentials = credentials
         self._http = httpx2.AsyncClient(
             base_url=url,
-            headers=self._headers,
             timeout=_TIMEOUT,
             limits=_LIMITS,
             cookies=no_cookies(),
             trust_env=False,
+            verify=True if credentials is None else credentials.client,
         )
 
     async def close(self) -> None:
@@ -164,33 +175,36 @@ class AgentServer:
         """The event stream of all agents, a snapshot first. Ends when the agent server stops."""
         try:
             async with self._http.stream(
-                "GET", "/api/events", headers=_request_id(), timeout=_EVENTS_TIMEOUT
+                "GET", "/api/events", headers=self._headers(), timeout=_EVENTS_TIMEOUT
             ) as response:
-                await _checked(response)
+                await self._checked(response)
                 source = httpx2.EventSource(response, max_event_size=_MAX_EVENT_BYTES)
                 async for event in source:
                     with _valid_answer():
                         kind = AgentsSnapshot if event.event == "snapshot" else StateEvent
                         yield kind.model_validate_json(event.data)
         except httpx2.HTTPError as error:
-            raise _unreachable(error) from error
+            raise self._unreachable(error) from error
 
     async def open_gateway(self, user_id: str) -> ClientConnection:
         """Open a WebSocket to this user's gateway through the agent server, without a handshake."""
         try:
             return await _Connecting(
                 f"{self._socket_url}/api/containers/{user_id}/proxy/",
-                additional_headers={**self._headers, **_request_id()},
+                additional_headers=self._headers(),
                 open_timeout=_SOCKET_TIMEOUT_S,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=_MAX_GATEWAY_FRAME_BYTES,
                 compression=None,
                 proxy=None,
+                ssl=None if self._credentials is None else self._credentials.client,
             )
         except InvalidStatus as error:
-            raise _refusal(error.response.status_code, bytes(error.response.body or b"")) from error
+            raise self._refusal(
+                error.response.status_code, bytes(error.response.body or b"")
+            ) from error
         except (OSError, InvalidHandshake) as error:
-            raise _unreachable(error) from error
+            raise self._unreachable(error) from error
 
     async def _container(self, method: str, path: str, **options: Any) -> Container:
         response = await self._request(method, path, **options)
@@ -199,26 +213,38 @@ class AgentServer:
 
     async def _request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """Send a request, and once more if the connection broke: every call is idempotent."""
-        request = partial(self._http.request, method, path, headers=_request_id(), **options)
+        request = partial(self._http.request, method, path, headers=self._headers(), **options)
         try:
             try:
                 response = await request()
             except _BROKE_OFF:
                 response = await request()
-            return await _checked(response)
+            return await self._checked(response)
         except httpx2.HTTPError as error:
-            raise _unreachable(error) from error
+            raise self._unreachable(error) from error
+
+    def _headers(self) -> dict[str, str]:
+        token = self._token if self._credentials is None else self._credentials.token
+        return {AUTH_HEADER: token, **_request_id()}
+
+    async def _checked(self, response: httpx2.Response) -> httpx2.Response:
+        if not response.is_success:
+            raise self._refusal(response.status_code, await response.aread())
+        return response
+
+    def _refusal(self, status: int, body: bytes) -> Problem:
+        if status == 401 and self._credentials is not None:
+            return AgentServerRefusesUs(_OTHER_TOKENS)
+        return _refusal(status, body)
+
+    def _unreachable(self, error: BaseException) -> AgentServerUnreachable:
+        reason = tls_reason(error, self._credentials) or str(error) or type(error).__name__
+        return AgentServerUnreachable(reason)
 
 
 def _request_id() -> dict[str, str]:
     request_id = structlog.contextvars.get_contextvars().get("request_id")
     return {} if request_id is None else {REQUEST_ID_HEADER: str(request_id)}
-
-
-async def _checked(response: httpx2.Response) -> httpx2.Response:
-    if not response.is_success:
-        raise _refusal(response.status_code, await response.aread())
-    return response
 
 
 def _refusal(status: int, body: bytes) -> Problem:
@@ -231,12 +257,11 @@ def _refusal(status: int, body: bytes) -> Problem:
         problem = _ProblemBody.model_validate_json(body)
     except ValidationError:
         return AgentServerUnreachable(f"it answered {status} without saying why")
+    if problem.code == "wrong-host":
+        return AgentServerRefusesUs(_OTHER_ROLE)
     if problem.code == NO_SUCH_AGENT:
         return NoSuchAgent()
-    if problem.code == "agent-disabled":
-        detail = "The agent is disabled. It can be woken a moment after its user is reinstated."
-        return Problem(status, problem.code, detail)
-    return Problem(status, problem.code, problem.detail)
+    return Problem(status, problem.code, _OUR_WORDS.get(problem.code, problem.detail))
 
 
 class _ProblemBody(Wire):
@@ -253,7 +278,3 @@ class _valid_answer:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, ValidationError):
             raise AgentServerUnreachable("something else answers there") from error
-
-
-def _unreachable(error: BaseException) -> AgentServerUnreachable:
-    return AgentServerUnreachable(str(error) or type(error).__name__)

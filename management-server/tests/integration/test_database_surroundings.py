@@ -17,9 +17,11 @@ from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.pooler import pooler
 from sqlalchemy import text
 
+pytestmark = pytest.mark.both_databases
+
 ADA = "ada@example.com"
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
-only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+only_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 
 
 @pytest.fixture
@@ -152,7 +154,7 @@ async def test_a_read_only_database_stops_the_start_with_the_cure(
         await migrate(parse_database_url(database_url))
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_an_embedded_database_that_may_not_be_written_is_told_by_health(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from ocmt_management.migrations import MigrationError, alembic_config, migrate
 from ocmt_management.settings import ManagementSettings
 from sqlalchemy import URL, Connection, event, inspect, text
 
+pytestmark = pytest.mark.both_databases
+
 ADA = "ada@example.com"
 AddLater = Callable[[list[tuple[str, bool]]], None]
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
@@ -133,7 +135,7 @@ async def test_the_embedded_database_waits_for_writers_and_checks_foreign_keys(
     assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 5000}
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 async def test_without_postgresql_requests_get_a_503_and_work_again_when_it_is_back(
     sign_in: SignIn, request: pytest.FixtureRequest
 ) -> None:
@@ -161,7 +163,7 @@ async def test_without_postgresql_requests_get_a_503_and_work_again_when_it_is_b
     assert (await browser.get("/health")).json()["checks"]["database"]["ok"] is True
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 async def test_a_postgresql_that_accepts_and_says_nothing_is_a_503(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +180,7 @@ async def test_a_postgresql_that_accepts_and_says_nothing_is_a_503(
     await database.close()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_an_embedded_database_that_vanished_is_a_503_and_never_a_new_empty_one(
     app: FastAPI, sign_in: SignIn, settings: ManagementSettings, tmp_path: Path
 ) -> None:
@@ -195,7 +197,7 @@ async def test_an_embedded_database_that_vanished_is_a_503_and_never_a_new_empty
     assert (await browser.get("/api/secrets")).status_code == 200
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_a_full_disk_is_a_507_and_over_when_there_is_room(
     app: FastAPI, sign_in: SignIn
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 from ocmt_management.audit.models import AuditEvent
 from ocmt_management.audit.service import KEPT_FOR
@@ -22,6 +23,7 @@ async def counts(app: FastAPI) -> dict[str, int]:
         }
 
 
+@pytest.mark.both_databases
 async def test_what_is_over_is_forgotten_and_what_is_not_is_kept(
     app: FastAPI, sign_in_admin: SignIn, advance: Callable[[timedelta], None]
 ) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from ocmt_management.__main__ import main
+from ocmt_testing.ports import free_ports
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        chosen: int = listener.getsockname()[1]
+    (chosen,) = free_ports()
     return chosen
 
 
@@ -163,17 +164,27 @@ def test_the_audit_trail_is_printed_and_exported(env_file: Path) -> None:
     assert "link.made" in text.stdout
     eves = audit("--email", "eve@example.com", "--days", "1")
     assert len(eves.stdout.splitlines()) == 2
-    for wrong, said in (
-        (("--email", "bob@example.com"), "No user has the address bob@example.com."),
+    refused = audit("--email", "bob@example.com")
+    assert refused.returncode != 0
+    assert "No user has the address bob@example.com." in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
         (("--email", "bob"), "is not an e-mail address"),
         (("--days", "0"), "is not a number of days"),
         (("--days", "-1"), "days"),
         (("--days", "x"), "is not a number of days"),
-    ):
-        refused = audit(*wrong)
-        assert refused.returncode != 0
-        assert said in refused.stderr
-        assert "Traceback" not in refused.stderr
+    ],
+)
+def test_whose_and_how_old_events_are_printed_is_checked(
+    capsys: pytest.CaptureFixture[str], wrong: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["audit", *wrong])
+    assert said in capsys.readouterr().err
 
 
 def test_the_environment_wins_over_the_file(env_file: Path, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_the_owned_tables_are_those_with_something_private() -> None:
     assert {"sessions", "secrets", "data_keys", "audit_events"} <= OWNED
 
 
+@pytest.mark.both_databases
 async def test_a_members_requests_touch_only_their_own_rows(
     app: FastAPI,
     sign_in: SignIn,

@@ -41,6 +41,15 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         ("agent_server_url", "127.0.0.1:4000", "not an http"),
         ("agent_server_url", "http://agents:70000", "not an http"),
         ("agent_server_url", "http://agents:4000/?token=x", "nothing else"),
+        ("agent_server_url", "http://agents:4000", "must be https:// unless"),
+        (
+            "agent_server_url",
+            "http://203.0.113.11:4000",
+            "TLS_PORT and TLS_DIR, which `ocmt setup`",
+        ),
+        ("agent_server_url", "http://[2001:db8::1]:4000", "must be https:// unless"),
+        ("agent_server_url", "http://127.0.0.1.example:4000", "must be https:// unless"),
+        ("tls_dir", "/etc/tls", "AGENT_SERVER_URL must be https://"),
         ("agent_auth_token", "é" * 20 + "0123456789abcdef" * 2, "tokens never have"),
         ("openai_base_url", "https://user@openai.example/v1", "nothing else"),
         ("base_url", "https://ocmt example.com", "not an http"),
@@ -140,6 +149,13 @@ def test_plain_origins_are_kept(make_settings: Make, origin: str) -> None:
 def test_what_is_required_is_named_when_missing(make_settings: Make, name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name.upper()} is not set"):
         make_settings(**{name: ""})
+
+
+def test_with_a_tls_folder_the_token_is_in_it(make_settings: Make) -> None:
+    far = {"agent_server_url": "https://10.0.0.5:4443", "tls_dir": "/etc/tls"}
+    assert make_settings(agent_auth_token="", **far).tls_port == 3443
+    with pytest.raises(SettingsError, match="PORT and TLS_PORT must differ"):
+        make_settings(port="3443", **far)
 
 
 @pytest.mark.parametrize(

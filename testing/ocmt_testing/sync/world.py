@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ocmt_cli.sync.commands import sync_app
+from ocmt_sync.commands import sync_app
 from typer.testing import CliRunner
 
 START = 1_790_000_000  # a fixed moment, so that histories are the same on every run

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,6 +14,8 @@ import httpx2
 from dotenv import dotenv_values
 from ocmt_agent.runtime.spec import hostname_of
 from ocmt_cli.checkout import ROOT
+
+from ocmt_testing.ports import free_port_base
 
 LINK = re.compile(r"https?://\S+/sign-in#\S+")
 T = TypeVar("T")
@@ -32,19 +33,6 @@ def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}; last seen: {seen!r}")
         time.sleep(every_s)
-
-
-def free_port_base() -> int:
-    """A port P with P, P+1000 and P+1001 free: management, agent server, relay."""
-    for base in range(21000, 30000, 17):
-        try:
-            for port in (base, base + 1000, base + 1001):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
-    raise AssertionError("no free ports")
 
 
 @dataclass

@@ -31,7 +31,7 @@ from ocmt_agent.runtime.accounts import host_account
 from ocmt_agent.runtime.base import AgentSpec, SecretText
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.spec import GATEWAY_PORT, Limits
-from ocmt_cli.console import say
+from ocmt_common.console import say
 from ocmt_common.openclaw import default_image
 from ocmt_testing.agent_server.docker_agents import executed, prepare, running_instead, said_in
 from ocmt_testing.agent_server.serving import MAX_FRAME_BYTES

@@ -11,21 +11,16 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from ocmt_agent.__main__ import _refuse_clear_text
 from ocmt_common.agent_api import AUTH_HEADER
+from ocmt_common.settings import SettingsError
 from ocmt_testing.agent_server.host import TOKEN
-
-
-def two_free_ports() -> tuple[int, int]:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as one,
-        socket.create_server(("127.0.0.1", 0)) as other,
-    ):
-        return one.getsockname()[1], other.getsockname()[1]
+from ocmt_testing.ports import free_ports
 
 
 class Server:
     def __init__(self, data: Path, **values: str) -> None:
-        self.port, relay = two_free_ports()
+        self.port, relay = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {
             "PATH": os.environ["PATH"],
@@ -102,7 +97,8 @@ def test_it_serves_tells_systemd_and_ends_cleanly_with_a_listener_attached(
         ({"AUTH_TOKEN": "short"}, 78, "openssl rand -hex 32"),
         ({"PAUSE_AFTR_MS": "5"}, 78, "did you mean PAUSE_AFTER_MS"),
         ({"DATA_DIR": "/proc/nowhere"}, 78, "DATA_DIR"),
-        ({"HOST": "203.0.113.7"}, 78, "address of this machine"),
+        ({"HOST": "203.0.113.7"}, 78, "HOST: must be 127.0.0.1 or ::1"),
+        ({"TLS_DIR": "/nowhere"}, 78, "Run `ocmt setup` for this host"),
         ({"NODE_BINARY": ""}, 78, "NODE_BINARY"),
     ],
 )
@@ -112,6 +108,18 @@ def test_settings_that_cannot_be_used_end_it_with_78_and_the_cure(
     returncode, errors = Server(tmp_path / "data", **values).refused()
     assert (returncode, said in errors) == (code, True), errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1"])
+def test_a_port_that_systemd_holds_open_to_other_machines_is_refused(address: str) -> None:
+    with socket.create_server((address, 0)) as held:
+        if address == "127.0.0.1":
+            _refuse_clear_text(held)
+            return
+        with pytest.raises(
+            SettingsError, match=r"open on 0\.0\.0\.0 in plain http. Run `ocmt setup`"
+        ):
+            _refuse_clear_text(held)
 
 
 @pytest.mark.parametrize("which", ["PORT", "RELAY_PORT"])

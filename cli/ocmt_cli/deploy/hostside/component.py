@@ -1,6 +1,7 @@
 """A component's folder on a host: its releases, which one is current, what is known about them.
 
 .env              the operator's; nothing here ever writes it
+tls/              certificate, CA and tokens, which `ocmt setup` writes (TLS_DIR)
 releases/ID/      VERSION, release.json, venv (servers) or the page's files
 current           a link to the release that serves; replaced in one step
 state.json        the healthy releases; `current` and the processes say what runs
@@ -134,6 +135,15 @@ class Component:
         line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "step": step, **more}
         with (self.path / "journal.jsonl").open("a", encoding="utf-8") as journal:
             journal.write(json.dumps(line) + "\n")
+
+    def certificate(self) -> str:
+        """The certificate, without its key, that the other host sees; empty without one."""
+        try:
+            text = (self.path / "tls" / "host.pem").read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return ""
+        begins = text.find("-----BEGIN CERTIFICATE-----")
+        return text[begins:] if begins >= 0 else ""
 
     def prune(self) -> list[str]:
         """Remove what is neither current, nor among the last healthy ones. The names removed."""

@@ -68,16 +68,40 @@ def _make_venv(component: Component, folder: Path) -> None:
     }
     shutil.rmtree(venv, ignore_errors=True)
     sync = [
-        "pip", "sync", "--quiet", "--compile-bytecode", "--offline", "--no-index",
+        "pip", "sync", "--quiet", "--offline", "--no-index",
         "--find-links", str(wheels), "--require-hashes",
         "--python", str(venv / "bin" / "python"), str(wanted),
     ]  # fmt: skip
-    for words in (["venv", "--quiet", "--python", "python3", str(venv)], sync):
+
+    def run(*words: str) -> None:
         done = subprocess.run(
             [str(uv), *words], capture_output=True, text=True, check=False, env=environment
         )
         if done.returncode != 0:
             raise StepFailed(f"uv {words[0]} failed:\n  {done.stderr.strip()}")
+
+    run("venv", "--quiet", "--python", "python3", str(venv))
+    run(*sync)
+    if component.current is not None:
+        link_bytecode(component.release(component.current) / "venv", venv)
+    run(*sync, "--compile-bytecode")  # what was not linked; all is installed
+
+
+def link_bytecode(before: Path, venv: Path) -> None:
+    """Take over the compiled form of each module that is the very file that `before` has.
+
+    uv links what it installs from its cache, so that is all that did not change. Python writes
+    bytecode anew rather than in place: a link to it shares nothing that changes.
+    """
+    for old in before.glob("lib/python*/site-packages/**/__pycache__/*.pyc"):
+        new = venv / old.relative_to(before)
+        module = f"{old.name.partition('.')[0]}.py"
+        try:
+            if (old.parent.parent / module).samefile(new.parent.parent / module):
+                new.parent.mkdir(exist_ok=True)
+                os.link(old, new)
+        except OSError:  # no such module any more; what has no bytecode is compiled
+            continue
 
 
 def _uv(wheels: Path, tools: Path) -> Path:

@@ -39,6 +39,7 @@ _CHANGES: dict[str, Callable[..., Any]] = {
 _READS: dict[str, Callable[..., Any]] = {
     "facts": steps.facts,
     "status": steps.status,
+    "health": steps.health,
     "releases": steps.releases,
     "logs": logs.logs,
 }

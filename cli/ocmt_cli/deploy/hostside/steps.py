@@ -1,5 +1,6 @@
 """The steps of a deploy on one host. Each may be run again after a deployer was killed in it."""
 
+import json
 import os
 import platform
 import shutil
@@ -57,6 +58,7 @@ def status(component: Component) -> dict[str, Any]:
         "ok": current is not None and component.is_complete(current),
         "settings_changed": bool(current)
         and state["env"].get(current, component.env_digest()) != component.env_digest(),
+        "certificate": component.certificate(),
         "wheels": sorted(one.name for one in (component.path / "wheels").glob("*.whl")),
     }
     if component.role != "ui" and (component.path / "releases").is_dir():
@@ -71,6 +73,16 @@ def status(component: Component) -> dict[str, Any]:
         and said["last_good"] == current
         and said["running"] == ([] if component.role == "ui" else [current])
     )
+    return said
+
+
+def health(component: Component) -> dict[str, Any] | None:
+    """What the current release says at `/health`; `None` when it does not answer."""
+    current = component.current
+    answer = ask(supervisor_of(component).gate(current)) if current else None
+    if answer is None or not answer.state:
+        return None
+    said: dict[str, Any] = json.loads(answer.body)
     return said
 
 

@@ -53,6 +53,61 @@ def test_the_first_deploy_serves_and_a_second_one_changes_nothing(
     assert {f"deploy/mgmt/{before[0]}", f"deploy/ui/{version}"} <= set(tags)
 
 
+def test_the_plan_tells_what_a_deploy_then_does(
+    deployed: Farm, checkout: Path, commit: Commit
+) -> None:
+    _deploy(deployed, checkout, "mgmt", "ui")  # nothing to do, unless a test before failed
+    commit("user-ui/index.html", "<title>", "<title>Planned ")
+    made = deployer(deployed)
+
+    with made.sessions() as sessions:
+        steps = plan(made, read_source(checkout), sessions)
+
+    told = {step.role: step.action for step in steps}
+    assert (told["mgmt"], told["ui"]) == ("unchanged", "deploy")
+    done = _deploy(deployed, checkout, "mgmt", "ui")
+    assert done == {"mgmt": "unchanged", "ui": "deploy"}
+    page = (deployed.component("ui") / "current" / "index.html").read_text()
+    assert "<title>Planned " in page
+
+
+def test_servers_that_ended_are_started_again_and_nothing_else_is_done(
+    deployed: Farm, checkout: Path
+) -> None:
+    _deploy(deployed, checkout, "mgmt", "agent")
+    before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
+    for role, release in before.items():
+        note = json.loads((deployed.component(role) / "run" / f"{release}.pid").read_text())
+        os.kill(note["pid"], signal.SIGKILL)
+
+    # Also a plan says so, and a status.
+    made = deployer(deployed, "mgmt", "agent")
+    with made.sessions() as sessions:
+        told = plan(made, read_source(checkout), sessions)
+    assert {step.action for step in told} == {"restart"}
+    assert _deploy(deployed, checkout, "mgmt", "agent") == {
+        "mgmt": "unchanged",
+        "agent": "unchanged",
+    }
+    assert {role: deployed.serving(role) for role in ("mgmt", "agent")} == before
+
+
+def test_status_shows_the_others_when_one_host_does_not_answer(
+    deployed: Farm, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed.machines["ui"].stop()
+    try:
+        assert show_servers(deployed.inventory, as_json=True) is False
+    finally:
+        deployed.machines["ui"].start()
+    told = {one["component"]: one for one in json.loads(capsys.readouterr().out)}
+    assert told["ui"]["state"] == "NOT REACHABLE"
+    assert "does not answer" in told["ui"]["answer"]
+    assert told["mgmt"]["running"] == [deployed.serving("mgmt")]
+    assert told["mgmt"]["drift"] is False
+    assert show_servers(deployed.inventory, as_json=True) is True
+
+
 def test_nothing_fails_in_a_deploy_and_a_rollback_under_load_and_the_agent_goes_on(
     deployed: Farm, checkout: Path, commit: Commit, person: Person
 ) -> None:
@@ -320,45 +375,6 @@ def test_a_dirty_tree_is_refused(checkout: Path) -> None:
         file.write_text(text)
 
 
-def test_the_plan_tells_what_a_deploy_then_does(
-    deployed: Farm, checkout: Path, commit: Commit
-) -> None:
-    _deploy(deployed, checkout, "mgmt", "ui")  # whatever was there before
-    commit("user-ui/index.html", "<title>", "<title>Planned ")
-    made = deployer(deployed)
-
-    with made.sessions() as sessions:
-        steps = plan(made, read_source(checkout), sessions)
-
-    told = {step.role: step.action for step in steps}
-    assert (told["mgmt"], told["ui"]) == ("unchanged", "deploy")
-    done = _deploy(deployed, checkout, "mgmt", "ui")
-    assert done == {"mgmt": "unchanged", "ui": "deploy"}
-    page = (deployed.component("ui") / "current" / "index.html").read_text()
-    assert "<title>Planned " in page
-
-
-def test_servers_that_ended_are_started_again_and_nothing_else_is_done(
-    deployed: Farm, checkout: Path
-) -> None:
-    _deploy(deployed, checkout, "mgmt", "agent")
-    before = {role: deployed.serving(role) for role in ("mgmt", "agent")}
-    for role, release in before.items():
-        note = json.loads((deployed.component(role) / "run" / f"{release}.pid").read_text())
-        os.kill(note["pid"], signal.SIGKILL)
-
-    # Also a plan says so, and a status.
-    made = deployer(deployed, "mgmt", "agent")
-    with made.sessions() as sessions:
-        told = plan(made, read_source(checkout), sessions)
-    assert {step.action for step in told} == {"restart"}
-    assert _deploy(deployed, checkout, "mgmt", "agent") == {
-        "mgmt": "unchanged",
-        "agent": "unchanged",
-    }
-    assert {role: deployed.serving(role) for role in ("mgmt", "agent")} == before
-
-
 def test_a_setting_that_was_changed_is_in_force_after_the_next_deploy(
     deployed: Farm, checkout: Path
 ) -> None:
@@ -396,22 +412,6 @@ def test_what_was_rolled_back_is_not_brought_again_by_a_server_that_pulls(
     (step,) = deploy(timer, read_source(checkout), builds=BUILDS)
     assert step.action == "deploy"
     assert deployed.serving("agent").endswith(read_source(checkout).commit[:12])
-
-
-def test_status_shows_the_others_when_one_host_does_not_answer(
-    deployed: Farm, checkout: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    deployed.machines["ui"].stop()
-    try:
-        assert show_servers(deployed.inventory, as_json=True) is False
-    finally:
-        deployed.machines["ui"].start()
-    told = {one["component"]: one for one in json.loads(capsys.readouterr().out)}
-    assert told["ui"]["state"] == "NOT REACHABLE"
-    assert "does not answer" in told["ui"]["answer"]
-    assert told["mgmt"]["running"] == [deployed.serving("mgmt")]
-    assert told["mgmt"]["drift"] is False
-    assert show_servers(deployed.inventory, as_json=True) is True
 
 
 def test_a_full_disk_is_told_and_the_old_page_stays_until_there_is_room(

@@ -18,7 +18,7 @@ HOST, CONTAINER = "10.213.0.1", "10.213.0.2"
 HOST_6, CONTAINER_6 = "2001:db8:213::1", "2001:db8:213::2"
 NEIGHBOUR, INTERNET, INTERNET_6 = "10.9.0.2", "198.51.100.7", "2001:db8:7::7"
 RESOLVER, RESOLVER_6, GOOGLES_RESOLVER = "10.9.0.3", "fd00:9::3", "169.254.169.254"
-OTHER_AGENT_HOST = "198.51.100.12"
+MANAGEMENT_HOST = "198.51.100.12"
 METADATA = (
     "168.63.129.16",  # Azure's WireServer
     "100.100.100.200",  # Alibaba
@@ -66,7 +66,7 @@ address = "198.51.100.10"
 roles = {roles}
 [hosts.other]
 address = "{other}"
-roles = ["agent"]
+roles = ["mgmt"]
 [mgmt]
 domain = "api.example.com"
 """
@@ -92,7 +92,7 @@ class Machines:
             run("ip", "netns", "exec", space, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         run("ip", "netns", "exec", self.host, "sysctl", "-qw", "net.ipv4.ip_forward=1",
             "net.ipv6.conf.all.forwarding=1")  # fmt: skip
-        world = [INTERNET, INTERNET_6, RESOLVER, RESOLVER_6, GOOGLES_RESOLVER, OTHER_AGENT_HOST]
+        world = [INTERNET, INTERNET_6, RESOLVER, RESOLVER_6, GOOGLES_RESOLVER, MANAGEMENT_HOST]
         self._link(firewall.AGENTS_BRIDGE, self.container, (HOST, HOST_6), (CONTAINER, CONTAINER_6))
         self._link("out0", self.world, ("10.9.0.1", "2001:db8:9::1"), (NEIGHBOUR, "2001:db8:9::2"))
         for address in dict.fromkeys((*world, *METADATA, *INNER)):
@@ -101,7 +101,7 @@ class Machines:
         run("ip", "-n", self.host, "route", "add", "default", "via", NEIGHBOUR)
         run("ip", "-n", self.host, "-6", "route", "add", "default", "via", "2001:db8:9::2")
         for space in (self.host, self.world, self.container):
-            ports = ["22", "53", "443", "4000", "4001"]
+            ports = ["22", "53", "443", "3443", "4000", "4001"]
             listening = subprocess.Popen(
                 ["ip", "netns", "exec", space, sys.executable, "-c", LISTEN, *ports],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -128,7 +128,7 @@ class Machines:
         allow: Sequence[str] = (),
     ) -> None:
         file = self._folder / "ocmt.toml"
-        text = INVENTORY.format(roles=roles, other=OTHER_AGENT_HOST)
+        text = INVENTORY.format(roles=roles, other=MANAGEMENT_HOST)
         file.write_text(f"{text}[firewall]\nallow = {json.dumps(list(allow))}\n")
         inventory = load_inventory(file)
         rules = firewall.firewall(inventory, inventory.host("box"), resolvers)
@@ -176,12 +176,13 @@ def test_of_the_hosts_own_resolvers_port_53_is_reached(machines: Machines) -> No
     assert machines.reach_all(own, 53, 443, 4000) == {(one, 53) for one in own}
 
 
-def test_other_agent_hosts_are_kept_from_containers_that_bear_managements_address(
-    machines: Machines,
+@pytest.mark.parametrize("roles", ['["agent"]', '["agent", "ui"]', '["agent", "mgmt"]'])
+def test_managements_port_for_this_host_is_kept_from_containers_that_bear_its_address(
+    machines: Machines, roles: str
 ) -> None:
-    machines.guard(roles='["mgmt", "ui", "agent"]')
-    assert machines.reach(OTHER_AGENT_HOST, 4000, 443) == []
-    assert machines.reach(OTHER_AGENT_HOST, 4000, start=machines.host) == [4000]
+    machines.guard(roles=roles)
+    assert machines.reach(MANAGEMENT_HOST, 3443, 443) == [443]
+    assert machines.reach(MANAGEMENT_HOST, 3443, start=machines.host) == [3443]
 
 
 def test_nobody_beyond_the_host_reaches_a_container(machines: Machines) -> None:

@@ -16,7 +16,7 @@ from ocmt_cli.checkout import ROOT
 from ocmt_cli.main import main
 from ocmt_testing.deploy import farm as deploy_farm
 
-_NAMES = {"mgmt": "front", "agent": "agents-1", "ui": "agents-2"}
+_NAMES = {"mgmt": "front", "agent": "agents-1", "ui": "page"}
 _WHO = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
 
 

@@ -141,3 +141,113 @@ def test_the_web_servers_other_sites_stay(
     made.write_text("# edited")
     assert _setup(farm, "mgmt", "--plan") == 0
     assert f"; replaces {made}" in capsys.readouterr().out
+
+
+@pytest.fixture
+def apart(farm: Farm) -> Farm:
+    """The agents' host has another address than management's: they are two machines."""
+    machine = farm.machines["agent"]
+    machine.stop()
+    machine.settings = "ListenAddress 127.0.0.2\n"
+    machine.start()
+    text = farm.inventory.read_text()
+    first, name, rest = text.partition("[hosts.agent]")
+    farm.inventory.write_text(first + name + rest.replace("127.0.0.1", "127.0.0.2", 1))
+    known = farm.folder / "known_hosts"
+    known.write_text(known.read_text() + known.read_text().replace("127.0.0.1", "127.0.0.2"))
+    return farm
+
+
+def _tls(farm: Farm, role: str) -> Path:
+    return farm.component(role) / "tls"
+
+
+def test_two_machines_get_certificates_that_their_servers_use(
+    apart: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ocmt_agent.settings import AgentSettings
+    from ocmt_common.host_credentials import HostCredentials
+    from ocmt_common.settings import load
+    from ocmt_management.settings import ManagementSettings
+
+    assert _setup(apart, "agent", "--plan") == 0
+    assert "TLS with the other host: host.pem, ca.pem, tokens" in capsys.readouterr().out
+    assert not (apart.folder / "ocmt.secrets").exists()
+
+    for name in ("agent", "mgmt"):  # in any order
+        assert _setup(apart, name) == 0
+    management = load(ManagementSettings, env_file=apart.component("mgmt") / ".env", environ={})
+    agent = load(AgentSettings, env_file=apart.component("agent") / ".env", environ={})
+    assert management.tls_dir is not None
+    assert agent.tls_dir is not None
+    assert HostCredentials(agent.tls_dir).accepts(HostCredentials(management.tls_dir).token)
+    for role in ("mgmt", "agent"):
+        modes = {file.stat().st_mode & 0o777 for file in _tls(apart, role).iterdir()}
+        assert modes == {0o640}
+        assert _tls(apart, role).stat().st_mode & 0o777 == 0o750
+    secrets = (apart.folder / "ocmt.secrets" / "ca.key").read_text()
+    told = capsys.readouterr().out
+    on_hosts = [
+        name
+        for machine in apart.machines.values()
+        for name, (_, content) in _files(machine.root).items()
+        if secrets.splitlines()[1].encode() in content
+    ]
+    assert on_hosts == []
+    assert agent.auth_token.get_secret_value() not in told
+    assert HostCredentials(management.tls_dir).token not in told
+
+    capsys.readouterr()
+    assert _setup(apart, "agent") == 0
+    assert "nothing to change" in capsys.readouterr().out
+
+
+def test_another_ca_than_the_hosts_is_refused(
+    apart: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _setup(apart, "mgmt") == 0
+    (apart.folder / "ocmt.secrets").rename(apart.folder / "elsewhere")
+    before = _files(apart.machines["mgmt"].root)
+    capsys.readouterr()
+    assert _setup(apart, "mgmt") == 1
+    assert "ca.pem is another CA" in capsys.readouterr().err
+    assert _files(apart.machines["mgmt"].root) == before
+    assert not (apart.folder / "ocmt.secrets").exists()
+
+
+def test_a_settings_file_from_before_is_kept_and_its_lines_are_shown(
+    apart: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apart.component("mgmt").mkdir(parents=True)
+    env = apart.component("mgmt") / ".env"
+    env.write_text("AGENT_SERVER_URL=http://localhost:4000\n")
+    assert _setup(apart, "mgmt") == 0
+    told = capsys.readouterr().out
+    assert "set AGENT_SERVER_URL=https://127.0.0.2:4443, TLS_DIR=" in told
+    assert env.read_text() == "AGENT_SERVER_URL=http://localhost:4000\n"
+
+
+def test_renewing_writes_both_hosts_and_one_token_is_left(
+    apart: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _ocmt("renew", "--inventory", str(apart.inventory)) == 1
+    assert "First: ocmt setup mgmt and ocmt setup agent" in capsys.readouterr().err
+    for name in ("mgmt", "agent"):
+        assert _setup(apart, name) == 0
+    before = {
+        file: file.read_text()
+        for role in ("mgmt", "agent")
+        for file in sorted(_tls(apart, role).iterdir())
+    }
+    assert _ocmt("renew", "--inventory", str(apart.inventory)) == 0
+    assert "The certificates are good until 20" in capsys.readouterr().out
+    changed = {file.name for file, text in before.items() if file.read_text() != text}
+    assert changed == {"host.pem", "tokens"}
+    tokens = {(_tls(apart, role) / "tokens").read_text() for role in ("mgmt", "agent")}
+    assert len(tokens) == 1
+    assert len(tokens.pop().split()) == 1
+
+
+def test_one_machine_has_nothing_to_renew(farm: Farm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _ocmt("renew", "--inventory", str(farm.inventory)) == 0
+    assert "on one machine" in capsys.readouterr().out

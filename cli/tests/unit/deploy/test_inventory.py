@@ -22,12 +22,33 @@ def _load(tmp_path: Path, text: str) -> str:
 def test_the_example_is_valid_and_means_what_it_says() -> None:
     inventory = load_inventory(ROOT / "deploy" / "ocmt.example.toml")
 
-    assert [host.name for host in inventory.with_role("agent")] == ["agents-1", "agents-2"]
+    assert [host.name for host in inventory.with_role("agent")] == ["agents-1"]
     assert inventory.mgmt.path == PurePosixPath("/opt/management-server")
     assert inventory.agent.path == PurePosixPath("/opt/ocmt/agent-server")
     assert inventory.ui.path == PurePosixPath("/var/www/ocmt")
-    identity = inventory.host("agents-2").identity_file
-    assert identity == ROOT / "deploy" / "keys" / "deploy"
+    assert inventory.host("agents-1").user == "deploy"
+
+
+def test_a_hosts_key_is_found_beside_the_inventory(tmp_path: Path) -> None:
+    file = tmp_path / "ocmt.toml"
+    file.write_text(WORKING + 'identity_file = "keys/deploy"\n', encoding="utf-8")
+    assert load_inventory(file).host("one").identity_file == tmp_path / "keys" / "deploy"
+
+
+@pytest.mark.parametrize("roles", [["agent"], ["mgmt", "agent"], ["agent", "ui"]])
+def test_a_second_agent_host_is_refused_since_it_would_get_no_agent(
+    tmp_path: Path, roles: list[str]
+) -> None:
+    told = _load(tmp_path, f"{WORKING}[hosts.two]\naddress = '192.0.2.2'\nroles = {roles}\n")
+    assert "hosts one and two have the role agent" in told
+    assert "Keep the role on one host" in told
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "203.0.113.11", "agents.example.com"])
+def test_the_agents_plain_port_is_for_its_own_machine_only(tmp_path: Path, address: str) -> None:
+    told = _load(tmp_path, f'{WORKING}[agent]\nbind = "{address}"\n')
+    assert "agent.bind: must be 127.0.0.1 or ::1" in told
+    assert "tls_port" in told
 
 
 def test_one_host_may_be_everything_below_its_own_root(tmp_path: Path) -> None:
@@ -55,6 +76,8 @@ def test_one_host_may_be_everything_below_its_own_root(tmp_path: Path) -> None:
         ("[hosts.'a b']\naddress='a'\nroles=['ui']\n", "a host's name is of"),
         (WORKING + "root='../x'\n", "hosts.one.root: must be absolute"),
         (WORKING + "[mgmt]\nport = 70000\n", "mgmt.port"),
+        (WORKING + "[mgmt]\nport = 3443\n", "port and tls_port must differ"),
+        (WORKING + "[agent]\ntls_port = 4001\n", "relay_port and tls_port must differ"),
         (WORKING + "[ui]\ndomain = 'https://x'\n", "ui.domain: is not a domain name"),
         (WORKING + "[agent]\ndata = '/opt/ocmt/agent-server/data'\n", "paths overlap"),
         (WORKING + "[hosts.two]\naddress='192.0.2.1'\nroles=['ui']\n", "same machine"),

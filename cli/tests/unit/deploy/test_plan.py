@@ -123,6 +123,7 @@ def test_the_plan_names_the_migrations() -> None:
 _STATUS: dict[str, Any] = {
     "current": "R1", "ok": True, "settled": True, "settings_changed": False, "degraded": False,
     "running": ["R1"], "last_good": "R1", "answer": "200 {}",
+    "certificate": "",
 }  # fmt: skip
 
 
@@ -138,7 +139,7 @@ _STATUS: dict[str, Any] = {
     ],
 )
 def test_status_tells_what_is_amiss(change: dict[str, Any], told: str) -> None:
-    line = server_line("mgmt", "one", {**_STATUS, **change})
+    line = server_line("mgmt", "one", {**_STATUS, **change}, now=datetime.now(UTC))
     assert line["state"].startswith(told)
     assert line["drift"] is ("settled" in change)
 

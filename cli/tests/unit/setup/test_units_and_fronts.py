@@ -60,7 +60,7 @@ def units(inventory: Inventory, tmp_path: Path) -> Path:
 @pytest.mark.needs("systemd")
 def test_units_are_what_systemd_accepts(units: Path) -> None:
     names = sorted(one.name for one in units.iterdir() if "@." not in one.name)
-    assert len(names) == 11
+    assert len(names) == 13
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *names],
         capture_output=True, text=True, cwd=units, check=False,
@@ -186,13 +186,20 @@ def test_managements_front_believes_the_pages_hosts_who_their_clients_are(
         assert "set_real_ip_from" not in files.nginx_conf(one, one.host(host), certified=True)
 
 
-def test_only_management_reaches_the_agents_port(inventory: Inventory) -> None:
+def test_management_and_agent_server_reach_only_each_others_tls_ports(
+    inventory: Inventory,
+) -> None:
     rules = firewall.firewall(inventory, inventory.host("agents-1"), [])
     assert "policy drop" in rules
-    assert [line.strip() for line in rules.splitlines() if "4000" in line] == [
-        "ip saddr 203.0.113.10 tcp dport 4000 accept"
+    assert "4000" not in rules
+    assert [line.strip() for line in rules.splitlines() if "4443" in line] == [
+        "ip saddr 203.0.113.10 tcp dport 4443 accept"
     ]
-    assert "4000" not in firewall.firewall(inventory, inventory.host("front"), [])
+    rules = firewall.firewall(inventory, inventory.host("front"), [])
+    assert "3000" not in rules
+    assert [line.strip() for line in rules.splitlines() if "3443" in line] == [
+        "ip saddr 203.0.113.11 tcp dport 3443 accept"
+    ]
 
 
 def test_containers_reach_the_relay_and_nothing_else_of_their_host(inventory: Inventory) -> None:
@@ -215,14 +222,19 @@ def test_port_53_is_open_to_the_hosts_own_resolvers_only(inventory: Inventory) -
     ]
 
 
-def test_a_name_where_a_rule_needs_an_address_is_refused_with_the_cure(tmp_path: Path) -> None:
-    """The other agent hosts admit this one, so its containers must be kept from each of them."""
+@pytest.mark.parametrize(
+    ("address", "host", "named"),
+    [("203.0.113.10", "agents-1", "front"), ("203.0.113.11", "front", "agents-1")],
+)
+def test_a_name_where_a_rule_needs_an_address_is_refused_with_the_cure(
+    tmp_path: Path, address: str, host: str, named: str
+) -> None:
     example = (ROOT / "deploy" / "ocmt.example.toml").read_text()
     file = tmp_path / "ocmt.toml"
-    file.write_text(example.replace('["mgmt", "ui"]', '["mgmt", "ui", "agent"]'))
-    all_in_one = load_inventory(file)
-    with pytest.raises(CommandFailed, match=r"hosts\.agents-2\.address must be an IP address"):
-        firewall.firewall(all_in_one, all_in_one.host("front"), [])
+    file.write_text(example.replace(address, "other.example.com"))
+    apart = load_inventory(file)
+    with pytest.raises(CommandFailed, match=rf"hosts\.{named}\.address must be an IP address"):
+        firewall.firewall(apart, apart.host(host), [])
 
 
 @pytest.mark.needs("nft", "root")
@@ -240,7 +252,7 @@ def _rules(inventory: Inventory, name: str) -> list[str]:
     return firewall.firewall(inventory, inventory.host(name), RESOLVERS).splitlines()
 
 
-@pytest.mark.parametrize("name", ["front", "agents-1", "agents-2"])
+@pytest.mark.parametrize("name", ["front", "agents-1"])
 def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: str) -> None:
     import hashlib
 

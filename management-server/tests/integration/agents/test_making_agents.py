@@ -98,6 +98,7 @@ async def test_a_fault_of_our_own_leaves_no_agent_half_made(
     assert not faults
 
 
+@pytest.mark.both_databases
 async def test_two_who_ask_at_once_make_one_agent(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
@@ -131,6 +132,7 @@ async def test_an_agent_server_that_is_away_is_waited_for(
     assert len(agent_server.provisioned) == 1
 
 
+@pytest.mark.both_databases
 async def test_a_failure_is_kept_and_shown_until_somebody_tries_again(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
@@ -181,6 +183,7 @@ async def begin_elsewhere(app: FastAPI, user_id: str) -> None:
         await AgentRepository(session).begin(user_id, b"another server's", now)
 
 
+@pytest.mark.both_databases
 async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
     settings: ManagementSettings,
     app: FastAPI,
@@ -222,6 +225,7 @@ async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
     await server.close()
 
 
+@pytest.mark.both_databases
 async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
     settings: ManagementSettings,
     app: FastAPI,
@@ -250,6 +254,7 @@ async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
     await server.close()
 
 
+@pytest.mark.both_databases
 async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
@@ -272,6 +277,7 @@ async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
     assert await token_hash_in(app, user_id) == hash_of(agent_server.provisioned[1][1])
 
 
+@pytest.mark.both_databases
 async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
@@ -323,6 +329,7 @@ async def test_a_suspended_user_gets_no_agent(
     assert bob not in {made for made, _ in agent_server.provisioned}
 
 
+@pytest.mark.both_databases
 async def test_an_admin_sees_all_agents_and_renews_their_tokens(
     app: FastAPI, sign_in: SignIn, sign_in_admin: SignIn, agent_server: FakeAgentServer
 ) -> None:

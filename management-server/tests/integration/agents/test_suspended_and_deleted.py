@@ -216,6 +216,7 @@ async def everything_of(app: FastAPI, user_id: str, email: str) -> dict[str, int
     return found
 
 
+@pytest.mark.both_databases
 async def test_a_deleted_user_leaves_nothing_but_the_audit_trail(
     app: FastAPI,
     admin: httpx2.AsyncClient,
@@ -304,6 +305,7 @@ async def test_the_last_admin_stays_and_members_delete_nobody(
     assert odd.status_code == 422
 
 
+@pytest.mark.both_databases
 async def test_usage_counted_of_a_deleted_user_holds_up_nobodys(
     app: FastAPI, admin: httpx2.AsyncClient
 ) -> None:
@@ -317,6 +319,7 @@ async def test_usage_counted_of_a_deleted_user_holds_up_nobodys(
         assert (await session.scalars(select(Usage.user_id))).all() == [ada]
 
 
+@pytest.mark.both_databases
 async def test_an_agent_that_is_being_made_does_not_come_back_after_the_deletion(
     app: FastAPI, admin: httpx2.AsyncClient, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:

@@ -36,6 +36,7 @@ async def trail(admin: httpx2.AsyncClient, action: str, **more: str) -> list[dic
     return [event for event in reversed(answer.json()["events"]) if event["action"] == action]
 
 
+@pytest.mark.both_databases
 async def test_sign_ins_and_their_ends_are_recorded(
     admin: httpx2.AsyncClient, sign_in: SignIn, ask_for_link: AskForLink
 ) -> None:
@@ -198,6 +199,7 @@ async def test_strangers_cannot_fill_the_trail(
     assert rows[-1]["detail"] == "POST /api/auth/session (3 more since the last)"
 
 
+@pytest.mark.both_databases
 async def test_it_is_read_in_pages(admin: httpx2.AsyncClient, app: FastAPI) -> None:
     async with app.state.database.write() as session:
         for number in range(25):
@@ -226,6 +228,7 @@ async def test_a_page_that_is_none_is_a_422(admin: httpx2.AsyncClient, query: st
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request")
 
 
+@pytest.mark.both_databases
 async def test_all_of_it_is_exported_oldest_first(
     admin: httpx2.AsyncClient, sign_in: SignIn, app: FastAPI
 ) -> None:

@@ -74,6 +74,7 @@ async def test_another_browser_gets_a_code_and_no_session(
     assert not await is_signed_in(other)
 
 
+@pytest.mark.both_databases
 async def test_a_code_is_worth_nothing_in_a_browser_that_did_not_ask(
     new_browser: NewBrowser, ask_for_link: AskForLink
 ) -> None:
@@ -227,6 +228,7 @@ async def test_a_link_works_once(new_browser: NewBrowser, ask_for_link: AskForLi
     assert answer.json()["code"] == "link-invalid"
 
 
+@pytest.mark.both_databases
 async def test_ten_uses_at_once_make_one_session(
     app: FastAPI, new_browser: NewBrowser, ask_for_link: AskForLink
 ) -> None:
@@ -382,6 +384,7 @@ async def test_signing_in_replaces_the_session_of_that_browser(
     assert len((await browser.get("/api/auth/sessions")).json()["sessions"]) == 1
 
 
+@pytest.mark.both_databases
 async def test_the_database_holds_no_token_in_clear(
     app: FastAPI, sign_in: SignIn, ask_for_link: AskForLink, seen_secrets: set[str]
 ) -> None:

@@ -48,6 +48,7 @@ async def test_whoever_signs_in_first_is_a_member(sign_in: SignIn) -> None:
         assert (await member.get("/api/admin/users")).json()["code"] == "not-admin"
 
 
+@pytest.mark.both_databases
 async def test_many_who_come_first_at_once_make_no_admin(
     new_browser: NewBrowser, ask_for_link: AskForLink
 ) -> None:
@@ -66,6 +67,7 @@ async def test_many_who_come_first_at_once_make_no_admin(
     assert [answer.json()["user"]["role"] for answer in answers] == ["member"] * 4
 
 
+@pytest.mark.both_databases
 async def test_the_operator_makes_a_member_the_admin_while_there_is_none(
     app: FastAPI, sign_in: SignIn, new_browser: NewBrowser
 ) -> None:
@@ -100,6 +102,7 @@ async def test_the_named_admin_signs_in_by_mail_too(sign_in_admin: SignIn, sign_
     assert (await (await sign_in(BOB)).get("/api/me")).json()["user"]["role"] == "admin"
 
 
+@pytest.mark.both_databases
 async def test_one_new_address_in_two_browsers_at_once_is_one_user(
     new_browser: NewBrowser, ask_for_link: AskForLink
 ) -> None:
@@ -165,6 +168,7 @@ async def test_what_is_no_address_is_refused(new_browser: NewBrowser, email: str
     assert "email" in answer.json()["detail"]
 
 
+@pytest.mark.both_databases
 async def test_an_invited_address_may_sign_in_once_told_by_mail(
     new_browser: NewBrowser,
     sign_in: SignIn,
@@ -185,6 +189,7 @@ async def test_an_invited_address_may_sign_in_once_told_by_mail(
     assert (await admin.get("/api/admin/invitations")).json() == {"invitations": []}
 
 
+@pytest.mark.both_databases
 async def test_a_revoked_invitation_stops_a_link_that_is_out_already(
     new_browser: NewBrowser, ask_for_link: AskForLink, sign_in_admin: SignIn
 ) -> None:
@@ -251,6 +256,7 @@ async def test_a_suspended_user_is_out_at_once_and_cannot_come_back(
     await sign_in("eve@example.com")
 
 
+@pytest.mark.both_databases
 async def test_the_last_admin_cannot_be_suspended(sign_in_admin: SignIn) -> None:
     admin = await sign_in_admin(ADA)
 

@@ -182,8 +182,10 @@ async def test_an_open_tab_is_no_use_of_the_session_and_a_message_is(
 
 @pytest.mark.parametrize("size", [256 * 1024, 16 * 1024 * 1024])
 async def test_a_frame_above_256_kib_ends_the_chat(
-    tab: Tab, gateway: FakeGateway, size: int
+    tab: Tab, gateway: FakeGateway, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # How long it reads on; its sender waits for the connection's end.
+    monkeypatch.setattr("ocmt_common.sockets._LISTEN_ON_S", 0.5 if size < 1_000_000 else 2.0)
     with suppress(ConnectionClosed):  # it may have hung up before it had all
         await tab.say("x" * size)
 

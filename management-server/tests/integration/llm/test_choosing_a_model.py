@@ -87,6 +87,7 @@ async def test_a_wrong_choice_changes_nothing(
     assert (await ada.get("/api/model")).json()["demo"] is True
 
 
+@pytest.mark.both_databases
 async def test_without_its_key_a_model_gives_way_to_the_demo(ada: httpx2.AsyncClient) -> None:
     await ada.put("/api/model", json={"provider": "openai", "model": "gpt-x", "key": KEY})
 
@@ -96,6 +97,7 @@ async def test_without_its_key_a_model_gives_way_to_the_demo(ada: httpx2.AsyncCl
     assert (again.status_code, again.json()["code"]) == (404, "key-unknown")
 
 
+@pytest.mark.both_databases
 async def test_deleting_a_key_of_another_provider_keeps_the_model(ada: httpx2.AsyncClient) -> None:
     for provider in ("openai", "anthropic"):
         await ada.put("/api/model", json={"provider": provider, "model": "x", "key": KEY})

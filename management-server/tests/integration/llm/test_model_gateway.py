@@ -480,23 +480,26 @@ async def test_a_vault_without_the_key_is_a_424_not_a_crash(
 
 
 MIB = 1024 * 1024
+# Made when they are used: each is of 28 MiB.
+LARGE: dict[str, Callable[[], bytes]] = {
+    "objects": lambda: b'{"model":"default","messages":[' + b"{}," * (28 * MIB // 3) + b"{}]}",
+    "lists": lambda: b'{"model":"default","messages":[' + b"[1,2]," * (28 * MIB // 6) + b"1]}",
+    "texts": lambda: b'{"model":"default","messages":[' + b'"\\u00e9",' * (28 * MIB // 9) + b"1]}",
+    "members": lambda: (
+        b'{"messages":[],' + b",".join(b'"%d":1' % n for n in range(2_500_000)) + b"}"
+    ),
+    "a model": lambda: b'{"messages":[],"model":[' + b"{}," * (28 * MIB // 3) + b"{}]}",
+    "options": lambda: (
+        b'{"messages":[],"stream":true,"stream_options":{"a":[' + b"{}," * (9 * MIB) + b"{}]}}"
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"model":"default","messages":[' + b"{}," * (28 * MIB // 3) + b"{}]}",
-        b'{"model":"default","messages":[' + b"[1,2]," * (28 * MIB // 6) + b"1]}",
-        b'{"model":"default","messages":[' + b'"\\u00e9",' * (28 * MIB // 9) + b"1]}",
-        b'{"messages":[],' + b",".join(b'"%d":1' % n for n in range(2_500_000)) + b"}",
-        b'{"messages":[],"model":[' + b"{}," * (28 * MIB // 3) + b"{}]}",
-        b'{"messages":[],"stream":true,"stream_options":{"a":[' + b"{}," * (9 * MIB) + b"{}]}}",
-    ],
-    ids=["objects", "lists", "texts", "members", "a model", "options"],
-)
+@pytest.mark.parametrize("kind", LARGE)
 async def test_no_body_of_one_agent_holds_up_the_others(
-    ada: Any, provider: Provider, body: bytes
+    ada: Any, provider: Provider, kind: str
 ) -> None:
+    body = LARGE[kind]()
     await ada.choose("openai", "gpt-x", KEY)
     provider.unread = True
     longest_ms = 0.0

@@ -40,6 +40,7 @@ async def reveal(app: FastAPI, user: str, name: str, keys: KeyRing | None = None
     return None if value is None else value.reveal()
 
 
+@pytest.mark.both_databases
 async def test_a_secret_is_stored_listed_by_hint_replaced_and_deleted(
     app: FastAPI, sign_in: SignIn
 ) -> None:
@@ -91,6 +92,7 @@ async def test_one_users_secrets_are_nobody_elses(app: FastAPI, sign_in: SignIn)
     assert await reveal(app, await user_id(app, BOB), "FOO") == "bob's own"
 
 
+@pytest.mark.both_databases
 async def test_a_row_moved_to_another_user_does_not_open(app: FastAPI, sign_in: SignIn) -> None:
     for email in (ADA, BOB):
         await (await sign_in(email)).put("/api/secrets/FOO", json={"value": LONG})
@@ -146,6 +148,7 @@ async def test_other_domains_secrets_are_kept_apart_by_their_namespace(
     assert (await browser.get("/api/secrets")).json() == {"secrets": []}
 
 
+@pytest.mark.both_databases
 async def test_ten_first_secrets_at_once_are_all_kept(app: FastAPI, sign_in: SignIn) -> None:
     browser = await sign_in(ADA)
 
@@ -158,6 +161,7 @@ async def test_ten_first_secrets_at_once_are_all_kept(app: FastAPI, sign_in: Sig
     assert [await reveal(app, ada, f"S{n}") for n in range(10)] == [f"value {n}" for n in range(10)]
 
 
+@pytest.mark.both_databases
 async def test_the_same_secret_put_ten_times_at_once_stays_readable(
     app: FastAPI, sign_in: SignIn
 ) -> None:
@@ -185,6 +189,7 @@ async def test_a_user_has_a_bounded_number_of_secrets(
     assert statuses == [200, 200, 409, 200]
 
 
+@pytest.mark.both_databases
 async def test_each_reading_is_audited_with_its_reason_and_without_the_value(
     app: FastAPI, sign_in: SignIn
 ) -> None:
@@ -206,6 +211,7 @@ async def test_each_reading_is_audited_with_its_reason_and_without_the_value(
     assert {e.user_id for e in events} == {ada}
 
 
+@pytest.mark.both_databases
 async def test_shredding_the_data_key_takes_every_secret_of_that_user_only(
     app: FastAPI, sign_in: SignIn
 ) -> None:
@@ -224,6 +230,7 @@ async def test_shredding_the_data_key_takes_every_secret_of_that_user_only(
         assert await session.get(StoredSecret, (ada, "FOO")) is None
 
 
+@pytest.mark.both_databases
 async def test_rotation_moves_every_user_to_the_new_key_and_the_old_one_can_go(
     app: FastAPI, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,89 @@
+"""Certificates on a host: what `ocmt setup` writes there, and what it refuses or points out."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE
+
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
+from ocmt_cli.deploy.remote import Host
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup.changes import Change, Run, write_if_different
+from ocmt_cli.setup.facts import HostFacts
+from ocmt_cli.trust import links
+from ocmt_cli.trust.folder import TrustFolder
+
+FILE_MODE = 0o640
+
+
+def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
+    folders = [_folder(inventory, host, role) for role in links.tls_roles(inventory, host)]
+    names = (HOST_FILE, CA_FILE, TOKENS_FILE)
+    return [*folders, *(folder / name for folder in folders for name in names)]
+
+
+def changes(
+    facts: HostFacts,
+    *,
+    inventory: Inventory,
+    host: HostEntry,
+    texts: Mapping[Role, Mapping[str, str]],
+) -> Iterator[Change]:
+    """What servers follow while they run. A folder hands its group down to its files."""
+    for role, files in texts.items():
+        folder = _folder(inventory, host, role)
+        if str(folder) not in facts.paths:
+            runs_as_another = role == "mgmt" and host.supervisor == "systemd"
+            group = ("-g", inventory.deploy.service_user) if runs_as_another else ()
+            make = ("install", "-d", "-m", "2750", *group, str(folder))
+            yield Change(f"make {folder}", (Run(make),))
+        writes = tuple(
+            write
+            for name, text in files.items()
+            if (write := write_if_different(facts, folder / name, text, FILE_MODE)) is not None
+        )
+        if writes:
+            names = ", ".join(write.path.name for write in writes)
+            yield Change(f"TLS with the other host: {names} in {folder}", writes)
+
+
+def refuse_another_ca(
+    inventory: Inventory, host: HostEntry, facts: HostFacts, trust: TrustFolder
+) -> None:
+    """Raises `CommandFailed`: with a CA for itself this host would trust no other one."""
+    ours = hashlib.sha256(trust.authority.certificate.encode()).hexdigest()
+    for role in links.tls_roles(inventory, host):
+        file = _folder(inventory, host, role) / CA_FILE
+        found = facts.paths.get(str(file))
+        if found is not None and found.sha256 != ours:
+            raise CommandFailed(
+                f"{host.name}: {file} is another CA than that of {trust.path}. Copy that folder "
+                "from the machine that set the host up; to begin anew, remove "
+                f"{file.parent} on every host."
+            )
+
+
+def missing_settings(
+    inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host
+) -> Iterator[Change]:
+    """Remarks about a `.env` that was written before, which is the operator's to change."""
+    for role in links.tls_roles(inventory, host):
+        env = inventory.component_path(host, role) / ".env"
+        if str(env) not in facts.paths:
+            continue
+        look = ("grep", "-q", "^TLS_DIR=", str(env))
+        if remote.run(look, step="look", check=False, timeout_s=30).code == 0:
+            continue
+        lines = [*_url(inventory, host, role), *links.env_lines(inventory, host, role)]
+        yield Change(f"{env}: set {', '.join(lines)} there, then run `ocmt deploy`")
+
+
+def _url(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
+    if role == "mgmt":
+        return [f"AGENT_SERVER_URL={links.agent_server_url(inventory, host)}"]
+    return ["HOST=127.0.0.1", f"MANAGEMENT_URL={links.agents_management_url(inventory, host)}"]
+
+
+def _folder(inventory: Inventory, host: HostEntry, role: Role) -> PurePosixPath:
+    return inventory.component_path(host, role) / links.TLS_FOLDER

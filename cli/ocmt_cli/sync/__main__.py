@@ -1,6 +1,0 @@
-"""Run the command on its own: `python -m ocmt_cli.sync`."""
-
-from ocmt_cli.sync.app import sync_app
-
-if __name__ == "__main__":
-    sync_app(prog_name="ocmt sync")

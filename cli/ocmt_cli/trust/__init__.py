@@ -1,0 +1,1 @@
+"""The installation's own CA: certificates and tokens between management and agent hosts."""

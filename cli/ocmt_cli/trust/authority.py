@@ -1,0 +1,152 @@
+"""Makes the CA and the hosts' certificates. Pure but for randomness: texts in, texts out."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from ocmt_common.host_credentials import role_name
+
+CA_LIFE = timedelta(days=365 * 20)
+LIFE = timedelta(days=730)
+"""Of a host's certificate. Nothing renews it unattended, since the CA's key is on no server."""
+RENEW_BEFORE = timedelta(days=180)
+"""Before a certificate's end, from when on `ocmt setup` issues another one."""
+_SKEW = timedelta(days=1)
+"""How far a host's clock may be behind."""
+_CURVE = ec.SECP256R1()
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The CA; PEM."""
+
+    key: str = field(repr=False)
+    certificate: str
+
+
+def new_authority(now: datetime) -> Authority:
+    key = ec.generate_private_key(_CURVE)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "OCMT hosts")])
+    made = (
+        _builder(name, name, key.public_key(), now, CA_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(_key_text(key), _text(made))
+
+
+def issue(
+    authority: Authority, *, host: str, address: str, roles: Sequence[str], now: datetime
+) -> str:
+    """A new key and its certificate, for both directions, under the host's name and address."""
+    signer = _private(authority.key)
+    issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
+    key = ec.generate_private_key(_CURVE)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    made = (
+        _builder(name, issuer.subject, key.public_key(), now, LIFE)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(both), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(address, roles)), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    return _key_text(key) + _text(made)
+
+
+def needs_issuing(
+    text: str | None, authority: Authority, *, address: str, roles: Sequence[str], now: datetime
+) -> bool:
+    """Whether a host's key and certificate are missing, near their end, or not what it is now."""
+    if text is None:
+        return True
+    certificate = x509.load_pem_x509_certificate(text.encode())
+    issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except InvalidSignature:
+        return True
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return now >= certificate.not_valid_after_utc - RENEW_BEFORE or list(names) != _names(
+        address, roles
+    )
+
+
+def ends_at(text: str) -> datetime | None:
+    """When the first certificate of a PEM text ends; `None` if it holds none."""
+    try:
+        return x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
+    except ValueError:
+        return None
+
+
+def _names(address: str, roles: Sequence[str]) -> list[x509.GeneralName]:
+    by_address: x509.GeneralName
+    try:
+        by_address = x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        by_address = x509.DNSName(address)
+    return [by_address, *(x509.UniformResourceIdentifier(role_name(role)) for role in roles)]
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    now: datetime,
+    life: timedelta,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + life)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _private(text: str) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(text.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("is not an elliptic curve key")
+    return key
+
+
+def _key_text(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def _text(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()

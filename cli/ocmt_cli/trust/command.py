@@ -1,0 +1,67 @@
+"""`ocmt renew`."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ocmt_common.console import say
+
+from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, Role, load_inventory
+from ocmt_cli.deploy.remote import open_host
+from ocmt_cli.deploy.session import Session
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup.tls import FILE_MODE
+from ocmt_cli.trust.folder import open_trust
+from ocmt_cli.trust.links import TLS_FOLDER, linked_hosts, tls_roles
+from ocmt_cli.trust.renewing import renew
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def renew_command(
+    inventory: Annotated[
+        Path, typer.Option("--inventory", help="The inventory of servers.")
+    ] = DEFAULT_FILE,
+) -> None:
+    """Replace the certificates and the token between the hosts, with no request lost."""
+    servers = load_inventory(inventory)
+    linked = linked_hosts(servers)
+    if not linked:
+        say("Management and the agent server are on one machine: there is nothing to renew.")
+        return
+    now = datetime.now(UTC)
+    trust = open_trust(servers, now)
+    missing = [host.name for host in linked if trust.certificate(host.name) is None]
+    if missing:
+        first = " and ".join(f"ocmt setup {name}" for name in missing)
+        raise CommandFailed(f"{', '.join(missing)} has no certificate yet. First: {first}")
+    with contextlib.ExitStack() as stack:
+        targets = []
+        for host in linked:
+            session = Session(open_host(host, servers.deploy), host, servers)
+            stack.callback(session.close)
+            targets += [OverSsh(servers, host, role, session) for role in tls_roles(servers, host)]
+        ends = renew(trust, targets, now=now, report=say).ends_at(linked)
+    say(f"The certificates are good until {ends:%Y-%m-%d}.")
+
+
+@dataclass(frozen=True, slots=True)
+class OverSsh:
+    inventory: Inventory
+    entry: HostEntry
+    role: Role
+    session: Session
+
+    def put(self, files: Mapping[str, str]) -> None:
+        folder = self.inventory.component_path(self.entry, self.role) / TLS_FOLDER
+        for name, text in files.items():
+            self.session.host.put(text, folder / name, mode=FILE_MODE, step=f"write {name}")
+
+    def health(self) -> dict[str, Any] | None:
+        said: dict[str, Any] | None = self.session.ask("health", self.role)
+        return said

@@ -1,0 +1,35 @@
+"""What `ocmt status` and `ocmt doctor` say about certificates that end."""
+
+from datetime import datetime
+from pathlib import Path
+
+from ocmt_common.host_credentials import CA_FILE, NEAR_END
+
+from ocmt_cli.trust.authority import ends_at
+
+
+def has_ended(text: str, now: datetime) -> bool:
+    end = ends_at(text)
+    return end is not None and now >= end
+
+
+def warning(text: str, now: datetime) -> str:
+    """A sentence with the cure for a certificate (PEM) near its end; empty for another."""
+    end = ends_at(text)
+    if end is None or now < end - NEAR_END:
+        return ""
+    verb = "ended" if now >= end else "ends"
+    return f"the certificate for the other host {verb} on {end:%Y-%m-%d}; run `ocmt renew`"
+
+
+def in_folder(folder: Path) -> dict[str, str]:
+    """Host → key and certificate, in the operator's folder of the CA."""
+    found = {}
+    for file in sorted(folder.glob("*.pem")):
+        if file.name == CA_FILE:
+            continue
+        try:
+            found[file.stem] = file.read_text(encoding="ascii")
+        except (OSError, ValueError):
+            continue
+    return found

@@ -1,0 +1,122 @@
+"""The operator's folder of the CA, beside the inventory: `ocmt.secrets/` for `ocmt.toml`.
+
+ca.key     the CA's key, which is on no server
+ca.pem     the CA
+HOST.pem   a host's key and certificate, as on the host
+tokens     the newest first; two while they are being replaced
+"""
+
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE
+
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.trust import authority
+from ocmt_cli.trust.authority import Authority, issue, needs_issuing
+
+_KEY_FILE = "ca.key"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustFolder:
+    """The folder's content in memory; `saved` writes what is new."""
+
+    path: Path
+    authority: Authority
+    tokens: tuple[str, ...] = field(repr=False)
+    unsaved: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Name → text of the files to write."""
+
+    def certificate(self, host: str) -> str | None:
+        """A host's key and certificate."""
+        if (fresh := self.unsaved.get(f"{host}.pem")) is not None:
+            return fresh
+        return _text(self.path / f"{host}.pem")
+
+    def with_certificate(
+        self, host: HostEntry, now: datetime, *, renewed: bool = False
+    ) -> "TrustFolder":
+        """With a certificate that is good for the host as it is now."""
+        roles = [role for role in host.roles if role != "ui"]
+        if not renewed and not needs_issuing(
+            self.certificate(host.name), self.authority, address=host.address, roles=roles, now=now
+        ):
+            return self
+        made = issue(self.authority, host=host.name, address=host.address, roles=roles, now=now)
+        return replace(self, unsaved={**self.unsaved, f"{host.name}.pem": made})
+
+    def with_tokens(self, *tokens: str) -> "TrustFolder":
+        text = "".join(f"{token}\n" for token in tokens)
+        return replace(self, tokens=tokens, unsaved={**self.unsaved, "tokens": text})
+
+    def ends_at(self, hosts: Iterable[HostEntry]) -> datetime:
+        """When the first of the hosts' certificates ends."""
+        texts = [self.certificate(host.name) or "" for host in hosts]
+        return min(end for text in texts if (end := authority.ends_at(text)) is not None)
+
+    def files(self, host: HostEntry, role: Role) -> dict[str, str]:
+        """Name → text of the files in a server's TLS_DIR."""
+        tokens = self.tokens if role == "agent" else self.tokens[:1]
+        return {
+            HOST_FILE: self.certificate(host.name) or "",
+            CA_FILE: self.authority.certificate,
+            TOKENS_FILE: "".join(f"{token}\n" for token in tokens),
+        }
+
+    def saved(self) -> "TrustFolder":
+        """Write what is new, for the operator's eyes only. The folder as saved."""
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        for name, text in self.unsaved.items():
+            draft = self.path / f".{name}.new"
+            draft.unlink(missing_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            draft.replace(self.path / name)
+        return replace(self, unsaved={})
+
+
+def trust_path(inventory: Inventory) -> Path:
+    return inventory.file.resolve().with_suffix(".secrets")
+
+
+def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
+    """The folder, or a new CA for it, which is not saved yet. Raises `CommandFailed`."""
+    path = trust_path(inventory)
+    key, certificate, tokens = (_text(path / name) for name in (_KEY_FILE, CA_FILE, TOKENS_FILE))
+    if key is None and certificate is None and tokens is None:
+        made = authority.new_authority(now)
+        fresh = TrustFolder(path, made, (), {_KEY_FILE: made.key, CA_FILE: made.certificate})
+        return fresh.with_tokens(new_token())
+    if key is None or certificate is None or not tokens:
+        missing = [
+            name
+            for name, text in ((_KEY_FILE, key), (CA_FILE, certificate), (TOKENS_FILE, tokens))
+            if not text
+        ]
+        raise CommandFailed(
+            f"{path} lacks {' and '.join(missing)}. Copy the folder from where it is whole; to "
+            "begin anew, remove it and TLS_DIR on every host."
+        )
+    return TrustFolder(path, Authority(key, certificate), tuple(tokens.split()))
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(48)
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CommandFailed(f"{file} cannot be read: {error}.") from error

@@ -1,0 +1,77 @@
+"""Which hosts of an inventory speak to each other over a network, and where. Pure."""
+
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
+
+TLS_FOLDER = "tls"
+"""TLS_DIR, in the component's folder."""
+
+
+def is_one_machine(one: HostEntry, other: HostEntry) -> bool:
+    """Whether they reach each other on loopback: one host, or several root folders of a machine."""
+    return one.name == other.name or (one.address == other.address and one.root != other.root)
+
+
+def tls_roles(inventory: Inventory, host: HostEntry) -> list[Role]:
+    """The servers of this host that speak to one on another host."""
+    agents, management = inventory.with_role("agent"), inventory.with_role("mgmt")
+    found: list[Role] = []
+    if "mgmt" in host.roles and agents and not is_one_machine(agents[0], host):
+        found.append("mgmt")
+    if "agent" in host.roles and any(not is_one_machine(one, host) for one in management):
+        found.append("agent")
+    return found
+
+
+def linked_hosts(inventory: Inventory) -> list[HostEntry]:
+    """The hosts that need a certificate."""
+    return [host for host in inventory.hosts.values() if tls_roles(inventory, host)]
+
+
+def agent_server_url(inventory: Inventory, host: HostEntry) -> str:
+    """Where management on `host` reaches the agent server."""
+    agents = inventory.with_role("agent")
+    if "mgmt" in tls_roles(inventory, host):
+        return _https(agents[0], inventory.agent.tls_port)
+    return f"http://127.0.0.1:{inventory.agent.port}"
+
+
+def agents_management_url(inventory: Inventory, host: HostEntry) -> str:
+    """Where the relay on `host` reaches management."""
+    management = inventory.with_role("mgmt")
+    if not management or any(is_one_machine(one, host) for one in management):
+        return f"http://127.0.0.1:{inventory.mgmt.port}"
+    return _https(management[0], inventory.mgmt.tls_port)
+
+
+def env_lines(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
+    """What `.env` of a server says about the server on another host; none on one machine."""
+    if role not in tls_roles(inventory, host):
+        return []
+    folder = inventory.component_path(host, role) / TLS_FOLDER
+    return [
+        f"TLS_DIR={folder}",
+        f"TLS_HOST={_every_address(host)}",
+        f"TLS_PORT={_port(inventory, role)}",
+    ]
+
+
+def listener(inventory: Inventory, host: HostEntry, role: Role) -> str | None:
+    """ADDRESS:PORT that a server takes the other host's connections on."""
+    if role not in tls_roles(inventory, host):
+        return None
+    address = _every_address(host)
+    return f"{f'[{address}]' if ':' in address else address}:{_port(inventory, role)}"
+
+
+def _every_address(host: HostEntry) -> str:
+    """Of the host's family: behind a provider's NAT the inventory's address is not its own."""
+    return "::" if ":" in host.address else "0.0.0.0"  # noqa: S104 (mutual TLS)
+
+
+def _port(inventory: Inventory, role: Role) -> int:
+    return inventory.mgmt.tls_port if role == "mgmt" else inventory.agent.tls_port
+
+
+def _https(host: HostEntry, port: int) -> str:
+    address = f"[{host.address}]" if ":" in host.address else host.address
+    return f"https://{address}:{port}"

@@ -1,0 +1,109 @@
+"""Replacing certificates and the token while the servers serve, with no request lost.
+
+The order is what loses none: the agent server accepts the new token beside the old one before
+management sends it, and stops accepting the old one only when it has been sent the new one.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from ocmt_common.host_credentials import TOKENS_FILE, token_id
+
+from ocmt_cli.deploy.inventory import HostEntry, Role
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.trust.folder import TrustFolder, new_token
+
+WITHIN_S = 30.0
+_LOOK_EVERY_S = 0.25
+
+
+class LinkedServer(Protocol):
+    """A server that speaks to one on another host."""
+
+    @property
+    def entry(self) -> HostEntry: ...
+
+    @property
+    def role(self) -> Role: ...
+
+    def put(self, files: Mapping[str, str]) -> None:
+        """Write files of its TLS_DIR."""
+        ...
+
+    def health(self) -> dict[str, Any] | None:
+        """What it says at `/health`; `None` when it does not run."""
+        ...
+
+
+def renew(
+    trust: TrustFolder,
+    servers: Sequence[LinkedServer],
+    *,
+    now: datetime,
+    report: Callable[[str], None],
+    within_s: float = WITHIN_S,
+) -> TrustFolder:
+    """Run again after it broke off, it goes on where it was. Raises `CommandFailed`."""
+    agents = [one for one in servers if one.role == "agent"]
+    management = [one for one in servers if one.role == "mgmt"]
+    for agent in agents:
+        health = agent.health()
+        if health is not None and health.get("tls") is None:
+            raise CommandFailed(
+                f"{agent.entry.name}: the agent server that runs does not use TLS_DIR yet. Do what "
+                f"`ocmt setup {agent.entry.name}` says about .env, then run `ocmt deploy`."
+            )
+    for entry in {one.entry.name: one.entry for one in servers}.values():
+        trust = trust.with_certificate(entry, now, renewed=True)
+    if len(trust.tokens) == 1:
+        trust = trust.with_tokens(new_token(), *trust.tokens)
+    trust = trust.saved()
+    new = token_id(trust.tokens[0])
+
+    for agent in agents:
+        agent.put(trust.files(agent.entry, "agent"))
+        report(f"{agent.entry.name}: agent server: new certificate, new token beside the old one")
+        _wait(agent, lambda tls: new in tls["tokens"], "does not accept the new token", within_s)
+    for one in management:
+        one.put(trust.files(one.entry, "mgmt"))
+        report(f"{one.entry.name}: management: new certificate, new token")
+    for agent in agents:
+        if any(one.health() is not None for one in management):
+            # Each time it is asked, management asks the agent server.
+            _wait(
+                agent,
+                lambda tls: tls["tokenInUse"] == new,
+                "was not sent the new token by management",
+                within_s,
+                nudge=lambda: [one.health() for one in management],
+            )
+    trust = trust.with_tokens(trust.tokens[0])
+    for agent in agents:
+        agent.put({TOKENS_FILE: trust.files(agent.entry, "agent")[TOKENS_FILE]})
+        _wait(agent, lambda tls: tls["tokens"] == [new], "still accepts the old token", within_s)
+        report(f"{agent.entry.name}: agent server: the old token is no longer accepted")
+    return trust.saved()
+
+
+def _wait(
+    agent: LinkedServer,
+    done: Callable[[dict[str, Any]], bool],
+    otherwise: str,
+    within_s: float,
+    nudge: Callable[[], object] = lambda: None,
+) -> None:
+    """Returns at once when the server does not run: it uses what is there when it starts."""
+    until = time.monotonic() + within_s
+    while True:
+        nudge()
+        health = agent.health()
+        if health is None or done(health["tls"]):
+            return
+        if time.monotonic() > until:
+            raise CommandFailed(
+                f"{agent.entry.name}: the agent server {otherwise} (waited {within_s:.0f} s). Both "
+                "tokens stay good. See `ocmt logs`, then run `ocmt renew` again."
+            )
+        time.sleep(_LOOK_EVERY_S)

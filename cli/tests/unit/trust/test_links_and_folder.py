@@ -1,0 +1,189 @@
+"""Which hosts need TLS, what their settings say, and the operator's folder of the CA."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ocmt_agent.settings import AgentSettings
+from ocmt_cli.checkout import ROOT
+from ocmt_cli.deploy.inventory import Inventory, Role, load_inventory
+from ocmt_cli.doctor.checks import certificates
+from ocmt_cli.failure import CommandFailed
+from ocmt_cli.setup.files import agent_env, management_env, units
+from ocmt_cli.setup.firewall import openings
+from ocmt_cli.trust import ending
+from ocmt_cli.trust.authority import LIFE
+from ocmt_cli.trust.folder import new_token, open_trust
+from ocmt_cli.trust.links import linked_hosts
+from ocmt_common.host_credentials import HostCredentials
+from ocmt_common.settings import load
+from ocmt_management.settings import ManagementSettings
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+VAULT = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+def _inventory(folder: Path, *hosts: tuple[str, str, str], more: str = "") -> Inventory:
+    """Of (name, address, roles)."""
+    file = folder / "ocmt.toml"
+    file.write_text(
+        "".join(
+            f'[hosts.{name}]\naddress = "{address}"\nroles = {roles.split()}\n'
+            for name, address, roles in hosts
+        )
+        + more
+    )
+    return load_inventory(file)
+
+
+def _load(inventory: Inventory, folder: Path) -> tuple[ManagementSettings, AgentSettings]:
+    """What both servers make of the files that setup writes."""
+    texts = (
+        management_env(
+            inventory,
+            inventory.with_role("mgmt")[0],
+            token=new_token(),
+            jwt=new_token(),
+            vault=VAULT,
+        ),
+        agent_env(inventory, inventory.with_role("agent")[0], token=new_token()),
+    )
+    for name, text in zip(("mgmt", "agent"), texts, strict=True):
+        (folder / f"{name}.env").write_text(text)
+    return (
+        load(ManagementSettings, env_file=folder / "mgmt.env", environ={}),
+        load(AgentSettings, env_file=folder / "agent.env", environ={}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("front", "agents", "management_url", "agent_url", "listens"),
+    [
+        (
+            "203.0.113.10", "203.0.113.11",
+            "https://203.0.113.10:3443/", "https://203.0.113.11:4443", "0.0.0.0",
+        ),
+        (
+            "2001:db8::10", "2001:db8::11",
+            "https://[2001:db8::10]:3443/", "https://[2001:db8::11]:4443", "::",
+        ),
+        (
+            "front.example.com", "10.0.0.5",
+            "https://front.example.com:3443/", "https://10.0.0.5:4443", "0.0.0.0",
+        ),
+    ],
+)  # fmt: skip
+def test_two_hosts_reach_each_other_by_tls_only(
+    tmp_path: Path, front: str, agents: str, management_url: str, agent_url: str, listens: str
+) -> None:
+    inventory = _inventory(tmp_path, ("front", front, "mgmt ui"), ("agents-1", agents, "agent"))
+    management, agent = _load(inventory, tmp_path)
+    assert management.agent_server_url == agent_url
+    assert str(agent.management_url) == management_url
+    assert (management.tls_host, agent.tls_host) == (listens, listens)
+    assert management.tls_dir == Path("/opt/management-server/tls")
+    assert agent.tls_dir == Path("/opt/ocmt/agent-server/tls")
+    assert management.agent_auth_token.get_secret_value() == ""
+    for host, unit in (("front", "ocmt-management"), ("agents-1", "ocmt-agent")):
+        made = units(inventory, inventory.host(host))
+        assert f"{unit}-tls.socket" in made
+        assert f"{unit}-tls.socket" in made[f"{unit}@.service"]
+
+
+@pytest.mark.parametrize("roles", ["mgmt agent ui", "agent mgmt", "mgmt agent"])
+def test_one_machine_stays_on_loopback_with_nothing_to_configure(
+    tmp_path: Path, roles: str
+) -> None:
+    inventory = _inventory(tmp_path, ("box", "203.0.113.10", roles))
+    management, agent = _load(inventory, tmp_path)
+    assert (management.agent_server_url, str(agent.management_url)) == (
+        "http://127.0.0.1:4000",
+        "http://127.0.0.1:3000/",
+    )
+    assert (management.tls_dir, agent.tls_dir) == (None, None)
+    assert linked_hosts(inventory) == []
+    assert not [name for name in units(inventory, inventory.host("box")) if "tls" in name]
+    let_in = [str(one) for one in openings(inventory, inventory.host("box"))]
+    assert let_in == ["22/tcp", "80/tcp", "443/tcp", "443/udp"]
+
+
+def test_a_second_management_host_gets_tls_and_the_first_stays_on_loopback(tmp_path: Path) -> None:
+    inventory = _inventory(
+        tmp_path, ("box", "203.0.113.10", "mgmt agent"), ("front", "203.0.113.11", "mgmt")
+    )
+    assert [host.name for host in linked_hosts(inventory)] == ["box", "front"]
+    management, agent = _load(inventory, tmp_path)
+    assert management.agent_server_url == "http://127.0.0.1:4000"
+    assert agent.tls_dir is not None
+
+
+def test_the_folder_is_for_the_operators_eyes_and_is_read_again_as_it_was(tmp_path: Path) -> None:
+    inventory = load_inventory(ROOT / "deploy" / "ocmt.example.toml").model_copy(
+        update={"file": tmp_path / "ocmt.toml"}
+    )
+    made = open_trust(inventory, NOW)
+    assert not made.path.exists()  # `--plan` changes nothing
+    for host in linked_hosts(inventory):
+        made = made.with_certificate(host, NOW)
+    saved = made.saved()
+    assert saved.path == tmp_path / "ocmt.secrets"
+    modes = {file.name: file.stat().st_mode & 0o777 for file in saved.path.iterdir()}
+    assert modes == dict.fromkeys(
+        ("ca.key", "ca.pem", "tokens", "front.pem", "agents-1.pem"), 0o600
+    )
+    assert saved.path.stat().st_mode & 0o777 == 0o700
+    again = open_trust(inventory, NOW)
+    assert (again, again.unsaved) == (saved, {})
+    assert again.with_certificate(inventory.host("front"), NOW) is again
+    for secret in (again.authority.key, *again.tokens):
+        assert secret not in repr(made) + repr(again)
+
+    roles: dict[str, Role] = {"front": "mgmt", "agents-1": "agent"}
+    for name, role in roles.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        files = again.files(inventory.host(name), role)
+        for file, text in files.items():
+            (folder / file).write_text(text)
+        assert HostCredentials(folder).ends_at == NOW + LIFE
+        assert "ca.key" not in files
+        assert again.authority.key not in "".join(files.values())
+
+
+@pytest.mark.parametrize("lost", ["ca.key", "ca.pem", "tokens"])
+def test_a_folder_that_lost_a_file_is_refused_instead_of_a_second_ca(
+    tmp_path: Path, lost: str
+) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    folder = open_trust(inventory, NOW).saved().path
+    (folder / lost).unlink()
+    with pytest.raises(CommandFailed, match=rf"lacks {lost}. Copy the folder"):
+        open_trust(inventory, NOW)
+
+
+@pytest.mark.parametrize(
+    ("days_before", "warned", "ended"),
+    [
+        (730, "", False),
+        (61, "", False),
+        (60, "ends on", False),
+        (1, "ends on", False),
+        (0, "ended on", True),
+        (-30, "ended on", True),
+    ],
+)
+def test_a_certificate_near_its_end_is_told_with_the_cure(
+    tmp_path: Path, days_before: int, warned: str, ended: bool
+) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    trust = open_trust(inventory, NOW).with_certificate(inventory.host("a"), NOW).saved()
+    now = NOW + LIFE - timedelta(days=days_before)
+    text = trust.certificate("a") or ""
+    assert ending.has_ended(text, now) is ended
+    said = ending.warning(text, now)
+    assert (warned in said, bool(said)) == (True, bool(warned))
+    (check,) = certificates(trust.path, now=now)
+    assert (check.level, "ocmt renew" in check.found) == (
+        ("note", True) if warned else ("ok", False)
+    )
+    assert ending.warning("", now) == ""

@@ -1,0 +1,224 @@
+"""How the servers of one installation know each other: mutual TLS from a CA of their own.
+
+`ocmt setup` writes a folder on each host (`TLS_DIR`):
+
+host.pem   the host's private key, then its certificate
+ca.pem     the installation's CA
+tokens     a line each: management sends the first, the agent server accepts all
+
+A server follows these files while it runs, so that a certificate or a token is replaced without a
+restart: connections that are open stay, new ones use what is new.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from ocmt_common.settings import SettingsError
+
+log = structlog.get_logger(__name__)
+
+HOST_FILE = "host.pem"
+CA_FILE = "ca.pem"
+TOKENS_FILE = "tokens"
+FOLLOW_S = 1.0
+"""How soon a running server uses what was written."""
+NEAR_END = timedelta(days=60)
+"""Before a certificate's end, from when on servers and commands warn."""
+_WARN_EVERY = timedelta(days=1)
+_TOKEN_CHARACTERS = 32
+
+
+class CredentialsError(SettingsError):
+    """The folder cannot be used. `str()` names the file and the cure, and holds no secret."""
+
+
+def role_name(role: str) -> str:
+    """How a certificate says that its host runs `role` (mgmt, agent): a URI among its names."""
+    return f"ocmt:role:{role}"
+
+
+def has_role(certificate: Mapping[str, Any] | None, role: str) -> bool:
+    """Whether a peer's certificate, as `SSLSocket.getpeercert` gives it, is of a host of `role`."""
+    return ("URI", role_name(role)) in (certificate or {}).get("subjectAltName", ())
+
+
+def token_id(token: str) -> str:
+    """A name for a token that does not tell the token."""
+    return hashlib.sha256(token.encode()).hexdigest()[:8]
+
+
+_Texts = tuple[bytes, bytes, bytes]
+"""Of host.pem, ca.pem and tokens."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Files:
+    texts: _Texts
+    tokens: tuple[str, ...]
+    ends_at: datetime
+
+
+class HostCredentials:
+    """The folder, loaded: TLS contexts for both directions and the tokens. See `followed`."""
+
+    def __init__(self, folder: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)):
+        """Raises `CredentialsError`."""
+        self._folder = folder
+        self._now = now
+        self._files = _checked(folder, _read(folder))
+        self._warned_at: datetime | None = None
+        self._complaint = ""
+        self.token_in_use: str | None = None
+        """The id of the token that was last accepted."""
+        self.server = _context(ssl.PROTOCOL_TLS_SERVER)
+        # A resumed session would not check the certificate again.
+        self.server.num_tickets = 0
+        self.client = _context(ssl.PROTOCOL_TLS_CLIENT)
+        self._load(self._files)
+
+    @property
+    def ends_at(self) -> datetime:
+        """When the host's certificate ends."""
+        return self._files.ends_at
+
+    @property
+    def has_ended(self) -> bool:
+        return self._now() >= self.ends_at
+
+    @property
+    def token(self) -> str:
+        """What this host sends."""
+        return self._files.tokens[0]
+
+    @property
+    def token_ids(self) -> list[str]:
+        return [token_id(token) for token in self._files.tokens]
+
+    def accepts(self, offered: str) -> bool:
+        """Whether it is one of the tokens; takes the same time for every wrong one."""
+        given = offered.encode("utf-8", errors="replace")
+        found = [t for t in self._files.tokens if hmac.compare_digest(given, t.encode())]
+        if found:
+            self.token_in_use = token_id(found[0])
+        return bool(found)
+
+    def refresh(self) -> bool:
+        """Use what the files say now; whether that is something new. Raises `CredentialsError`.
+
+        What cannot be used changes nothing.
+        """
+        texts = _read(self._folder)
+        if texts == self._files.texts:
+            return False
+        fresh = _checked(self._folder, texts)
+        self._load(fresh)
+        self._files = fresh
+        return True
+
+    @contextlib.asynccontextmanager
+    async def followed(self, *, every_s: float = FOLLOW_S) -> AsyncIterator[None]:
+        """Follow the files beside the block."""
+        following = asyncio.create_task(self._follow(every_s))
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    async def _follow(self, every_s: float) -> None:
+        while True:
+            complaint = ""
+            try:
+                if self.refresh():
+                    log.info("host credentials renewed", ends_at=self.ends_at.isoformat())
+            except CredentialsError as error:
+                complaint = str(error)
+            if complaint and complaint != self._complaint:
+                log.error("the new host credentials cannot be used", reason=complaint)
+            self._complaint = complaint
+            self._warn_of_the_end()
+            await asyncio.sleep(every_s)
+
+    def _warn_of_the_end(self) -> None:
+        now = self._now()
+        if now < self.ends_at - NEAR_END or (
+            self._warned_at is not None and now < self._warned_at + _WARN_EVERY
+        ):
+            return
+        self._warned_at = now
+        log.warning(
+            "the certificate for the other host is near its end; run `ocmt renew`",
+            ends_at=self.ends_at.isoformat(),
+        )
+
+    def _load(self, files: _Files) -> None:
+        for context in (self.server, self.client):
+            context.load_verify_locations(cadata=files.texts[1].decode())
+            _load_own(context, self._folder)
+
+
+def _context(side: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(side)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
+
+
+def _load_own(context: ssl.SSLContext, folder: Path) -> None:
+    try:
+        context.load_cert_chain(folder / HOST_FILE)
+    except (OSError, ssl.SSLError) as error:
+        raise _wrong(folder / HOST_FILE, "has no private key that fits its certificate") from error
+
+
+def _read(folder: Path) -> _Texts:
+    return _bytes(folder / HOST_FILE), _bytes(folder / CA_FILE), _bytes(folder / TOKENS_FILE)
+
+
+def _checked(folder: Path, texts: _Texts) -> _Files:
+    """Raises `CredentialsError` for what could not be used as a whole."""
+    host, ca, listed = texts
+    tokens = tuple(listed.decode(errors="replace").split())
+    if not tokens or any(len(t) < _TOKEN_CHARACTERS or not t.isascii() for t in tokens):
+        raise _wrong(folder / TOKENS_FILE, "has no token of 32 characters or more a line")
+    try:
+        certificate = x509.load_pem_x509_certificate(host)
+        issuers = x509.load_pem_x509_certificates(ca)
+    except ValueError as error:
+        raise _wrong(folder, f"{HOST_FILE} or {CA_FILE} is not PEM") from error
+    if not any(_issued(certificate, by=issuer) for issuer in issuers):
+        raise _wrong(folder / HOST_FILE, f"is not of the CA in {CA_FILE} beside it")
+    _load_own(_context(ssl.PROTOCOL_TLS_SERVER), folder)
+    return _Files(texts, tokens, certificate.not_valid_after_utc)
+
+
+def _issued(certificate: x509.Certificate, *, by: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(by)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _wrong(file, f"cannot be read ({error.strerror})") from error
+
+
+def _wrong(place: Path, what: str) -> CredentialsError:
+    return CredentialsError(f"TLS_DIR: {place} {what}. Run `ocmt setup` for this host.")

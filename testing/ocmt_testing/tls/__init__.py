@@ -1,0 +1,1 @@
+"""Two hosts' certificates, and servers that use them."""

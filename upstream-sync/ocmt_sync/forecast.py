@@ -1,0 +1,226 @@
+"""What picking, merging or snapshotting would do, without doing it.
+
+A pick of C onto tree T is the three-way merge of T and C's tree with C's parent as the base. Each
+side becomes a synthetic commit on a synthetic base, which needs no history walk, works for root and
+merge commits alike and gets by without `merge-tree --merge-base` (git 2.40). One `merge-tree
+--stdin` serves hundreds of merges: starting git costs more than merging.
+"""
+
+import subprocess
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ocmt_sync.errors import GitFailed
+from ocmt_sync.git import Git, Repository, shown, text
+from ocmt_sync.history import Trees
+from ocmt_sync.objects import TemporaryStore, temporary_store
+
+# The process is restarted after this many: it keeps every object that it has parsed.
+_MERGES_PER_PROCESS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The tree a merge gives, and the paths it conflicts in with git's word for the conflict."""
+
+    tree: str
+    conflicts: Mapping[str, str]
+
+    @property
+    def clean(self) -> bool:
+        return not self.conflicts
+
+
+class Forecaster:
+    """Merges trees in a temporary store. Made by `forecaster`."""
+
+    def __init__(self, store: TemporaryStore) -> None:
+        self.store = store
+        self._process: subprocess.Popen[bytes] | None = None
+        self._merges = 0
+        self._buffer = b""
+        self._empty_tree = store.empty_tree()
+        self._nothing = store.write_commit(self._empty_tree)
+
+    def merge_commits(self, ours: str, theirs: str) -> Outcome:
+        """A true merge of two commits, whatever their merge base."""
+        return self._merge(ours, theirs)
+
+    def merge_trees(self, base: str, ours: str, theirs: str) -> Outcome:
+        """A three-way merge of trees; "" is the empty tree."""
+        root = self.store.write_commit(base or self._empty_tree)
+        return self._merge(
+            self.store.write_commit(ours or self._empty_tree, root),
+            self.store.write_commit(theirs or self._empty_tree, root),
+        )
+
+    def pick(self, onto: str, commit: Trees) -> Outcome:
+        """Picking a commit onto a tree (a merge commit against its first parent)."""
+        if commit.before == onto:
+            return Outcome(commit.own, {})
+        return self.merge_trees(commit.before, onto, commit.own)
+
+    def merge_by(self, tree: str) -> None:
+        """Merge by the `.gitattributes` of this tree from now on."""
+        self.close()
+        self.store.lay_out_attributes(tree)
+
+    def _merge(self, ours: str, theirs: str) -> Outcome:
+        process = self._running()
+        assert process.stdin is not None  # noqa: S101 (PIPE)
+        try:
+            # git 2.39 flushes before a record's last byte, which then waits for the next record:
+            # a merge of nothing with itself is that next record.
+            nothing = self._nothing
+            process.stdin.write(f"{ours} {theirs}\n{nothing} {nothing}\n".encode())
+            process.stdin.flush()
+            if self._merges > 1:
+                self._token()  # the last byte of the nothing before
+            outcome = self._read()
+            for _ in range(3):  # "1", the empty tree, no conflicts
+                self._token()
+            return outcome
+        except (BrokenPipeError, EOFError) as error:
+            assert process.stderr is not None  # noqa: S101 (PIPE)
+            said = text(process.stderr.read()).strip()
+            raise GitFailed(
+                f"git cannot forecast this merge: {shown(said[-600:])}",
+                stderr=said,
+                returncode=process.wait(),
+            ) from error
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is not None and self._merges < _MERGES_PER_PROCESS:
+            self._merges += 1
+            return self._process
+        self.close()
+        self._merges = 1
+        self._process = self.store.git.start(
+            "merge-tree", "--write-tree", "--stdin", "-z", "--messages"
+        )
+        return self._process
+
+    def close(self) -> None:
+        if self._process is not None:
+            with self._process as process:
+                process.kill()
+            self._process = None
+            self._buffer = b""
+
+    def _token(self) -> bytes:
+        while (end := self._buffer.find(b"\0")) < 0:
+            assert self._process is not None  # noqa: S101
+            assert self._process.stdout is not None  # noqa: S101 (PIPE)
+            more = self._process.stdout.read1(1 << 16)  # type: ignore[attr-defined]
+            if not more:
+                raise EOFError
+            self._buffer += more
+        token, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
+        return token
+
+    def _read(self) -> Outcome:
+        clean = self._token() == b"1"
+        tree = text(self._token())
+        conflicts: dict[str, str] = {}
+        while item := self._token():
+            conflicts.setdefault(text(item.split(b"\t", 1)[1]), "contents")
+        while count := self._token():
+            paths = [text(self._token()) for _ in range(int(count))]
+            kind = text(self._token())
+            self._token()  # git's sentence, which repeats the kind
+            if kind.startswith("CONFLICT"):
+                word = kind.removeprefix("CONFLICT").strip(" ()")
+                conflicts.update((path, word) for path in paths[:1])
+        if not clean and not conflicts:
+            conflicts["?"] = "unknown"
+        return Outcome(tree, {} if clean else conflicts)
+
+
+@contextmanager
+def forecaster(repository: Repository, onto: str) -> Iterator[Forecaster]:
+    """A forecaster for work that starts at `onto`."""
+    with temporary_store(repository, onto) as store:
+        made = Forecaster(store)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One commit of a sequence: the tree after it, its conflicts, whether it changes nothing."""
+
+    sha: str
+    tree: str
+    conflicts: Mapping[str, str]
+    empty: bool
+
+
+def sequence(
+    cast: Forecaster,
+    onto: str,
+    shas: Sequence[str],
+    trees: Mapping[str, Trees],
+    *,
+    attributed: Collection[str] = (),
+) -> Iterator[Step]:
+    """Forecast picks in order. A conflicting commit is left out of what follows, as if skipped; its
+    step has the tree before it. `attributed` are the commits that change `.gitattributes`, which
+    those after them are merged by."""
+    tree, attributes = onto, onto
+    for sha in shas:
+        outcome = cast.pick(tree, trees[sha])
+        if outcome.clean:
+            yield Step(sha, outcome.tree, {}, empty=outcome.tree == tree)
+            tree = outcome.tree
+            if sha in attributed:
+                cast.merge_by(tree)
+                attributes = tree
+        else:
+            yield Step(sha, tree, outcome.conflicts, empty=False)
+    if attributes != onto:
+        cast.merge_by(onto)
+
+
+def prerequisites(
+    cast: Forecaster,
+    onto: str,
+    sha: str,
+    earlier: Sequence[str],
+    trees: Mapping[str, Trees],
+    *,
+    paths: Collection[str],
+) -> list[str] | None:
+    """A minimal subset of `earlier` (oldest first, all touching `paths`) after which `sha` applies
+    to `paths`; None when all of them do not help, so that the conflict is with the fork's changes.
+
+    Conflicts in other files are ignored, or one in a changelog would hide the answer.
+    """
+
+    def works(chosen: Sequence[str]) -> bool:
+        tree = onto
+        for one in [*chosen, sha]:
+            outcome = cast.pick(tree, trees[one])
+            if not outcome.conflicts.keys().isdisjoint(paths):
+                return False
+            tree = outcome.tree
+        return True
+
+    needed = list(earlier)
+    if not needed or not works(needed):
+        return None
+    for one in earlier:  # the oldest first: usually the newest are the ones that matter
+        without = [other for other in needed if other != one]
+        if without and works(without):
+            needed = without
+    return needed
+
+
+def merge_resolution_files(git: Git, merge: str) -> list[str]:
+    """The files in which a merge commit holds more than git's own merge of its parents."""
+    listed = git.output(
+        "show", "--remerge-diff", "--name-only", "-z", "--format=", "--no-renames", merge
+    )
+    return [text(name) for name in listed.split(b"\0") if name.strip()]
