@@ -14,20 +14,6 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
-def start_ticks(pid: int) -> int | None:
-    """When `pid` started, in clock ticks since boot; with the pid it names a process for good.
-
-    `None` when it is gone, or only waits for its parent to notice.
-    """
-    try:
-        stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The program's name, in parentheses, may itself contain spaces and parentheses.
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else int(fields[18])
-
-
 def resident_bytes(pid: int) -> int | None:
     """Memory that `pid` holds in RAM now, shared pages included."""
     try:

@@ -3,13 +3,14 @@
 The agent runs as our own user and can plant links here: nothing is opened through one.
 """
 
-import contextlib
 import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ocmt_common.atomic_files import replace_file
 
 from ocmt_agent.runtime.processes import ProcessId
 from ocmt_agent.runtime.tail import tail
@@ -42,8 +43,11 @@ class AgentHome:
             # Ours now, should it come from containers: the Docker runtime looks at this owner.
             os.chown(self.state, 0, 0, follow_symlinks=False)
 
+    # Neither file waits for the disk: the one is written before each start, and the other names a
+    # process, which does not outlive a power cut.
+
     def write_config(self, config: dict[str, Any]) -> None:
-        write_private(self.config, json.dumps(config, indent=1))
+        replace_file(self.config, json.dumps(config, indent=1), durable=False)
 
     def open_log(self) -> int:
         """A descriptor to append to; the caller closes it."""
@@ -74,7 +78,7 @@ class AgentHome:
             "port": record.port,
             "spec": record.spec,
         }
-        write_private(self._record, json.dumps(values))
+        replace_file(self._record, json.dumps(values), durable=False)
 
     def record(self) -> Record | None:
         """What was written last; it is believed only as far as the kernel confirms the process."""
@@ -84,16 +88,3 @@ class AgentHome:
             return Record(process, int(read["port"]), str(read["spec"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, readable by us only."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

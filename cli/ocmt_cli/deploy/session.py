@@ -112,5 +112,5 @@ class Session:
             python = ["env", f"PATH={_SYSTEM_PATH}", *python]
         self._process = self.host.popen(python, stderr=self._stderr)
         # Should the host be lost already, the first answer, which does not come, says why.
-        give(pipes_of(self._process)[0], packed("deploy/supervisor.py", "deploy/hostside"))
+        give(pipes_of(self._process)[0], packed("deploy/hostside"))
         return self._process

@@ -5,7 +5,6 @@ nothing was heard for a while. So a lock is never stale, however the deployer en
 """
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -14,7 +13,9 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from ocmt_common.file_lock import FileLock, try_lock
 
 from ocmt_cli.deploy.hostside import logs, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
@@ -46,7 +47,7 @@ _READS: dict[str, Callable[..., Any]] = {
 
 def main() -> None:
     """Answer requests from standard input until it ends."""
-    locks: dict[Path, TextIO] = {}
+    locks: dict[Path, FileLock] = {}
     os.umask(0o022)
     while True:
         signal.alarm(_SILENCE_S)  # unanswered, it ends the process
@@ -79,7 +80,7 @@ def _told(error: OSError) -> str:
     return f"{error.strerror}: {error.filename or ''}".rstrip(": ")
 
 
-def _answer(request: dict[str, Any], locks: dict[Path, TextIO]) -> Any:
+def _answer(request: dict[str, Any], locks: dict[Path, FileLock]) -> Any:
     step = request["step"]
     component = Component.from_json(request["component"])
     if step == "lock":
@@ -98,22 +99,17 @@ def _answer(request: dict[str, Any], locks: dict[Path, TextIO]) -> Any:
     return value
 
 
-def _lock(component: Component, who: str, locks: dict[Path, TextIO]) -> str | None:
+def _lock(component: Component, who: str, locks: dict[Path, FileLock]) -> str | None:
     """Take the component's lock; who has it when it is not ours."""
     if component.path in locks:
         return None
     component.path.mkdir(parents=True, exist_ok=True)
-    lock = (component.path / "deploy.lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another deployer"
-        lock.close()
-        return holder
-    lock.truncate(0)
-    lock.write(f"{who}, since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}")
-    lock.flush()
+    file = component.path / "deploy.lock"
+    lock = try_lock(file)
+    if lock is None:
+        return file.read_text(encoding="utf-8").strip() or "another deployer"
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    file.write_text(f"{who}, since {since}", encoding="utf-8")  # replaced, it would not be locked
     locks[component.path] = lock
     component.note("lock", who=who)
     return None

@@ -4,13 +4,15 @@ import os
 import subprocess
 from collections.abc import Callable
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.plan import Plan, Remove, Run, Step, Write
 
 _SLOWEST_S = 1800.0  # swapoff reads everything back, a disk's pace
 
 
-def carry_out(plan: Plan, *, say: Callable[[str], None]) -> None:
+def apply(plan: Plan, *, say: Callable[[str], None]) -> None:
     """Raises `CommandFailed`; what was done until then is in the record, so it can be undone."""
     for step in plan.steps:
         say(f"  {step}")
@@ -34,10 +36,7 @@ def _do(step: Step) -> None:
     match step:
         case Write(path, text, mode):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # The mode is there from the first byte: swap holds what agents had in memory.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            replace_file(path, text, mode=mode)
         case Remove(path):
             path.unlink(missing_ok=True)
         case Run(words, optional):
