@@ -21,8 +21,9 @@ from typing import Any
 
 import httpx2
 from ocmt_cli.checkout import ROOT
-from ocmt_cli.deploy.deploying import deploy, rollback
 from ocmt_cli.deploy.inventory import Role
+from ocmt_cli.deploy.orchestration import deploy
+from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.source import read_source
 from ocmt_testing.deploy.farm import (
     AUTH_TOKEN,

@@ -54,5 +54,5 @@ def test_an_admin_suspends_lets_in_again_and_deletes(stack: Stack, browser: Brow
         assert not stack.gateway_pids(user_id)
         eventually(lambda: not folder.exists(), within_s=30, what="its files are deleted")
         admin.page.reload()
-        expect(admin.page.get_by_role("heading", name="UserAdministration")).to_be_visible()
+        expect(admin.page.get_by_role("heading", name="People")).to_be_visible()
         expect(row).to_have_count(0)

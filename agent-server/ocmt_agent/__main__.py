@@ -7,18 +7,17 @@ import argparse
 import asyncio
 import contextlib
 import errno
-import fcntl
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TextIO
 
 import structlog
 import uvicorn
 import uvloop
 from ocmt_common.bounded_http import BoundedHttp
+from ocmt_common.file_lock import FileLock, try_lock
 from ocmt_common.handover import Handover, HandoverServer, notify_ready, standby
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.host_listener import HostListener, only_from
@@ -83,34 +82,25 @@ async def _data_folder(folder: Path, *, wait: bool) -> AsyncIterator[None]:
 
     With `wait`, wait for the release before to end; without, another holder raises `Taken`.
     """
-    lock = _lock_file(folder)
+    while (lock := _try_lock(folder)) is None:
+        if not wait:
+            raise Taken(
+                f"Another agent server runs on {folder}. Stop it, or choose another DATA_DIR."
+            )
+        await asyncio.sleep(_LOCK_POLL_S)
     with lock:
-        while not _locked(lock):
-            if not wait:
-                raise Taken(
-                    f"Another agent server runs on {folder}. Stop it, or choose another DATA_DIR."
-                )
-            await asyncio.sleep(_LOCK_POLL_S)
         yield
 
 
-def _lock_file(folder: Path) -> TextIO:
+def _try_lock(folder: Path) -> FileLock | None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return (folder / "agent.lock").open("w")
+        return try_lock(folder / "agent.lock")
     except OSError as error:
         raise SettingsError(
             f"DATA_DIR: {folder} cannot be used ({error.strerror}). Choose a folder that this "
             "user can write to."
         ) from error
-
-
-def _locked(lock: TextIO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 async def serve(settings: AgentSettings, handover: Handover) -> None:

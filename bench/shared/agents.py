@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from ocmt_cli.ports import holder, is_free
+from ocmt_common.container_names import USER_LABEL
 
 ROOT = Path(__file__).parents[2]
 DOCKER = "/var/run/docker.sock"
@@ -188,7 +189,7 @@ class Docker:
 
     async def of(self, user: str) -> str:
         """The id of a user's container."""
-        filters = json.dumps({"label": [f"ocmt.user={user}"]})
+        filters = json.dumps({"label": [f"{USER_LABEL}={user}"]})
         found = await self._call("GET", "/containers/json", params={"all": "1", "filters": filters})
         return str(found[0]["Id"])
 

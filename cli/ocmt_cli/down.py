@@ -10,9 +10,9 @@ from ocmt_common.console import say
 
 from ocmt_cli.checkout import DEFAULT_DATA
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.leftovers import end_leftovers
+from ocmt_cli.orphans import end_orphans
 from ocmt_cli.processes import Process
-from ocmt_cli.up.record import Record, note_record, read_record
+from ocmt_cli.up.run_state import Record, note_record, read_record
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -29,7 +29,7 @@ def down(
     record = read_record(folder)
     ran = record is not None and _stop_supervisor(record)
     # Also without a record: the folder may have been removed while servers were running.
-    ended = end_leftovers(folder)
+    ended = end_orphans(folder)
     if ended.left:
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
     if record is None and not ended.found:

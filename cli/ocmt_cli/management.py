@@ -7,7 +7,7 @@ from pathlib import Path
 from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.data_folder import DataFolder
-from ocmt_cli.up.record import read_record
+from ocmt_cli.up.run_state import read_record
 from ocmt_cli.up.servers import management_environment
 
 

@@ -14,20 +14,6 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
-def start_ticks(pid: int) -> int | None:
-    """When `pid` started, in clock ticks since boot; pid and start time identify a process.
-
-    `None` when it has ended, also as a zombie.
-    """
-    try:
-        stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The program's name, in parentheses, may itself contain spaces and parentheses.
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else int(fields[18])
-
-
 def resident_bytes(pid: int) -> int | None:
     """`pid`'s resident memory in bytes, shared pages included."""
     try:

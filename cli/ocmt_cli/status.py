@@ -9,10 +9,10 @@ from ocmt_common.console import say, say_json
 
 from ocmt_cli import processes
 from ocmt_cli.checkout import DEFAULT_DATA, command
-from ocmt_cli.leftovers import count_leftovers, is_gateway
+from ocmt_cli.orphans import count_orphans, is_gateway
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import get
-from ocmt_cli.up.record import Record, read_record
+from ocmt_cli.up.run_state import Record, read_record
 from ocmt_cli.up.servers import agent_port
 
 SERVERS = Path("ocmt.toml")
@@ -56,7 +56,7 @@ def collect(data: DataFolder) -> dict[str, Any]:
         return {
             "running": False,
             "data": str(data.root),
-            "leftovers": count_leftovers(data.root),
+            "leftovers": count_orphans(data.root),
             "servers": {},
             "agents": [],
         }

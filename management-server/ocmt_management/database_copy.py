@@ -3,10 +3,11 @@
 The server cannot copy PostgreSQL; its operator uses PostgreSQL's tools or `ocmt backup`.
 """
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+from ocmt_common.atomic_files import remove_drafts, replacing_file
 
 _KEPT = 2
 
@@ -18,16 +19,12 @@ def copy_before_migration(database: Path, *, revision: str) -> Path:
     copies and removes older ones.
     """
     target = database.with_name(f"{database.name}.at-{revision}")
-    draft = target.with_name(f"{target.name}.new")
-    draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL, 0o600))
-    try:
-        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-            connection.execute("VACUUM INTO ?", (str(draft),))
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    remove_drafts(target)
+    with (
+        replacing_file(target) as draft,
+        closing(sqlite3.connect(database, isolation_level=None)) as connection,
+    ):
+        connection.execute("VACUUM INTO ?", (draft.name,))
     copies = sorted(
         database.parent.glob(f"{database.name}.at-*"), key=lambda one: one.stat().st_mtime
     )

@@ -7,13 +7,12 @@ HTTP as the fallback; here that is every gateway whose control socket broke.
 """
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import structlog
-from ocmt_common import bounded_json
+from ocmt_common import bounded_json, gateway_frames
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin, GatewayRefused, GatewayUnreachable, payload_of
@@ -65,8 +64,7 @@ class ControlSockets:
         socket = self._open[access.user_id].socket
         try:
             async with asyncio.timeout(timeout_s):
-                request = {"type": "req", "id": method, "method": method, "params": params}
-                await socket.send_str(json.dumps(request))
+                await socket.send_str(gateway_frames.request(method, method, params))
                 answer = await _answer(socket, method)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             self.drop(access.user_id)

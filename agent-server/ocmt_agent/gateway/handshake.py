@@ -5,13 +5,13 @@ of the signed text (`v3`); the contract tests run it against the pinned release.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from ocmt_common import bounded_json
+from ocmt_common import bounded_json, gateway_frames
+from ocmt_common.gateway_frames import CHALLENGE, PROTOCOL, as_object
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayUnreachable
@@ -20,11 +20,10 @@ ROLE = "operator"
 SCOPES = ("operator.read", "operator.write", "operator.approvals")
 """What a user may do with their own agent over the socket; never `operator.admin`."""
 
-PROTOCOL = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """Largest frame accepted from a gateway, which may send a whole history in one frame."""
 
-_CLIENT = {"id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend"}
+_CLIENT = gateway_frames.client("1")
 _ANSWER_WITHIN_S = 20
 # A frozen gateway does not answer a close frame: do not wait long for it.
 _FAREWELL = aiohttp.ClientWSTimeout(ws_close=1.0)
@@ -48,9 +47,9 @@ class HandshakeRefused(Exception):
     """The gateway refused the handshake. `code` is OpenClaw's, such as `NOT_PAIRED`."""
 
     def __init__(self, said: object) -> None:
-        error = _object(said)
+        error = as_object(said)
         self.code = str(error.get("code", "UNKNOWN"))
-        self.reason = str(_object(error.get("details")).get("code") or self.code)
+        self.reason = str(as_object(error.get("details")).get("code") or self.code)
         super().__init__(f"{self.code}: {error.get('message', 'no message')}")
 
     @property
@@ -100,9 +99,9 @@ async def _shake_hands(
     scopes: Sequence[str],
 ) -> dict[str, Any]:
     challenge = await _next(socket)
-    while challenge.get("event") != "connect.challenge":
+    while challenge.get("event") != CHALLENGE:
         challenge = await _next(socket)
-    payload = _object(challenge.get("payload"))
+    payload = as_object(challenge.get("payload"))
     signed_at_ms = payload.get("ts")
     if not isinstance(signed_at_ms, int | float):
         raise ValueError("the gateway's challenge has no time")
@@ -113,15 +112,13 @@ async def _shake_hands(
         nonce=str(payload.get("nonce")),
         signed_at_ms=int(signed_at_ms),
     )
-    await socket.send_str(
-        json.dumps({"type": "req", "id": "connect", "method": "connect", "params": params})
-    )
+    await socket.send_str(gateway_frames.request("connect", "connect", params))
     answer = await _next(socket)
     while answer.get("type") != "res":
         answer = await _next(socket)
     if answer.get("ok") is not True:
         raise HandshakeRefused(answer.get("error"))
-    return hello_for_callers(_object(answer.get("payload")))
+    return hello_for_callers(as_object(answer.get("payload")))
 
 
 def connect_params(
@@ -182,12 +179,8 @@ def _harmless(caller_params: dict[str, Any]) -> dict[str, Any]:
 def hello_for_callers(hello: dict[str, Any]) -> dict[str, Any]:
     """A `hello-ok` payload without anything that gives direct access to the gateway."""
     kept = {name: hello[name] for name in _HELLO_FOR_CALLERS if name in hello}
-    granted = _object(hello.get("auth"))
+    granted = as_object(hello.get("auth"))
     return kept | {"auth": {"role": granted.get("role"), "scopes": granted.get("scopes")}}
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 async def _next(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from ocmt_common.atomic_files import replacing_file
 
 from ocmt_agent.memory.page_sets import Pages
 from ocmt_agent.memory.ranges import PackedRanges
@@ -36,6 +37,10 @@ class Learned:
     wakes: int
 
 
+class _NotWanted(Exception):
+    """Removes the draft of a working set that was forgotten meanwhile."""
+
+
 class WorkingSetStore:
     """Blocking; some 100 KB and a few milliseconds per agent."""
 
@@ -50,19 +55,20 @@ class WorkingSetStore:
         concurrent `forget` wins, whichever thread is first.
         """
         file = self._folder / user_id
-        draft = file.with_suffix(".draft")  # a user's id has no dot
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_bytes(zlib.compress(_encoded(learned), _FAST))
-            with self._placing:
-                if wanted():
-                    draft.replace(file)
-                else:
-                    draft.unlink()
+            with contextlib.ExitStack() as stack:
+                draft = stack.enter_context(replacing_file(file, durable=False))
+                draft.write(zlib.compress(_encoded(learned), _FAST))
+                draft.flush()
+                with self._placing:  # not while writing: `forget` runs on the event loop
+                    if not wanted():
+                        raise _NotWanted
+                    stack.close()
+        except _NotWanted:
+            return
         except OSError as error:
             log.warning("an agent's working set is not stored", user_id=user_id, reason=error)
-            with contextlib.suppress(OSError):
-                draft.unlink()
 
     def load(self, user_id: str, leader: ProcessId) -> Learned | None:
         """What was stored for the gateway whose first process is `leader`, or `None`."""

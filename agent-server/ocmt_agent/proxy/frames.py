@@ -1,13 +1,11 @@
-"""The few frames of OpenClaw's protocol that the proxy reads or writes itself. Pure.
-
-Shapes from OpenClaw's page `gateway/protocol/transport.md`.
-"""
+"""The few frames of OpenClaw's protocol that the proxy recognises or makes up itself. Pure."""
 
 import json
 import re
 from typing import Any
 
 from ocmt_common import bounded_json
+from ocmt_common.gateway_frames import CHALLENGE, event
 
 MAX_ID_CHARS = 200
 """Requests with longer ids are forwarded, but the proxy never answers them itself."""
@@ -57,28 +55,8 @@ def is_shutdown(text: str) -> bool:
 
 
 def challenge(*, nonce: str, at_ms: int) -> str:
-    return event("connect.challenge", {"nonce": nonce, "ts": at_ms})
+    return event(CHALLENGE, {"nonce": nonce, "ts": at_ms})
 
 
 def shutdown(reason: str) -> str:
     return event("shutdown", {"reason": reason})
-
-
-def event(name: str, payload: dict[str, Any]) -> str:
-    return _compact({"type": "event", "event": name, "payload": payload})
-
-
-def answer(request: str, payload: dict[str, Any]) -> str:
-    return _compact({"type": "res", "id": request, "ok": True, "payload": payload})
-
-
-def refusal(request: str, message: str, *, retry_after_s: int | None = None) -> str:
-    """The gateway's error for a call to be retried later."""
-    error: dict[str, Any] = {"code": "UNAVAILABLE", "message": message, "retryable": True}
-    if retry_after_s is not None:
-        error["retryAfterMs"] = retry_after_s * 1000
-    return _compact({"type": "res", "id": request, "ok": False, "error": error})
-
-
-def _compact(frame: dict[str, Any]) -> str:
-    return json.dumps(frame, separators=(",", ":"))

@@ -21,6 +21,7 @@ from typing import Any
 
 import aiohttp
 import structlog
+from ocmt_common import gateway_frames
 from ocmt_common.problems import Problem
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -132,7 +133,7 @@ class _Conversation:
             await self._caller.close(_TRY_AGAIN_LATER, problem.code)
             return False
         self._link = link
-        await self._caller.send_text(frames.answer(request, link.hello))
+        await self._caller.send_text(gateway_frames.answer(request, link.hello))
         self._pumps.create_task(self._to_caller(link))
         return True
 
@@ -216,7 +217,7 @@ class _Conversation:
         lost = sorted(link.under_way)
         link.under_way.clear()
         for request in lost:
-            await self._caller.send_text(frames.refusal(request, _LOST))
+            await self._caller.send_text(gateway_frames.refusal(request, _LOST))
         if not announced:
             await self._caller.send_text(frames.shutdown("gateway lost"))
 
@@ -225,7 +226,7 @@ class _Conversation:
 
     async def _refuse(self, request: str, problem: Problem) -> None:
         await self._caller.send_text(
-            frames.refusal(request, problem.detail, retry_after_s=problem.retry_after_s)
+            gateway_frames.refusal(request, problem.detail, retry_after_s=problem.retry_after_s)
         )
 
 

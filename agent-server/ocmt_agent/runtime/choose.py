@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
+from ocmt_common.atomic_files import replace_file
 
 from ocmt_agent.runtime.base import Runtime, RuntimeUnavailable
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.process import ProcessRuntime
-from ocmt_agent.runtime.process_home import write_private
 from ocmt_agent.runtime.spec import Limits
 
 log = structlog.get_logger(__name__)
@@ -76,7 +76,7 @@ async def open_runtime(
         )
     with _explained(state_root):
         if not chosen.exists() or chosen.read_text() != runtime.name:
-            write_private(chosen, runtime.name)
+            replace_file(chosen, runtime.name)
     return runtime
 
 

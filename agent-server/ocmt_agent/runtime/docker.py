@@ -6,7 +6,6 @@ published port, no engine socket. `tests/docker/security` tries to break out.
 """
 
 import asyncio
-import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -18,6 +17,13 @@ import aiohttp
 import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
+from ocmt_common.container_names import (
+    INSTANCE_LABEL,
+    SPEC_LABEL,
+    USER_LABEL,
+    container_name,
+    instance_id,
+)
 
 from ocmt_agent.runtime.accounts import Account, host_account
 from ocmt_agent.runtime.base import (
@@ -31,9 +37,6 @@ from ocmt_agent.runtime.base import (
     Whereabouts,
 )
 from ocmt_agent.runtime.docker_container import (
-    INSTANCE_LABEL,
-    SPEC_LABEL,
-    USER_LABEL,
     container_config,
     prepare_folders,
 )
@@ -85,7 +88,7 @@ class DockerRuntime:
         self._limits = limits
         self._relay_host = relay_host
         self._relay_port = relay_port
-        self._instance = hashlib.sha256(str(state_root.resolve()).encode()).hexdigest()[:12]
+        self._instance = instance_id(state_root)
         self._client: aiodocker.Docker | None = None
         self._ids: dict[str, str] = {}
         self._cpu_files: dict[str, Path] = {}
@@ -392,7 +395,7 @@ class DockerRuntime:
         return {"label": labels}
 
     def _name(self, user_id: str) -> str:
-        return f"ocmt-{self._instance}-{user_id}"
+        return container_name(self._instance, user_id)
 
     def home(self, user_id: str) -> Path:
         return self._root / user_id

@@ -4,11 +4,12 @@ The configuration is a pure value, so that it can be compared and hashed.
 """
 
 import json
-import os
 import subprocess
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+
+from ocmt_common.atomic_files import replace_file
+from ocmt_common.container_names import INSTANCE_LABEL, SPEC_LABEL, USER_LABEL
 
 from ocmt_agent.runtime.accounts import Account
 from ocmt_agent.runtime.base import AgentSpec, RuntimeFailed
@@ -22,9 +23,6 @@ from ocmt_agent.runtime.spec import (
     hostname_of,
 )
 
-USER_LABEL = "ocmt.user"
-SPEC_LABEL = "ocmt.spec"
-INSTANCE_LABEL = "ocmt.instance"
 _STATE = "/home/node/.openclaw"
 _CONFIG = "/etc/openclaw"
 # Applies when the engine shuts down; `stop` has its own grace. An idle gateway needs 1–6 s.
@@ -99,9 +97,10 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
             folder = home / name
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
             folder.chmod(mode)
-        _replace(home / "config" / "openclaw.json", json.dumps(gateway, indent=1))
-        _replace(home / "account" / "passwd", account.passwd(_STATE))
-        _replace(home / "account" / "group", account.group())
+        # Another server may write them at this moment: the release before this one.
+        replace_file(home / "config" / "openclaw.json", json.dumps(gateway, indent=1), mode=0o644)
+        replace_file(home / "account" / "passwd", account.passwd(_STATE), mode=0o644)
+        replace_file(home / "account" / "group", account.group(), mode=0o644)
         owner = (home / "state").stat()
         if (owner.st_uid, owner.st_gid) != (account.uid, account.gid):
             _give_away(home / "state", account)
@@ -110,19 +109,6 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
             f"The agent's folders cannot be made: {error}. Free space on the disk, and run this "
             "server as root, so that agents can own their state."
         ) from error
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file atomically; the draft's name is unique, since another server may write too."""
-    with NamedTemporaryFile("w", dir=file.parent, prefix=".", delete=False) as draft:
-        try:
-            draft.write(text)
-            draft.flush()
-            os.fchmod(draft.fileno(), 0o644)
-            Path(draft.name).replace(file)
-        except BaseException:
-            Path(draft.name).unlink()
-            raise
 
 
 def _give_away(state: Path, account: Account) -> None:

@@ -3,13 +3,14 @@
 The agent runs as this server's user and can plant links here, so none is followed.
 """
 
-import contextlib
 import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ocmt_common.atomic_files import replace_file
 
 from ocmt_agent.runtime.processes import ProcessId
 from ocmt_agent.runtime.tail import tail
@@ -42,8 +43,11 @@ class AgentHome:
             # Take it over from the Docker runtime, which compares this owner.
             os.chown(self.state, 0, 0, follow_symlinks=False)
 
+    # Neither file waits for the disk: the one is written before each start, and the other names a
+    # process, which does not outlive a power cut.
+
     def write_config(self, config: dict[str, Any]) -> None:
-        write_private(self.config, json.dumps(config, indent=1))
+        replace_file(self.config, json.dumps(config, indent=1), durable=False)
 
     def open_log(self) -> int:
         """A descriptor for appending, to be closed by the caller."""
@@ -74,7 +78,7 @@ class AgentHome:
             "port": record.port,
             "spec": record.spec,
         }
-        write_private(self._record, json.dumps(values))
+        replace_file(self._record, json.dumps(values), durable=False)
 
     def record(self) -> Record | None:
         """The record written last; callers must check that the process is still the same."""
@@ -84,16 +88,3 @@ class AgentHome:
             return Record(process, int(read["port"]), str(read["spec"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file atomically, readable only by this user."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

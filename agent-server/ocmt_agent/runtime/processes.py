@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocmt_common.process_identity import live_process
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
@@ -22,10 +24,8 @@ class ProcessId:
 
     def state(self) -> str | None:
         """The kernel's one-letter state (`S`, `T`, …); `None` once it has ended."""
-        read = _read_stat(self.pid)
-        if read is None or read[1] != self.started_ticks or read[0] in "ZX":
-            return None
-        return read[0]
+        found = live_process(self.pid)
+        return found.state if found and found.started_ticks == self.started_ticks else None
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal to this process. Returns `False` when it has ended.
@@ -65,8 +65,8 @@ class ProcessId:
 
 def identify(pid: int) -> ProcessId | None:
     """The process that has this pid now; `None` when there is none."""
-    read = _read_stat(pid)
-    return None if read is None or read[0] in "ZX" else ProcessId(pid, read[1])
+    found = live_process(pid)
+    return None if found is None else ProcessId(pid, found.started_ticks)
 
 
 def spawn(arguments: list[str], *, environment: Mapping[str, str], output: int) -> ProcessId | None:
@@ -155,12 +155,3 @@ async def _readable(fd: int) -> None:
         await readable.wait()
     finally:
         loop.remove_reader(fd)
-
-
-def _read_stat(pid: int) -> tuple[str, int] | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return fields[0], int(fields[19])

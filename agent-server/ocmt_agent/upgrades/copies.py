@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+from ocmt_common.atomic_files import sync_folder
 from ocmt_common.openclaw.versions import parse_version
 
 from ocmt_agent.decisions.state_copies import StateCopy
@@ -162,11 +163,7 @@ def _rename(source: Path, target: Path) -> None:
     """Rename for good: a power cut does not take it back."""
     source.rename(target)
     for parent in {source.parent, target.parent}:
-        place = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(place)
-        finally:
-            os.close(place)
+        sync_folder(parent)
 
 
 async def _run(*command: str) -> None:

@@ -10,10 +10,11 @@ import typer
 from ocmt_common.console import say, say_json
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
-from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
+from ocmt_cli.deploy.orchestration import Deployer, deploy, plan
 from ocmt_cli.deploy.pulling import pull as pull_checkout
 from ocmt_cli.deploy.pulling import start_anew
+from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.trust import ending

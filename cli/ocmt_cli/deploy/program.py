@@ -22,6 +22,9 @@ from {module} import main
 main()
 """
 
+# What every program may use of `ocmt_common`, where its third-party packages are not installed.
+SHARED = ("atomic_files.py", "container_names.py", "file_lock.py", "process_identity.py")
+
 
 def python_argv(module: str) -> list[str]:
     """The command that runs `main` of a packed module, with UTF-8 in any locale."""
@@ -33,10 +36,15 @@ def packed(*places: str) -> bytes:
     """A program's first bytes of input: the length of a zip file, and the zip file.
 
     `places` are modules and folders below `ocmt_cli`; the packages above them are packed empty.
+    The modules of `SHARED` are always packed with them.
     """
     buffer = io.BytesIO()
     package = resources.files("ocmt_cli")
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ocmt_common/__init__.py", "")
+        common = resources.files("ocmt_common")
+        for name in SHARED:
+            archive.writestr(f"ocmt_common/{name}", common.joinpath(name).read_bytes())
         above = {"", *(place.rpartition("/")[0] for place in places)}
         for folder in sorted(above):
             archive.writestr(f"ocmt_cli/{folder}/__init__.py".replace("//", "/"), "")

@@ -112,5 +112,5 @@ class Session:
             python = ["env", f"PATH={_SYSTEM_PATH}", *python]
         self._process = self.host.popen(python, stderr=self._stderr)
         # If the host is lost already, reading the first answer reports it.
-        give(pipes_of(self._process)[0], packed("deploy/supervisor.py", "deploy/hostside"))
+        give(pipes_of(self._process)[0], packed("deploy/hostside"))
         return self._process

@@ -20,7 +20,7 @@ from ocmt_cli.trust import ending
 from ocmt_cli.trust.authority import ends_at
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import page_is_current
-from ocmt_cli.up.record import read_record
+from ocmt_cli.up.run_state import read_record
 from ocmt_cli.up.servers import agent_port, relay_port
 
 Level = Literal["ok", "note", "missing"]

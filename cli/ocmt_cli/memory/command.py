@@ -8,7 +8,7 @@ from ocmt_common.console import say, say_json
 
 from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.memory.carry_out import carry_out
+from ocmt_cli.memory.apply import apply
 from ocmt_cli.memory.machine import Machine, Places, look
 from ocmt_cli.memory.plan import (
     DEFAULT_FILE,
@@ -173,7 +173,7 @@ def _run(plan: Plan, *, only_print: bool, as_json: bool) -> None:
             "done": not only_print,
         }
         if not only_print:
-            carry_out(plan, say=lambda _: None)
+            apply(plan, say=lambda _: None)
         say_json(quiet)
         return
     say(plan.summary)
@@ -184,7 +184,7 @@ def _run(plan: Plan, *, only_print: bool, as_json: bool) -> None:
         for step in plan.steps:
             say(f"  {step}")
     else:
-        carry_out(plan, say=say)
+        apply(plan, say=say)
         say("Done.")
     if plan.not_permanent:
         say("This machine has no systemd: run these commands at each boot, as root:")

@@ -5,11 +5,11 @@ OpenClaw completes its installation at its first start, which happens here, sinc
 read-only later.
 """
 
-import fcntl
 import hashlib
 import shutil
 from pathlib import Path
 
+from ocmt_common.file_lock import lock
 from ocmt_common.openclaw import openclaw_version, pin_folder
 
 from ocmt_cli.node import npm_program, run_node
@@ -43,8 +43,7 @@ def install_openclaw(target: Path) -> None:
     if is_installed(target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when its holder ends
+    with lock(target.with_name(f".{target.name}.lock")):
         if not is_installed(target):
             _install(target)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.testing.tiers import Tier
 
@@ -177,10 +179,8 @@ def keep(report: Report, junit: Iterable[Path], folder: Path) -> None:
     kept = folder / "-".join(tier.name for tier in report.tiers)
     try:
         kept.mkdir(parents=True, exist_ok=True)
-        draft = kept / "report.json.new"
-        draft.write_text(report.as_json())
-        draft.replace(kept / "report.json")
-        (kept / "failures.txt").write_text(report.failures())
+        replace_file(kept / "report.json", report.as_json(), mode=0o644, durable=False)
+        replace_file(kept / "failures.txt", report.failures(), mode=0o644, durable=False)
         for file in junit:
             shutil.move(file, kept / file.name)  # from /tmp, often another file system
     except OSError as error:

@@ -6,13 +6,13 @@ HOST.pem   a host's key and certificate, as on the host
 tokens     the newest first; two while they are being replaced
 """
 
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from ocmt_common.atomic_files import replace_file
 from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE
 
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
@@ -73,14 +73,7 @@ class TrustFolder:
         """Write the unsaved files, readable only by the operator. Returns the saved folder."""
         self.path.mkdir(mode=0o700, exist_ok=True)
         for name, text in self.unsaved.items():
-            draft = self.path / f".{name}.new"
-            draft.unlink(missing_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
-            draft.replace(self.path / name)
+            replace_file(self.path / name, text)
         return replace(self, unsaved={})
 
 

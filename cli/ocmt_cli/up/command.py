@@ -10,16 +10,17 @@ from typing import Annotated
 
 import typer
 from ocmt_common.console import say
+from ocmt_common.file_lock import FileLock
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
 from ocmt_cli.failure import CommandFailed, explained
-from ocmt_cli.leftovers import end_leftovers
 from ocmt_cli.link import sign_in_link
+from ocmt_cli.orphans import end_orphans
 from ocmt_cli.ports import require_free
 from ocmt_cli.up.data_folder import DataFolder, open_data_folder
 from ocmt_cli.up.prepare import choose_runtime, prepare
-from ocmt_cli.up.record import Record, RunLock, read_record, try_lock, write_record
 from ocmt_cli.up.run import run
+from ocmt_cli.up.run_state import Record, read_record, try_run_lock, write_record
 from ocmt_cli.up.servers import OWNER, agent_port, refuse_ineffective_settings, relay_port
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -49,7 +50,7 @@ def up(
     """Set up and start everything on this machine. Later starts take seconds."""
     folder = open_data_folder(data)
     refuse_ineffective_settings(folder)
-    lock = try_lock(folder.root)
+    lock = try_run_lock(folder.root)
     if lock is None:
         _already_running(folder, detach=detach)
         return
@@ -88,7 +89,7 @@ def _clear_away(data: DataFolder) -> None:
     last = read_record(data.root)
     if last is None or last.phase == "stopped":
         return
-    ended = end_leftovers(data.root)
+    ended = end_orphans(data.root)
     if ended.left:
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
     if ended.found:
@@ -125,7 +126,7 @@ def _already_running(data: DataFolder, *, detach: bool) -> None:
     say(text)
 
 
-def _start_in_background(data: DataFolder, lock: RunLock, *, port: int, runtime: str) -> None:
+def _start_in_background(data: DataFolder, lock: FileLock, *, port: int, runtime: str) -> None:
     """Start the supervisor in a session of its own, and wait until it reports healthy servers."""
     reading, writing = os.pipe()
     words = (

@@ -5,11 +5,11 @@ missing secrets to them.
 """
 
 import base64
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocmt_common.atomic_files import replace_file
 from ocmt_common.env_file import EnvFileError, read_env_file
 
 from ocmt_cli.failure import CommandFailed, explained
@@ -96,12 +96,7 @@ def _complete(file: Path, generated: dict[str, str]) -> None:
     before = file.read_text(encoding="utf-8") if file.exists() else f"{_HEADING}\n"
     if not before.endswith("\n"):
         before += "\n"
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(before + "".join(missing))
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(file)
+    replace_file(file, before + "".join(missing))
 
 
 _HEADING = "# Settings, one per line: see docs/settings.md. `ocmt up` generated the secrets."

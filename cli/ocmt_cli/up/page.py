@@ -1,12 +1,14 @@
-"""Builds the page, once for each state of its sources."""
+"""Builds the page, once for each state of its sources.
 
-import fcntl
+One build at a time in a checkout: its folder itself is the lock.
+"""
+
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from ocmt_common.file_lock import lock
 
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.failure import CommandFailed
@@ -30,7 +32,7 @@ def page_is_current(ui: Path = _UI) -> bool:
 def install_page_tools(ui: Path = _UI) -> None:
     """Run `npm ci`, unless node_modules matches the lock file."""
     wanted = hashlib.sha256((ui / "package-lock.json").read_bytes()).hexdigest()
-    with _alone(ui):
+    with lock(ui):
         if _read(ui / _MODULES_STAMP) == wanted:
             return
         _require_writable(ui)
@@ -42,7 +44,7 @@ def install_page_tools(ui: Path = _UI) -> None:
 def build_page(ui: Path = _UI) -> None:
     """Bring `dist` up to date. It is replaced atomically, since a server may be serving it."""
     install_page_tools(ui)
-    with _alone(ui):
+    with lock(ui):
         digest = _sources_digest(ui)
         if _read(ui / _BUILD_STAMP) == digest:
             return
@@ -93,14 +95,3 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="ascii")
     except OSError:
         return ""
-
-
-@contextmanager
-def _alone(ui: Path) -> Iterator[None]:
-    """One build at a time in this checkout; the folder itself is the lock."""
-    fd = os.open(ui, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

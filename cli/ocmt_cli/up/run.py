@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ocmt_cli.failure import CommandFailed, explained
-from ocmt_cli.leftovers import end_leftovers
+from ocmt_cli.orphans import end_orphans
 from ocmt_cli.up.data_folder import DataFolder
-from ocmt_cli.up.record import Record, ServerRecord, note_record
+from ocmt_cli.up.run_state import Record, ServerRecord, note_record
 from ocmt_cli.up.servers import servers
 from ocmt_cli.up.supervisor import Supervisor
 
@@ -37,7 +37,7 @@ def run(
         asyncio.run(_supervise(data, record, notice=notice, ready=ready))
     finally:
         note_record(data.root, replace(record, phase="stopping"))
-        left = end_leftovers(data.root).left
+        left = end_orphans(data.root).left
         note_record(data.root, replace(record, phase="stopped", pid=0, started_ticks=0))
     if left:
         raise CommandFailed(f"These could not be stopped: {', '.join(left)}.")

@@ -16,7 +16,7 @@ from ocmt_cli.node import node_binary
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import page_folder
 
-# Marks a server, to find one that outlived its supervisor (see `ocmt_cli.leftovers`).
+# By which a server that outlived its supervisor is found again (see `ocmt_cli.orphans`).
 OWNER = "OCMT_SERVER_OF"
 
 _INHERITED = frozenset(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.health import get
-from ocmt_cli.up.record import ServerRecord
+from ocmt_cli.up.run_state import ServerRecord
 from ocmt_cli.up.server_log import ServerLog
 from ocmt_cli.up.servers import Server
 

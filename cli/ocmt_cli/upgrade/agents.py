@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from ocmt_common.container_names import instance_label
 from ocmt_common.user_ids import is_user_id
 
-from ocmt_cli.leftovers import instance_label
 from ocmt_cli.up.data_folder import DataFolder
 
 
@@ -28,7 +28,7 @@ def _containers(data: DataFolder) -> list[str]:
     try:
         if engine.version() is None:
             return []
-        filters = json.dumps({"label": [instance_label(data.root)]})
+        filters = json.dumps({"label": [instance_label(data.root / "agent" / "agents")]})
         answer = engine.request("GET", "/containers/json", params={"filters": filters, "all": "1"})
         answer.raise_for_status()
         return [version_of_image(str(item["Image"])) for item in answer.json()]

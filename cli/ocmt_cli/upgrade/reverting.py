@@ -8,7 +8,7 @@ from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import Answer, get, post
-from ocmt_cli.up.record import read_record
+from ocmt_cli.up.run_state import read_record
 from ocmt_cli.up.servers import agent_port
 
 _NOT_NEEDED = "nothing-to-revert-to"

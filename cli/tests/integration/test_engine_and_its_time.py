@@ -13,7 +13,7 @@ from ocmt_cli import engine as engine_module
 from ocmt_cli.down import down
 from ocmt_cli.engine import Engine, EngineContainer, EngineSlow
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.leftovers import end_leftovers
+from ocmt_cli.orphans import end_orphans
 
 _ASK_S = 0.2
 
@@ -86,7 +86,7 @@ def test_one_that_refuses_is_no_engine_and_leaves_nothing_to_end(
         ended.bind(os.fspath(address))
     assert engine.version() is None
     assert not engine.has_image("ocmt/openclaw:any")
-    assert end_leftovers(tmp_path).left == []
+    assert end_orphans(tmp_path).left == []
 
 
 @pytest.mark.usefixtures("hanging")

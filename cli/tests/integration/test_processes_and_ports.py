@@ -15,12 +15,13 @@ import pytest
 from ocmt_cli import processes
 from ocmt_cli.down import down
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.leftovers import end_leftovers
+from ocmt_cli.orphans import end_orphans
 from ocmt_cli.ports import holder, is_free, require_free
 from ocmt_cli.processes import Process
 from ocmt_cli.status import memory_by_user
-from ocmt_cli.up.record import Record, read_record, try_lock, write_record
+from ocmt_cli.up.run_state import Record, read_record, try_run_lock, write_record
 from ocmt_cli.up.servers import OWNER
+from ocmt_common.process_identity import start_ticks
 
 # Tells that it runs, and then only waits; DEAF ignores the request to end.
 WAITS = """
@@ -101,7 +102,7 @@ def test_leftovers_of_this_folder_are_ended_and_nothing_else(
     server = start(started, **{OWNER: str(tmp_path)})
     gateway = start(started, OPENCLAW_STATE_DIR=str(tmp_path / "agent/agents/u1/state"))
     other_folder = start(started, **{OWNER: f"{tmp_path}-other"})
-    ended = end_leftovers(tmp_path)
+    ended = end_orphans(tmp_path)
     assert (ended.found, ended.left) == (2, [])
     assert server.process.wait(60) == gateway.process.wait(60) == -signal.SIGTERM
     assert other_folder.process.poll() is None
@@ -123,10 +124,10 @@ def test_a_frozen_one_is_thawed_to_hear_the_request(started: list[Started]) -> N
 def test_a_process_that_ended_but_was_not_waited_for_is_gone(started: list[Started]) -> None:
     zombie = start(started)
     held = processes.Process(zombie.pid)
-    assert processes.start_ticks(zombie.pid) is not None
+    assert start_ticks(zombie.pid) is not None
     os.kill(zombie.pid, signal.SIGKILL)
     assert held.wait(60)
-    assert processes.start_ticks(zombie.pid) is None
+    assert start_ticks(zombie.pid) is None
     held.close()
 
 
@@ -134,7 +135,7 @@ def test_down_never_signals_a_process_that_got_the_pid_later(
     started: list[Started], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     innocent = start(started)
-    later = (processes.start_ticks(innocent.pid) or 0) - 1
+    later = (start_ticks(innocent.pid) or 0) - 1
     record = Record("running", 3000, "process", pid=innocent.pid, started_ticks=later)
     write_record(tmp_path, record)
     down(tmp_path)
@@ -154,8 +155,8 @@ def test_down_where_nothing_ever_ran_says_so(
 LOCKS = """
 import sys
 from pathlib import Path
-from ocmt_cli.up.record import try_lock
-lock = try_lock(Path(sys.argv[1]))
+from ocmt_cli.up.run_state import try_run_lock
+lock = try_run_lock(Path(sys.argv[1]))
 print("ready" if lock else "taken", flush=True)
 sys.stdin.read()
 """
@@ -165,10 +166,10 @@ def test_a_folder_is_run_by_one_at_a_time_and_free_again_when_that_one_is_killed
     started: list[Started], tmp_path: Path
 ) -> None:
     holding = start(started, LOCKS, str(tmp_path))
-    assert try_lock(tmp_path) is None
+    assert try_run_lock(tmp_path) is None
     holding.process.kill()
     holding.process.wait()
-    lock = try_lock(tmp_path)
+    lock = try_run_lock(tmp_path)
     assert lock is not None
     lock.release()
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.processes import start_ticks
-from ocmt_cli.up.record import ServerRecord
+from ocmt_cli.up.run_state import ServerRecord
 from ocmt_cli.up.servers import Server
 from ocmt_cli.up.supervisor import Patience, Supervisor
+from ocmt_common.process_identity import start_ticks
 from ocmt_testing.ports import free_ports
 
 # Answers every GET, once it has said its words; EXIT makes it end instead, DEAF ignore SIGTERM.

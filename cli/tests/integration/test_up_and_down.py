@@ -19,6 +19,7 @@ from ocmt_cli import processes
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.health import get
 from ocmt_cli.up.servers import OWNER
+from ocmt_common.process_identity import start_ticks
 from ocmt_testing.ports import free_port_base
 
 
@@ -121,7 +122,7 @@ def test_status_tells_both_servers_healthy(running: Installation) -> None:
         "agent": True,
         "management": True,
     }
-    assert all(processes.start_ticks(one["pid"]) for one in found["servers"].values())
+    assert all(start_ticks(one["pid"]) for one in found["servers"].values())
 
 
 def test_the_audit_trail_of_a_running_installation_is_shown(running: Installation) -> None:

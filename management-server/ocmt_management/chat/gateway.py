@@ -5,14 +5,14 @@ wakes the agent for the handshake and for every request: an answer may take as l
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import structlog
 from msgspec import Raw
-from ocmt_common import bounded_json
+from ocmt_common import bounded_json, gateway_frames
 from ocmt_common.bounded_json import NotJson, TooComplex
+from ocmt_common.gateway_frames import PROTOCOL, as_object
 from ocmt_common.problems import Problem
 from ocmt_common.version import release_version
 from websockets.asyncio.client import ClientConnection
@@ -109,9 +109,8 @@ class Gateway:
         self._requests += 1
         request_id = str(self._requests)
         answer = self._pending[request_id] = asyncio.get_running_loop().create_future()
-        request = {"type": "req", "id": request_id, "method": method, "params": params}
         try:
-            await self._socket.send(json.dumps(request))
+            await self._socket.send(gateway_frames.request(request_id, method, params))
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 frame = await answer
         except TimeoutError:
@@ -123,8 +122,8 @@ class Gateway:
         if frame is None:
             raise connection_lost()
         if not frame.get("ok"):
-            raise GatewayError(_dict(frame.get("error")))
-        return _dict(frame.get("payload"))
+            raise GatewayError(as_object(frame.get("error")))
+        return as_object(frame.get("payload"))
 
     def _resolve(self, frame: dict[str, Raw]) -> None:
         future = self._pending.get(str(_read(frame, "id")))
@@ -140,9 +139,9 @@ async def _shake_hands(socket: ClientConnection) -> None:
     try:
         async with asyncio.timeout(_CHALLENGE_TIMEOUT_S):
             await socket.recv()  # the challenge, which the agent server answers
-        await socket.send(json.dumps(_CONNECT))
+        await socket.send(_CONNECT)
         async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            hello = _dict(bounded_json.read(await socket.recv()))
+            hello = as_object(bounded_json.read(await socket.recv()))
             if hello.get("ok"):
                 return
             # The reason follows as the close reason.
@@ -154,7 +153,7 @@ async def _shake_hands(socket: ClientConnection) -> None:
     code = socket.close_reason or "agent-unavailable"
     if code == NO_SUCH_AGENT:
         raise NoSuchAgent
-    said = _dict(hello.get("error")).get("message")
+    said = as_object(hello.get("error")).get("message")
     raise Problem(503, code, str(said or "The agent cannot be reached now."), retry_after_s=5)
 
 
@@ -172,23 +171,13 @@ def _payload(frame: dict[str, Raw]) -> dict[str, Any] | None:
     return payload if isinstance(payload, dict) else None
 
 
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-_CONNECT = {
-    "type": "req",
-    "id": "connect",
-    "method": "connect",
-    "params": {
-        "minProtocol": 4,
-        "maxProtocol": 4,
+_CONNECT = gateway_frames.request(
+    "connect",
+    "connect",
+    {
+        "minProtocol": PROTOCOL,
+        "maxProtocol": PROTOCOL,
         # The agent server adds the device and its scopes.
-        "client": {
-            "id": "gateway-client",
-            "version": release_version("ocmt-management"),
-            "platform": "linux",
-            "mode": "backend",
-        },
+        "client": gateway_frames.client(release_version("ocmt-management")),
     },
-}
+)

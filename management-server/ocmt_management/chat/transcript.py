@@ -11,6 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from ocmt_common.gateway_frames import as_object
+
 from ocmt_management.chat import frames
 from ocmt_management.chat.frames import Frame, WireMessage
 
@@ -62,14 +64,14 @@ class Runs:
 
     def is_from_another_tab(self, payload: dict[str, Any]) -> bool:
         """Whether a `session.message` is a message that the user sent in another tab."""
-        row = _dict(payload.get("message"))
+        row = as_object(payload.get("message"))
         if row.get("role") != "user" or not _is_ours(payload):
             return False
         return _sent_with(row) not in self.sent
 
     def record_row(self, payload: dict[str, Any]) -> None:
         """Remember the id that a run's answer has in the history."""
-        meta = _dict(_dict(payload.get("message")).get("__openclaw"))
+        meta = as_object(as_object(payload.get("message")).get("__openclaw"))
         run_id, row_id = meta.get("runId"), meta.get("id")
         if isinstance(run_id, str) and isinstance(row_id, str):
             _remember(self._row_ids, self.page_id(run_id), row_id)
@@ -79,7 +81,7 @@ class Runs:
         run_id = self.page_id(str(payload.get("runId")))
         if not _is_ours(payload) or run_id in self._ended:
             return None
-        row = _dict(payload.get("message"))
+        row = as_object(payload.get("message"))
         match payload.get("state"):
             case "status":
                 self.begin(run_id)
@@ -125,10 +127,10 @@ def history(payload: dict[str, Any]) -> list[WireMessage]:
     messages: list[WireMessage] = []
     last_run: object = None
     for row in rows if isinstance(rows, list) else ():
-        role, text = _dict(row).get("role"), text_of(_dict(row))
+        role, text = as_object(row).get("role"), text_of(as_object(row))
         if role not in ("user", "assistant") or not text:
             continue
-        meta = _dict(row.get("__openclaw"))
+        meta = as_object(row.get("__openclaw"))
         run_id = meta.get("runId") if role == "assistant" else None
         row_id = _sent_with(row) or str(meta.get("id") or f"row-{len(messages)}")
         if run_id is not None and run_id == last_run:
@@ -153,20 +155,20 @@ class RunStates:
 
 def run_states(payload: dict[str, Any]) -> RunStates:
     in_progress: dict[str, str] = {}
-    in_flight = _dict(payload.get("inFlightRun"))
+    in_flight = as_object(payload.get("inFlightRun"))
     if isinstance(in_flight.get("runId"), str):
         in_progress[in_flight["runId"]] = str(in_flight.get("text") or "")
-    pending = _dict(payload.get("pendingInputs")).get("items")
+    pending = as_object(payload.get("pendingInputs")).get("items")
     for item in pending if isinstance(pending, list) else ():
-        if isinstance(_dict(item).get("runId"), str):
+        if isinstance(as_object(item).get("runId"), str):
             in_progress.setdefault(item["runId"], "")
     answers: dict[str, tuple[str, Any]] = {}
     unfinished: set[str] = set()
     rows = payload.get("messages")
     for row in rows if isinstance(rows, list) else ():
-        run_id = _dict(_dict(row).get("__openclaw")).get("runId")
-        text = text_of(_dict(row))
-        if _dict(row).get("role") == "assistant" and isinstance(run_id, str) and text:
+        run_id = as_object(as_object(row).get("__openclaw")).get("runId")
+        text = text_of(as_object(row))
+        if as_object(row).get("role") == "assistant" and isinstance(run_id, str) and text:
             before = answers.get(run_id, ("", None))[0]
             joined = before + _BETWEEN_PARTS + text if before else text
             answers[run_id] = (joined, row.get("timestamp"))
@@ -207,7 +209,3 @@ def _remember(those: OrderedDict[str, str], one: str, what: str) -> None:
     those[one] = what
     if len(those) > _REMEMBERED:
         those.popitem(last=False)
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

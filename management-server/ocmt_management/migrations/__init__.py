@@ -5,7 +5,6 @@ servers that start together migrate once and a failed migration changes nothing.
 """
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from ocmt_common.file_lock import lock
 from ocmt_common.problems import Problem
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -124,13 +124,10 @@ async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
     engine = writing(make_engine(url))
     try:
         if url.get_backend_name() == "sqlite":
-            lock = await asyncio.to_thread(_lock_file, f"{url.database}.migrating")
-            try:
+            with await asyncio.to_thread(lock, Path(f"{url.database}.migrating")):
                 await _copied(url)
                 async with engine.begin() as connection:
                     yield connection
-            finally:
-                os.close(lock)
         else:
             async with engine.begin() as connection:
                 await connection.execute(
@@ -158,10 +155,3 @@ async def _copied(url: URL) -> None:
             f"much disk space as {url.database} takes, then start again."
         ) from error
     log.info("database copied before its migration", copy=str(copy))
-
-
-def _lock_file(path: str) -> int:
-    """Wait for the lock on `path`. Closing the returned descriptor releases it."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx2
 from ocmt_cli.checkout import DEFAULT_DATA
-from ocmt_cli.deploy.deploying import Deployer, Report
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
+from ocmt_cli.deploy.orchestration import Deployer, Report
 
 from ocmt_testing.agent_server.gateway_program import stand_in_for_node
 from ocmt_testing.needs import require

@@ -8,8 +8,8 @@ import pytest
 from ocmt_agent.runtime import docker_engine
 from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.runtime.docker import DockerRuntime
-from ocmt_agent.runtime.docker_container import USER_LABEL
 from ocmt_agent.runtime.spec import Limits
+from ocmt_common.container_names import USER_LABEL
 from ocmt_testing.agent_server.scripted_engine import ScriptedEngine
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_agent.proxy import frames
+from ocmt_common import gateway_frames
 
 
 def compact(frame: object) -> str:
@@ -68,7 +69,7 @@ def test_what_is_no_request_awaits_no_answer(text: str) -> None:
 
 @given(st.text(max_size=20))
 def test_a_refusal_is_an_answer_in_the_gateway_s_own_shape(request: str) -> None:
-    text = frames.refusal(request, "Try again.", retry_after_s=5)
+    text = gateway_frames.refusal(request, "Try again.", retry_after_s=5)
 
     assert frames.answered_id(text) == request
     assert json.loads(text)["error"] == {
@@ -81,7 +82,7 @@ def test_a_refusal_is_an_answer_in_the_gateway_s_own_shape(request: str) -> None
 
 def test_our_shutdown_reads_like_the_gateway_s() -> None:
     assert frames.is_shutdown(frames.shutdown("gateway lost"))
-    assert not frames.is_shutdown(frames.event("chat", {"event": "shutdown"}))
+    assert not frames.is_shutdown(gateway_frames.event("chat", {"event": "shutdown"}))
 
 
 @pytest.mark.parametrize(

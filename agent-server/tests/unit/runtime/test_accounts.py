@@ -94,6 +94,21 @@ def test_folders_nested_too_deep_for_python_keep_no_agent_from_starting(tmp_path
         remove_folder(state)  # pytest's own removal goes no deeper than Python
 
 
+def test_files_that_a_container_keeps_using_are_on_disk_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    prepare_folders(tmp_path / "ada", Account(os.getuid(), os.getgid()), {})
+    for name in ("openclaw.json", "passwd", "group"):
+        assert any(one.startswith(f".{name}.") for one in synced)
+    assert {"config", "account"} <= set(synced)
+
+
 @pytest.mark.needs("root")
 def test_state_that_cannot_be_given_away_is_told_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_agent.runtime.accounts import Account
 from ocmt_agent.runtime.base import AgentSpec, SecretText
-from ocmt_agent.runtime.docker_container import SPEC_LABEL, container_config
+from ocmt_agent.runtime.docker_container import container_config
 from ocmt_agent.runtime.spec import (
     Limits,
     dreams_at,
@@ -19,6 +19,7 @@ from ocmt_agent.runtime.spec import (
     hostname_of,
     relay_urls,
 )
+from ocmt_common.container_names import SPEC_LABEL
 
 USER_IDS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=32, max_size=64)

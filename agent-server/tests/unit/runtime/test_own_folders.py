@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_agent.runtime.base import RuntimeFailed
-from ocmt_agent.runtime.process_home import AgentHome, Record, write_private
+from ocmt_agent.runtime.process_home import AgentHome, Record
 from ocmt_agent.runtime.processes import ProcessId
 from ocmt_agent.runtime.removal import remove_folder
 
@@ -20,11 +20,12 @@ def precious(tmp_path: Path) -> Path:
 def test_a_file_is_replaced_and_a_link_in_its_place_is_not_written_through(
     tmp_path: Path, precious: Path
 ) -> None:
-    target = tmp_path / "openclaw.json"
+    home = AgentHome(tmp_path)
+    target = home.config
     target.symlink_to(precious)
     (tmp_path / f".openclaw.json.{os.getpid()}").symlink_to(precious)
 
-    write_private(target, "{}")
+    home.write_config({})
 
     assert precious.read_text() == "as it was"
     assert not target.is_symlink()

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from ocmt_common.atomic_files import remove_drafts, replacing_file
+
 from ocmt_cli.backup.hostside.no_follow import Refused, own_folder
 
 
@@ -44,17 +46,15 @@ def restore_database(database: Path, source: IO[bytes]) -> None:
     if os.path.lexists(place):
         _require_own(place)
         owner = place.stat()
-    draft = place.with_name(f".{place.name}.restore")
-    draft.unlink(missing_ok=True)
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
-    with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-        shutil.copyfileobj(source, file)
-        file.flush()
-        os.fsync(file.fileno())
-        os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-    for ending in ("-wal", "-shm", "-journal"):
-        Path(f"{place}{ending}").unlink(missing_ok=True)
-    draft.replace(place)
+    remove_drafts(place)
+    with replacing_file(place) as draft:
+        shutil.copyfileobj(source, draft)
+        draft.flush()
+        os.fsync(draft.fileno())
+        os.fchown(draft.fileno(), owner.st_uid, owner.st_gid)
+        # Only now that the new database is on disk: the old one needs them.
+        for ending in ("-wal", "-shm", "-journal"):
+            Path(f"{place}{ending}").unlink(missing_ok=True)
 
 
 def _require_own(place: Path) -> None:

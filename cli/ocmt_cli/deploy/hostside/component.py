@@ -10,12 +10,13 @@ journal.jsonl     a line per step: what, by whom, when
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ocmt_common.atomic_files import replace_file
 
 UNITS = {"mgmt": "ocmt-management", "agent": "ocmt-agent"}
 """The systemd units' names: NAME.socket, NAME@RELEASE.service, NAME-expand@ and NAME-migrate@."""
@@ -93,12 +94,7 @@ class Component:
         return {"healthy": [], "env": {}, "contracted": [], "regretted": {}, **read}
 
     def save(self, state: dict[str, Any]) -> None:
-        draft = self.path / ".state.json.new"
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path / "state.json")
+        replace_file(self.path / "state.json", json.dumps(state), mode=0o644)
 
     def healthy(self) -> list[str]:
         """The releases that passed the health check and still exist, the newest last."""

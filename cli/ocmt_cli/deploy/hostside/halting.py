@@ -1,7 +1,6 @@
 """Stops a component completely, so that its data can be replaced."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import signal
@@ -9,8 +8,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from ocmt_common.container_names import instance_label
+
 from ocmt_cli.deploy.hostside.component import Component
-from ocmt_cli.deploy.supervisor import supervisor_of
+from ocmt_cli.deploy.hostside.supervisor import supervisor_of
 
 _GRACE_S = 10
 
@@ -32,9 +33,7 @@ def _end_containers(agents: Path) -> None:
     docker = shutil.which("docker")
     if docker is None:
         return
-    # The label of the agent server's containers (ocmt_agent.runtime.docker).
-    label = f"ocmt.instance={hashlib.sha256(str(agents).encode()).hexdigest()[:12]}"
-    listed = _run(docker, "ps", "--quiet", "--filter", f"label={label}")
+    listed = _run(docker, "ps", "--quiet", "--filter", f"label={instance_label(agents)}")
     for one in listed.split():
         _run(docker, "unpause", one)  # a paused one gets no signal
         _run(docker, "stop", f"--time={_GRACE_S}", one)

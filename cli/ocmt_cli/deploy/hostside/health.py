@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
-from ocmt_cli.deploy.supervisor import Supervisor
+from ocmt_cli.deploy.hostside.supervisor import Supervisor
 
 _ASK_TIMEOUT_S = 5.0
 _POLL_S = 0.1

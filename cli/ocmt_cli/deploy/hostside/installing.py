@@ -8,6 +8,8 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 
 
@@ -112,8 +114,5 @@ def _uv(wheels: Path, tools: Path) -> Path:
         program.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(found[-1]) as wheel:
             name = next(one for one in wheel.namelist() if one.endswith("/scripts/uv"))
-            draft = program.with_name("uv.new")
-            draft.write_bytes(wheel.read(name))
-        draft.chmod(0o755)
-        draft.replace(program)
+            replace_file(program, wheel.read(name), mode=0o755)
     return program

@@ -5,7 +5,6 @@ requests. So a lock never goes stale, however the deployer ended.
 """
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -14,7 +13,9 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from ocmt_common.file_lock import FileLock, try_lock
 
 from ocmt_cli.deploy.hostside import logs, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
@@ -46,7 +47,7 @@ _READS: dict[str, Callable[..., Any]] = {
 
 def main() -> None:
     """Answer requests on standard input until it is closed."""
-    locks: dict[Path, TextIO] = {}
+    locks: dict[Path, FileLock] = {}
     os.umask(0o022)
     while True:
         signal.alarm(_SILENCE_S)  # ends the process unless reset
@@ -79,7 +80,7 @@ def _told(error: OSError) -> str:
     return f"{error.strerror}: {error.filename or ''}".rstrip(": ")
 
 
-def _answer(request: dict[str, Any], locks: dict[Path, TextIO]) -> Any:
+def _answer(request: dict[str, Any], locks: dict[Path, FileLock]) -> Any:
     step = request["step"]
     component = Component.from_json(request["component"])
     if step == "lock":
@@ -98,22 +99,17 @@ def _answer(request: dict[str, Any], locks: dict[Path, TextIO]) -> Any:
     return value
 
 
-def _lock(component: Component, who: str, locks: dict[Path, TextIO]) -> str | None:
+def _lock(component: Component, who: str, locks: dict[Path, FileLock]) -> str | None:
     """Take the component's lock. Returns its holder if another process has it."""
     if component.path in locks:
         return None
     component.path.mkdir(parents=True, exist_ok=True)
-    lock = (component.path / "deploy.lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another deployer"
-        lock.close()
-        return holder
-    lock.truncate(0)
-    lock.write(f"{who}, since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}")
-    lock.flush()
+    file = component.path / "deploy.lock"
+    lock = try_lock(file)
+    if lock is None:
+        return file.read_text(encoding="utf-8").strip() or "another deployer"
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    file.write_text(f"{who}, since {since}", encoding="utf-8")  # replaced, it would not be locked
     locks[component.path] = lock
     component.note("lock", who=who)
     return None

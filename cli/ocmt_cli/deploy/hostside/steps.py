@@ -10,7 +10,7 @@ from typing import Any
 
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.hostside.health import ask, pass_gate
-from ocmt_cli.deploy.supervisor import Supervisor, supervisor_of
+from ocmt_cli.deploy.hostside.supervisor import Supervisor, supervisor_of
 
 _STOP_NOW_S = 5.0
 # In addition to the drain, before a server is killed: it finishes connections that it has just

@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import TypedDict
 
+from ocmt_common.atomic_files import replacing_file
+
 _MOUNTED = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
@@ -94,22 +96,13 @@ def _put(path: Path, content: bytes, *, own: bool) -> None:
     """Write atomically, through a link. A file that is not OCMT's `own` keeps owner and mode."""
     real = path.resolve()
     real.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=".ocmt.")
-    beside = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fsync(descriptor)
-        if own or not real.exists():
-            beside.chmod(0o644)
-        else:
+    with replacing_file(real, mode=0o644) as draft:
+        draft.write(content)
+        draft.flush()
+        if not own and real.exists():
             there = real.stat()
-            os.chown(beside, there.st_uid, there.st_gid)
-            shutil.copystat(real, beside)
-        beside.replace(real)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+            os.chown(draft.name, there.st_uid, there.st_gid)
+            shutil.copystat(real, draft.name)
 
 
 def _test(order: Order, files: dict[Path, bytes]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.checkout import ROOT
-from ocmt_cli.deploy.deploying import deploy
+from ocmt_cli.deploy.orchestration import deploy
 from ocmt_cli.deploy.source import read_source
 from ocmt_testing.deploy.farm import BUILDS, Commit, Farm, deployer, farm
 from ocmt_testing.deploy.load import Chats, Person, until

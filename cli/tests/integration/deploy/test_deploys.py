@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.deploy.commands import show_servers
-from ocmt_cli.deploy.deploying import Deployer, deploy, plan, rollback
 from ocmt_cli.deploy.host_failures import Unreachable
 from ocmt_cli.deploy.inventory import Role, load_inventory
+from ocmt_cli.deploy.orchestration import Deployer, deploy, plan
+from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
@@ -173,7 +174,7 @@ _KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from ocmt_testing.deploy.farm import BUILDS
-from ocmt_cli.deploy import deploying
+from ocmt_cli.deploy import orchestration
 from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import read_source
@@ -188,7 +189,7 @@ def ask(self, name, *words, **more):
     if (when, name) == ("in", step):
         # Asked for, and gone before the answer: the host does it, or is cut in it.
         process = self._process or self._start()
-        component = deploying_component(self, words[0])
+        component = component_on_host(self, words[0])
         request = {"step": name, "component": component, "words": words[1:], **more}
         process.stdin.write(json.dumps(request).encode() + b"\\n")
         process.stdin.flush()
@@ -198,13 +199,13 @@ def ask(self, name, *words, **more):
         die()
     return value
 
-def deploying_component(session, role):
+def component_on_host(session, role):
     from ocmt_cli.deploy.session import component_on
     return component_on(session._inventory, session.entry, role)
 
 Session.ask = ask
-deploying.deploy(
-    deploying.Deployer(load_inventory(Path(sys.argv[1])), (role,), lambda text: None),
+orchestration.deploy(
+    orchestration.Deployer(load_inventory(Path(sys.argv[1])), (role,), lambda text: None),
     read_source(Path(sys.argv[2])), builds=BUILDS,
 )
 """

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ocmt_cli.deploy.deploying import deploy
 from ocmt_cli.deploy.inventory import Inventory, Role, load_inventory
+from ocmt_cli.deploy.orchestration import deploy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.trust.command import renew_command
 from ocmt_cli.trust.folder import open_trust

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.memory.carry_out import carry_out
+from ocmt_cli.memory.apply import apply
 from ocmt_cli.memory.machine import Machine, Places, look
 from ocmt_cli.memory.plan import Wish, boot_steps, plan_disable, plan_enable, unit_text
 from ocmt_cli.memory.record import Made, read_made
@@ -32,12 +32,12 @@ class Here:
     def enable(self, wish: Wish) -> int:
         """How many steps it took."""
         plan = plan_enable(wish, self.look(), read_made(self.places.record), self.places)
-        carry_out(plan, say=lambda _: None)
+        apply(plan, say=lambda _: None)
         return len(plan.steps)
 
     def disable(self) -> int:
         plan = plan_disable(self.look(), read_made(self.places.record), self.places)
-        carry_out(plan, say=lambda _: None)
+        apply(plan, say=lambda _: None)
         return len(plan.steps)
 
 
@@ -113,7 +113,7 @@ def test_an_enable_cut_short_at_any_step_is_completed_by_another_or_undone(here:
     whole = plan_enable(wish, here.look(), None, here.places)
     for done in range(1, len(whole.steps)):
         for completed in (True, False):
-            carry_out(replace(whole, steps=whole.steps[:done]), say=lambda _: None)
+            apply(replace(whole, steps=whole.steps[:done]), say=lambda _: None)
             if completed:
                 here.enable(wish)
                 assert here.look().area(str(here.file)) is not None
@@ -133,7 +133,7 @@ def test_a_disable_cut_short_at_any_step_is_completed_by_another(here: Here) -> 
     for done in range(1, steps):
         here.enable(wish)
         whole = plan_disable(here.look(), made, here.places)
-        carry_out(replace(whole, steps=whole.steps[:done]), say=lambda _: None)
+        apply(replace(whole, steps=whole.steps[:done]), say=lambda _: None)
         here.disable()
         assert {area.device for area in here.look().areas} == before
         assert not here.file.exists()
@@ -143,8 +143,8 @@ def test_a_disable_cut_short_at_any_step_is_completed_by_another(here: Here) -> 
 def test_a_file_the_kernel_does_not_take_is_explained(here: Here) -> None:
     plan = plan_enable(Wish(here.file, swap_bytes=64 * MIB), here.look(), None, here.places)
     without_header = tuple(step for step in plan.steps if "mkswap" not in str(step))
-    with pytest.raises(CommandFailed, match=r"(?s)swapon.*does not accept this file.*disable"):
-        carry_out(replace(plan, steps=without_header), say=lambda _: None)
+    with pytest.raises(CommandFailed, match=r"(?s)swapon.*does not take this file.*disable"):
+        apply(replace(plan, steps=without_header), say=lambda _: None)
 
 
 @pytest.mark.needs("systemd")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.commands import merged, server_line
-from ocmt_cli.deploy.deploying import new_release
 from ocmt_cli.deploy.host_failures import Refused, Unreachable, answer_of, explain
 from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.hostside.logs import logs, timed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, load_inventory
+from ocmt_cli.deploy.orchestration import new_release
 from ocmt_cli.deploy.plan import choose_rollback, decide, may_run_on, problems
 
 WELL: dict[str, Any] = {

@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
+from ocmt_cli.deploy.hostside.supervisor import migrate_command, server_command
 from ocmt_cli.deploy.inventory import Inventory, load_inventory
-from ocmt_cli.deploy.supervisor import migrate_command, server_command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup import files, firewall
 from ocmt_cli.setup.changes import Change, Install, Run, Write, is_done

@@ -1,9 +1,10 @@
 """Finds and ends leftovers of an installation: servers without a supervisor, and agents."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from ocmt_common.container_names import instance_label
 
 from ocmt_cli import processes
 from ocmt_cli.up.servers import OWNER
@@ -19,7 +20,7 @@ class Ended:
     """Names of those that could not be ended, for the operator."""
 
 
-def end_leftovers(data: Path) -> Ended:
+def end_orphans(data: Path) -> Ended:
     """End every server and agent of the data folder."""
     # Servers first: a running one could start an agent again.
     servers = processes.find(lambda env: _is_server(env, data))
@@ -33,7 +34,7 @@ def end_leftovers(data: Path) -> Ended:
     )
 
 
-def count_leftovers(data: Path) -> int:
+def count_orphans(data: Path) -> int:
     """How many of the data folder's servers and gateways are running as processes."""
     found = processes.find(lambda env: _is_server(env, data) or is_gateway(env, data))
     for process in found:
@@ -50,12 +51,6 @@ def is_gateway(env: dict[str, str], data: Path) -> bool:
     return env.get("OPENCLAW_STATE_DIR", "").startswith(f"{data}/")
 
 
-def instance_label(data: Path) -> str:
-    """The label that the agent server gives to the containers of this data folder."""
-    state_root = (data / "agent" / "agents").resolve()
-    return f"ocmt.instance={hashlib.sha256(str(state_root).encode()).hexdigest()[:12]}"
-
-
 def _end_containers(data: Path) -> Ended:
     from ocmt_cli.engine import Engine, EngineSlow  # noqa: PLC0415 (the HTTP client takes 0.2 s)
 
@@ -63,7 +58,7 @@ def _end_containers(data: Path) -> Ended:
     try:
         if engine.version() is None:
             return Ended(0, [])
-        label = instance_label(data)
+        label = instance_label(data / "agent" / "agents")
         running = engine.containers(label)
         if not running:
             return Ended(0, [])

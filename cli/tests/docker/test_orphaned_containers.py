@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.engine import Engine
-from ocmt_cli.leftovers import end_leftovers, instance_label
+from ocmt_cli.orphans import end_orphans
+from ocmt_common.container_names import instance_label
 from ocmt_common.openclaw import default_image
 
 
@@ -42,11 +43,14 @@ def test_running_and_paused_containers_of_this_folder_are_stopped_and_no_others(
     engine: Engine, tmp_path: Path
 ) -> None:
     mine, other = tmp_path / "mine", tmp_path / "other"
-    running, paused = start(engine, instance_label(mine)), start(engine, instance_label(mine))
-    foreign = start(engine, instance_label(other))
+    running, paused = (
+        start(engine, instance_label(mine / "agent" / "agents")),
+        start(engine, instance_label(mine / "agent" / "agents")),
+    )
+    foreign = start(engine, instance_label(other / "agent" / "agents"))
     try:
         engine.request("POST", f"/containers/{paused}/pause").raise_for_status()
-        ended = end_leftovers(mine)
+        ended = end_orphans(mine)
         assert (ended.found, ended.left) == (2, [])
         assert state(engine, running) == state(engine, paused) == "exited"
         assert state(engine, foreign) == "running"

@@ -25,6 +25,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+from ocmt_common.atomic_files import replace_file
+from ocmt_common.process_identity import start_ticks
+
 from ocmt_cli.deploy.hostside.component import MODULES, UNITS, Component, StepFailed
 
 _POLL_S = 0.05
@@ -217,10 +220,8 @@ class PidFiles:
         finally:
             for fd in (*parked, *listeners):
                 os.close(fd)
-        note = {"pid": process.pid, "ticks": _start_ticks(process.pid)}
-        draft = self._run / f".{release}.pid.new"
-        draft.write_text(json.dumps(note), encoding="utf-8")
-        draft.replace(self._run / f"{release}.pid")
+        note = {"pid": process.pid, "ticks": start_ticks(process.pid)}
+        replace_file(self._run / f"{release}.pid", json.dumps(note), mode=0o644, durable=False)
 
     def _listeners(self) -> list[int]:
         """Copies of the shared listeners. Starts the process that holds them if needed."""
@@ -247,7 +248,7 @@ class PidFiles:
                     "choose other ports in the inventory."
                 )
             time.sleep(_POLL_S)
-        (self._run / "holder.pid").write_text(str(holder.pid), encoding="ascii")
+        replace_file(self._run / "holder.pid", str(holder.pid), mode=0o644, durable=False)
         return fds
 
     def _ask_holder(self, control: Path) -> list[int] | None:
@@ -286,7 +287,7 @@ class PidFiles:
 
     def is_alive(self, release: str) -> bool:
         note = self._note(release)
-        return bool(note) and _start_ticks(note["pid"]) == note["ticks"] is not None
+        return bool(note) and start_ticks(note["pid"]) == note["ticks"] is not None
 
     def running(self) -> list[str]:
         names = sorted(file.stem for file in self._run.glob("*.pid") if file.stem != "holder")
@@ -319,13 +320,3 @@ def _tail(file: Path, lines: int) -> str:
         return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
     except OSError:
         return ""
-
-
-def _start_ticks(pid: int) -> int | None:
-    """With the pid it names a process for good; `None` when it is gone or a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else int(fields[18])

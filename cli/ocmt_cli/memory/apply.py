@@ -4,6 +4,8 @@ import os
 import subprocess
 from collections.abc import Callable
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.plan import Plan, Remove, Run, Step, Write
@@ -11,7 +13,7 @@ from ocmt_cli.memory.plan import Plan, Remove, Run, Step, Write
 _SLOWEST_S = 1800.0  # swapoff reads everything back from the disk
 
 
-def carry_out(plan: Plan, *, say: Callable[[str], None]) -> None:
+def apply(plan: Plan, *, say: Callable[[str], None]) -> None:
     """Run the steps. Raises `CommandFailed`; the record then allows `disable` to undo them."""
     for step in plan.steps:
         say(f"  {step}")
@@ -35,10 +37,7 @@ def _do(step: Step) -> None:
     match step:
         case Write(path, text, mode):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Created with its mode: swap contains the agents' memory.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            replace_file(path, text, mode=mode)
         case Remove(path):
             path.unlink(missing_ok=True)
         case Run(words, optional):

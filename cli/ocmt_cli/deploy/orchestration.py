@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,20 +13,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ocmt_cli.checkout import command
 from ocmt_cli.deploy.build import Artefact, Platform, build
 from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import ORDER, Inventory, Role
-from ocmt_cli.deploy.plan import Step, choose_rollback, decide, may_run_on, problems
+from ocmt_cli.deploy.plan import Step, decide, problems
+from ocmt_cli.deploy.release_tags import deploy_tags, tag_release, tag_what_runs
 from ocmt_cli.deploy.remote import open_host
 from ocmt_cli.deploy.session import Session
-from ocmt_cli.deploy.source import Source, git
+from ocmt_cli.deploy.source import Source
 from ocmt_cli.failure import CommandFailed
 
 _STAMP = re.compile(r"\d{8}T\d{6}Z(?=-)")
 _STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 Report = Callable[[str], None]
 """Called with a line for the operator before each step."""
+Facts = Mapping[tuple[Role, str], dict[str, Any]]
+"""Target → its host's answer to `facts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,10 @@ class Deployer:
 
 def plan(deployer: Deployer, source: Source, sessions: dict[str, Session]) -> list[Step]:
     """The steps to do. Raises `CommandFailed` with all problems of the preflight."""
-    facts = deployer.each(lambda role, name: sessions[name].ask("facts", role))
-    return _plan(deployer, source, facts)
+    return _plan(deployer, source, _facts(deployer, sessions))
 
 
-def _plan(
-    deployer: Deployer, source: Source, facts: dict[tuple[Role, str], dict[str, Any]]
-) -> list[Step]:
+def _plan(deployer: Deployer, source: Source, facts: Facts) -> list[Step]:
     inventory = deployer.inventory
     now = time.time()
     found = [
@@ -145,61 +144,85 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
     Raises `CommandFailed` at the first failure; the remaining hosts keep their releases.
     """
     with deployer.sessions() as sessions:
-        what = f"deploy of {source.commit[:12]}"
-
-        def begin(role: Role, name: str) -> dict[str, Any]:
-            facts: dict[str, Any] = sessions[name].ask("facts", role)
-            return facts
-
-        facts = deployer.each(begin)
+        facts = _facts(deployer, sessions)
         steps = _plan(deployer, source, facts)
         if all(step.action == "unchanged" for step in steps):
-            _tag_what_runs(deployer, source, steps)
+            tag_what_runs(deployer.report, source, steps)
             return steps
-        for step in steps:
-            sessions[step.host].lock(step.role, what=what)
-        # Another deploy may have ended in between, and a killed one may have left partial steps.
-        for step in steps:
-            if not facts[step.role, step.host]["settled"] and step.current:
-                deployer.report(f"{step.host}: {step.role}: recover from an interrupted deploy")
-                for line in sessions[step.host].ask("converge", step.role):
-                    deployer.report(f"{step.host}: {step.role}: {line}")
-        facts = deployer.each(begin)
+        _lock(sessions, steps, source)
+        _finish_interrupted(deployer, sessions, steps, facts)
+        # Another deploy may have ended before the lock was taken.
+        facts = _facts(deployer, sessions)
         steps = _plan(deployer, source, facts)
-        release = new_release(
-            source.commit,
-            now=datetime.now(UTC),
-            taken=[
-                *(name for known in facts.values() for name in known["releases"]),
-                *(tag.rpartition("/")[2] for tag in _tags(source)),
-            ],
-        )
-        done: list[Step] = []
-        for role in ORDER:
-            of_role = [step for step in steps if step.role == role]
-            for step in of_role:
-                if step.action == "unchanged":
-                    done.append(step)
-                    continue
-                # Keep the other hosts' sessions, and so their locks, from timing out.
-                for other in steps:
-                    sessions[other.host].lock(other.role, what=what)
-                platform = Platform.of(facts[role, step.host])
-                deployer.report(f"build {role}")
-                artefact = build(source, role, platform, builds)
-                send_and_switch(
-                    deployer,
-                    sessions[step.host],
-                    role=role,
-                    release=release,
-                    artefact=artefact,
-                    source=source,
-                )
-                done.append(replace(step, action="deploy", current=release))
-            if any(step.action != "unchanged" for step in of_role):
-                _tag(deployer, source, role, release, source.commit)
-        _tag_what_runs(deployer, source, [step for step in done if step.action == "unchanged"])
+        release = _release_for(source, facts)
+        rollout = _Rollout(deployer, source, sessions, facts, steps, release, builds)
+        done = [step for role in ORDER for step in rollout.deploy_role(role)]
+        unchanged = [step for step in done if step.action == "unchanged"]
+        tag_what_runs(deployer.report, source, unchanged)
         return done
+
+
+def _facts(deployer: Deployer, sessions: Mapping[str, Session]) -> Facts:
+    return deployer.each(lambda role, name: sessions[name].ask("facts", role))
+
+
+def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source) -> None:
+    """Take or keep the lock of every target: without requests, a session times out."""
+    for step in steps:
+        sessions[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
+
+
+def _finish_interrupted(
+    deployer: Deployer, sessions: Mapping[str, Session], steps: Iterable[Step], facts: Facts
+) -> None:
+    """Recover from a killed deployer."""
+    for step in steps:
+        if not facts[step.role, step.host]["settled"] and step.current:
+            deployer.report(f"{step.host}: {step.role}: recover from an interrupted deploy")
+            for line in sessions[step.host].ask("converge", step.role):
+                deployer.report(f"{step.host}: {step.role}: {line}")
+
+
+def _release_for(source: Source, facts: Facts) -> str:
+    on_hosts = [name for known in facts.values() for name in known["releases"]]
+    in_tags = [tag.rpartition("/")[2] for tag in deploy_tags(source)]
+    return new_release(source.commit, now=datetime.now(UTC), taken=[*on_hosts, *in_tags])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rollout:
+    """Deploys a release to the hosts, whose locks are held."""
+
+    deployer: Deployer
+    source: Source
+    sessions: Mapping[str, Session]
+    facts: Facts
+    steps: Sequence[Step]
+    release: str
+    builds: Path
+
+    def deploy_role(self, role: Role) -> list[Step]:
+        """Deploy a component to its hosts in order, then tag it."""
+        steps = [step for step in self.steps if step.role == role]
+        done = [step if step.action == "unchanged" else self._deploy_to(step) for step in steps]
+        if any(step.action != "unchanged" for step in steps):
+            tag_release(self.deployer.report, self.source, role, self.release, self.source.commit)
+        return done
+
+    def _deploy_to(self, step: Step) -> Step:
+        _lock(self.sessions, self.steps, self.source)
+        platform = Platform.of(self.facts[step.role, step.host])
+        self.deployer.report(f"build {step.role}")
+        artefact = build(self.source, step.role, platform, self.builds)
+        send_and_switch(
+            self.deployer,
+            self.sessions[step.host],
+            role=step.role,
+            release=self.release,
+            artefact=artefact,
+            source=self.source,
+        )
+        return replace(step, action="deploy", current=self.release)
 
 
 def new_release(commit: str, *, now: datetime, taken: Iterable[str]) -> str:
@@ -267,75 +290,3 @@ def _describe(folder: Path, role: Role, release: str, artefact: Artefact, source
     (folder / name).write_text(release + "\n", encoding="utf-8")
     if role == "ui":
         (folder / "VERSION").write_text(release + "\n", encoding="utf-8")
-
-
-def _tags(source: Source) -> list[str]:
-    return git(source.checkout, "tag", "--list", "deploy/*").split()
-
-
-def _tag_what_runs(deployer: Deployer, source: Source, steps: Sequence[Step]) -> None:
-    """Make missing tags of running releases, after a deploy that was killed at its end."""
-    known = set(_tags(source))
-    for role, release in dict.fromkeys((step.role, str(step.current)) for step in steps):
-        if f"deploy/{role}/{release}" not in known:
-            # The commit may be missing here, if another checkout deployed it and has its tag.
-            try:
-                commit = git(
-                    source.checkout, "rev-parse", "--verify", f"{release[-12:]}^{{commit}}"
-                )
-            except CommandFailed:
-                continue
-            _tag(deployer, source, role, release, commit.strip())
-
-
-def _tag(deployer: Deployer, source: Source, role: Role, release: str, commit: str) -> None:
-    """Tag the deployed commit, and push the tag if there is an origin."""
-    tag = f"deploy/{role}/{release}"
-    try:
-        git(source.checkout, "tag", tag, commit)
-    except CommandFailed as failure:
-        deployer.report(f"{release} serves, but its tag could not be made: {failure}")
-        return
-    if "origin" in git(source.checkout, "remote").split():
-        try:
-            git(source.checkout, "push", "--quiet", "origin", f"refs/tags/{tag}")
-        except CommandFailed as failure:
-            deployer.report(f"the tag {tag} was not pushed: {failure}")
-
-
-def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str]]:
-    """Roll back to `to`, or the last healthy release; returns (component, host, release).
-
-        All targets are checked before the first is changed. The page is first and management last,
-        the
-    opposite of a deploy.
-    """
-    with deployer.sessions() as sessions:
-        for role, name in deployer.targets():
-            sessions[name].lock(role, what="rollback")
-        known = deployer.each(lambda role, name: sessions[name].ask("facts", role))
-        chosen: list[tuple[Role, str, str]] = []
-        for role, name in reversed(deployer.targets()):
-            facts = known[role, name]
-            release = choose_rollback(facts, to)
-            if release is None:
-                others = ", ".join(facts["healthy"]) or "none"
-                raise CommandFailed(
-                    f"{name}: {role}: there is no healthy release "
-                    f"{to or 'before the current one'}. Healthy are: {others}; see "
-                    f"`{command('releases')}`."
-                )
-            metas = {one["release"]: one["meta"] for one in sessions[name].ask("releases", role)}
-            reason = may_run_on(metas.get(release, {}), facts["contracted"])
-            if reason is not None:
-                raise CommandFailed(f"{name}: {role}: {release} can no longer run: {reason}.")
-            chosen.append((role, name, release))
-        for role, name, release in chosen:
-            if known[role, name]["current"] == release and known[role, name]["settled"]:
-                continue
-            deployer.report(f"{name}: {role}: roll back to {release}")
-            for step in ("start", "switch", "settle"):
-                sessions[name].ask(step, role, release)
-            if (left := known[role, name]["current"]) not in (None, release):
-                sessions[name].ask("regret", role, left)
-        return chosen

@@ -4,15 +4,17 @@ The kernel releases the lock when its holder ends, so a lock never goes stale. T
 holder by pid and start time, so that a reused pid is never signalled.
 """
 
-import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from ocmt_common.atomic_files import replace_file
+from ocmt_common.file_lock import FileLock, try_lock
+from ocmt_common.process_identity import start_ticks
+
 from ocmt_cli.failure import CommandFailed, explained
-from ocmt_cli.processes import start_ticks
 
 Phase = Literal["preparing", "starting", "running", "stopping", "stopped"]
 
@@ -49,34 +51,19 @@ class Record:
         return replace(self, pid=os.getpid(), started_ticks=start_ticks(os.getpid()) or 0)
 
 
-class RunLock:
-    """The exclusive right to run a data folder. A background child inherits it by its `fd`."""
+def try_run_lock(data: Path) -> FileLock | None:
+    """Take the lock of a data folder; `None` when another process holds it.
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def release(self) -> None:
-        os.close(self.fd)
-
-
-def try_lock(data: Path) -> RunLock | None:
-    """Take the lock; `None` when another process holds it."""
+    A background child inherits it by its `fd`.
+    """
     with explained(data):
-        fd = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return RunLock(fd)
+        return try_lock(data / "up.lock")
 
 
 def write_record(data: Path, record: Record) -> None:
     """Replace the record atomically. Raises `CommandFailed` when it cannot be written."""
-    draft = data / ".up.json.new"
     with explained(data):
-        draft.write_text(json.dumps(asdict(record)), encoding="utf-8")
-        draft.replace(data / "up.json")
+        replace_file(data / "up.json", json.dumps(asdict(record)), mode=0o644, durable=False)
 
 
 def note_record(data: Path, record: Record) -> str:

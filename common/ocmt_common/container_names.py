@@ -1,0 +1,26 @@
+"""The names and labels with which the server and the command find agents' containers.
+
+Standard library only: the command sends this to hosts (`ocmt_cli.deploy.program`). After a change,
+containers of running installations are no longer found.
+"""
+
+import hashlib
+from pathlib import Path
+
+USER_LABEL = "ocmt.user"
+INSTANCE_LABEL = "ocmt.instance"
+SPEC_LABEL = "ocmt.spec"
+
+
+def instance_id(agents: Path) -> str:
+    """An id for agent servers that share a Docker Engine, from the folder of agents' state."""
+    return hashlib.sha256(str(agents.resolve()).encode()).hexdigest()[:12]
+
+
+def instance_label(agents: Path) -> str:
+    """`name=value` of the label of every container whose state is below `agents`."""
+    return f"{INSTANCE_LABEL}={instance_id(agents)}"
+
+
+def container_name(instance: str, user_id: str) -> str:
+    return f"ocmt-{instance}-{user_id}"
