@@ -360,7 +360,7 @@ def test_a_changed_host_key_is_told_and_nothing_is_done(deployed: Farm, checkout
     finally:
         deployed.known_hosts()
 
-    assert "ui: ui: facts: the host key of 127.0.0.1 is not the one in" in str(failed.value)
+    assert "ui: ui: facts: the host key of 127.0.0.1 differs from" in str(failed.value)
     assert "ssh-keygen -R" in str(failed.value)
 
 
