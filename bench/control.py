@@ -1,6 +1,6 @@
 """What the agent server's control plane costs with thousands of known agents and a fake runtime.
 
-CPU of a sweep in which nothing changed (and the engine calls it makes), `GET /api/containers`, and
+CPU and engine calls of a sweep without changes, `GET /api/containers`, and
 the reconcile after a restart with one container in a hundred gone. Run: `python bench/control.py`.
 """
 
@@ -35,12 +35,12 @@ _SHOWN_AS = {
     HibernationState.PAUSED: ContainerStatus.PAUSED,
     HibernationState.STOPPED: ContainerStatus.EXITED,
 }
-# A tenth awake, most paused, the rest stopped: a host by day.
+# A host by day: a tenth of the agents awake, most paused, the rest stopped.
 _MIX = (HibernationState.RUNNING, *[HibernationState.PAUSED] * 7, *[HibernationState.STOPPED] * 2)
 
 
 class StillRuntime:
-    """An engine in which nothing happens; it counts what it is asked."""
+    """An engine without effects that counts its calls."""
 
     name = "still"
 
@@ -95,7 +95,7 @@ def shown(known: list[Agent]) -> dict[str, Observed]:
 async def bench(count: int, *, rounds: int) -> dict[str, Any]:
     known = agents(count)
     runtime = StillRuntime(shown(known))
-    for agent in known[::100]:  # killed while this server was away
+    for agent in known[::100]:  # killed while the server was down
         del runtime.shown[agent.user_id]
     with tempfile.TemporaryDirectory(prefix="ocmt-bench-") as folder:
         store = await AgentStore.open(Path(folder) / "agent.db")

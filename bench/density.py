@@ -1,12 +1,11 @@
-"""How much host memory a sleeping agent takes, with real OpenClaw containers beside always-on ones.
+"""How much host memory a sleeping agent takes, compared with always-on OpenClaw containers.
 
-Agents are made one after the other: provisioned, asked something, put to sleep. Then all sleep at
-once and the host's `MemAvailable`, swap, zram and shims are read; then each is woken in its turn
-and asked again: for the first time, which shows what it needs, and twice more, some seconds after
-another was put to sleep, and once again right after that. A few are kept
-awake, grow quiet, and are trimmed because the host runs short of memory. In the same run upstream's
-own `openclaw fleet` keeps a few always-on cells. Writes what
-`ocmt capacity` computes with. Run: `python bench/density.py --agents 20 --json`.
+Agents are provisioned, given a message and put to sleep, one after the other. With all asleep, the
+host's `MemAvailable`, swap, zram and shims are read. Then each is woken in turn and given messages:
+a first one, which shows its working set, and more after other agents were put to sleep. A few stay
+awake, become idle and are trimmed under memory pressure. For comparison, upstream's `openclaw
+fleet` runs a few always-on cells. Writes the figures for `ocmt capacity`. Run: `python
+bench/density.py --agents 20 --json`.
 """
 
 import argparse
@@ -29,18 +28,18 @@ ASLEEP_BYTES = 60_000_000
 SWAP_BYTES = 1_100_000_000
 _SETTLES_S = 15.0
 _WRITTEN_S = 8.0
-"""What a disk may take to come to rest from half a gigabyte that one sleeper was written out in."""
+"""Seconds for the disk to settle after half a gigabyte of one agent was written to swap."""
 _TRIMMED = 3
-"""Agents that are watched while memory is short."""
+"""How many agents are measured under memory pressure."""
 _QUIET_S = 90.0
 _SHORT = 0.07
-"""Of the host's memory available: under a tenth the agent server trims whom it can."""
+"""Share of the host's memory left available: below a tenth, the agent server trims agents."""
 _TRIMMED_WITHIN_S = 45.0
 _AGAIN = "woken again: first byte"
 
 
 def lacking(count: int, *, cells: int, available: int, swap_free: int) -> str | None:
-    """What this host has too little of for `count` agents, or `None`."""
+    """What this host lacks for `count` agents, or `None`."""
     if swap_free >= count * SWAP_BYTES:
         need = (1 + cells) * AWAKE_BYTES + count * ASLEEP_BYTES
         kind = "with the swap there is"
@@ -111,7 +110,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
 
 
 async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list[float]]:
-    """Bytes each took awake: by the host's available memory, and by its container's own figures."""
+    """Bytes per awake agent, by the host's available memory and by its container's figures."""
     awake, rss = [], []
     for number, user in enumerate(users):
         before = meminfo()["MemAvailable"]
@@ -126,7 +125,7 @@ async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list
 
 
 async def _wake_all(agents: Agents, users: list[str], wakes: dict[str, list[float]]) -> list[float]:
-    """Each in its turn, so that it slept for minutes; gives what they held after their first."""
+    """Wake each in turn, after minutes asleep; returns their memory after the first answer."""
     woken = []
     for user in users:
         await asyncio.sleep(_WRITTEN_S)
@@ -161,7 +160,7 @@ def _tell(progress: str) -> None:
 
 
 async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
-    """Awake and quiet: what they hold before and after a trim, and what their next answer takes."""
+    """Awake and idle: memory before and after a trim, and the time of the next answer."""
     for user in users:
         await agents.chat(user)
     await asyncio.sleep(_QUIET_S)
@@ -176,12 +175,12 @@ async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
 
 
 async def _held(agents: Agents, users: list[str]) -> list[float]:
-    """Bytes of anonymous memory in RAM, by the containers' own figures."""
+    """Bytes of anonymous memory in RAM, by the containers' figures."""
     return [float(await agents.docker.rss(await agents.docker.of(user))) for user in users]
 
 
 async def _always_on(port: int, cells: int) -> dict[str, Any]:
-    """Upstream's own way to host many: each cell is up all the time."""
+    """Upstream's way to host many agents: always-on cells."""
     if cells == 0:
         return {"cells": 0}
     taken = []
@@ -198,7 +197,7 @@ async def _always_on(port: int, cells: int) -> dict[str, Any]:
 
 
 async def _quiet_host() -> dict[str, int]:
-    """The host's memory after a while: the median of some looks, as other programs come and go."""
+    """The host's memory: the median of several readings, since other programs come and go."""
     await asyncio.sleep(_SETTLES_S)
     looks = []
     for _ in range(10):
@@ -211,7 +210,7 @@ async def _quiet_host() -> dict[str, int]:
 
 
 def _shim_bytes(container: str) -> int:
-    """RAM of the container's shim, its share of what shims share; Docker keeps one a container."""
+    """RAM of a container's shim, with its share of shared pages; Docker has one per container."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_text(encoding="utf-8")
@@ -247,9 +246,13 @@ def table(result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--agents", type=int, default=20)
-    parser.add_argument("--cells", type=int, default=3, help="always-on ones beside")
-    parser.add_argument("--port", type=int, default=26300, help="the first of twenty")
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="where figures are kept")
+    parser.add_argument(
+        "--cells", type=int, default=3, help="how many always-on cells to compare with"
+    )
+    parser.add_argument("--port", type=int, default=26300, help="the first of twenty ports")
+    parser.add_argument(
+        "--data", type=Path, default=ROOT / "data", help="the folder for the figures"
+    )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if os.geteuid() != 0:

@@ -1,10 +1,10 @@
-"""What a deploy costs, beside the specification's own way (rsync, then restart); in one run.
+"""What a deploy costs, compared with the specification's way (rsync, then restart).
 
-Three sshd on loopback, the real servers, real rsync; under load all the time: requests on old and
-new connections, and four tabs of the page's socket that chat with an agent (the gateway's double).
-Ours: a no-op of three hosts, a one-line change of both servers, rollbacks. Beside: `rsync --delete`
-of management's sources and a restart by ssh, as the specification's `scripts/deploy.sh` does it,
-under the same load. Run: `python bench/deploy.py --json`.
+Three sshd on loopback, the real servers and real rsync, under constant load: requests on old and
+new connections, and four chat sockets to an agent (the gateway's double). Measured are a no-op on
+three hosts, a one-line change of both servers, and rollbacks. For comparison: `rsync --delete` of
+management's sources and a restart by ssh, like the specification's `scripts/deploy.sh`, under the
+same load. Run: `python bench/deploy.py --json`.
 """
 
 import argparse
@@ -46,7 +46,9 @@ CHANGED = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--rounds", type=int, default=3, help="one-line changes; default 3")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of one-line changes; default 3"
+    )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, farm() as made:
         checkout = _clone(Path(folder) / "ocmt")
@@ -135,7 +137,7 @@ def _loads(load: Load, chats: Chats) -> dict[str, Any]:
 
 
 def _peer(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
-    """The specification's script: copy over what runs, then restart it."""
+    """The specification's script: copy over the running files, then restart."""
     machine = made.machines["mgmt"]
     (port,) = free_ports(1)
     place = machine.root / "peer"

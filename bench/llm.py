@@ -1,11 +1,10 @@
 """What the model gateway costs: direct, through `/llm`, through a plain proxy; all in one run.
 
-The gateway looks the agent's token up, takes the user's key from the vault, puts the user's model
-into a request of 60 KB (OpenClaw's usual size), and counts what the answer used. The peer is a
-reverse proxy on the same libraries (Starlette, httpx2) that does none of this. Every target is
-measured in each round, one after the other, so that a busy machine is unfair to all alike; a figure
-is the median over the rounds. All on loopback, each server a process of its own.
-Run: `python bench/llm.py --json`.
+The gateway looks up the agent's token, reads the user's key from the vault, sets the user's model
+in a request of 60 KB (OpenClaw's usual size), and counts the tokens used. The peer is a reverse
+proxy on the same libraries (Starlette, httpx2) that does none of this. Every target is measured in
+each round, so that a busy machine affects all alike; a figure is the median over the rounds. All on
+loopback, each server in a process of its own. Run: `python bench/llm.py --json`.
 """
 
 import argparse
@@ -63,11 +62,11 @@ BODY = {
     "max_completion_tokens": 8192,
 }
 
-# -- the servers, a process each ---------------------------------------------------------------
+# -- the servers, one process each -------------------------------------------------------------
 
 
 async def serve_upstream(port: int) -> None:
-    """A provider that does no work: whatever time is measured is the gateway's."""
+    """A provider that does no work, so that the time measured is the gateway's."""
 
     async def chat(request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -76,7 +75,7 @@ async def serve_upstream(port: int) -> None:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         await answer.write(CHUNK)
-        await asyncio.sleep(0.005)  # so that the first chunk travels alone
+        await asyncio.sleep(0.005)  # so that the first chunk is sent alone
         for _ in range(body.get("n", 1)):
             await answer.write(CHUNK)
         await answer.write(LAST)
@@ -112,7 +111,7 @@ def serve_peer(port: int, upstream: str) -> None:
 
 
 async def furnish(environment: dict[str, str], token: str) -> None:
-    """A user with an agent, a model and a key, as sign-in and the settings page would leave it."""
+    """Create a user with an agent, a model and a key."""
     settings = load(ManagementSettings, environ=environment)
     await migrate(settings.database)
     database = Database(settings.database)

@@ -1,9 +1,9 @@
 """What the agent server's proxy costs: direct, through it, and through its peers, in one run.
 
-Every target is measured in each round, one after the other, so that a busy machine is unfair to all
-alike; a figure is the median over the rounds. Peers are a plain aiohttp reverse proxy (what one
-would write in an afternoon: no token, no wake, no path rules) and nginx, where it is installed.
-All on loopback, each server a process of its own. Run: `python bench/proxy.py --json`.
+Every target is measured in each round, so that a busy machine affects all alike; a figure is the
+median over the rounds. Peers are a plain aiohttp reverse proxy (without token, wake or path rules)
+and, if installed, nginx. All on loopback, each server in a process of its own. Run: `python
+bench/proxy.py --json`.
 """
 
 import argparse
@@ -47,11 +47,11 @@ CHUNK = b"x" * 65536
 FRAME = json.dumps({"type": "req", "id": "1", "method": "echo", "params": {"text": "x" * 900}})
 ECHO = json.dumps({"type": "res", "id": "1", "ok": True}, separators=(",", ":"))
 
-# -- the servers, a process each ---------------------------------------------------------------
+# -- the servers, one process each -------------------------------------------------------------
 
 
 async def serve_upstream(port: int) -> None:
-    """A gateway that does no work: whatever time is measured is the proxy's."""
+    """A gateway that does no work, so that the time measured is the proxy's."""
 
     async def small(_: web.Request) -> web.Response:
         return web.json_response({"ok": True, "status": "live"})
@@ -149,7 +149,7 @@ async def _run_aiohttp(app: web.Application, port: int) -> None:
 
 
 class AlwaysAwake:
-    """The engine's answer for a running agent: a look-up."""
+    """A look-up, like the wake of a running agent."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         access = GatewayAccess("ada", endpoint, SecretText(TOKEN), DeviceKey.generate())
@@ -167,7 +167,7 @@ class AlwaysAwake:
 
 
 async def serve_ours(port: int, upstream: str) -> None:
-    """The proxy as the agent server serves it, with its door, its request ids and its log."""
+    """The proxy as the agent server serves it, with authentication, request ids and the log."""
     configure_logging()
     host, upstream_port = upstream.removeprefix("http://").split(":")
     async with open_session() as session:
@@ -213,7 +213,7 @@ http {{
 
 @contextlib.contextmanager
 def process(arguments: list[str]) -> Iterator[None]:
-    # Its log is written, as in production, and read by nobody.
+    # Its log is written, as in production.
     child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
@@ -246,7 +246,7 @@ def _percentiles(seconds: list[float]) -> tuple[float, float]:
 
 
 async def measure(target: Target, sizes: Sizes) -> dict[str, float]:
-    """One round of everything. A new client each time: nobody inherits warm connections."""
+    """One round of all measurements, with a new client for each, so that no connection is warm."""
     async with aiohttp.ClientSession(headers=target.headers) as session:
         result: dict[str, float] = {}
 
@@ -257,7 +257,7 @@ async def measure(target: Target, sizes: Sizes) -> dict[str, float]:
                 assert answer.status == 200, await answer.text()
             return time.perf_counter() - started
 
-        await asyncio.gather(*[get_small() for _ in range(16)])  # connections and caches
+        await asyncio.gather(*[get_small() for _ in range(16)])  # warm up connections and caches
         p50, p99 = _percentiles([await get_small() for _ in range(sizes.requests)])
         result |= {"http p50 ms": p50, "http p99 ms": p99}
 
@@ -332,7 +332,7 @@ async def bench(first_port: int, sizes: Sizes) -> dict[str, dict[str, float]]:
             await _until_up(target)
         rounds: dict[str, list[dict[str, float]]] = {target.name: [] for target in targets}
         for number in range(sizes.rounds):
-            # Each round starts with another, so that nobody always comes after the same.
+            # Each round starts with another target, so that the order varies.
             for target in targets[number % len(targets) :] + targets[: number % len(targets)]:
                 rounds[target.name].append(await measure(target, sizes))
     return {
@@ -353,7 +353,7 @@ async def _until_up(target: Target) -> None:
 
 
 def table(results: dict[str, dict[str, float]]) -> str:
-    """A line a figure, a column a target; in brackets the ratio to direct."""
+    """A line per figure and a column per target, with the ratio to direct in brackets."""
     names = list(results)
     lines = [f"{'':26}" + "".join(f"{name:>20}" for name in names)]
     for figure, direct in results["direct"].items():
@@ -369,9 +369,11 @@ def table(results: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=1000, help="of each kind, a round")
-    parser.add_argument("--frames", type=int, default=2000, help="round trips, a round")
-    parser.add_argument("--port", type=int, default=26100, help="the first of four")
+    parser.add_argument(
+        "--requests", type=int, default=1000, help="requests of each kind per round"
+    )
+    parser.add_argument("--frames", type=int, default=2000, help="round trips per round")
+    parser.add_argument("--port", type=int, default=26100, help="the first of four ports")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", choices=["upstream", "ours", "aiohttp"], help=argparse.SUPPRESS)
     parser.add_argument("--upstream", help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
-"""How fast `ocmt sync` reads a long upstream, beside doing it by hand and beside pygit2.
+"""How fast `ocmt sync` reads a long upstream, compared with git by hand and with pygit2.
 
-The history is generated: 10,000 commits in the proportions that real history showed (a third touch
+The history is generated: 10,000 commits in the proportions of the real history (a third touch
 a changelog, a third span several classes, most touch two to five files, a fork with some forty
 local commits and some picks). Run: `./ocmt bench sync --json`.
 """
@@ -108,8 +108,10 @@ def timed(what: Callable[[], Any]) -> float:
 
 
 def command(fork: Path, *args: str) -> tuple[float, float, float]:
-    """Wall seconds, peak MB and CPU seconds of an `ocmt sync` process and of its gits. Where other
-    work runs beside it, the CPU seconds are what can be compared."""
+    """Wall seconds, peak MB and CPU seconds of an `ocmt sync` process and its git processes.
+
+    On a busy machine, only the CPU seconds are comparable.
+    """
     started = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "ocmt_cli.main", "sync", "--repo", str(fork), *args],
@@ -125,7 +127,7 @@ def command(fork: Path, *args: str) -> tuple[float, float, float]:
 
 
 def classify(fork: Path) -> float:
-    """Reading and classing every commit, nothing cached, in this process."""
+    """Read and classify every commit, without a cache, in this process."""
 
     repository = open_repository(fork)
     policy = load_policy(None, fork)
@@ -139,7 +141,7 @@ def classify(fork: Path) -> float:
 
 
 def forecast(fork: Path, count: int) -> float:
-    """Milliseconds a commit of a sequential forecast."""
+    """Milliseconds per commit of a sequential forecast."""
 
     repository = open_repository(fork)
     shas = repository.git.lines(
@@ -152,7 +154,7 @@ def forecast(fork: Path, count: int) -> float:
 
 
 def by_hand(fork: Path) -> dict[str, float]:
-    """What a person would type."""
+    """The same by hand, with git commands."""
     up = "refs/remotes/upstream/main"
     return {
         "git cherry": timed(lambda: git(fork, "cherry", "main", up)),
@@ -161,9 +163,9 @@ def by_hand(fork: Path) -> dict[str, float]:
 
 
 def pygit2_walk(fork: Path) -> float | None:
-    """The same reading with pygit2, where it is installed."""
+    """The same with pygit2, if it is installed."""
     try:
-        import pygit2  # noqa: PLC0415 (a peer, only where it is installed)
+        import pygit2  # noqa: PLC0415 (optional)
     except ImportError:
         return None
     repo = pygit2.Repository(str(fork))
@@ -184,7 +186,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def memory(commits: int) -> dict[str, Any]:
-    """What a first and a second status need on a history of this length."""
+    """Measure a first and a second status on a history of this length."""
     with tempfile.TemporaryDirectory(prefix="ocmt-bench-") as made:
         fork = make_fork(Path(made), commits)
         first, peak, _ = command(fork, "status", "--json")
@@ -199,7 +201,7 @@ def memory(commits: int) -> dict[str, Any]:
 
 
 def bench_sync(commits: int, long: int) -> dict[str, Any]:
-    """Every figure, with its aim."""
+    """All figures, with their targets."""
     with tempfile.TemporaryDirectory(prefix="ocmt-bench-") as made:
         fork = make_fork(Path(made), commits)
         classified = classify(fork)

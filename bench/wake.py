@@ -1,12 +1,12 @@
 """How long a wake takes, by the state woken from, with real OpenClaw containers.
 
 From the client's send to the first application byte (`GET /healthz` through the proxy), and to the
-first token of a streamed reply by a model that answers at once. Beside it, in the same run and with
-the same container: what Docker's API alone takes to unpause until `/healthz`, and to start until
-`/readyz`; and a gateway that is always on. After a minute without work a gateway ends its worker
-threads and starts them anew for the next message: with `--quiet` replies are measured after such a
-minute spent awake, awake and then asleep, and asleep. What is compared is measured in turns: a
-machine is faster now and slower then. Run: `python bench/wake.py --json`.
+first token of a streamed reply by a model that answers at once. For comparison, in the same run and
+with the same container: Docker's API alone, from unpause to `/healthz` and from start to `/readyz`;
+and an always-on gateway. After a minute without work a gateway ends its worker threads and restarts
+them for the next message: `--quiet` measures replies after such a minute awake, awake and then
+asleep, and asleep. Compared figures are measured alternately, since a machine's speed varies. Run:
+`python bench/wake.py --json`.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from shared.agents import Agents, answers, machine, meminfo, server, summary, un
 
 USER = "bench-wake"
 _REST_S = 1.0
-"""Before each pause: who falls asleep by itself has been idle for half an hour."""
+"""Idle time before each pause; agents that fall asleep by themselves idle half an hour."""
 _QUIET_S = 75.0
-"""After which OpenClaw 2026.9.6 has ended the worker threads that a message needs."""
+"""Idle time after which OpenClaw 2026.9.6 has ended the worker threads for messages."""
 
 
 async def bench(*, port: int, rounds: int, boots: int, quiet: int) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _note(figures: dict[str, list[float]], name: str, seconds: float) -> None:
 
 
 async def _just_paused(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
-    """Woken right after the pause: resident, and a reclaim that has begun is cut short."""
+    """Wakes right after the pause: resident, with a started reclaim cancelled."""
     for _ in range(rounds):
         await _paused(agents)
         _note(figures, "just paused: first byte", await agents.first_byte(USER))
@@ -67,7 +67,7 @@ async def _paused(agents: Agents) -> None:
 
 
 async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int) -> str:
-    """Woken after its memory went where this host has room for it; in turns with what is beside."""
+    """Wakes after the reclaim, alternating with the comparison."""
     where = "resident"
     container = await agents.docker.of(USER)
     for _ in range(rounds):
@@ -113,7 +113,7 @@ async def _quiet(agents: Agents, figures: dict[str, list[float]], rounds: int) -
 
 
 async def _plain_unpause(agents: Agents, container: str) -> float:
-    """The same container by Docker's API, while the agent server is held still."""
+    """The same container through Docker's API, with the agent server stopped."""
     docker = agents.docker
     async with agents.held(), aiohttp.ClientSession() as session:
         base = await docker.address(container)
@@ -126,7 +126,7 @@ async def _plain_unpause(agents: Agents, container: str) -> float:
 
 
 async def _plain_start(agents: Agents, container: str) -> float:
-    """The same for a start, once it serves."""
+    """The same for a start, until it serves."""
     docker = agents.docker
     async with agents.held(), aiohttp.ClientSession() as session:
         await docker.act(container, "stop?t=20")
@@ -151,12 +151,15 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="pauses of each kind")
-    parser.add_argument("--boots", type=int, default=3, help="stops and starts")
+    parser.add_argument("--rounds", type=int, default=20, help="number of pauses of each kind")
+    parser.add_argument("--boots", type=int, default=3, help="number of stops and starts")
     parser.add_argument(
-        "--quiet", type=int, default=0, help="rounds after a minute without work, awake and asleep"
+        "--quiet",
+        type=int,
+        default=0,
+        help="number of rounds after a minute without work, awake and asleep",
     )
-    parser.add_argument("--port", type=int, default=26200, help="the first of three")
+    parser.add_argument("--port", type=int, default=26200, help="the first of three ports")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     result = asyncio.run(

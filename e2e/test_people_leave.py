@@ -36,7 +36,7 @@ def test_an_admin_suspends_lets_in_again_and_deletes(stack: Stack, browser: Brow
         eventually(lambda: is_disabled(stack, user_id), within_s=120, what="it stays disabled")
         assert not stack.gateway_pids(user_id)
 
-        row.get_by_role("button", name="Let in again").click()
+        row.get_by_role("button", name="Reactivate").click()
         expect(row.get_by_text("suspended", exact=True)).to_have_count(0)
         leaver.sign_in(stack.link("leaver@example.org"))
         leaver.ask("Back again")
@@ -44,7 +44,7 @@ def test_an_admin_suspends_lets_in_again_and_deletes(stack: Stack, browser: Brow
 
         row.get_by_role("button", name="Delete").click()
         row.get_by_role("textbox").fill("leaver@example.org")
-        row.get_by_role("button", name="Delete for good").click()
+        row.get_by_role("button", name="Delete permanently").click()
         expect(leaver.page.get_by_role("heading", name="Sign in")).to_be_visible()
         eventually(
             lambda: user_id not in [one["userId"] for one in stack.containers()],
@@ -54,5 +54,5 @@ def test_an_admin_suspends_lets_in_again_and_deletes(stack: Stack, browser: Brow
         assert not stack.gateway_pids(user_id)
         eventually(lambda: not folder.exists(), within_s=30, what="its files are deleted")
         admin.page.reload()
-        expect(admin.page.get_by_role("heading", name="UserAdministration")).to_be_visible()
+        expect(admin.page.get_by_role("heading", name="People")).to_be_visible()
         expect(row).to_have_count(0)

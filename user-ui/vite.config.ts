@@ -5,21 +5,21 @@ const management = "http://127.0.0.1:3000";
 
 export default defineConfig({
   server: {
-    // The session's cookie is of the host that `./ocmt up` names, whatever the port.
+    // The session's cookie is bound to this host, whatever the port.
     host: "127.0.0.1",
     proxy: {
       "/api": {
         target: management,
         ws: true,
         changeOrigin: true,
-        // Its origin check must see its own address, not this development server's.
+        // Management's origin check expects its own address, not the dev server's.
         headers: { Origin: management },
       },
     },
   },
   build: {
     target: "es2022",
-    // Data addresses and inline scripts would need a weaker content security policy.
+    // Inlined assets and scripts would need a weaker content security policy.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     license: { fileName: "licenses.md" },

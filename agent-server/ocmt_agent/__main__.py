@@ -1,6 +1,6 @@
 """`python -m ocmt_agent [--env-file FILE]`: the API and the relay, two listeners in one process.
 
-Exit codes: 78 settings that cannot be used, 75 a port or the data folder is taken, 0 a clean end.
+Exit codes: 78 for unusable settings, 75 for a taken port or data folder, 0 for a clean end.
 """
 
 import argparse
@@ -56,7 +56,7 @@ class AddressMissing(SettingsError):
 
 
 class Taken(Exception):
-    """A port or the data folder is another program's; `str()` says which and what to do."""
+    """Another process has a port or the data folder; `str()` has the remedy."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,9 +78,9 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextlib.asynccontextmanager
 async def _data_folder(folder: Path, *, wait: bool) -> AsyncIterator[None]:
-    """Hold the data folder for this process alone: two servers would fight over the agents.
+    """Lock the data folder during the block: two servers would fight over the agents.
 
-    With `wait`, until the release before has ended; otherwise another holder raises `Taken`.
+    With `wait`, wait for the release before to end; without, another holder raises `Taken`.
     """
     while (lock := _try_lock(folder)) is None:
         if not wait:
@@ -99,16 +99,16 @@ def _try_lock(folder: Path) -> FileLock | None:
     except OSError as error:
         raise SettingsError(
             f"DATA_DIR: {folder} cannot be used ({error.strerror}). Choose a folder that this "
-            "user may write to."
+            "user can write to."
         ) from error
 
 
 async def serve(settings: AgentSettings, handover: Handover) -> None:
-    """Serve until SIGTERM or SIGINT. The agents live on, unless STOP_AGENTS_ON_EXIT.
+    """Serve until SIGTERM or SIGINT. The agents keep running, unless STOP_AGENTS_ON_EXIT is set.
 
-    The release after this one begins as soon as the data folder is free. Agents are relayed on
-    until then, so that none is refused, and what their models are answering is passed on to its
-    end beside the new release, or until the drain is over.
+    In a handover, the next release starts as soon as the data folder is free. The relay serves
+    until then, so that no request is refused, and finishes answers in progress beside the new
+    release, until the drain ends.
     """
     async with contextlib.AsyncExitStack() as stack:
         released = handover.gate is not None
@@ -162,7 +162,7 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
         )
 
         def stop() -> None:
-            parts.hub.close()  # streams that would never end by themselves
+            parts.hub.close()  # streams that would never end on their own
             api.should_exit = True
 
         loop = asyncio.get_running_loop()
@@ -186,7 +186,7 @@ def _refuse_clear_text(api: socket.socket) -> None:
     address = api.getsockname()[0]
     if not is_loopback(address):
         raise SettingsError(
-            f"The API's port is open on {address} in plain http. Run `ocmt setup` for this host, "
+            f"The API's port is open on {address} in plain http. Run `./ocmt setup` for this host, "
             "then there: systemctl stop 'ocmt-agent@*' ocmt-agent.service ocmt-agent.socket; then "
             "deploy."
         )
@@ -208,7 +208,7 @@ def _for_management(
 
 
 async def _end_relay(relay: "_Server", relaying: asyncio.Task[None]) -> None:
-    """Once the release after this one has the data folder, and listens for the agents too."""
+    """Stop the relay once the next release has the data folder and serves the relay itself."""
     relay.should_exit = True
     await relaying
 
@@ -216,7 +216,7 @@ async def _end_relay(relay: "_Server", relaying: asyncio.Task[None]) -> None:
 async def _relay_socket(
     runtime: Runtime, settings: AgentSettings, handover: Handover
 ) -> socket.socket | None:
-    """The relay's listener; `None` while its address does not exist. Raises `Taken`."""
+    """The relay's socket; `None` while its address does not exist. Raises `Taken`."""
     if (shared := handover.listener("relay")) is not None:
         return shared
     try:
@@ -224,7 +224,7 @@ async def _relay_socket(
             await runtime.relay_host(),
             settings.relay_port,
             setting="RELAY_PORT",
-            # The release before still has it: what is asked from now on waits for this one.
+            # Beside the release before, which still serves: new connections wait for this one.
             beside_another=handover.gate is not None,
         )
     except (RuntimeUnavailable, RuntimeFailed, AddressMissing) as error:
@@ -239,7 +239,7 @@ async def _serve_relay(
     settings: AgentSettings,
     handover: Handover,
 ) -> None:
-    """Serve the relay once its address exists: with Docker, the engine makes it."""
+    """Serve the relay once its address exists; with Docker, the engine creates it."""
     while listener is None and not relay.should_exit:
         await asyncio.sleep(_RETRY_S)
         with contextlib.suppress(Taken):
@@ -249,7 +249,7 @@ async def _serve_relay(
 
 
 class _Server(HandoverServer):
-    """One listener of several: signals are the process's, not this server's."""
+    """One of several servers in the process, so it must not handle signals itself."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ def create_app(parts: Parts, *, for_host: HostCredentials | None = None) -> Star
     app = Starlette(routes=[*proxy, Mount("/", _api(parts))])
     app.router.redirect_slashes = False
     install_problem_handlers(app)
-    # The last one added is the outermost: every answer has a request id, a 401 too.
+    # The last one added is the outermost, so that even a 401 has a request id.
     if for_host is None:
         accepts = exactly(parts.settings.auth_token.get_secret_value())
         app.add_middleware(TokenMiddleware, accepts=accepts, called="the agent server's AUTH_TOKEN")

@@ -1,4 +1,4 @@
-"""The agent server's settings: names, meanings, defaults; checked once, at start."""
+"""The agent server's settings, validated once at start."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -9,23 +9,23 @@ from ocmt_common.settings import Settings
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-# At most a century: what is longer is a slip, and no date can be reckoned with it.
+# At most a century: longer times are mistakes and overflow dates.
 Milliseconds = Annotated[int, Field(ge=1, le=3_155_760_000_000)]
-# Where the server was started from must not matter to the engine or to a gateway.
+# Resolved, since the engine and the gateways have other working folders.
 Place = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 class AgentSettings(Settings):
     auth_token: SecretStr = Field(
         min_length=32,
-        description="what callers send as x-auth-token; at least 32 characters, e.g. from "
+        description="token that callers send as x-auth-token; at least 32 characters, e.g. from "
         "`openssl rand -hex 32`",
     )
-    data_dir: Place = Field(description="folder for the agents' state and the server's database")
+    data_dir: Place = Field(description="folder of the agents' state and the server's database")
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="address of this machine itself that the API listens on, in plain http",
+        description="address of this machine that the API listens on, in plain http",
     )
     port: Port = Field(4000, description="port of the API")
     tls_dir: Place | None = Field(
@@ -41,23 +41,24 @@ class AgentSettings(Settings):
     tls_port: Port = Field(4443, description="port of the API for management on another host")
     relay_host: str | None = Field(
         None,
-        description="address the agents reach the relay at; by default the ocmt bridge's own with "
-        "Docker, 127.0.0.1 with processes",
+        description="address at which agents reach the relay; default: that of the ocmt bridge "
+        "with Docker, 127.0.0.1 with processes",
     )
     relay_port: Port = Field(4001, description="port of the relay")
     management_url: AnyHttpUrl = Field(
         AnyHttpUrl("http://127.0.0.1:3000"),
-        description="where the relay forwards /llm and /mcp to; https:// unless it is this machine",
+        description="address of management, to which the relay forwards /llm and /mcp; https:// "
+        "unless it is this machine",
     )
     runtime: Literal["auto", "docker", "process"] = Field(
         "auto",
-        description="what holds the agents; auto takes Docker where it answers, else processes",
+        description="the runtime; auto is Docker where an engine answers, else processes",
     )
     openclaw_image: str = Field(
         default_factory=default_image, min_length=1, description="image of the agents' containers"
     )
     openclaw_dir: Place | None = Field(
-        None, description="folder that has node_modules/openclaw (process runtime)"
+        None, description="folder that contains node_modules/openclaw (process runtime)"
     )
     node_binary: Place | None = Field(
         None, description="the Node.js that runs OpenClaw (process runtime)"
@@ -69,10 +70,10 @@ class AgentSettings(Settings):
         14_400_000, description="time paused after which an agent is stopped, in milliseconds"
     )
     hibernation_check_interval: Milliseconds = Field(
-        60_000, description="time between two looks at all agents, in milliseconds"
+        60_000, description="time between two sweeps over all agents, in milliseconds"
     )
     wake_timeout_ms: Milliseconds = Field(
-        120_000, description="longest a wake may take, in milliseconds"
+        120_000, description="time limit of a wake, in milliseconds"
     )
     agent_memory_mb: int = Field(
         2048, ge=256, le=2**24, description="memory limit of one agent, in MB"
@@ -89,18 +90,18 @@ class AgentSettings(Settings):
         "as much, or when the host's disk is nearly full, it is stopped",
     )
     max_body_bytes: int = Field(
-        26_214_400, ge=1024, le=2**40, description="largest request body taken, in bytes"
+        26_214_400, ge=1024, le=2**40, description="largest request body accepted, in bytes"
     )
     max_frame_bytes: int = Field(
         4_194_304,
         ge=1024,
         le=2**31,
-        description="largest WebSocket message taken from a client, in bytes",
+        description="largest WebSocket message accepted from a client, in bytes",
     )
     stop_agents_on_exit: bool = Field(
         False,
-        description="stop every agent when the server stops; without it they live on and are found "
-        "again at the next start",
+        description="stop all agents when the server stops; otherwise they keep running and the "
+        "next start finds them",
     )
 
     @field_validator("auth_token")
@@ -120,7 +121,7 @@ class AgentSettings(Settings):
             raise ValueError(
                 "must be 127.0.0.1 or ::1, since this port is plain http and the token would "
                 "travel in the clear; management on another host connects to TLS_PORT, which "
-                "`ocmt setup` prepares"
+                "`./ocmt setup` prepares"
             )
         return host
 
@@ -133,7 +134,7 @@ class AgentSettings(Settings):
             raise ValueError(
                 "must be https:// unless management is on this machine, since agents' tokens and "
                 "conversations would travel in the clear; use management's TLS_PORT and TLS_DIR, "
-                "which `ocmt setup` prepares"
+                "which `./ocmt setup` prepares"
             )
         return url
 

@@ -1,1 +1,1 @@
-"""What several benches need: real agents, and the machine's figures."""
+"""Shared by benchmarks: real agents, and the machine's figures."""

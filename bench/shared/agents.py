@@ -1,5 +1,5 @@
-"""Real agents for the benches: the agent server on this machine's Docker, a model that answers at
-once, and Docker's own API for what is measured beside it."""
+"""Real agents for benchmarks: the agent server on this machine's Docker, a model that answers at
+once, and Docker's API for comparison."""
 
 import asyncio
 import contextlib
@@ -25,11 +25,11 @@ DOCKER = "/var/run/docker.sock"
 GATEWAY_PORT = 18789
 _BUSY_S = 90.0
 _CLOSED_WITHIN_S = 1.0
-"""In which a server that was held closes connections that were idle for too long meanwhile."""
+"""Seconds for a resumed server to close connections that were idle for too long."""
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds; small samples: the 95th percentile is then near the largest."""
+    """Statistics in milliseconds; with few samples, the 95th percentile is near the maximum."""
     ordered = [value * 1000 for value in sorted(seconds)]
     last = len(ordered) - 1
 
@@ -40,13 +40,13 @@ def summary(seconds: list[float]) -> dict[str, float]:
 
 
 def meminfo() -> dict[str, int]:
-    """Bytes, by the kernel's names."""
+    """/proc/meminfo in bytes, by the kernel's names."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 
 
 def zram_bytes() -> int:
-    """RAM that all zram devices take for what they hold."""
+    """RAM that all zram devices take for their content."""
     stats = Path("/sys/block").glob("zram*/mm_stat")
     return sum(int(stat.read_text(encoding="ascii").split()[2]) for stat in stats)
 
@@ -57,7 +57,7 @@ def machine() -> str:
 
 
 class Agents:
-    """One agent server of its own, and what the benches do with its agents."""
+    """An agent server for benchmarks, and operations on its agents."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Agents:
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """The server does nothing meanwhile; of what happened to its containers it hears later."""
+        """Stop the server's process during the block; it gets its containers' events afterwards."""
         self._child.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -101,7 +101,7 @@ class Agents:
         return found
 
     async def sleep(self, user: str, mode: str) -> None:
-        """Order it; asked again while the gateway still tidies up after its last work."""
+        """Hibernate an agent, retrying while its gateway is busy after its last work."""
         deadline = time.monotonic() + _BUSY_S
         while True:
             try:
@@ -114,7 +114,7 @@ class Agents:
 
     async def settled(self, user: str, *, within_s: float = 30.0) -> str:
         """Where the memory of a paused agent ended up: `reclaimed` or `resident`."""
-        if meminfo()["SwapTotal"] == 0:  # there is nowhere to go
+        if meminfo()["SwapTotal"] == 0:  # there is no swap
             return "resident"
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
@@ -161,7 +161,7 @@ async def first_token(
     started: float,
     headers: dict[str, str] | None = None,
 ) -> float:
-    """Read the stream to its end: the next measurement must not meet this one's work."""
+    """Read the stream to its end, so that its work does not affect the next measurement."""
     body = {
         "model": "openclaw",
         "user": "bench",
@@ -182,7 +182,7 @@ async def first_token(
 
 
 class Docker:
-    """Docker's API over its socket, as thin as can be: what any other tool would do at best."""
+    """A minimal client of Docker's API: the best that another tool could do."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -240,7 +240,7 @@ async def answers(session: aiohttp.ClientSession, url: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def instant_model(port: int) -> AsyncIterator[None]:
-    """What management's model gateway is to the relay, with no thinking time at all."""
+    """A double of management's model gateway that answers at once."""
 
     async def complete(request: web.Request) -> web.StreamResponse:
         asked = await request.json()
@@ -293,7 +293,7 @@ async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
             "RELAY_PORT": str(port + 1),
             "MANAGEMENT_URL": f"http://127.0.0.1:{port + 2}",
             "RUNTIME": "docker",
-            # Only what the bench orders: no sleep by itself in the middle of a measurement.
+            # No automatic sleep during a measurement.
             "PAUSE_AFTER_MS": str(24 * 3600 * 1000),
             **settings,
         }

@@ -1,4 +1,4 @@
-"""Upstream's `openclaw fleet`, from the npm package that `ocmt up` installs: always-on cells."""
+"""Upstream's `openclaw fleet` with always-on cells, from the installed npm package."""
 
 import asyncio
 import os
@@ -14,11 +14,11 @@ _PROGRAM = ROOT / "data" / "openclaw" / "node_modules" / "openclaw" / "openclaw.
 
 
 class FleetRefused(Exception):
-    """It did not work here; `str()` is what it said."""
+    """`openclaw fleet` failed; `str()` has its output."""
 
 
 class Fleet:
-    """A registry of its own in a temporary home; its cells are removed at the end."""
+    """A fleet in a temporary home folder; its cells are removed at the end."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -41,7 +41,7 @@ class Fleet:
         self._home.cleanup()
 
     async def create(self, cell: str) -> None:
-        """Returns once the cell's gateway answers `/healthz`; it waits for that itself."""
+        """Create a cell; the command waits until its gateway answers `/healthz`."""
         self._cells.append(cell)
         port = str(self._port + len(self._cells))
         await self._run("create", cell, "--image", default_image(), "--port", port, "--json")

@@ -1,4 +1,4 @@
-"""Real memory pressure: memory that is held and locked, so that others have to give way."""
+"""Real memory pressure, from allocated and locked memory."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.asynccontextmanager
 async def only_available(share: float) -> AsyncIterator[None]:
-    """While the block runs this host has but this share of its memory available. Root only."""
+    """Leave only this share of the host's memory available during the block. Root only."""
     now = meminfo()
     size = int(now["MemAvailable"] - share * now["MemTotal"]) // mmap.PAGESIZE * mmap.PAGESIZE
     if size <= 0:

@@ -1,4 +1,4 @@
-"""`ocmt audit`: who did what to whose account, read by the management server's own command."""
+"""`ocmt audit`: the audit trail, printed by the management server's command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def audit(
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
-    days: Annotated[int | None, typer.Option(min=1, help="Of so many last days; else all.")] = None,
-    email: Annotated[str | None, typer.Option(help="What this user did or was done to.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    days: Annotated[int | None, typer.Option(min=1, help="Only this many last days.")] = None,
+    email: Annotated[str | None, typer.Option(help="Only events by or about this user.")] = None,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:
     """Print the audit trail, oldest first: sign-ins, refusals, sessions, what admins did."""

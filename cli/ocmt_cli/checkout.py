@@ -1,4 +1,4 @@
-"""Where the checkout is, from which the command runs (an editable install), and how to type it."""
+"""The checkout that the command runs from (an editable install), and how to type the command."""
 
 import shlex
 from pathlib import Path
@@ -8,7 +8,7 @@ DEFAULT_DATA = ROOT / "data"
 
 
 def command(words: str, *, data: Path = DEFAULT_DATA) -> str:
-    """`ocmt WORDS` as the operator has to type it here: it is on nobody's path."""
+    """`ocmt WORDS` as the operator types it in the current folder; `ocmt` is not on the path."""
     try:
         here = Path.cwd() == ROOT
     except FileNotFoundError:

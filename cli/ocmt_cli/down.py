@@ -1,4 +1,4 @@
-"""`ocmt down`: stop what `ocmt up` started, however that one ended, and verify it."""
+"""`ocmt down`: stop the servers and agents, even after a killed `ocmt up`, and verify it."""
 
 import signal
 from dataclasses import replace
@@ -16,7 +16,7 @@ from ocmt_cli.up.run_state import Record, note_record, read_record
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-# The servers' grace, then the agents', and a little.
+# The servers' grace period, then the agents', and some reserve.
 _STOPS_WITHIN_S = 60
 
 
@@ -24,16 +24,16 @@ _STOPS_WITHIN_S = 60
 def down(
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:
-    """Stop the servers and all agents. Says so when there is nothing to stop."""
+    """Stop the servers and all agents of this installation."""
     folder = data.resolve()
     record = read_record(folder)
     ran = record is not None and _stop_supervisor(record)
-    # Also without a record: the folder may have been removed under what runs.
+    # Also without a record: the folder may have been removed while servers were running.
     ended = end_orphans(folder)
     if ended.left:
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
     if record is None and not ended.found:
-        say(f"Nothing is running: {folder} is no data folder.")
+        say(f"Nothing is running: {folder} is not a data folder.")
         return
     if (after := read_record(folder)) and after.phase != "stopped":
         stopped = replace(after, phase="stopped", pid=0, started_ticks=0, servers={})
@@ -42,7 +42,7 @@ def down(
 
 
 def _stop_supervisor(record: Record) -> bool:
-    """Ask it to stop and wait; kill it if it does not. Whether there was one."""
+    """Send SIGTERM and wait, then SIGKILL. Returns whether a supervisor was running."""
     if not record.is_alive():
         return False
     try:
@@ -50,7 +50,7 @@ def _stop_supervisor(record: Record) -> bool:
     except ProcessLookupError:
         return False
     try:
-        # Asked again now that the pid is held.
+        # Check again now that the pidfd pins the process.
         if not record.is_alive():
             return False
         process.send(signal.SIGTERM)

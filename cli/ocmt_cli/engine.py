@@ -1,4 +1,4 @@
-"""The Docker Engine, asked over its socket: is it there, has it the image, what runs for us."""
+"""A client of the Docker Engine's socket: version, images, and OCMT's containers."""
 
 import json
 import os
@@ -14,14 +14,14 @@ import httpx2
 from ocmt_cli.failure import CommandFailed
 
 _DEFAULT = "unix:///var/run/docker.sock"
-# Only for an engine that hangs: one that is not there refuses at once.
+# For an engine that hangs; a missing one refuses the connection at once.
 _ASK_S = 30.0
-# What creates, starts or ends something works on the disk, and waits for others that do.
+# For requests that create, start or stop: they use the disk and wait for each other.
 _CHANGE_S = 120.0
 
 
 class EngineSlow(CommandFailed):
-    """There is an engine, but it takes too long to answer."""
+    """The engine takes too long to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class EngineContainer:
 
 
 class Engine:
-    """A connection to the engine that `DOCKER_HOST` names, or the one on this machine."""
+    """A connection to the engine that `DOCKER_HOST` names, or to this machine's."""
 
     def __init__(self, address: str | None = None) -> None:
         parts = urlsplit(address or os.environ.get("DOCKER_HOST") or _DEFAULT)
@@ -58,17 +58,17 @@ class Engine:
         return str(answer.json()["Version"]) if answer.status_code == 200 else None
 
     def cure(self) -> str:
-        """What to do about an engine that does not answer."""
+        """The remedy for an engine that does not answer."""
         path = self._socket
         if path is not None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
             return (
-                f"{path} is there, but not for this user: be root, or in the socket's group "
-                "(usermod -aG docker USER, then sign in anew)."
+                f"This user may not use {path}: run this as root, or join the socket's group "
+                "(usermod -aG docker USER, then sign in again)."
             )
         return "Install it (apt-get install docker.io) and start it (systemctl start docker)."
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """One call of the Engine API, for what has no method here. Raises `EngineSlow`."""
+        """A call of the Engine API. Raises `EngineSlow`."""
         if self._socket is not None:
             _knock(self._socket)
         if method != "GET":
@@ -77,8 +77,8 @@ class Engine:
             return self._http.request(method, path, **options)
         except httpx2.TimeoutException as error:
             raise EngineSlow(
-                f"The Docker Engine takes too long to answer ({method} {path}). See what keeps it "
-                "busy (systemctl status docker), then run this again."
+                f"The Docker Engine takes too long to answer ({method} {path}). See why "
+                "(systemctl status docker), then run this again."
             ) from error
 
     def has_image(self, name: str) -> bool:
@@ -88,14 +88,14 @@ class Engine:
             return False
 
     def containers(self, label: str) -> list[EngineContainer]:
-        """Those with the label `NAME=VALUE`, running or paused."""
+        """The running and paused containers with the label `NAME=VALUE`."""
         filters = json.dumps({"label": [label], "status": ["running", "paused", "restarting"]})
         answer = self.request("GET", "/containers/json", params={"filters": filters})
         _check(answer, doing="listing the agents' containers")
         return [EngineContainer(item["Id"], item["State"]) for item in answer.json()]
 
     def stop(self, container: EngineContainer, *, grace_s: int) -> None:
-        """End it; a paused one is thawed first, since it could not hear the request."""
+        """Stop it; a paused one is unpaused first, since frozen processes get no signal."""
         if container.state == "paused":
             self.request("POST", f"/containers/{container.id}/unpause")
         answer = self.request(
@@ -104,7 +104,7 @@ class Engine:
             params={"t": grace_s},
             timeout=grace_s + _CHANGE_S,
         )
-        # 304: it has ended; 404: it is gone; 409: it is being removed.
+        # 304: already stopped; 404: removed; 409: being removed.
         if answer.status_code not in (304, 404, 409):
             _check(answer, doing=f"stopping {container.id[:12]}")
 
@@ -121,7 +121,7 @@ def _check(answer: httpx2.Response, *, doing: str) -> None:
 
 
 def _knock(path: Path) -> None:
-    """Raise `OSError` where nothing listens: the client would leave its own socket open then."""
+    """Raise `OSError` when nothing listens; the HTTP client would leak a socket then."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_ASK_S)
         probe.connect(str(path))

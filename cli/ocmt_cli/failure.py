@@ -1,4 +1,4 @@
-"""The one way a command gives up: a text that says what to do, and an exit code."""
+"""`CommandFailed`, the error of all commands: a text with the remedy, and an exit code."""
 
 import errno
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class CommandFailed(Exception):
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses under `folder` into what the operator can do about it."""
+    """Turn an `OSError` under `folder` into a `CommandFailed` with the remedy."""
     try:
         yield
     except OSError as error:
@@ -35,24 +35,24 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def of_the_machine(error: OSError) -> str:
-    """What this machine refused a command, and what the operator can do about it."""
+    """An `OSError` as a sentence for the operator, with the remedy."""
     where = f" ({error.filename})" if error.filename else ""
     if isinstance(error, BrokenPipeError):
         return (
-            "a program or connection that it was writing to ended. Run it again; if it ends so "
-            "again, see what that program's own log says."
+            "the program or connection that it was writing to ended. Run it again; if that fails "
+            "too, see that program's log."
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{where}. Free some space, then run it again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return (
-            f"{error.strerror}{where}. Run it as the user whose files these are, or let this user "
-            "read and write them."
+            f"{error.strerror}{where}. Run it as the owner of these files, or let this user read "
+            "and write them."
         )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "too many files are open. Raise the limit (`ulimit -n`), then run it again."
     if isinstance(error, FileNotFoundError):
         return (
-            f"{error.filename or error} is missing. `./ocmt doctor` tells what this machine lacks."
+            f"{error.filename or error} is missing. `./ocmt doctor` shows what this machine lacks."
         )
-    return f"the machine refused: {error}. `./ocmt doctor` tells what this machine lacks."
+    return f"the system refused: {error}. `./ocmt doctor` shows what this machine lacks."

@@ -1,4 +1,4 @@
-"""`ocmt link`: a sign-in link without mail, for the operator or for somebody they help."""
+"""`ocmt link`: a sign-in link without mail, for the operator or another user."""
 
 import subprocess
 from pathlib import Path
@@ -16,18 +16,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def link(
-    email: Annotated[str | None, typer.Option(help="For whom; default: the first admin.")] = None,
+    email: Annotated[
+        str | None, typer.Option(help="The user's address; default: the first admin.")
+    ] = None,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:
-    """Make a link that signs in once, in any browser."""
+    """Make a sign-in link. It works once, in any browser."""
     folder, port = installation(data)
     say(sign_in_link(folder, port=port, email=email))
 
 
 def sign_in_link(data: DataFolder, *, port: int, email: str | None = None) -> str:
-    """Have the management server's own command make the link; raises `CommandFailed`."""
+    """A link made by the management server's command. Raises `CommandFailed`."""
     words = ["sign-in-link"] if email is None else ["sign-in-link", "--email", email]
     link = run_management(
-        data, *words, port=port, stdout=subprocess.PIPE, failed="No link could be made"
+        data, *words, port=port, stdout=subprocess.PIPE, failed="The link could not be made"
     )
     return (link or "").strip()

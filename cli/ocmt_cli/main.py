@@ -1,4 +1,4 @@
-"""The `ocmt` command: finds the subcommand and imports only that one, so that help is instant."""
+"""The `ocmt` command. It imports only the subcommand that runs, so that help is instant."""
 
 import difflib
 import sys
@@ -8,12 +8,13 @@ from importlib import import_module
 
 from ocmt_common.console import complain, give_up_output, reader_is_gone, say
 
+from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed, of_the_machine
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A subcommand: the Typer app `attribute` of `module`, and its line in the overview."""
+    """A subcommand: the Typer app `attribute` of `module`, and its summary in the overview."""
 
     summary: str
     module: str
@@ -22,29 +23,31 @@ class Entry:
 
 COMMANDS = {
     "up": Entry("Set up and start everything on this machine", "ocmt_cli.up.command"),
-    "down": Entry("Stop what `up` started; agents too", "ocmt_cli.down"),
-    "status": Entry("Show the servers and everybody's agents", "ocmt_cli.status"),
+    "down": Entry("Stop the servers and all agents", "ocmt_cli.down"),
+    "status": Entry("Show the servers and all agents", "ocmt_cli.status"),
     "link": Entry("Make a one-time sign-in link", "ocmt_cli.link"),
-    "audit": Entry("Show who did what to whose account", "ocmt_cli.audit"),
-    "doctor": Entry("Tell what this machine has, lacks, and what to do", "ocmt_cli.doctor.command"),
+    "audit": Entry("Show the audit trail of accounts", "ocmt_cli.audit"),
+    "doctor": Entry("Check what this machine has and lacks", "ocmt_cli.doctor.command"),
     "capacity": Entry(
-        "Tell how many people a machine holds", "ocmt_cli.capacity.command", "capacity_app"
+        "Estimate how many users a machine holds", "ocmt_cli.capacity.command", "capacity_app"
     ),
-    "memory": Entry("Make swap for sleeping agents", "ocmt_cli.memory.command", "memory_app"),
+    "memory": Entry("Set up swap for sleeping agents", "ocmt_cli.memory.command", "memory_app"),
     "image": Entry("Build or pull the container image", "ocmt_cli.openclaw.commands", "image_app"),
-    "changed": Entry("Tell what differs from the last deploy", "ocmt_cli.deploy.changed"),
-    "setup": Entry("Make a server ready for deploys", "ocmt_cli.setup.command"),
+    "changed": Entry("Show what differs from the last deploy", "ocmt_cli.deploy.changed"),
+    "setup": Entry("Prepare a server for deploys", "ocmt_cli.setup.command"),
     "renew": Entry("Replace certificates and token between hosts", "ocmt_cli.trust.command"),
-    "deploy": Entry("Bring the servers to this commit", "ocmt_cli.deploy.commands"),
+    "deploy": Entry("Deploy this commit to the servers", "ocmt_cli.deploy.commands"),
     "rollback": Entry(
-        "Go back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"
+        "Roll back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"
     ),
     "releases": Entry("List the servers' releases", "ocmt_cli.deploy.commands", "releases_app"),
     "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
-    "backup": Entry("Copy the servers' data to this machine", "ocmt_cli.backup.commands"),
-    "restore": Entry("Put a backup back on its servers", "ocmt_cli.backup.commands", "restore_app"),
+    "backup": Entry("Back up the servers to this machine", "ocmt_cli.backup.commands"),
+    "restore": Entry("Restore a backup to its servers", "ocmt_cli.backup.commands", "restore_app"),
     "sync": Entry("Follow upstream OpenClaw", "ocmt_sync.commands", "sync_app"),
-    "upgrade": Entry("Compare OpenClaw's pin with npm", "ocmt_cli.upgrade.commands", "upgrade_app"),
+    "upgrade": Entry(
+        "Compare the pinned OpenClaw with npm", "ocmt_cli.upgrade.commands", "upgrade_app"
+    ),
     "bench": Entry("Run a benchmark", "ocmt_cli.bench.command"),
     "test": Entry("Run the checks and tests", "ocmt_cli.testing.command"),
 }
@@ -56,12 +59,12 @@ def overview() -> str:
         [
             "Usage: ocmt COMMAND [OPTIONS]",
             "",
-            "Everybody their own OpenClaw agent, asleep when idle, awake on the next message.",
+            "An OpenClaw agent for each user: asleep when idle, awake on the next message.",
             "",
             "Commands:",
             *lines,
             "",
-            "`ocmt COMMAND --help` tells more. Start with: ./ocmt up",
+            "Run `ocmt COMMAND --help` for details. Start with: " + command("up"),
         ]
     )
 
@@ -79,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name is None or (error.name.startswith("ocmt") and "." in error.name):
             raise
         complain(
-            f"The package {error.name} is not installed. ./ocmt installs packages only while "
-            "nothing runs from this checkout: end what runs (./ocmt down, or kill the process "
-            "that ./ocmt names), then run this again."
+            f"The package {error.name} is not installed. ./ocmt installs packages only while no "
+            "process runs from this checkout: stop it (./ocmt down, or kill the process that "
+            "./ocmt names), then run this again."
         )
         return 1
     except OSError as error:
@@ -98,16 +101,16 @@ def _run(words: list[str]) -> int:
     entry = COMMANDS.get(name)
     if entry is None:
         close = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"Did you mean `ocmt {close[0]}`?" if close else "`ocmt --help` lists them."
+        hint = f"Did you mean `{command(close[0])}`?" if close else f"See: {command('--help')}"
         complain(f"There is no command {name!r}. {hint}")
         return 2
     from typer.main import get_command  # noqa: PLC0415 (100 ms that the overview does not need)
 
-    command = get_command(getattr(import_module(entry.module), entry.attribute))
+    program = get_command(getattr(import_module(entry.module), entry.attribute))
     try:
-        command.main(args=rest, prog_name=f"ocmt {name}", standalone_mode=True)
+        program.main(args=rest, prog_name=f"ocmt {name}", standalone_mode=True)
     except SystemExit as ended:
-        # Typer takes every broken pipe for that of standard output, and ends without a word.
+        # Typer takes every broken pipe for that of standard output, and exits silently.
         if isinstance(ended.__context__, BrokenPipeError) and not reader_is_gone(sys.stdout):
             raise ended.__context__ from None
         raise

@@ -1,4 +1,4 @@
-"""The management server's own commands, run on an installation of this machine."""
+"""Runs the management server's commands on an installation of this machine."""
 
 import subprocess
 import sys
@@ -12,21 +12,21 @@ from ocmt_cli.up.servers import management_environment
 
 
 def installation(data: Path) -> tuple[DataFolder, int]:
-    """The data folder and the port of what `ocmt up` set up there; raises `CommandFailed`."""
+    """The installation's data folder and port. Raises `CommandFailed` when there is none."""
     folder = DataFolder(data.resolve())
     record = read_record(folder.root)
     if record is None:
         start = command("up", data=folder.root)
-        raise CommandFailed(f"{folder.root} is no data folder yet. Start with: {start}")
+        raise CommandFailed(f"{folder.root} is not a data folder yet. Start with: {start}")
     return folder, record.port
 
 
 def run_management(
     data: DataFolder, *words: str, port: int, stdout: int | None, failed: str
 ) -> str | None:
-    """Run `python -m ocmt_management WORDS` to its end; what it printed if `stdout` is a pipe.
+    """Run `python -m ocmt_management WORDS`. Returns its output if `stdout` is a pipe.
 
-    Raises `CommandFailed` with `failed` and the sentence that the command said.
+    Raises `CommandFailed` with `failed` and that command's error message.
     """
     done = subprocess.run(
         [sys.executable, "-m", "ocmt_management", *words, "--env-file", str(data.management_env)],
@@ -36,7 +36,7 @@ def run_management(
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        # Ctrl-C is this process's: it ends `up` after the link, not the making of the link.
+        # Not reached by the terminal's Ctrl-C, which ends `up` only after the link is made.
         start_new_session=True,
     )
     if done.returncode != 0:
@@ -45,10 +45,10 @@ def run_management(
 
 
 def _reason(stderr: str) -> str:
-    """The sentence of the management server's command, without its usage or a traceback."""
+    """The command's error message, without its usage or a traceback."""
     lines = [line for line in stderr.strip().splitlines() if line.strip()]
     if not lines:
-        return "the management server's command ended without a word."
+        return "the management server's command gave no reason."
     if lines[0].startswith(("usage:", "Traceback")):
         return lines[-1].partition("error: ")[2] or lines[-1]
     return "\n".join(lines)

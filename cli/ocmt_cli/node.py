@@ -1,4 +1,4 @@
-"""Node.js as PyPI ships it: no other Node is needed, none on the machine is used."""
+"""Node.js from PyPI; a Node that is installed on the machine is not used."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def npm_program() -> Path:
 
 
 def run_node(arguments: Sequence[str | Path], *, folder: Path, doing: str) -> None:
-    """Run a Node program quietly in `folder`; its last lines explain a failure of `doing`."""
+    """Run a Node program in `folder`. Raises `CommandFailed` with its last lines of output."""
     # Programs that npm starts (and vite) look for `node` on the path.
     path = f"{node_binary().parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What an installation left running, and ending it: servers without a supervisor, and agents."""
+"""Finds and ends leftovers of an installation: servers without a supervisor, and agents."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _GRACE_S = 10
 @dataclass(frozen=True, slots=True)
 class Ended:
     found: int
-    """How many servers, gateways and containers were still there."""
+    """How many servers, gateways and containers were running."""
     left: list[str]
-    """Those that could not be ended, named for the operator."""
+    """Names of those that could not be ended, for the operator."""
 
 
 def end_orphans(data: Path) -> Ended:
     """End every server and agent of the data folder."""
-    # Servers first: one that still ran could start an agent again.
+    # Servers first: a running one could start an agent again.
     servers = processes.find(lambda env: _is_server(env, data))
     left = processes.end(servers, grace_s=_GRACE_S)
     gateways = processes.find(lambda env: is_gateway(env, data))
@@ -35,7 +35,7 @@ def end_orphans(data: Path) -> Ended:
 
 
 def count_orphans(data: Path) -> int:
-    """How many servers and gateways of the data folder run as processes."""
+    """How many of the data folder's servers and gateways are running as processes."""
     found = processes.find(lambda env: _is_server(env, data) or is_gateway(env, data))
     for process in found:
         process.close()
@@ -47,12 +47,12 @@ def _is_server(env: dict[str, str], data: Path) -> bool:
 
 
 def is_gateway(env: dict[str, str], data: Path) -> bool:
-    """Whether `env` is that of a gateway, or of what one started, of the data folder `data`."""
+    """Whether `env` belongs to a gateway of the data folder `data`, or to its descendant."""
     return env.get("OPENCLAW_STATE_DIR", "").startswith(f"{data}/")
 
 
 def _end_containers(data: Path) -> Ended:
-    from ocmt_cli.engine import Engine, EngineSlow  # noqa: PLC0415 (a client for HTTP takes 0.2 s)
+    from ocmt_cli.engine import Engine, EngineSlow  # noqa: PLC0415 (the HTTP client takes 0.2 s)
 
     engine = Engine()
     try:
@@ -68,8 +68,8 @@ def _end_containers(data: Path) -> Ended:
         return Ended(len(running), left)
     except EngineSlow:
         unknown = (
-            "containers, if there are any (the Docker Engine takes too long to answer; see what "
-            "keeps it busy with `systemctl status docker`, then run this again)"
+            "containers, if there are any (the Docker Engine takes too long to answer; see why "
+            "with `systemctl status docker`, then run this again)"
         )
         return Ended(0, [unknown])
     finally:

@@ -1,4 +1,4 @@
-"""Whether a port can be had, and who has it otherwise."""
+"""Whether a port is free, and which process holds it."""
 
 import socket
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _LISTEN = "0A"
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        # As the servers do it: a port whose last connections are winding down is free.
+        # Like the servers: a port with connections in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -22,7 +22,7 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def holder(port: int) -> str | None:
-    """Who listens on `port`, such as `nginx (pid 71)`; `None` when this user may not know."""
+    """The process that listens on `port`, such as `nginx (pid 71)`; `None` when not visible."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         try:
@@ -51,22 +51,22 @@ def _holds(process: Path, inodes: set[str]) -> bool:
 
 
 def require_free(ports: dict[int, str], *, instead: Callable[[int], str]) -> None:
-    """Raise `CommandFailed` naming the first taken port of `ports` (port → what it is for).
+    """Raise `CommandFailed` for the first taken port of `ports` (port → its purpose).
 
-    The first port is the page's; `instead` makes the command for another one, which is free.
+    The first port is the page's; `instead` makes the command for a free one.
     """
     for port, purpose in ports.items():
         if not is_free(port):
             by = f" by {who}" if (who := holder(port)) else ""
             raise CommandFailed(
-                f"Port {port} ({purpose}) is taken{by}. Stop that, or choose another: "
+                f"Port {port} ({purpose}) is taken{by}. Stop it, or choose another: "
                 f"{instead(free_base(next(iter(ports)) + 100))}",
                 exit_code=75,
             )
 
 
 def free_base(start: int) -> int:
-    """The first port from `start` on that is free together with the two that go with it."""
+    """The first port from `start` on that is free together with the two derived from it."""
     for base in range(start, 64000, 100):
         if all(is_free(port) for port in (base, base + 1000, base + 1001)):
             return base

@@ -1,7 +1,7 @@
-"""Processes, named so that a reused pid is never signalled.
+"""Finds and ends processes without ever signalling a reused pid.
 
-A process of ours is recognised by what is in its environment and held by a pidfd, which goes on
-meaning that process and no other even after it ended.
+A process of OCMT is recognised by its environment and held by a pidfd, which refers to that process
+even after it has ended.
 """
 
 import os
@@ -15,7 +15,7 @@ PROC = Path("/proc")
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Memory that `pid` holds in RAM now, shared pages included."""
+    """`pid`'s resident memory in bytes, shared pages included."""
     try:
         pages = int((PROC / str(pid) / "statm").read_text(encoding="ascii").split()[1])
     except (OSError, IndexError):
@@ -24,7 +24,7 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """What `pid` was started with; empty when it is gone or another user's."""
+    """The environment that `pid` was started with; empty when it ended or is another user's."""
     try:
         raw = (PROC / str(pid) / "environ").read_bytes()
     except OSError:
@@ -34,10 +34,10 @@ def environment(pid: int) -> dict[str, str]:
 
 
 class Process:
-    """One running process, held by its pidfd."""
+    """A process, held by its pidfd."""
 
     def __init__(self, pid: int) -> None:
-        """Raises `ProcessLookupError` when there is no such process."""
+        """Raises `ProcessLookupError` when it does not exist."""
         self.pid = pid
         self._fd = os.pidfd_open(pid)
 
@@ -58,7 +58,7 @@ class Process:
 
 
 def find(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
-    """Every process, but this one, whose environment says that it is ours."""
+    """Every other process for whose environment `is_ours` is true."""
     found = []
     for entry in PROC.iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -69,7 +69,7 @@ def find(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
             process = Process(int(entry.name))
         except ProcessLookupError:
             continue
-        # Asked again now that the pid is held: before, it could have changed hands.
+        # Check again now that the pidfd pins it: the pid may have been reused before.
         if is_ours(environment(process.pid)):
             found.append(process)
         else:
@@ -78,7 +78,7 @@ def find(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
 
 
 def end(processes: Iterable[Process], *, grace_s: float) -> list[int]:
-    """Ask all to end, then make them; the pids of those that even so are still there."""
+    """Send SIGTERM to all, then SIGKILL. Returns the pids of those that are still running."""
     remaining = list(processes)
     for sig, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
         for process in remaining:
@@ -101,7 +101,7 @@ def end(processes: Iterable[Process], *, grace_s: float) -> list[int]:
 
 
 def thaw(process: Process) -> None:
-    """Let a frozen process run again, for a signal reaches a frozen one only then."""
+    """Thaw a frozen process: a frozen one gets no signals."""
     process.send(signal.SIGCONT)
     try:
         lines = (PROC / str(process.pid) / "cgroup").read_text(encoding="utf-8").splitlines()

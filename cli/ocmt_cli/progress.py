@@ -1,4 +1,4 @@
-"""Progress shown while long steps run side by side."""
+"""Shows the progress of long steps that run in parallel."""
 
 import sys
 import time
@@ -10,9 +10,9 @@ from ocmt_common.console import say
 
 
 def run_together(steps: Mapping[str, Callable[[], None]]) -> None:
-    """Run independent steps side by side, showing each one's name and time.
+    """Run independent steps in parallel, showing each one's name and time.
 
-    All are run to their end; the first failure is raised then.
+    All run to their end; then the first failure is raised.
     """
     if not steps:
         return

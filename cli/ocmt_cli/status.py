@@ -1,4 +1,4 @@
-"""`ocmt status`: the servers and everybody's agents, for people and for programs."""
+"""`ocmt status`: the servers and all agents, as text or JSON."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +16,7 @@ from ocmt_cli.up.run_state import Record, read_record
 from ocmt_cli.up.servers import agent_port
 
 SERVERS = Path("ocmt.toml")
-"""The same as `deploy.inventory.DEFAULT_FILE`, without its imports."""
+"""Equals `deploy.inventory.DEFAULT_FILE`, without its imports."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -32,7 +32,7 @@ def status(
         typer.Option(help="The inventory of servers; default: ocmt.toml, if there is one."),
     ] = None,
 ) -> None:
-    """Show what runs, which agents sleep, and since when; with an inventory, on the servers."""
+    """Show the servers and agents of this machine, or with an inventory of the servers."""
     if inventory is None and data is None and SERVERS.is_file():
         inventory = SERVERS
     if inventory is not None:
@@ -50,7 +50,7 @@ def status(
 
 
 def collect(data: DataFolder) -> dict[str, Any]:
-    """All of it as JSON values; `running` is false when nothing of this data folder runs."""
+    """The status as JSON values; `running` is false when this data folder is not in use."""
     record = read_record(data.root)
     if record is None or not record.is_alive():
         return {
@@ -99,10 +99,10 @@ def _agents(data: DataFolder, record: Record) -> list[dict[str, Any]]:
 
 
 def memory_by_user(data: Path) -> dict[str, int]:
-    """The bytes that everybody's gateway process holds in RAM (the process runtime only)."""
+    """User id → resident bytes of the gateway process (the process runtime only)."""
     found: dict[str, int] = {}
     for process in processes.find(lambda env: is_gateway(env, data)):
-        # Nothing is left to read of what ended since: a gateway starts programs all the time.
+        # A process may have ended since: a gateway starts programs all the time.
         if state := processes.environment(process.pid).get("OPENCLAW_STATE_DIR"):
             user = Path(state).parent.name
             found[user] = found.get(user, 0) + (processes.resident_bytes(process.pid) or 0)
@@ -115,11 +115,11 @@ def _show(found: dict[str, Any]) -> None:
         folder = Path(found["data"])
         start, end = command("up", data=folder), command("down", data=folder)
         if left := found["leftovers"]:
-            say(f"What ran in {folder} was killed, and left {left} processes running.")
-            say(f"Start it again with: {start}")
-            say(f"Or end them with: {end}")
+            say(f"The run in {folder} was killed, and {left} of its processes are still running.")
+            say(f"Start it again: {start}")
+            say(f"Or stop them: {end}")
         else:
-            say(f"Nothing is running in {folder}. Start it with: {start}")
+            say(f"Nothing is running in {folder}. Start it: {start}")
         return
     say(f"{found['address']}  ({found['phase']}, {found['runtime']} runtime, {found['data']})")
     for name, server in found["servers"].items():
@@ -141,7 +141,7 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def agent_memory(agent: dict[str, Any]) -> str:
-    """What it holds, as the agent server measured it, else as its process shows it."""
+    """Its memory as the agent server measured it, else the resident memory of its process."""
     memory = agent.get("memory")
     if memory is None:
         return f", {agent['memoryBytes'] / 1e6:.0f} MB" if agent["memoryBytes"] else ""
@@ -154,7 +154,7 @@ def agent_memory(agent: dict[str, Any]) -> str:
 
 
 def agent_disk(agent: dict[str, Any]) -> str:
-    """What its files take, and what they may; an older server tells neither."""
+    """Its disk use and limit; empty from a server of an earlier release."""
     disk = agent.get("disk")
     if disk is None:
         return ""
@@ -165,7 +165,7 @@ def agent_disk(agent: dict[str, Any]) -> str:
 
 
 def host_memory(health: dict[str, Any]) -> Iterable[str]:
-    """The host's memory and the means to save it; an older server tells neither."""
+    """The host's memory and its means to save memory; empty from an earlier release."""
     memory = health.get("memory")
     if memory is None:
         return
@@ -177,13 +177,13 @@ def host_memory(health: dict[str, Any]) -> Iterable[str]:
     yield (
         f"memory: {host['available'] / 1e9:.1f} of {host['total'] / 1e9:.1f} GB available, "
         f"{(swap - free) / 1e9:.1f} of {swap / 1e9:.1f} GB of swap used; "
-        f"{', '.join(means) or 'nothing to save it with'}"
+        f"{', '.join(means) or 'no swap or compression'}"
     )
     yield from memory["advice"]
 
 
 def _story(agent: dict[str, Any]) -> Iterable[str]:
-    """Why it is as it is, and when that ends by itself; an older server tells neither."""
+    """The reason for its state, and its next wake; empty from an earlier release."""
     if agent.get("because"):
         yield agent["because"]
     if agent.get("nextWakeAt"):

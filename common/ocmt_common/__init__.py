@@ -1,1 +1,1 @@
-"""What the servers and the command share. Nothing here knows a server's domain."""
+"""Code that the servers and the command share, free of any server's domain."""

@@ -1,7 +1,7 @@
-"""The agent server's API on the wire: what management and the command send and read.
+"""The agent server's API on the wire, as management and the command use it.
 
-JSON in camelCase, as in the specification. Responses may gain fields, never lose them, so readers
-ignore what they do not know and senders refuse it.
+JSON in camelCase. Responses may gain fields but never lose them, so readers ignore unknown fields;
+in requests, unknown fields are refused.
 """
 
 from datetime import datetime
@@ -18,7 +18,7 @@ AUTH_HEADER = "x-auth-token"
 
 
 class HibernationState(StrEnum):
-    """Where an agent is on the ladder. `paused` and `stopped` wake on any request."""
+    """An agent's state. `paused` and `stopped` agents wake on any request."""
 
     PROVISIONING = "provisioning"
     RUNNING = "running"
@@ -32,7 +32,7 @@ class PausedMemory(StrEnum):
     """Where a paused agent's memory is."""
 
     RESIDENT = "resident"
-    """In RAM: the fastest wake, and nothing saved."""
+    """In RAM: the fastest wake, but no memory saved."""
     RECLAIMED = "reclaimed"
     """In swap."""
 
@@ -42,17 +42,17 @@ class Wire(BaseModel):
 
 
 class Command(Wire):
-    """A request body: an unknown field is a caller's mistake and is refused."""
+    """A request body, in which unknown fields are refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
 
 class ProvisionRequest(Command):
-    """`POST /api/containers`. The same again changes nothing; a new token replaces the old."""
+    """`POST /api/containers`. Repeating it changes nothing; a new token replaces the old one."""
 
     user_id: UserId
     agent_token: str = Field(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~-]+$")
-    """The one credential inside the container: good for this user's `/llm` and `/mcp` only."""
+    """The only credential in the container, valid only for this user's `/llm` and `/mcp`."""
 
 
 class HibernateRequest(Command):
@@ -63,23 +63,23 @@ class MemoryFigures(Wire):
     """One agent's memory as last measured, in bytes."""
 
     usage: int
-    """All RAM its container is charged with: its own memory, page cache, the kernel's part."""
+    """All RAM charged to its container: its processes', page cache, and kernel memory."""
     anon: int
-    """Its processes' own memory in RAM."""
+    """Its processes' anonymous memory in RAM."""
     cache: int
     swap: int
-    """What left RAM for swap, uncompressed."""
+    """Its memory in swap, uncompressed."""
     compressed: int
-    """What that still takes of RAM in zram or zswap; zero with swap on disk alone."""
+    """RAM that its swapped memory takes in zram or zswap; zero with swap on disk only."""
 
 
 class DiskFigures(Wire):
-    """What one agent takes of its host's disk, as last measured."""
+    """One agent's use of its host's disk, as last measured."""
 
     bytes: int | None
-    """`None`: it has more files than can be counted in time."""
+    """`None` when it has too many files to count in time."""
     files: int | None
-    """Files, folders and links."""
+    """Count of files, folders and links."""
     limit_bytes: int
     """AGENT_DISK_MB."""
     limit_files: int
@@ -91,46 +91,46 @@ class Container(Wire):
     user_id: str
     hibernation_state: HibernationState
     idle_minutes: int
-    """Whole minutes since the user's last activity."""
+    """Minutes since the user's last activity, rounded down."""
     last_activity: datetime
     last_activity_kind: str
-    """What bumped the clock last: `provision`, `http`, `websocket`, `wake`."""
+    """The kind of the last activity: `provision`, `http`, `websocket`, `wake`."""
     state_since: datetime
     awake_because: list[str] = Field(default_factory=list)
-    """The gateway's own blockers the last time it refused to be paused; empty when it agreed."""
+    """The gateway's blockers when it last refused a pause; empty after it agreed."""
     because: str = ""
-    """A sentence for people: why it is awake, asleep or failed now."""
+    """A sentence: why it is awake, asleep or failed."""
     next_wake_at: datetime | None = None
-    """When it will be woken by itself, as planned now: for a scheduled job, or office hours."""
+    """The next planned wake, for a scheduled job or office hours."""
     failure: str | None = None
-    """Why the agent is `failed`, and what to do; `None` otherwise."""
+    """Why the agent is `failed`, and the remedy; `None` otherwise."""
     memory: MemoryFigures | None = None
-    """`None` while it does not run, or where this server cannot see its processes."""
+    """`None` while it is not running, or when its processes are not visible on this host."""
     disabled: bool = False
-    """Kept stopped by order: nothing wakes it until it is enabled."""
+    """Kept stopped by order until it is enabled."""
     paused_memory: PausedMemory | None = None
-    """Where a paused agent's memory is; `None` while it is not paused or was not measured yet."""
+    """Where a paused agent's memory is; `None` if it is not paused or not measured yet."""
     disk: DiskFigures | None = None
     """`None` until it was measured."""
     warning: str | None = None
-    """What its user should know and do though nothing failed yet: its disk is nearly full."""
+    """A warning to its user, with the remedy, such as that its disk is nearly full."""
 
 
 class Actor(StrEnum):
-    """Who changed an agent's state."""
+    """What caused a change of state."""
 
     USER = "user"
-    """A request or a message of the user's."""
+    """A request or message of the user."""
     JOB = "job"
     """A job in the agent's own schedule."""
     OPERATOR = "operator"
-    """An order: hibernate, restart, a new token, the server's own end."""
+    """An order: hibernate, restart, a new token, the server's end."""
     POLICY = "policy"
-    """The clock: idle for long, paused for long, office hours."""
+    """The clock: idle time, time paused, office hours."""
     PRESSURE = "pressure"
-    """The host ran short of memory for another agent's wake."""
+    """Eviction, for memory for another agent's wake."""
     RUNTIME = "runtime"
-    """It was found so: a crash, a kill, somebody else's command."""
+    """Drift found by a reconcile: a crash, a kill, a command outside of OCMT."""
 
 
 class Weekday(StrEnum):
@@ -150,12 +150,12 @@ PolicyMs = Annotated[int, Field(ge=1000, le=31_536_000_000)]
 
 
 class OfficeHours(Command):
-    """When somebody works: `from` later than `to` goes over midnight, into the day after."""
+    """Daily hours; with `from` later than `to` they end on the next day."""
 
     time_zone: str
     """An IANA name, such as `Europe/Berlin`."""
     days: list[Weekday] = Field(min_length=1, max_length=7)
-    """On which days they begin."""
+    """The days on which they begin."""
     from_: ClockTime = Field(alias="from")
     to: ClockTime
 
@@ -183,18 +183,18 @@ class OfficeHours(Command):
 
 
 class AgentPolicy(Command):
-    """`GET|PUT /api/containers/{userId}/policy`: one user's own; `None` is the server's setting."""
+    """`GET|PUT /api/containers/{userId}/policy`; `None` means the server's setting."""
 
     pause_after_ms: PolicyMs | None = None
     """Idle time after which the agent is paused."""
     stop_after_ms: PolicyMs | None = None
     """Time asleep after which it is stopped."""
     never_sleep: bool = False
-    """Stay awake, whatever the clock and the host's memory say; only an operator's order counts."""
+    """Stay awake regardless of idle time and the host's memory; only orders hibernate it."""
     office_hours: OfficeHours | None = None
-    """Be awake in these hours; outside of them sleep as usual."""
+    """Wake when these hours begin, and stay awake in them; outside, sleep as usual."""
     max_awake_ms: PolicyMs | None = None
-    """Longest time awake in a row: then sleep once nothing is under way, though used just now."""
+    """Longest time awake in a row; then it sleeps as soon as it has no work in progress."""
 
     @model_validator(mode="after")
     def _not_both(self) -> Self:
@@ -211,32 +211,32 @@ class StateEvent(Wire):
     from_state: HibernationState | None
     to_state: HibernationState
     who: Actor | None = None
-    """`None` in what was kept before this was told."""
+    """`None` in events from before this field."""
     why: str
     duration_ms: float | None = None
     memory_before_bytes: int | None = None
-    """What the agent held in RAM when the change began, where it is known."""
+    """The agent's memory in RAM when the change began, if known."""
     memory_after_bytes: int | None = None
     failure: str | None = None
     warning: str | None = None
-    """As of the container, after the change."""
+    """The container's value after the change."""
     id: int | None = None
-    """Its place among the kept events, rising; `None` in one told as it happens."""
+    """Its number in the stored history, rising; `None` in the live stream."""
 
 
 class EventHistory(Wire):
-    """`GET /api/containers/{userId}/events`: a page of what happened, and why it is as it is."""
+    """`GET /api/containers/{userId}/events`: a page of events, and the present state's reason."""
 
     events: list[StateEvent]
     """Oldest first."""
     earlier: int | None = None
-    """`before=` of the page before this one; `None` when this is the first."""
+    """The `before=` of the preceding page; `None` on the first."""
     because: str
-    """A sentence: why the agent is awake, asleep or failed now."""
+    """A sentence: why the agent is awake, asleep or failed."""
     next_wake_at: datetime | None = None
-    """When it will be woken by itself, as planned now."""
+    """The next planned wake."""
     next_wake_for: str | None = None
-    """What for: a scheduled job, or its office hours."""
+    """Its reason: a scheduled job, or office hours."""
 
 
 class HibernationCounts(Wire):
@@ -258,17 +258,17 @@ class HostFigures(Wire):
     swap_zram: int
     swap_zram_free: int
     zram_ram: int
-    """RAM that zram's content takes, compressed."""
+    """RAM that zram uses for its compressed content."""
     zswap_ram: int
     pressure_some: float | None = None
     pressure_full: float | None = None
 
 
 class MemoryHealth(Wire):
-    """Which of the means to save memory are on here; every one is optional."""
+    """The means to save memory that are in use on this host; all are optional."""
 
     reclaim: str | None
-    """How the memory of paused agents is taken out of RAM; `None`: it cannot be, here."""
+    """The driver that reclaims paused agents' memory; `None` if this host offers none."""
     swap_disk: bool
     zram: bool
     zswap: bool
@@ -276,7 +276,7 @@ class MemoryHealth(Wire):
     psi: bool
     host: HostFigures
     advice: list[str] = Field(default_factory=list)
-    """What would save more, and how, a sentence each. Not problems: all works without."""
+    """How to save more memory, a sentence each; these are not problems."""
 
 
 class TlsHealth(Wire):
@@ -297,7 +297,7 @@ class AgentServerHealth(Wire):
     hibernation: HibernationCounts
     runtime: str
     problems: list[str] = Field(default_factory=list)
-    """What is wrong and what to do, a sentence each; empty when `status` is `ok`."""
+    """What is wrong, with the remedy, a sentence each; empty when `status` is `ok`."""
     version: str = "unknown"
     memory: MemoryHealth | None = None
     tls: TlsHealth | None = None

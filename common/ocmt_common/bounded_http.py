@@ -1,8 +1,8 @@
 """Bounds on a request's head and on the time it takes, for every listener.
 
-uvicorn with httptools has none: endless headers fill the memory before anyone is asked for a token,
-and a connection whose head or body never ends stays open for ever. The bound on a body's bytes is
-the application's (`web.BodyLimitMiddleware`), as it differs by route.
+uvicorn with httptools has none: endless headers would fill the memory before authentication, and a
+connection with an endless head or body would stay open for ever. The limit on a body's size depends
+on the route (`web.BodyLimitMiddleware`).
 """
 
 import asyncio
@@ -18,14 +18,14 @@ _LINGER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RequestBounds:
-    """What a client may send, and how slowly."""
+    """Limits on a request's head, and on pauses while it arrives."""
 
     head_bytes: int = 64 * 1024
     """Request line and headers together; also the trailers of a body."""
     headers: int = 100
     patience_s: float = 20.0
-    """A head is complete, and a body has moved, within once to twice this time. A slow upload and a
-    long answer are as welcome as ever."""
+    """A head must be complete, and a body must progress, within one to two times this time. Slow
+    uploads and long answers are not affected."""
 
 
 class _Incomplete(Enum):
@@ -37,8 +37,9 @@ class _Incomplete(Enum):
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's HTTP protocol within `RequestBounds`; for `uvicorn.Config(http=…)`.
 
-    A WebSocket's upgrade is a request like any other until it is complete. Time is looked at by one
-    timer a connection, which re-arms itself: a request costs no timer and no reading of the clock.
+        A WebSocket's upgrade request is bounded too. Each connection has one timer that re-arms
+        itself,
+    so that a request needs neither a timer nor a reading of the clock.
     """
 
     bounds = RequestBounds()
@@ -46,9 +47,9 @@ class BoundedHttp(HttpToolsProtocol):
     _incomplete = _Incomplete.HEAD
     _received = False
     _outside_bytes = 0
-    """Bytes since the last complete head or the last piece of a body."""
+    """Bytes received since the last complete head or piece of a body."""
     _moved = False
-    """Whether the incomplete head or body moved since the timer's last look."""
+    """Whether the incomplete head or body progressed since the timer last fired."""
     _looking: asyncio.TimerHandle | None = None
     _refused: Problem | None = None
 
@@ -61,7 +62,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
-        self._stop_looking()  # the connection is another protocol's from here
+        self._stop_looking()  # another protocol takes over the connection
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
@@ -84,7 +85,7 @@ class BoundedHttp(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > self.bounds.head_bytes or len(self.headers) > self.bounds.headers:
             self._refuse(self._head_too_large())
-            raise RequestRefused  # so that the parser stops here
+            raise RequestRefused  # stops the parser
         self._incomplete = _Incomplete.BODY
         self._outside_bytes = 0
         self._moved = True
@@ -120,10 +121,10 @@ class BoundedHttp(HttpToolsProtocol):
     def _look(self) -> None:
         waits = self._waits_for_us()
         if self._incomplete is _Incomplete.NOTHING or self._moved or waits:
-            self._moved = waits  # its time begins when this server went on
+            self._moved = waits  # its time starts only when this server has continued
             self._look_later()
         elif not self._received:
-            self.transport.close()  # a connection opened ahead of need: nothing to answer
+            self.transport.close()  # a preconnection without a request: no answer
         else:
             part = "headers" if self._incomplete is _Incomplete.HEAD else "body"
             self._refuse(
@@ -135,11 +136,11 @@ class BoundedHttp(HttpToolsProtocol):
             )
 
     def _waits_for_us(self) -> bool:
-        """Whether the client cannot go on before this server does."""
+        """Whether the client is waiting for this server to continue."""
         match self._incomplete:
             case _Incomplete.NOTHING:
                 return False
-            case _Incomplete.HEAD:  # of the next request, behind the present answer
+            case _Incomplete.HEAD:  # of a pipelined request, behind the current answer
                 return self.cycle is not None and not self.cycle.response_complete
             case _Incomplete.BODY:
                 return self.flow.read_paused or self.cycle.waiting_for_100_continue
@@ -152,10 +153,10 @@ class BoundedHttp(HttpToolsProtocol):
         )
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer, if no answer began, and close once the client had time to read it.
+        """Answer, if no answer has begun, and close after the client had time to read it.
 
-        Closing at once, with bytes of the client unread, would reset the connection and lose the
-        answer on its way; so what still comes is thrown away for a moment.
+        Closing at once, with unread bytes, would reset the connection and lose the answer, so
+        incoming bytes are discarded for a moment first.
         """
         self._refused = problem
         self._stop_looking()
@@ -163,7 +164,7 @@ class BoundedHttp(HttpToolsProtocol):
         cycle = self.cycle
         answering = cycle is not None and cycle.response_started and not cycle.response_complete
         if cycle is not None:
-            # For the application, which writes nothing more.
+            # So that the application writes no more.
             cycle.disconnected = True
             cycle.waiting_for_100_continue = False
             cycle.message_event.set()
@@ -181,4 +182,4 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class RequestRefused(Exception):
-    """Ends the parsing of a head whose request is answered already."""
+    """Stops the parsing of a head whose request is answered already."""

@@ -1,8 +1,8 @@
-"""JSON that a tenant or a peer wrote, read without holding the event loop.
+"""Reads JSON of tenants and peers without blocking the event loop for long.
 
-Parsing is time on the one loop that serves everybody, and Python's objects take ten times their
-bytes. So what is passed on is never made into objects (`members` skips over it, about a millisecond
-a megabyte), and what is read is bounded by the number of its values, whatever its texts weigh.
+Parsing takes time on the one loop that serves all users, and Python's objects take ten times the
+bytes. So values that are only passed on are not parsed (`members` skips over them, at about a
+millisecond per megabyte), and parsed input is limited by its number of values.
 """
 
 import re
@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 MOST_VALUES = 50_000
-"""A few milliseconds' worth. A history of two hundred long messages has half of it."""
+"""A few milliseconds of parsing. A history of two hundred long messages has half of it."""
 MOST_MEMBERS = 200
 _MOST_MENDED = 10_000
 
-# Half of a character outside the first plane, escaped: JavaScript writes it where it cut a text.
+# An escaped lone surrogate, which JavaScript writes when it cuts a text inside a character.
 _SURROGATES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?P<low>\\u[dD][c-fC-F][0-9a-fA-F]{2})?"
     rb"|\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -28,21 +28,21 @@ Json = bytes | bytearray | str | msgspec.Raw
 
 
 class NotJson(ValueError):
-    """It is no JSON, or no object where one is due."""
+    """The text is not JSON, or not an object where one is expected."""
 
 
 class TooComplex(NotJson):
-    """It has more values than are read."""
+    """The text has too many values, members or levels."""
 
 
 class _Name(str):
-    """A member's name, which the decoder makes through `dec_hook`."""
+    """A member's name, which the decoder passes to `dec_hook`."""
 
     __slots__ = ()
 
 
 def read(text: Json) -> Any:
-    """Any JSON value as Python's objects. Raises `NotJson`, and `TooComplex`."""
+    """Parse any JSON value. Raises `NotJson` or `TooComplex`."""
     data = _bytes(text)
     if len(data) > MOST_VALUES and _separators(data) > MOST_VALUES:
         raise TooComplex(f"more than {MOST_VALUES} values")
@@ -50,10 +50,10 @@ def read(text: Json) -> Any:
 
 
 def members(text: Json) -> dict[str, msgspec.Raw]:
-    """An object's members, each as it is written; of two with one name, the last.
+    """An object's members as unparsed JSON; of duplicates, the last.
 
-    Raises `NotJson`; `TooComplex` for more than `MOST_MEMBERS`. What a member's strings hold is not
-    looked at: `read` it.
+    Raises `NotJson`, or `TooComplex` for more than `MOST_MEMBERS`. Strings in the members are not
+    validated; `read` does that.
     """
     count = 0
 
@@ -69,7 +69,7 @@ def members(text: Json) -> dict[str, msgspec.Raw]:
 
 
 def write(value: dict[str, Any]) -> bytes:
-    """As JSON; a member that `members` gave is written as it was."""
+    """`value` as JSON; members from `members` are copied unchanged."""
     return msgspec.json.encode(value)
 
 
@@ -91,10 +91,10 @@ def _decode(data: bytes | bytearray | memoryview, kind: Any, hook: Any) -> Any:
 
 
 def _mended(data: bytes) -> bytes | None:
-    """With U+FFFD for each half of a surrogate pair; `None` when there is none to mend.
+    """`data` with lone surrogates replaced by U+FFFD; `None` when there are none.
 
-    JSON allows them and JavaScript writes them, but they are no text, and no decoder but Python's
-    takes them.
+    JSON allows them and JavaScript writes them, but they are not valid text, and most decoders
+    refuse them.
     """
     pieces: list[bytes] = []
     end = 0
@@ -112,7 +112,7 @@ def _mended(data: bytes) -> bytes | None:
 
 
 def _separators(data: bytes | bytearray | memoryview) -> int:
-    """At least the number of values, since those within texts count too."""
+    """An upper bound of the number of values, since separators in strings count too."""
     whole = data if isinstance(data, bytes | bytearray) else bytes(data)
     return len(whole) - len(whole.translate(None, b"{[,"))
 

@@ -1,7 +1,7 @@
-"""What the operator sees: text that is safe for a terminal.
+"""Output for the operator: text that is safe for a terminal.
 
-Every line a command prints passes `printable`: servers, containers, upstream commits and hosts
-choose much of that text, and a terminal obeys control characters. A test keeps other ways out.
+Every printed line passes `printable`: much of the text comes from servers, containers, upstream
+commits and hosts, and a terminal obeys control characters. A test rejects other ways to print.
 """
 
 import json
@@ -15,10 +15,10 @@ _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def printable(text: str, *, colours: bool = False) -> str:
-    """`text` with all but lines and tabs escaped of what is no visible character.
+    """`text` with invisible characters escaped, except newlines and tabs.
 
-    That is C0 and C1 controls, and what reorders or hides text. `colours` keeps the colours that
-    a command, or a program it runs for the operator, gives its own text.
+    These are C0 and C1 controls, and characters that reorder or hide text. `colours` keeps colour
+    sequences, for text of the command itself and of programs that it runs.
     """
     text = text.replace("\r\n", "\n")
     if colours:
@@ -30,17 +30,17 @@ def printable(text: str, *, colours: bool = False) -> str:
 
 
 def say(text: str = "", *, colours: bool = False) -> None:
-    """One line to standard output, at once even into a pipe. Raises `OSError`."""
+    """Print a line to standard output, unbuffered. Raises `OSError`."""
     _put(sys.stdout, printable(text, colours=colours))
 
 
 def complain(text: str) -> None:
-    """One line to standard error."""
+    """Print a line to standard error."""
     _put(sys.stderr, printable(text))
 
 
 def say_json(document: Any) -> None:
-    """A command's result for programs; as readable as the terminal's safety allows."""
+    """Print a command's result as JSON, escaped where the terminal needs it."""
     readable = json.dumps(document, indent=2, ensure_ascii=False)
     if printable(readable) != readable or _encodable(sys.stdout, readable) != readable:
         readable = json.dumps(document, indent=2).replace("\x7f", "\\u007f")
@@ -48,7 +48,7 @@ def say_json(document: Any) -> None:
 
 
 def reader_is_gone(stream: TextIO) -> bool:
-    """Whether `stream` leads to a pipe that nothing reads any more (`| head`)."""
+    """Whether `stream` is a pipe that its reader has closed (`| head`)."""
     try:
         watched = select.poll()
         watched.register(stream.fileno(), 0)
@@ -58,31 +58,31 @@ def reader_is_gone(stream: TextIO) -> bool:
 
 
 def _put(stream: TextIO | None, text: str) -> None:
-    if stream is None:  # it was closed before the command began (`>&-`)
+    if stream is None:  # closed before the command began (`>&-`)
         return
     try:
         stream.write(f"{_encodable(stream, text)}\n")
         stream.flush()
     except BrokenPipeError:
-        _to_nowhere(stream)  # its reader has seen enough; what is left to do, and the code, stay
+        _discard(stream)  # its reader has closed it; the command goes on and keeps its exit code
     except OSError as error:
         error.filename = stream.name
         raise
 
 
 def give_up_output() -> None:
-    """Drop what standard output did not take: Python would complain of it as it ends."""
+    """Discard buffered standard output, which Python would fail to flush at exit."""
     try:
         sys.stdout.flush()
     except OSError:
-        _to_nowhere(sys.stdout)
+        _discard(sys.stdout)
 
 
-def _to_nowhere(stream: TextIO) -> None:
+def _discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _encodable(stream: TextIO | None, text: str) -> str:
-    """What the stream's encoding can hold, the rest escaped."""
+    """`text` with characters escaped that the stream's encoding lacks."""
     encoding = (stream and stream.encoding) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,7 +1,7 @@
-"""The names and labels of agents' containers, by which the server and the command find them.
+"""The names and labels with which the server and the command find agents' containers.
 
-Standard library only: the command sends this to hosts (`ocmt_cli.deploy.program`). A change leaves
-the containers of running installations behind.
+Standard library only: the command sends this to hosts (`ocmt_cli.deploy.program`). After a change,
+containers of running installations are no longer found.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ SPEC_LABEL = "ocmt.spec"
 
 
 def instance_id(agents: Path) -> str:
-    """Tells agent servers with one Docker Engine apart, by the folder of their agents' state."""
+    """An id for agent servers that share a Docker Engine, from the folder of agents' state."""
     return hashlib.sha256(str(agents.resolve()).encode()).hexdigest()[:12]
 
 

@@ -1,7 +1,7 @@
-"""Reading `.env` files: `NAME=value` a line, taken as it stands, and anything else is refused.
+"""Reads `.env` files: a literal `NAME=value` per line; any other line is refused.
 
-A line that is silently left out is a setting that the operator believes in and that has no effect;
-and a password with `${…}` in it is a password, not a reference to another variable.
+A line skipped silently would be a setting without effect, and `${…}` in a password must not be
+expanded.
 """
 
 from io import StringIO
@@ -11,13 +11,13 @@ from dotenv.parser import parse_stream
 
 
 class EnvFileError(Exception):
-    """The file cannot be used. `str()` says each thing that is wrong, a line each, and no value."""
+    """The file cannot be used. `str()` has a line per mistake, without values."""
 
 
 def read_env_file(file: Path, *, called: Path | None = None) -> dict[str, str]:
-    """The settings in `file`; none when there is no such file. Raises `EnvFileError`.
+    """The settings in `file`; empty when it does not exist. Raises `EnvFileError`.
 
-    `called` is the file as the operator knows it, when `file` is a copy that something made of it.
+    `called` is the path to show to the operator when `file` is a copy.
     """
     name = called or file
     try:
@@ -28,8 +28,7 @@ def read_env_file(file: Path, *, called: Path | None = None) -> dict[str, str]:
         raise EnvFileError(f"{name} is not UTF-8 text. Save it as such.") from error
     except OSError as error:
         raise EnvFileError(
-            f"{name} cannot be read ({error.strerror}). It must be a file that the user who runs "
-            "this may read."
+            f"{name} cannot be read ({error.strerror}). It must be a file that this user may read."
         ) from error
     values: dict[str, str] = {}
     wrong: list[str] = []
@@ -37,7 +36,7 @@ def read_env_file(file: Path, *, called: Path | None = None) -> dict[str, str]:
         line = binding.original.line
         if binding.error:
             wrong.append(
-                f"Line {line} of {name} is not NAME=value, or a quote in it is not closed. "
+                f"Line {line} of {name} is not NAME=value, or has an unclosed quote. "
                 "Correct or remove it."
             )
         elif binding.key is not None and binding.value is None:

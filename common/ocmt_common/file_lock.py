@@ -1,4 +1,4 @@
-"""A lock between processes, which the kernel drops with its last holder: it is never stale.
+"""A lock between processes that never goes stale: the kernel releases it with its last holder.
 
 The lock is on an open file (flock(2)), so a child that inherits the descriptor holds it too.
 Standard library only: the command sends this to hosts (`ocmt_cli.deploy.program`).
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class FileLock:
-    """A held lock; a context manager that releases it. It is not released by being forgotten."""
+    """A held lock, and the context manager that releases it. Garbage collection does not."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -40,7 +40,7 @@ def lock(path: Path) -> FileLock:
 
 
 def try_lock(path: Path) -> FileLock | None:
-    """As `lock`, or `None` at once if the lock is held, be it by this process."""
+    """Like `lock`, but `None` at once if the lock is held, also by this process."""
     descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ CHALLENGE = "connect.challenge"
 
 
 def client(version: str) -> dict[str, str]:
-    """How our servers present themselves in `connect`."""
+    """The `client` parameter of `connect`."""
     return {"id": "gateway-client", "version": version, "platform": "linux", "mode": "backend"}
 
 

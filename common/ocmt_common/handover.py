@@ -1,12 +1,11 @@
-"""Replacing a running server without losing a request.
+"""Replaces a running server without losing requests.
 
-Both releases share one listening socket, which neither of them opened: systemd holds it (or the
-deploy's own holder) and hands it to each by the LISTEN_FDS protocol. What waits to be accepted
-therefore waits for whichever of them accepts next. A new release starts in *standby*: it answers on
-a Unix socket of its own, the gate, and accepts from the shared one when the release that `current`
-points at is it. `SIGUSR1` makes it look again.
+Both releases share a listening socket that systemd (or the deploy's holder) opens and passes on
+with the LISTEN_FDS protocol, so pending connections are accepted by either release. A new release
+starts in *standby*: it answers on its readiness socket, and accepts from the shared socket once
+`current` points at it. `SIGUSR1` makes it read `current` again.
 
-Outside of a release (a checkout, `ocmt up`) nothing of this is set and a server opens its own port.
+Outside of a release (a checkout, `./ocmt up`) none of this is set, and a server opens its own port.
 """
 
 import asyncio
@@ -29,30 +28,30 @@ RELEASE_DIR = "OCMT_RELEASE_DIR"
 GATE_SOCKET = "OCMT_GATE_SOCKET"
 DRAIN_S = "OCMT_DRAIN_S"
 _FIRST_FD = 3
-# Longer than a request on a fresh connection needs to arrive, so that none is cut unread.
+# Longer than a request needs to arrive on a new connection, so that none is dropped unread.
 _LAME_DUCK_S = 1.0
-# For a client that connected and was kept from writing; one that connects ahead of need waits too.
+# For clients that have connected but not written yet, and preconnections.
 _FIRST_REQUEST_S = 5.0
 _LOOK_EVERY_S = 0.05
 _BACKLOG = 1024
 
 
 def release_dir(environ: Mapping[str, str] | None = None) -> Path | None:
-    """The folder of the release that this process runs from; `None` outside of a release."""
+    """The folder of the running release; `None` outside of a release."""
     value = (os.environ if environ is None else environ).get(RELEASE_DIR)
     return Path(value) if value else None
 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What the supervisor gave this process: the shared listeners by name, gate and release."""
+    """What the service manager passed on: the shared listeners, readiness socket and release."""
 
     listeners: Mapping[str, int]
-    """File descriptors; the names are FileDescriptorName= of the socket units."""
+    """Name → file descriptor; the names are FileDescriptorName= of the socket units."""
     gate: Path | None
     release: Path | None
     drain_s: float | None = None
-    """How long a release that is replaced may take to end its requests; `None`: not said."""
+    """Seconds that a replaced release may take to finish its requests; `None`: the default."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Handover":
@@ -68,7 +67,7 @@ class Handover:
                 os.set_inheritable(_FIRST_FD + index, False)
         gate = given.get(GATE_SOCKET)
         if gate:
-            # Until somebody waits for it, the signal must not end the process.
+            # Handled from the start, since the signal's default would end the process.
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         drain = given.get(DRAIN_S)
         return cls(
@@ -79,11 +78,11 @@ class Handover:
         )
 
     def drain(self, otherwise_s: int) -> int:
-        """Whole seconds for uvicorn's `timeout_graceful_shutdown`, which takes no others."""
+        """The drain in whole seconds, as uvicorn's `timeout_graceful_shutdown` requires."""
         return otherwise_s if self.drain_s is None else max(1, round(self.drain_s))
 
     def listener(self, name: str) -> socket.socket | None:
-        """The shared listener `name`, for this process's use; `None` when it was given none."""
+        """The shared listener `name`; `None` when none was passed on."""
         if name not in self.listeners:
             return None
         listener = socket.socket(fileno=os.dup(self.listeners[name]))
@@ -93,13 +92,13 @@ class Handover:
 
     @property
     def admitted(self) -> bool:
-        """Whether this release is the one that serves; true outside of a release."""
+        """Whether `current` points at this release; true outside of a release."""
         if self.release is None or self.gate is None:
             return True
         return (self.release.parent.parent / "current").resolve() == self.release.resolve()
 
     async def admission(self) -> None:
-        """Wait until this release is the one that serves."""
+        """Wait until `current` points at this release."""
         if self.admitted:
             return
         loop = asyncio.get_running_loop()
@@ -110,11 +109,11 @@ class Handover:
             asked.clear()
 
     def without_gate(self) -> "Handover":
-        """For a second server of the same process, which has no gate of its own."""
+        """A copy for a second server in the same process, without the readiness socket."""
         return replace(self, gate=None)
 
     def open_gate(self) -> socket.socket | None:
-        """The gate's listener, in the place of one that a killed process left."""
+        """Open the readiness socket, replacing one left by a killed process."""
         if self.gate is None:
             return None
         self.gate.parent.mkdir(parents=True, exist_ok=True)
@@ -127,11 +126,11 @@ class Handover:
 
 
 class HandoverServer(uvicorn.Server):
-    """A uvicorn server that begins to accept when its release is admitted and ends gently.
+    """A uvicorn server that accepts once its release is admitted, and drains at its end.
 
-    At the end, a request on a connection that was accepted just before would be cut unread, so it
-    serves on for a moment without accepting, telling each client to close; and for some seconds
-    more while a connection has had no request yet.
+    A request on a connection accepted just before the end would be dropped unread, so it serves for
+    a moment longer without accepting, with `Connection: close`, and for some seconds more while a
+    connection has had no request yet.
     """
 
     def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
@@ -146,7 +145,7 @@ class HandoverServer(uvicorn.Server):
     async def serve_on(
         self, listener: socket.socket, *, for_host: HostListener | None = None
     ) -> None:
-        """Serve until told to end, the other host too. The listeners are closed then."""
+        """Serve until the server is stopped, for the other host too, then close the listeners."""
         self._listener = listener
         self._for_host = for_host
         with listener, for_host.listener if for_host else contextlib.nullcontext():
@@ -220,24 +219,24 @@ class HandoverServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _first_requests(self) -> None:
-        """Wait until every connection has had a request, a while at most."""
+        """Wait, for a limited time, until every connection has had a request."""
         connections = self.server_state.connections
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._first_request_s):
-                while any(map(_is_unused, connections)):  # noqa: ASYNC110 (uvicorn tells nobody)
+                while any(map(_is_unused, connections)):  # noqa: ASYNC110 (uvicorn has no event)
                     await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def _is_unused(connection: object) -> bool:
-    # uvicorn's HTTP protocols make a `cycle` for each request; those of WebSockets have none.
+    # uvicorn's HTTP protocols have a `cycle` per request; its WebSocket protocols have none.
     return getattr(connection, "cycle", connection) is None
 
 
 async def standby(handover: Handover, version: str) -> bool:
-    """Answer at the gate, and nothing else, until the release is admitted; false: told to end.
+    """Answer only on the readiness socket until the release is admitted. False if stopped before.
 
-    For a server that cannot run beside the release before it: all that can fail without that one's
-    data is to be tried before this is called.
+    For a server that cannot run beside the release before it. Call this after every start-up step
+    that does not need that release's data.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -257,12 +256,12 @@ async def standby(handover: Handover, version: str) -> bool:
             task.cancel()
         gate.should_exit = True
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(signum)  # nobody looks at `ended` any more: the default ends us
+        loop.remove_signal_handler(signum)  # from here on the signal's default applies
     return not ended.is_set()
 
 
 class _Gate(HandoverServer):
-    """The gate alone; signals are the process's."""
+    """Serves the readiness socket only, and leaves signals to the process."""
 
     def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
         super().__init__(config, handover)
@@ -278,7 +277,7 @@ class _Gate(HandoverServer):
 
 
 def notify_ready() -> None:
-    """Tell systemd (`Type=notify`) that the process is up: requests are taken, or the gate is."""
+    """Notify systemd (`Type=notify`) that the process serves, or answers in standby."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

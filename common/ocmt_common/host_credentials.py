@@ -1,4 +1,4 @@
-"""How the servers of one installation know each other: mutual TLS from a CA of their own.
+"""Mutual TLS between an installation's servers, with a CA of their own.
 
 `ocmt setup` writes a folder on each host (`TLS_DIR`):
 
@@ -6,8 +6,8 @@ host.pem   the host's private key, then its certificate
 ca.pem     the installation's CA
 tokens     a line each: management sends the first, the agent server accepts all
 
-A server follows these files while it runs, so that a certificate or a token is replaced without a
-restart: connections that are open stay, new ones use what is new.
+A running server reads changed files again, so that certificates and tokens are replaced without a
+restart: open connections stay, and new ones use the new files.
 """
 
 import asyncio
@@ -33,34 +33,34 @@ HOST_FILE = "host.pem"
 CA_FILE = "ca.pem"
 TOKENS_FILE = "tokens"
 FOLLOW_S = 1.0
-"""How soon a running server uses what was written."""
+"""Seconds between a running server's reads of the files."""
 NEAR_END = timedelta(days=60)
-"""Before a certificate's end, from when on servers and commands warn."""
+"""Time before a certificate's end from which servers and commands warn."""
 _WARN_EVERY = timedelta(days=1)
 _TOKEN_CHARACTERS = 32
 
 
 class CredentialsError(SettingsError):
-    """The folder cannot be used. `str()` names the file and the cure, and holds no secret."""
+    """The folder cannot be used. `str()` has the file and the remedy, and no secret."""
 
 
 def role_name(role: str) -> str:
-    """How a certificate says that its host runs `role` (mgmt, agent): a URI among its names."""
+    """The URI in a certificate's names that marks a host with `role` (mgmt, agent)."""
     return f"ocmt:role:{role}"
 
 
 def has_role(certificate: Mapping[str, Any] | None, role: str) -> bool:
-    """Whether a peer's certificate, as `SSLSocket.getpeercert` gives it, is of a host of `role`."""
+    """Whether a peer's certificate (from `SSLSocket.getpeercert`) is of a host with `role`."""
     return ("URI", role_name(role)) in (certificate or {}).get("subjectAltName", ())
 
 
 def token_id(token: str) -> str:
-    """A name for a token that does not tell the token."""
+    """An id that identifies a token without revealing it."""
     return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
 _Texts = tuple[bytes, bytes, bytes]
-"""Of host.pem, ca.pem and tokens."""
+"""The texts of host.pem, ca.pem and tokens."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,7 +71,7 @@ class _Files:
 
 
 class HostCredentials:
-    """The folder, loaded: TLS contexts for both directions and the tokens. See `followed`."""
+    """The loaded folder: TLS contexts for both directions, and the tokens. See `followed`."""
 
     def __init__(self, folder: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)):
         """Raises `CredentialsError`."""
@@ -81,16 +81,16 @@ class HostCredentials:
         self._warned_at: datetime | None = None
         self._complaint = ""
         self.token_in_use: str | None = None
-        """The id of the token that was last accepted."""
+        """The id of the last accepted token."""
         self.server = _context(ssl.PROTOCOL_TLS_SERVER)
-        # A resumed session would not check the certificate again.
+        # Off: a resumed session does not check the certificate.
         self.server.num_tickets = 0
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT)
         self._load(self._files)
 
     @property
     def ends_at(self) -> datetime:
-        """When the host's certificate ends."""
+        """The end of the host's certificate."""
         return self._files.ends_at
 
     @property
@@ -99,7 +99,7 @@ class HostCredentials:
 
     @property
     def token(self) -> str:
-        """What this host sends."""
+        """The token that this host sends."""
         return self._files.tokens[0]
 
     @property
@@ -107,7 +107,7 @@ class HostCredentials:
         return [token_id(token) for token in self._files.tokens]
 
     def accepts(self, offered: str) -> bool:
-        """Whether it is one of the tokens; takes the same time for every wrong one."""
+        """Whether it is one of the tokens, compared in constant time."""
         given = offered.encode("utf-8", errors="replace")
         found = [t for t in self._files.tokens if hmac.compare_digest(given, t.encode())]
         if found:
@@ -115,9 +115,9 @@ class HostCredentials:
         return bool(found)
 
     def refresh(self) -> bool:
-        """Use what the files say now; whether that is something new. Raises `CredentialsError`.
+        """Read the files again. Returns whether they changed. Raises `CredentialsError`.
 
-        What cannot be used changes nothing.
+        Invalid files change nothing.
         """
         texts = _read(self._folder)
         if texts == self._files.texts:
@@ -129,7 +129,7 @@ class HostCredentials:
 
     @contextlib.asynccontextmanager
     async def followed(self, *, every_s: float = FOLLOW_S) -> AsyncIterator[None]:
-        """Follow the files beside the block."""
+        """Read changed files in the background during the block."""
         following = asyncio.create_task(self._follow(every_s))
         try:
             yield
@@ -159,7 +159,7 @@ class HostCredentials:
             return
         self._warned_at = now
         log.warning(
-            "the certificate for the other host is near its end; run `ocmt renew`",
+            "the certificate for the other host is near its end; run `./ocmt renew`",
             ends_at=self.ends_at.isoformat(),
         )
 
@@ -189,7 +189,7 @@ def _read(folder: Path) -> _Texts:
 
 
 def _checked(folder: Path, texts: _Texts) -> _Files:
-    """Raises `CredentialsError` for what could not be used as a whole."""
+    """Parse and check the files together. Raises `CredentialsError`."""
     host, ca, listed = texts
     tokens = tuple(listed.decode(errors="replace").split())
     if not tokens or any(len(t) < _TOKEN_CHARACTERS or not t.isascii() for t in tokens):
@@ -221,4 +221,4 @@ def _bytes(file: Path) -> bytes:
 
 
 def _wrong(place: Path, what: str) -> CredentialsError:
-    return CredentialsError(f"TLS_DIR: {place} {what}. Run `ocmt setup` for this host.")
+    return CredentialsError(f"TLS_DIR: {place} {what}. Run `./ocmt setup` for this host.")

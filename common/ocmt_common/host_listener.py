@@ -1,4 +1,4 @@
-"""The listener for the other host: TLS, and only for certificates of the role that may use it."""
+"""The listener for the other host: TLS, restricted to certificates of one role."""
 
 import asyncio
 import ssl
@@ -16,18 +16,18 @@ HANDSHAKE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class HostListener:
-    """What `HandoverServer.serve_on` serves beside its plain listener."""
+    """A listener that `HandoverServer.serve_on` serves in addition to its plain one."""
 
     listener: socket
     config: uvicorn.Config
-    """Of the application for the other host, with `only_from` as its HTTP protocol."""
+    """The configuration of the application for the other host, with `only_from` as protocol."""
     tls: ssl.SSLContext
 
 
 def only_from(role: str) -> type[BoundedHttp]:
-    """The HTTP protocol that refuses a peer whose certificate has another role than `role`.
+    """An HTTP protocol that refuses peers whose certificate lacks `role`.
 
-    Looked at once a connection; a WebSocket's upgrade is refused like any request.
+    Checked once per connection; a WebSocket's upgrade is refused like any request.
     """
 
     class OnlyFrom(BoundedHttp):
@@ -44,7 +44,7 @@ def only_from(role: str) -> type[BoundedHttp]:
                         403,
                         "wrong-host",
                         f"The certificate is not of a host with the role {role}. Operator: "
-                        "compare the inventory's roles, then run `ocmt setup` for both hosts.",
+                        "compare the inventory's roles, then run `./ocmt setup` for both hosts.",
                     )
                 )
                 raise RequestRefused

@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line (or readable text on a terminal), secrets masked.
+"""Structured logs: a JSON object per line (text on a terminal), with secrets masked.
 
-Every line inside a request carries that request's id, which travels from management to the agent
-server in `X-Request-Id`, so that one grep tells a request's whole story.
+Every line of a request has its id, which management passes to the agent server in `X-Request-Id`,
+so that one grep finds all lines of a request.
 """
 
 import logging
@@ -18,14 +18,14 @@ MASK = "•••"
 _SECRET_KEY = re.compile(
     r"(^|_|-)(auth|authorization|cookie|token|secret|password|passwd|pass|api_?key|key|code)$", re.I
 )
-# Bearer credentials and links with a token, wherever they slipped into a message.
+# Bearer credentials, and links with a token, in a message.
 _SECRET_TEXT = re.compile(
     r"(?i)(bearer\s+|[?#&](?:token|code|key)=)[^\s&\"']+|(?<=://)[^/\s:@]+:[^\s\"'@]+(?=@)"
 )
 
 
 def mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace the value of any key that names a secret and any credential inside a text."""
+    """Mask the values of keys that name a secret, and credentials inside texts."""
     for key, value in event.items():
         if _SECRET_KEY.search(key) and value is not None:
             event[key] = MASK
@@ -35,7 +35,7 @@ def mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
 
 
 def configure_logging(*, form: LogFormat | None = None, level: int = logging.INFO) -> None:
-    """Send structlog and the standard library's loggers to stderr in one shape.
+    """Log to stderr in one form, from structlog and the standard library.
 
     `form` defaults to text on a terminal and JSON otherwise.
     """
@@ -70,8 +70,8 @@ def configure_logging(*, form: LogFormat | None = None, level: int = logging.INF
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # One line a request comes from our own middleware, with the request id; `uvicorn.error` would
-    # add two for every socket.
+    # Our middleware logs a line per request, with its id; `uvicorn.error` would add two for every
+    # socket.
     logging.getLogger("uvicorn.access").disabled = True
     for chatty in ("uvicorn.error", "httpx2", "httpcore2", "alembic", "aiosqlite"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
-"""How many files and sockets a server may have open: as many as the system would let it.
+"""Raises the limit of open files and sockets to the system's maximum.
 
-The usual soft limit, 1024, is the one that old programs can live with. A server with a few hundred
-chats open reaches it, and then takes no connection at all.
+The usual soft limit, 1024, exists for old programs. A server with a few hundred open chats reaches
+it, and then accepts no connections.
 """
 
 import contextlib
@@ -9,9 +9,9 @@ import resource
 
 
 def allow_many_open_files() -> int:
-    """Raise this process's soft limit to its hard one; what it is now."""
+    """Raise this process's soft limit to its hard limit. Returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(OSError, ValueError):  # less is no reason not to serve
+        with contextlib.suppress(OSError, ValueError):  # the server also works with less
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

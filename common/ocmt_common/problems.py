@@ -1,8 +1,8 @@
-"""Errors as part of the contract: RFC 9457 problem details, the same from both servers.
+"""The errors of both servers' APIs: RFC 9457 problem details.
 
 Raise `Problem` where a request cannot be served; `install_problem_handlers` turns it, framework
-errors and validation errors into `application/problem+json`. `detail` always says what the caller
-can do about it, and never carries a secret or a stack trace.
+errors and validation errors into `application/problem+json`. `detail` always has the remedy, and
+never a secret or a stack trace.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ log = structlog.get_logger(__name__)
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
 PROBLEM_IN_SCOPE = "ocmt_problem"
-"""Where a request's scope has the code of the problem it was answered with."""
+"""The key in a request's scope for the code of the problem it was answered with."""
 
 
 class Problem(Exception):
-    """A refusal with a status, a stable machine-readable `code`, and what to do about it.
+    """An error answer: a status, a stable machine-readable `code`, and a `detail` with the remedy.
 
-    `retry_after_s` becomes the `Retry-After` header. `extra` joins the body's members.
+    `retry_after_s` becomes the `Retry-After` header. `extra` is merged into the body.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Problem(Exception):
         self.extra = dict(extra or {})
 
     def body(self) -> dict[str, Any]:
-        """The problem document. `type` names the refusal; the API pages list them."""
+        """The problem document. The API pages list the values of `type`."""
         return {
             "type": f"/problems/{self.code}",
             "title": self.title,
@@ -66,7 +66,7 @@ class Problem(Exception):
 
 
 def validation_problem(errors: list[Mapping[str, Any]]) -> Problem:
-    """A 422 that names each wrong field and why, without echoing the value (it may be a secret)."""
+    """A 422 with each wrong field and the reason, without its value, which may be a secret."""
     fields = [
         {"field": ".".join(str(part) for part in e["loc"]), "reason": str(e["msg"])} for e in errors
     ]
@@ -119,7 +119,7 @@ def install_problem_handlers(app: Starlette) -> None:
     app.add_exception_handler(Exception, _on_crash)
     try:
         from fastapi.exceptions import RequestValidationError  # noqa: PLC0415
-    except ImportError:  # the command has no FastAPI and no app either
+    except ImportError:  # not installed with the command
         return
 
     async def on_invalid(_: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Names a process by its pid and when it started, so that a reused pid is not mistaken for it.
+"""Identifies a process by pid and start time, safe against reused pids.
 
 Standard library only: the command sends this to hosts (`ocmt_cli.deploy.program`).
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 class LiveProcess(NamedTuple):
     state: str
-    """The kernel's one letter: `S`, `T`, …"""
+    """The kernel's one-letter state: `S`, `T`, …"""
     started_ticks: int
     """In clock ticks since boot (proc(5), field 22 of `/proc/PID/stat`)."""
 
@@ -26,6 +26,6 @@ def live_process(pid: int) -> LiveProcess | None:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process with this pid now started; `None` as in `live_process`."""
+    """The start time of the process with this pid, in clock ticks; `None` as in `live_process`."""
     process = live_process(pid)
     return None if process is None else process.started_ticks

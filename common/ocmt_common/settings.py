@@ -1,8 +1,8 @@
-"""Settings that are checked once, at start, and refuse clearly.
+"""Settings, validated once at start.
 
 A server declares a `Settings` subclass whose field names, in upper case, are the names in the
-environment and in the `.env` file. `load` reads both (the environment wins) and ends the process
-with a message naming each wrong setting and the cure, instead of failing later.
+environment and in the `.env` file. `load` reads both (the environment wins) and raises one error
+that names each wrong setting and its remedy.
 """
 
 import difflib
@@ -18,12 +18,12 @@ from ocmt_common.env_file import EnvFileError, read_env_file
 
 T = TypeVar("T", bound="Settings")
 
-# Anything of ours that is not a setting of the server that reads it (the launcher's own).
+# OCMT's own variables that are not settings of a server, such as the launcher's.
 _PREFIX = "OCMT_"
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `str()` lists every problem with its cure, a line each."""
+    """The settings cannot be used. `str()` has a line per problem, with its remedy."""
 
 
 class Settings(BaseSettings):
@@ -40,7 +40,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load` hands over exactly what it read; nothing is picked up behind its back.
+        # Only the values that `load` read, and no other source.
         return (init_settings,)
 
     @classmethod
@@ -54,10 +54,9 @@ def load(
 ) -> T:
     """Read and check `settings` from `env_file` (if it exists) and the environment.
 
-    Raises `SettingsError` for a line of the file that is no setting, an unknown name in it, a name
-    in the environment that is a near miss of a setting (a typo would otherwise be silently
-    ignored), or a wrong value.
-    Values never appear in the message: they may be secrets.
+    Raises `SettingsError` for a line of the file that is not a setting, an unknown name in it, a
+    name in the environment that resembles a setting (a typo would otherwise be ignored), or a wrong
+    value. The message never has values, since they may be secrets.
     """
     environment = os.environ if environ is None else environ
     known = settings.names()
@@ -68,7 +67,7 @@ def load(
         written = read_env_file(source, called=env_file) if source is not None else {}
     except EnvFileError as error:
         raise SettingsError(str(error)) from error
-    # A name with nothing behind it is not set, wherever it stands.
+    # An empty value counts as not set, in both sources.
     values: dict[str, Any] = {
         known[name]: value
         for place in (written, environment)
@@ -103,14 +102,14 @@ def _near_misses(environment: Mapping[str, str], known: Mapping[str, str]) -> It
 
 
 def _credential(environment: Mapping[str, str]) -> Path | None:
-    """The `.env` file as systemd hands it over (`LoadCredential=env:`), so that only root needs to
-    read the file itself; `None` without. systemd.exec(5), "Credentials"."""
+    """The `.env` file as a systemd credential (`LoadCredential=env:`), so that only root needs to
+    read the file itself; `None` without one. systemd.exec(5), "Credentials"."""
     folder = environment.get("CREDENTIALS_DIRECTORY")
     file = Path(folder, "env") if folder else None
     return file if file is not None and file.exists() else None
 
 
-# Names other programs own that happen to look like a setting of ours.
+# Variables of other programs that resemble a setting.
 _COMMON = frozenset({"DATABASE_URI", "SMTP_HOSTS"})
 
 

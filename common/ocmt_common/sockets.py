@@ -1,4 +1,4 @@
-"""uvicorn's WebSockets, refusing what is too big or no handshake so that its sender hears of it."""
+"""uvicorn's WebSockets with answers to oversized frames and malformed handshakes."""
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -10,9 +10,9 @@ class Socket(WebSocketsSansIOProtocol):
     """For `uvicorn.Config(ws=…)`.
 
     uvicorn closes a refused connection at once. Most of a big frame is unread then, so the kernel
-    resets the connection, and the close code is lost on its way: here the rest is read first, and
-    thrown away. Of a handshake that the WebSocket library refuses (a header line above its 8 KiB,
-    for one) uvicorn answers nothing at all and keeps the connection.
+    resets the connection and the close code is lost; here the rest is read and discarded first. For
+    a handshake that the WebSocket library refuses (such as a header line above its 8 KiB) uvicorn
+    sends no answer and keeps the connection.
     """
 
     def data_received(self, data: bytes) -> None:

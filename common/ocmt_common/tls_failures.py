@@ -1,4 +1,4 @@
-"""Why a TLS connection to the other host failed, in a sentence with the cure."""
+"""Explains failed TLS connections to the other host, with the remedy."""
 
 import ssl
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ _OTHER_NAME = frozenset({62, 64})
 
 
 def tls_reason(error: BaseException, own: HostCredentials | None) -> str | None:
-    """`None` when it failed for another reason; `own` are the connection's credentials, if any.
+    """The reason, or `None` if it is not TLS; `own` are the connection's credentials, if any.
 
-    A server that refuses a client's certificate says so after the handshake, and asyncio closes
-    the connection before its words leave; so this host's own certificate is looked at too.
+    A server refuses a client's certificate after the handshake, and asyncio closes the connection
+    before the alert is sent, so this host's own certificate is checked too.
     """
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -24,23 +24,23 @@ def tls_reason(error: BaseException, own: HostCredentials | None) -> str | None:
                 return _refused(code, str(getattr(cause, "verify_message", "")), own)
         elif isinstance(cause, ssl.SSLError):
             if cause.reason == "WRONG_VERSION_NUMBER":
-                return "no TLS is spoken there; the port must be its TLS_PORT"
+                return "that port does not use TLS; it must be the TLS_PORT of that server"
             return f"TLS failed: {cause.reason or cause}"
     if own is not None and own.has_ended:
         ended = f"{own.ends_at:%Y-%m-%d}"
-        return f"this server's own certificate ended on {ended}; run `ocmt renew`"
+        return f"this server's own certificate ended on {ended}; run `./ocmt renew`"
     return None
 
 
 def _refused(code: int, message: str, own: HostCredentials | None) -> str:
     if code == _ENDED:
-        return "its certificate has ended; run `ocmt renew`"
+        return "its certificate has ended; run `./ocmt renew`"
     if code == _NOT_YET:
         return "its certificate is not valid yet; compare the clocks of both hosts"
     if code in _OTHER_NAME:
-        return "its certificate is for another address; run `ocmt setup` for it"
+        return "its certificate is for another address; run `./ocmt setup` for it"
     if own is not None:
-        return f"its certificate is not of this installation's CA ({message}); run `ocmt setup`"
+        return f"its certificate is not of this installation's CA ({message}); run `./ocmt setup`"
     return f"its certificate is not trusted ({message})"
 
 

@@ -1,7 +1,7 @@
-"""What may name a user between the servers.
+"""The form of user ids.
 
-A user id appears in URLs, container labels and folder names, so it is limited to characters that
-mean nothing to any of them: it can never be a path, a flag or an upper/lower-case twin.
+A user id appears in URLs, container labels and folder names, so it is limited to characters without
+a special meaning in them: it cannot be a path or an option, or differ from another only by case.
 """
 
 import re
@@ -17,5 +17,5 @@ UserId = Annotated[str, StringConstraints(pattern=USER_ID_PATTERN)]
 
 
 def is_user_id(text: str) -> bool:
-    """Whether `text` may name a user. `$` alone would let a trailing newline through."""
+    """Whether `text` is a user id. `$` alone would match before a trailing newline."""
     return _USER_ID.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""The version a server reports: the release's own, or the package's in a checkout."""
+"""The version that a server reports: the release's, or the package's in a checkout."""
 
 from importlib import metadata
 
@@ -6,7 +6,7 @@ from ocmt_common.handover import release_dir
 
 
 def release_version(package: str) -> str:
-    """What `/health` shows: `VERSION` in the release's folder, else the package's version."""
+    """The version for `/health`: `VERSION` in the release's folder, else the package's version."""
     release = release_dir()
     if release is not None and (release / "VERSION").is_file():
         return (release / "VERSION").read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""ASGI middleware both servers need: a request id, an access log line, a bound on body size."""
+"""ASGI middleware of both servers: request ids, an access log, a limit on body size."""
 
 import re
 import time
@@ -15,16 +15,16 @@ __all__ = ["REQUEST_ID_HEADER", "USER_IN_SCOPE", "BodyLimitMiddleware", "Request
 log = structlog.get_logger("ocmt.access")
 
 USER_IN_SCOPE = "ocmt_user_id"
-"""Where a request's scope has the id of the user it was made by."""
+"""The key in a request's scope for the id of its user."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIdMiddleware:
-    """Gives each request an id (the caller's, if well formed), binds it to the log, returns it.
+    """Gives each request an id (the caller's, if well formed), for the log and the answer.
 
-    Logs one line a request: method, path without its query, status, milliseconds, the client's
-    address, and the user's id where the application found out (`USER_IN_SCOPE`).
+    Logs a line per request: method, path without its query, status, milliseconds, the client's
+    address, and the user's id if the application set `USER_IN_SCOPE`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,7 +36,7 @@ class RequestIdMiddleware:
             return
         offered = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
-        # A crash is answered outside of all middleware; its handler finds the id here.
+        # For the handler of crashes, which runs outside of all middleware.
         scope[REQUEST_ID_HEADER] = request_id
         started = time.monotonic()
         status = 0
@@ -66,7 +66,7 @@ class RequestIdMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses request bodies above `max_bytes` with 413, by header or while they stream in."""
+    """Refuses bodies above `max_bytes` with 413, by their declared length or while they arrive."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self.app = app
@@ -98,7 +98,7 @@ class BodyLimitMiddleware:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            # Frameworks answer in their own way when reading a body fails (FastAPI: 400).
+            # Frameworks send their own answer when reading a body fails (FastAPI: 400).
             if exceeded and not started:
                 return
             started = True

@@ -203,7 +203,7 @@ class ManagementSettings(Settings):
             raise ValueError(
                 "must be https:// unless the agent server is on this machine, since its token and "
                 "conversations would travel in the clear; use its TLS_PORT and TLS_DIR, which "
-                "`ocmt setup` prepares"
+                "`./ocmt setup` prepares"
             )
         return value
 

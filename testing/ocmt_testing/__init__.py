@@ -1,1 +1,1 @@
-"""Test support: doubles, stand-ins for what is outside OCMT, and the machines deploys go to."""
+"""Test support: doubles of external systems, and machines for deploys."""

@@ -1,9 +1,8 @@
-"""What a test needs of the machine beside Python and git, and what to do where it is missing.
+"""What tests need of the machine besides Python and git, and how to get it.
 
-A test says so with `@pytest.mark.needs("nginx")`; what several tests share, such as a PostgreSQL
-of their own, calls `require` where it is made. Where the machine lacks it the test is skipped with
-one sentence, which `ocmt test` repeats with the number of tests; where `CI` is set, it fails, as
-there everything has to be shown.
+A test declares it with `@pytest.mark.needs("nginx")`; shared fixtures, such as a PostgreSQL server,
+call `require`. On a machine without it, the test is skipped with a sentence that the report of
+`ocmt test` repeats; if `CI` is set, it fails, since all tests have to run there.
 """
 
 import os
@@ -19,7 +18,7 @@ from ocmt_cli.testing.tiers import TIERS
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`obstacle` is the sentence for a machine that lacks it, and None where it is there."""
+    """`obstacle` gives the sentence for a machine that lacks it, else None."""
 
     name: str
     obstacle: Callable[[], str | None]
@@ -69,12 +68,12 @@ NEEDS = {
 
 @cache
 def _obstacle_of(need: str) -> str | None:
-    """Found out once a process."""
+    """The obstacle of a need, computed once per process."""
     return NEEDS[need].obstacle()
 
 
 def require(*needs: str) -> None:
-    """Skip the test that runs unless the machine has all of `needs`, names of `NEEDS`."""
+    """Skip the running test unless the machine has all `needs`, names in `NEEDS`."""
     for need in needs:
         obstacle = _obstacle_of(need)
         if obstacle and os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""A peer that answers every HTTP request with the same bytes, whatever they are, and hangs up."""
+"""A peer that answers every HTTP request with the same bytes and disconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ GARBLED: dict[str, bytes] = {
 
 @asynccontextmanager
 async def answering(said: bytes) -> AsyncIterator[str]:
-    """The URL of a peer that answers with `said`."""
+    """Serve a peer that answers with `said`; yields its URL."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

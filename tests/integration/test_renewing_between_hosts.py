@@ -251,9 +251,9 @@ def _management_is_served(two: Two) -> bool:
     [
         ("agent", "HOST=0.0.0.0", "HOST: must be 127.0.0.1 or ::1"),
         ("agent", "MANAGEMENT_URL=http://front.example:3000", "MANAGEMENT_URL: must be https://"),
-        ("agent", "TLS_DIR=/nowhere", "Run `ocmt setup` for this host"),
+        ("agent", "TLS_DIR=/nowhere", "Run `./ocmt setup` for this host"),
         ("mgmt", "AGENT_SERVER_URL=http://203.0.113.11:4000", "AGENT_SERVER_URL: must be https://"),
-        ("mgmt", "TLS_DIR=/nowhere", "Run `ocmt setup` for this host"),
+        ("mgmt", "TLS_DIR=/nowhere", "Run `./ocmt setup` for this host"),
     ],
 )
 def test_a_server_that_would_speak_in_the_clear_does_not_start(

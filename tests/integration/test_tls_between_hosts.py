@@ -110,8 +110,8 @@ async def test_a_gateways_socket_passes_over_tls(hosts: Hosts) -> None:
         ),
         ({}, {"issued_ago": LONG_AGO}, "agent-server-unreachable", "own certificate ended on"),
         ({}, {"roles": ["agent"]}, "agent-server-refuses-us", "not of a management host"),
-        ({}, {"tokens": ["x" * 32]}, "agent-server-refuses-us", "run `ocmt renew`"),
-        ({}, {"tokens": [TOKEN[:-1] + "0"]}, "agent-server-refuses-us", "run `ocmt renew`"),
+        ({}, {"tokens": ["x" * 32]}, "agent-server-refuses-us", "run `./ocmt renew`"),
+        ({}, {"tokens": [TOKEN[:-1] + "0"]}, "agent-server-refuses-us", "run `./ocmt renew`"),
     ],
 )  # fmt: skip
 async def test_management_says_what_is_wrong_between_the_hosts(
@@ -141,7 +141,7 @@ async def test_a_plain_server_at_an_https_address_is_named(hosts: Hosts) -> None
     async with running_agent_server() as fake:
         url = fake.server.url.replace("http:", "https:")
         problem = await _refusal(AgentServer(url, "", credentials=hosts.management()), CALLS[0])
-    assert "no TLS is spoken there" in problem.detail
+    assert "that port does not use TLS" in problem.detail
 
 
 def _context(

@@ -21,7 +21,7 @@ async function press({ code, ...init }: Key): Promise<boolean> {
     bubbles: true,
     cancelable: true,
     ...init,
-    // eslint-disable-next-line @typescript-eslint/no-deprecated -- what Safari tells by
+    // eslint-disable-next-line @typescript-eslint/no-deprecated -- only keyCode shows it in Safari
     keyCode: code,
   });
   field?.dispatchEvent(event);

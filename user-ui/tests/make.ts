@@ -1,4 +1,4 @@
-/** Frames and happenings in short, for the chat tests. */
+/** Short constructors of frames and events, for the chat tests. */
 
 import type { ServerFrame, WireMessage } from "../src/api/generated";
 import { INITIAL, type ChatState, type Message } from "../src/chat/state";

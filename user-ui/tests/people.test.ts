@@ -17,7 +17,7 @@ const BOB: UserRow = {
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
 
-/** The section of an admin with one other person, and what it asked of the server. */
+/** The section as an admin sees it with one other user, and the requests that it sent. */
 async function shown(person: UserRow) {
   const asked: [string, unknown][] = [];
   const api = new Api("https://ocmt.example", (url, init) => {
@@ -48,11 +48,11 @@ describe("the people of an installation", () => {
     button("Delete")?.click();
     await settled();
     expect(asked).toEqual([]);
-    expect(text()).toContain("with its files, conversation and keys for good");
+    expect(text()).toContain("with its files, conversations and keys");
 
     const field = root.querySelector<HTMLInputElement>("#confirm");
     if (field !== null) field.value = "bob@a.io";
-    button("Delete for good")?.click();
+    button("Delete permanently")?.click();
     await settled();
     expect(asked).toEqual([["POST /api/admin/users/bob/deletion", { email: "bob@a.io" }]]);
   });
@@ -61,9 +61,9 @@ describe("the people of an installation", () => {
     const { button, asked } = await shown(BOB);
     button("Delete")?.click();
     await settled();
-    button("Keep")?.click();
+    button("Cancel")?.click();
     await settled();
-    expect(button("Delete for good")).toBeUndefined();
+    expect(button("Delete permanently")).toBeUndefined();
     expect(asked).toEqual([]);
   });
 
@@ -78,6 +78,6 @@ describe("the people of an installation", () => {
     const { button, text } = await shown({ ...BOB, status: "deleting", pending: "On its way." });
     expect(text()).toContain("being deleted");
     expect(button("Delete")).toBeUndefined();
-    expect(button("Let in again")).toBeUndefined();
+    expect(button("Reactivate")).toBeUndefined();
   });
 });

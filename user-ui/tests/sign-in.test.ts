@@ -6,7 +6,7 @@ import "../src/views/sign-in-view";
 
 type Answer = [number, unknown];
 
-/** The page of a link, with a server that answers in turn; what it shows, once all is drawn. */
+/** The opened page of a link, with a server that gives `answers` in turn. */
 async function opened(...answers: Answer[]): Promise<{ text: () => string; press: () => void }> {
   const api = new Api("https://ocmt.example", () => {
     const [status, body] = answers.shift() ?? [500, {}];
@@ -46,7 +46,7 @@ describe("the page of a sign-in link", () => {
     const own = await opened([200, { email: "ada@a.io", here: true, signedInAs: "ada@a.io" }]);
     expect(own.text()).not.toContain("You are signed in here");
     const other = await opened([200, { email: "eve@e.io", here: false, signedInAs: "ada@a.io" }]);
-    expect(other.text()).toContain("eve@e.io, in the browser that asked for it");
+    expect(other.text()).toContain("eve@e.io, in the browser that requested it");
   });
 
   it("offers no press for a link that does not work", async () => {

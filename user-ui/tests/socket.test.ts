@@ -8,7 +8,7 @@ let world: FakeWorld;
 let socket: ChatSocket;
 let heard: Connection[];
 
-/** Everything that was promised has happened. */
+/** Resolves once all settled promises have run their callbacks. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 beforeEach(() => {

@@ -68,7 +68,7 @@ export class FakeWorld implements SessionWorld {
   visible = () => this.isVisible;
   nextFrame = (draw: () => void) => draw();
 
-  /** Let `ms` pass, and run what falls due. */
+  /** Advance the clock by `ms` and run the timers that are due. */
   pass(ms: number): void {
     const end = this.time + ms;
     for (;;) {

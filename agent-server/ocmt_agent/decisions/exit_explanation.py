@@ -25,12 +25,12 @@ _CAUSES = tuple(
         ),
         (
             r"SQLITE_CORRUPT|SQLITE_NOTADB|database disk image is malformed|file is not a database",
-            "Its database is damaged. Operator: put the agent's state back from a backup (`ocmt "
-            "restore`); the agent starts with the next message.",
+            "Its database is damaged. Operator: restore the agent's state from a backup "
+            "(`./ocmt restore`); the agent starts with the next message.",
         ),
         (
             r"EROFS|EACCES|EPERM|read-only file system|permission denied|readonly database",
-            "It may not write its state folder. Operator: see that the folder belongs to the "
+            "It may not write its state folder. Operator: make sure that the folder belongs to the "
             "agent's user and that its disk is not mounted read-only.",
         ),
         (
@@ -43,7 +43,7 @@ _CAUSES = tuple(
         ),
         (
             r"ERR_MODULE_NOT_FOUND|MODULE_NOT_FOUND|ERR_DLOPEN_FAILED",
-            "Its OpenClaw is incomplete. Operator: make the image again with `ocmt image build`.",
+            "Its OpenClaw is incomplete. Operator: rebuild the image with `./ocmt image build`.",
         ),
     )
 )

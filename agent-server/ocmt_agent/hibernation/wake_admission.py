@@ -147,6 +147,6 @@ class WakeAdmission:
             503,
             "host-full",
             f"{reason} Ask again in {retry_after_s} s. If this repeats, the host needs more "
-            "memory or swap (`ocmt memory`), or fewer agents.",
+            "memory or swap (`./ocmt memory enable`), or fewer agents.",
             retry_after_s=retry_after_s,
         )

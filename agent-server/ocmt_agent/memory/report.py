@@ -58,6 +58,6 @@ def _advice(means: Means, host: HostMemory) -> list[str]:
         )
     if host.swap_size() == 0:
         advice.append(
-            "Paused agents keep their memory: this host has no swap. Make some: ocmt memory enable"
+            "Paused agents keep their memory: this host has no swap. Add some: ./ocmt memory enable"
         )
     return advice

@@ -1,1 +1,1 @@
-"""Runtimes: drivers that hold one OpenClaw container (or process) a user."""
+"""Runtimes: drivers that run one OpenClaw container or process per user."""

@@ -1,7 +1,7 @@
-"""The account of each agent's container: a uid and gid of its own, which it has for good.
+"""The permanent uid and gid of each agent's container.
 
-With one uid for all, an agent could use up what the kernel grants a uid (128 inotify instances),
-and a process that broke out of one container could read the memory and the files of all others.
+With one uid for all, an agent could use up the kernel's limits per uid (128 inotify instances), and
+a process that escaped from one container could read the memory and files of all others.
 """
 
 import os
@@ -12,7 +12,7 @@ _HIGH = 0x7000_0000
 """No distribution, systemd or `/etc/subuid` assigns uids from here on (systemd's UIDS-GIDS.md)."""
 _LOW = 20_000
 _LOW_END = 60_000
-"""For a host that has no others: an unprivileged container of LXC has 65,536 in all."""
+"""The first uid on a host with fewer: an unprivileged LXC container has 65,536 in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Account:
     gid: int
 
     def passwd(self, home: str) -> str:
-        """`/etc/passwd` of its container: ssh, git and `os.userInfo()` fail for a uid without."""
+        """`/etc/passwd` of its container: ssh, git and `os.userInfo()` fail for an unlisted uid."""
         return (
             "root:x:0:0:root:/root:/usr/sbin/nologin\n"
             f"node:x:{self.uid}:{self.gid}::{home}:/bin/bash\n"
@@ -33,7 +33,7 @@ class Account:
 
 
 def account_of(number: int, uid_map: str) -> Account:
-    """The account for an agent's number, by `/proc/self/uid_map` of this host.
+    """The account for an agent's number, given the host's `/proc/self/uid_map`.
 
     Raises `ValueError` when the host has no uid for it.
     """
@@ -46,7 +46,7 @@ def account_of(number: int, uid_map: str) -> Account:
 
 
 def host_account(number: int) -> Account:
-    """The same on this host. Only root can give files away: agents of another user share its uid.
+    """`account_of` on this host. Without root, agents share this server's uid: it cannot chown.
 
     Raises `ValueError` like `account_of`.
     """

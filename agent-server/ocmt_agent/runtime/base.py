@@ -1,7 +1,7 @@
-"""The one interface between OCMT and whatever runs the gateways.
+"""The interface of runtimes, which run the gateways.
 
-A runtime knows containers and processes; it knows nothing of idleness, users' sessions or HTTP.
-Every call is safe to repeat: asking for what is already so is not an error.
+A runtime deals with containers and processes, not with idle times, users' sessions or HTTP. Every
+call may be repeated: a state that is already reached is not an error.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +14,7 @@ from ocmt_agent.runtime.processes import ProcessId
 
 
 class ContainerStatus(StrEnum):
-    """What the engine says, read afresh; never what we remember."""
+    """A container's status as the engine reports it, never from a cache."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -23,7 +23,7 @@ class ContainerStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a running gateway listens, reachable from the agent server only."""
+    """The address of a running gateway, reachable only from the agent server."""
 
     host: str
     port: int
@@ -35,17 +35,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """All a runtime needs to make a user's container. Secrets are kept out of `repr`."""
+    """Everything needed to create a user's container. Secrets are left out of `repr`."""
 
     user_id: str
     gateway_token: "SecretText"
     agent_token: "SecretText"
     number: int
-    """The agent's own among all that this host has or had; 1 and up."""
+    """The agent's number on this host, from 1; never reused."""
 
 
 class SecretText(str):
-    """A string whose `repr` shows nothing, so that it survives a careless log line."""
+    """A string with an empty `repr`, so that a careless log line does not leak it."""
 
     __slots__ = ()
 
@@ -55,19 +55,19 @@ class SecretText(str):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One container as the engine shows it now."""
+    """A container as the engine reports it."""
 
     user_id: str
     status: ContainerStatus
     endpoint: Endpoint | None
-    """Set while the container has an address (running or paused)."""
+    """The gateway's address while the container is running or paused."""
     exit_code: int | None = None
     oom_killed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeEvent:
-    """A change the engine reported by itself: `start`, `die`, `pause`, `unpause`, `remove`."""
+    """A change reported by the engine: `start`, `die`, `pause`, `unpause`, `remove`."""
 
     user_id: str
     kind: str
@@ -75,26 +75,26 @@ class RuntimeEvent:
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """Where the kernel holds a running or paused agent, as far as this host can see it."""
+    """The processes and control group of a running or paused agent, if visible on this host."""
 
     leader: ProcessId
-    """Its first process: another one means that the agent was started anew."""
+    """Its first process; a different one means that the agent was restarted."""
     memory: Path | None
-    """The folder of its control group for memory (v2, or v1's memory controller)."""
+    """Its control group's folder for memory (v2, or v1's memory controller)."""
     pids: Callable[[], list[int]]
-    """Every process of it, read afresh at each call."""
+    """Lists its processes, read anew at each call."""
 
 
 class RuntimeUnavailable(Exception):
-    """The engine (or what it needs) does not answer; `str()` says what to do about it."""
+    """The engine, or a part it needs, does not answer; `str()` has the remedy."""
 
 
 class RuntimeFailed(Exception):
-    """The engine answered, but could not do it; `str()` says why and what to do about it."""
+    """The engine refused or failed; `str()` has the reason and the remedy."""
 
 
 class Runtime(Protocol):
-    """A driver. Names in its methods are user ids; how it names its own things is its business.
+    """A driver. Its methods take user ids; container names are internal to it.
 
     Every method raises `RuntimeUnavailable` or `RuntimeFailed`; `unpause`, `pause`, `start` and
     `stop` of a user without a container raise `RuntimeFailed`.
@@ -103,35 +103,35 @@ class Runtime(Protocol):
     name: str
 
     async def problems(self) -> list[str]:
-        """What keeps it from working now (engine gone, image missing), a sentence each."""
+        """Why it cannot work now (engine down, image missing), a sentence each."""
         ...
 
     async def relay_host(self) -> str:
-        """The address of this host at which agents reach the relay, and nobody else should."""
+        """The address of this host at which agents, and no other clients, reach the relay."""
         ...
 
     def home(self, user_id: str) -> Path:
-        """The folder that has everything of the agent's."""
+        """The folder with all of the agent's files."""
         ...
 
     def uid(self, number: int) -> int | None:
-        """The uid of all files of the agent with that number; `None` where others have it too."""
+        """The uid of the files of the agent with that number; `None` if agents share one."""
         ...
 
     async def openclaw_version(self) -> str:
-        """The OpenClaw that a container made now would run, such as `2026.9.6`."""
+        """The OpenClaw version of new containers, such as `2026.9.6`."""
         ...
 
     async def create(self, spec: AgentSpec) -> None:
-        """Make the user's container, stopped, unless one with the same settings exists.
+        """Create the user's container, stopped, unless one with the same settings exists.
 
-        One with other settings (another image, limits, tokens) is replaced; its state folder stays.
-        A failure leaves nothing half made behind.
+        One with other settings (image, limits, tokens) is replaced; its state folder stays. A
+        failed creation is cleaned up.
         """
         ...
 
     async def start(self, user_id: str) -> Endpoint:
-        """Start the container and say where it listens. Does not wait for the gateway."""
+        """Start the container and return its address, without waiting for the gateway."""
         ...
 
     async def pause(self, user_id: str) -> None: ...
@@ -139,36 +139,36 @@ class Runtime(Protocol):
     async def unpause(self, user_id: str) -> None: ...
 
     async def stop(self, user_id: str, *, grace_s: float) -> None:
-        """End it: ask, wait up to `grace_s` seconds, then kill. Thaws a paused one first."""
+        """Send SIGTERM, then SIGKILL after `grace_s` seconds. Unpauses a paused one first."""
         ...
 
     async def remove(self, user_id: str, *, with_state: bool) -> None:
-        """Remove the container and, if asked, the user's state folder for good."""
+        """Remove the container and, with `with_state`, permanently the user's state folder."""
         ...
 
     async def inspect(self, user_id: str) -> Observed | None: ...
 
     async def observe_all(self) -> dict[str, Observed]:
-        """Every container of ours, found by its labels, in one call to the engine."""
+        """All agents' containers, found by their labels, in one call to the engine."""
         ...
 
     async def cpu_seconds(self, user_id: str) -> float | None:
-        """CPU time the container has used since it started; `None` when it cannot be read."""
+        """CPU seconds that the container has used since its start; `None` if unreadable."""
         ...
 
     async def whereabouts(self, user_id: str) -> Whereabouts | None:
-        """Where the kernel holds it; `None` when it does not run or is out of our sight.
+        """Its processes and control group; `None` when it does not run or is not visible.
 
-        Cheap once known (no call to the engine): one look at procfs confirms it.
+        Cheap once known: confirmed in procfs, without a call to the engine.
         """
         ...
 
     async def logs(self, user_id: str, *, lines: int, this_start: bool = False) -> str:
-        """The last `lines` lines the gateway printed; `this_start`: since it started last."""
+        """The last `lines` lines of the gateway's output; `this_start`: since its last start."""
         ...
 
     def events(self) -> AsyncIterator[RuntimeEvent]:
-        """The engine's own reports, until it goes away (then `RuntimeUnavailable`)."""
+        """The engine's events. Raises `RuntimeUnavailable` when the engine goes away."""
         ...
 
     async def close(self) -> None: ...

@@ -1,8 +1,8 @@
-"""A control group of our own for one user's gateway process: limits, freezing, CPU time.
+"""The control group of one user's gateway process: limits, freezing, CPU time.
 
-Speaks cgroup v2 (one folder) and v1 (one folder a controller), as far as the kernel and our rights
-allow; what is not there is simply not limited. Sources: the kernel's `cgroup-v2.rst` and the
-`cgroup-v1/` pages.
+Supports cgroup v2 (one folder) and v1 (a folder per controller), as far as the kernel and this
+process's rights allow; without a controller, its limit is skipped. Sources: the kernel's
+`cgroup-v2.rst` and the `cgroup-v1/` pages.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _FREEZE_WITHIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class CgroupTree:
-    """Where our groups may be made: one folder a controller (v1), or one for all (v2, key "")."""
+    """Parent folders of the groups: one per controller (v1), or one for all (v2, key "")."""
 
     parents: dict[str, Path]
 
@@ -33,13 +33,13 @@ class CgroupTree:
         return "memory" in _read(v2 / "cgroup.subtree_control").split()
 
     def remove(self) -> None:
-        """Remove our folders where no user's group is left in them."""
+        """Remove the parent folders that contain no user's group."""
         for parent in self.parents.values():
             _remove(parent)
 
 
 def probe(name: str, *, root: Path = CGROUP_ROOT) -> CgroupTree:
-    """The controllers in which we can make groups under `name`; empty when none."""
+    """The controllers in which groups can be made under `name`; empty when none."""
     if (root / "cgroup.controllers").exists():
         return CgroupTree(_v2(root / name))
     parents = {}
@@ -71,7 +71,7 @@ def _makeable(parent: Path) -> bool:
 
 
 class Cgroup:
-    """One user's group. Methods do nothing for what the kernel or our rights do not offer."""
+    """One user's group. Methods do nothing where the kernel or our rights lack a feature."""
 
     def __init__(
         self, tree: CgroupTree, user_id: str, *, freeze_within_s: float = _FREEZE_WITHIN_S
@@ -90,7 +90,7 @@ class Cgroup:
             ("", "memory.swap.max", str(limits.swap_bytes)),
             ("", "pids.max", str(limits.pids)),
             ("", "cpu.max", f"{quota_us} 100000"),
-            # First without: the kernel refuses a memory limit above the one for both.
+            # Lifted first: the kernel refuses a memory limit above the limit of memory and swap.
             ("memory", "memory.memsw.limit_in_bytes", "-1"),
             ("memory", "memory.limit_in_bytes", str(memory)),
             ("memory", "memory.memsw.limit_in_bytes", str(limits.memory_and_swap_bytes)),
@@ -100,15 +100,15 @@ class Cgroup:
             if name in self._folders:
                 _try_write(self._folders[name] / file, value)
         if self._freezer is not None:
-            self.set_frozen(False)  # perhaps left behind so; who joins would freeze at once
+            self.set_frozen(False)  # if left frozen, a process would freeze as it joins
 
     def memory_folder(self) -> Path | None:
-        """The folder that accounts for memory, if this kernel and our rights gave us one."""
+        """The group's folder for memory, or `None` without one."""
         folder = self._folders.get("", self._folders.get("memory"))
         return folder if folder is not None and (folder / "memory.stat").exists() else None
 
     def join_files(self) -> list[Path]:
-        """The files a process writes its pid to in order to be inside."""
+        """The files to which a process writes its pid to join."""
         return [folder / "cgroup.procs" for folder in self._folders.values()]
 
     def pids(self) -> list[int]:
@@ -118,7 +118,7 @@ class Cgroup:
         return sorted(found)
 
     def can_freeze(self, pid: int) -> bool:
-        """Whether that process is inside, where a freeze takes hold of it and all it started."""
+        """Whether `pid` is in the group, so that a freeze stops it and all its descendants."""
         return (
             self._freezer is not None and str(pid) in _read(self._freezer / "cgroup.procs").split()
         )
@@ -131,10 +131,9 @@ class Cgroup:
         return _read(self._freezer / "freezer.state").strip() == "FROZEN"
 
     def set_frozen(self, frozen: bool) -> None:
-        """Freeze or thaw every process inside and return once the kernel says it is so.
+        """Freeze or thaw all processes of the group, and return once the kernel confirms it.
 
-        Blocking, milliseconds as a rule. Raises `TimeoutError` when the kernel does not get there,
-        and leaves nothing half frozen.
+        Blocking, usually for milliseconds. Raises `TimeoutError` after thawing them.
         """
         assert self._freezer is not None  # noqa: S101 (callers ask can_freeze first)
         v2 = "" in self._folders
@@ -148,10 +147,10 @@ class Cgroup:
                 raise TimeoutError("the kernel did not finish in time")
             time.sleep(0.001)
             if not v2:
-                file.write_text(freeze if frozen else thaw)  # v1: once more for a busy process
+                file.write_text(freeze if frozen else thaw)  # v1: retry for a busy process
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel killed a process in here because of the memory limit."""
+        """Whether the kernel killed a process of the group because of its memory limit."""
         for name, file in (("", "memory.events"), ("memory", "memory.oom_control")):
             folder = self._folders.get(name)
             text = "" if folder is None else _read(folder / file)
@@ -172,7 +171,7 @@ class Cgroup:
         return None
 
     def remove(self) -> None:
-        """Remove the empty group. One that still has processes stays until they are gone."""
+        """Remove the group if it has no processes."""
         for folder in self._folders.values():
             _remove(folder)
 
@@ -190,5 +189,5 @@ def _read(file: Path) -> str:
 
 
 def _try_write(file: Path, value: str) -> None:
-    with contextlib.suppress(OSError):  # a limit the kernel or our rights do not offer
+    with contextlib.suppress(OSError):  # a limit that the kernel or our rights do not allow
         file.write_text(value)

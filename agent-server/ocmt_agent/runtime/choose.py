@@ -1,7 +1,7 @@
-"""Which runtime this host uses: Docker where it answers and has the image, else plain processes.
+"""Chooses the host's runtime: Docker if it answers and has the image, else plain processes.
 
-`auto` decides once for a data folder. A Docker that is merely not up yet must never turn people's
-containers into plain processes of this server's user.
+`auto` decides once per data folder, so that a Docker that is not up yet does not turn containers
+into processes of this server's user.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ async def open_runtime(
     relay_host: str | None,
     relay_port: int,
 ) -> Runtime:
-    """The runtime for this host. `relay_host` overrides the address agents reach the relay at.
+    """The runtime of this host. `relay_host` overrides the address at which agents reach the relay.
 
-    Raises `RuntimeUnavailable` when the choice cannot work on this host at all. An engine that is
-    merely down is no reason to refuse: the server reports it and recovers with it.
+    Raises `RuntimeUnavailable` when the choice cannot work on this host at all. With an engine that
+    is only down, the server starts, reports it, and recovers with it.
     """
     chosen = state_root / ".runtime"
     with _explained(state_root):
@@ -64,7 +64,7 @@ async def open_runtime(
         if node is None or openclaw_dir is None:
             raise RuntimeUnavailable(
                 "There is no Docker Engine with the agents' image here, and the process runtime "
-                "needs NODE_BINARY and OPENCLAW_DIR. `ocmt up` sets both."
+                "needs NODE_BINARY and OPENCLAW_DIR. `./ocmt up` sets both."
             )
         runtime = ProcessRuntime(
             node=node,
@@ -86,8 +86,8 @@ def _explained(state_root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RuntimeUnavailable(
-            f"{state_root} cannot be used: {error.strerror}. Make room on its disk, and see that "
-            "this user may write there."
+            f"{state_root} cannot be used: {error.strerror}. Free space on its disk, and let this "
+            "user write to it."
         ) from error
 
 
@@ -100,12 +100,12 @@ def _read_choice(file: Path) -> RuntimeChoice:
         if text == kind:
             return kind
     raise RuntimeUnavailable(
-        f"{file} should say whether this folder's agents are docker or process, and does not. Set "
-        "RUNTIME to what they are; it is noted again then."
+        f"{file} must contain the agents' runtime, docker or process, and does not. Set RUNTIME to "
+        "that of the agents; the file is then written again."
     )
 
 
 def _make_root(state_root: Path) -> None:
     state_root.mkdir(parents=True, exist_ok=True)
-    # A container's user passes through to its own folder and lists nothing.
+    # A container's user may traverse it to its own folder, but not list it.
     state_root.chmod(0o711)

@@ -1,8 +1,8 @@
-"""The Docker runtime: one hardened container a user, over the Engine API (Podman's works too).
+"""The Docker runtime: one hardened container per user, over the Engine API (or Podman's).
 
-At least as strict as upstream's own `openclaw fleet`: a uid of its own, no capabilities, no new
+At least as strict as upstream's `openclaw fleet`: a uid per container, no capabilities, no new
 privileges, a read-only root, limits, an init, a network without traffic between containers, no
-published port, no engine socket. `tests/docker/security` has a tenant try to get past them.
+published port, no engine socket. `tests/docker/security` tries to break out.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ _APPEARS_WITHIN_POLLS = 200
 
 
 class DockerRuntime:
-    """See `Runtime`. Containers are found by labels that name the user and this data folder."""
+    """See `Runtime`. Containers have labels with the user and this data folder."""
 
     name = "docker"
     notice: str | None = None
@@ -96,7 +96,7 @@ class DockerRuntime:
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def relay_host(self) -> str:
-        """The bridge's address on the host: what a container reaches, and nobody outside it."""
+        """The bridge's address on the host, which only containers reach."""
         if self._relay_host is None:
             with translated():
                 self._relay_host = await bridge_address(self._docker())
@@ -126,7 +126,7 @@ class DockerRuntime:
                     spec,
                     home=self.home(spec.user_id),
                     image=self._image,
-                    # A network made anew under the same name is another: a container keeps the id.
+                    # By id, since a recreated network of the same name has another.
                     made_from=[image_id, network_id],
                     instance=self._instance,
                     account=account,
@@ -144,12 +144,12 @@ class DockerRuntime:
             return host_account(spec.number)
         except ValueError as error:
             raise RuntimeFailed(
-                f"The agent cannot have a uid of its own: {error}. Give this host more uids "
+                f"The agent cannot get a uid of its own: {error}. Give this host more uids "
                 "(LXC: `lxc.idmap`), or run the agent server on another."
             ) from error
 
     async def _is_made(self, user_id: str, config: dict[str, Any]) -> bool:
-        """Whether a container with these settings exists; one with others is ended and removed."""
+        """Whether a container with these settings exists. Stops and removes one with others."""
         existing = await self._find(user_id)
         if existing is None:
             return False
@@ -166,17 +166,17 @@ class DockerRuntime:
         except DockerError as error:
             if error.status != 409:
                 raise
-            # Made this moment: by a call of ours that was cut short, but not at the engine.
+            # A cancelled call of this server may still have created it in the engine.
             if await self._appears(user_id) and await self._is_made(user_id, config):
                 return
             raise RuntimeFailed(
-                f"A container named {self._name(user_id)} exists that this server did not make. "
+                f"A container named {self._name(user_id)} exists that this server did not create. "
                 f"Remove it with `docker rm -f {self._name(user_id)}`."
             ) from error
         self._ids[user_id] = made.id
 
     async def _appears(self, user_id: str) -> bool:
-        """Wait for the user's container: a name is taken a moment before anything shows it."""
+        """Wait for the user's container, whose name is taken shortly before it is listed."""
         for _ in range(_APPEARS_WITHIN_POLLS):
             try:
                 await self._docker().containers.get(self._name(user_id))
@@ -189,7 +189,7 @@ class DockerRuntime:
         return False
 
     async def _image_id(self) -> str:
-        """Which image the name means now: a rebuilt one is taken up at the next cold start."""
+        """The id of the image's name now; a rebuilt image is used from the next boot on."""
         return str((await self._shown_image())["Id"])
 
     async def _shown_image(self) -> dict[str, Any]:
@@ -225,7 +225,7 @@ class DockerRuntime:
             await self._end(await self._container(user_id), grace_s=grace_s)
 
     async def _thaw(self, container: DockerContainer) -> None:
-        """Unpause it; one that does not run stays, one frozen without Docker is let go."""
+        """Unpause it if it runs, also if it is frozen without Docker's knowledge."""
         try:
             await container.unpause()
         except DockerError as error:
@@ -324,7 +324,7 @@ class DockerRuntime:
                 while True:
                     event = await subscriber.get()
                     if event is None:
-                        await pump  # raises what ended the stream
+                        await pump  # raises the error that ended the stream
                         raise RuntimeUnavailable("Docker ended its event stream.")
                     kind = _EVENTS.get(event["Action"])
                     if kind is not None:
@@ -349,8 +349,8 @@ class DockerRuntime:
                 self._client = DockerClient(timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S))
             except (DockerError, ValueError) as error:
                 raise no_engine(str(error)) from error
-            except AssertionError as error:  # aiodocker's answer to a host without a socket
-                raise no_engine("it has no socket here") from error
+            except AssertionError as error:  # raised by aiodocker without a socket
+                raise no_engine("there is no socket") from error
         return self._client
 
     def _handle(self, container_id: str) -> DockerContainer:
@@ -361,12 +361,12 @@ class DockerRuntime:
         if known is None:
             existing = await self._find(user_id)
             if existing is None:
-                raise RuntimeFailed("This agent has no container. Any request makes it again.")
+                raise RuntimeFailed("This agent has no container. Any request creates it again.")
             known = self._ids[user_id] = existing["Id"]
         return self._handle(known)
 
     async def _show(self, user_id: str) -> dict[str, Any] | None:
-        """All that the engine tells of the user's container: one call while its id is known."""
+        """The engine's description of the user's container; one call once its id is known."""
         known = self._ids.get(user_id)
         if known is not None:
             try:

@@ -1,6 +1,6 @@
-"""How an agent's container is made: its configuration, which is all of its hardening, its folders.
+"""An agent's container: its configuration with all hardening, and its folders.
 
-The configuration is one pure value, so that it can be compared, hashed and read back in tests.
+The configuration is a pure value, so that it can be compared and hashed.
 """
 
 import json
@@ -25,7 +25,7 @@ from ocmt_agent.runtime.spec import (
 
 _STATE = "/home/node/.openclaw"
 _CONFIG = "/etc/openclaw"
-# For an engine that is shut down; ours stop with a grace of their own. An idle gateway needs 1–6 s.
+# Applies when the engine shuts down; `stop` has its own grace. An idle gateway needs 1–6 s.
 _STOP_TIMEOUT_S = 30
 
 
@@ -40,7 +40,7 @@ def container_config(
     limits: Limits,
     gateway: dict[str, Any],
 ) -> dict[str, Any]:
-    """What `POST /containers/create` takes. `made_from`: ids behind the names in it."""
+    """The body of `POST /containers/create`. `made_from`: the ids of the names in it."""
     environment = gateway_environment(
         spec, state_dir=_STATE, config_path=f"{_CONFIG}/openclaw.json"
     ) | {"HOME": _STATE}
@@ -66,7 +66,7 @@ def container_config(
             "ReadonlyRootfs": True,
             "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=256m,mode=1777"},  # noqa: S108
             "NetworkMode": NETWORK,
-            # We start it ourselves; the engine must not wake anybody after a reboot.
+            # The engine must not start agents after a reboot.
             "RestartPolicy": {"Name": "no"},
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "2"}},
             "Mounts": [
@@ -86,9 +86,10 @@ def container_config(
 
 
 def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> None:
-    """Make the user's folders and write the gateway's configuration where the agent cannot.
+    """Make the user's folders, and write the gateway's configuration outside the agent's reach.
 
-    The agent writes in `state` only: nothing in there is opened by us. Its container must not run.
+    The agent can write only to `state`, of which nothing is opened here. Its container must not
+    run.
     """
     modes = {"": 0o711, "state": 0o700, "config": 0o755, "account": 0o755}
     try:
@@ -105,16 +106,16 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
             _give_away(home / "state", account)
     except OSError as error:
         raise RuntimeFailed(
-            f"The agent's folders cannot be made: {error}. Make room on the disk, and run this "
-            "server as root: only then can its agents own their state."
+            f"The agent's folders cannot be made: {error}. Free space on the disk, and run this "
+            "server as root, so that agents can own their state."
         ) from error
 
 
 def _give_away(state: Path, account: Account) -> None:
-    """Make the container's user the owner of a folder that is new, or had another owner.
+    """Make the container's user the owner of a folder that belongs to another user.
 
-    By `chown`, which follows no link and goes deeper than Python's own walk; the folder itself
-    comes last, so that what was cut short is done again.
+    With `chown`, which follows no link and handles deeper trees than Python's walk. The folder
+    itself comes last, so that an interrupted change is repeated.
     """
     owner = f"{account.uid}:{account.gid}"
     done = subprocess.run(

@@ -1,6 +1,6 @@
-"""How much CPU a container has used: from its control group where we see it, else by the engine.
+"""A container's CPU time, from its control group if visible, else from the engine.
 
-A look through the engine takes it over a millisecond of CPU a container; a file, microseconds.
+A call costs the engine over a millisecond of CPU per container; a file, microseconds.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ _ROOT = Path("/sys/fs/cgroup")
 
 
 def cpu_file(container_id: str, *, root: Path = _ROOT) -> Path | None:
-    """The kernel's count for a container, by the cgroupfs or the systemd driver, v1 or v2."""
+    """The kernel's file for a container, with the cgroupfs or the systemd driver, v1 or v2."""
     for file in (
         root / "cpuacct" / "docker" / container_id / "cpuacct.usage",
         root / "cpuacct" / "system.slice" / f"docker-{container_id}.scope" / "cpuacct.usage",
@@ -24,7 +24,7 @@ def cpu_file(container_id: str, *, root: Path = _ROOT) -> Path | None:
 
 
 def read_cpu_seconds(file: Path) -> float:
-    """Raises `OSError` once the container has stopped."""
+    """CPU seconds since the start. Raises `OSError` once the container has stopped."""
     text = file.read_text()
     if file.name == "cpuacct.usage":
         return int(text) / 1e9
@@ -32,11 +32,14 @@ def read_cpu_seconds(file: Path) -> float:
 
 
 async def ask_cpu_seconds(container: DockerContainer) -> float | None:
-    """The engine's count, where the control groups are elsewhere (Podman, a remote engine)."""
+    """The engine's figure, for control groups that are elsewhere (Podman, a remote engine)."""
     stats = await container.docker._query_json(
         f"containers/{container.id}/stats",
         method="GET",
-        params={"stream": "false", "one-shot": "true"},  # without it, a second's wait for a rate
+        params={
+            "stream": "false",
+            "one-shot": "true",
+        },  # without it, a second for a rate
     )
     used_ns: int = stats["cpu_stats"]["cpu_usage"]["total_usage"]
     return used_ns / 1e9 if used_ns else None  # a stopped container's is zero

@@ -1,4 +1,4 @@
-"""The engine's API in the runtime's words: its versions, what is gone, refused or so already."""
+"""The engine's client, and its errors as the runtime's."""
 
 import asyncio
 import calendar
@@ -17,11 +17,11 @@ from yarl import URL
 
 from ocmt_agent.runtime.base import RuntimeFailed, RuntimeUnavailable
 
-_NO_CONNECTION = (0, 900)  # the status aiodocker gives when it reached nobody
+_NO_CONNECTION = (0, 900)  # aiodocker's statuses of a failed connection
 
 _REFUSED_VERSION = re.compile(r"client version \S+ is too (old|new)")
 GONE = ("No such container", "is already in progress", "is marked for removal")
-"""What the engine says of a container that is removed, or being removed."""
+"""The engine's messages for a container that is removed, or being removed."""
 _BEING_REMOVED = (*GONE[1:], "resource busy")
 _REMOVAL_POLLS = 100
 _VERSION_LABEL = "org.opencontainers.image.version"
@@ -29,7 +29,7 @@ _REMOVAL_POLL_S = 0.1
 
 
 class DockerClient(aiodocker.Docker):
-    """Negotiates the API's version anew when the engine, upgraded meanwhile, refuses it."""
+    """Negotiates the API version again when an upgraded engine refuses the old one."""
 
     async def _do_query(
         self, path: str | URL, method: str, **options: Any
@@ -40,12 +40,12 @@ class DockerClient(aiodocker.Docker):
             if error.status != 400 or not _REFUSED_VERSION.search(error.message):
                 raise
         self.api_version = "auto"
-        # Safe to repeat: a version is refused before anything is done.
+        # Safe to repeat: the engine checks the version first.
         return await super()._do_query(path, method, **options)
 
 
 async def delete(container: DockerContainer) -> None:
-    """Remove a container and return when it is gone, whatever began its removal."""
+    """Remove a container and return when it is gone, also if another call removes it."""
     for _ in range(_REMOVAL_POLLS):
         try:
             await container.delete(force=True, v=True)
@@ -77,7 +77,7 @@ def translated() -> Iterator[None]:
 
 @contextlib.contextmanager
 def already(*messages: str) -> Iterator[None]:
-    """Asking for what is already so is no error."""
+    """Ignore the engine's errors with one of `messages`: the state is reached already."""
     try:
         yield
     except DockerError as error:
@@ -87,28 +87,30 @@ def already(*messages: str) -> Iterator[None]:
 
 def no_engine(reason: str) -> RuntimeUnavailable:
     return RuntimeUnavailable(
-        f"Docker does not answer ({reason}). Start it (`systemctl start docker`) and see that this "
-        "server's user may use its socket; nothing here needs a restart."
+        f"Docker does not answer ({reason}). Start it (`systemctl start docker`), and let this "
+        "server's user use its socket. The server reconnects by itself."
     )
 
 
 def no_image(image: str) -> RuntimeFailed:
-    return RuntimeFailed(f"The image {image} is not on this host: make it with `ocmt image build`.")
+    return RuntimeFailed(
+        f"The image {image} is not on this host: build it with `./ocmt image build`."
+    )
 
 
 def version_of(image: str, shown: dict[str, Any]) -> str:
-    """The OpenClaw in an image: by its label, or else (upstream's have none) by its tag."""
+    """The OpenClaw version of an image, from its label, or from its tag (upstream's images)."""
     labels = shown["Config"].get("Labels") or {}
     for text in (labels.get(_VERSION_LABEL), image.rpartition(":")[2]):
         if text and parse_version(text) is not None:
             return str(text)
     raise RuntimeFailed(
-        f"The image {image} does not say which OpenClaw it holds, so it is not known whether that "
-        f"can read the agents' state. Give it the label {_VERSION_LABEL}, or the version as tag."
+        f"The image {image} has no OpenClaw version, so it cannot be checked against the agents' "
+        f"state. Give it the label {_VERSION_LABEL}, or the version as its tag."
     )
 
 
 def epoch_text(moment: str) -> str:
-    """A moment as the engine shows it (`2026-11-29T12:00:00.123456789Z`), for its log filter."""
+    """The engine's time stamp (`2026-11-29T12:00:00.123456789Z`) as epoch, for its log filter."""
     whole, _, fraction = moment.removesuffix("Z").partition(".")
     return f"{calendar.timegm(time.strptime(whole, '%Y-%m-%dT%H:%M:%S'))}.{fraction or 0}"

@@ -1,8 +1,8 @@
-"""Thawing a container of which Docker says that it is not paused, though the kernel froze it.
+"""Thaws a container that is frozen although Docker reports it as not paused.
 
-A pause that failed half way, or an engine killed in the middle of one, can leave it so: then Docker
-refuses to unpause it, and a frozen process takes no signal. Only then may its freezer be written
-from here; under Docker's own pause that would leave Docker with a wrong idea of it.
+A pause that failed half way, or an engine killed during one, can leave this state: Docker then
+refuses to unpause, and a frozen process gets no signal. Only in this state is the freezer written
+here; otherwise Docker's own record would become wrong.
 """
 
 import contextlib
@@ -12,16 +12,16 @@ from ocmt_agent.runtime.cgroup import CGROUP_ROOT
 
 
 def thaw(container_id: str, pid: int) -> bool:
-    """Whether the container whose first process is `pid` was frozen, and is let go now."""
+    """Thaw the container whose first process is `pid`. Returns whether it was frozen."""
     try:
         text = Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:
         return False
-    if pid <= 0 or container_id not in text:  # an engine elsewhere: that number is not ours
+    if pid <= 0 or container_id not in text:  # a remote engine: `pid` is not of this host
         return False
     thawed = False
     for file, states, free in freezers(text):
-        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to write
+        with contextlib.suppress(OSError):  # gone meanwhile, or not writable
             if file.read_text().strip() in states:
                 file.write_text(free)
                 thawed = True
@@ -31,9 +31,10 @@ def thaw(container_id: str, pid: int) -> bool:
 def freezers(
     proc_cgroup: str, *, root: Path = CGROUP_ROOT
 ) -> list[tuple[Path, frozenset[str], str]]:
-    """The freezer's file, what it says when frozen and when not, from `/proc/<pid>/cgroup`.
+    """The freezer's file, its contents when frozen, and its content when thawed.
 
-    Lines are `id:controllers:path` (`cgroups(7)`); a v1 freezer that is on its way says `FREEZING`.
+    `proc_cgroup` is the text of `/proc/<pid>/cgroup`, lines of `id:controllers:path`
+    (`cgroups(7)`). A v1 freezer in transition contains `FREEZING`.
     """
     found = []
     for line in proc_cgroup.splitlines():

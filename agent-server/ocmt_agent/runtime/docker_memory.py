@@ -1,7 +1,7 @@
-"""Where the kernel holds a container, seen from the host: its first process and its control group.
+"""Finds a container's first process and control group on the host.
 
-The path differs by driver (`docker/<id>`, `system.slice/docker-<id>.scope`) and by how the engine
-is set up, so the kernel is asked: `/proc/<pid>/cgroup` of the container's first process.
+The group's path depends on the driver (`docker/<id>`, `system.slice/docker-<id>.scope`) and on the
+engine's configuration, so it is read from `/proc/<pid>/cgroup` of the container's first process.
 """
 
 from pathlib import Path
@@ -12,10 +12,10 @@ from ocmt_agent.runtime.processes import identify
 
 
 def whereabouts_of(container_id: str, pid: int) -> Whereabouts | None:
-    """`pid` as the engine tells it; `None` for a container that does not run or is elsewhere.
+    """The whereabouts of a container; `None` when it does not run or is not on this host.
 
-    With an engine on another machine, or with this server in a container itself, the number means
-    a process of somebody else or nobody: the id in its control group's path tells.
+    `pid` comes from the engine. With a remote engine, or with this server in a container, it may be
+    another process or none here, so the group's path must contain the container's id.
     """
     leader = identify(pid) if pid > 0 else None
     if leader is None:
@@ -35,7 +35,7 @@ def whereabouts_of(container_id: str, pid: int) -> Whereabouts | None:
 def memory_folder(proc_cgroup: str, *, root: Path = CGROUP_ROOT) -> Path | None:
     """The memory group in `/proc/<pid>/cgroup`: lines of `id:controllers:path` (`cgroups(7)`).
 
-    On a host that mounts both versions, memory belongs to one of them: v1 wherever it is listed.
+    A host with both versions has memory in one of them: in v1 if it is listed there.
     """
     v2 = None
     for line in proc_cgroup.splitlines():
@@ -48,7 +48,7 @@ def memory_folder(proc_cgroup: str, *, root: Path = CGROUP_ROOT) -> Path | None:
 
 
 def pids_in(folder: Path) -> list[int]:
-    """The processes of a group; none once it is gone."""
+    """The pids of a group; empty once it is gone."""
     try:
         return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
     except OSError:

@@ -1,8 +1,8 @@
-"""The agents' network: one bridge, no traffic between containers, an address range that is free.
+"""The agents' network: one bridge without traffic between containers, in a free address range.
 
-One bridge for all separates as well as one for each, as long as the kernel shows the firewall what
-passes between a bridge's ports: then the engine's rule for a network without traffic between
-containers drops it all. Addresses cannot be forged for that: a container may open no raw socket.
+One bridge isolates as well as one per agent, as long as traffic between the bridge's ports passes
+the firewall: then the engine's rule drops it. Containers cannot forge addresses to avoid that,
+since they may not open raw sockets.
 """
 
 import ipaddress
@@ -16,21 +16,21 @@ from ocmt_agent.runtime.base import RuntimeFailed
 
 NETWORK = "ocmt"
 BRIDGE = "ocmt0"
-"""Its interface on the host; the firewall that `ocmt setup` writes knows it by this name."""
+"""Its interface on the host, to which the firewall rules of `ocmt setup` refer."""
 _ICC = "com.docker.network.bridge.enable_icc"
 _BRIDGE_NAME = "com.docker.network.bridge.name"
-# A bridge holds at most 1,023 ports; a /21 leaves room for all of them. Explicit, because the
-# engine's own default pools run out after about thirty networks.
+# A bridge has at most 1,023 ports, which fit into a /21. Explicit, because the engine's default
+# pools run out after about thirty networks.
 _RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
 
 
 async def ensure_network(docker: aiodocker.Docker) -> str:
-    """Make the agents' network unless it exists; its id. Raises `RuntimeFailed` on an open one."""
+    """The id of the agents' network, created if missing. Raises `RuntimeFailed` if it is unsafe."""
     return str((await _shown(docker))["Id"])
 
 
 async def bridge_address(docker: aiodocker.Docker) -> str:
-    """The host's own address on the agents' network; raises like `ensure_network`."""
+    """The host's address on the agents' network. Raises like `ensure_network`."""
     config = (await _shown(docker))["IPAM"]["Config"][0]
     return str(config.get("Gateway") or ipaddress.ip_network(config["Subnet"])[1])
 
@@ -47,18 +47,18 @@ async def _shown(docker: aiodocker.Docker) -> dict[str, Any]:
     if (shown.get("Options") or {}).get(_ICC) != "false":
         raise RuntimeFailed(
             f"The network {NETWORK} lets agents reach each other. Remove it (`docker network rm "
-            f"{NETWORK}`): it is made again as it must be."
+            f"{NETWORK}`); it is then created correctly."
         )
     if shown.get("EnableIPv6"):
         raise RuntimeFailed(
-            f"The network {NETWORK} has IPv6, for which agents are not kept apart. Remove it "
-            f"(`docker network rm {NETWORK}`): it is made again as it must be."
+            f"The network {NETWORK} has IPv6, over which agents reach each other. Remove it "
+            f"(`docker network rm {NETWORK}`); it is then created correctly."
         )
     if not keeps_apart(bridge_of(shown)):
         raise RuntimeFailed(
-            "The firewall does not see what passes between agents on their network, so they could "
-            "reach each other. Run `modprobe br_netfilter` and `sysctl -w "
-            "net.bridge.bridge-nf-call-iptables=1`, and keep both over a reboot "
+            "Traffic between agents on their network bypasses the firewall, so they could reach "
+            "each other. Run `modprobe br_netfilter` and `sysctl -w "
+            "net.bridge.bridge-nf-call-iptables=1`, and make both permanent "
             "(`/etc/modules-load.d`, `/etc/sysctl.d`)."
         )
     return shown
@@ -70,9 +70,9 @@ def bridge_of(shown: dict[str, Any]) -> str:
 
 
 def keeps_apart(bridge: str, *, root: Path = Path("/")) -> bool:
-    """Whether the firewall sees what passes between the ports of a bridge (`ip-sysctl.rst`).
+    """Whether traffic between the ports of a bridge passes the firewall (`ip-sysctl.rst`).
 
-    True where the bridge is not to be seen: the engine is on another machine.
+    True if the bridge is not on this host, since the engine is remote then.
     """
     folder = root / "sys/class/net" / bridge / "bridge"
     if not folder.exists():
@@ -96,14 +96,14 @@ async def _make(docker: aiodocker.Docker) -> None:
             await docker.networks.create(_config(subnet))
         except DockerError as error:
             if error.status == 409 or "already exists" in error.message:
-                return  # somebody made it this moment
+                return  # created concurrently
             if "overlap" in error.message.lower():
-                continue  # a route of the host's own
+                continue  # the host has a route there
             raise
         return
     raise RuntimeFailed(
-        f"No free address range for the agents' network. Make a bridge network named {NETWORK} "
-        f"yourself, with a range of your own and the options {_ICC}=false and "
+        f"There is no free address range for the agents' network. Create a bridge network named "
+        f"{NETWORK} with a range of your own and the options {_ICC}=false and "
         f"{_BRIDGE_NAME}={BRIDGE}."
     )
 

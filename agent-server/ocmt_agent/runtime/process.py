@@ -1,9 +1,8 @@
-"""The embedded runtime: one OpenClaw process a user, for a machine without a container engine.
+"""The process runtime: one OpenClaw process per user, on machines without a container engine.
 
-Every agent runs as our own user on our own files: single-trust, for evaluation and for people who
-trust each other. Gateways outlive this server (it may be killed and started again at any moment);
-a record beside the state says which process is whose, and is believed only after the kernel
-confirms it.
+All agents run as this server's user on its files, so this is only for evaluation and for people who
+trust each other. Gateways outlive this server, which may be killed and restarted at any moment. A
+record beside the state names an agent's process; it is checked against the kernel before use.
 """
 
 import asyncio
@@ -44,7 +43,7 @@ _KILL_WITHIN_S = 5.0
 _STOP_WITHIN_S = 5.0
 _REPLACE_GRACE_S = 10.0
 _BOUND_LOG_EVERY_S = 60.0
-_NO_PROCESS = "This agent has no gateway process. Any request starts it."
+_NO_PROCESS = "This agent has no gateway process. Any request starts one."
 
 
 class ProcessRuntime:
@@ -71,11 +70,11 @@ class ProcessRuntime:
         self._root = state_root
         self._limits = limits
         self._relay_host = relay_host
-        # Groups are named after the data folder, so that two servers on one machine stay apart.
+        # Named after the data folder, so that two servers on one machine have different groups.
         self._cgroups = probe(f"ocmt-{state_root.stat().st_dev:x}-{state_root.stat().st_ino:x}")
         self._specs: dict[str, AgentSpec] = {}
         self._log_starts: dict[str, int] = {}
-        """By user: the length of the log when the gateway was started."""
+        """User id → length of the log when the gateway was started."""
         self._exit_codes: dict[str, int | None] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
@@ -84,11 +83,11 @@ class ProcessRuntime:
     @property
     def notice(self) -> str:
         text = (
-            "Agents run as plain processes of this server's user (no container engine): use this "
-            "for yourself or people who trust each other, and Docker for anybody else."
+            "Agents run as plain processes of this server's user, without a container engine: use "
+            "this only for people who trust each other, and Docker otherwise."
         )
         if not self._cgroups.limits_memory:
-            text += " Their memory is not limited: control groups cannot be made here."
+            text += " Their memory is not limited: this host allows no control groups."
         return text
 
     async def relay_host(self) -> str:
@@ -122,7 +121,7 @@ class ProcessRuntime:
             spec = self._specs.get(user_id)
             if spec is None:
                 raise RuntimeFailed("This agent was not created since the server started.")
-            await self._end(user_id, grace_s=0)  # what a gateway that crashed left behind
+            await self._end(user_id, grace_s=0)  # children that a crashed gateway left behind
             return self._launch(spec)
 
     async def pause(self, user_id: str) -> None:
@@ -184,7 +183,7 @@ class ProcessRuntime:
         cgroup = self._cgroup(user_id)
 
         def pids() -> list[int]:
-            # Without groups the whole of procfs is searched: milliseconds, for a reclaim only.
+            # Without groups all of procfs is searched: milliseconds, only for a reclaim.
             inside = cgroup.pids()
             return inside or sorted(one.pid for one in self._members(user_id, record))
 
@@ -195,7 +194,7 @@ class ProcessRuntime:
         return await asyncio.to_thread(self._home(user_id).log_tail, lines, start)
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
-        for folder in self._root.iterdir():  # gateways that an earlier server started
+        for folder in self._root.iterdir():  # gateways started by an earlier server
             record = self._running(folder.name)
             if record is not None and record.process not in self._watchers:
                 self._watch(folder.name, record.process)
@@ -203,7 +202,7 @@ class ProcessRuntime:
             yield await self._events.get()
 
     async def close(self) -> None:
-        """Let go of the gateways; they go on without us."""
+        """Stop watching the gateways, which keep running."""
         watchers = list(self._watchers.values())
         for watcher in watchers:
             watcher.cancel()
@@ -232,7 +231,7 @@ class ProcessRuntime:
                 os.close(output)
         except (OSError, TimeoutError) as error:
             full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-            why = "its disk is full. Make room; the next request tries again" if full else error
+            why = "the disk is full. Free space; the next request tries again" if full else error
             raise RuntimeFailed(f"The gateway process cannot be started: {why}.") from error
         if process is None:
             raise RuntimeFailed("The gateway process ended at once; see its log.")
@@ -243,7 +242,7 @@ class ProcessRuntime:
                 Record(process, port, self._command.fingerprint(spec, self._home(spec.user_id)))
             )
         except OSError as error:
-            # Unrecorded, a restarted server could not find it again: end it now.
+            # A restarted server could not find an unrecorded process: stop it.
             process.signal(signal.SIGKILL)
             raise RuntimeFailed(f"The process record cannot be written: {error}.") from error
         return Endpoint(_HOST, port)
@@ -273,7 +272,7 @@ class ProcessRuntime:
         return record
 
     async def _set_frozen(self, user_id: str, record: Record, *, frozen: bool) -> None:
-        """Freeze or thaw the gateway's family; thawing one that has ended is no error."""
+        """Freeze or thaw the gateway and its descendants. Thawing an ended one is no error."""
         cgroup = self._cgroup(user_id)
         try:
             if cgroup.can_freeze(record.process.pid):
@@ -286,27 +285,27 @@ class ProcessRuntime:
             raise RuntimeFailed(f"Freezing or thawing failed: {error}.") from error
 
     async def _end(self, user_id: str, *, grace_s: float) -> None:
-        """End whatever there is of this agent; no error if there is nothing."""
+        """Stop all processes of this agent, if there are any."""
         record = self._running(user_id)
         if record is not None:
             record.process.signal(signal.SIGTERM)
-            # A frozen process only sees its signals once it is thawed.
+            # A frozen process gets no signals.
             await self._set_frozen(user_id, record, frozen=False)
             await gone({record.process}, within_s=grace_s)
         deadline = time.monotonic() + _KILL_WITHIN_S
-        # Again, as long as there are any: one may have started another before it was killed.
+        # Repeated: a process may have started another before it was killed.
         while leftovers := self._members(user_id, record):
             for member in leftovers:
                 member.signal(signal.SIGKILL)
             if not await gone(leftovers, within_s=deadline - time.monotonic()):
-                raise RuntimeFailed("The gateway's processes do not end, not even when killed.")
+                raise RuntimeFailed("The gateway's processes do not end, even after SIGKILL.")
         watcher = self._watchers.get(record.process) if record is not None else None
         if watcher is not None:
-            await asyncio.wait([watcher])  # not awaited itself: our cancellation is not its own
+            await asyncio.wait([watcher])  # not cancelled with this task
         self._cgroup(user_id).remove()
 
     def _members(self, user_id: str, record: Record | None) -> set[ProcessId]:
-        """The gateway's whole family, also those that left its session or outlived it."""
+        """The gateway and its descendants, also outside its session or after its end."""
         leader = None if record is None else record.process
         inside = (identify(pid) for pid in self._cgroup(user_id).pids())
         return family(leader, marks=marks(self._home(user_id))).union(filter(None, inside))

@@ -1,4 +1,4 @@
-"""What a gateway process is started with: arguments, environment, configuration."""
+"""A gateway process's arguments, environment and configuration."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from ocmt_agent.runtime.spec import (
     heap_flags,
 )
 
-# Joins its groups and then becomes the gateway, so that there is no moment outside: $1 the folder
-# to run in, $2 the groups' files, then the program.
+# Joins the groups before it becomes the gateway, so that the gateway is never outside of them. $1:
+# the working folder, $2: the groups' files, then the program.
 _JOIN_AND_BECOME = """
 cd "$1" || exit; join=$2; shift 2
 for file in $join; do echo $$ > "$file"; done
@@ -36,19 +36,19 @@ class GatewayCommand:
     relay: OpenClawSettings
 
     def problems(self) -> list[str]:
-        """What keeps it from being started on this machine, a sentence each."""
+        """Why it cannot start on this machine, a sentence each."""
         found = []
         if not self.entry.is_file():
             found.append(
-                f"OpenClaw is not installed at {self.entry.parent}. `ocmt up` installs it; or "
-                "set OPENCLAW_DIR to the folder that holds its node_modules."
+                f"OpenClaw is not installed at {self.entry.parent}. `./ocmt up` installs it; or "
+                "set OPENCLAW_DIR to the folder with its node_modules."
             )
         if not os.access(self.node, os.X_OK):
             found.append(f"There is no Node.js at {self.node}: set NODE_BINARY.")
         return found
 
     def openclaw_version(self) -> str:
-        """The installed OpenClaw. Raises `RuntimeFailed`."""
+        """The installed OpenClaw's version. Raises `RuntimeFailed`."""
         manifest = self.entry.with_name("package.json")
         try:
             version = str(json.loads(manifest.read_text(encoding="utf-8"))["version"])
@@ -56,8 +56,8 @@ class GatewayCommand:
             version = ""
         if parse_version(version) is None:
             raise RuntimeFailed(
-                f"{manifest} does not say which OpenClaw is installed. `ocmt up` installs it; or "
-                "set OPENCLAW_DIR to the folder that holds its node_modules."
+                f"{manifest} has no OpenClaw version. `./ocmt up` installs OpenClaw; or set "
+                "OPENCLAW_DIR to the folder with its node_modules."
             )
         return version
 
@@ -83,7 +83,7 @@ class GatewayCommand:
         return gateway_config(self.relay, user_id=user_id, bind="loopback", port=port)
 
     def fingerprint(self, spec: AgentSpec, home: AgentHome) -> str:
-        """Equal for equal settings; the port is another at each start and does not count."""
+        """Equal for equal settings, without the port, which changes at each start."""
         limits = self.limits
         return fingerprint(
             [
@@ -96,5 +96,5 @@ class GatewayCommand:
 
 
 def marks(home: AgentHome) -> dict[str, str]:
-    """Variables that everything an agent starts inherits, and nothing of anybody else's has."""
+    """Variables that all processes of this agent inherit, and no other process has."""
     return {"OPENCLAW_STATE_DIR": str(home.state), "OPENCLAW_SUPERVISOR_MODE": "external"}

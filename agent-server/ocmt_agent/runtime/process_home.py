@@ -1,6 +1,6 @@
-"""One user's folder under the process runtime, and the record by which a gateway is found again.
+"""A user's folder under the process runtime, and the record of its gateway process.
 
-The agent runs as our own user and can plant links here: nothing is opened through one.
+The agent runs as this server's user and can plant links here, so none is followed.
 """
 
 import json
@@ -20,7 +20,7 @@ _MAX_LOG_BYTES = 5 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a restarted server needs to find a gateway again, and to tell whether it still fits."""
+    """A gateway's process and settings, with which a restarted server finds it again."""
 
     process: ProcessId
     port: int
@@ -40,7 +40,7 @@ class AgentHome:
         for folder in (self.folder, self.state, self.temporary):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            # Ours now, should it come from containers: the Docker runtime looks at this owner.
+            # Take it over from the Docker runtime, which compares this owner.
             os.chown(self.state, 0, 0, follow_symlinks=False)
 
     # Neither file waits for the disk: the one is written before each start, and the other names a
@@ -50,12 +50,12 @@ class AgentHome:
         replace_file(self.config, json.dumps(config, indent=1), durable=False)
 
     def open_log(self) -> int:
-        """A descriptor to append to; the caller closes it."""
+        """A descriptor for appending, to be closed by the caller."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(self._log, flags, 0o600)
 
     def bound_log(self) -> None:
-        """Keep the log and one older part below the limit. The gateway has it open: emptied."""
+        """Limit the log and one older part. The log is truncated, since the gateway has it open."""
         try:
             if self._log.is_symlink() or self._log.stat().st_size <= _MAX_LOG_BYTES:
                 return
@@ -64,10 +64,10 @@ class AgentHome:
             shutil.copyfile(self._log, older)
             os.truncate(self._log, 0)
         except OSError:
-            return  # a full disk, most likely; the next time perhaps
+            return  # probably a full disk; retried later
 
     def log_tail(self, lines: int, start: int = 0) -> str:
-        """The last lines, of what follows the byte `start` unless the log was emptied since."""
+        """The last lines after the byte `start`, or of a log that was truncated since."""
         return "" if self._log.is_symlink() else tail(self._log, lines, start)
 
     def save(self, record: Record) -> None:
@@ -81,7 +81,7 @@ class AgentHome:
         replace_file(self._record, json.dumps(values), durable=False)
 
     def record(self) -> Record | None:
-        """What was written last; it is believed only as far as the kernel confirms the process."""
+        """The record written last; callers must check that the process is still the same."""
         try:
             read = json.loads(self._record.read_text())
             process = ProcessId(int(read["pid"]), int(read["startedTicks"]))

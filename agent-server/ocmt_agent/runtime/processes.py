@@ -1,7 +1,7 @@
-"""Naming a process so that a reused pid is never mistaken for it, and signalling only that one.
+"""Identifies, signals and starts processes, safe against reused pids.
 
-Starting one belongs here too: not through asyncio or `subprocess`, whose objects end their child
-(or complain of it) when they are thrown away, while a gateway is to outlive this server.
+Processes are not started with asyncio or `subprocess`, whose objects kill or warn about a running
+child when they are collected: a gateway must outlive this server.
 """
 
 import asyncio
@@ -17,20 +17,21 @@ from ocmt_common.process_identity import live_process
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A pid and the moment it started (clock ticks since boot, `/proc/<pid>/stat` field 22)."""
+    """A pid and its start time (clock ticks since boot, `/proc/<pid>/stat` field 22)."""
 
     pid: int
     started_ticks: int
 
     def state(self) -> str | None:
-        """The kernel's one-letter state (`S`, `T`, …), or `None` once it is gone or a zombie."""
+        """The kernel's one-letter state (`S`, `T`, …); `None` once it has ended."""
         found = live_process(self.pid)
         return found.state if found and found.started_ticks == self.started_ticks else None
 
     def signal(self, number: signal.Signals) -> bool:
-        """Send a signal to this very process; `False` when it is gone.
+        """Send a signal to this process. Returns `False` when it has ended.
 
-        Through a pidfd taken before the identity is checked, so that nothing can come in between.
+        Uses a pidfd opened before the identity is checked, so that the pid cannot be reused in
+        between.
         """
         try:
             fd = os.pidfd_open(self.pid)
@@ -47,7 +48,7 @@ class ProcessId:
         return True
 
     async def ended(self) -> int | None:
-        """Wait until it has ended; its exit code (negative: a signal) if it was our child."""
+        """Wait until it has ended. Returns its exit code (negative: a signal) if a child."""
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(self.pid)
             try:
@@ -63,7 +64,7 @@ class ProcessId:
 
 
 def identify(pid: int) -> ProcessId | None:
-    """The running process with this pid now."""
+    """The process that has this pid now; `None` when there is none."""
     found = live_process(pid)
     return None if found is None else ProcessId(pid, found.started_ticks)
 
@@ -81,7 +82,10 @@ def spawn(arguments: list[str], *, environment: Mapping[str, str], output: int) 
         ],
         setsid=True,
         setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # ignored by Python, and inherited
+        setsigdef=[
+            signal.SIGPIPE,
+            signal.SIGXFSZ,
+        ],  # ignored by Python and inherited
     )
     started = identify(pid)
     if started is None:
@@ -90,11 +94,10 @@ def spawn(arguments: list[str], *, environment: Mapping[str, str], output: int) 
 
 
 def family(leader: ProcessId | None, *, marks: Mapping[str, str]) -> set[ProcessId]:
-    """Every live process of the leader's session, and every one that carries `marks`.
+    """All live processes of the leader's session, and all with `marks` in their environment.
 
-    A session's number is its leader's pid: of a leader that is gone it may be somebody else's by
-    now. The marks (variables of the environment, inherited) find those it left behind, and those
-    that made a session of their own.
+    A session's id is its leader's pid, which may be reused once the leader has ended. The inherited
+    marks also find processes that outlived it or made a session of their own.
     """
     session = leader.pid if leader is not None and leader.state() is not None else None
     wanted = {f"{name}={value}".encode() for name, value in marks.items()}
@@ -115,7 +118,7 @@ def family(leader: ProcessId | None, *, marks: Mapping[str, str]) -> set[Process
 
 
 async def stop_all(members: Callable[[], Iterable[ProcessId]], *, within_s: float) -> None:
-    """SIGSTOP them, and those they start meanwhile. Raises `TimeoutError`, with none stopped."""
+    """SIGSTOP them and their new children. Raises `TimeoutError` after continuing all."""
     try:
         async with asyncio.timeout(within_s):
             while moving := [one for one in members() if one.state() not in ("T", None)]:
@@ -133,7 +136,7 @@ def continue_all(members: Iterable[ProcessId]) -> None:
 
 
 async def gone(processes: Iterable[ProcessId], *, within_s: float) -> bool:
-    """Wait until all of them have ended; whether they did in time."""
+    """Wait until all have ended. Returns whether they did in time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
     for process in processes:

@@ -1,4 +1,4 @@
-"""Removing a user's folder for good: all of it, or an error that says what is left."""
+"""Removes a user's folder permanently."""
 
 import subprocess
 from pathlib import Path
@@ -7,12 +7,12 @@ from ocmt_agent.runtime.base import RuntimeFailed
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that an agent wrote in; links it planted are removed, never followed.
+    """Remove a folder with an agent's files, without following its links. Raises `RuntimeFailed`.
 
-    By `rm`, since an agent can nest its folders deeper than Python's own removal goes.
+    With `rm`, since an agent can nest folders deeper than Python's removal supports.
     """
     done = subprocess.run(
-        ["rm", "-rf", "--", str(folder)],  # noqa: S607 (wherever the system has it)
+        ["rm", "-rf", "--", str(folder)],  # noqa: S607 (its folder depends on the system)
         capture_output=True,
         text=True,
         errors="replace",

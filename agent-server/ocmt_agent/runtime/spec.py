@@ -1,6 +1,6 @@
-"""What every runtime gives a gateway: its configuration, its environment, its limits.
+"""A gateway's configuration, environment and limits, the same with every runtime.
 
-Pure: a runtime decides where the files lie and how the process is started.
+Pure; the runtime chooses the files' places and starts the process.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from ocmt_agent.runtime.base import AgentSpec
 GATEWAY_PORT = 18789
 _FIRST_DREAM = 1 * 60
 _DREAMS = 4 * 60
-"""Minutes of the night: from one to five o'clock by the gateway's clock."""
+"""Minutes from 01:00 to 05:00 on the gateway's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,18 @@ class Limits:
 
     @property
     def swap_bytes(self) -> int:
-        """As much as memory: all that a sleeper may hold has to fit, and no other's share."""
+        """As much as memory: enough for a whole sleeping agent, without using others' share."""
         return self.memory_mb * 1024 * 1024
 
     @property
     def memory_and_swap_bytes(self) -> int:
-        """Docker's `MemorySwap` and cgroup v1's `memory.memsw.limit_in_bytes` count both."""
+        """For Docker's `MemorySwap` and cgroup v1's `memory.memsw.limit_in_bytes`."""
         return self.memory_mb * 1024 * 1024 + self.swap_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class OpenClawSettings:
-    """Where an agent finds its model and its tools: the relay, as seen from the agent."""
+    """The relay's addresses for models and tools, as the agent sees them."""
 
     llm_url: str
     mcp_url: str
@@ -51,9 +51,9 @@ def relay_urls(host: str, port: int) -> OpenClawSettings:
 def gateway_config(
     openclaw: OpenClawSettings, *, user_id: str, bind: str, port: int
 ) -> dict[str, Any]:
-    """`openclaw.json`. Holds no secret: tokens are named, and read from the environment.
+    """`openclaw.json`. It has no secrets: tokens are references to environment variables.
 
-    The agent knows one model, `ocmt/default`; which one that is, management decides per request.
+    The agent knows one model, `ocmt/default`, which management resolves per request.
     """
     return {
         "gateway": {
@@ -84,12 +84,13 @@ def gateway_config(
         "agents": {
             "defaults": {
                 "model": {"primary": "ocmt/default"},
-                # By default every agent takes a turn each half hour (OpenClaw's
-                # `gateway/heartbeat.md`): none would ever sleep, and each turn costs model calls.
+                # Off: by default every agent takes a turn each half hour (OpenClaw's
+                # `gateway/heartbeat.md`), so none would ever sleep, and each turn costs model
+                # calls.
                 "heartbeat": {"every": "0m"},
             }
         },
-        # Harmless where nobody serves it: boot takes as long, a conversation logs one warning.
+        # Harmless without a server there: a conversation logs one warning.
         "mcp": {
             "servers": {
                 "ocmt": {
@@ -103,17 +104,17 @@ def gateway_config(
 
 
 def dreams_at(user_id: str) -> str:
-    """When in the night an agent sorts its memories, as cron has it: another minute for each user.
+    """The cron expression of an agent's nightly dreaming, at a different minute for each user.
 
-    By default all do at 03:00 (OpenClaw's `concepts/dreaming.md`). Each then takes half a minute of
-    a core, and its boot before that.
+    By default all agents dream at 03:00 (OpenClaw's `concepts/dreaming.md`), which takes a boot and
+    half a minute of a core for each.
     """
     minute = _FIRST_DREAM + int.from_bytes(_digest(user_id)[:4]) % _DREAMS
     return f"{minute % 60} {minute // 60} * * *"
 
 
 def gateway_environment(spec: AgentSpec, *, state_dir: str, config_path: str) -> dict[str, str]:
-    """The gateway's own variables; the runtime adds PATH and HOME. The only place of its tokens."""
+    """The gateway's variables, including its tokens; the runtime adds PATH and HOME."""
     return {
         "OCMT_AGENT_TOKEN": str(spec.agent_token),
         "OPENCLAW_GATEWAY_TOKEN": str(spec.gateway_token),
@@ -123,19 +124,19 @@ def gateway_environment(spec: AgentSpec, *, state_dir: str, config_path: str) ->
         "OPENCLAW_NO_RESPAWN": "1",
         "OPENCLAW_SUPERVISOR_MODE": "external",
         "NODE_ENV": "production",
-        # Fewer malloc arenas: with the heap flags below 106 MB less after a boot, 182 MB after
+        # Fewer malloc arenas: with the heap flags below, 106 MB less after a boot and 182 MB after
         # three conversations, at the same boot time (docs/hibernation.md).
         "MALLOC_ARENA_MAX": "2",
     }
 
 
 def heap_flags(limits: Limits) -> list[str]:
-    """Node's heap: half of the agent's memory; the rest is for code, SQLite and the agent's tools.
+    """Node's heap flags: half of the memory limit; the rest is for code, SQLite and tools.
 
-    A small young generation keeps an idle gateway small. V8's memory reducer collects some seconds
-    after the last work: in a gateway that slept meanwhile that is at its wake, and walks through
-    everything that lies in the swap. Flags and not NODE_OPTIONS, which every Node program the agent
-    runs would inherit.
+    A small young generation keeps an idle gateway small. V8's memory reducer is off: it runs some
+    seconds after the last work, which in a paused gateway is at its wake, and would read the whole
+    heap from swap. Flags instead of NODE_OPTIONS, which every Node program of the agent would
+    inherit.
     """
     return [
         f"--max-old-space-size={limits.memory_mb // 2}",
@@ -145,7 +146,7 @@ def heap_flags(limits: Limits) -> list[str]:
 
 
 def hostname_of(user_id: str) -> str:
-    """One fixed host name a user: the gateway's owner lease is bound to it."""
+    """A fixed host name per user, since the gateway's owner lease is bound to it."""
     return "agent-" + _digest(user_id).hex()[:16]
 
 
@@ -154,5 +155,5 @@ def _digest(user_id: str) -> bytes:
 
 
 def fingerprint(parts: object) -> str:
-    """Equal for equal settings; a container made from others is replaced."""
+    """Equal for equal settings; a container with another fingerprint is replaced."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

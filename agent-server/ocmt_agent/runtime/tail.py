@@ -1,4 +1,4 @@
-"""The end of a log file, without reading the rest."""
+"""Reads the end of a log file."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ _WINDOW_BYTES = 256 * 1024
 
 
 def tail(path: Path, lines: int, start: int = 0) -> str:
-    """The last `lines` lines of a file (within its last 256 KiB); empty when there is none.
+    """The last `lines` lines of a file (within its last 256 KiB); empty without a file.
 
-    Only what follows the byte `start`, or all of a file that has become shorter than that.
+    Only lines after the byte `start`, or all of a file that is shorter than that.
     """
     try:
         with path.open("rb") as file:

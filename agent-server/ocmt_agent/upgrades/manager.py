@@ -110,18 +110,18 @@ class StateCopyManager:
         last = agent.openclaw
         said = (
             f"OpenClaw {last} used this agent's state last, and this host has {now}, which cannot "
-            f"read it. Operator: bring OpenClaw {last} back (`ocmt deploy`)"
+            f"read it. Operator: bring OpenClaw {last} back (`./ocmt deploy`)"
         )
         copy = to_go_back_to(self._copies.of(agent.user_id), last=last, now=now)
         if copy is None:
             return Problem(
-                503, "openclaw-too-old", f"{said}, or restore a backup made before it came."
+                503, "openclaw-too-old", f"{said}, or restore a backup from before that version."
             )
         return Problem(
             503,
             "openclaw-too-old",
-            f"{said}, or go back to the state of {copy.taken_at:%Y-%m-%d %H:%M} UTC "
-            f"(`ocmt upgrade revert {agent.user_id}`); what came after is set aside.",
+            f"{said}, or return to the state of {copy.taken_at:%Y-%m-%d %H:%M} UTC "
+            f"(`./ocmt upgrade revert {agent.user_id}`); the state since then is kept aside.",
         )
 
     async def copy_to_revert_to(self, agent: Agent) -> StateCopy:

@@ -39,7 +39,7 @@ def test_the_hibernation_times_are_the_specifications() -> None:
         ("MANAGEMENT_URL", "http://[fd00::1]:3000", "must be https:// unless"),
         ("HOST", "0.0.0.0", "HOST: must be 127.0.0.1 or ::1"),
         ("HOST", "::", "HOST: must be 127.0.0.1 or ::1"),
-        ("HOST", "10.0.0.5", "TLS_PORT, which `ocmt setup` prepares"),
+        ("HOST", "10.0.0.5", "TLS_PORT, which `./ocmt setup` prepares"),
         ("HOST", "agents-1", "HOST: must be 127.0.0.1 or ::1"),
         ("AGENT_CPUS", "0", "AGENT_CPUS"),
         ("AGENT_CPUS", "inf", "AGENT_CPUS"),

@@ -1,4 +1,4 @@
-"""The agents of one host: an archive each, all over one connection."""
+"""Copies the agents of one host, an archive each, over one connection."""
 
 import json
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ def fetch_agents(
 ) -> tuple[list[Part], list[LeftOut]]:
     """Back up the agents of the host's folder `place` into the backup `folder`.
 
-    At most `data_bytes` of an agent. What cannot be stored of one is told, and the others are
-    stored. Raises `HostFailed`, and `OSError` for this machine's disk.
+    At most `data_bytes` of each agent. Returns the archives, and what was left out of single
+    agents. Raises `HostFailed`, and `OSError` for this machine's disk.
     """
     parts: list[Part] = []
     left_out: list[LeftOut] = []
@@ -31,7 +31,7 @@ def fetch_agents(
             incoming = frames.received(printed)
             for kind, payload in incoming:
                 if kind != frames.BEGIN:
-                    raise frames.BadFrame("an archive does not begin where it should")
+                    raise frames.BadFrame("an archive's beginning is missing")
                 agent = json.loads(payload)["agent"]
                 if not AGENT.fullmatch(agent):
                     raise frames.BadFrame(f"there is no agent {agent!a}")
@@ -44,7 +44,7 @@ def fetch_agents(
                 parts.append(Part(name, "files", remote.name, "agent", place, sha256, size))
                 left_out += _lacking(remote.name, agent, end)
         except (frames.BadFrame, ValueError, KeyError, TypeError) as error:
-            raise StreamEnded(f"what the host sent is not a backup: {error}") from error
+            raise StreamEnded(f"the host did not send a backup: {error}") from error
     return parts, left_out
 
 
@@ -58,7 +58,7 @@ def _fetch_one(incoming: Any, file: Path) -> tuple[str, int, dict[str, Any]]:
             if kind != frames.DATA:
                 break
             kept.write(payload)
-        raise frames.BadFrame("an archive does not end where it should")
+        raise frames.BadFrame("an archive's end is missing")
     finally:
         kept.close()
 
@@ -66,23 +66,23 @@ def _fetch_one(incoming: Any, file: Path) -> tuple[str, int, dict[str, Any]]:
 def _lacking(host: str, agent: str, end: dict[str, Any]) -> list[LeftOut]:
     lacking = [LeftOut(host, agent, path, why) for path, why in end["leftOut"]]
     if end["more"]:
-        lacking.append(LeftOut(host, agent, f"{end['more']} more paths", "for such reasons"))
+        lacking.append(LeftOut(host, agent, f"{end['more']} more paths", "for similar reasons"))
     return lacking
 
 
 def send_agents(
     remote: Host, place: str, folder: Path, parts: Sequence[Part]
 ) -> tuple[str | None, list[LeftOut]]:
-    """Replace the host's folder `place` by the archives of the backup `folder`.
+    """Replace the host's folder `place` with the archives of the backup `folder`.
 
-    Returns where the files are that were there, and which agents are not restored. Raises
-    `HostFailed`; nothing is changed on the host then.
+    Returns the path that the old folder was moved to, if there was one, and the agents that were
+    not restored. Raises `HostFailed`; the host is unchanged then.
     """
     argv, first = program("restore-agents", place)
     with running(remote, argv, step="restore the agents", first=first) as (given, printed):
         for part in parts:
             if not _send_one(given, folder / part.file, _agent_of(part)):
-                break  # it has ended; its exit code says why
+                break  # it has ended; its exit code gives the reason
         else:
             give(given, frames.framed(frames.LAST))
         close(given)
@@ -91,12 +91,12 @@ def send_agents(
             refused = [LeftOut(remote.name, agent, "", why) for agent, why in said["refused"]]
             aside: str | None = said["aside"]
         except (ValueError, KeyError, TypeError) as error:
-            raise StreamEnded(f"the host does not say what it restored: {error}") from error
+            raise StreamEnded(f"the host did not report what it restored: {error}") from error
     return aside, refused
 
 
 def _agent_of(part: Part) -> str | None:
-    """None for an archive of all agents, of format 1."""
+    """The agent's id; None for format 1's archive of all agents."""
     name = Path(part.file).name.removesuffix(".tar.gz")
     return name if Path(part.file).parent.name.endswith("-agents") else None
 

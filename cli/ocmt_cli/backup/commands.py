@@ -10,6 +10,7 @@ from ocmt_common.console import say
 
 from ocmt_cli.backup.manifest import LeftOut
 from ocmt_cli.backup.transfer import backup, restore
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, load_inventory
 from ocmt_cli.failure import CommandFailed, explained
 
@@ -17,7 +18,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 restore_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 INCOMPLETE = 3
-"""Exit code: done, but for what is listed of single agents."""
+"""Exit code: done, except for the listed parts of single agents."""
 
 InventoryOption = Annotated[Path, typer.Option("--inventory", help="The inventory of servers.")]
 
@@ -25,14 +26,17 @@ InventoryOption = Annotated[Path, typer.Option("--inventory", help="The inventor
 @app.command()
 def backup_command(
     folder: Annotated[
-        Path | None, typer.Argument(help="A new folder; default: backups/ and the time.")
+        Path | None, typer.Argument(help="A new folder; default: backups/TIME.")
     ] = None,
     max_agent_gb: Annotated[
-        float, typer.Option("--max-agent-gb", min=0.001, help="An agent with more is left out.")
+        float,
+        typer.Option(
+            "--max-agent-gb", min=0.001, help="Leave out agents with more data than this."
+        ),
     ] = 20,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Copy databases and agents' state here, and apart from them the servers' keys."""
+    """Back up databases, agents' state and the servers' keys to this machine."""
     now = datetime.now(UTC)
     target = folder or Path("backups") / now.strftime("%Y%m%d-%H%M%S")
     with explained(target.parent):
@@ -45,26 +49,24 @@ def backup_command(
         )
     size = sum(part.size for part in made.parts)
     say(f"{target}: {len(made.parts)} files, {size / 1e6:.1f} MB.")
-    say(f"Keep {target / 'keys'} in another place than {target / 'data'}.")
-    _tell("The backup is made, without this:", made.left_out)
+    say(f"Store {target / 'keys'} in a different place from {target / 'data'}.")
+    _tell("The backup was made, without:", made.left_out)
 
 
 @restore_app.command()
 def restore_command(
-    folder: Annotated[Path, typer.Argument(help="A backup that `ocmt backup` made.")],
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace data that is there already.")
-    ] = False,
+    folder: Annotated[Path, typer.Argument(help="The folder of a backup.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace existing data.")] = False,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Put a backup back on its servers; their servers and agents are stopped first."""
+    """Restore a backup to its servers. Their servers and agents are stopped first."""
     lacking = restore(load_inventory(inventory), folder, force=force, say=say)
-    say("Restored. Next: ocmt deploy")
-    _tell("This is not restored:", lacking)
+    say(f"Restored. Next: {command('deploy')}")
+    _tell("These were not restored:", lacking)
 
 
 def _tell(what: str, lacking: Sequence[LeftOut]) -> None:
-    """Raises `CommandFailed` when not all agents are whole; everything else is done by then."""
+    """Raise `CommandFailed` with the list if anything is lacking; all else is done by then."""
     if lacking:
         lines = "\n".join(f"  {one}" for one in lacking)
         raise CommandFailed(f"{what}\n{lines}", exit_code=INCOMPLETE)

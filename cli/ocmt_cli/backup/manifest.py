@@ -1,4 +1,4 @@
-"""A backup's list of contents, by which `restore` knows that it is whole. Pure but for reading."""
+"""A backup's list of contents, with which `restore` checks that it is complete."""
 
 import hashlib
 import json
@@ -11,34 +11,34 @@ from ocmt_cli.failure import CommandFailed
 
 FORMAT = 2
 _READABLE = (1, 2)
-"""In format 1, one archive has all agents of a host, and nothing is left out."""
+"""Format 1 has one archive of all agents of a host, and leaves nothing out."""
 _NAME = "manifest.json"
 Kind = Literal["sqlite", "postgresql", "files", "env"]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of a backup, and where it belongs."""
+    """A file of a backup, and its place on a host."""
 
     file: str
-    """Relative to the backup's folder."""
+    """The file's path, relative to the backup's folder."""
     kind: Kind
     host: str
     role: Role
     place: str
-    """The path on the host; for PostgreSQL empty, since the `.env` says where."""
+    """The path on the host; empty for PostgreSQL, whose address is in the `.env`."""
     sha256: str
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What the backup lacks of one agent, or the restore did not put back."""
+    """A part of one agent that was not backed up, or not restored."""
 
     host: str
     agent: str
     path: str
-    """In the agent's folder; empty: all of the agent."""
+    """Relative to the agent's folder; empty for the whole agent."""
     reason: str
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises `CommandFailed` for a folder that is no backup, or one of which a byte differs."""
+    """Read and verify a backup. Raises `CommandFailed` when it is incomplete or a file differs."""
     try:
         said = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         if said["format"] not in _READABLE:
@@ -78,20 +78,20 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(said["made_at"], parts, left_out)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CommandFailed(
-            f"{folder} is not a whole backup: {_NAME} is missing or spoiled ({error})."
+            f"{folder} is not a complete backup: {_NAME} is missing or damaged ({error})."
         ) from error
     for part in manifest.parts:
         file = folder / part.file
         if not file.resolve().is_relative_to(folder.resolve()):
-            raise CommandFailed(f"{folder}: {part.file} is outside of the backup.")
+            raise CommandFailed(f"{folder}: {part.file} lies outside the backup's folder.")
         if not file.is_file():
             raise CommandFailed(
-                f"{folder}: {part.file} is missing. Keys are kept apart from data: put both back "
-                "beside manifest.json before restoring."
+                f"{folder}: {part.file} is missing. Keys are stored apart from data: put both "
+                "folders beside manifest.json before you restore."
             )
         if file.stat().st_size != part.size or digest(file) != part.sha256:
             raise CommandFailed(
-                f"{folder}: {part.file} is not what was backed up (its checksum differs). Use "
+                f"{folder}: {part.file} has changed since the backup (its checksum differs). Use "
                 "another backup."
             )
     return manifest

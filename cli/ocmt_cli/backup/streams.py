@@ -1,4 +1,4 @@
-"""Programs on a host that a backup comes from or goes to; streams, so that size does not matter."""
+"""Streams to and from programs on a host, so that a backup's size does not matter."""
 
 import hashlib
 import tempfile
@@ -15,7 +15,7 @@ _END_S = 15
 
 
 def program(step: str, place: str, *more: object) -> tuple[list[str], bytes]:
-    """Our program for a host (`hostside.main`): its command, and what goes in first."""
+    """The command of `hostside.main` on a host, and the first bytes of its standard input."""
     argv = python_argv("ocmt_cli.backup.hostside.main")
     return [*argv, step, place, *map(str, more)], packed("backup/hostside")
 
@@ -24,9 +24,9 @@ def program(step: str, place: str, *more: object) -> tuple[list[str], bytes]:
 def running(
     remote: Host, argv: Sequence[str], *, step: str, first: bytes = b""
 ) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """A command's standard input, to which `first` was written, and its standard output.
+    """A running command's standard input, after `first`, and its standard output.
 
-    Raises `HostFailed` when it did not end with 0, or for `StreamEnded`.
+    Raises `HostFailed` when its exit code is not 0, or the block raises `StreamEnded`.
     """
     with tempfile.TemporaryFile() as errors:
         process = remote.popen(argv, stderr=errors)
@@ -40,7 +40,7 @@ def running(
         except StreamEnded as error:
             code, ended = end(process, within_s=_END_S), error
         except BaseException:
-            end(process, within_s=0)  # the fault is on this side
+            end(process, within_s=0)  # the failure is on this side
             raise
         errors.seek(0)
         if code != 0:
@@ -50,11 +50,11 @@ def running(
 
 
 class StreamEnded(Exception):
-    """The program's output ended early, or is not what it should be."""
+    """The program's output ended early or is malformed."""
 
 
 class Kept:
-    """A new file of a backup: its SHA-256 and size are counted as it is written."""
+    """A new file of a backup; its SHA-256 and size are computed as it is written."""
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ class Kept:
 def fetch(
     remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b""
 ) -> tuple[str, int]:
-    """Stream what a command prints into a new file; its SHA-256 and size. Raises `HostFailed`."""
+    """Stream a command's output into a new file; its SHA-256 and size. Raises `HostFailed`."""
     kept = Kept(file)
     try:
         with running(remote, argv, step=step, first=first) as (given, printed):

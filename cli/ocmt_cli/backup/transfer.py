@@ -1,4 +1,4 @@
-"""Backing up and restoring over the deploy's transport."""
+"""Backs up and restores over the deploy's transport."""
 
 import hashlib
 import shutil
@@ -27,7 +27,7 @@ from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 
 Say = Callable[[str], None]
-# postgresql://… only; the servers' own drivers are named elsewhere.
+# postgresql://…, with or without the servers' driver.
 _POSTGRES = ("postgresql", "postgres")
 
 
@@ -46,7 +46,7 @@ class _Hosts:
 
 
 def settings_of(remote: Host, path: PurePosixPath) -> tuple[str, dict[str, str]]:
-    """A server's `.env`, as it is and read. Raises `HostFailed` when it is not there."""
+    """A server's `.env`, as text and parsed. Raises `HostFailed` when it does not exist."""
     text = remote.run(("cat", str(path)), step="read .env", timeout_s=60).stdout
     read = dotenv_values(stream=StringIO(text), interpolate=False)
     return text, {name: value for name, value in read.items() if value is not None}
@@ -64,7 +64,7 @@ def database_of(settings: dict[str, str]) -> tuple[Kind, str]:
 
 
 def postgres_words(program: str, url: str) -> tuple[list[str], str]:
-    """A command line without the password, and the password: the process list is public."""
+    """A command line and the password, kept apart, since every user can read the process list."""
     parts = urlsplit(url)
     query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
     words = [program, f"--host={parts.hostname or unquote(query.get('host', 'localhost'))}"]
@@ -79,11 +79,11 @@ def backup(
 ) -> Manifest:
     """Copy every server's data and settings into the new folder `folder`.
 
-    Of an agent `agent_bytes` at most; what could not be stored of one is in the manifest, the rest
-    is stored. Raises `CommandFailed` for anything else; what was half done is removed then.
+    Of each agent at most `agent_bytes`; the manifest lists what was left out of single agents.
+    Raises `CommandFailed` for any other failure, and removes the incomplete folder.
     """
     if folder.exists():
-        raise CommandFailed(f"{folder} exists. Give the backup a new name.")
+        raise CommandFailed(f"{folder} exists. Choose another name for the backup.")
     draft = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True, mode=0o700)
@@ -126,7 +126,7 @@ def _back_up_management(
         words += ["--format=custom", "--no-owner", "--no-privileges"]
         argv, first = _with_password(words), f"{password}\n".encode()
     part = fetch(remote, argv, folder / name, step=f"back up {name}", first=first)
-    # PostgreSQL's address has the password: it stays in the .env, apart from the data.
+    # PostgreSQL's address contains the password, so it stays in the .env, apart from the data.
     place = where if kind == "sqlite" else ""
     env = _keep_env(inventory, host, "mgmt", folder, text)
     return [Part(name, kind, host.name, "mgmt", place, *part), env]
@@ -135,7 +135,7 @@ def _back_up_management(
 def _back_up_agent_server(
     inventory: Inventory, host: HostEntry, remote: Host, folder: Path, say: Say
 ) -> tuple[PurePosixPath, list[Part]]:
-    """Its settings and database; and the folder of its data."""
+    """Back up its settings and database. Returns its data folder, and the files."""
     text, settings = settings_of(remote, inventory.component_path(host, "agent") / ".env")
     data = PurePosixPath(settings["DATA_DIR"])
     parts = [_keep_env(inventory, host, "agent", folder, text)]
@@ -161,10 +161,10 @@ def _keep_env(inventory: Inventory, host: HostEntry, role: Role, folder: Path, t
 
 
 def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> list[LeftOut]:
-    """Put a backup back. Everything is checked before the first byte is written.
+    """Restore a backup. Everything is checked before the first byte is written.
 
-    Returns what is not restored of single agents: the backup lacks it, or it was refused. Raises
-    `CommandFailed` when data is there already and not `force`.
+    Returns the parts of single agents that were not restored: missing in the backup, or refused.
+    Raises `CommandFailed` when there is data already and not `force`.
     """
     manifest = read_manifest(folder)
     lacking = list(manifest.left_out)
@@ -172,7 +172,7 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
         hosts = _Hosts(inventory, stack)
         _refuse_overwriting(inventory, manifest, hosts, force=force)
         _halt(inventory, manifest, stack, say)
-        # The settings first: they say where the databases are.
+        # The settings first: they have the databases' addresses.
         for part in sorted(manifest.parts, key=lambda part: part.kind != "env"):
             if part.kind != "files":
                 say(f"{part.host}: {part.file}")
@@ -182,13 +182,13 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
             say(f"{host}: agents' state")
             aside, refused = send_agents(hosts[host], place, folder, archives)
             if aside is not None:
-                say(f"{host}: the agents' files that were there are in {aside}")
+                say(f"{host}: the old files of agents are in {aside}")
             lacking += refused
     return lacking
 
 
 def _agents_folders(manifest: Manifest) -> dict[str, str]:
-    """Host → its folder of agents, also where the backup has none."""
+    """Host → its folder of agents, also of hosts without agents in the backup."""
     found: dict[str, str] = {}
     for part in manifest.parts:
         if part.role == "agent" and part.kind == "sqlite":
@@ -199,7 +199,7 @@ def _agents_folders(manifest: Manifest) -> dict[str, str]:
 
 
 def _halt(inventory: Inventory, manifest: Manifest, stack: ExitStack, say: Say) -> None:
-    """Stop what uses the data, and keep deployers out until it is back."""
+    """Stop the servers and agents, and hold the deploy locks until `stack` is closed."""
     agents = _agents_folders(manifest)
     for host, role in dict.fromkeys((part.host, part.role) for part in manifest.parts):
         entry = inventory.host(host)
@@ -224,9 +224,9 @@ def _refuse_overwriting(
             there.append(f"{host}:{place}")
     if there and not force:
         raise CommandFailed(
-            "There is data already, which a restore would replace:\n"
+            "A restore would replace this data:\n"
             + "\n".join(f"  {one}" for one in there)
-            + "\nMake a backup of it; then add --force."
+            + "\nBack it up, then run this again with --force."
         )
 
 
@@ -241,7 +241,7 @@ def _postgres_tables(inventory: Inventory, part: Part, remote: Host) -> list[str
     words += ["--tuples-only", "--no-align", "--command", "select count(*) from pg_tables "
               "where schemaname = 'public'"]  # fmt: skip
     done = remote.run(
-        _with_password(words), step="look into PostgreSQL", stdin=password.encode() + b"\n"
+        _with_password(words), step="check PostgreSQL", stdin=password.encode() + b"\n"
     )
     return [] if done.stdout.strip() == "0" else [f"{part.host}: PostgreSQL has tables"]
 
@@ -249,7 +249,7 @@ def _postgres_tables(inventory: Inventory, part: Part, remote: Host) -> list[str
 def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> None:
     file = folder / part.file
     if part.kind == "env":
-        # What the operator has set on the server since is theirs; keys are only put where none are.
+        # An existing .env belongs to the operator and is not replaced.
         if not _exists(remote, PurePosixPath(part.place)):
             text = file.read_text(encoding="utf-8")
             remote.put(text, PurePosixPath(part.place), mode=0o600, step="restore .env")
@@ -258,8 +258,8 @@ def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> N
         kind, url = database_of(settings_of(remote, env)[1])
         if kind != "postgresql":
             raise CommandFailed(
-                f"{part.host}: the backup is PostgreSQL's, and DATABASE_URL in {env} is not. Set "
-                "it to an empty PostgreSQL database."
+                f"{part.host}: the backup is from PostgreSQL, but DATABASE_URL in {env} is not a "
+                "PostgreSQL address. Set it to an empty PostgreSQL database."
             )
         words, password = postgres_words("pg_restore", url)
         words += ["--clean", "--if-exists", "--no-owner", "--single-transaction"]
@@ -271,7 +271,7 @@ def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> N
 
 
 def _with_password(words: Sequence[str]) -> list[str]:
-    """The password comes as the first line of standard input, the program gets the rest."""
+    """A command that reads PGPASSWORD from the first line of its standard input."""
     return ["sh", "-c", 'IFS= read -r PGPASSWORD; export PGPASSWORD; exec "$@"', "sh", *words]
 
 

@@ -1,1 +1,1 @@
-"""`ocmt bench`: runs a benchmark of the checkout."""
+"""`ocmt bench`: run a benchmark of the checkout."""

@@ -1,7 +1,7 @@
-"""`ocmt bench NAME`: runs `bench/NAME.py` of this checkout with the options that follow.
+"""`ocmt bench NAME`: run `bench/NAME.py` of this checkout with the options that follow.
 
-A benchmark is a script of its own, so that each keeps its options and may start servers or fork
-without the command's modules in its memory. Adding a file to `bench` adds a benchmark here.
+Each benchmark is a script with its own options, and may start servers or fork without the command's
+modules in its memory. A new file in `bench` is a new benchmark.
 """
 
 import ast
@@ -24,9 +24,11 @@ FOLDER = ROOT / "bench"
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Which; none lists them.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The benchmark; without a name they are listed.")
+    ] = None,
 ) -> None:
-    """Run a benchmark. What follows its name goes to it, such as --json."""
+    """Run a benchmark. The arguments after its name are passed to it, such as --json."""
     known = benchmarks(FOLDER)
     if name is None:
         say("\n".join(f"  {one:<8} {summary}" for one, summary in known.items()))
@@ -36,13 +38,13 @@ def run(
             f"There is no benchmark {name!r}; there are: {', '.join(known)}.", exit_code=2
         )
     os.chdir(ROOT)
-    # In this process's place, so that a signal is the benchmark's own: it ends its agents first.
+    # Replace this process, so that signals reach the benchmark, which then ends its agents.
     script = str(FOLDER / f"{name}.py")
     os.execv(sys.executable, [sys.executable, script, *context.args])
 
 
 def benchmarks(folder: Path) -> dict[str, str]:
-    """Every benchmark's name and what it measures, read without importing it."""
+    """Benchmark → the first line of its docstring, read without importing it."""
     return {path.stem: _first_line(path) for path in sorted(folder.glob("*.py"))}
 
 

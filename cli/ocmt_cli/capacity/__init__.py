@@ -1,1 +1,1 @@
-"""`ocmt capacity`: how many people a machine holds, from figures that were measured."""
+"""`ocmt capacity`: how many users a machine holds, from measured figures."""

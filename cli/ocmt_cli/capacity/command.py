@@ -1,4 +1,4 @@
-"""`ocmt capacity`: the table of users a machine holds, always on against with hibernation."""
+"""`ocmt capacity`: how many users a machine holds, always on and with hibernation."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,13 +10,13 @@ from ocmt_common.console import complain, say, say_json
 from ocmt_cli.capacity.figures import Figures, figures
 from ocmt_cli.capacity.simulate import costs, lines, simulate
 from ocmt_cli.capacity.table import BUSY_TO_CALM, RESERVE_TEXT, SEED_SIZES, Row, row
-from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.checkout import DEFAULT_DATA, command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.plan import SWAP_PER_RAM
 from ocmt_cli.sizes import parse_size, show_size
 
 capacity_app = typer.Typer(
-    help="How many people a machine holds.",
+    help="Estimate how many users a machine holds.",
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,7 +50,7 @@ def capacity(
     json_wanted: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:
-    """Print how many users fit: always on, and with hibernation and swap on disk."""
+    """Print how many users fit, always on and with hibernation and swap on disk."""
     if context.invoked_subcommand is not None:
         return
     try:
@@ -78,9 +78,12 @@ def capacity(
 
 @capacity_app.command("simulate")
 def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
-    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many people.")] = 1000,
+    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many users.")] = 1000,
     hosts: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Machines; offices stay together.")
+        int,
+        typer.Option(
+            min=1, max=100_000, help="How many machines; the users of an office share one."
+        ),
     ] = 1,
     ram: Annotated[str, typer.Option(help="Memory of each machine.")] = "64GB",
     swap: Annotated[
@@ -94,7 +97,7 @@ def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
     json_wanted: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:
-    """Play users' days with the agent server's own policy, and tell where it breaks."""
+    """Simulate users' days with the agent server's own decisions, and report what breaks."""
     try:
         measured = figures(data.resolve())
     except ValueError as error:
@@ -122,7 +125,7 @@ def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
 
 
 def table(rows: list[Row]) -> list[str]:
-    """The seed's table, in Markdown."""
+    """The rows as a Markdown table."""
     lines = [
         "| RAM    | Always-on users | With hibernation | Swap for them |",
         "| ------ | --------------- | ---------------- | ------------- |",
@@ -148,5 +151,5 @@ def assumptions(measured: Figures, shares: tuple[float, float]) -> list[str]:
         f"({where.get(measured.swap, measured.swap)}). A wake: {measured.wake_ms:.0f} ms.",
         f"Figures: {measured.origin}.",
         "Long work (builds, big tools) takes more while it runs. Without swap on disk a sleeping "
-        "agent keeps its memory until it is stopped: see `ocmt memory enable`.",
+        f"agent keeps its memory until it is stopped: see `{command('memory enable')}`.",
     ]

@@ -1,29 +1,31 @@
-"""What an agent costs in memory: measured on this host, or as recorded in this release."""
+"""An agent's memory: measured on this host, or as recorded in this release."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ocmt_cli.checkout import command
+
 MEASURED = Path("bench") / "density.json"
-"""Below the data folder; `ocmt bench density` writes it there."""
+"""Below the data folder; written by `ocmt bench density`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Megabytes of 10⁶ bytes of host memory an agent: `MemAvailable` ÷ agents, shims included."""
+    """Megabytes (10⁶ bytes) of host memory per agent: `MemAvailable` ÷ agents, shims included."""
 
     origin: str
-    """Where and how they were measured."""
+    """Where and how the figures were measured."""
     swap: str
-    """Where the memory of sleeping agents went: `disk`, `zram` or `none`."""
+    """Where sleeping agents' memory went: `disk`, `zram` or `none`."""
     awake_mb: float
-    """A gateway that never slept, after a chat."""
+    """A gateway that has never slept, after a chat."""
     woken_mb: float
-    """One that slept and woke, trimmed: on a host that holds as many as it can, memory is short."""
+    """One that has slept and woken, trimmed, since memory is short on a full host."""
     asleep_mb: float
     swap_mb: float
-    """What a sleeping one holds in swap."""
+    """A sleeping one's memory in swap."""
     wake_ms: float
     """From the request to the gateway's answer, median."""
 
@@ -35,17 +37,17 @@ RECORDED = Figures(
     ),
     swap="disk",
     awake_mb=972,
-    woken_mb=350,  # 313-344 MB of its own, and the shim
+    woken_mb=350,  # 313-344 MB, and the shim
     asleep_mb=24,
     swap_mb=1042,
-    wake_ms=283,  # of one agent by itself; the first after minutes took 1.1 s
+    wake_ms=283,  # of one agent alone; the first after minutes took 1.1 s
 )
 
 
 def figures(data: Path) -> Figures:
-    """What was measured here, else what was recorded.
+    """The figures measured on this host, else the recorded ones.
 
-    Raises `ValueError` for a measurement that cannot be read.
+    Raises `ValueError` for an unreadable measurement.
     """
     path = data / MEASURED
     if not path.exists():
@@ -55,6 +57,6 @@ def figures(data: Path) -> Figures:
         return Figures(**found)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{path} cannot be read ({error!r}). Measure again with `ocmt bench density`, or "
-            "delete it to use the recorded figures."
+            f"{path} cannot be read ({error!r}). Measure again with "
+            f"`{command('bench density')}`, or delete it to use the recorded figures."
         ) from error

@@ -1,4 +1,4 @@
-"""Runs `bench/simulation`, which uses the agent server's own decisions, in a process of its own."""
+"""Runs `bench/simulation`, which uses the agent server's decisions, in a process of its own."""
 
 import json
 import subprocess
@@ -12,16 +12,16 @@ from ocmt_cli.failure import CommandFailed
 
 
 def simulate(scenario: dict[str, Any], *, progress: Callable[[str], None]) -> dict[str, Any]:
-    """The outcome; `progress` gets the simulated time, an hour a line.
+    """The outcome. `progress` gets a line per simulated hour.
 
-    Raises `CommandFailed` with the program's last words when it does not end well.
+    Raises `CommandFailed` with the program's last lines when it fails.
     """
     words = [sys.executable, "-m", "simulation", "--json", json.dumps(scenario)]
     with subprocess.Popen(
         words, cwd=ROOT / "bench", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         last: list[str] = []
-        # It writes its result only at the end, and no more than a pipe holds.
+        # Its result comes at the end and fits into a pipe's buffer.
         for line in child.stderr or ():
             last = [*last[-5:], line.rstrip()]
             progress(line.rstrip())
@@ -33,7 +33,7 @@ def simulate(scenario: dict[str, Any], *, progress: Callable[[str], None]) -> di
 
 
 def costs(figures: Figures) -> dict[str, float]:
-    """What the simulation has to know of an agent, in bytes and seconds."""
+    """The simulation's parameters of an agent, in bytes and seconds."""
     return {
         "awake": int(figures.awake_mb * 1e6),
         "woken": int(figures.woken_mb * 1e6),
@@ -43,7 +43,7 @@ def costs(figures: Figures) -> dict[str, float]:
 
 
 def lines(outcome: dict[str, Any], scenario: dict[str, Any]) -> list[str]:
-    """The outcome for a person."""
+    """The outcome as text."""
     told = [
         f"{scenario['users']} users on {scenario['hosts']} hosts, {scenario['days']} day(s), "
         f"{outcome['messages']} messages, at most {outcome['mostAwake']} agents awake at a time."
@@ -56,7 +56,7 @@ def lines(outcome: dict[str, Any], scenario: dict[str, Any]) -> list[str]:
     refused = sum(outcome["refused"].values())
     jobs = outcome["jobs"]
     told += [
-        f"Refused for the moment: {refused}; messages given up: {outcome['lost']}; "
+        f"Wakes refused: {refused}; messages lost: {outcome['lost']}; "
         f"evicted: {sum(outcome['evicted'].values())}; longest queue: {outcome['longestQueue']}.",
         f"Scheduled jobs: {jobs['run']}, of them late {jobs['late']}, missed {jobs['missed']}.",
     ]

@@ -1,4 +1,4 @@
-"""How many users a machine of a given size holds: a function of measured figures."""
+"""How many users a machine of a given size holds, computed from measured figures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from ocmt_cli.capacity.figures import Figures
 GIB = 1024**3
 SEED_SIZES = (4 * GIB, 8 * GIB, 16 * GIB)
 BUSY_TO_CALM = (0.2, 0.1)
-"""The share of users who are active at the same time, when nothing else is said."""
+"""The default shares of users who are active at the same time."""
 
 _RESERVE_BYTES = 700_000_000
 _RESERVE_SHARE = 0.05
@@ -17,14 +17,14 @@ RESERVE_TEXT = "0.7 GB + 5 % of RAM stay with the system, Docker and OCMT's serv
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Users that fit; of the hibernating ones at the busiest and the calmest share assumed."""
+    """How many users fit; with hibernation, at the busiest and at the calmest share assumed."""
 
     ram_bytes: int
     always_on: int
     fewest: int
     most: int
     swap_bytes: int
-    """What `most` need for what their agents hold and do not touch."""
+    """Swap for the untouched memory of the agents of `most` users."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -49,5 +49,5 @@ def row(ram_bytes: int, *, figures: Figures, shares: tuple[float, float]) -> Row
 
 
 def users(usable_mb: float, figures: Figures, share: float) -> int:
-    """How many users fit when `share` of them are awake and the others asleep."""
+    """How many users fit when `share` of them are awake and the rest asleep."""
     return int(usable_mb / (share * figures.woken_mb + (1 - share) * figures.asleep_mb))

@@ -1,1 +1,1 @@
-"""Deploy to servers over ssh: releases side by side, health gates, rollback, one inventory file."""
+"""Deploys to servers over ssh: parallel releases, health checks, rollback, one inventory file."""

@@ -1,7 +1,7 @@
-"""Building a component once for all its hosts, with the wheels it needs beside it.
+"""Builds a component once for all its hosts, with the wheels that it needs.
 
-Builds are kept by the digest of what they were made from, so an unchanged component costs nothing
-and the same commit gives every host the same bytes.
+Builds are cached by the digest of their sources, so an unchanged component is not built again, and
+every host gets the same bytes.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _LOCKS: dict[Role, str] = {"mgmt": "management.lock", "agent": "agent.lock"}
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What a host's wheels must fit."""
+    """The Python version and machine that a host's wheels must match."""
 
     python: tuple[int, int]
     machine: str
@@ -47,7 +47,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A built component: what is copied to `releases/ID/`, and the wheelhouse."""
+    """A built component: the files for `releases/ID/`, and its wheels."""
 
     files: Path
     wheels: Path | None
@@ -55,7 +55,7 @@ class Artefact:
 
 
 def build(source: Source, role: Role, platform: Platform, builds: Path) -> Artefact:
-    """The component's artefact, from `builds` if it was made before. Raises `CommandFailed`."""
+    """Build the component, or reuse its build in `builds`. Raises `CommandFailed`."""
     content = source.content(role)
     folder = builds / f"{role}-{content[:16]}"
     wheels = _wheelhouse(source, role, platform, builds) if role != "ui" else None
@@ -103,7 +103,7 @@ def _write_manifest(made: Path) -> None:
 
 
 def _wheelhouse(source: Source, role: Role, platform: Platform, builds: Path) -> Path:
-    """Every wheel of the lock for `platform`, and uv's own; fetched once a lock, hashes checked."""
+    """Fetch the lock's wheels for `platform` and uv's, once per lock, with hashes checked."""
     lock = source.checkout / "requirements" / _LOCKS[role]
     with_uv = lock.read_text(encoding="utf-8") + _pin_of_uv(source.checkout)
     key = hashlib.sha256(with_uv.encode()).hexdigest()[:16]
@@ -126,7 +126,7 @@ def _wheelhouse(source: Source, role: Role, platform: Platform, builds: Path) ->
 
 
 def _other_platform(platform: Platform) -> list[str]:
-    """pip's words for wheels of a machine that is not this one."""
+    """pip's options for wheels of another platform."""
     version = f"{platform.python[0]}.{platform.python[1]}"
     kinds = [f"manylinux_2_{minor}_{platform.machine}" for minor in (34, 28, 17)]
     kinds += [f"manylinux2014_{platform.machine}"]

@@ -1,8 +1,8 @@
-"""`ocmt changed`: which components differ from what was deployed last.
+"""`ocmt changed`: which components differ from the last deploy.
 
-Each component is compared at the commit that its newest `deploy/COMPONENT/…` tag names, so a push
-of many commits, one of more than 300 files and one after a deploy that failed are all told right;
-the files of the event's last commit, which the seed's workflow asked for, tell none of these.
+Each component is compared with the commit of its newest `deploy/COMPONENT/…` tag. That is correct
+after a push of many commits or of more than 300 files, and after a failed deploy, where the changed
+files of the last commit are not.
 """
 
 import json
@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def last_deployed(tags: Iterable[str]) -> dict[str, str]:
-    """Component → the first 12 digits of the commit that its newest tag names."""
+    """Component → the first 12 digits of the commit of its newest tag."""
     newest: dict[str, tuple[str, str]] = {}
     for tag in tags:
         if found := _TAG.fullmatch(tag):
@@ -33,10 +33,10 @@ def last_deployed(tags: Iterable[str]) -> dict[str, str]:
 
 
 def changed(tags: Iterable[str], *, now: str, content: Callable[[str, Role], str]) -> list[Role]:
-    """The components to deploy at commit `now`, in the deploy's order.
+    """The components to deploy at commit `now`, in order.
 
-    `content(commit, role)` is a digest of what a component is made from; empty for a commit that is
-    not here, which counts as changed: a deploy of the same content says "unchanged" by itself.
+    `content(commit, role)` is a digest of a component's sources, or empty for a commit that is not
+    here. That counts as changed, since a deploy of equal content does nothing.
     """
     last = last_deployed(tags)
     return [
@@ -50,12 +50,12 @@ def changed(tags: Iterable[str], *, now: str, content: Callable[[str, Role], str
 def changed_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False,
 ) -> None:
-    """Tell which components differ from what was deployed last."""
+    """Show which components differ from the last deploy."""
     tags = git(ROOT, "tag", "--list", "deploy/*").split()
     known = set(git(ROOT, "rev-list", "--all", "--abbrev-commit", "--abbrev=12").split())
 
     def content(commit: str, role: Role) -> str:
-        # Git makes an abbreviation longer than asked when it would mean two commits.
+        # Git lengthens an ambiguous abbreviation.
         if commit != "HEAD" and commit not in known:
             return ""
         return Source(ROOT, commit).content(role)

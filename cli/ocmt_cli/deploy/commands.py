@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from ocmt_common.console import say, say_json
 
-from ocmt_cli.checkout import DEFAULT_DATA, ROOT
+from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
 from ocmt_cli.deploy.orchestration import Deployer, deploy, plan
 from ocmt_cli.deploy.pulling import pull as pull_checkout
@@ -38,7 +38,7 @@ PullOption = Annotated[
     typer.Option(
         "--pull",
         metavar="HOST",
-        help="This machine is HOST: deploy to it, by no ssh, what its checkout's origin has.",
+        help="Deploy to this machine, which is HOST, without ssh, from its checkout's origin.",
     ),
 ]
 
@@ -61,13 +61,13 @@ def _deployer(file: Path, what: What, *, quiet: bool = False, local: str | None 
 def deploy_command(
     what: WhatArgument = What.all,
     plan_only: Annotated[
-        bool, typer.Option("--plan", help="Tell what would be done, and do nothing.")
+        bool, typer.Option("--plan", help="Print the steps without running them.")
     ] = False,
     as_json: JsonOption = False,
     pull: PullOption = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Bring the servers to this commit, with no request lost; a failed gate changes nothing."""
+    """Deploy this commit without losing requests. A failed health check changes nothing."""
     deployer = _deployer(inventory, what, quiet=as_json, local=pull)
     if pull is not None and not plan_only and pull_checkout(ROOT, deployer.inventory.pull):
         start_anew(ROOT)
@@ -93,16 +93,18 @@ def deploy_command(
 @rollback_app.command()
 def rollback_command(
     what: WhatArgument = What.all,
-    to: Annotated[str | None, typer.Option(help="A release that `ocmt releases` lists.")] = None,
+    to: Annotated[str | None, typer.Option(help="The release; see `releases`.")] = None,
     pull: Annotated[
-        str | None, typer.Option("--pull", metavar="HOST", help="This machine is HOST; by no ssh.")
+        str | None,
+        typer.Option("--pull", metavar="HOST", help="This machine is HOST; do not use ssh."),
     ] = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Go back to the last healthy release, through the same gate."""
+    """Roll back to the last healthy release, with the same health check."""
     if to is not None and what is What.all:
         raise CommandFailed(
-            "A release is of one component: name it, such as ocmt rollback mgmt.", exit_code=2
+            f"A release belongs to one component. Name it, as in: {command('rollback mgmt')}",
+            exit_code=2,
         )
     for role, host, release in rollback(_deployer(inventory, what, local=pull), to=to):
         say(f"{host}: {_TITLES[role]}: {release} serves")
@@ -114,7 +116,7 @@ def releases_command(
     as_json: JsonOption = False,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """List the releases on the servers, the oldest first."""
+    """List the releases on the servers, oldest first."""
     deployer = _deployer(inventory, what)
     with deployer.sessions() as sessions:
         found, failures = deployer.each_that_answers(
@@ -134,9 +136,9 @@ def releases_command(
 
 
 def show_servers(file: Path, *, as_json: bool) -> bool:
-    """`ocmt status` with an inventory: what every host runs, should run, and how it is.
+    """`ocmt status` with an inventory: each host's releases and their health.
 
-    Whether all of it is as it should; a host that does not answer hides no other.
+    Returns whether all is well. A host that does not answer does not hide the others.
     """
     deployer = _deployer(file, What.all)
     with deployer.sessions() as sessions:
@@ -171,21 +173,21 @@ NOT_REACHABLE = "NOT REACHABLE"
 
 
 def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
-    """One component's state: healthy, drifted (something else runs than should) or not healthy.
+    """One component's state: healthy, drifted (another release runs than `current`) or not healthy.
 
-    A degraded one serves, and says what it lacks.
+    A degraded one serves, and reports its problems.
     """
     drifted = not status["settled"]
     if status["current"] is None:
         state = "nothing is deployed"
     elif not status["ok"]:
-        state = "NOT HEALTHY: `ocmt deploy` or `ocmt rollback` puts it right"
+        state = f"NOT HEALTHY: run `{command('deploy')}` or `{command('rollback')}`"
     elif ending.has_ended(status["certificate"], now):
         state = "NOT HEALTHY: its certificate ended"
     elif drifted:
-        state = "drifted: `ocmt deploy` puts it right"
+        state = f"drifted: run `{command('deploy')}`"
     elif status["settings_changed"]:
-        state = "its settings (.env) changed: `ocmt deploy` puts them in force"
+        state = f"its settings (.env) changed: run `{command('deploy')}` to apply them"
     else:
         state = DEGRADED if status["degraded"] else HEALTHY
     return {
@@ -202,7 +204,7 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
 
 
 def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
-    """For a host that could not be asked."""
+    """The line of an unreachable host."""
     return {
         "component": role,
         "host": host,
@@ -219,12 +221,14 @@ def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
 @logs_app.command()
 def logs_command(
     what: WhatArgument = What.all,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines.")] = False,
-    request: Annotated[str, typer.Option(help="Only lines of this request id.")] = "",
-    lines: Annotated[int, typer.Option(min=1, max=100_000, help="How many of each server.")] = 100,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow new lines.")] = False,
+    request: Annotated[str, typer.Option(help="Only lines with this request id.")] = "",
+    lines: Annotated[
+        int, typer.Option(min=1, max=100_000, help="How many lines of each server.")
+    ] = 100,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Show the servers' log lines, merged by their times."""
+    """Show the servers' log lines, merged by time."""
     deployer = _deployer(inventory, what)
     after: dict[tuple[Role, str], Any] = {}
 
@@ -245,7 +249,7 @@ def logs_command(
 
 
 def merged(found: dict[tuple[Role, str], Any]) -> list[str]:
-    """The lines of all servers by their times, each server's own in their order."""
+    """The lines of all servers sorted by time, keeping each server's order."""
     lines = [
         (line["at"], f"{host} {role} {line['text']}")
         for (role, host), told in found.items()

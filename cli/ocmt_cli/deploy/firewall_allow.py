@@ -1,4 +1,4 @@
-"""What `[firewall] allow` of the inventory says: ports and networks that a host lets in. Pure."""
+"""Parses `[firewall] allow` of the inventory: ports and networks to allow. Pure."""
 
 import ipaddress
 import re
@@ -16,7 +16,7 @@ _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/(tcp|udp)")
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """From `first` to `last`, both included."""
+    """Ports from `first` to `last`, inclusive."""
 
     first: int
     last: int
@@ -29,12 +29,12 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Connections that are let in. `str()` is how the inventory writes it."""
+    """Allowed connections. `str()` is the inventory's form."""
 
     ports: Ports | None
-    """None: every port and protocol."""
+    """None for all ports and protocols."""
     source: Network | None = None
-    """None: from anywhere."""
+    """None for any source."""
 
     def __str__(self) -> str:
         if self.source is None:
@@ -43,7 +43,7 @@ class Allowed:
         return source if self.ports is None else f"{self.ports} from {source}"
 
     def rule(self) -> str:
-        """The line of an nftables chain."""
+        """The rule as a line of an nftables chain."""
         words = []
         if self.source is not None:
             family = "ip6" if self.source.version == 6 else "ip"
@@ -64,9 +64,9 @@ def _in_words(network: Network) -> str:
 
 
 def parse(text: object) -> Allowed:
-    """Raises `ValueError` that says how to write it."""
+    """Parse an entry. Raises `ValueError` with the correct forms."""
     if not isinstance(text, str):
-        raise ValueError(f"is not a text: {_HOW}")
+        raise ValueError(f"is not a string: {_HOW}")
     ports, word, source = text.strip().partition(" from ")
     if word:
         return Allowed(_ports(ports.strip(), text), _network(source.strip(), text))
@@ -93,5 +93,5 @@ def _network(word: str, text: str) -> Network:
     if "/" in word and str(whole.network_address) != str(
         ipaddress.ip_address(word.partition("/")[0])
     ):
-        raise ValueError(f"{text!r}: {word} is an address inside of a network; write {whole}")
+        raise ValueError(f"{text!r}: {word} is an address in a network; write {whole}")
     return whole

@@ -1,4 +1,4 @@
-"""What ssh, sudo, rsync and the disk of a host say when they fail, and what to do about it."""
+"""Explains failures of ssh, sudo, rsync and a host's disk, with their remedies."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from ocmt_cli.deploy.inventory import HostEntry, Policy
 from ocmt_cli.failure import CommandFailed
 
 SSH_FAILED = 255
-"""ssh's own exit code when it is the connection that failed (ssh(1), EXIT STATUS)."""
+"""ssh's exit code for a failed connection (ssh(1), EXIT STATUS)."""
 
 
 class HostFailed(CommandFailed):
-    """Something did not work on a host; `str()` names the host, the step and the cure."""
+    """A step failed on a host; `str()` has the host, the step and the remedy."""
 
     def __init__(self, host: str, step: str, text: str) -> None:
         super().__init__(f"{host}: {step}: {text}")
@@ -23,29 +23,29 @@ class HostFailed(CommandFailed):
 
 
 class Unreachable(HostFailed):
-    """The connection could not be made, or ended before the answer was there."""
+    """The connection failed, or ended before the answer."""
 
 
 class Refused(HostFailed):
-    """The host answered and did not let us in, or not do this."""
+    """The host refused the sign-in or the step."""
 
 
 def last_lines(stderr: str, count: int = 6) -> str:
     lines = [line for line in stderr.strip().splitlines() if line.strip()]
-    return "\n  ".join(lines[-count:]) or "it failed without a word"
+    return "\n  ".join(lines[-count:]) or "it gave no reason"
 
 
 _UNCLEAN = (
-    'its login shell, or a command that sshd runs first, prints "{said}" where only the answer of '
-    "our command may be. Let it print on a terminal only: put `[ -t 1 ] || return` before it in "
+    'its login shell, or a command that sshd runs first, prints "{said}" into the output of '
+    "commands. Let it print on a terminal only: put `[ -t 1 ] || return` before it in "
     "~/.bashrc and /etc/profile.d (for a ForceCommand, leave it out)."
 )
 
 
 def answer_of(host: str, step: str, printed: str) -> dict[str, Any]:
-    """The one JSON object that a program of ours printed on a host.
+    """Parse the JSON object that a program printed on a host.
 
-    Raises `Refused`, with what was printed instead: a login shell's words, an account that is shut.
+    Raises `Refused` with other output, such as of a login shell or a locked account.
     """
     try:
         answer = json.loads(printed)
@@ -57,14 +57,14 @@ def answer_of(host: str, step: str, printed: str) -> dict[str, Any]:
     raise Refused(host, step, _UNCLEAN.format(said=first[:200]))
 
 
-# What is on standard error, the class of the failure, and its cure. The first that fits counts.
+# Pattern of standard error, class of the failure, and its remedy. The first match counts.
 _ANYWHERE: tuple[tuple[str, type[HostFailed], str], ...] = (
     (
         r"HOST IDENTIFICATION HAS CHANGED|host key .* has changed",
         Refused,
-        "the host key of {address} is not the one in {known}. Either the server was made anew or "
-        "somebody is in between. Compare the key's fingerprint with your provider's console; if it "
-        "is yours: ssh-keygen -R '{pattern}' -f {known} && {scan}",
+        "the host key of {address} differs from {known}. Either the server was reinstalled, or "
+        "another machine answers. Compare the key's fingerprint with your provider's console; if "
+        "it is correct: ssh-keygen -R '{pattern}' -f {known} && {scan}",
     ),
     (
         r"No .*host key is known|Host key verification failed",
@@ -75,7 +75,7 @@ _ANYWHERE: tuple[tuple[str, type[HostFailed], str], ...] = (
     (
         r"UNPROTECTED PRIVATE KEY FILE|bad permissions",
         Refused,
-        "others may read the key {key}, so ssh does not use it. chmod 600 {key_file}",
+        "other users may read the key {key}, so ssh does not use it. chmod 600 {key_file}",
     ),
     (
         r"Permission denied \(|Too many authentication failures",
@@ -86,7 +86,7 @@ _ANYWHERE: tuple[tuple[str, type[HostFailed], str], ...] = (
     (
         r"sudo: .*(password|not allowed|terminal)|not in the sudoers file|may not run sudo",
         Refused,
-        "{user} may not run this by sudo without a password. Put `{user} ALL=(root) NOPASSWD: ALL` "
+        "{user} may not use sudo without a password. Put `{user} ALL=(root) NOPASSWD: ALL` "
         "into /etc/sudoers.d/{user}, or deploy as root.",
     ),
     (
@@ -119,7 +119,7 @@ _CONNECTION: tuple[tuple[str, type[HostFailed], str], ...] = (
     (
         r"Could not resolve hostname",
         Unreachable,
-        "there is no machine named {address}. Check hosts.{name}.address in the inventory.",
+        "the name {address} does not resolve. Check hosts.{name}.address in the inventory.",
     ),
     (
         r"Connection (refused|timed out)|No route to host|Network is unreachable",
@@ -130,33 +130,33 @@ _CONNECTION: tuple[tuple[str, type[HostFailed], str], ...] = (
     (
         r"Unable to negotiate",
         Refused,
-        "its ssh and this machine's have no algorithm in common ({said}). Update the older one.",
+        "its ssh and this machine's share no algorithm ({said}). Update the older one.",
     ),
     (
         r"Bad owner or permissions on|bad configuration option|command-line.* line \d+|line \d+: "
         r"|percent_|ControlPath|extra arguments|Bad key types|no argument after keyword",
         Refused,
-        "ssh does not take its settings on this machine ({said}). Look into ~/.ssh/config and "
+        "ssh rejects its configuration on this machine ({said}). Check ~/.ssh/config and "
         "/etc/ssh/ssh_config, and try: {by_hand}",
     ),
     (
         r"^\s*$|Timeout, server|not responding|closed by|reset by|Broken pipe|client_loop"
         r"|mux_client",
         Unreachable,
-        "the connection was lost ({said}). What was running there goes on; run the same command "
-        "again, it takes up where this one was.",
+        "the connection was lost ({said}). Steps already started there continue; run the same "
+        "command again to resume.",
     ),
     (
         r"",
         Unreachable,
-        "ssh failed ({said}). See what it says to: {by_hand}",
+        "ssh failed ({said}). Try: {by_hand}",
     ),
 )
 _OTHERS_KEY = re.compile(r"No \S+ host key is known for (\S+) and you have")
 
 
 def explain(entry: HostEntry, policy: Policy, *, code: int, stderr: str, step: str) -> HostFailed:
-    """The failure of a command that ended with `code`, in words that say what to do."""
+    """The failure of a command with the exit code `code`, with its remedy."""
     port, known = entry.ssh_port, "~/.ssh/known_hosts"
     if policy.known_hosts is not None:
         known = shlex.quote(str(policy.known_hosts))

@@ -1,7 +1,7 @@
-"""`ocmt.toml`: which hosts there are, what each one runs, and where. Checked as a whole, at once.
+"""`ocmt.toml`, the inventory: the hosts, their roles and settings.
 
-Every mistake is told with the file, the key and the cure, so that nothing is found out half-way
-through a deploy.
+It is validated as a whole when it is loaded, and each mistake is reported with the file, the key
+and the remedy, so that none shows up in the middle of a deploy.
 """
 
 import difflib
@@ -27,7 +27,7 @@ from ocmt_cli.deploy import firewall_allow
 from ocmt_cli.failure import CommandFailed
 
 Role = Literal["mgmt", "agent", "ui"]
-# The order of a deploy: management understands old agent servers, the page needs both.
+# The order of a deploy: management supports older agent servers, and the page needs both.
 ORDER: tuple[Role, ...] = ("mgmt", "agent", "ui")
 DEFAULT_FILE = Path("ocmt.toml")
 
@@ -39,7 +39,7 @@ _DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]
 
 
 def _plain_path(path: PurePosixPath) -> PurePosixPath:
-    # Paths travel through ssh's shell and rsync; plain ones mean the same everywhere.
+    # Paths pass through ssh's shell and rsync, so they must not need quoting.
     if not re.fullmatch(r"/[A-Za-z0-9._/-]*", str(path)) or ".." in path.parts:
         raise ValueError("must be absolute, of letters, digits, dot, dash, underscore and slash")
     return path
@@ -56,7 +56,7 @@ Domain = Annotated[str, AfterValidator(_domain)]
 
 
 class InventoryError(CommandFailed):
-    """The inventory cannot be used. `str()` has a line for each mistake."""
+    """The inventory is invalid. `str()` has a line per mistake."""
 
 
 class _Table(BaseModel):
@@ -64,21 +64,21 @@ class _Table(BaseModel):
 
 
 class HostEntry(_Table):
-    """One machine, `[hosts.NAME]`."""
+    """A machine, `[hosts.NAME]`."""
 
     name: str
-    """The table's own name; what messages call the host."""
+    """The table's name, used in messages."""
     address: str
     ssh_port: Port = 22
     user: str = "root"
-    """Whom ssh logs in as; anybody but root needs `sudo` without a password."""
+    """The user for ssh; unless root, it needs `sudo` without a password."""
     roles: tuple[Role, ...] = Field(min_length=1)
     identity_file: Path | None = None
-    """A private key; without it, what ssh itself finds."""
+    """A private key; `None`: ssh's own configuration."""
     root: PlainPath = PurePosixPath("/")
-    """The folder all paths on the host are below; tests give each host its own."""
+    """The folder above all paths on the host; tests use one per host."""
     supervisor: Literal["systemd", "pidfile"] = "systemd"
-    """What starts the servers; `pidfile` is for machines and containers without systemd."""
+    """What runs the servers; `pidfile` is for machines and containers without systemd."""
 
     @field_validator("address")
     @classmethod
@@ -99,7 +99,7 @@ class HostEntry(_Table):
     @classmethod
     def _a_user(cls, value: str) -> str:
         if not _USER.fullmatch(value):
-            raise ValueError("is not a user's name")
+            raise ValueError("is not a user name")
         return value
 
     @field_validator("roles")
@@ -110,7 +110,7 @@ class HostEntry(_Table):
         return value
 
     def path(self, place: PurePosixPath) -> PurePosixPath:
-        """Where `place` (absolute) is on this host."""
+        """The absolute path `place` below this host's root folder."""
         return self.root / place.relative_to("/")
 
 
@@ -122,7 +122,7 @@ class MgmtSettings(_Table):
     tls_port: Port = 3443
     """The port for an agent server on another host."""
     domain: Domain = ""
-    """The public name, such as api.example.com; empty: no front is set up."""
+    """The public domain, such as api.example.com; empty for no front."""
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
@@ -141,7 +141,7 @@ class AgentComponentSettings(_Table):
     tls_port: Port = 4443
     """The port for management on another host."""
     relay_bind: str = ""
-    """The relay's address, when it is not the containers' bridge, which Docker makes later."""
+    """The relay's address; empty for that of the containers' bridge, which Docker creates later."""
     relay_port: Port = 4001
 
     @model_validator(mode="after")
@@ -156,49 +156,49 @@ class AgentComponentSettings(_Table):
         if not is_loopback(value):
             raise ValueError(
                 "must be 127.0.0.1 or ::1, since that port is plain http; remove it: management on "
-                "another host connects to tls_port, which `ocmt setup` prepares"
+                "another host connects to tls_port, which `./ocmt setup` prepares"
             )
         return value
 
 
 class UiSettings(_Table):
     path: PlainPath = PurePosixPath("/var/www/ocmt")
-    """Releases are below it; the web server's root is `current` in it."""
+    """The folder of releases; the web server's root is `current` in it."""
     domain: Domain = ""
-    """The public name, such as app.example.com; empty: no front is set up."""
+    """The public domain, such as app.example.com; empty for no front."""
 
 
 class Policy(_Table):
-    """`[deploy]`: how patient a deploy is and how much it keeps."""
+    """`[deploy]`: timeouts, and how many releases are kept."""
 
     keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
     gate_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60
-    """How long a new release may take until it is healthy."""
+    """Seconds that a new release may take to become healthy."""
     gate_answers: Annotated[int, Field(ge=1, le=100)] = 3
-    """Healthy answers in a row that open the gate."""
+    """Consecutive healthy answers to pass the health check."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
-    """How long the old release may take to end its requests before it is killed."""
+    """Seconds that the old release may take to finish its requests before it is killed."""
     min_free_mb: Annotated[int, Field(ge=0)] = 500
     max_clock_skew_s: Annotated[float, Field(gt=0)] = 30
     known_hosts: Path | None = None
-    """The servers' host keys; without it, the user's own known_hosts."""
+    """The servers' host keys; `None`: the user's known_hosts."""
     service_user: str = "ocmt"
-    """Whom the servers run as on hosts with systemd."""
+    """The user that servers run as with systemd."""
 
 
 class Pull(_Table):
-    """`[pull]`: servers that fetch what they run by themselves (`ocmt deploy --pull`)."""
+    """`[pull]`: servers that deploy by themselves (`ocmt deploy --pull`)."""
 
     source: str = ""
-    """The repository's address; empty: `ocmt setup` sets no timer up."""
+    """The repository's address; empty: `ocmt setup` sets up no timer."""
     checkout: PlainPath = PurePosixPath("/opt/ocmt/source")
     every_min: Annotated[int, Field(ge=1, le=1440)] = 5
     branch: str = "main"
-    """What is deployed without signers."""
+    """The branch that is deployed without signers."""
     tags: str = "v*"
-    """With signers, the newest of these tags is deployed."""
+    """The tags of which the newest is deployed, with signers."""
     signers: Path | None = None
-    """Whose signatures count: ssh-keygen(1)'s ALLOWED SIGNERS."""
+    """The accepted signers, in ssh-keygen(1)'s format ALLOWED SIGNERS."""
 
     @field_validator("source", "branch", "tags")
     @classmethod
@@ -209,7 +209,7 @@ class Pull(_Table):
 
 
 class Firewall(_Table):
-    """`[firewall]`: what the hosts let in beside OCMT's own."""
+    """`[firewall]`: connections that the hosts allow in addition to OCMT's."""
 
     allow: tuple[Annotated[firewall_allow.Allowed, BeforeValidator(firewall_allow.parse)], ...] = ()
     """Such as "9100/tcp", "192.168.1.0/24" or "9100/tcp from 192.168.1.0/24"."""
@@ -243,23 +243,23 @@ class Inventory(_Table):
             where = (host.address, host.ssh_port, host.root)
             if where in taken:
                 raise ValueError(
-                    f"hosts {taken[where]} and {host.name} are the same machine; make it one host "
-                    "with the roles of both"
+                    f"hosts {taken[where]} and {host.name} are the same machine; make them one "
+                    "host with the roles of both"
                 )
             taken[where] = host.name
         return self
 
     def with_role(self, role: Role) -> list[HostEntry]:
-        """The hosts that run `role`, in the file's order; the first is the others' gatekeeper."""
+        """The hosts with `role`, in the file's order; the first is deployed first."""
         return [host for host in self.hosts.values() if role in host.roles]
 
     def component_path(self, host: HostEntry, role: Role) -> PurePosixPath:
-        """The folder of a component on a host: `.env`, `releases/`, `current`, the journal."""
+        """A component's folder on a host, with `.env`, `releases/`, `current` and the journal."""
         places = {"mgmt": self.mgmt.path, "agent": self.agent.path, "ui": self.ui.path}
         return host.path(places[role])
 
     def host(self, name: str) -> HostEntry:
-        """Raises `InventoryError` for a name that is not in the file."""
+        """The host of that name. Raises `InventoryError`."""
         if name in self.hosts:
             return self.hosts[name]
         known = ", ".join(self.hosts)
@@ -267,13 +267,13 @@ class Inventory(_Table):
 
 
 def load_inventory(file: Path = DEFAULT_FILE) -> Inventory:
-    """Read and check `file`. Raises `InventoryError` naming file, keys and cures."""
+    """Read and validate `file`. Raises `InventoryError`."""
     try:
         read = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InventoryError(
-            f"There is no {file}. Copy deploy/ocmt.example.toml to it and fill in your servers, or "
-            "name another file with --inventory.",
+            f"{file} does not exist. Copy deploy/ocmt.example.toml to it and fill in your servers, "
+            "or name another file with --inventory.",
             exit_code=2,
         ) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -286,8 +286,8 @@ def load_inventory(file: Path = DEFAULT_FILE) -> Inventory:
         for name, entry in hosts.items():
             if not _HOST_NAME.fullmatch(name):
                 problems.append(
-                    f"{file}: hosts.{name}: a host's name is of a-z, 0-9 and -, starting with a "
-                    "letter or digit."
+                    f"{file}: hosts.{name}: a host's name may have a-z, 0-9 and -, and starts with "
+                    "a letter or digit."
                 )
             if isinstance(entry, dict):
                 entry["name"] = name
@@ -312,7 +312,7 @@ def load_inventory(file: Path = DEFAULT_FILE) -> Inventory:
 
 
 def _beside(file: Path, text: str) -> str:
-    """A path in the inventory is relative to the inventory, wherever the command is run."""
+    """Paths in the inventory are relative to its folder."""
     return str(file.resolve().parent / Path(text).expanduser())
 
 

@@ -1,4 +1,4 @@
-"""A deploy, from the preflight to the tag. What each step does on a host is in `hostside`."""
+"""A deploy, from the preflight to the tag. The steps on a host are in `hostside`."""
 
 import json
 import re
@@ -26,23 +26,23 @@ from ocmt_cli.failure import CommandFailed
 _STAMP = re.compile(r"\d{8}T\d{6}Z(?=-)")
 _STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 Report = Callable[[str], None]
-"""Told each step before it is made, in words for the operator."""
+"""Called with a line for the operator before each step."""
 Facts = Mapping[tuple[Role, str], dict[str, Any]]
-"""What each target's host answered to `facts`."""
+"""Target → its host's answer to `facts`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """What all that touches the hosts has in common."""
+    """The hosts and components of a deploy or rollback, and connections to them."""
 
     inventory: Inventory
     roles: Sequence[Role]
     report: Report
     local: str | None = None
-    """The one host this is (`--pull`); `None`: all of them, by ssh."""
+    """This machine's host (`--pull`), or `None` for all hosts over ssh."""
 
     def targets(self) -> list[tuple[Role, str]]:
-        """Components on hosts in the order of a deploy."""
+        """(Component, host) pairs in the order of a deploy."""
         found = [
             (role, host.name)
             for role in ORDER
@@ -60,7 +60,7 @@ class Deployer:
 
     @contextmanager
     def sessions(self) -> Iterator[dict[str, Session]]:
-        """A connection to every host that is needed."""
+        """A session with each host needed, by name."""
         made: dict[str, Session] = {}
         try:
             for name in dict.fromkeys(name for _, name in self.targets()):
@@ -69,12 +69,12 @@ class Deployer:
                 made[name] = Session(host, entry, self.inventory)
             yield made
         finally:
-            # Side by side: each is a farewell over its own connection.
+            # In parallel, since each takes a round trip.
             with ThreadPoolExecutor(max(1, len(made))) as pool:
                 list(pool.map(lambda session: session.close(), made.values()))
 
     def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
-        """The answers of all targets; hosts side by side. Raises all failures as one."""
+        """The answers of all targets, hosts in parallel. Raises all failures as one."""
         answers, failures = self.each_that_answers(ask)
         if failures:
             raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
@@ -83,7 +83,7 @@ class Deployer:
     def each_that_answers(
         self, ask: Callable[[Role, str], Any]
     ) -> tuple[dict[tuple[Role, str], Any], dict[str, HostFailed]]:
-        """The answers of all targets, and host → failure of those that could not be asked."""
+        """The answers of all targets, and host → failure of the unreachable ones."""
         by_host: dict[str, list[Role]] = {}
         for role, name in self.targets():
             by_host.setdefault(name, []).append(role)
@@ -103,7 +103,7 @@ class Deployer:
 
 
 def plan(deployer: Deployer, source: Source, sessions: dict[str, Session]) -> list[Step]:
-    """What would be done now. Raises `CommandFailed` with everything the preflight found."""
+    """The steps to do. Raises `CommandFailed` with all problems of the preflight."""
     return _plan(deployer, source, _facts(deployer, sessions))
 
 
@@ -131,7 +131,7 @@ def _plan(deployer: Deployer, source: Source, facts: Facts) -> list[Step]:
             facts[role, name],
             contents[role],
             revisions.get(role, ()),
-            # A person who deploys means it; a timer must not undo a rollback.
+            # A timer must not undo a rollback; an operator may.
             spare_regretted=deployer.local is not None,
         )
         for role, name in deployer.targets()
@@ -139,8 +139,10 @@ def _plan(deployer: Deployer, source: Source, facts: Facts) -> list[Step]:
 
 
 def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
-    """Bring every target to `source`; what was done. Raises `CommandFailed` at the first failure,
-    with the releases before serving on every host that was not reached."""
+    """Deploy `source` to all targets and return the steps done.
+
+    Raises `CommandFailed` at the first failure; the remaining hosts keep their releases.
+    """
     with deployer.sessions() as sessions:
         facts = _facts(deployer, sessions)
         steps = _plan(deployer, source, facts)
@@ -149,7 +151,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
             return steps
         _lock(sessions, steps, source)
         _finish_interrupted(deployer, sessions, steps, facts)
-        # Somebody else's deploy may have ended before the lock was taken.
+        # Another deploy may have ended before the lock was taken.
         facts = _facts(deployer, sessions)
         steps = _plan(deployer, source, facts)
         release = _release_for(source, facts)
@@ -165,7 +167,7 @@ def _facts(deployer: Deployer, sessions: Mapping[str, Session]) -> Facts:
 
 
 def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source) -> None:
-    """Take the lock of every target, or keep it: a host that hears nothing for long drops it."""
+    """Take or keep the lock of every target: without requests, a session times out."""
     for step in steps:
         sessions[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
 
@@ -173,10 +175,10 @@ def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source
 def _finish_interrupted(
     deployer: Deployer, sessions: Mapping[str, Session], steps: Iterable[Step], facts: Facts
 ) -> None:
-    """Put right what a deployer that was killed left."""
+    """Recover from a killed deployer."""
     for step in steps:
         if not facts[step.role, step.host]["settled"] and step.current:
-            deployer.report(f"{step.host}: {step.role}: put right what was left")
+            deployer.report(f"{step.host}: {step.role}: recover from an interrupted deploy")
             for line in sessions[step.host].ask("converge", step.role):
                 deployer.report(f"{step.host}: {step.role}: {line}")
 
@@ -189,7 +191,7 @@ def _release_for(source: Source, facts: Facts) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Rollout:
-    """One release on its way to the hosts, whose locks are held."""
+    """Deploys a release to the hosts, whose locks are held."""
 
     deployer: Deployer
     source: Source
@@ -200,7 +202,7 @@ class _Rollout:
     builds: Path
 
     def deploy_role(self, role: Role) -> list[Step]:
-        """Deploy a component to its hosts one after the other; tag it once it serves on all."""
+        """Deploy a component to its hosts in order, then tag it."""
         steps = [step for step in self.steps if step.role == role]
         done = [step if step.action == "unchanged" else self._deploy_to(step) for step in steps]
         if any(step.action != "unchanged" for step in steps):
@@ -224,7 +226,7 @@ class _Rollout:
 
 
 def new_release(commit: str, *, now: datetime, taken: Iterable[str]) -> str:
-    """A name that no release and no tag has, later than all of them: names are sorted by time."""
+    """A new release name, later than those of all releases and tags: names sort by time."""
     stamps = [found[0] for name in taken if (found := _STAMP.match(name))]
     if stamps:
         newest = datetime.strptime(max(stamps), _STAMP_FORMAT).replace(tzinfo=UTC)
@@ -241,7 +243,7 @@ def send_and_switch(
     artefact: Artefact,
     source: Source,
 ) -> None:
-    """One component on one host: copy, install, migrate, start, switch, settle."""
+    """Deploy one component to one host: copy, install, migrate, start, switch, settle."""
     name = session.host.name
 
     def report(text: str) -> None:
@@ -264,7 +266,7 @@ def send_and_switch(
     if role == "mgmt":
         report("migrate")
         session.ask("migrate", role, release)
-    report("start beside the old one")
+    report("start it beside the old release")
     session.ask("start", role, release)
     report("switch")
     session.ask("switch", role, release)
@@ -283,7 +285,7 @@ def _describe(folder: Path, role: Role, release: str, artefact: Artefact, source
         "contracts": contracts,
     }
     (folder / "release.json").write_text(json.dumps(meta), encoding="utf-8")
-    # A page's file needs an ending, or no web server of ours hands it out.
+    # With an extension, since the web servers only serve files that have one.
     name = "version.txt" if role == "ui" else "VERSION"
     (folder / name).write_text(release + "\n", encoding="utf-8")
     if role == "ui":

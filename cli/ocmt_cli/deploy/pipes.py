@@ -1,7 +1,7 @@
-"""Pipes to a program on a host. Any write, flush or close fails when the host is lost.
+"""Pipes to a program on a host, of which any write, flush or close may fail.
 
-That the pipe broke says nothing of why: the program's exit code and standard error do. So a broken
-pipe is told by a return value, and never raised.
+A broken pipe is a return value here and not an exception: the reason is in the program's exit code
+and standard error.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ def pipes_of(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def give(pipe: IO[bytes], data: bytes | IO[bytes]) -> bool:
-    """Write to a program's standard input at once; False when nobody reads it any more."""
+    """Write to a program's standard input and flush. False if the pipe is broken."""
     try:
         if isinstance(data, bytes):
             pipe.write(data)
@@ -31,13 +31,13 @@ def give(pipe: IO[bytes], data: bytes | IO[bytes]) -> bool:
 
 
 def close(pipe: IO[bytes]) -> None:
-    """Close a pipe; what could not be written any more is dropped."""
+    """Close a pipe, discarding unwritten data."""
     with contextlib.suppress(BrokenPipeError):
         pipe.close()
 
 
 def end(process: subprocess.Popen[bytes], *, within_s: float | None = None) -> int:
-    """Close a process's pipes and wait for its end, or kill it after `within_s`; its exit code."""
+    """Close a process's pipes and wait, or kill it after `within_s`. Returns its exit code."""
     for pipe in pipes_of(process):
         close(pipe)
     try:

@@ -1,4 +1,4 @@
-"""What a deploy would do, decided from what hosts say and what the commit holds. No effects."""
+"""The steps of a deploy, computed from the hosts' facts and the commit. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Action = Literal["deploy", "restart", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One component on one host."""
+    """The action for one component on one host."""
 
     role: Role
     host: str
@@ -20,7 +20,7 @@ class Step:
     current: str | None
     content: str
     migrations: tuple[str, ...] = ()
-    """What is changed in management's tables, in order."""
+    """Management's migrations to run, in order."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,10 +42,10 @@ def decide(
     *,
     spare_regretted: bool = False,
 ) -> Step:
-    """Whether a component on a host needs anything. Unchanged: same content, settings and well.
+    """The step for a component; `unchanged` if content and settings are equal and it is healthy.
 
-    `revisions` are the migrations that the commit has, in order. With `spare_regretted` a content
-    that was rolled back is not deployed again.
+    `revisions` are the commit's migrations, in order. With `spare_regretted`, content that was
+    rolled back is not deployed again.
     """
     current = facts["current"]
     action: Action = "deploy"
@@ -53,13 +53,13 @@ def decide(
         why = "nothing is deployed yet"
     elif spare_regretted and content in facts["regretted"].values() and facts["settled"]:
         action = "unchanged"
-        why = f"this commit was rolled back to {current}; a newer one, or `ocmt deploy` over ssh"
+        why = f"rolled back to {current}; deploy a newer commit, or deploy over ssh"
     elif facts["meta"].get("content") != content:
         why = f"the commit differs from {current}"
     elif facts["settings_changed"]:
         why = "its settings (.env) changed"
     elif not facts["settled"]:
-        action, why = "restart", f"{current} does not run as it should"
+        action, why = "restart", f"{current} is not running or not healthy"
     else:
         action, why = "unchanged", f"{current} runs and is healthy"
     known = set(facts["meta"].get("revisions", []))
@@ -70,7 +70,7 @@ def decide(
 def problems(
     inventory: Inventory, host: HostEntry, role: Role, facts: dict[str, Any], now: float
 ) -> list[str]:
-    """What keeps a deploy from being tried, each with its cure; empty when nothing does.
+    """The reasons not to start a deploy, each with its remedy; empty if there are none.
 
     `now` is this machine's time, seconds since the epoch.
     """
@@ -83,8 +83,8 @@ def problems(
         found.append("rsync is not installed; apt-get install rsync")
     if facts["free_mb"] < policy.min_free_mb:
         found.append(
-            f"only {facts['free_mb']} MB are free below {path}, {policy.min_free_mb} are needed; "
-            "free some space or lower keep_releases"
+            f"only {facts['free_mb']} MB are free below {path}, but {policy.min_free_mb} are "
+            "needed; free some space or lower keep_releases"
         )
     if abs(facts["time"] - now) > policy.max_clock_skew_s:
         found.append(
@@ -93,7 +93,9 @@ def problems(
         )
     if role != "ui":
         if not facts["env_file"]:
-            found.append(f"there is no {path}/.env; `ocmt setup {host.name}` writes one to fill in")
+            found.append(
+                f"{path}/.env is missing; `./ocmt setup {host.name}` writes one to fill in"
+            )
         if host.supervisor == "systemd" and not facts["systemd"]:
             found.append(
                 f'systemd does not run there; set hosts.{host.name}.supervisor = "pidfile"'
@@ -102,25 +104,25 @@ def problems(
 
 
 def may_run_on(target: dict[str, Any], contracted: Sequence[str]) -> str | None:
-    """Why a release cannot run on tables of which `contracted` took something; `None`: it can.
+    """Why a release cannot run on the tables after the migrations `contracted`; `None` if it can.
 
-    Migrations expand: an older release goes on with tables that have more. One that contracts
-    (`contract = True` in its file) takes away what older releases need.
+    Most migrations only add, and older releases work with the result. One that contracts
+    (`contract = True` in its file) removes parts that older releases need.
     """
     known = set(target.get("revisions", []))
     lost = [one for one in contracted if one not in known]
     if not lost:
         return None
     return (
-        f"migration {lost[0]} removed what it needs. Deploy a newer release instead, or restore "
-        "the backup that was made before (`ocmt restore`)"
+        f"migration {lost[0]} removed tables or columns that it needs. Deploy a newer release "
+        "instead, or restore a backup from before it (`./ocmt restore`)"
     )
 
 
 def choose_rollback(status: dict[str, Any], wanted: str | None) -> str | None:
-    """The release to go back to: `wanted`, or the last healthy one that is not current.
+    """The release to roll back to: `wanted`, or the last healthy one that is not current.
 
-    One that was gone back from before is left out, so a second rollback goes further back.
+    A release that was rolled back is left out, so that a second rollback goes further back.
     """
     healthy: Sequence[str] = status["healthy"]
     if wanted is not None:

@@ -1,7 +1,7 @@
-"""Our own modules, packed to run on a host's Python: a host needs nothing of ours installed.
+"""Packs modules to run on a host's Python, so that the host needs no installation of OCMT.
 
-The packed modules are the first bytes of the program's standard input, so both sides are always of
-the same version. What follows on standard input is the program's own.
+The packed modules are the first bytes of the program's standard input, so both sides always have
+the same version. The rest of standard input is for the program.
 """
 
 import functools
@@ -9,7 +9,7 @@ import io
 import zipfile
 from importlib import resources
 
-# Runs on whatever Python there is, to be able to say that it is too old.
+# Runs on any Python, to report one that is too old.
 _BOOT = """\
 import os, sys
 if sys.version_info < (3, 11):
@@ -27,13 +27,13 @@ SHARED = ("atomic_files.py", "container_names.py", "file_lock.py", "process_iden
 
 
 def python_argv(module: str) -> list[str]:
-    """The command that runs `main` of a packed module; UTF-8 whatever the host's locale is."""
+    """The command that runs `main` of a packed module, with UTF-8 in any locale."""
     return ["python3", "-I", "-X", "utf8", "-c", _BOOT.format(module=module)]
 
 
 @functools.cache
 def packed(*places: str) -> bytes:
-    """A program's first bytes: the length of a zip file, and the zip file.
+    """A program's first bytes of input: the length of a zip file, and the zip file.
 
     `places` are modules and folders below `ocmt_cli`; the packages above them are packed empty.
     The modules of `SHARED` are always packed with them.

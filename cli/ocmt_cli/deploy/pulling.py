@@ -1,7 +1,7 @@
-"""`ocmt deploy --pull`: a server fetches what it is to run, and believes only what it can check.
+"""`ocmt deploy --pull`: a server fetches and verifies the commit to deploy.
 
-With signers, the newest tag that one of them has signed; without, a branch that only goes forward.
-Either way every package is checked against the lock's hashes when it is built in (`build`).
+With signers, that is the newest tag, which one of them must have signed; without, the head of a
+branch that only goes forward. Packages are always checked against the lock's hashes (`build`).
 """
 
 import os
@@ -14,7 +14,7 @@ from ocmt_cli.failure import CommandFailed
 
 
 def pull(checkout: Path, settings: Pull) -> bool:
-    """Bring the checkout to what is to be deployed; whether it moved. Raises `CommandFailed`."""
+    """Check out the commit to deploy. Returns whether it changed. Raises `CommandFailed`."""
     if "origin" not in git(checkout, "remote").split():
         return False
     git(checkout, "fetch", "--tags", "origin")
@@ -27,7 +27,7 @@ def pull(checkout: Path, settings: Pull) -> bool:
 
 
 def start_anew(checkout: Path) -> None:
-    """Go on as the command of the commit that was just checked out."""
+    """Replace this process with the command of the new commit."""
     os.execv(str(checkout / "ocmt"), ["ocmt", "deploy", *sys.argv[2:]])
 
 
@@ -35,11 +35,11 @@ def _branch(checkout: Path, settings: Pull, here: str) -> str:
     there = git(checkout, "rev-parse", f"refs/remotes/origin/{settings.branch}").strip()
     base = git(checkout, "merge-base", here, there).strip()
     if base == there:
-        return here  # an older state never comes back by itself
+        return here  # never goes back to an older commit
     if base != here:
         raise CommandFailed(
-            f"origin's {settings.branch} does not follow {here[:12]}, which is checked out here: "
-            "its history was rewritten. Find out why; if it is meant, check it out here by hand "
+            f"origin's {settings.branch} does not contain {here[:12]}, which is checked out here: "
+            "its history was rewritten. Find out why; if it is intended, check it out by hand "
             f"(git checkout --detach {there[:12]})."
         )
     return there
@@ -50,7 +50,7 @@ def _signed(checkout: Path, settings: Pull) -> str:
     words = ["-c", "versionsort.suffix=-", "tag", "--list", settings.tags]
     names = git(checkout, *words, "--sort=-version:refname").split()
     if not names:
-        raise CommandFailed(f"There is no tag {settings.tags} yet. Sign one: git tag -s v1.0.0")
+        raise CommandFailed(f"There is no tag {settings.tags} yet. Make one: git tag -s v1.0.0")
     name = names[0]
     verify = [
         "-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={settings.signers}",
@@ -60,14 +60,14 @@ def _signed(checkout: Path, settings: Pull) -> str:
         git(checkout, *verify)
     except CommandFailed as failure:
         raise CommandFailed(
-            f"The newest tag, {name}, is not signed by anybody in {settings.signers}; nothing was "
-            f"deployed. Find out who made it, then sign it or delete it. {failure}"
+            f"The newest tag, {name}, has no signature of a signer in {settings.signers}, so it "
+            f"was not deployed. Find out who made it, then sign it or delete it. {failure}"
         ) from failure
-    # A signature is of the name inside the tag: an old tag must not pass under a newer name.
+    # The signature covers the name inside the tag, so an old tag cannot be renamed to a newer one.
     inside = git(checkout, "for-each-ref", "--format=%(tag)", f"refs/tags/{name}").strip()
     if inside != name:
         raise CommandFailed(
-            f"The tag {name} is in truth the signed tag {inside}, renamed; nothing was deployed. "
-            "Find out who did that, then delete it."
+            f"The tag {name} is a renamed copy of the signed tag {inside}, so it was not deployed. "
+            "Find out who made it, then delete it."
         )
     return git(checkout, "rev-parse", f"refs/tags/{name}^{{commit}}").strip()

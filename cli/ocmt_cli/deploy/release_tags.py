@@ -13,11 +13,11 @@ def deploy_tags(source: Source) -> list[str]:
 
 
 def tag_what_runs(report: Callable[[str], None], source: Source, steps: Sequence[Step]) -> None:
-    """Make the tags that a deployer which was killed at its very end did not."""
+    """Make missing tags of running releases, after a deploy that was killed at its end."""
     known = set(deploy_tags(source))
     for role, release in dict.fromkeys((step.role, str(step.current)) for step in steps):
         if f"deploy/{role}/{release}" not in known:
-            # The commit may be somebody else's, and not here; then the tag is theirs too.
+            # The commit may be missing here, if another checkout deployed it and has its tag.
             try:
                 commit = git(
                     source.checkout, "rev-parse", "--verify", f"{release[-12:]}^{{commit}}"
@@ -30,7 +30,7 @@ def tag_what_runs(report: Callable[[str], None], source: Source, steps: Sequence
 def tag_release(
     report: Callable[[str], None], source: Source, role: Role, release: str, commit: str
 ) -> None:
-    """Write down in git what was deployed, and push that one tag where there is an origin."""
+    """Tag the deployed commit, and push the tag if there is an origin."""
     tag = f"deploy/{role}/{release}"
     try:
         git(source.checkout, "tag", tag, commit)
@@ -41,4 +41,4 @@ def tag_release(
         try:
             git(source.checkout, "push", "--quiet", "origin", f"refs/tags/{tag}")
         except CommandFailed as failure:
-            report(f"the tag {tag} is only here: {failure}")
+            report(f"the tag {tag} was not pushed: {failure}")

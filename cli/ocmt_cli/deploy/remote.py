@@ -1,7 +1,7 @@
-"""Reaching a host: the system's own ssh and rsync, with every way they fail told with its cure.
+"""Runs commands on hosts with the system's ssh and rsync, and explains their failures.
 
-`SshHost` reaches another machine, `LocalHost` is this one (`ocmt deploy --pull`). Commands are
-argument lists; they are quoted in one place for the shell that ssh puts between.
+`SshHost` is another machine, `LocalHost` this one (`ocmt deploy --pull`). Commands are argument
+lists, which are quoted in one place for the remote shell.
 """
 
 import shlex
@@ -17,13 +17,13 @@ from ocmt_cli.deploy.inventory import HostEntry, Policy
 from ocmt_cli.deploy.ssh import for_any_shell, make_folder, options, with_own_paths
 from ocmt_cli.failure import CommandFailed
 
-# rsync's own exit codes for a connection that ended (rsync(1), EXIT VALUES).
+# rsync's exit codes for a lost connection (rsync(1), EXIT VALUES).
 _RSYNC_DROPPED = frozenset({10, 12, 30, 35, 255})
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A command that ran to its end on a host."""
+    """A completed command on a host."""
 
     code: int
     stdout: str
@@ -31,7 +31,7 @@ class Finished:
 
 
 class Host(Protocol):
-    """A machine that commands run on and files go to."""
+    """A machine to run commands on and copy files to."""
 
     name: str
 
@@ -44,31 +44,31 @@ class Host(Protocol):
         check: bool = True,
         timeout_s: float = 600,
     ) -> Finished:
-        """Run as root and wait. With `check`, raises `HostFailed` unless it ended with 0."""
+        """Run as root and wait. With `check`, raises `HostFailed` for an exit code other than 0."""
         ...
 
     def put(self, text: str, path: PurePosixPath, *, mode: int, step: str) -> None:
-        """Write a file in one step, readable from the first byte on only by whom `mode` lets."""
+        """Write a file atomically; it has `mode` from the start."""
         ...
 
     def rsync(
         self, src: Path, dst: PurePosixPath, *, step: str, options: Sequence[str] = ()
     ) -> None:
-        """Copy what is in the folder `src` into the folder `dst`, which is made if missing."""
+        """Copy the content of the folder `src` into the folder `dst`, which is made if missing."""
         ...
 
     def popen(self, argv: Sequence[str], *, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a command as root with pipes; `failure` explains how it ended."""
+        """Start a command as root with pipes; `failure` explains its exit code."""
         ...
 
     def failure(self, code: int, stderr: str, step: str) -> HostFailed:
-        """What a command's end means, for the operator."""
+        """The error for a command's exit code, with its remedy."""
         ...
 
     def close(self) -> None: ...
 
 
-# Writes standard input to a file beside the target first, so that nobody reads half of it.
+# Writes to a file beside the target first, so that no reader sees half of it.
 _PUT = (
     'set -e; umask 077; d=$(dirname "$1"); mkdir -p "$d"; t=$(mktemp "$d/.put.XXXXXX"); '
     'trap \'rm -f "$t"\' EXIT; cat > "$t"; chmod "$2" "$t"; mv -f "$t" "$1"; trap - EXIT'
@@ -115,7 +115,7 @@ class _Base:
 
 
 class LocalHost(_Base):
-    """This machine, for a server that deploys to itself. Needs root for system folders."""
+    """This machine, for a server that deploys to itself. System folders need root."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -147,7 +147,7 @@ class LocalHost(_Base):
 
 
 class SshHost(_Base):
-    """A host over ssh. One connection is made and shared by all that follows."""
+    """A host over ssh; all commands share one connection."""
 
     def __init__(self, entry: HostEntry, policy: Policy) -> None:
         self.name = entry.name
@@ -204,14 +204,14 @@ class SshHost(_Base):
         return explain(self.entry, self.policy, code=code, stderr=said, step=step)
 
     def close(self) -> None:
-        """End the shared connection."""
+        """Close the shared connection."""
         farewell = ["ssh", *self._options, "-O", "exit", self.entry.address]
         subprocess.run(farewell, capture_output=True, check=False)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def open_host(entry: HostEntry, policy: Policy, *, local: bool = False) -> Host:
-    """The transport to a host; nothing is connected yet."""
+    """The transport to a host, which connects on first use."""
     return LocalHost(entry.name) if local else SshHost(entry, policy)
 
 
@@ -221,6 +221,6 @@ def _piped(argv: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        # Ctrl-C is the deployer's to handle: a step on a host ends as a whole.
+        # Not reached by the terminal's Ctrl-C, so that a step on a host completes.
         start_new_session=True,
     )

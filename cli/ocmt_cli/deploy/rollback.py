@@ -1,5 +1,6 @@
-"""Going back to an earlier release, on every host."""
+"""Rolls back to an earlier release on every host."""
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.orchestration import Deployer
 from ocmt_cli.deploy.plan import choose_rollback, may_run_on
@@ -7,9 +8,9 @@ from ocmt_cli.failure import CommandFailed
 
 
 def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str]]:
-    """Go back to `to`, or to the last healthy release before; component, host and release.
+    """Roll back to `to`, or the last healthy release; returns (component, host, release).
 
-    All targets are checked before the first is touched. The page goes first and management last,
+    All targets are checked before the first is changed. The page is first and management last,
     the opposite of a deploy.
     """
     with deployer.sessions() as sessions:
@@ -24,18 +25,18 @@ def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str
                 others = ", ".join(facts["healthy"]) or "none"
                 raise CommandFailed(
                     f"{name}: {role}: there is no healthy release "
-                    f"{to or 'before the current one'}. `ocmt releases` lists them; healthy are: "
-                    f"{others}."
+                    f"{to or 'before the current one'}. Healthy are: {others}; see "
+                    f"`{command('releases')}`."
                 )
             metas = {one["release"]: one["meta"] for one in sessions[name].ask("releases", role)}
             reason = may_run_on(metas.get(release, {}), facts["contracted"])
             if reason is not None:
-                raise CommandFailed(f"{name}: {role}: {release} cannot run any more: {reason}.")
+                raise CommandFailed(f"{name}: {role}: {release} can no longer run: {reason}.")
             chosen.append((role, name, release))
         for role, name, release in chosen:
             if known[role, name]["current"] == release and known[role, name]["settled"]:
                 continue
-            deployer.report(f"{name}: {role}: back to {release}")
+            deployer.report(f"{name}: {role}: roll back to {release}")
             for step in ("start", "switch", "settle"):
                 sessions[name].ask(step, role, release)
             if (left := known[role, name]["current"]) not in (None, release):

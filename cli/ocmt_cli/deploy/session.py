@@ -1,6 +1,6 @@
-"""One conversation with a host: sends our own program there, then asks it for steps.
+"""A session with a host: sends a program there, and runs its steps.
 
-The program is packed into the first bytes of the connection (`program`).
+The program is packed into the first bytes of its input (`program`).
 """
 
 import getpass
@@ -21,11 +21,11 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Busy(HostFailed):
-    """Another deployer works on this host."""
+    """Another deployer holds the lock."""
 
 
 def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str, Any]:
-    """What the host's side needs to know (`hostside.component.Component`)."""
+    """The arguments of `hostside.component.Component`."""
     listeners: dict[str, str] = {}
     if role == "mgmt":
         listeners["api"] = f"{inventory.mgmt.bind}:{inventory.mgmt.port}"
@@ -55,7 +55,7 @@ class Session:
         self.host = host
         self.entry = entry
         self._inventory = inventory
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the session)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the session)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Session":
@@ -65,7 +65,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End the conversation and give the locks back."""
+        """End the session, which releases its locks."""
         try:
             if self._process is not None:
                 end(self._process)
@@ -74,15 +74,15 @@ class Session:
             self.host.close()
 
     def lock(self, role: Role, *, what: str) -> None:
-        """Take the component's lock on the host until this session ends. Raises `Busy`."""
+        """Hold the component's lock on the host until the session ends. Raises `Busy`."""
         who = f"{getpass.getuser()}@{socket.gethostname()}: {what}"
         holder = self.ask("lock", role, who=who)
         if holder is not None:
             raise Busy(
                 self.host.name,
                 f"{role}: lock",
-                f"another deploy is under way ({holder}). Wait for its end; if its machine is "
-                "gone, the lock ends with its connection within minutes.",
+                f"another deploy is in progress ({holder}). Wait for its end; if its machine is "
+                "gone, the lock is released within minutes.",
             )
 
     def ask(self, step: str, role: Role, *words: object, **more: object) -> Any:
@@ -92,10 +92,10 @@ class Session:
         given, answers = pipes_of(process)
         component = component_on(self._inventory, self.entry, role)
         request = {"step": step, "component": component, "words": words, **more}
-        # A host that was lost once stays lost for this session.
+        # A lost host stays lost for this session.
         sent = not given.closed and give(given, json.dumps(request).encode() + b"\n")
         line = answers.readline() if sent else b""
-        if not line.endswith(b"\n"):  # nothing, or an answer that was cut
+        if not line.endswith(b"\n"):  # no answer, or a truncated one
             code = end(process)
             self._stderr.seek(0)
             said = self._stderr.read().decode(errors="replace")
@@ -108,9 +108,9 @@ class Session:
     def _start(self) -> subprocess.Popen[bytes]:
         python = python_argv("ocmt_cli.deploy.hostside.server")
         if self.entry.supervisor == "systemd":
-            # A Python in somebody's home is one that the services may not look at (ProtectHome=).
+            # Not a Python in a home folder, which services cannot read (ProtectHome=).
             python = ["env", f"PATH={_SYSTEM_PATH}", *python]
         self._process = self.host.popen(python, stderr=self._stderr)
-        # Should the host be lost already, the first answer, which does not come, says why.
+        # If the host is lost already, reading the first answer reports it.
         give(pipes_of(self._process)[0], packed("deploy/hostside"))
         return self._process

@@ -1,4 +1,4 @@
-"""What is deployed: a commit, never the working tree, and for each component its digest."""
+"""The source of a deploy: a commit, and a digest for each component."""
 
 import hashlib
 import io
@@ -11,8 +11,8 @@ from pathlib import Path
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.failure import CommandFailed
 
-# Everything that a component's artefact is made from, and nothing else: a change of a test or a
-# page of documentation is no reason to restart a server.
+# Exactly the files that a component is built from: a changed test or page of documentation does not
+# restart a server.
 PARTS: dict[Role, tuple[str, ...]] = {
     "mgmt": (
         "common/ocmt_common", "common/pyproject.toml", "management-server/ocmt_management",
@@ -40,19 +40,19 @@ class Source:
     commit: str
 
     def content(self, role: Role) -> str:
-        """The digest of what a component is made from; the same content, the same digest."""
+        """The digest of a component's sources."""
         listed = git(self.checkout, "ls-tree", self.commit, "--", *PARTS[role])
         return hashlib.sha256(f"{_FORMAT}\n{role}\n{listed}".encode()).hexdigest()
 
     def extract(self, role: Role, folder: Path) -> None:
-        """Write the component's parts as they are in the commit below `folder`."""
+        """Write the component's sources of the commit below `folder`."""
         words = ["git", "-C", str(self.checkout), "archive", self.commit, "--", *PARTS[role]]
         packed = subprocess.run(words, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(folder, filter="data")
 
     def revisions(self) -> tuple[list[str], list[str]]:
-        """Management's migrations in order, and those of them that contract."""
+        """Management's migrations in order, and the contracting ones."""
         folder = "management-server/ocmt_management/migrations/versions/"
         names = git(self.checkout, "ls-tree", "--name-only", self.commit, folder).split()
         known: list[str] = []
@@ -67,21 +67,21 @@ class Source:
 
 
 def read_source(checkout: Path) -> Source:
-    """Raises `CommandFailed` for a dirty tree: what runs must be what a commit says."""
+    """The checkout's commit. Raises `CommandFailed` for uncommitted changes."""
     commit = git(checkout, "rev-parse", "HEAD").strip()
     parts = sorted({part for parts in PARTS.values() for part in parts})
     dirty = git(checkout, "status", "--porcelain", "--", *parts)
     if dirty:
         shown = "\n".join(f"  {line}" for line in dirty.splitlines()[:10])
         raise CommandFailed(
-            f"There are changes that no commit has:\n{shown}\nCommit them or put them away "
-            "(git stash); a deploy sends a commit, so that everybody can tell what runs."
+            f"There are uncommitted changes:\n{shown}\nCommit or stash them: a deploy sends a "
+            "commit, not the working tree."
         )
     return Source(checkout, commit)
 
 
 def git(checkout: Path, *words: str) -> str:
-    """What git printed. Raises `CommandFailed` with what it complained about."""
+    """git's output. Raises `CommandFailed` with its error."""
     command = ["git", "-C", str(checkout), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -1,8 +1,8 @@
-"""ssh's command line for a host, free of what it or a login shell would read in its own way.
+"""ssh's command line for a host, without characters that ssh or a login shell would interpret.
 
-ssh expands `%` and `${}` in its options and splits them at spaces, and a shell on the host reads
-the command: csh, tcsh and fish each quote differently. So the files of the inventory are linked
-from a folder whose path is plain, and a command that is not plain travels encoded.
+ssh expands `%` and `${}` in its options and splits them at spaces, and the login shell parses the
+command: csh, tcsh and fish each quote differently. So the inventory's files are linked from a
+folder with a plain path, and commands with special characters are sent encoded.
 """
 
 import base64
@@ -23,7 +23,7 @@ _LONGEST_FOLDER = 30
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 _PLAIN_COMMAND = re.compile(r"[A-Za-z0-9 %+=:,./_@-]+")
 _DECODE = 'eval "exec $(printf %s "$@" | base64 -d)"'
-_LONGEST_WORD = 500  # csh's may have about 1,000 characters
+_LONGEST_WORD = 500  # csh's limit is about 1,000 characters
 _KNOWN, _IDENTITY = "known_hosts", "identity"
 
 
@@ -54,7 +54,7 @@ def make_folder(entry: HostEntry, policy: Policy) -> Path:
 
 
 def options(folder: Path, entry: HostEntry, policy: Policy) -> list[str]:
-    """For ssh and for rsync's ssh; `folder` is `make_folder`'s."""
+    """The arguments of ssh, also under rsync; `folder` is from `make_folder`."""
     words = [
         "-o", "BatchMode=yes",
         "-o", "StrictHostKeyChecking=yes",
@@ -76,7 +76,7 @@ def options(folder: Path, entry: HostEntry, policy: Policy) -> list[str]:
 
 
 def with_own_paths(text: str, folder: Path, entry: HostEntry, policy: Policy) -> str:
-    """What ssh said, with the inventory's files in place of the links to them."""
+    """ssh's output, with the inventory's paths in place of the links."""
     text = text.replace(str(folder / _KNOWN), str(policy.known_hosts))
     return text.replace(str(folder / _IDENTITY), str(entry.identity_file))
 

@@ -1,1 +1,1 @@
-"""`ocmt doctor`: what this machine has, lacks, and what to do about it."""
+"""`ocmt doctor`: what this machine has and lacks, with the remedy for each gap."""

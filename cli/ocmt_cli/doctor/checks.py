@@ -1,4 +1,4 @@
-"""The questions `ocmt doctor` asks: each one a line with what was found and what to do about it."""
+"""The checks of `ocmt doctor`: each gives what was found and the remedy."""
 
 import platform
 import shutil
@@ -33,7 +33,7 @@ _INSTALL_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`missing` keeps `ocmt up` from working; a `note` only takes something away."""
+    """`missing` prevents `ocmt up`; a `note` only limits it."""
 
     name: str
     level: Level
@@ -81,7 +81,7 @@ def _engine() -> Iterator[Check]:
             yield Check(
                 "docker",
                 "note",
-                "no engine answers; agents run as plain processes of your user",
+                "no engine answers; agents run as plain processes of this user",
                 f"For containers: {engine.cure()}",
             )
             return
@@ -90,13 +90,15 @@ def _engine() -> Iterator[Check]:
         if engine.has_image(image):
             yield Check("image", "ok", image)
         else:
-            yield Check("image", "note", f"{image} is not there", f"Run: {command('image build')}")
+            yield Check(
+                "image", "note", f"{image} has not been built", f"Run: {command('image build')}"
+            )
             for name in ("mmdebstrap", "gcc"):
                 if program(name) is None:
                     yield Check(
                         name,
                         "note",
-                        "not installed; `ocmt image build` needs it",
+                        f"not installed; `{command('image build')}` needs it",
                         f"apt-get install {name}",
                     )
     except EngineSlow as slow:
@@ -141,8 +143,8 @@ def _memory() -> Iterator[Check]:
             "swap",
             "note",
             swap,
-            "Without swap on disk a sleeping agent keeps its 700–900 MB of RAM, with it about "
-            f"25 MB. See what it would do: {command('memory enable --plan')}",
+            "Without swap on disk a sleeping agent keeps its 700–900 MB of RAM; with swap, about "
+            f"25 MB. See the steps: {command('memory enable --plan')}",
         )
     else:
         yield Check("swap", "ok", swap)
@@ -153,7 +155,12 @@ def _disk(data: DataFolder) -> Check:
     free = shutil.disk_usage(there).free
     found = f"{free / 1e9:.1f} GB free at {there}"
     if free < _INSTALL_BYTES and not is_installed(data.openclaw):
-        return Check("disk", "missing", found, "OpenClaw needs 2 GB: free some, or use --data.")
+        return Check(
+            "disk",
+            "missing",
+            found,
+            "OpenClaw needs 2 GB. Free some space, or choose another folder with --data.",
+        )
     return Check("disk", "ok", found)
 
 
@@ -171,12 +178,12 @@ def _ports(data: DataFolder, port: int) -> Iterator[Check]:
                 "port",
                 "missing",
                 f"{number}: taken by {holder(number) or 'another process'}",
-                f"Stop that, or choose others: {others}",
+                f"Stop it, or choose other ports: {others}",
             )
 
 
 def _page() -> Check:
-    return Check("page", "ok", "built" if page_is_current() else "`ocmt up` will build it")
+    return Check("page", "ok", "built" if page_is_current() else "`up` will build it")
 
 
 def certificates(folder: Path, *, now: datetime) -> Iterable[Check]:
@@ -193,7 +200,7 @@ def certificates(folder: Path, *, now: datetime) -> Iterable[Check]:
 
 
 def _openclaw(data: DataFolder) -> Check:
-    there = "installed" if is_installed(data.openclaw) else "`ocmt up` will install it"
+    there = "installed" if is_installed(data.openclaw) else "`up` will install it"
     return Check("openclaw", "ok", f"{openclaw_version()}, {there}")
 
 

@@ -1,4 +1,4 @@
-"""Reading what this machine is: memory, swap, control groups, programs. Nothing is changed."""
+"""Reads this machine's memory, swap, control groups and programs; changes nothing."""
 
 import shutil
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Memory:
     available_bytes: int
     swap_on_disk_bytes: int
     swap_compressed_bytes: int
-    """Swap on zram: it costs RAM itself, about a third of what it holds."""
+    """Swap on zram; it takes about a third of its content in RAM."""
 
 
 def memory(*, meminfo: Path = _MEMINFO, swaps: Path = _SWAPS) -> Memory:
@@ -38,7 +38,7 @@ class ControlGroups:
     version: int
     """2, 1, or 0 for none."""
     controllers: frozenset[str]
-    """Of those we use: freezer, memory, pids, cpu."""
+    """Of the controllers that OCMT uses: freezer, memory, pids, cpu."""
 
 
 def control_groups(root: Path = _CGROUPS) -> ControlGroups:
@@ -52,12 +52,12 @@ def control_groups(root: Path = _CGROUPS) -> ControlGroups:
 
 
 def program(*names: str) -> str | None:
-    """The path of the first of `names` that is installed."""
+    """The path of the first installed program of `names`, or `None`."""
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def postgresql_programs() -> str | None:
-    """The folder of a PostgreSQL server's programs; Debian keeps them off the path."""
+    """The folder of a PostgreSQL server's programs, which Debian leaves off the path."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if debian:
         return str(debian[-1].parent)

@@ -1,1 +1,1 @@
-"""`ocmt memory`: swap on disk and compressed RAM, so that sleeping agents cost little memory."""
+"""`ocmt memory`: swap on disk and compressed RAM for sleeping agents."""

@@ -1,4 +1,4 @@
-"""Doing the steps of a plan, one after the other; the first that fails ends it with what to do."""
+"""Runs a plan's steps in order; the first failure ends it, with the remedy."""
 
 import os
 import subprocess
@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 from ocmt_common.atomic_files import replace_file
 
+from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.plan import Plan, Remove, Run, Step, Write
 
-_SLOWEST_S = 1800.0  # swapoff reads everything back, a disk's pace
+_SLOWEST_S = 1800.0  # swapoff reads everything back from the disk
 
 
 def apply(plan: Plan, *, say: Callable[[str], None]) -> None:
-    """Raises `CommandFailed`; what was done until then is in the record, so it can be undone."""
+    """Run the steps. Raises `CommandFailed`; the record then allows `disable` to undo them."""
     for step in plan.steps:
         say(f"  {step}")
         try:
@@ -27,8 +28,8 @@ def apply(plan: Plan, *, say: Callable[[str], None]) -> None:
 
 def _failed(step: Step, error: OSError) -> CommandFailed:
     return CommandFailed(
-        f"Failed at: {step}\n{error.strerror or error}. Undo what was made with "
-        "`ocmt memory disable`."
+        f"Failed at: {step}\n{error.strerror or error}. To undo the steps before: "
+        f"{command('memory disable')}"
     )
 
 
@@ -60,12 +61,12 @@ def _do(step: Step) -> None:
 
 
 def _refusal(step: Run, said: str) -> str:
-    hint = "Undo what was made with `ocmt memory disable`."
+    hint = f"To undo the steps before: {command('memory disable')}"
     if step.words[0] == "swapon":
         hint = (
-            "The kernel does not take this file as swap (in a container it may not be allowed, and "
-            "some file systems cannot hold swap). Try another disk with --file. " + hint
+            "The kernel does not accept this file as swap (containers may not allow it, and some "
+            "file systems do not support it). Try another disk with --file. " + hint
         )
     elif step.words[0] == "swapoff":
-        hint = "Memory was too small to take it back. Stop agents, then try again."
+        hint = "There was too little memory to read it back. Stop agents, then try again."
     return f"Failed at: {step}\n{said}\n{hint}"

@@ -1,4 +1,4 @@
-"""`ocmt memory enable|disable|status`: give sleeping agents a place outside of RAM."""
+"""`ocmt memory enable`, `disable` and `status`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from ocmt_common.console import say, say_json
 
+from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.memory.apply import apply
 from ocmt_cli.memory.machine import Machine, Places, look
@@ -22,7 +23,7 @@ from ocmt_cli.memory.record import Made, read_made
 from ocmt_cli.sizes import parse_size, show_size
 
 memory_app = typer.Typer(
-    help="Make, show and remove swap, so that sleeping agents cost next to no memory.",
+    help="Set up, show and remove swap for sleeping agents.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,7 +48,10 @@ def enable(  # noqa: PLR0917 (the command line gives them by name)
     ] = None,
     file: Annotated[Path, typer.Option(help="The swap file.")] = DEFAULT_FILE,
     encrypt: Annotated[
-        bool, typer.Option("--encrypt", help="With a key that is thrown away (dm-crypt).")
+        bool,
+        typer.Option(
+            "--encrypt", help="Encrypt it with a random key that is never stored (dm-crypt)."
+        ),
     ] = False,
     zram: Annotated[
         bool, typer.Option("--zram", help="Compressed swap in RAM, before the disk.")
@@ -58,7 +62,7 @@ def enable(  # noqa: PLR0917 (the command line gives them by name)
     plan: PlanOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make swap and keep it over reboots; asked again, only what is missing."""
+    """Set up swap, also after reboots. Run again, it does only what is missing."""
     wish = Wish(
         file=file.resolve(),
         swap_bytes=None if swap is None else _size(swap),
@@ -77,7 +81,7 @@ def enable(  # noqa: PLR0917 (the command line gives them by name)
 
 @memory_app.command()
 def disable(plan: PlanOnly = False, as_json: AsJson = False) -> None:
-    """Remove exactly what `enable` made."""
+    """Remove what `enable` has set up."""
     places = Places()
     made = _made(places)
     try:
@@ -89,7 +93,7 @@ def disable(plan: PlanOnly = False, as_json: AsJson = False) -> None:
 
 @memory_app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show where the memory of sleeping agents can go, and what of it `enable` made."""
+    """Show the machine's swap, and which of it `enable` has set up."""
     places = Places()
     made = _made(places)
     shown = report(look(places, _file_of(made)), made)
@@ -106,18 +110,21 @@ def status(as_json: AsJson = False) -> None:
             f"{', made by ocmt' if area['ours'] else ''}"
         )
     if not shown["areas"]:
-        say("swap       none: memory of sleeping agents stays in RAM. Run: ocmt memory enable")
+        say(
+            "swap       none: sleeping agents keep their memory in RAM. Run: "
+            + command("memory enable")
+        )
     zswap = shown["zswap"]
     say("zswap      " + (f"{zswap}" if isinstance(zswap, str) else f"on, {zswap['compressor']}"))
     if made is None:
         say("enabled    no")
     else:
         say(f"enabled    {describe(made)}")
-        say(f"at boot    {'made again by systemd' if shown['permanent'] else 'not made again'}")
+        say(f"at boot    {'set up again by systemd' if shown['permanent'] else 'not set up again'}")
 
 
 def report(machine: Machine, made: Made | None) -> dict[str, Any]:
-    """The machine's swap, sizes in bytes; `permanent` when a reboot makes ours again."""
+    """The machine's swap, sizes in bytes. `permanent`: whether a boot sets ours up again."""
     ours = set()
     if made is not None:
         ours = {machine.mapped_device if made.encrypted else made.file, machine.zram_device}
@@ -149,7 +156,7 @@ def _made(places: Places) -> Made | None:
         return read_made(places.record)
     except ValueError as error:
         raise CommandFailed(
-            f"{error} Move it away, and remove by hand what it named (see `swapon --show`)."
+            f"{error} Move that file away, and remove its swap by hand (see `swapon --show`)."
         ) from error
 
 
@@ -171,15 +178,15 @@ def _run(plan: Plan, *, only_print: bool, as_json: bool) -> None:
         return
     say(plan.summary)
     if not plan.steps:
-        say("Nothing is left to do.")
+        say("Nothing to do.")
     elif only_print:
-        say("Would do:")
+        say("Steps:")
         for step in plan.steps:
             say(f"  {step}")
     else:
         apply(plan, say=say)
         say("Done.")
     if plan.not_permanent:
-        say("No systemd here, so a reboot does not make it again. Have these run at boot, as root:")
-        for command in plan.not_permanent:
-            say(f"  {command}")
+        say("This machine has no systemd: run these commands at each boot, as root:")
+        for line in plan.not_permanent:
+            say(f"  {line}")

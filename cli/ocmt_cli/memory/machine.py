@@ -1,4 +1,4 @@
-"""What this machine has for swapping, read and never changed."""
+"""Reads this machine's swap, disks and kernel features; changes nothing."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ _PROGRAMS = ("mkswap", "swapon", "swapoff", "fallocate", "cryptsetup", "zramctl"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the kernel shows things and where we keep ours; tests put them elsewhere."""
+    """Paths of the kernel's files and of ours; tests use others."""
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
@@ -37,12 +37,12 @@ class Places:
 
     @property
     def unit_link(self) -> Path:
-        """What `systemctl enable` makes of it."""
+        """The link that `systemctl enable` makes."""
         return self.units / "multi-user.target.wants" / self.unit.name
 
     @property
     def zram_device(self) -> Path:
-        """Which compressed device is ours, noted anew at every boot."""
+        """The file that names our compressed device, written at every boot."""
         return self.run / "ocmt-zram"
 
     @property
@@ -71,22 +71,22 @@ class Machine:
     available_bytes: int
     areas: tuple[Area, ...]
     filesystem: str
-    """Of the folder the swap file goes to: `ext4`, `btrfs`, `overlay`, …"""
+    """The type of the swap file's file system: `ext4`, `btrfs`, `overlay`, …"""
     disk_free_bytes: int
     file_bytes: int | None
-    """Size of what already lies at the swap file's path."""
+    """Size of the file at the swap file's path."""
     mapped_device: str | None
-    """The encrypted device's own name (`/dev/dm-0`), when it is open."""
+    """The encrypted device (`/dev/dm-0`), when it is open."""
     zram: bool
     zram_device: str | None
-    """Our compressed device, when it is set up."""
+    """Our compressed device, if it is set up."""
     zswap: tuple[tuple[str, str], ...] | None
-    """zswap's settings as they are; `None` in a kernel without it."""
+    """zswap's current settings; `None` in a kernel without it."""
     dm_crypt: bool
     systemd: bool
     unit_there: bool
     unit_enabled: bool
-    """Whether a boot starts it."""
+    """Whether the unit is started at boot."""
     programs: frozenset[str]
 
     def area(self, device: str | None) -> Area | None:
@@ -94,7 +94,7 @@ class Machine:
 
 
 def look(places: Places, swap_file: Path) -> Machine:
-    """Raises `OSError` when there is no kernel to read (not Linux)."""
+    """Raises `OSError` without Linux's /proc and /sys."""
     there = next(folder for folder in swap_file.resolve().parents if folder.exists())
     meminfo = _meminfo(places.proc / "meminfo")
     programs = frozenset(name for name in _PROGRAMS if _program(name))
@@ -119,7 +119,7 @@ def look(places: Places, swap_file: Path) -> Machine:
 
 
 def _program(name: str) -> str | None:
-    # An operator's path often lacks the folders of the administrator's programs.
+    # An operator's path often lacks the sbin folders.
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
@@ -132,7 +132,7 @@ def _meminfo(path: Path) -> dict[str, int]:
 
 
 def _areas(path: Path) -> list[Area]:
-    if not path.exists():  # a kernel without swapping
+    if not path.exists():  # a kernel without swap
         return []
     found = []
     for line in path.read_text(encoding="utf-8").splitlines()[1:]:
@@ -147,14 +147,14 @@ def _filesystem(mountinfo: Path, folder: Path) -> str:
     for line in mountinfo.read_text(encoding="utf-8").splitlines():
         left, _, right = line.partition(" - ")
         mounted = Path(left.split()[4].encode().decode("unicode_escape"))
-        # The later of two mounts on one place hides the earlier.
+        # A later mount on the same path hides an earlier one.
         if folder.is_relative_to(mounted) and len(mounted.parts) >= best:
             best, kind = len(mounted.parts), right.split()[0]
     return kind
 
 
 def _noted_zram(places: Places) -> str | None:
-    """A device that was reset may be gone, though its note is still there."""
+    """Our device, or `None`: after a reset the file may name one that no longer exists."""
     if not places.zram_device.exists():
         return None
     device = places.zram_device.read_text(encoding="ascii").strip()

@@ -1,13 +1,14 @@
-"""What enabling and disabling take, as a list of steps: a function of the machine and the record.
+"""The steps of enabling and disabling, computed from the machine and the record.
 
-Nothing here is done. The steps are shown before they run, and those that a boot repeats are the
-lines of the systemd unit.
+No step is run here. The steps can be shown before they run; those to repeat at boot become the
+systemd unit.
 """
 
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocmt_cli.checkout import command
 from ocmt_cli.memory.machine import MAPPED_NAME, Area, Machine, Places
 from ocmt_cli.memory.record import Made, as_text
 from ocmt_cli.sizes import show_size
@@ -19,25 +20,25 @@ SWAP_PER_RAM = 8
 """At one user in ten awake, 972 MB an awake agent, 24 MB of RAM and 1,042 MB of swap a sleeping
 one, RAM and swap run out together at about 8 × (measured: docs/benchmarks.md)."""
 _KEPT_FREE = 0.25
-"""Of the free disk: logs, images and the agents' own files grow too."""
+"""Of the free disk; the rest is for logs, images and the agents' files."""
 _KEPT_FREE_BYTES = 4 * GIB
 _SMALLEST_BYTES = 10 * 1024**2
 _HEADROOM_BYTES = 256 * 1024**2
-"""Memory that must stay available after everything swapped out came back."""
+"""Bytes that must stay available after all swapped memory has been read back."""
 
 _DISK_PRIORITY = 10
-_ZRAM_PRIORITY = 100  # compressed memory first: it is 5-10 times faster than a disk
+_ZRAM_PRIORITY = 100  # before the disk: it is 5-10 times faster
 _ZSWAP = (("compressor", "lz4"), ("max_pool_percent", "20"), ("enabled", "Y"))
 _HOLDS_SWAP = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"}
 
 
 class Refused(Exception):
-    """It cannot work here; `str()` says why and what to do."""
+    """The plan cannot work here; `str()` gives the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A program to run; `optional` when a failure only means that it was not needed."""
+    """A program to run; `optional` when it may fail because it was not needed."""
 
     words: tuple[str, ...]
     optional: bool = False
@@ -70,7 +71,7 @@ Step = Run | Write | Remove
 @dataclass(frozen=True, slots=True)
 class Plan:
     summary: str
-    """What it is about, a sentence for a person."""
+    """The plan in a sentence for the operator."""
     steps: tuple[Step, ...]
     not_permanent: tuple[str, ...] = ()
     """Commands that the operator has to repeat after a reboot, on a machine without systemd."""
@@ -80,7 +81,7 @@ class Plan:
 class Wish:
     file: Path = DEFAULT_FILE
     swap_bytes: int | None = None
-    """`None`: by rule; 0: no swap on disk."""
+    """`None`: computed; 0: no swap on disk."""
     encrypt: bool = False
     zram: bool = False
     zswap: bool = False
@@ -88,27 +89,28 @@ class Wish:
 
 def swap_by_rule(machine: Machine) -> int:
     """Bytes of swap on disk for this machine, in whole gigabytes; raises `Refused` below one."""
-    # What already lies there is ours and will be replaced.
+    # A file of ours at that path will be replaced, so its space counts as free.
     free = machine.disk_free_bytes + (machine.file_bytes or 0)
     room = min(free * (1 - _KEPT_FREE), free - _KEPT_FREE_BYTES)
     size = int(min(machine.ram_bytes * SWAP_PER_RAM, room) // GIB)
     if size < 1:
         raise Refused(
-            f"Only {show_size(free)} of disk are free. Free some, name a file on another disk with "
+            f"Only {show_size(free)} of disk is free. Free some, name a file on another disk with "
             "--file, or use --zram with --swap 0."
         )
     return size * GIB
 
 
 def plan_enable(wish: Wish, machine: Machine, made: Made | None, places: Places) -> Plan:
-    """The steps that are still missing; none when everything asked for is there.
+    """The steps that are still missing; none when all of `wish` is set up.
 
-    Raises `Refused` when it cannot work here or something else was enabled before.
+    Raises `Refused` when it cannot work here, or something else was enabled before.
     """
     new = _to_make(wish, machine, made)
     if made is not None and not made.same_wish(new):
         raise Refused(
-            f"It is already enabled as: {describe(made)}. Run `ocmt memory disable` first."
+            f"Already enabled: {describe(made)}. To change it, run first: "
+            f"{command('memory disable')}"
         )
     made = made or new
     steps: list[Step] = []
@@ -128,21 +130,21 @@ def plan_enable(wish: Wish, machine: Machine, made: Made | None, places: Places)
         ]
     if steps:
         if not machine.root:
-            raise Refused("Swap can only be made by root. Run it with sudo.")
+            raise Refused("Only root can set up swap. Run this with sudo.")
         steps.insert(0, Write(places.record, as_text(made)))
     missing = () if machine.systemd else tuple(str(step) for step in at_boot)
     return Plan(f"Wanted: {describe(made)}.", tuple(steps), missing)
 
 
 def plan_disable(machine: Machine, made: Made | None, places: Places) -> Plan:
-    """The steps that take away what was made; none when nothing was.
+    """The steps that undo `enable`; none when it was never run.
 
-    Raises `Refused` when what lies in our swap would not fit into memory.
+    Raises `Refused` when the content of our swap would not fit into memory.
     """
     if made is None:
-        return Plan("Nothing to remove: `ocmt memory enable` made nothing here.", ())
+        return Plan("Nothing to remove: swap was not set up with `ocmt memory enable`.", ())
     if not machine.root:
-        raise Refused("Swap can only be removed by root. Run it with sudo.")
+        raise Refused("Only root can remove swap. Run this with sudo.")
     ours = [machine.area(_disk_device(made, machine)), machine.area(machine.zram_device)]
     areas = [area for area in ours if area is not None]
     _refuse_if_it_does_not_fit(machine, areas)
@@ -181,7 +183,7 @@ def describe(made: Made) -> str:
 
 
 def boot_steps(made: Made, places: Places) -> list[Run]:
-    """What every boot has to do again."""
+    """The steps to repeat at every boot."""
     steps: list[Run] = []
     if made.file is not None:
         steps += _disk_steps(made, places, first=False)
@@ -193,7 +195,7 @@ def boot_steps(made: Made, places: Places) -> list[Run]:
 
 
 def unit_text(steps: list[Run]) -> str:
-    # A dollar and a percent sign mean something to systemd; doubled they are themselves.
+    # Doubled, since systemd expands single dollar and percent signs.
     lines = [
         ("ExecStart=-" if step.optional else "ExecStart=")
         + str(step).replace("%", "%%").replace("$", "$$")
@@ -221,15 +223,15 @@ def unit_text(steps: list[Run]) -> str:
 
 def _to_make(wish: Wish, machine: Machine, made: Made | None) -> Made:
     if wish.zram and wish.zswap:
-        raise Refused("zram and zswap compress the same pages twice: choose one of them.")
+        raise Refused("zram and zswap would compress the same pages twice: choose one of them.")
     size = wish.swap_bytes
     if size is None:
-        # The rule looks at what is free now: asked again it must not come to another size.
+        # The computed size depends on the free disk: keep the recorded one.
         size = made.file_bytes if made is not None and made.file else swap_by_rule(machine)
     if size == 0 and not wish.zram:
         raise Refused("There is nothing to do: --swap 0 needs --zram.")
     if wish.zswap and size == 0:
-        raise Refused("zswap only caches what goes to a disk: it needs --swap.")
+        raise Refused("zswap is a cache for swap on disk: it needs --swap.")
     if wish.encrypt and size == 0:
         raise Refused("There is nothing to encrypt: --encrypt needs --swap.")
     if made is None:
@@ -252,14 +254,14 @@ def _refuse_what_cannot_work(wish: Wish, size: int, machine: Machine) -> None:
     if wish.zram and not machine.zram:
         raise Refused("This kernel has no zram. Use swap on disk only.")
     if wish.zswap and machine.zswap is None:
-        raise Refused("This kernel has no zswap. Leave --zswap out.")
+        raise Refused("This kernel has no zswap. Leave out --zswap.")
     if wish.encrypt:
         if "cryptsetup" not in machine.programs:
             raise Refused("Encryption needs cryptsetup. Run: apt-get install cryptsetup-bin")
         if not machine.dm_crypt:
             raise Refused(
                 "This kernel has no dm-crypt, so swap cannot be encrypted here. Without --encrypt, "
-                "what agents hold in memory can be read from this machine's disk."
+                "the agents' memory can be read from this machine's disk."
             )
     if not size:
         return
@@ -267,17 +269,17 @@ def _refuse_what_cannot_work(wish: Wish, size: int, machine: Machine) -> None:
         raise Refused(f"A swap file needs at least {show_size(_SMALLEST_BYTES)}.")
     if machine.filesystem not in _HOLDS_SWAP:
         raise Refused(
-            f"{wish.file.parent} is on {machine.filesystem}, which cannot hold swap files. Name a "
-            "file on an ext4, xfs or btrfs disk with --file."
+            f"{wish.file.parent} is on {machine.filesystem}, which does not support swap files. "
+            "Name a file on an ext4, xfs or btrfs disk with --file."
         )
     if machine.file_bytes is not None:
         raise Refused(
-            f"{wish.file} exists and was not made by `ocmt memory`. Name another with --file."
+            f"{wish.file} exists and is not a file of `ocmt memory`. Name another with --file."
         )
     if size > machine.disk_free_bytes:
         raise Refused(
-            f"{show_size(size)} do not fit: {show_size(machine.disk_free_bytes)} are free at "
-            f"{wish.file.parent}. Ask for less with --swap, or name another disk with --file."
+            f"{show_size(size)} does not fit: {show_size(machine.disk_free_bytes)} is free at "
+            f"{wish.file.parent}. Choose less with --swap, or another disk with --file."
         )
 
 
@@ -287,8 +289,8 @@ def _refuse_if_it_does_not_fit(machine: Machine, areas: list[Area]) -> None:
     room = machine.available_bytes + others - _HEADROOM_BYTES
     if used > max(room, 0):
         raise Refused(
-            f"{show_size(used)} lie in this swap and {show_size(max(room, 0))} of memory are free "
-            "for them. Stop sleeping agents first (`ocmt down`), then try again."
+            f"This swap holds {show_size(used)}, and only {show_size(max(room, 0))} of memory is "
+            f"free for it. Stop sleeping agents first ({command('down')}), then try again."
         )
 
 
@@ -309,7 +311,7 @@ def _make_file(file: Path, size: int, machine: Machine) -> list[Step]:
         return []
     steps: list[Step] = [Remove(file), Write(file, "", 0o600)]
     if machine.filesystem == "btrfs":
-        steps.append(Run(("chattr", "+C", str(file))))  # copy-on-write files cannot be swap
+        steps.append(Run(("chattr", "+C", str(file))))  # swap files must not be copy-on-write
     steps.append(Run(("fallocate", "--length", str(size), str(file))))
     return steps
 
@@ -320,7 +322,7 @@ def _disk_steps(made: Made, places: Places, *, first: bool, opened: bool = False
     if not made.encrypted:
         make = [Run(("mkswap", "--label", "ocmt", file))] if first else []
         return [*make, Run((*swapon, file))]
-    # A key nobody keeps: after a reboot the old contents are noise, so it is made anew each time.
+    # The key is not stored: after a reboot the old content is unreadable, so mkswap runs each time.
     cipher = ("--cipher", "aes-xts-plain64", "--key-size", "512", "--key-file", "/dev/urandom")
     mapped = str(places.mapped)
     opens = Run(("cryptsetup", "open", "--type", "plain", *cipher, file, MAPPED_NAME))
@@ -332,19 +334,19 @@ def _disk_steps(made: Made, places: Places, *, first: bool, opened: bool = False
 
 
 def _zram_steps(made: Made, places: Places) -> list[Run]:
-    # Which device is free is known only then; it is noted at once, for `disable` and `status`.
+    # The free device is known only when this runs; it is written down for `disable` and `status`.
     script = (
         f"set -e; d=$(zramctl --find --algorithm lz4 --size {made.zram_bytes}); "
         f'echo "$d" > {shlex.quote(str(places.zram_device))}; '
         f'mkswap --label ocmt-zram "$d"; swapon --priority {_ZRAM_PRIORITY} "$d"'
     )
-    # Built into the kernel, there is no module to load.
+    # No module to load when it is built into the kernel.
     return [Run(("modprobe", "zram"), optional=True), Run(("sh", "-c", script))]
 
 
 def _zswap_steps(settings: tuple[tuple[str, str], ...], places: Places) -> list[Run]:
     return [
-        # A kernel without this compressor keeps the one it has.
+        # A kernel without this compressor keeps its current one.
         Run(
             ("sh", "-c", f"echo {shlex.quote(value)} > {shlex.quote(str(places.zswap / name))}"),
             optional=name == "compressor",

@@ -1,4 +1,4 @@
-"""What `ocmt memory enable` made, so that `disable` removes exactly that and nothing else."""
+"""The record of what `ocmt memory enable` set up, so that `disable` removes exactly that."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -7,26 +7,26 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Written before the first change: an enable that was cut short can be finished or undone."""
+    """Written before the first change, so that an interrupted enable can be finished or undone."""
 
     file: str | None
-    """The swap file; `None` for no swap on disk."""
+    """The swap file; `None` without swap on disk."""
     file_bytes: int
     encrypted: bool
     zram_bytes: int
-    """Size of the compressed device, before compression; 0 for none."""
+    """Bytes of the compressed device, before compression; 0 without one."""
     zswap_before: tuple[tuple[str, str], ...] | None
-    """zswap's settings before we changed them; `None` when we did not."""
+    """zswap's settings before `enable` changed them; `None` when it did not."""
 
     def same_wish(self, other: "Made") -> bool:
-        """Whether both ask for the same, whatever zswap was set to before."""
+        """Whether both have the same wish; zswap's earlier settings do not count."""
         return replace(self, zswap_before=None) == replace(other, zswap_before=None) and (
             (self.zswap_before is None) == (other.zswap_before is None)
         )
 
 
 def read_made(path: Path) -> Made | None:
-    """Raises `ValueError` for a file that is not ours or from another release."""
+    """The record, or `None` without one. Raises `ValueError` for an unreadable one."""
     if not path.exists():
         return None
     try:

@@ -1,1 +1,1 @@
-"""Getting the pinned OpenClaw: the npm package, and the container image made from it."""
+"""Installs the pinned OpenClaw from npm, and builds or pulls its container image."""

@@ -1,4 +1,4 @@
-"""`ocmt image build`, `pull` and `send`: the image that every agent's container runs."""
+"""`ocmt image build`, `pull` and `send`: the image of the agents' containers."""
 
 import re
 from pathlib import Path
@@ -28,17 +28,17 @@ UPSTREAM = "ghcr.io/openclaw/openclaw"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 image_app = typer.Typer(
-    help="The container image every agent runs.", no_args_is_help=True, add_completion=False
+    help="The container image of the agents.", no_args_is_help=True, add_completion=False
 )
 
 DataOption = Annotated[
-    Path, typer.Option("--data", help="Data folder; OpenClaw's npm tree is kept there.")
+    Path, typer.Option("--data", help="The data folder, which holds OpenClaw's npm tree.")
 ]
 
 
 @image_app.command()
 def build(data: DataOption = DEFAULT_DATA) -> None:
-    """Make the image from npm and Debian; no image registry is asked."""
+    """Build the image from npm and Debian, without an image registry."""
     build_image(data.resolve() / "openclaw")
 
 
@@ -47,12 +47,12 @@ def pull(
     digest: Annotated[
         str, typer.Option(help="The digest to pull, sha256:…; tags move, digests do not.")
     ],
-    repository: Annotated[str, typer.Option(help="Where to pull from.")] = UPSTREAM,
+    repository: Annotated[str, typer.Option(help="The repository to pull from.")] = UPSTREAM,
 ) -> None:
-    """Take upstream's image by digest, and use it for the agents."""
+    """Pull upstream's image by digest, and use it for the agents."""
     if not _DIGEST.fullmatch(digest):
         raise CommandFailed(
-            f"{digest!r} is no digest. Give sha256: and 64 hexadecimal digits, from upstream's "
+            f"{digest!r} is not a digest. Give sha256: and 64 hexadecimal digits, from upstream's "
             f"release page of OpenClaw {openclaw_version()}."
         )
     engine = _engine()
@@ -76,14 +76,14 @@ def send(
         Path, typer.Option("--inventory", help="The inventory of servers.")
     ] = Path("ocmt.toml"),
 ) -> None:
-    """Copy this machine's image to an agent server, over ssh; no registry is asked."""
+    """Copy this machine's image to an agent server over ssh, without a registry."""
     from ocmt_cli.openclaw.sending import send_image  # noqa: PLC0415 (only with servers)
 
     send_image(default_image(), host, inventory)
 
 
 def build_image(openclaw_dir: Path) -> None:
-    """Build and load `default_image()`, unless the engine has it with the same content."""
+    """Build and load `default_image()`, unless the engine has it already."""
     engine = _engine()
     try:
         if engine_images.label_of(engine, default_image(), CONTENT_LABEL) == content_hash():

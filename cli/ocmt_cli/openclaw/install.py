@@ -1,8 +1,8 @@
-"""Installing the pinned OpenClaw from npm, all of it or nothing.
+"""Installs the pinned OpenClaw from npm, atomically.
 
-npm's install scripts are left off: the gateway needs no other package's, and a locked tree that
-runs no foreign code at install time is worth more. OpenClaw itself completes its installation when
-it is first started, which must happen here: later the tree is read-only.
+npm's install scripts are off: the gateway needs none, and so no foreign code runs at install time.
+OpenClaw completes its installation at its first start, which happens here, since the tree is
+read-only later.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _STAMP = ".ocmt-lock"
 
 
 def lock_hash() -> str:
-    """Names exactly what would be installed: the hash of the manifest and its lock."""
+    """The hash of the manifest and its lock, which identifies the installed tree."""
     digest = hashlib.sha256()
     for name in _PIN_FILES:
         digest.update((pin_folder() / name).read_bytes())
@@ -27,7 +27,7 @@ def lock_hash() -> str:
 
 
 def is_installed(target: Path) -> bool:
-    """Whether `target` holds the whole pinned OpenClaw. The stamp is written last."""
+    """Whether `target` holds the complete pinned OpenClaw, whose stamp is written last."""
     try:
         return (target / _STAMP).read_text() == lock_hash()
     except OSError:
@@ -35,11 +35,10 @@ def is_installed(target: Path) -> bool:
 
 
 def install_openclaw(target: Path) -> None:
-    """Make `target/node_modules/openclaw` the pinned version; instant when it already is.
+    """Install the pinned version as `target/node_modules/openclaw`, if it is not there yet.
 
-    Installs beside `target` and swaps, so that neither a kill in the middle nor a gateway started
-    from the old tree meets half a tree. A second one at the same time waits for the first and then
-    finds it done. Needs about 700 MB and half a minute.
+    It installs beside `target` and then swaps the folders, so that no gateway sees half a tree. A
+    concurrent call waits for the first. Needs about 700 MB and half a minute.
     """
     if is_installed(target):
         return

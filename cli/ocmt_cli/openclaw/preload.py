@@ -1,4 +1,4 @@
-"""The small library, preloaded into a gateway in our image, that makes it a good sleeper."""
+"""Compiles the library that the image preloads into gateways, so that they sleep well."""
 
 import shutil
 import subprocess
@@ -9,15 +9,15 @@ from ocmt_cli.failure import CommandFailed
 
 SOURCES = sorted((Path(__file__).parent / "preloaded").glob("*.c"))
 PLACE = "/usr/local/lib/ocmt-preload.so"
-"""Where it is in the image."""
+"""Its path in the image."""
 
 
 def compile_preload(folder: Path) -> Path:
-    """Compile it for this machine's architecture, which is the image's."""
+    """Compile it for this machine's architecture, which is also the image's."""
     compiler = shutil.which("gcc")
     if compiler is None:
         raise CommandFailed(
-            "Making the image needs a C compiler: `apt-get install gcc`, then run "
+            "Building the image needs a C compiler: `apt-get install gcc`, then run "
             f"`{command('image build')}` again."
         )
     target = folder / "ocmt-preload.so"

@@ -1,4 +1,4 @@
-"""Bringing the agents' image to a server: what the engine here saves, the engine there loads."""
+"""Copies the agents' image to a server: `docker save` here, `docker load` there."""
 
 import shutil
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ocmt_common.console import say
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.failure import CommandFailed
@@ -15,7 +16,7 @@ _ID = "{{.Id}}"
 
 
 def send_image(image: str, host: str, inventory: Path) -> None:
-    """Raises `CommandFailed` naming the host and what to do."""
+    """Copy `image` to `host`. Raises `CommandFailed`."""
     servers = load_inventory(inventory)
     entry = servers.host(host)
     if "agent" not in entry.roles:
@@ -25,15 +26,15 @@ def send_image(image: str, host: str, inventory: Path) -> None:
         raise CommandFailed("docker is not installed on this machine. apt-get install docker.io")
     here = _id_here(docker, image)
     if not here:
-        raise CommandFailed(f"There is no image {image} here. First: ocmt image build")
+        raise CommandFailed(f"The image {image} is not built. First: {command('image build')}")
     remote = open_host(entry, servers.deploy)
     try:
         if _id_there(remote, image) == here:
-            say(f"{host}: {image} is there already.")
+            say(f"{host} has {image} already.")
             return
         say(f"{host}: sending {image}")
         _stream(docker, image, remote)
-        say(f"{host}: {image} is there.")
+        say(f"{host}: loaded {image}.")
     finally:
         remote.close()
 
@@ -45,7 +46,7 @@ def _id_here(docker: str, image: str) -> str:
 
 def _id_there(remote: Host, image: str) -> str:
     words = ("docker", "image", "inspect", "--format", _ID, image)
-    return remote.run(words, step="look at its images", check=False).stdout.strip()
+    return remote.run(words, step="inspect its images", check=False).stdout.strip()
 
 
 def _stream(docker: str, image: str, remote: Host) -> None:

@@ -1,1 +1,1 @@
-"""`ocmt setup HOST`: the checklist of a new server as code; what is not OCMT's is kept."""
+"""`ocmt setup HOST`: prepare a server for deploys, without changing what is not OCMT's."""

@@ -1,4 +1,4 @@
-"""What a plan of `ocmt setup` is made of: changes, each with its steps."""
+"""The changes of a plan of `ocmt setup`, each with its steps."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,35 +16,35 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A file that is OCMT's own, as a whole."""
+    """A file that belongs wholly to OCMT."""
 
     path: PurePosixPath
     text: str
     mode: int
     replaces: bool = False
-    """Whether the host has another text there."""
+    """Whether the host has a file with another text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """A site of a web server that has others (`hostside.site`): tested, then moved into place."""
+    """A site for a web server that may have others (`hostside.site`); tested before it is used."""
 
     folder: PurePosixPath
-    """What the web server reads; all files below are in it."""
+    """The web server's configuration folder, which contains all files below."""
     writes: tuple[Write, ...]
     append_to: PurePosixPath | None
-    """The operator's own file, which gets `line` at its end."""
+    """The operator's file, to which `line` is appended."""
     line: str
     test: tuple[str, ...]
-    """Ends with 0 for a configuration that the web server would start with; empty: no test."""
+    """The command that tests the configuration, with exit code 0 if it is valid; may be empty."""
     must_print: str
-    """What the test prints if the site is part of the configuration; may be empty."""
+    """Output of the test that shows that the site is included; may be empty."""
     conflicts: tuple[str, ...]
-    """Warnings of the test that mean that the site and another one exclude each other."""
+    """Warnings of the test that show a conflict with another site."""
     service: str
-    """The unit to reload; empty: none."""
+    """The unit to reload; may be empty."""
     cure: str
-    """What the operator can do when the test fails."""
+    """The remedy when the test fails."""
 
 
 Step = Run | Write | Install
@@ -52,7 +52,7 @@ Step = Run | Write | Install
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the plan; without steps it only tells why nothing is done."""
+    """A line of the plan; without steps, a remark."""
 
     what: str
     steps: tuple[Step, ...] = ()
@@ -71,7 +71,7 @@ def is_done(changes: Sequence[Change]) -> bool:
 
 
 def write_if_different(facts: HostFacts, path: PurePosixPath, text: str, mode: int) -> Write | None:
-    """`None` when the file is there as it should be."""
+    """The write, or `None` when the host has the same file."""
     found = facts.paths.get(str(path))
     same = found is not None and found.sha256 == hashlib.sha256(text.encode()).hexdigest()
     if found is not None and same and found.mode == mode:

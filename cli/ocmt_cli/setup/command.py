@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from ocmt_common.console import say
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, Role, load_inventory
 from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host, open_host
@@ -40,16 +41,16 @@ _TOKEN = re.compile(r"^(?:AGENT_)?AUTH_TOKEN=(\S+)$", re.M)
 def setup(
     host: Annotated[str, typer.Argument(help="A host of the inventory.")],
     plan_only: Annotated[
-        bool, typer.Option("--plan", help="Tell what would be done, and do nothing.")
+        bool, typer.Option("--plan", help="Print the changes without making them.")
     ] = False,
     host_key: Annotated[
-        str, typer.Option(help="The fingerprint to trust from now on, SHA256:…")
+        str, typer.Option(help="The host key's fingerprint to accept, SHA256:…")
     ] = "",
     inventory: Annotated[
         Path, typer.Option("--inventory", help="The inventory of servers.")
     ] = DEFAULT_FILE,
 ) -> None:
-    """Make a server ready for `ocmt deploy`, beside what else it serves."""
+    """Prepare a server for deploys, beside its other services."""
     servers = load_inventory(inventory)
     entry = servers.host(host)
     ensure_known(servers, entry, accepted=host_key)
@@ -68,7 +69,7 @@ def setup(
             say(f"{host}: nothing to change")
         elif not plan_only:
             _apply(remote, changes)
-            say(f"{host}: set up. Next: ocmt deploy --plan")
+            say(f"{host}: set up. Next: {command('deploy --plan')}")
     finally:
         remote.close()
 
@@ -104,9 +105,9 @@ def _plan(
 
 
 def _token(inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host) -> str:
-    """The secret that management and agent server share on one machine: theirs, or a new one.
+    """The token that management and agent server share on one machine: theirs, or a new one.
 
-    It goes from server to server through this process and is kept nowhere on the way.
+    It is passed between servers through this process, which does not store it.
     """
     missing = [role for role in host.roles if role != "ui"]
     paths = {role: str(inventory.component_path(host, role) / ".env") for role in missing}
@@ -127,7 +128,7 @@ def _token(inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host
             return token
         raise CommandFailed(
             f"{host.name}: agent servers share a token with the management server, which has none "
-            f"yet. First: ocmt setup {first.name}"
+            f"yet. First: {command(f'setup {first.name}')}"
         )
     return secrets.token_urlsafe(48)
 

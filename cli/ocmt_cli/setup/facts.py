@@ -1,4 +1,4 @@
-"""What a host has already, asked in one go; the plan is computed from this alone."""
+"""The facts of a host, read in one call; the plan is computed from them alone."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Listening:
     port: int
     protocol: str
     program: str
-    """Empty for the kernel's own."""
+    """Empty for the kernel's own ports."""
 
     def __str__(self) -> str:
         by = f" ({self.program})" if self.program else ""
@@ -35,24 +35,24 @@ class Listening:
 class HostFacts:
     apt: bool
     systemd: bool
-    """Whether systemd is what runs the machine, not only installed."""
+    """Whether systemd is running, not only installed."""
     packages: frozenset[str]
     users: frozenset[str]
     units: frozenset[str]
-    """Enabled ones."""
+    """The enabled units."""
     paths: dict[str, Found]
-    """What of the asked paths is there."""
+    """The existing ones of the requested paths."""
     texts: dict[str, str]
-    """What is in those of the asked files that are there; they may be the operator's."""
+    """The content of the existing ones of the requested files."""
     keys: frozenset[str]
     """Lines of the deploy user's authorized_keys."""
     memory_mb: int
     resolvers: tuple[str, ...]
-    """Addresses of the DNS servers that the host, and so its containers, are given."""
+    """Addresses of the DNS servers of the host, and so of its containers."""
     swap: bool
-    """Whether there is swap on a disk."""
+    """Whether the host has swap on a disk."""
     listening: tuple[Listening, ...]
-    """Ports that other machines can reach when no firewall shuts them."""
+    """Ports that other machines reach unless a firewall blocks them."""
 
 
 def gather(
@@ -65,7 +65,7 @@ def gather(
     texts: Sequence[PurePosixPath],
     keys: PurePosixPath,
 ) -> HostFacts:
-    """Ask the host. Raises `CommandFailed` when it is not reached or has no Python."""
+    """Read the facts. Raises `CommandFailed` when the host is unreachable or lacks Python."""
     asked = json.dumps(
         {
             "packages": list(packages),

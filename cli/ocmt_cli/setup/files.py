@@ -1,4 +1,4 @@
-"""What the files on a host should say, filled in from the inventory. Pure but for the templates."""
+"""The text of files on a host, from templates and the inventory. Pure but for the templates."""
 
 import ipaddress
 import re
@@ -12,26 +12,26 @@ from ocmt_cli.trust import links
 
 TEMPLATES = ROOT / "deploy"
 _HOLE = re.compile(r"@([A-Z_]+)@")
-# Beyond the deploy's own waiting, before systemd ends a server by force.
+# In addition to the deploy's own timeouts, before systemd kills a server.
 _GRACE_S = 15
 CHALLENGES = PurePosixPath("/var/www/acme")
-"""The web root for certbot: nginx answers the authority's challenges from it."""
+"""The web root from which nginx serves certbot's challenges."""
 _MGMT_DATA = PurePosixPath("/var/lib/ocmt-management")
 
 
 def fill(template: Path, values: Mapping[str, str]) -> str:
-    """Raises `KeyError` for a hole that nothing fills: a template and its user disagree."""
+    """Fill in a template. Raises `KeyError` for a missing value."""
     return _HOLE.sub(lambda hole: values[hole[1]], template.read_text(encoding="utf-8"))
 
 
 def page_origin(inventory: Inventory) -> str:
-    """The address people open."""
+    """The address of the page."""
     domain = inventory.ui.domain or inventory.mgmt.domain
     return f"https://{domain}" if domain else f"http://127.0.0.1:{inventory.mgmt.port}"
 
 
 def content_security_policy(inventory: Inventory) -> str:
-    """As the management server's (ocmt_management.static_page.headers); a test compares them."""
+    """Equal to the management server's (ocmt_management.static_page.headers); a test compares."""
     socket = page_origin(inventory).replace("http", "ws", 1)
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -54,7 +54,7 @@ def management_url(inventory: Inventory, host: HostEntry) -> str:
 
 
 def units(inventory: Inventory, host: HostEntry) -> dict[str, str]:
-    """Name → text of the systemd units of the host's roles."""
+    """Unit name → text, for the host's roles."""
     relay = bool(inventory.agent.relay_bind)
     values = {
         "USER": inventory.deploy.service_user,
@@ -99,7 +99,7 @@ def units(inventory: Inventory, host: HostEntry) -> dict[str, str]:
 
 
 def _upstream(inventory: Inventory, host: HostEntry) -> str:
-    """For Caddy: an address here, or the server's https name with the Host header it expects."""
+    """Caddy's upstream: a local address, or the server's https name with its Host header."""
     url = management_url(inventory, host)
     if url.startswith("http://"):
         return url.removeprefix("http://")
@@ -114,7 +114,7 @@ def _front_values(inventory: Inventory, host: HostEntry) -> dict[str, str]:
 
 
 def caddyfile(inventory: Inventory, host: HostEntry) -> str:
-    """The host's sites for Caddy; empty when no domain is served here."""
+    """The host's sites for Caddy; empty without domains."""
     values = _front_values(inventory, host)
     sites: list[str] = []
     if "ui" in host.roles and inventory.ui.domain:
@@ -134,10 +134,10 @@ def caddyfile(inventory: Inventory, host: HostEntry) -> str:
 
 
 def _other_fronts(inventory: Inventory) -> list[str]:
-    """Addresses of hosts that serve the page and pass the rest on to management's front.
+    """Addresses of hosts that serve the page and forward other requests to management's front.
 
-    It believes them who the client is: otherwise all their people would count as one, and be
-    refused together when they sign in. Raises `CommandFailed` for a name.
+    That front trusts them for the client's address; otherwise all their users would share one, and
+    with it the limit of sign-ins. Raises `CommandFailed` for a host with a name as its address.
     """
     return [str(ip_address(one)) for one in inventory.with_role("ui") if "mgmt" not in one.roles]
 
@@ -147,30 +147,30 @@ def ip_address(host: HostEntry) -> ipaddress.IPv4Address | ipaddress.IPv6Address
         return ipaddress.ip_address(host.address)
     except ValueError as error:
         raise CommandFailed(
-            f"hosts.{host.name}.address must be an IP address: other hosts' rules let in, or "
-            "believe, only that one.",
+            f"hosts.{host.name}.address must be an IP address, since other hosts' firewalls and "
+            "web servers refer to it.",
             exit_code=2,
         ) from error
 
 
 def nginx_names(inventory: Inventory, host: HostEntry) -> list[str]:
-    """The domains that nginx serves on this host."""
+    """The domains of nginx's site on this host."""
     served = [inventory.ui.domain] if "ui" in host.roles else []
     served += [inventory.mgmt.domain] if "mgmt" in host.roles else []
     return list(dict.fromkeys(name for name in served if name))
 
 
 def certificate(inventory: Inventory, host: HostEntry) -> tuple[PurePosixPath, PurePosixPath]:
-    """Where nginx's certificate and its key are expected: certbot's place for the first domain."""
+    """The paths of nginx's certificate and key: certbot's for the first domain."""
     folder = PurePosixPath("/etc/letsencrypt/live", nginx_names(inventory, host)[0])
     return folder / "fullchain.pem", folder / "privkey.pem"
 
 
 def nginx_conf(inventory: Inventory, host: HostEntry, *, certified: bool) -> str:
-    """The host's site for nginx; empty when no domain is served here.
+    """The host's site for nginx; empty without domains.
 
-    nginx does not start with a certificate that is not there: until it is `certified`, the site is
-    what the authority asks to issue one.
+    nginx does not start without its certificate, so until it is `certified` the site only answers
+    certbot's challenges.
     """
     names = nginx_names(inventory, host)
     if not names:
@@ -195,7 +195,7 @@ def nginx_conf(inventory: Inventory, host: HostEntry, *, certified: bool) -> str
     )
 
 
-# Paused agents' memory goes to compressed memory first and to the disk after it.
+# Paused agents' memory goes to compressed RAM first, then to the disk.
 ZRAM = """\
 ALGO=zstd
 PERCENT=50
@@ -203,7 +203,7 @@ PRIORITY=100
 """
 SWAP_UNIT = """\
 [Unit]
-Description=Where the memory of sleeping agents goes
+Description=Swap for sleeping OCMT agents
 
 [Swap]
 What=/swapfile
@@ -217,13 +217,13 @@ WantedBy=swap.target
 def management_env(
     inventory: Inventory, host: HostEntry, *, token: str, jwt: str, vault: str
 ) -> str:
-    """`.env` of a new management server; the secrets are made by the caller."""
+    """The `.env` of a new management server."""
     data = _MGMT_DATA if host.supervisor == "systemd" else host.path(_MGMT_DATA)
     ui = ""
     if "ui" in host.roles and not inventory.ui.domain:
         ui = f"UI_DIR={host.path(inventory.ui.path) / 'current'}\n"
     return (
-        "# Written once by `ocmt setup`; yours from now on. docs/settings.md tells every setting.\n"
+        "# Written once by `ocmt setup`; yours to edit. docs/settings.md lists all settings.\n"
         f"DATA_DIR={data}\nJWT_SECRET={jwt}\nVAULT_KEY={vault}\n"
         f"AGENT_SERVER_URL={links.agent_server_url(inventory, host)}\n"
         f"{_lines(links.env_lines(inventory, host, 'mgmt') or [f'AGENT_AUTH_TOKEN={token}'])}"
@@ -239,7 +239,7 @@ def agent_env(inventory: Inventory, host: HostEntry, *, token: str) -> str:
     """`.env` of a new agent server; `token` is AGENT_AUTH_TOKEN of management on this machine."""
     runtime = "docker" if host.supervisor == "systemd" else "auto"
     return (
-        "# Written once by `ocmt setup`; yours from now on. docs/settings.md tells every setting.\n"
+        "# Written once by `ocmt setup`; yours to edit. docs/settings.md lists all settings.\n"
         f"AUTH_TOKEN={token}\nDATA_DIR={host.path(inventory.agent.data)}\n"
         f"HOST={inventory.agent.bind}\nPORT={inventory.agent.port}\n"
         f"RELAY_PORT={inventory.agent.relay_port}\n"

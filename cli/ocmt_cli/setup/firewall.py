@@ -10,10 +10,10 @@ from ocmt_cli.setup.files import ip_address
 from ocmt_cli.trust import links
 
 AGENTS_BRIDGE = "ocmt0"
-"""The bridge the agent server makes for its containers; a test compares."""
+"""The bridge that the agent server creates for its containers; a test compares."""
 
-# Everything that is not the public internet (IANA's special-purpose registries), with the
-# addresses at which clouds serve a machine's metadata and credentials.
+# Addresses outside of the public internet (IANA's special-purpose registries), and those of clouds'
+# metadata services, which give out credentials.
 _NOT_PUBLIC = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -39,7 +39,7 @@ _NOT_PUBLIC_6 = (
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
-# An address by DHCP, and by DHCPv6.
+# DHCP and DHCPv6.
 _DHCP = (port(68, "udp"), port(546, "udp"))
 
 FIREWALL_UNIT = """\
@@ -59,13 +59,12 @@ WantedBy=multi-user.target
 
 
 def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
-    """An nftables table of our own; other tables (Docker's too) are left as they are.
+    """OCMT's own nftables table; other tables, such as Docker's, are not changed.
 
-    Only what `openings` has is let in from outside. Of this host containers reach the relay and
-    nothing else, and beyond it the public internet and port 53 of `resolvers`, the addresses of the
-    host's own DNS servers.
+    From outside, only `openings` are allowed. Containers reach only the relay on this host, and
+    beyond it the public internet and port 53 of `resolvers`, the host's DNS servers.
 
-    Raises `CommandFailed` where a rule needs a host's address and the inventory has a name.
+    Raises `CommandFailed` when a rule needs a host's address and the inventory has a name.
     """
     rules: list[str] = []
     forward = ""
@@ -78,7 +77,7 @@ def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
     rules += [one.rule() for one in (*_DHCP, *openings(inventory, host))]
     return f"""\
 #!/usr/sbin/nft -f
-# Written by `ocmt setup`. Loaded whole, so that the machine is never without it.
+# Written by `ocmt setup`. Loaded as one transaction, so that the rules are never missing.
 table inet ocmt
 delete table inet ocmt
 table inet ocmt {{
@@ -123,7 +122,7 @@ def _from(other: HostEntry, number: int) -> Allowed:
 def shut(
     listening: Sequence[Listening], *, inventory: Inventory, host: HostEntry
 ) -> list[Listening]:
-    """What listens on a host and is let in from nowhere, OCMT's own servers left out."""
+    """Listeners of other programs that the firewall blocks."""
     known = [*_DHCP, *openings(inventory, host)]
     if "mgmt" in host.roles:
         known.append(port(inventory.mgmt.port, "tcp"))
@@ -142,10 +141,10 @@ def shut(
 
 
 def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
-    """The chain that containers' packets to other machines pass, and other machines' to them."""
+    """The chain for packets between containers and other machines."""
     rules = []
     for resolver in (ipaddress.ip_address(one.partition("%")[0]) for one in resolvers):
-        # A resolver on loopback is queried by the engine, outside of the container.
+        # The engine itself queries a resolver on loopback, from outside the container.
         if not resolver.is_loopback:
             to = f"{_family(resolver)} daddr {resolver}"
             rules.append(f"{to} meta l4proto {{ tcp, udp }} th dport 53 accept")

@@ -1,7 +1,8 @@
-"""The changes that make a host's web server serve OCMT's sites beside those that it has. Pure."""
+"""The changes that add OCMT's sites to a host's web server. Pure."""
 
 from pathlib import PurePosixPath
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import HostEntry, Inventory
 from ocmt_cli.setup import files
 from ocmt_cli.setup.changes import Change, Install, Run, Write, write_if_different
@@ -13,7 +14,7 @@ NGINX_SITE = PurePosixPath("/etc/nginx/conf.d/ocmt.conf")
 
 
 def front_of(facts: HostFacts) -> str:
-    """nginx where it is there already, Caddy otherwise: two cannot have port 443."""
+    """nginx if it is installed, else Caddy: only one can have port 443."""
     return "nginx" if "nginx" in facts.packages and "caddy" not in facts.packages else "caddy"
 
 
@@ -46,7 +47,7 @@ def _caddy(
     current = facts.texts.get(str(main), "")
     imported = _imports(current, main, site)
     if current == text:
-        # What setup wrote before it had a file of its own.
+        # The file that earlier releases of setup wrote.
         writes.append(Write(main, f"{line}\n", 0o644, replaces=True))
     elif imported and not writes:
         return []
@@ -63,14 +64,14 @@ def _caddy(
         must_print="",
         conflicts=(),
         service="caddy" if systemd else "",
-        cure=f"In {main}, take out sites of the same names (OCMT's are in {site}), and put braces "
-        "around a site that has none.",
+        cure=f"In {main}, remove sites with the same names (OCMT's are in {site}), and put braces "
+        "around a site without them.",
     )
     return [Change(f"caddy: serve {site}{by}", (step,))]
 
 
 def _imports(caddyfile: str, main: PurePosixPath, site: PurePosixPath) -> bool:
-    """Whether a line of `caddyfile` imports `site`, be it by a pattern."""
+    """Whether a line of `caddyfile` imports `site`, also by a pattern."""
     for words in map(str.split, caddyfile.splitlines()):
         if len(words) > 1 and words[0] == "import" and site.match(str(main.parent / words[1])):
             return True
@@ -100,16 +101,17 @@ def _nginx(
             conflicts=tuple(f'conflicting server name "{name}"' for name in names),
             service="nginx" if systemd else "",
             cure=f"nginx.conf must have `include {site.parent}/*.conf;` in its http block, and no "
-            f"other site the names {', '.join(names)}.",
+            f"other site may have the names {', '.join(names)}.",
         )
         changes.append(Change(f"nginx: serve {site}", (step,)))
     if not certified:
         domains = " ".join(f"-d {name}" for name in names)
         changes.append(
             Change(
-                f"nginx: only port 80 is served until {certificate[0]} is there. Then: apt-get "
+                f"nginx: only port 80 is served until {certificate[0]} exists. Run there: apt-get "
                 f"install certbot && certbot certonly --webroot -w {challenges} {domains} "
-                f'--deploy-hook "systemctl reload nginx", and ocmt setup {host.name} again'
+                f'--deploy-hook "systemctl reload nginx"; then here: '
+                f"{command(f'setup {host.name}')}"
             )
         )
     return changes

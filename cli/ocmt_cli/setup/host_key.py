@@ -1,6 +1,6 @@
-"""A server's host key, accepted once and by its fingerprint: no other is ever trusted.
+"""A server's host key, accepted once by its fingerprint.
 
-ssh itself fetches it, so that ~/.ssh/config leads there: jump hosts, aliases, proxies.
+ssh itself fetches it, so that ~/.ssh/config applies: jump hosts, aliases, proxies.
 """
 
 import base64
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.host_failures import explain
 from ocmt_cli.deploy.inventory import HostEntry, Inventory
 from ocmt_cli.deploy.ssh import make_folder, options
@@ -18,13 +19,13 @@ _WITHIN_S = 60
 
 
 def fingerprint(key: str) -> str:
-    """What `ssh-keygen -lf` shows for the base64 of a public key."""
+    """The fingerprint, as `ssh-keygen -lf` shows it, of a public key in base64."""
     digest = hashlib.sha256(base64.b64decode(key)).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> None:
-    """Have the host in known_hosts. Raises `CommandFailed` with the fingerprint to compare."""
+    """Add the host to known_hosts. Raises `CommandFailed` with the fingerprint to compare."""
     file = inventory.deploy.known_hosts or Path.home() / ".ssh" / "known_hosts"
     look = ["ssh-keygen", "-F", _known_as(host), "-f", str(file)]
     if subprocess.run(look, capture_output=True, check=False).returncode == 0:
@@ -35,13 +36,13 @@ def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> Non
     if not accepted:
         own = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}.get(kind, "ecdsa")
         raise CommandFailed(
-            f"{host.name} is not known yet. It shows the key {found}. Compare with what the "
-            f"server's console says (ssh-keygen -lf /etc/ssh/ssh_host_{own}_key.pub); if they are "
-            f"the same: ocmt setup {host.name} --host-key {found}"
+            f"{host.name} is not known yet. Its key is {found}. Compare it with the output of "
+            f"ssh-keygen -lf /etc/ssh/ssh_host_{own}_key.pub on the server's console; if they are "
+            f"the same: {command(f'setup {host.name} --host-key {found}')}"
         )
     if accepted != found:
         raise CommandFailed(
-            f"{host.name} shows the key {found}, not {accepted}. Do not go on: something else "
+            f"{host.name} has the key {found}, not {accepted}. Do not continue: another machine "
             "answers at its address."
         )
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,7 +51,7 @@ def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> Non
 
 
 def _settings(host: HostEntry) -> dict[str, str]:
-    """What ssh does for this host, by the person's ssh_config."""
+    """ssh's settings for this host, with the user's ssh_config."""
     asked = ["ssh", "-G", "-p", str(host.ssh_port), "-l", host.user, "--", host.address]
     done = subprocess.run(asked, capture_output=True, check=False)
     lines = done.stdout.decode(errors="replace").splitlines()
@@ -58,7 +59,7 @@ def _settings(host: HostEntry) -> dict[str, str]:
 
 
 def _known_as(host: HostEntry) -> str:
-    """The name under which ssh looks for its key."""
+    """The name that ssh looks up in known_hosts."""
     settings = _settings(host)
     if alias := settings.get("hostkeyalias", ""):
         return alias
@@ -67,7 +68,7 @@ def _known_as(host: HostEntry) -> str:
 
 
 def _shown_key(inventory: Inventory, host: HostEntry) -> str:
-    """The line of known_hosts for the key that the host shows. Raises `CommandFailed`."""
+    """The known_hosts line of the host's key. Raises `CommandFailed`."""
     folder = make_folder(host, inventory.deploy)
     try:
         fetched = folder / "fetched"
@@ -78,7 +79,7 @@ def _shown_key(inventory: Inventory, host: HostEntry) -> str:
             "-o", "StrictHostKeyChecking=accept-new",
             "-o", "HashKnownHosts=no",
             "-o", "CheckHostIP=no",
-            # Only the key is wanted: nobody signs in to a host that is not known yet.
+            # Only fetches the key, without signing in to the unknown host.
             "-o", "PreferredAuthentications=none",
             "-o", "ControlMaster=no",
             "-o", "ControlPath=none",
@@ -89,8 +90,8 @@ def _shown_key(inventory: Inventory, host: HostEntry) -> str:
             done = subprocess.run(fetch, capture_output=True, check=False, timeout=_WITHIN_S)
         except subprocess.TimeoutExpired as error:
             raise CommandFailed(
-                f"{host.name}: look: no answer within {_WITHIN_S} s. Check address, ssh_port and "
-                "the provider's firewall."
+                f"{host.name}: fetch the host key: no answer within {_WITHIN_S} s. Check "
+                "address, ssh_port and the provider's firewall."
             ) from error
         except FileNotFoundError as error:
             raise CommandFailed(
@@ -104,8 +105,8 @@ def _shown_key(inventory: Inventory, host: HostEntry) -> str:
         jump = _settings(host).get("proxyjump", "")
         if jump and "Host key verification failed" in stderr:
             raise CommandFailed(
-                f"{host.name}: look: the host key of its jump host {jump} is not known yet. "
-                f"Connect to that by hand and compare its fingerprint: ssh {jump.split(',')[0]}"
+                f"{host.name}: fetch the host key: that of its jump host {jump} is not known yet. "
+                f"Connect to it by hand and compare its fingerprint: ssh {jump.split(',')[0]}"
             )
         raise explain(host, inventory.deploy, code=done.returncode, stderr=stderr, step="look")
     return lines[0]

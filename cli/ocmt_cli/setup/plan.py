@@ -1,4 +1,4 @@
-"""Which changes bring a host to what the inventory says. Pure: facts in, changes out."""
+"""The changes that bring a host to the state of the inventory. Pure: facts in, changes out."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ SWAP_UNIT = "swapfile.swap"
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Made by the caller, written only where a host has none yet."""
+    """New secrets, written only to a host without any."""
 
     token: str
     jwt: str
@@ -37,7 +37,7 @@ class Secrets:
 
 
 def packages(host: HostEntry, *, pulls: bool) -> list[str]:
-    """What the host's roles need beside Debian's or Ubuntu's own."""
+    """The packages that the host's roles need."""
     wanted = ["python3", "python3-venv", "rsync", "nftables"]
     if pulls:
         wanted.append("git")
@@ -57,7 +57,7 @@ def asked_units(inventory: Inventory, host: HostEntry) -> list[str]:
 
 
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
-    """Every path that the plan may want to know about."""
+    """All paths whose facts the plan needs."""
     below = [_SYSTEM / name for name in files.units(inventory, host)]
     below += [FIREWALL, _SYSTEM / FIREWALL_UNIT, ZRAM, SWAP_FILE]
     below += [_SYSTEM / SWAP_UNIT, PULL_INVENTORY, PULL_SIGNERS, PULL_KEY]
@@ -69,7 +69,7 @@ def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
 
 
 def asked_texts(host: HostEntry) -> list[PurePosixPath]:
-    """The operator's files that OCMT's settings go into."""
+    """The operator's files to which OCMT adds settings."""
     return [host.path(front.CADDYFILE), ZRAM]
 
 
@@ -89,10 +89,10 @@ def plan(
     secrets: Secrets,
     public_key: str,
 ) -> list[Change]:
-    """The changes in the order to make them; empty but for remarks when the host is as it should.
+    """The changes, in order; only remarks when the host is up to date.
 
-    A host below a root folder shares its machine with others: what is the machine's own (packages,
-    users, swap, firewall) is left alone there, and said so.
+    A host with a root folder shares its machine with others, so the machine's packages, users, swap
+    and firewall are not changed, with a remark.
     """
     whole = host.root == PurePosixPath("/")
     systemd = facts.systemd and host.supervisor == "systemd" and whole
@@ -100,7 +100,9 @@ def plan(
     if whole:
         changes += _machine(facts, inventory=inventory, host=host)
     else:
-        changes.append(Change(f"packages, users, swap: left alone ({host.root} is no machine)"))
+        changes.append(
+            Change(f"packages, users, swap: not changed ({host.root} is a folder of a machine)")
+        )
     changes += _access(facts, host=host, public_key=public_key)
     changes += [
         Change(f"make {path}", (Run(("mkdir", "-p", "-m", f"{mode:o}", str(path))),))
@@ -113,10 +115,10 @@ def plan(
         changes += _pull(facts, inventory=inventory, host=host)
     changes += _units(facts, inventory=inventory, host=host, systemd=systemd)
     changes += front.front(facts, inventory=inventory, host=host, systemd=systemd)
-    # The last: should a rule shut the operator out, all else is there.
+    # Last: if a rule blocks the operator, the rest is complete.
     changes += _firewall(facts, inventory=inventory, host=host, systemd=systemd)
     if not systemd:
-        changes.append(Change("enabling units: skipped, since systemd does not run this host"))
+        changes.append(Change("enabling units: skipped, since this host does not run systemd"))
     return changes
 
 
@@ -133,7 +135,9 @@ def _machine(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list
             Change(f"install {', '.join(missing)}", (Run((*apt, "update")), Run(install)))
         )
     elif missing:
-        changes.append(Change(f"packages: no apt here; install {', '.join(missing)} yourself"))
+        changes.append(
+            Change(f"packages: the host has no apt; install {', '.join(missing)} by hand")
+        )
     user = inventory.deploy.service_user
     if "mgmt" in host.roles and host.supervisor == "systemd" and user not in facts.users:
         add = ("useradd", "--system", "--user-group", "--no-create-home", "--shell",
@@ -145,11 +149,11 @@ def _machine(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list
 
 
 def _memory(facts: HostFacts) -> list[Change]:
-    """Swap for the agents that sleep: as much as the machine has memory, 32 GB at most."""
+    """Swap for sleeping agents: as much as the machine has memory, at most 32 GB."""
     changes: list[Change] = []
     there, wanted = (_settings(text) for text in (facts.texts.get(str(ZRAM), ""), files.ZRAM))
     if not there:
-        # None yet, or the package's with all its settings commented out.
+        # No file, or the package's with all settings commented out.
         replaces = str(ZRAM) in facts.paths
         restart = (Run(("systemctl", "restart", "zramswap.service")),) if facts.systemd else ()
         write = Write(ZRAM, files.ZRAM, 0o644, replaces)
@@ -157,8 +161,8 @@ def _memory(facts: HostFacts) -> list[Change]:
     elif there != wanted:
         changes.append(
             Change(
-                f"zram: {ZRAM} has settings of its own ({', '.join(sorted(there))}) and is left as "
-                f"it is; OCMT's would be {', '.join(sorted(wanted))}"
+                f"zram: {ZRAM} has other settings ({', '.join(sorted(there))}) and is not changed; "
+                f"OCMT's would be {', '.join(sorted(wanted))}"
             )
         )
     if not facts.swap and str(SWAP_FILE) not in facts.paths:
@@ -175,13 +179,13 @@ def _memory(facts: HostFacts) -> list[Change]:
 
 
 def _settings(text: str) -> set[str]:
-    """The lines of a file of settings that are not comments."""
+    """The lines of a settings file without comments."""
     lines = {line.strip() for line in text.splitlines()}
     return {line for line in lines if line and not line.startswith("#")}
 
 
 def _access(facts: HostFacts, *, host: HostEntry, public_key: str) -> list[Change]:
-    # A key may have options before it, such as from=: they are the operator's.
+    # The operator may have put options, such as from=, before the key.
     known = {word for line in facts.keys if not line.startswith("#") for word in line.split()}
     if not public_key or set(public_key.split()[1:2]) & known:
         return []
@@ -203,7 +207,7 @@ def _access(facts: HostFacts, *, host: HostEntry, public_key: str) -> list[Chang
 def _env_files(
     facts: HostFacts, *, inventory: Inventory, host: HostEntry, secrets: Secrets
 ) -> list[Change]:
-    """Only where there is none: `.env` is the operator's."""
+    """Write missing `.env` files; existing ones belong to the operator."""
     changes: list[Change] = []
     for role in host.roles:
         path = inventory.component_path(host, role) / ".env"
@@ -224,7 +228,7 @@ def _env_files(
 
 
 def _pull(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Change]:
-    """A checkout on the server, with the inventory and the signers beside the timer's unit."""
+    """A checkout on the server, and the inventory and signers for its timer."""
     settings = inventory.pull
     text = inventory.file.read_text(encoding="utf-8")
     key, checkout = host.path(PULL_KEY), host.path(settings.checkout)
@@ -241,7 +245,9 @@ def _pull(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Ch
         wanted.append(write_if_different(facts, host.path(PULL_SIGNERS), signers, 0o644))
     if writes := [one for one in wanted if one is not None]:
         names = ", ".join(str(one.path) for one in writes)
-        changes.append(Change(f"what the server deploys by itself: {names}", tuple(writes)))
+        changes.append(
+            Change(f"the inventory and signers for deploys by the server: {names}", tuple(writes))
+        )
     if f"{checkout}/.git" not in facts.paths:
         ssh = f"ssh -i {key} -o BatchMode=yes"
         clone = ("git", "-c", f"core.sshCommand={ssh}", "clone", "--quiet", settings.source)
@@ -252,7 +258,7 @@ def _pull(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Ch
 
 
 def _for_pulling(inventory: str) -> str:
-    """The inventory as the server keeps it: the signers lie beside it."""
+    """The inventory for the server, where the signers' file is beside it."""
     return re.sub(r"^signers *=.*$", f'signers = "{PULL_SIGNERS.name}"', inventory, flags=re.M)
 
 
@@ -300,8 +306,8 @@ def _firewall(
 def _let_in_and_shut(
     facts: HostFacts, *, inventory: Inventory, host: HostEntry, loaded: bool
 ) -> str:
-    """What the rules do, in words. Raises `CommandFailed` if they would shut ssh out."""
-    let_in = f"let in {', '.join(map(str, openings(inventory, host)))} and nothing else"
+    """The rules' effect as text. Raises `CommandFailed` if they would block ssh."""
+    let_in = f"allow only {', '.join(map(str, openings(inventory, host)))}"
     closed = shut(facts.listening, inventory=inventory, host=host) if loaded else []
     if not closed:
         return let_in
@@ -309,12 +315,12 @@ def _let_in_and_shut(
     if servers and all(one in closed for one in servers):
         ports = " and ".join(str(one.port) for one in servers)
         raise CommandFailed(
-            f"{host.name}: the firewall would shut ssh out: sshd listens on port {ports}, and "
+            f"{host.name}: the firewall would block ssh: sshd listens on port {ports}, and "
             f"hosts.{host.name}.ssh_port is {host.ssh_port}. If a router maps one to the other, "
             f'add allow = ["{servers[0].port}/tcp"] to [firewall] in {inventory.file}.'
         )
     return (
-        f"{let_in}. This shuts {', '.join(map(str, closed))}; to keep a port open, add it to "
+        f"{let_in}. This blocks {', '.join(map(str, closed))}; to keep a port open, add it to "
         f"[firewall] allow in {inventory.file}"
     )
 

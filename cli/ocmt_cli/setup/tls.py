@@ -1,4 +1,4 @@
-"""Certificates on a host: what `ocmt setup` writes there, and what it refuses or points out."""
+"""Certificates on a host: the files that `ocmt setup` writes, its refusals and remarks."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.deploy.remote import Host
 from ocmt_cli.failure import CommandFailed
@@ -30,7 +31,7 @@ def changes(
     host: HostEntry,
     texts: Mapping[Role, Mapping[str, str]],
 ) -> Iterator[Change]:
-    """What servers follow while they run. A folder hands its group down to its files."""
+    """Write TLS_DIR, which running servers read again. Its files get the folder's group."""
     for role, files in texts.items():
         folder = _folder(inventory, host, role)
         if str(folder) not in facts.paths:
@@ -51,15 +52,15 @@ def changes(
 def refuse_another_ca(
     inventory: Inventory, host: HostEntry, facts: HostFacts, trust: TrustFolder
 ) -> None:
-    """Raises `CommandFailed`: with a CA for itself this host would trust no other one."""
+    """Raise `CommandFailed` if the host has another CA, since it would trust no other host."""
     ours = hashlib.sha256(trust.authority.certificate.encode()).hexdigest()
     for role in links.tls_roles(inventory, host):
         file = _folder(inventory, host, role) / CA_FILE
         found = facts.paths.get(str(file))
         if found is not None and found.sha256 != ours:
             raise CommandFailed(
-                f"{host.name}: {file} is another CA than that of {trust.path}. Copy that folder "
-                "from the machine that set the host up; to begin anew, remove "
+                f"{host.name}: {file} is not the CA of {trust.path}. Copy that folder from the "
+                "machine that set up the host; to start over, remove "
                 f"{file.parent} on every host."
             )
 
@@ -67,7 +68,7 @@ def refuse_another_ca(
 def missing_settings(
     inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host
 ) -> Iterator[Change]:
-    """Remarks about a `.env` that was written before, which is the operator's to change."""
+    """Remarks about settings that the operator has to add to an existing `.env`."""
     for role in links.tls_roles(inventory, host):
         env = inventory.component_path(host, role) / ".env"
         if str(env) not in facts.paths:
@@ -76,7 +77,7 @@ def missing_settings(
         if remote.run(look, step="look", check=False, timeout_s=30).code == 0:
             continue
         lines = [*_url(inventory, host, role), *links.env_lines(inventory, host, role)]
-        yield Change(f"{env}: set {', '.join(lines)} there, then run `ocmt deploy`")
+        yield Change(f"{env}: set {', '.join(lines)} there, then run `{command('deploy')}`")
 
 
 def _url(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:

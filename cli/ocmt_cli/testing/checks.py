@@ -1,4 +1,4 @@
-"""The checks that are no pytest tests: linters, types, layers, and the page's own tests."""
+"""The checks outside of pytest: linters, types, layers, and the page's own tests."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ def _page_check(name: str, program: str, *arguments: str) -> Check:
 
 
 def run_checks(checks: Sequence[Check]) -> list[Step]:
-    """Run them, each one's output shown only if it fails."""
+    """Run the checks; the output of failed ones is shown."""
     one_at_a_time = Lock()
 
     def run(check: Check) -> Step:

@@ -1,4 +1,4 @@
-"""`ocmt test`: the checks and the tiers, and a report of what was shown and where the time went."""
+"""`ocmt test`: run the checks and the tiers, and report results and times."""
 
 import os
 import signal
@@ -24,8 +24,9 @@ from ocmt_cli.testing.speed import slowness
 from ocmt_cli.testing.tiers import DEFAULT_TIERS, TIERS
 from ocmt_cli.up.page import install_page_tools
 
-# A file's tests stay together, for what they share. Files go in the order of testpaths: by number
-# of tests, as pytest-xdist would have it, the few tests that take minutes would come last.
+# A file's tests run on one worker, for the fixtures they share. Files start in the order of
+# testpaths: in pytest-xdist's, by number of tests, the few tests that take minutes would start
+# last.
 _SEVERAL_PROCESSES = (
     "--numprocesses=auto",
     "--maxprocesses=4",
@@ -51,16 +52,16 @@ class TierChoice(StrEnum):
 def run_tests(
     tier: Annotated[
         TierChoice | None,
-        typer.Argument(help="One tier; without it unit and integration, which need only Python."),
+        typer.Argument(help="A tier; default: unit and integration."),
     ] = None,
     pytest_arguments: Annotated[
         list[str] | None, typer.Argument(help="For pytest, after `--`, such as: -- -k vault")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON; all else goes to stderr.")
+        bool, typer.Option("--json", help="Print the report as JSON, everything else to stderr.")
     ] = False,
 ) -> None:
-    """Run the checks and the tests; at the end a report says where the time went."""
+    """Run the checks and the tests, and report where the time went."""
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         report = _run(tiers_to_run(tier), pytest_arguments or [])
         say(report.as_text())
@@ -87,7 +88,7 @@ def _run(tiers: Sequence[str], arguments: Sequence[str]) -> Report:
         if TIERS["docker"].obstacle() is None and not {"docker", "e2e", "nightly"}.isdisjoint(
             tiers
         ):
-            # Once here rather than in the first test that needs it.
+            # Here, so that its time does not count as that of the first test that needs it.
             with _timed(report, "OpenClaw image"):
                 build_image(DEFAULT_DATA / "openclaw")
         run_tiers(report, arguments, Path(folder))
@@ -114,9 +115,9 @@ def tiers_to_run(wanted: TierChoice | None) -> list[str]:
 
 
 def run_tiers(report: Report, arguments: Sequence[str], folder: Path) -> None:
-    """Run the tests of the report's tiers: those that wait most of their time beside each other.
+    """Run the tests of the report's tiers; those that mostly wait run in parallel.
 
-    The other tiers measure the machine's own memory and fill its cores: one test at a time.
+    The other tiers measure the machine's memory and use its cores, so they run one test at a time.
     """
     beside = [tier.name for tier in report.tiers if tier.beside_others]
     alone = [tier.name for tier in report.tiers if not tier.beside_others]
@@ -127,7 +128,7 @@ def run_tiers(report: Report, arguments: Sequence[str], folder: Path) -> None:
 
 
 def _pytest(report: Report, tiers: Sequence[str], arguments: Sequence[str], folder: Path) -> None:
-    """Run pytest with its output going straight to the terminal."""
+    """Run pytest with its output on the terminal."""
     name = " and ".join(tiers)
     junit = folder / f"{'-'.join(tiers)}.junit.xml"
     with _timed(report, f"tests of {name}"):
@@ -144,9 +145,9 @@ def _pytest(report: Report, tiers: Sequence[str], arguments: Sequence[str], fold
 
 
 def _only_where(tiers: Sequence[str]) -> list[str]:
-    """Where the tests of tiers are that have folders of their own: importing all takes long.
+    """Arguments that limit pytest to the tiers' own folders: importing all tests takes long.
 
-    Paths among pytest's arguments count instead.
+    Paths among pytest's arguments override them.
     """
     folders = {
         "docker": sorted(str(place.relative_to(ROOT)) for place in ROOT.glob("*/tests/docker"))
@@ -158,11 +159,11 @@ def _only_where(tiers: Sequence[str]) -> list[str]:
 
 
 def _to_its_end(words: Sequence[str]) -> int:
-    """The exit code. Ctrl-C, which reaches pytest too, lets it take down what its tests started.
+    """Run a program and return its exit code. On Ctrl-C, wait until pytest has cleaned up.
 
-    Raises `KeyboardInterrupt` when it has.
+    Raises `KeyboardInterrupt` then.
     """
-    # The tests start many Python processes: each would compile our modules anew.
+    # The tests start many Python processes, and each would compile the modules anew.
     environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     interrupted = False
 

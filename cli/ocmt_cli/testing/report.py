@@ -1,4 +1,4 @@
-"""What a run of the tests showed: counts, time, what was missing and what took too long."""
+"""The report of a test run: counts, times, reasons of skipped tests, and the slowest tests."""
 
 import json
 import shutil
@@ -17,12 +17,12 @@ from ocmt_cli.testing.tiers import Tier
 _SLOWEST = 15
 _WORST = 10
 _LAST_LINES = 12
-"""Of each part of a failure: the traceback, and what the test and its servers wrote."""
+"""Lines kept of each part of a failure: the traceback, and the output of test and servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of the run: a check, an installation, the tests of some tiers."""
+    """A part of the run: a check, an installation, or the tests of some tiers."""
 
     name: str
     seconds: float
@@ -32,31 +32,31 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test with its fixtures' set-up and tear-down. `outcome`: passed, failed or skipped."""
+    """A test with its fixtures' set-up and tear-down. `outcome`: passed, failed or skipped."""
 
     name: str
     seconds: float
     outcome: str
     reason: str = ""
-    """Why it was skipped, or the end of what it printed when it failed."""
+    """Why it was skipped, or the end of a failed test's output."""
 
 
 @dataclass(slots=True)
 class Report:
-    """Filled while the run goes on."""
+    """Filled during the run."""
 
     tiers: Sequence[Tier]
     whole: bool = True
-    """Whether all tests of the tiers were asked for; a part has no budget."""
+    """Whether all tests of the tiers were run; a selection has no budget."""
     slowness: float = 1.0
-    """How many times slower this machine was than the one that the budgets are for."""
+    """How many times slower this machine is than the budgets' reference machine."""
     seconds: float = 0.0
-    """From the first step's start to the last one's end."""
+    """Seconds from the first step's start to the last one's end."""
     steps: list[Step] = field(default_factory=list)
-    """In the order in which they ended; checks count as tests."""
+    """In order of their ends; checks count as tests."""
     cases: list[Case] = field(default_factory=list)
     broken_off: list[str] = field(default_factory=list)
-    """Runs of pytest that ended without a verdict on each test; each is a failure more."""
+    """Runs of pytest that ended without a result for each test; each counts as a failure."""
 
     @property
     def passed(self) -> int:
@@ -76,11 +76,11 @@ class Report:
 
     @property
     def budget_s(self) -> float:
-        """Scaled by the machine's slowness."""
+        """The tiers' budget in seconds, scaled by the machine's slowness."""
         return self.slowness * sum(tier.budget_s for tier in self.tiers)
 
     def missing(self) -> Mapping[str, int]:
-        """Why tests were skipped, and how many for each reason; the most first."""
+        """Reason → count of skipped tests, the highest count first."""
         reasons = Counter(case.reason for case in self.cases if case.outcome == "skipped")
         return dict(reasons.most_common())
 
@@ -88,7 +88,7 @@ class Report:
         return sorted(self.cases, key=lambda case: -case.seconds)[:count]
 
     def over_budget(self) -> str | None:
-        """A sentence and the worst tests when the tiers took too long, else None."""
+        """A sentence and the slowest tests when the tiers exceeded their budget, else None."""
         if not self.whole or self.seconds <= self.budget_s:
             return None
         names = " and ".join(tier.name for tier in self.tiers)
@@ -106,7 +106,7 @@ class Report:
         lines += [f"  {step.seconds:7.1f} s  {step.name}" for step in self.steps]
         lines += [""]
         for reason, count in self.missing().items():
-            lines.append(f"not shown here: {count} test{'s' * (count > 1)}: {reason}")
+            lines.append(f"skipped: {count} test{'s' * (count > 1)}: {reason}")
         for run in self.broken_off:
             lines.append(f"pytest ended before it had run all of {run}: see its output above")
         skipped = f", {self.skipped} skipped" if self.skipped else ""
@@ -119,7 +119,7 @@ class Report:
         return "\n".join(lines)
 
     def failures(self) -> str:
-        """Every failed test with the end of what it printed."""
+        """Every failed test with the end of its output."""
         return "".join(
             f"\n{case.name}\n{case.reason}\n" for case in self.cases if case.outcome == "failed"
         )
@@ -151,8 +151,8 @@ def _case_line(case: Case) -> str:
 
 
 def read_cases(junit: Path) -> Iterable[Case]:
-    """The tests of pytest's own report; an error in a fixture is a failure too."""
-    # Written by our own pytest a moment ago.
+    """The tests in pytest's JUnit file; an error in a fixture is a failure."""
+    # Written by pytest a moment ago, so it is trusted.
     for case in ElementTree.parse(junit).getroot().iter("testcase"):  # noqa: S314
         outcome, reason = "passed", ""
         for child in case:
@@ -175,7 +175,7 @@ def _ends(case: ElementTree.Element) -> str:
 
 
 def keep(report: Report, junit: Iterable[Path], folder: Path) -> None:
-    """Put the run's results where the next run of these tiers replaces them."""
+    """Store the run's results in `folder`, replacing those of the last run of these tiers."""
     kept = folder / "-".join(tier.name for tier in report.tiers)
     try:
         kept.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
-"""How slow this machine is at the moment: what the tiers' budgets of time are scaled by.
+"""How slow this machine is at the moment; scales the tiers' budgets of time.
 
-A budget is to find tests that grew, not a machine that is slow or has other work to do.
+Budgets are meant to find slow tests, not slow or busy machines.
 """
 
 import subprocess
 import sys
 import time
 
-# A fixed piece of what tests do most: starting Python, importing, and making small objects.
+# Typical work of the tests: starting Python, importing modules, making small objects.
 _WORK = """
 import asyncio, json, ssl, sqlite3, xml.etree.ElementTree
 for number in range(150):
@@ -16,11 +16,11 @@ for number in range(150):
 _AT_ONCE = 2
 _ROUNDS = 3
 _USUAL_S = 0.70
-"""What one round takes on the two slow cores for which the budgets are set."""
+"""Seconds for one round on the two slow cores that the budgets are set for."""
 
 
 def slowness() -> float:
-    """How many times longer than there the same work takes here; at least 1."""
+    """How many times longer a round takes on this machine; at least 1."""
     taken = []
     for _ in range(_ROUNDS):
         begun = time.monotonic()

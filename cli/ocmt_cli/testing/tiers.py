@@ -1,4 +1,4 @@
-"""The test tiers: what each is for, how long it may take, and why it cannot run on a machine."""
+"""The test tiers: what each is for, its budget, and what a machine lacks to run it."""
 
 import os
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from ocmt_cli.engine import Engine, EngineSlow
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """`obstacle` says why it cannot run here and what to do; `None` when it can.
+    """`obstacle` gives the reason why it cannot run here and the remedy, or `None`.
 
-    `beside_others`: whether its tests may run while others do. `budget_s`: the longest that the
-    whole tier may take on two slow cores (speed.py); a run that takes longer fails.
+    `beside_others`: whether its tests may run in parallel. `budget_s`: the longest that the whole
+    tier may take on two slow cores (speed.py); a longer run fails.
     """
 
     name: str
@@ -76,4 +76,4 @@ TIERS = {
     )
 }
 DEFAULT_TIERS = ("unit", "integration")
-"""What `ocmt test` runs: it needs nothing but Python and git."""
+"""The default tiers of `ocmt test`; they need only Python and git."""

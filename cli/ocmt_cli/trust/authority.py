@@ -14,11 +14,11 @@ from ocmt_common.host_credentials import role_name
 
 CA_LIFE = timedelta(days=365 * 20)
 LIFE = timedelta(days=730)
-"""Of a host's certificate. Nothing renews it unattended, since the CA's key is on no server."""
+"""Lifetime of a host's certificate. The CA's key is on no server, so renewal is never automatic."""
 RENEW_BEFORE = timedelta(days=180)
-"""Before a certificate's end, from when on `ocmt setup` issues another one."""
+"""Time before a certificate's end from which `ocmt setup` issues a new one."""
 _SKEW = timedelta(days=1)
-"""How far a host's clock may be behind."""
+"""How far a host's clock may be slow."""
 _CURVE = ec.SECP256R1()
 
 
@@ -68,7 +68,7 @@ def issue(
 def needs_issuing(
     text: str | None, authority: Authority, *, address: str, roles: Sequence[str], now: datetime
 ) -> bool:
-    """Whether a host's key and certificate are missing, near their end, or not what it is now."""
+    """Whether a host's key and certificate are missing, expiring, or do not match the host."""
     if text is None:
         return True
     certificate = x509.load_pem_x509_certificate(text.encode())
@@ -84,7 +84,7 @@ def needs_issuing(
 
 
 def ends_at(text: str) -> datetime | None:
-    """When the first certificate of a PEM text ends; `None` if it holds none."""
+    """The end of the first certificate in a PEM text; `None` without one."""
     try:
         return x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
     except ValueError:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from ocmt_common.console import say
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, Role, load_inventory
 from ocmt_cli.deploy.remote import open_host
 from ocmt_cli.deploy.session import Session
@@ -28,17 +29,17 @@ def renew_command(
         Path, typer.Option("--inventory", help="The inventory of servers.")
     ] = DEFAULT_FILE,
 ) -> None:
-    """Replace the certificates and the token between the hosts, with no request lost."""
+    """Replace the certificates and the token between hosts, without losing requests."""
     servers = load_inventory(inventory)
     linked = linked_hosts(servers)
     if not linked:
-        say("Management and the agent server are on one machine: there is nothing to renew.")
+        say("Management and the agent server run on one machine: there is nothing to renew.")
         return
     now = datetime.now(UTC)
     trust = open_trust(servers, now)
     missing = [host.name for host in linked if trust.certificate(host.name) is None]
     if missing:
-        first = " and ".join(f"ocmt setup {name}" for name in missing)
+        first = " and ".join(command(f"setup {name}") for name in missing)
         raise CommandFailed(f"{', '.join(missing)} has no certificate yet. First: {first}")
     with contextlib.ExitStack() as stack:
         targets = []
@@ -47,7 +48,7 @@ def renew_command(
             stack.callback(session.close)
             targets += [OverSsh(servers, host, role, session) for role in tls_roles(servers, host)]
         ends = renew(trust, targets, now=now, report=say).ends_at(linked)
-    say(f"The certificates are good until {ends:%Y-%m-%d}.")
+    say(f"The certificates are valid until {ends:%Y-%m-%d}.")
 
 
 @dataclass(frozen=True, slots=True)

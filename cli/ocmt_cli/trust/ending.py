@@ -1,10 +1,11 @@
-"""What `ocmt status` and `ocmt doctor` say about certificates that end."""
+"""Warnings of `ocmt status` and `ocmt doctor` about expiring certificates."""
 
 from datetime import datetime
 from pathlib import Path
 
 from ocmt_common.host_credentials import CA_FILE, NEAR_END
 
+from ocmt_cli.checkout import command
 from ocmt_cli.trust.authority import ends_at
 
 
@@ -14,16 +15,16 @@ def has_ended(text: str, now: datetime) -> bool:
 
 
 def warning(text: str, now: datetime) -> str:
-    """A sentence with the cure for a certificate (PEM) near its end; empty for another."""
+    """A sentence with the remedy for an expiring certificate (PEM); "" for any other."""
     end = ends_at(text)
     if end is None or now < end - NEAR_END:
         return ""
     verb = "ended" if now >= end else "ends"
-    return f"the certificate for the other host {verb} on {end:%Y-%m-%d}; run `ocmt renew`"
+    return f"the certificate for the other host {verb} on {end:%Y-%m-%d}; run `{command('renew')}`"
 
 
 def in_folder(folder: Path) -> dict[str, str]:
-    """Host → key and certificate, in the operator's folder of the CA."""
+    """Host → key and certificate, from the operator's folder of the CA."""
     found = {}
     for file in sorted(folder.glob("*.pem")):
         if file.name == CA_FILE:

@@ -42,7 +42,7 @@ class TrustFolder:
     def with_certificate(
         self, host: HostEntry, now: datetime, *, renewed: bool = False
     ) -> "TrustFolder":
-        """With a certificate that is good for the host as it is now."""
+        """A copy with a valid certificate for the host."""
         roles = [role for role in host.roles if role != "ui"]
         if not renewed and not needs_issuing(
             self.certificate(host.name), self.authority, address=host.address, roles=roles, now=now
@@ -56,7 +56,7 @@ class TrustFolder:
         return replace(self, tokens=tokens, unsaved={**self.unsaved, "tokens": text})
 
     def ends_at(self, hosts: Iterable[HostEntry]) -> datetime:
-        """When the first of the hosts' certificates ends."""
+        """The end of the host certificate that expires first."""
         texts = [self.certificate(host.name) or "" for host in hosts]
         return min(end for text in texts if (end := authority.ends_at(text)) is not None)
 
@@ -70,7 +70,7 @@ class TrustFolder:
         }
 
     def saved(self) -> "TrustFolder":
-        """Write what is new, for the operator's eyes only. The folder as saved."""
+        """Write the unsaved files, readable only by the operator. Returns the saved folder."""
         self.path.mkdir(mode=0o700, exist_ok=True)
         for name, text in self.unsaved.items():
             replace_file(self.path / name, text)
@@ -82,7 +82,7 @@ def trust_path(inventory: Inventory) -> Path:
 
 
 def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
-    """The folder, or a new CA for it, which is not saved yet. Raises `CommandFailed`."""
+    """Read the folder, or make a new, unsaved CA. Raises `CommandFailed`."""
     path = trust_path(inventory)
     key, certificate, tokens = (_text(path / name) for name in (_KEY_FILE, CA_FILE, TOKENS_FILE))
     if key is None and certificate is None and tokens is None:
@@ -96,8 +96,8 @@ def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
             if not text
         ]
         raise CommandFailed(
-            f"{path} lacks {' and '.join(missing)}. Copy the folder from where it is whole; to "
-            "begin anew, remove it and TLS_DIR on every host."
+            f"{path} lacks {' and '.join(missing)}. Restore the complete folder from a copy; to "
+            "start over, remove it and TLS_DIR on every host."
         )
     return TrustFolder(path, Authority(key, certificate), tuple(tokens.split()))
 

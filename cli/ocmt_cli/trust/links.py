@@ -1,4 +1,4 @@
-"""Which hosts of an inventory speak to each other over a network, and where. Pure."""
+"""Which hosts of an inventory connect to each other, and at which addresses. Pure."""
 
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 
@@ -7,12 +7,12 @@ TLS_FOLDER = "tls"
 
 
 def is_one_machine(one: HostEntry, other: HostEntry) -> bool:
-    """Whether they reach each other on loopback: one host, or several root folders of a machine."""
+    """Whether they share loopback: one host, or several root folders of one machine."""
     return one.name == other.name or (one.address == other.address and one.root != other.root)
 
 
 def tls_roles(inventory: Inventory, host: HostEntry) -> list[Role]:
-    """The servers of this host that speak to one on another host."""
+    """The servers of this host that connect to one on another host."""
     agents, management = inventory.with_role("agent"), inventory.with_role("mgmt")
     found: list[Role] = []
     if "mgmt" in host.roles and agents and not is_one_machine(agents[0], host):
@@ -28,7 +28,7 @@ def linked_hosts(inventory: Inventory) -> list[HostEntry]:
 
 
 def agent_server_url(inventory: Inventory, host: HostEntry) -> str:
-    """Where management on `host` reaches the agent server."""
+    """The agent server's address for management on `host`."""
     agents = inventory.with_role("agent")
     if "mgmt" in tls_roles(inventory, host):
         return _https(agents[0], inventory.agent.tls_port)
@@ -36,7 +36,7 @@ def agent_server_url(inventory: Inventory, host: HostEntry) -> str:
 
 
 def agents_management_url(inventory: Inventory, host: HostEntry) -> str:
-    """Where the relay on `host` reaches management."""
+    """Management's address for the relay on `host`."""
     management = inventory.with_role("mgmt")
     if not management or any(is_one_machine(one, host) for one in management):
         return f"http://127.0.0.1:{inventory.mgmt.port}"
@@ -44,7 +44,7 @@ def agents_management_url(inventory: Inventory, host: HostEntry) -> str:
 
 
 def env_lines(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
-    """What `.env` of a server says about the server on another host; none on one machine."""
+    """The lines of a server's `.env` about the server on another host; none on one machine."""
     if role not in tls_roles(inventory, host):
         return []
     folder = inventory.component_path(host, role) / TLS_FOLDER
@@ -56,7 +56,7 @@ def env_lines(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
 
 
 def listener(inventory: Inventory, host: HostEntry, role: Role) -> str | None:
-    """ADDRESS:PORT that a server takes the other host's connections on."""
+    """ADDRESS:PORT on which a server accepts the other host's connections."""
     if role not in tls_roles(inventory, host):
         return None
     address = _every_address(host)
@@ -64,7 +64,7 @@ def listener(inventory: Inventory, host: HostEntry, role: Role) -> str | None:
 
 
 def _every_address(host: HostEntry) -> str:
-    """Of the host's family: behind a provider's NAT the inventory's address is not its own."""
+    """The wildcard address: behind a provider's NAT the host lacks the inventory's address."""
     return "::" if ":" in host.address else "0.0.0.0"  # noqa: S104 (mutual TLS)
 
 

@@ -1,7 +1,7 @@
-"""Replacing certificates and the token while the servers serve, with no request lost.
+"""Replaces certificates and the token while the servers run, without losing requests.
 
-The order is what loses none: the agent server accepts the new token beside the old one before
-management sends it, and stops accepting the old one only when it has been sent the new one.
+The order ensures that: the agent server accepts the new token beside the old one before management
+sends it, and stops accepting the old one only after it has received the new one.
 """
 
 import time
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ocmt_common.host_credentials import TOKENS_FILE, token_id
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import HostEntry, Role
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.trust.folder import TrustFolder, new_token
@@ -20,7 +21,7 @@ _LOOK_EVERY_S = 0.25
 
 
 class LinkedServer(Protocol):
-    """A server that speaks to one on another host."""
+    """A server that connects to one on another host."""
 
     @property
     def entry(self) -> HostEntry: ...
@@ -29,11 +30,11 @@ class LinkedServer(Protocol):
     def role(self) -> Role: ...
 
     def put(self, files: Mapping[str, str]) -> None:
-        """Write files of its TLS_DIR."""
+        """Write files into its TLS_DIR."""
         ...
 
     def health(self) -> dict[str, Any] | None:
-        """What it says at `/health`; `None` when it does not run."""
+        """Its answer at `/health`; `None` when it is not running."""
         ...
 
 
@@ -45,15 +46,16 @@ def renew(
     report: Callable[[str], None],
     within_s: float = WITHIN_S,
 ) -> TrustFolder:
-    """Run again after it broke off, it goes on where it was. Raises `CommandFailed`."""
+    """Renew all. An interrupted renewal is resumed by the next. Raises `CommandFailed`."""
     agents = [one for one in servers if one.role == "agent"]
     management = [one for one in servers if one.role == "mgmt"]
     for agent in agents:
         health = agent.health()
         if health is not None and health.get("tls") is None:
             raise CommandFailed(
-                f"{agent.entry.name}: the agent server that runs does not use TLS_DIR yet. Do what "
-                f"`ocmt setup {agent.entry.name}` says about .env, then run `ocmt deploy`."
+                f"{agent.entry.name}: the running agent server does not use TLS_DIR yet. Follow "
+                f"the remarks of `{command(f'setup {agent.entry.name}')}` about .env, then run "
+                f"`{command('deploy')}`."
             )
     for entry in {one.entry.name: one.entry for one in servers}.values():
         trust = trust.with_certificate(entry, now, renewed=True)
@@ -71,7 +73,7 @@ def renew(
         report(f"{one.entry.name}: management: new certificate, new token")
     for agent in agents:
         if any(one.health() is not None for one in management):
-            # Each time it is asked, management asks the agent server.
+            # Each health request makes management send one to the agent server.
             _wait(
                 agent,
                 lambda tls: tls["tokenInUse"] == new,
@@ -94,7 +96,7 @@ def _wait(
     within_s: float,
     nudge: Callable[[], object] = lambda: None,
 ) -> None:
-    """Returns at once when the server does not run: it uses what is there when it starts."""
+    """Wait until `done`; not for a stopped server, which reads the files when it starts."""
     until = time.monotonic() + within_s
     while True:
         nudge()
@@ -104,6 +106,6 @@ def _wait(
         if time.monotonic() > until:
             raise CommandFailed(
                 f"{agent.entry.name}: the agent server {otherwise} (waited {within_s:.0f} s). Both "
-                "tokens stay good. See `ocmt logs`, then run `ocmt renew` again."
+                f"tokens stay valid. See `{command('logs')}`, then run `{command('renew')}` again."
             )
         time.sleep(_LOOK_EVERY_S)

@@ -1,1 +1,1 @@
-"""`ocmt up`: prepare, start both servers, keep them running, and stop everything in the end."""
+"""`ocmt up`: prepare, start both servers, keep them running, and stop all of it at the end."""

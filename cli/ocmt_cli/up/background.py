@@ -1,6 +1,6 @@
-"""The supervisor in the background: started by `ocmt up --detach`, with that one's lock.
+"""The background supervisor. `ocmt up --detach` starts it and passes its lock on.
 
-Tells how the start went in one JSON line on `--report-fd`, then goes on without its parent.
+It reports the start's outcome as one JSON line on `--report-fd`, then runs without its parent.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""`ocmt up`: from a checkout to a running installation and the address to open."""
+"""`ocmt up`: set up and start an installation on this machine, and print its address."""
 
 import json
 import os
@@ -32,22 +32,22 @@ class RuntimeChoice(StrEnum):
     PROCESS = "process"
 
 
-DataOption = Annotated[Path, typer.Option("--data", help="Folder that holds everything to keep.")]
+DataOption = Annotated[Path, typer.Option("--data", help="The installation's data folder.")]
 
 
 @app.command()
 def up(
     runtime: Annotated[
         RuntimeChoice,
-        typer.Option(help="auto: Docker if its engine and image are there, else processes."),
+        typer.Option(help="auto: Docker if its engine and image are available, else processes."),
     ] = RuntimeChoice.AUTO,
     port: Annotated[
         int, typer.Option(min=1024, max=64000, help="The page's port; +1000 and +1001 too.")
     ] = 3000,
     data: DataOption = DEFAULT_DATA,
-    detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
 ) -> None:
-    """Set up and start everything on this machine; again, it starts in seconds."""
+    """Set up and start everything on this machine. Later starts take seconds."""
     folder = open_data_folder(data)
     refuse_ineffective_settings(folder)
     lock = try_run_lock(folder.root)
@@ -56,7 +56,7 @@ def up(
         return
     say(f"Data folder: {folder.root}")
     _clear_away(folder)
-    # What preparing starts is found by `down`, should this process be killed meanwhile.
+    # Written before preparing, so that `down` finds its processes if this one is killed.
     os.environ[OWNER] = str(folder.root)
     chosen = choose_runtime(runtime.value, data=folder.root)
     write_record(folder.root, Record("preparing", port, chosen).mine())
@@ -85,24 +85,24 @@ def up(
 
 
 def _clear_away(data: DataFolder) -> None:
-    """End what a run left behind that was killed before it could do so itself."""
+    """Stop the servers and agents that a killed run left behind."""
     last = read_record(data.root)
     if last is None or last.phase == "stopped":
         return
     ended = end_orphans(data.root)
     if ended.left:
-        raise CommandFailed(f"Of an earlier run, these cannot be stopped: {', '.join(ended.left)}.")
+        raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
     if ended.found:
-        say(f"Ended what an earlier run left behind ({ended.found}).")
+        say(f"Stopped what an earlier run had left running ({ended.found}).")
 
 
 def _tell_ready(data: DataFolder, *, port: int, until: str = "") -> None:
     say()
     say(f"OCMT is running: {_public_address(data, port)}")
     if not data.setting(data.management_env, "SMTP_HOST"):
-        say("No mail server is set, so here is a link that signs you in, once:")
+        say("No mail server is set, so use this link to sign in, once:")
         say(f"  {sign_in_link(data, port=port)}")
-        say("Another one: " + command("link", data=data.root))
+        say("For another link: " + command("link", data=data.root))
     if until:
         say(until)
 
@@ -127,7 +127,7 @@ def _already_running(data: DataFolder, *, detach: bool) -> None:
 
 
 def _start_in_background(data: DataFolder, lock: FileLock, *, port: int, runtime: str) -> None:
-    """Start the supervisor in a session of its own, and wait for its word that all is healthy."""
+    """Start the supervisor in a session of its own, and wait until it reports healthy servers."""
     reading, writing = os.pipe()
     words = (
         sys.executable, "-m", "ocmt_cli.up.background",
@@ -142,7 +142,7 @@ def _start_in_background(data: DataFolder, lock: FileLock, *, port: int, runtime
             stdout=log,
             stderr=log,
             start_new_session=True,
-            # The lock goes over to it: at no moment could another `up` get in between.
+            # It inherits the lock, so that no other `up` can take it in between.
             pass_fds=(lock.fd, writing),
         )
     os.close(writing)
@@ -154,6 +154,6 @@ def _start_in_background(data: DataFolder, lock: FileLock, *, port: int, runtime
         raise CommandFailed(f"The start failed; see {data.logs / 'ocmt.log'}")
     outcome = json.loads(said)
     if "failed" in outcome:
-        # It has stopped everything already, and holds the lock until it has ended itself.
+        # It has stopped everything, and holds the lock until it exits.
         supervisor.wait()
         raise CommandFailed(outcome["failed"], exit_code=outcome["exitCode"])

@@ -1,7 +1,7 @@
-"""The data folder: everything of an installation that must survive, and its generated secrets.
+"""The data folder: an installation's persistent files and its generated secrets.
 
-The two `.env` files are the operator's: OCMT adds a secret that is missing and changes nothing
-else, so that any setting of the servers may be written there.
+The two `.env` files belong to the operator and may have any setting of the servers. OCMT only adds
+missing secrets to them.
 """
 
 import base64
@@ -17,7 +17,7 @@ from ocmt_cli.failure import CommandFailed, explained
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """The places inside a data folder."""
+    """The paths inside a data folder."""
 
     root: Path
 
@@ -53,12 +53,12 @@ class DataFolder:
 
     @property
     def auth_token(self) -> str:
-        """What opens the agent server's API."""
+        """The credential for the agent server's API."""
         return self.setting(self.agent_env, "AUTH_TOKEN")
 
 
 def open_data_folder(root: Path) -> DataFolder:
-    """Make the folder, private to its owner, and give it whatever secret it lacks."""
+    """Make the folder, private to its owner, and add missing secrets. Raises `CommandFailed`."""
     data = DataFolder(root.resolve())
     with explained(data.root):
         for folder in (data.root, data.management, data.agent, data.logs):
@@ -69,8 +69,8 @@ def open_data_folder(root: Path) -> DataFolder:
             data.management_env, "VAULT_KEY"
         ):
             raise CommandFailed(
-                f"VAULT_KEY is gone from {data.management_env}, and the secrets in the database "
-                "cannot be read without it. Put the file back from your backup."
+                f"VAULT_KEY is missing from {data.management_env}; the secrets in the database "
+                "cannot be read without it. Restore that file from your backup."
             )
         vault_key = base64.b64encode(secrets.token_bytes(32)).decode()
         _complete(
@@ -88,7 +88,7 @@ def _settings(file: Path) -> dict[str, str]:
 
 
 def _complete(file: Path, generated: dict[str, str]) -> None:
-    """Append what is missing; a new file appears in one step and is never readable by others."""
+    """Append missing settings, atomically, and never readable by others."""
     present = _settings(file)
     missing = [f"{name}={value}\n" for name, value in generated.items() if not present.get(name)]
     if not missing:
@@ -99,6 +99,4 @@ def _complete(file: Path, generated: dict[str, str]) -> None:
     replace_file(file, before + "".join(missing))
 
 
-_HEADING = (
-    "# Settings, one a line: docs/settings.md lists them. The secrets were made by `ocmt up`."
-)
+_HEADING = "# Settings, one per line: see docs/settings.md. `ocmt up` generated the secrets."

@@ -1,4 +1,4 @@
-"""Asking a server whether it answers."""
+"""Requests to the servers on this machine."""
 
 import json
 import urllib.error
@@ -12,19 +12,19 @@ _TIMEOUT_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` is 0 when nothing answered; `body` is what came as JSON, else empty."""
+    """`status` is 0 without an answer; `body` is the JSON object, else empty."""
 
     status: int
     body: Any = field(default_factory=dict)
 
 
 def get(url: str, headers: dict[str, str] | None = None) -> Answer:
-    """A GET on this machine, never through a proxy."""
+    """GET an address of this machine, ignoring the environment's proxies."""
     return _answer(url, headers or {}, "GET", _TIMEOUT_S)
 
 
 def post(url: str, headers: dict[str, str], *, timeout_s: float) -> Answer:
-    """A POST without a body on this machine, never through a proxy."""
+    """POST without a body to an address of this machine, ignoring the environment's proxies."""
     return _answer(url, headers, "POST", timeout_s)
 
 

@@ -1,4 +1,4 @@
-"""The page's build, made once for each state of its sources.
+"""Builds the page, once for each state of its sources.
 
 One build at a time in a checkout: its folder itself is the lock.
 """
@@ -16,7 +16,7 @@ from ocmt_cli.node import npm_program, run_node
 
 _UI = ROOT / "user-ui"
 _NOT_SOURCES = frozenset({"node_modules", "dist", "dist.new", "dist.old", "tests"})
-# What an installation was made from, kept where removing the result removes it too.
+# Digests of what was installed and built, stored inside the result so that both go together.
 _MODULES_STAMP = Path("node_modules/.ocmt-lock-sha256")
 _BUILD_STAMP = Path("dist/.ocmt-sources-sha256")
 
@@ -30,7 +30,7 @@ def page_is_current(ui: Path = _UI) -> bool:
 
 
 def install_page_tools(ui: Path = _UI) -> None:
-    """`npm ci`, unless node_modules is what the lock file says."""
+    """Run `npm ci`, unless node_modules matches the lock file."""
     wanted = hashlib.sha256((ui / "package-lock.json").read_bytes()).hexdigest()
     with lock(ui):
         if _read(ui / _MODULES_STAMP) == wanted:
@@ -42,7 +42,7 @@ def install_page_tools(ui: Path = _UI) -> None:
 
 
 def build_page(ui: Path = _UI) -> None:
-    """Bring `dist` up to date; it is replaced in one step, for a server may be serving from it."""
+    """Bring `dist` up to date. It is replaced atomically, since a server may be serving it."""
     install_page_tools(ui)
     with lock(ui):
         digest = _sources_digest(ui)
@@ -78,8 +78,8 @@ def _sources_digest(ui: Path) -> str:
 def _require_writable(ui: Path) -> None:
     if not os.access(ui, os.W_OK):
         raise CommandFailed(
-            f"The page has to be built, and this user may not write {ui}. Run this as the user to "
-            f"whom the checkout belongs ({_owner(ui)}), or clone one of your own."
+            f"The page has to be built, and this user may not write to {ui}. Run this as the "
+            f"checkout's owner ({_owner(ui)}), or clone a checkout of your own."
         )
 
 

@@ -1,4 +1,4 @@
-"""Everything that has to be there before the servers start; the long steps side by side."""
+"""Prepares what the servers need to start; the long steps run in parallel."""
 
 import shutil
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from ocmt_cli.progress import run_together
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import build_page, page_is_current
 
-# OpenClaw's npm tree is there twice while it is being replaced, and agents need room to begin.
+# OpenClaw's npm tree exists twice while it is replaced, and agents need some room to start.
 _OPENCLAW_NEEDS_BYTES = 2_000_000_000
 
 
 def choose_runtime(wanted: str, *, data: Path) -> str:
-    """`docker` or `process`; `auto` takes Docker when it is ready for use without any set-up."""
+    """`docker` or `process`; `auto` is Docker when its engine and image are ready."""
     if wanted == "process":
         return wanted
-    # Imported here: a client for HTTP takes 0.2 s that the process runtime need not wait for.
+    # Imported here: the HTTP client takes 0.2 s, which the process runtime does not need.
     from ocmt_cli.engine import Engine  # noqa: PLC0415
 
     engine = Engine()
@@ -32,7 +32,7 @@ def choose_runtime(wanted: str, *, data: Path) -> str:
             if not answers:
                 raise CommandFailed(
                     f"No Docker Engine answers. {engine.cure()} "
-                    f"Or run without: {command('up --runtime process', data=data)}"
+                    f"Or run without it: {command('up --runtime process', data=data)}"
                 )
             return wanted
         return "docker" if answers and engine.has_image(default_image()) else "process"
@@ -41,7 +41,7 @@ def choose_runtime(wanted: str, *, data: Path) -> str:
 
 
 def prepare(data: DataFolder, *, runtime: str) -> None:
-    """Build the page and get OpenClaw, each only when it is not there as it should be."""
+    """Build the page and install OpenClaw or its image, each only when missing or outdated."""
     steps: dict[str, Callable[[], None]] = {}
     if not page_is_current():
         steps["Building the page"] = build_page
@@ -55,7 +55,7 @@ def prepare(data: DataFolder, *, runtime: str) -> None:
             _ensure_image(data)
     if runtime == "process":
         say(
-            "Agents run as processes of this user, not in containers: for yourself and people who "
+            "Agents run as processes of this user, not in containers: suitable only for people who "
             "trust each other."
         )
 
@@ -70,7 +70,7 @@ def _ensure_image(data: DataFolder) -> None:
             return
     finally:
         engine.close()
-    say(f"There is no image {default_image()} yet.")
+    say(f"The image {default_image()} has not been built yet.")
     build_image(data.openclaw)
 
 

@@ -1,6 +1,6 @@
-"""Running an installation from start to end, in the foreground or in the background.
+"""Runs an installation from start to end, in the foreground or in the background.
 
-Both are the same: take the record, supervise, and in the end leave nothing running.
+Both write the record, supervise the servers, and at the end stop servers and agents.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ def run(
     notice: Callable[[str], None],
     ready: Callable[[], None],
 ) -> None:
-    """Run until a signal asks to stop (a second one forces), then stop servers and agents.
+    """Run until SIGINT or SIGTERM (a second one kills), then stop servers and agents.
 
     The caller holds the data folder's lock. Raises `CommandFailed` when a server cannot be kept
     running or something could not be stopped.
@@ -53,7 +53,7 @@ async def _supervise(
     current = record
 
     def tell(text: str) -> None:
-        # A log on a full disk, or a terminal that is gone, must not end what it is told about.
+        # A log on a full disk, or a closed terminal, must not end the supervisor.
         with suppress(OSError):
             notice(text)
 

@@ -1,7 +1,7 @@
-"""Who runs a data folder now, and what was running last: a lock, and a record beside it.
+"""Which process runs a data folder: a lock, and a record of the last run beside it.
 
-The kernel drops the lock with the process that holds it, however that ends, so a lock never goes
-stale; the record names the holder by pid and start time, so that a reused pid is never signalled.
+The kernel releases the lock when its holder ends, so a lock never goes stale. The record names the
+holder by pid and start time, so that a reused pid is never signalled.
 """
 
 import json
@@ -23,13 +23,13 @@ Phase = Literal["preparing", "starting", "running", "stopping", "stopped"]
 class ServerRecord:
     pid: int
     since: str
-    """When this process was started, ISO 8601 in UTC."""
+    """When the process was started, ISO 8601 in UTC."""
     restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What `down`, `status` and a second `up` read."""
+    """The record that `down`, `status` and a second `up` read."""
 
     phase: Phase
     port: int
@@ -43,16 +43,16 @@ class Record:
         return f"http://127.0.0.1:{self.port}"
 
     def is_alive(self) -> bool:
-        """Whether the very process that wrote it still runs."""
+        """Whether the process that wrote it is still running."""
         return self.started_ticks > 0 and start_ticks(self.pid) == self.started_ticks
 
     def mine(self) -> "Record":
-        """The same, naming this process as the one that runs it."""
+        """A copy that names this process as the holder."""
         return replace(self, pid=os.getpid(), started_ticks=start_ticks(os.getpid()) or 0)
 
 
 def try_run_lock(data: Path) -> FileLock | None:
-    """Take the exclusive right to run a data folder, or `None` when another process has it.
+    """Take the lock of a data folder; `None` when another process holds it.
 
     A background child inherits it by its `fd`.
     """
@@ -61,16 +61,15 @@ def try_run_lock(data: Path) -> FileLock | None:
 
 
 def write_record(data: Path, record: Record) -> None:
-    """Replace the record in one step. Raises `CommandFailed` when the disk does not take it."""
+    """Replace the record atomically. Raises `CommandFailed` when it cannot be written."""
     with explained(data):
         replace_file(data / "up.json", json.dumps(asdict(record)), mode=0o644, durable=False)
 
 
 def note_record(data: Path, record: Record) -> str:
-    """The same while things run or end, which a full disk must not get in the way of.
+    """Like `write_record`, but return the failure, or "": a full disk must not stop a run's end.
 
-    What kept it from being written, or nothing. An old record does no harm: who reads it looks
-    whether that process lives, and finds what runs by itself.
+    An outdated record does no harm: its readers check whether that process lives.
     """
     try:
         write_record(data, record)
@@ -80,7 +79,7 @@ def note_record(data: Path, record: Record) -> str:
 
 
 def read_record(data: Path) -> Record | None:
-    """The last record, whether or not its process still lives; `None` when there never was one."""
+    """The last record, whether or not its process lives; `None` without one."""
     try:
         read = json.loads((data / "up.json").read_text(encoding="utf-8"))
         servers = {name: ServerRecord(**one) for name, one in read.pop("servers").items()}

@@ -1,7 +1,6 @@
-"""A server's output: all of it into a bounded file, the important lines to the operator.
+"""A server's output: all lines into a bounded file, important ones to the operator.
 
-Whatever becomes of the file or the terminal, the output is read on: a server whose pipe is full
-stands still.
+The output is read even when the file or the terminal fails: a server with a full pipe blocks.
 """
 
 import asyncio
@@ -22,14 +21,14 @@ _IMPORTANT = frozenset({"warning", "error", "critical"})
 
 
 class _LogFile(RotatingFileHandler):
-    """Loses the lines that a full disk does not take, instead of telling the full disk so."""
+    """Drops lines that cannot be written, where logging would print a traceback for each."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
 
 
 class ServerLog:
-    """Takes a server's output line by line; `notice` gets what an operator should see."""
+    """Takes a server's output line by line; `notice` gets the lines for the operator."""
 
     def __init__(self, name: str, folder: Path, notice: Callable[[str], None]) -> None:
         self._name = name
@@ -44,7 +43,7 @@ class ServerLog:
 
     @property
     def last_words(self) -> str:
-        """The last lines that were no log records: what a server says when it refuses to start."""
+        """The last lines that are not log records, such as the reason of a refused start."""
         return "\n".join(self._plain)
 
     def forget(self) -> None:
@@ -62,7 +61,7 @@ class ServerLog:
                 self._notice(f"{self._name}: {record.get('event', text)} {reason}".rstrip())
 
     async def drain(self, fd: int) -> None:
-        """Read lines from `fd`, which is closed in the end, until nobody can write to it."""
+        """Read lines from `fd` until its writers have closed it; then close `fd`."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         transport, _ = await loop.connect_read_pipe(

@@ -1,7 +1,7 @@
-"""How the two servers are started: their programs, their settings, where they tell their health.
+"""How the two servers are started: their programs, settings and health addresses.
 
-They get a small environment of their own. What an operator's shell happens to export (DATABASE_URL
-of some other project, say) never becomes a setting here: settings live in the data folder's files.
+They get a small environment of their own, so that an exported variable (another project's
+DATABASE_URL, say) does not become a setting. Settings are in the data folder's files.
 """
 
 import os
@@ -27,7 +27,7 @@ _INHERITED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server to keep running."""
+    """A server to keep running."""
 
     name: str
     command: tuple[str, ...]
@@ -70,7 +70,7 @@ def management_environment(data: DataFolder, *, port: int) -> dict[str, str]:
 
 
 def refuse_ineffective_settings(data: DataFolder) -> None:
-    """Raise `CommandFailed` for a line in the files that the computed settings would overrule."""
+    """Raise `CommandFailed` for a setting in the files that a computed one would override."""
     for file, computed in (
         (data.agent_env, _agent_settings(data, port=0, runtime="")),
         (data.management_env, _management_settings(data, port=0)),
@@ -78,7 +78,7 @@ def refuse_ineffective_settings(data: DataFolder) -> None:
         for name in computed:
             if data.setting(file, name):
                 raise CommandFailed(
-                    f"{name} in {file} would have no effect: `ocmt up` computes it (see "
+                    f"{name} in {file} would have no effect: `up` computes it (see "
                     f"`{command('up --help')}`). Remove that line."
                 )
 
@@ -92,7 +92,7 @@ def _agent_settings(data: DataFolder, *, port: int, runtime: str) -> dict[str, s
         "RUNTIME": runtime,
         "OPENCLAW_DIR": str(data.openclaw),
         "NODE_BINARY": str(node_binary()),
-        # Only when it is asked to end: after a crash it finds them again.
+        # On SIGTERM only; after a crash the server finds its agents again.
         "STOP_AGENTS_ON_EXIT": "true",
     }
 
@@ -105,7 +105,7 @@ def _management_settings(data: DataFolder, *, port: int) -> dict[str, str]:
         "AGENT_AUTH_TOKEN": data.auth_token,
         "UI_DIR": str(page_folder()),
     }
-    # Whoever serves it under another address says so in the file.
+    # An operator who serves it under another address sets BASE_URL in the file.
     if not data.setting(data.management_env, "BASE_URL"):
         computed["BASE_URL"] = f"http://127.0.0.1:{port}"
     return computed

@@ -1,8 +1,8 @@
-"""Keeps the two servers running, and lets none of them go on alone.
+"""Keeps the two servers running, both or none.
 
-A server that crashes is started again, after a pause that grows while it keeps crashing. One that
-refuses its settings, or never manages to start, ends the whole with what it said: trying again
-would change nothing. Cancelling `run` stops the servers in turn and returns when they are gone.
+A server that crashes is restarted, after a delay that grows with repeated crashes. One that refuses
+its settings or never starts ends the run with its last output: a restart would not help. Cancelling
+`run` stops the servers in order and returns when they have ended.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ _PORT_TAKEN = 75
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long things may take; tests are less patient."""
+    """Timeouts; tests use shorter ones."""
 
     first_answer_s: float = 120
     first_starts: int = 3
-    """How often a server may end before it has ever answered."""
+    """How many times a server may end before its first answer."""
     restart_after_s: float = 0.25
     restart_at_most_after_s: float = 15
     settled_after_s: float = 60
-    """After running this long, a crash counts as the first one again."""
+    """After running this long, the count of crashes starts anew."""
     stop_s: float = 30
     health_every_s: float = 0.1
 
 
 class Supervisor:
-    """Runs `servers`; `changed` is told their processes after each start, `notice` what happens."""
+    """Runs `servers`. `changed` gets their processes after each start, `notice` the events."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Supervisor:
         self._in_a_hurry = asyncio.Event()
 
     def hurry(self) -> None:
-        """Kill what has not ended yet instead of waiting for it."""
+        """Kill servers that are still stopping instead of waiting for them."""
         self._in_a_hurry.set()
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Start all, call `ready` once all have answered, and keep them running until cancelled.
+        """Start all, call `ready` once all answer, and keep them running until cancelled.
 
         Raises `CommandFailed` when one cannot be kept running.
         """
@@ -76,7 +76,7 @@ class Supervisor:
                 await self._all_answer()
                 ready()
         except* CommandFailed as failures:
-            # Raised below: within `except*` older Pythons put it into a group again.
+            # Raised below: inside `except*`, older Pythons wrap it into a group again.
             failed = next(one for one in failures.exceptions if isinstance(one, CommandFailed))
         finally:
             for log in self._logs.values():
@@ -122,20 +122,20 @@ class Supervisor:
         never_answered = server.name not in self._answered
         if code == _SETTINGS_REFUSED or (code == _PORT_TAKEN and never_answered):
             raise CommandFailed(
-                log.last_words or f"The {server.name} server refuses to start; see {log.path}",
+                log.last_words or f"The {server.name} server refused to start; see {log.path}",
                 exit_code=code,
             )
         if never_answered and crashes >= self._patience.first_starts:
             raise CommandFailed(
-                f"The {server.name} server does not start ({_ending(code)}). It last said:\n"
-                f"{log.last_words}\nIts whole log: {log.path}"
+                f"The {server.name} server does not start ({_ending(code)}). Its last output:\n"
+                f"{log.last_words}\nIts log: {log.path}"
             )
 
     async def _run_once(self, server: Server, *, restarts: int) -> int:
-        """Start the server and wait for its end; its exit code, negative for a signal."""
+        """Start the server and wait until it ends. Returns its exit code, negative for a signal."""
         log = self._logs[server.name]
         log.forget()
-        # Our own pipe: asyncio's would keep `wait` waiting for grandchildren that hold its end.
+        # A pipe of our own: with asyncio's, `wait` also waits for grandchildren that hold it open.
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -144,7 +144,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=writing,
                 stderr=writing,
-                # Out of reach of the terminal's Ctrl-C: this supervisor decides about the order.
+                # Not reached by the terminal's Ctrl-C: the supervisor stops the servers in order.
                 start_new_session=True,
             )
         except BaseException:
@@ -161,7 +161,7 @@ class Supervisor:
         finally:
             if process.returncode is None:
                 await asyncio.shield(self._stop(process))
-            # What it said before its end is in the pipe; a grandchild may hold it open for longer.
+            # Its last output is in the pipe, which a grandchild may hold open for longer.
             with suppress(TimeoutError):
                 await asyncio.wait_for(draining, 1)
 

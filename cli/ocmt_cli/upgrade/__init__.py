@@ -1,1 +1,1 @@
-"""`ocmt upgrade`: OpenClaw images follow upstream's releases, too."""
+"""`ocmt upgrade`: compare the pinned OpenClaw with npm, and revert agents after a rollback."""

@@ -1,4 +1,4 @@
-"""Which OpenClaw the agents of an installation run: by their images, or the installed tree."""
+"""Which OpenClaw versions an installation's agents run."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from ocmt_cli.up.data_folder import DataFolder
 
 
 def agents_by_version(data: DataFolder) -> dict[str, int]:
-    """How many agents have each version; an image with a foreign name counts under that name."""
+    """Version → count of agents; an image with a foreign name counts under that name."""
     containers = _containers(data)
     if containers:
         return dict(sorted(Counter(containers).items()))
@@ -22,7 +22,7 @@ def agents_by_version(data: DataFolder) -> dict[str, int]:
 
 
 def _containers(data: DataFolder) -> list[str]:
-    from ocmt_cli.engine import Engine  # noqa: PLC0415 (a client for HTTP takes 0.2 s)
+    from ocmt_cli.engine import Engine  # noqa: PLC0415 (the HTTP client takes 0.2 s)
 
     engine = Engine()
     try:

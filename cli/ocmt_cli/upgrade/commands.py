@@ -1,4 +1,4 @@
-"""`ocmt upgrade`: the pinned OpenClaw beside what npm offers, and agents' way back from it."""
+"""`ocmt upgrade check` and `revert`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,18 +18,18 @@ from ocmt_cli.upgrade.versions import between, changelog_sections
 
 upgrade_app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
-    help="Let OpenClaw images follow upstream's releases.",
+    help="Follow OpenClaw's releases.",
 )  # fmt: skip
 
 
 @upgrade_app.callback()
 def _group() -> None:
-    """Let OpenClaw images follow upstream's releases."""
+    """Follow OpenClaw's releases."""
 
 
 @upgrade_app.command()
 def check(
-    tag: Annotated[str, typer.Option(help="npm's tag to compare with.")] = "latest",
+    tag: Annotated[str, typer.Option(help="The npm tag to compare with.")] = "latest",
     changes: Annotated[bool, typer.Option(help="Download and show what changed.")] = True,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -48,12 +48,12 @@ def revert(
     everybody: Annotated[bool, typer.Option("--all", help="Every agent that needs it.")] = False,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:
-    """After a rollback, put back the copies of agents' state that this OpenClaw can read.
+    """After a rollback, restore the copies of agents' state that this OpenClaw can read.
 
-    The state of the newer OpenClaw is set aside in its place, for 14 days.
+    The newer OpenClaw's state is kept for 14 days.
     """
     if bool(users) == everybody:
-        raise CommandFailed("Name the users whose agents' state is to go back, or say --all.")
+        raise CommandFailed("Name the users whose agents to revert, or use --all.")
     if not revert_agents(DataFolder(data.resolve()), users or None):
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""What npm offers of OpenClaw, asked with npm's own client, so that its settings apply."""
+"""OpenClaw's versions on npm, read with npm's own client, so that its settings apply."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.node import node_binary, npm_program
 
 _TIMEOUT_S = 300
-# npm tries for over a minute before it says that there is no network.
+# Without a network, npm retries for over a minute.
 _SETTINGS = {"NO_UPDATE_NOTIFIER": "1", "npm_config_fetch_retries": "1"}
 _MAX_CHANGELOG_BYTES = 8_000_000
 
@@ -40,8 +40,8 @@ def _npm(*arguments: str, folder: Path, doing: str) -> str:
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-6:])
         raise CommandFailed(
-            f"{doing} failed, so it is not known whether the pin is up to date. Check the network, "
-            f"then run this again.\n{said}",
+            f"{doing} failed, so the pin could not be compared. Check the network, then run this "
+            f"again.\n{said}",
             exit_code=8,
         )
     return done.stdout
@@ -49,10 +49,10 @@ def _npm(*arguments: str, folder: Path, doing: str) -> str:
 
 def read_offers() -> Offers:
     with tempfile.TemporaryDirectory(prefix="ocmt-upgrade-") as made:
-        # A cache of its own: without a network npm answers from its cache, and says nothing of it.
+        # A cache of its own: without a network, npm silently answers from its cache.
         said = _npm(
             "view", "openclaw", "dist-tags", "time", "--json", "--cache", made,
-            folder=Path(made), doing="Asking npm for OpenClaw's versions",
+            folder=Path(made), doing="Reading OpenClaw's versions from npm",
         )  # fmt: skip
     try:
         found = json.loads(said)
@@ -63,12 +63,12 @@ def read_offers() -> Offers:
 
 
 def read_changelog(version: str) -> str:
-    """The changelog inside a published package ("" if it has none). Nothing of it is run."""
+    """The changelog in a published package, "" without one. None of its code is run."""
     with tempfile.TemporaryDirectory(prefix="ocmt-upgrade-") as made:
         folder = Path(made)
         _npm(
             "pack", f"openclaw@{version}", "--ignore-scripts", "--pack-destination", made,
-            folder=folder, doing=f"Reading what changed in OpenClaw {version}",
+            folder=folder, doing=f"Reading the changes of OpenClaw {version}",
         )  # fmt: skip
         packed = next(folder.glob("*.tgz"))
         with tarfile.open(packed) as package:

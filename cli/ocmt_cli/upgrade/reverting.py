@@ -1,4 +1,4 @@
-"""Putting agents' state back to the copy that was made before a newer OpenClaw."""
+"""Reverts agents to the copy of their state from before a newer OpenClaw."""
 
 from urllib.parse import quote
 
@@ -13,15 +13,15 @@ from ocmt_cli.up.servers import agent_port
 
 _NOT_NEEDED = "nothing-to-revert-to"
 _TIMEOUT_S = 120
-"""Stopping an agent may take half of it."""
+"""Of which stopping an agent may take half."""
 
 
 def revert_agents(data: DataFolder, users: list[str] | None) -> bool:
-    """Revert the agents of these users, or all that need it; whether all went well."""
+    """Revert the agents of `users`, or all that need it. Returns whether all succeeded."""
     record = read_record(data.root)
     if record is None or not record.is_alive():
         start = command("up", data=data.root)
-        raise CommandFailed(f"Nothing runs on {data.root}. Start it first: {start}")
+        raise CommandFailed(f"OCMT is not running on {data.root}. Start it first: {start}")
     api = f"http://127.0.0.1:{agent_port(record.port)}/api/containers"
     headers = {"x-auth-token": data.auth_token}
     chosen = _all_users(get(api, headers)) if users is None else users
@@ -29,13 +29,13 @@ def revert_agents(data: DataFolder, users: list[str] | None) -> bool:
     for user in chosen:
         answer = post(f"{api}/{quote(user, safe='')}/revert", headers, timeout_s=_TIMEOUT_S)
         if answer.status == 200:
-            say(f"{user}: went back to the copy; the next message starts the agent")
+            say(f"{user}: reverted; the next message starts the agent")
             done += 1
         elif users is not None or answer.body.get("code") != _NOT_NEEDED:
             complain(f"{user}: {_reason(answer)}")
             well = False
     if well and not done:
-        say("No agent needs it.")
+        say("No agent needs to be reverted.")
     return well
 
 
@@ -47,5 +47,5 @@ def _all_users(answer: Answer) -> list[str]:
 
 def _reason(answer: Answer) -> str:
     if answer.status == 0:
-        return "the agent server does not answer; see `ocmt status`."
+        return f"the agent server does not answer; see `{command('status')}`."
     return str(answer.body.get("detail") or f"the agent server answered {answer.status}.")

@@ -1,4 +1,4 @@
-"""Which of OpenClaw's releases come after which, and what a changelog says of them."""
+"""The order of OpenClaw's versions, and their sections of a changelog."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from ocmt_common.openclaw.versions import parse_version
 
 
 def between(versions: Iterable[str], after: str, upto: str) -> list[str]:
-    """The stable versions after one, up to and with another, oldest first."""
+    """The stable versions after `after`, up to and including `upto`, oldest first."""
     low, high = parse_version(after), parse_version(upto)
     if low is None or high is None:
         return []
@@ -16,7 +16,7 @@ def between(versions: Iterable[str], after: str, upto: str) -> list[str]:
 
 
 def changelog_sections(changelog: str, versions: Iterable[str]) -> dict[str, str]:
-    """What a changelog says under `## VERSION` for each of these versions."""
+    """Version → the changelog's text under `## VERSION`."""
     wanted = set(versions)
     out: dict[str, str] = {}
     parts = re.split(r"^## +", changelog, flags=re.MULTILINE)

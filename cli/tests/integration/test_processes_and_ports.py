@@ -148,7 +148,7 @@ def test_down_where_nothing_ever_ran_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     down(tmp_path)
-    assert "no data folder" in capsys.readouterr().out
+    assert "is not a data folder" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -192,10 +192,10 @@ def test_a_killed_supervisor_is_recovered_by_the_next_up(running: Installation) 
     os.kill(running.status()["supervisor"]["pid"], signal.SIGKILL)
     until(lambda: not running.status()["running"], within_s=60, what="status tells the truth")
     assert running.status()["leftovers"] == 2
-    assert "left 2 processes running" in running.ocmt("status").stdout
+    assert "2 of its processes are still running" in running.ocmt("status").stdout
     again = running.up("--detach")
     assert again.returncode == 0, again.stderr
-    assert "Ended what an earlier run left behind" in again.stdout
+    assert "Stopped what an earlier run had left running" in again.stdout
     assert running.status()["phase"] == "running"
     running.down()
 

@@ -98,7 +98,7 @@ def test_a_full_disk_below_standard_output_is_told(words: tuple[str, ...]) -> No
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (BrokenPipeError(32, "Broken pipe"), "a program or connection"),
+        (BrokenPipeError(32, "Broken pipe"), "the program or connection"),
         (PermissionError(13, "Permission denied", "/data/x"), "Permission denied (/data/x)"),
         (OSError(28, "No space left on device", "/data/x"), "the disk is full (/data/x)"),
         (OSError(24, "Too many open files"), "ulimit -n"),

@@ -51,7 +51,7 @@ def test_a_lost_vault_key_is_not_replaced_by_one_that_opens_nothing(tmp_path: Pa
     data = open_data_folder(tmp_path)
     (data.management / "management.db").touch()
     data.management_env.unlink()
-    with pytest.raises(CommandFailed, match="VAULT_KEY is gone"):
+    with pytest.raises(CommandFailed, match="VAULT_KEY is missing"):
         open_data_folder(tmp_path)
     assert not data.management_env.exists()
 

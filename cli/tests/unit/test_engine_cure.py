@@ -26,5 +26,5 @@ def test_a_socket_that_this_user_may_not_use_is_no_missing_engine(
     # Root, as which these tests may run, is let in everywhere.
     monkeypatch.setattr(os, "access", lambda *_: False)
     said = cure_for(f"unix://{tmp_path}/docker.sock")
-    assert "not for this user" in said
+    assert "This user may not use" in said
     assert "install" not in said

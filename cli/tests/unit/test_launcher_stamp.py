@@ -198,5 +198,5 @@ def test_a_checkout_of_another_user_is_told_in_a_sentence(checkout: Path, shut: 
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert "this checkout belongs to root, and you are nobody" in last
-    assert "clone one of your own" in last
+    assert "clone a checkout of your own" in last
     assert "Traceback" not in done.stderr

@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> DataFolder:
         ),
         ("Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n", "KeyboardInterrupt"),
         ("The database does not answer. Check it.\n", "The database does not answer. Check it."),
-        ("", "ended without a word"),
+        ("", "gave no reason"),
     ],
 )
 def test_the_reason_is_one_sentence(
@@ -34,7 +34,7 @@ def test_the_reason_is_one_sentence(
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: made)
     with pytest.raises(CommandFailed) as failed:
         sign_in_link(data, port=3000)
-    assert str(failed.value).startswith("No link could be made: ")
+    assert str(failed.value).startswith("The link could not be made: ")
     assert told in str(failed.value)
     assert "usage" not in str(failed.value)
     assert "Traceback" not in str(failed.value)

@@ -19,5 +19,5 @@ def test_it_is_told_whose_checkout_it_is(
     # Root, as which these tests may run, writes everywhere.
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert callable(build)
-    with pytest.raises(CommandFailed, match=rf"belongs \({tmp_path.owner()}\)"):
+    with pytest.raises(CommandFailed, match=rf"owner \({tmp_path.owner()}\)"):
         build(tmp_path)

@@ -41,7 +41,7 @@ def test_the_hosts_memory_and_its_means_are_told_with_the_advice() -> None:
         "Make some.",
     ]
     bare = MEMORY | {"reclaim": None, "swapDisk": False, "prefetch": False}
-    assert "nothing to save it with" in next(iter(host_memory({"memory": bare})))
+    assert "no swap or compression" in next(iter(host_memory({"memory": bare})))
 
 
 def test_what_an_agent_s_files_take_is_told_where_it_is_known() -> None:

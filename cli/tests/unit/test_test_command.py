@@ -186,10 +186,10 @@ def test_what_a_machine_cannot_show_is_one_line_a_reason() -> None:
         Case("b", 0, "skipped", "no PostgreSQL (apt-get install postgresql)"),
         Case("c", 0, "skipped", "no PostgreSQL (apt-get install postgresql)"),
     )
-    said = [line for line in report.as_text().splitlines() if line.startswith("not shown")]
+    said = [line for line in report.as_text().splitlines() if line.startswith("skipped:")]
     assert said == [
-        "not shown here: 2 tests: no PostgreSQL (apt-get install postgresql)",
-        "not shown here: 1 test: no Caddy (apt-get install caddy)",
+        "skipped: 2 tests: no PostgreSQL (apt-get install postgresql)",
+        "skipped: 1 test: no Caddy (apt-get install caddy)",
     ]
     assert report.as_text().endswith("0 passed, 0 failed, 3 skipped in 50 s of 60")
 

@@ -1,7 +1,7 @@
-"""The pinned OpenClaw: `package.json` and `package-lock.json` beside this file are the one place.
+"""The pinned OpenClaw, in `package.json` and `package-lock.json` beside this file.
 
 Raise it with `npm install --package-lock-only --omit-lockfile-registry-resolved openclaw@VERSION`
-in this folder and run every test tier: the gateway's protocol is versioned by date, not by promise.
+in this folder and run every test tier, since OpenClaw does not promise a stable protocol.
 Agents' state is copied before it is first used by the new version (`ocmt_agent/upgrades`).
 """
 
@@ -12,17 +12,17 @@ from pathlib import Path
 
 
 def pin_folder() -> Path:
-    """The folder that holds the npm manifest and lock file to install from (`npm ci`)."""
+    """The folder with the npm manifest and lock file for `npm ci`."""
     return Path(str(resources.files(__name__)))
 
 
 @cache
 def openclaw_version() -> str:
-    """The exact OpenClaw version OCMT installs and puts into its image, such as `2026.9.6`."""
+    """The exact OpenClaw version that OCMT installs, such as `2026.9.6`."""
     manifest = json.loads((pin_folder() / "package.json").read_text(encoding="utf-8"))
     return str(manifest["dependencies"]["openclaw"])
 
 
 def default_image() -> str:
-    """The local name of the container image that `ocmt image build` makes."""
+    """The local name of the image that `ocmt image build` builds."""
     return f"ocmt/openclaw:{openclaw_version()}"

@@ -10,7 +10,7 @@ _MOST_CHARACTERS = 64
 
 @dataclass(frozen=True, slots=True, order=True)
 class Version:
-    """Ordered as they were released."""
+    """A version, ordered by release."""
 
     numbers: tuple[int, int, int]
     rank: int
@@ -23,7 +23,7 @@ class Version:
 
 
 def parse_version(text: str) -> Version | None:
-    """None for what is no version of OpenClaw."""
+    """The version, or None when `text` is not one of OpenClaw."""
     found = _SHAPE.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
     if found is None:
         return None

@@ -58,7 +58,7 @@ def test_a_folder_that_cannot_be_used_is_refused_with_the_cure_and_no_secret(
     with pytest.raises(CredentialsError) as refused:
         HostCredentials(folder)
     assert says in str(refused.value)
-    assert "Run `ocmt setup` for this host." in str(refused.value)
+    assert "Run `./ocmt setup` for this host." in str(refused.value)
     assert "short" not in str(refused.value)
     with pytest.raises(CredentialsError):
         credentials.refresh()

@@ -46,7 +46,7 @@ def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_setting(tmp_pat
     ("line", "says"),
     [
         ("PAUSE_AFTER_MS 5", r"Line 2 of .*\.env is not NAME=value"),
-        ('PAUSE_AFTER_MS="5', r"Line 2 of .*\.env is not NAME=value, or a quote"),
+        ('PAUSE_AFTER_MS="5', r"Line 2 of .*\.env is not NAME=value, or has an unclosed quote"),
         ("PAUSE_AFTER_MS", r"Line 2 of .*\.env: PAUSE_AFTER_MS has no value"),
     ],
 )

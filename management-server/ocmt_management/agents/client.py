@@ -43,8 +43,8 @@ _MAX_EVENT_BYTES = 64 * 1024 * 1024
 _MAX_GATEWAY_FRAME_BYTES = 32 * 1024 * 1024
 
 _CONTAINERS = TypeAdapter(list[Container])
-_OTHER_TOKENS = "run `ocmt renew`, which gives both hosts the same token in TLS_DIR."
-_OTHER_ROLE = "the certificate in TLS_DIR is not of a management host; run `ocmt setup` for it."
+_OTHER_TOKENS = "run `./ocmt renew`, which gives both hosts the same token in TLS_DIR."
+_OTHER_ROLE = "the certificate in TLS_DIR is not of a management host; run `./ocmt setup` for it."
 _OUR_WORDS = {
     "agent-disabled": "The agent is disabled. It can be woken a moment after its user is "
     "reinstated."

@@ -1,1 +1,1 @@
-"""Stand-ins for what is outside the agent server, with faults on demand."""
+"""Doubles of the agent server's surroundings, with injectable faults."""

@@ -1,4 +1,4 @@
-"""For tests of the proxy: an agent that is always awake, at an address the test chooses."""
+"""For tests of the proxy: an agent that is always awake, at an address from the test."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ class AlwaysAwake:
         self.doubts = 0
         self.problem: Problem | None = None
         self.then_at: Endpoint | None = None
-        """Where the gateway is found once it was doubted."""
+        """The gateway's address after a call of `doubt`."""
 
     async def awake(self, user_id: str, *, kind: ActivityKind) -> GatewayAccess:
         if user_id != self.access.user_id:
@@ -58,7 +58,7 @@ class AlwaysAwake:
 
 
 class Sleepy(AlwaysAwake):
-    """`AwakeAgents` with one agent that a test puts to sleep; the next `awake` brings it up."""
+    """`AwakeAgents` with one agent that a test puts to sleep; the next `awake` wakes it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)

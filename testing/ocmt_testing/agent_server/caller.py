@@ -1,4 +1,4 @@
-"""A client of the proxy's socket, such as management; keeps every byte it was sent."""
+"""A client of the proxy's socket, such as management. Records every byte received."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ class Caller:
         return await self.ask("connect", "c", auth={"token": "theirs"}, role="node")
 
     async def say(self, text: str, run: str) -> str:
-        """Send a chat message; the agent's whole answer."""
+        """Send a chat message and return the agent's complete answer."""
         sent = await self.ask("chat.send", run, sessionKey="main", message=text, idempotencyKey=run)
         assert sent["payload"] == {"runId": run, "status": "started"}, sent
         heard = ""

@@ -1,8 +1,8 @@
-"""A day of users, long runs and scheduled jobs on the fakes, in steps of a clock of our own.
+"""A day of users, long runs and scheduled jobs on the fakes, in steps of a fake clock.
 
-The gateways keep OpenClaw's rules on jobs: one that is due while the gateway runs and is open runs
-once; one that is due in a frozen gateway runs late, after the thaw; one that is due in a stopped
-gateway is rescheduled, not made up for: it is lost.
+The gateways follow OpenClaw's rules for jobs: a job due in a running gateway without a lease runs
+once; one due in a frozen gateway runs late, after the thaw; one due in a stopped gateway is
+rescheduled, so it is lost.
 """
 
 from dataclasses import dataclass, field
@@ -18,29 +18,29 @@ STEP = timedelta(seconds=30)
 
 @dataclass
 class Run:
-    """Something a gateway works at; cut short if its process is frozen or ended meanwhile."""
+    """Work of a gateway; lost if its process is frozen or stopped meanwhile."""
 
     user_id: str
     until: datetime
     registered: bool
-    """Its gateway knows of it; else only its use of the CPU shows."""
+    """Whether its gateway reports it; otherwise only its CPU time shows it."""
 
 
 @dataclass
 class Day:
     host: Host
     jobs: dict[str, list[datetime]]
-    """By user, rising: when its scheduled jobs are due."""
+    """User id → due times of the scheduled jobs, ascending."""
     job_takes: timedelta = timedelta(minutes=3)
     ran: dict[tuple[str, datetime], timedelta] = field(default_factory=dict)
-    """By user and due time: how late the job began."""
+    """(User id, due time) → how late the job began."""
     lost: list[tuple[str, datetime]] = field(default_factory=list)
     doubled: list[tuple[str, datetime]] = field(default_factory=list)
     cut: list[Run] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     awake_for_nothing: list[tuple[str, datetime]] = field(default_factory=list)
     slack: timedelta = timedelta(minutes=40)
-    """Idle this long, with no job that near and no work for a quarter of it, it has to sleep."""
+    """An idle agent must sleep after this, unless a job is near or a quarter of it was work."""
     _step: int = 0
     _worked_at: dict[str, datetime] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class Day:
         look = self.host.runtime.cpu_seconds
 
         async def cpu_seconds(user_id: str) -> float | None:
-            # Two looks at one moment of our clock: some time passes between them all the same.
+            # Two sweeps at one time of the fake clock: some real time passes between them.
             if any(run.user_id == user_id for run in self.runs):
                 self.host.runtime.containers[user_id].cpu_s += 0.4
             return await look(user_id)
@@ -63,7 +63,7 @@ class Day:
         self.host.runtime.cpu_seconds = cpu_seconds  # type: ignore[method-assign]
 
     async def step(self) -> None:
-        """Half a minute passes; the server looks once a minute."""
+        """Advance by half a minute; the server sweeps once a minute."""
         self.host.clock.advance(seconds=STEP.total_seconds())
         self._step += 1
         self._use_cpu()

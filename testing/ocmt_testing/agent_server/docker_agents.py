@@ -1,4 +1,4 @@
-"""The Docker runtime with the real OpenClaw image, on a folder of the test's; tidied up after."""
+"""The Docker runtime with the real OpenClaw image, on a folder of the test, with clean-up."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +19,7 @@ from ocmt_testing.agent_server.openclaw import installed_openclaw
 
 
 def prepare(root: Path) -> None:
-    """Build the image, and let a container's user pass through to its own folder below `root`."""
+    """Build the image, and let containers' users traverse `root` to their own folders."""
     build_image(installed_openclaw())
     for folder in list(root.parents)[:3]:
         folder.chmod(0o711)
@@ -39,7 +39,7 @@ def runtime_on(root: Path, *, relay_host: str | None = None, relay_port: int = 9
 async def docker_agents(
     root: Path, *, relay_host: str | None = None, relay_port: int = 9
 ) -> AsyncIterator[DockerRuntime]:
-    """The agents' folders are below `root`; nothing of them is left in the end."""
+    """A runtime with the agents' folders below `root`; removes all of it at the end."""
     prepare(root)
     runtime = runtime_on(root, relay_host=relay_host, relay_port=relay_port)
     try:
@@ -51,7 +51,7 @@ async def docker_agents(
 
 
 async def bridge_of(root: Path) -> str:
-    """The address at which containers reach this machine."""
+    """This machine's address for containers."""
     runtime = runtime_on(root)
     try:
         return await runtime.relay_host()
@@ -61,7 +61,7 @@ async def bridge_of(root: Path) -> str:
 
 @contextmanager
 def running_instead(*command: str) -> Iterator[None]:
-    """Containers made within are agents' in every respect, and run this in place of a gateway."""
+    """In the block, agents' containers run `program` in place of a gateway."""
 
     def config(*given: Any, **named: Any) -> dict[str, Any]:
         return container_config(*given, **named) | {"Cmd": list(command)}
@@ -72,7 +72,7 @@ def running_instead(*command: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def executed(runtime: DockerRuntime, user_id: str, *command: str) -> AsyncIterator[Stream]:
-    """A program beside what the user's container runs: its output, and its input."""
+    """Run a program in the user's container; its output and input."""
     async with aiodocker.Docker() as engine:
         container = engine.containers.container(runtime._ids[user_id])
         program = await container.exec(list(command), stdin=True)
@@ -81,7 +81,7 @@ async def executed(runtime: DockerRuntime, user_id: str, *command: str) -> Async
 
 
 async def said_in(runtime: DockerRuntime, user_id: str, *command: str) -> str:
-    """All that a program printed in the user's container."""
+    """The complete output of a program in the user's container."""
     said = b""
     async with executed(runtime, user_id, *command) as stream:
         while (message := await stream.read_out()) is not None:

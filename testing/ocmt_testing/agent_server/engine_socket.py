@@ -1,4 +1,4 @@
-"""A socket in front of the real Docker Engine, to cut: the engine itself serves others too."""
+"""A socket in front of the real Docker Engine that a test can cut, since the engine is shared."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ _ENGINE = "/var/run/docker.sock"
 
 
 class EngineSocket:
-    """The engine answers at `path` while this is entered; leaving it cuts every connection."""
+    """A context manager: forwards `path` to the engine; leaving it cuts every connection."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -32,7 +32,7 @@ class EngineSocket:
         self._path.unlink()
 
     async def asked_for(self, path: str) -> None:
-        """Wait until a request with `path` in it went through."""
+        """Wait until a request that contains `path` was forwarded."""
         async with self._heard:
             await self._heard.wait_for(lambda: path in self._asked)
 

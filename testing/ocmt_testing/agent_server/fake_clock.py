@@ -1,4 +1,4 @@
-"""A `Clock` that stands still until a test moves it."""
+"""A `Clock` that only a test advances."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -20,5 +20,5 @@ class FakeClock:
         self._monotonic += step.total_seconds()
 
     def jump(self, by: timedelta) -> None:
-        """The wall clock is set; no time passes."""
+        """Set the wall clock without advancing the monotonic one."""
         self._now += by

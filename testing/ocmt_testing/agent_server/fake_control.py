@@ -1,7 +1,7 @@
-"""`GatewayControl` in memory, beside `FakeRuntime`: a gateway answers only while it runs.
+"""`GatewayControl` in memory, with `FakeRuntime`: a gateway answers only while it runs.
 
-Its suspension follows OpenClaw's contract: a lease closes the gateway, `resume` opens it, a wrong
-lease is refused, and a boot knows no lease.
+Suspension follows OpenClaw's contract: a lease closes the gateway, `resume` opens it, a wrong lease
+is refused, and a boot has none.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ class FakeControl:
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
         self.busy: dict[str, Busy] = {}
-        """By user: what `suspend` answers instead of agreeing."""
+        """User id → answer of `suspend` in place of a lease."""
         self.jobs: dict[str, datetime] = {}
         self.leases: dict[str, tuple[int, str]] = {}
-        """By user: the boot it belongs to, and the lease that closes the gateway."""
+        """User id → the boot, and the lease that closes the gateway."""
         self.keeps_lines = True
-        """Unset: no socket outlives a sleep."""
+        """Whether control sockets outlive a sleep."""
         self.silent = False
-        """Set: gateways run, but nothing answers."""
+        """Whether running gateways do not answer."""
         self.during_suspend: Callable[[], None] | None = None
 
     async def _called(self, method: str, access: GatewayAccess) -> None:
@@ -45,7 +45,7 @@ class FakeControl:
             raise self.faults[method].pop(0)
 
     async def _thawed(self, user_id: str) -> FakeContainer | None:
-        """What a call to a frozen gateway meets: it waits for the thaw, until it is given up."""
+        """Wait for a frozen gateway's thaw, up to the call's timeout."""
         deadline = time.monotonic() + _GIVEN_UP_AFTER_S
         while True:
             container = self._runtime.containers.get(user_id)
@@ -59,7 +59,7 @@ class FakeControl:
         return user_id in self.leases and self.leases[user_id][0] == container.boot
 
     def control_socket_to(self, user_id: str) -> Endpoint | None:
-        """One stands for every lease, and none is seen to break before it is used."""
+        """The endpoint while there is a lease; a broken socket shows only in use."""
         return ENDPOINT if self.keeps_lines and user_id in self.leases else None
 
     async def is_live(self, access: GatewayAccess) -> bool:
@@ -87,7 +87,7 @@ class FakeControl:
             self.during_suspend()
         if access.user_id in self.busy:
             return self.busy[access.user_id]
-        if not self.closed(access.user_id):  # the same request renews the same lease
+        if not self.closed(access.user_id):  # the same request id renews the same lease
             boot = self._runtime.containers[access.user_id].boot
             self.leases[access.user_id] = (boot, f"lease-{self.calls['suspend']}")
         return Suspended(self.leases[access.user_id][1])

@@ -1,4 +1,4 @@
-"""One agent's memory in a kernel of our own, and a driver that moves it when the test says so."""
+"""One agent's memory in a fake control group, and a driver that moves it."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ MB = 1 << 20
 
 
 class FakeMemory:
-    """Stands for the control group of an agent whose leader is the test's own process."""
+    """The control group of an agent whose first process is the test's own."""
 
     name = "fake"
 
@@ -26,12 +26,12 @@ class FakeMemory:
         self.pressure = 0.0
         self.has_swap = True
         self.left: list[int] = []
-        """MB that the next reclaims leave; 2 when there is none named."""
+        """MB that the next reclaims leave; 2 when empty."""
         folder.mkdir()
         self.set(anon=900, swap=0)
 
     def set(self, *, anon: int, swap: int) -> None:
-        """In MB."""
+        """Set the group's figures, in MB."""
         stat = f"rss {anon * MB}\ncache 0\nswap {swap * MB}\n"
         (self.folder / "memory.stat").write_text(stat)
         (self.folder / "memory.usage_in_bytes").write_text(str(anon * MB))
@@ -39,7 +39,7 @@ class FakeMemory:
     def where(self) -> Whereabouts:
         leader = identify(os.getpid())
         assert leader is not None
-        # Named in no list: what is done to an agent's pages is not to be done to ours.
+        # Empty, so that nothing is done to the test's own pages.
         return Whereabouts(leader, self.folder, lambda: [])
 
     def host(self) -> HostMemory:

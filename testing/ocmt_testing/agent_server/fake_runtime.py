@@ -1,7 +1,6 @@
-"""A `Runtime` in memory: containers as a dictionary, and any call made to fail or to wait.
+"""A `Runtime` in memory, of which any call can be made to fail or to wait.
 
-Keeps the protocol's promises (repeatable calls, `RuntimeFailed` without a container), so that a
-test that breaks one has found a fault of the server's, not of the double.
+It keeps the protocol's contract (repeatable calls, `RuntimeFailed` without a container).
 """
 
 import asyncio
@@ -26,7 +25,7 @@ ENDPOINT = Endpoint("127.0.0.1", 9)
 
 
 class Gate:
-    """Holds a call up: `reached` is set when one waits, `open` lets it and later ones pass."""
+    """Blocks calls: `reached` is set when one waits, `open` lets all pass."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -47,7 +46,7 @@ class FakeContainer:
     exit_code: int | None = None
     oom_killed: bool = False
     boot: int = 0
-    """Which start of the whole engine this process came from: no two are alike."""
+    """A number that is different for each start of a process."""
     cpu_s: float = 0.0
 
 
@@ -57,22 +56,22 @@ class FakeRuntime:
     def __init__(self) -> None:
         self.first_uid: int | None = None
         self.root = Path("/nonexistent")
-        """Where it says that the agents' folders are."""
+        """The folder of the agents' folders."""
         self.containers: dict[str, FakeContainer] = {}
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
-        """By method: raised by its next calls, one each."""
+        """Method → errors that its next calls raise, one each."""
         self._gates: dict[str, Gate] = {}
         self.down: str | None = None
-        """Set: every call raises `RuntimeUnavailable` with this text."""
+        """If set, every call raises `RuntimeUnavailable` with this text."""
         self.removed_state: list[str] = []
         self.openclaw = openclaw_version()
-        """The version that it starts."""
+        """The OpenClaw version of new containers."""
         self.started_openclaw: dict[str, str] = {}
         self.kernel: dict[str, Whereabouts] = {}
-        """By user: where the test says the kernel holds it."""
+        """User id → whereabouts, set by the test."""
         self.log_text = ""
-        """What the last start of any container printed."""
+        """The output of a container's last start."""
         self.earlier_log_text = ""
         self._boots = 0
         self._events: asyncio.Queue[RuntimeEvent | None] = asyncio.Queue()
@@ -84,7 +83,7 @@ class FakeRuntime:
         if method in self._gates:
             await self._gates[method].passed()
         else:
-            await asyncio.sleep(0)  # as every real call, let others run
+            await asyncio.sleep(0)  # yield, like every real call
         if self.faults.get(method):
             raise self.faults[method].pop(0)
 
@@ -199,15 +198,15 @@ class FakeRuntime:
     async def close(self) -> None:
         self.calls["close"] += 1
 
-    # What tests do to it from outside
+    # For tests
 
     def hold(self, method: str) -> Gate:
-        """Make the calls of `method` wait until the gate is opened."""
+        """Block calls of `method` until the gate is opened."""
         self._gates[method] = gate = Gate()
         return gate
 
     def die(self, user_id: str, *, exit_code: int = 137, oom_killed: bool = False) -> None:
-        """End a container as a crash would, and report it."""
+        """End a container like a crash, with its event."""
         container = self.containers[user_id]
         container.status = ContainerStatus.EXITED
         container.exit_code = exit_code
@@ -215,5 +214,5 @@ class FakeRuntime:
         self._events.put_nowait(RuntimeEvent(user_id, "die"))
 
     def end_reports(self) -> None:
-        """Close the event stream, as an engine does that restarts."""
+        """End the event stream, like an engine's restart."""
         self._events.put_nowait(None)

@@ -1,6 +1,6 @@
-"""A stand-in for OpenClaw's gateway: protocol 4, pairing, chat, suspension, probes.
+"""A double of OpenClaw's gateway: protocol 4, pairing, chat, suspension, probes.
 
-As strict as the real one about who connects, and as wordy: its `hello-ok` carries the credentials
+It checks connecting clients as strictly as the real one, and its `hello-ok` has the credentials
 that must not pass the proxy. The contract tests run the same cases against it and the real gateway.
 """
 
@@ -26,7 +26,7 @@ REPLY = ("Hello", " from", " the", " model.")
 
 
 class GatewayDouble:
-    """Counts what reached it; `drop` and `stop` end it as a crash and as a shutdown would."""
+    """Records its calls; `drop` ends it like a crash, `stop` like a shutdown."""
 
     def __init__(self, *, token: str, auto_pair: bool = False) -> None:
         self.token = token
@@ -38,17 +38,17 @@ class GatewayDouble:
         self.handshakes = 0
         self.approvals = 0
         self.refuse_connects = 0
-        """How many handshakes are still answered with UNAVAILABLE, as during start-up."""
+        """How many more handshakes to answer with UNAVAILABLE, as during start-up."""
         self.suspension: str | None = None
         self.sockets: dict[web.WebSocketResponse, asyncio.Transport] = {}
         self.connected: set[web.WebSocketResponse] = set()
-        """Those that shook hands."""
+        """Clients that completed the handshake."""
         self.runs: dict[str, asyncio.Task[None]] = {}
         self.closed_with: list[int] = []
-        """Codes with which clients ended their sockets."""
+        """Close codes of clients' sockets."""
         self.history: list[Frame] = []
         self.hold = asyncio.Event()
-        """While cleared, a run stops after its first delta, until `chat.abort` or a release."""
+        """While cleared, a run waits after its first delta for `chat.abort` or a release."""
         self.hold.set()
         self.credentials = {name: secrets.token_urlsafe(24) for name in ("device", "recovery")}
 
@@ -133,15 +133,15 @@ class GatewayDouble:
 
     async def broadcast(self, event: str, payload: Frame) -> None:
         for socket in list(self.connected):
-            with suppress(ConnectionError):  # it has just gone
+            with suppress(ConnectionError):  # just closed
                 await socket.send_str(
                     _compact({"type": "event", "event": event, "payload": payload})
                 )
 
-    # Its conversation
+    # The conversation
 
     def send(self, run_id: str, text: str) -> Frame:
-        """Begin a run, which goes on whoever listens. An id is answered once."""
+        """Start a run, which continues without listeners. Each id runs once."""
         if run_id in self.runs:
             ended = self.runs[run_id].done()
             return {"runId": run_id, "status": "ok" if ended else "in_flight"}
@@ -176,7 +176,7 @@ class GatewayDouble:
         await self.broadcast("chat", about | payload)
 
     async def stop(self) -> None:
-        """Shut down as OpenClaw does: the event first, then 1012 on every socket."""
+        """Shut down like OpenClaw: an event, then close code 1012 on every socket."""
         await self.broadcast("shutdown", {"reason": "gateway stopping"})
         for socket in list(self.sockets):
             await socket.close(code=1012, message=b"service restart")
@@ -186,7 +186,7 @@ class GatewayDouble:
             await socket.close(code=code, message=reason.encode())
 
     def drop(self) -> None:
-        """Die as by SIGKILL: connections end without a word."""
+        """Abort all connections, like SIGKILL."""
         for transport in list(self.sockets.values()):
             transport.abort()
 
@@ -204,7 +204,7 @@ class _Client:
             if await self._connect(nonce, at_ms):
                 await self._serve()
         except (ConnectionError, TypeError):
-            pass  # the client went away
+            pass  # the client disconnected
 
     async def _connect(self, nonce: str, at_ms: int) -> bool:
         frame = await self.socket.receive_json()
@@ -254,7 +254,7 @@ class _Client:
         return self._stranger(params, nonce, at_ms)
 
     def _stranger(self, params: Frame, nonce: str, at_ms: int) -> Frame | None:
-        """What is wrong with who connects."""
+        """The error of a connecting client, if any."""
         device, token = params["device"], params["auth"].get("token")
         if device["nonce"] != nonce:
             return _invalid("device nonce mismatch", code="DEVICE_AUTH_NONCE_MISMATCH")
@@ -380,7 +380,7 @@ async def gateway_double(
     port: int = 0,
     extra: dict[str, Handler] | None = None,
 ) -> AsyncIterator[tuple[GatewayDouble, Endpoint]]:
-    """One on loopback; `extra` adds HTTP handlers by path, above the socket's."""
+    """Serve a double on loopback; `extra` adds HTTP handlers by path."""
     double = GatewayDouble(token=token, auto_pair=auto_pair)
     runner = web.AppRunner(double.application(extra=extra or {}), shutdown_timeout=1)
     await runner.setup()

@@ -1,6 +1,6 @@
-"""The gateway's double as a program of its own, for tests of processes rather than of OpenClaw.
+"""The gateway's double as a program, for tests of processes.
 
-Started as Node.js would be: `… gateway --bind loopback --port PORT`, the token in the environment.
+Started like OpenClaw: `… gateway --bind loopback --port PORT`, with the token in the environment.
 """
 
 import os
@@ -13,7 +13,7 @@ from ocmt_testing.agent_server.gateway_double import GatewayDouble
 
 
 def stand_in_for_node(folder: Path) -> Path:
-    """A program in `folder` that runs the double; `folder` serves as OPENCLAW_DIR."""
+    """Write a program that runs the double into `folder`, which serves as OPENCLAW_DIR."""
     entry = folder / "node_modules" / "openclaw" / "openclaw.mjs"
     entry.parent.mkdir(parents=True)
     entry.touch()

@@ -1,4 +1,4 @@
-"""A whole agent server's inside on fakes: what most of its tests start from."""
+"""A complete agent server on fakes, without sockets."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ AGENT_TOKEN = "agent-token-of-at-least-16"
 
 @dataclass
 class Room:
-    """The host's memory, as a test wants it; without figures everything fits."""
+    """The host's memory, set by a test; without figures everything fits."""
 
     figures: HostFigures | None
 
@@ -58,14 +58,14 @@ class Host:
         return (await self.parts.provisioning.provision(request))[0]
 
     def state(self, user_id: str = "ada") -> HibernationState:
-        """The agent's state now: mypy narrows `agent.state`, and keeps that across an await."""
+        """The agent's state, read anew: mypy keeps a narrowed `agent.state` across an await."""
         return self.parts.registry.get(user_id).state
 
     async def sweep(self) -> None:
         await self.parts.hibernation.loop.sweep()
 
     async def fall_asleep(self, user_id: str = "ada") -> Agent:
-        """Idle long enough, looked at twice (the first look takes the CPU sample): paused."""
+        """Let an agent idle until it is paused, in two sweeps (the first one samples its CPU)."""
         self.clock.advance(minutes=30)
         await self.sweep()
         self.clock.advance(minutes=1)
@@ -89,7 +89,7 @@ async def open_host(
     memory_manager: Callable[..., MemoryManager] = MemoryManager,
     **values: str,
 ) -> AsyncIterator[Host]:
-    """A server on `data_dir`; given the same fakes again, a restarted one."""
+    """A server on `data_dir`; with the same fakes again, a restarted one."""
     runtime = runtime or FakeRuntime()
     gateway = gateway or FakeControl(runtime)
     clock = clock or FakeClock()

@@ -1,7 +1,6 @@
-"""Cuts in at the nth call to the runtime or a gateway: hangs for ever, or fails.
+"""Makes the nth call to the runtime or a gateway hang for ever, or fail.
 
-Before the call has its effect or after it: what is lost on the way back counts as much as what
-never got there.
+Before or after the call's effect, since an answer can be lost as well as a request.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ from ocmt_agent.hibernation.assembly import Hibernation
 
 When = Literal["before", "after"]
 _PASSED = {"whereabouts", "events", "observe_all", "problems", "close", "relay_host"}
-"""Not part of any transition."""
+"""Calls outside of transitions."""
 
 
 _REACHES = ("_runtime", "_gateway")
@@ -23,23 +22,23 @@ _REACHES = ("_runtime", "_gateway")
 @dataclass
 class Interception:
     at: int
-    """Which call, counted from 1."""
+    """The number of the call, from 1."""
     when: When
     fails: dict[str, Exception] | None = None
-    """By whose call it is (`runtime`, `gateway`); `None` to hang."""
+    """Called object (`runtime`, `gateway`) → error; `None` to hang."""
     armed: bool = False
     count: int = 0
     cut: str | None = None
-    """The call that was cut."""
+    """The intercepted call."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     def around(self, whose: str, target: Any) -> Any:
-        """`target` with its calls counted and cut."""
+        """`target` with its calls counted and intercepted."""
         return _Proxy(self, whose, target)
 
     @contextmanager
     def into(self, hibernation: Hibernation) -> Iterator[None]:
-        """Cut what its transitions call, for the block."""
+        """Intercept the calls of the server's transitions during the block."""
         parts = (
             hibernation.wakes,
             hibernation.resumer,

@@ -1,7 +1,7 @@
-"""The real OpenClaw, reached as its callers reach it: not over loopback, where it asks for less.
+"""The real OpenClaw at a LAN address, since it is less strict over loopback.
 
-Over loopback it takes a connection with the right token for its own; from any other address, the
-machine's own included, it wants a paired device. Its model is a stand-in that always says the same.
+Over loopback it accepts a connection with the right token; from any other address, even the
+machine's own, it requires a paired device. Its model is a double with a fixed answer.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ _BOOT_S = 300
 
 
 def own_address() -> str:
-    """An address of this machine that is not loopback; nothing is sent to find it."""
+    """An address of this machine that is not loopback, found without sending."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
 
 
 class LanGateway:
-    """One installation's process; `kill` and `start` again keep its state and address."""
+    """A gateway's process; `kill` and `start` keep its state and address."""
 
     def __init__(self, folder: Path, *, token: str, model_url: str) -> None:
         with socket.socket() as probe:
@@ -51,7 +51,7 @@ class LanGateway:
         ) | {"HOME": str(folder), "PATH": f"{node_binary().parent}:/usr/bin:/bin"}
 
     async def start(self) -> Endpoint:
-        """Start it; returns once it takes calls."""
+        """Start it and wait until it accepts calls."""
         with (self._folder / "gateway.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 str(node_binary()),
@@ -63,7 +63,7 @@ class LanGateway:
                 start_new_session=True,
             )
         async with asyncio.timeout(_BOOT_S), aiohttp.ClientSession() as session:
-            while not await is_started(session, self.endpoint):  # noqa: ASYNC110 (no event of ours)
+            while not await is_started(session, self.endpoint):  # noqa: ASYNC110 (there is no event)
                 await asyncio.sleep(0.1)
         return self.endpoint
 
@@ -102,7 +102,7 @@ async def lan_gateway(folder: Path, *, token: str) -> AsyncIterator[LanGateway]:
 
 @asynccontextmanager
 async def _model() -> AsyncIterator[str]:
-    """An OpenAI-shaped model on loopback whose every answer is `REPLY`."""
+    """An OpenAI-shaped model on loopback that always answers `REPLY`."""
 
     async def complete(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -1,6 +1,7 @@
-"""A `Runtime` in memory whose OpenClaw does to state what the real one does: it migrates forward.
+"""A `Runtime` in memory whose OpenClaw migrates state forward, like the real one.
 
-An agent's state is two files that tell which OpenClaw wrote them, and what its user said last.
+An agent's state is two files, with the OpenClaw version that wrote them and the user's last
+message.
 """
 
 import json
@@ -15,7 +16,7 @@ _FILES = ("first", "last")
 
 
 class SpoiledState(Exception):
-    """It is not of one piece, or an older OpenClaw was started on it."""
+    """The state is inconsistent, or an older OpenClaw was started on it."""
 
 
 def write_state(folder: Path, *, version: str, said: str) -> None:
@@ -25,7 +26,7 @@ def write_state(folder: Path, *, version: str, said: str) -> None:
 
 
 def read_state(folder: Path) -> tuple[str, str]:
-    """Which OpenClaw used it last, and what its user said last; raises `SpoiledState`."""
+    """The last OpenClaw version that used it, and the last message. Raises `SpoiledState`."""
     try:
         found = {tuple(json.loads((folder / name).read_text())) for name in _FILES}
     except FileNotFoundError as error:

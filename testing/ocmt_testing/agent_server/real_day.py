@@ -1,11 +1,9 @@
-"""A compressed day of real agents: the policy's clock is ours, the gateways' is the real one.
+"""A compressed day of real agents: the sleep policy has a fake clock, the gateways the real one.
 
-Stretches of the day are left out, for the policy only: its clock goes at the real one's pace and is
-put ahead over hours in which nothing is due. A gateway keeps its scheduled jobs by the real clock.
-So each job has two times, one of each clock, and `Day.meet` leaves out of the day just so much that
-from there on both come at the same moment. To the policy a gateway's jobs are told in the day's
-time; those that OpenClaw brings along (it tidies its memory at three in the night) are no part of
-the day.
+The fake clock runs at the real pace and is advanced over hours in which nothing is due. A gateway
+runs its jobs by the real clock, so each job has a time on both clocks, and `Day.meet` advances the
+fake clock until both times coincide. The policy gets the gateways' jobs in the day's time, without
+OpenClaw's own jobs (its nightly dreaming).
 """
 
 import asyncio
@@ -23,15 +21,15 @@ from ocmt_common.agent_api import HibernationState
 
 LEFT_OUT_AT_ONCE = timedelta(minutes=5)
 _SLACK = timedelta(minutes=40)
-"""Idle this long an agent has to sleep, unless it works or has a job this near."""
+"""An agent must sleep when idle this long, unless it works or has a job this soon."""
 _FALLS_ASLEEP_WITHIN_S = 240.0
-"""Of the real time: a gateway may still be at something after a boot or an answer."""
+"""Real time that a gateway may still work after a boot or an answer."""
 _LIMIT_S = 480.0
 ASLEEP = (HibernationState.PAUSED, HibernationState.STOPPED)
 
 
 class DayClock:
-    """Nine in the morning when it is made; goes as the real one, but for what is left out."""
+    """Starts at 09:00 and runs like the real clock, plus the skipped stretches."""
 
     def __init__(self) -> None:
         self._ahead = datetime(2026, 11, 23, 9, 0, tzinfo=UTC) - datetime.now(UTC)
@@ -49,7 +47,7 @@ class DayClock:
 
 
 class DayControl(OpenClawControl):
-    """The real gateways, with their jobs told in the day's time."""
+    """The real gateways, with their jobs in the day's time."""
 
     def __init__(self, session: aiohttp.ClientSession, due: Mapping[str, datetime]) -> None:
         super().__init__(session)
@@ -74,14 +72,14 @@ class DayControl(OpenClawControl):
 
 
 class Day:
-    """The day of one agent server; `parts` has `clock` for its own and a control with `due`."""
+    """The day of one agent server, whose `parts` have this `clock` and a `DayControl`."""
 
     def __init__(self, parts: Parts, clock: DayClock, due: Mapping[str, datetime]) -> None:
         self._parts = parts
         self._clock = clock
         self._due = due
         self.working: set[str] = set()
-        """Users whose agents were given something that is not done yet."""
+        """Users whose agents have unfinished work."""
         self.looks = 0
         self.looks_asleep = 0
 
@@ -89,10 +87,10 @@ class Day:
         return datetime(2026, 11, 23, tzinfo=UTC) + timedelta(days=day, hours=hours)
 
     async def pass_until(self, when: datetime) -> None:
-        """Let the time pass, a few minutes at a time, with a look of the policy at each.
+        """Advance the time, a few minutes at a time, with a sweep after each.
 
-        A gateway needs its own, real time: before more is left out, whoever can sleep, or sleep
-        deeper, has to.
+        Gateways need real time, so before more is skipped, all agents that can sleep, or sleep
+        deeper, must do so.
         """
         while (left := when - self._clock.now()) > timedelta():
             self._clock.leave_out(min(left, LEFT_OUT_AT_ONCE))
@@ -103,20 +101,20 @@ class Day:
                 self.looks_asleep += agent.state in ASLEEP
 
     async def meet(self, when: datetime, *, real: datetime) -> None:
-        """Leave out what makes the day's `when` come at the moment `real` comes."""
+        """Skip time so that the day's `when` coincides with `real`."""
         self._clock.leave_out((when - self._clock.now()) - (real - datetime.now(UTC)))
         await self._parts.hibernation.loop.sweep()
 
     async def until(self, user_id: str, *states: HibernationState) -> None:
         agent = self._parts.registry.get(user_id)
         async with asyncio.timeout(_LIMIT_S):
-            while agent.state not in states:  # noqa: ASYNC110 (the watch tells nobody)
+            while agent.state not in states:  # noqa: ASYNC110 (there is no event)
                 await asyncio.sleep(0.1)
 
     async def _everybody_sleeps_who_can(self) -> None:
         try:
             async with asyncio.timeout(_FALLS_ASLEEP_WITHIN_S):
-                while self._awake_for_nothing():  # noqa: ASYNC110 (the watch tells nobody)
+                while self._awake_for_nothing():  # noqa: ASYNC110 (there is no event)
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(f"not asleep: {self._awake_for_nothing()}") from None

@@ -1,4 +1,4 @@
-"""A real OpenClaw gateway under a real runtime, for tests that must not take anybody's word."""
+"""A real OpenClaw gateway under a real runtime."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ def access_to(spec: AgentSpec, endpoint: Endpoint) -> GatewayAccess:
 
 
 async def boot(runtime: Runtime, spec: AgentSpec, session: aiohttp.ClientSession) -> GatewayAccess:
-    """Create and start the container; return once its gateway takes calls."""
+    """Create and start the container, and wait until its gateway accepts calls."""
     await runtime.create(spec)
     access = access_to(spec, await runtime.start(spec.user_id))
     await until_open(access, session)
@@ -43,11 +43,11 @@ async def until_open(access: GatewayAccess, session: aiohttp.ClientSession) -> N
 
 
 async def suspend(access: GatewayAccess, session: aiohttp.ClientSession) -> str:
-    """Wait until the gateway agrees to be frozen; the lease."""
+    """Wait until the gateway grants a lease, and return it."""
     control = OpenClawControl(session)
     async with asyncio.timeout(_BOOT_S):
         while True:
             answer = await control.suspend(access, request_id="test")
             if isinstance(answer, Suspended):
                 return answer.suspension_id
-            await asyncio.sleep(max(answer.retry_after_s, 2))  # it takes 30 a minute
+            await asyncio.sleep(max(answer.retry_after_s, 2))  # the limit is 30 a minute

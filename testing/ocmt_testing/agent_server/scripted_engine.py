@@ -1,7 +1,7 @@
-"""A Docker Engine that knows one container and the range of API versions a test gives it.
+"""A Docker Engine with one container and a range of API versions set by the test.
 
-It stands for engines that this machine does not have: older and newer ones, and one that is at
-something else. Its refusals are the real engine's own texts.
+A double of engines that this machine lacks: older, newer and busy ones. Its errors have the real
+engine's texts.
 """
 
 import json
@@ -17,7 +17,7 @@ Answer = tuple[int, str]
 
 
 class ScriptedEngine:
-    """Answers at `path` while it is entered. Change its attributes for what it answers next."""
+    """A context manager that serves `path`. Its attributes set the next answers."""
 
     def __init__(self, path: Path, *, newest: str, oldest: str, container: str = "c1") -> None:
         self.newest = newest
@@ -25,9 +25,9 @@ class ScriptedEngine:
         self.labels: dict[str, str] = {}
         self.gone = False
         self.deletions: list[Answer] = []
-        """What the next DELETE calls are answered; 204 after them."""
+        """Answers to the next DELETE calls; then 204."""
         self.other: dict[str, Answer] = {}
-        """By the end of a path: what it is answered instead of 204."""
+        """End of a path → answer in place of 204."""
         self.asked: list[str] = []
         self._container = container
         self._path = path

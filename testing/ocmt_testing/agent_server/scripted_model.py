@@ -1,9 +1,8 @@
-"""A model that does what its user's last words ask for: what a test wants an agent to work at.
+"""A model that obeys commands in the user's last message, to make agents work.
 
-OpenAI-shaped and streamed, where an agent looks for its model. `say X` is answered with `X.` at
-once; `recite X` goes on with `X` until the test has heard enough; `run X` calls the agent's own
-shell tool with the command `X`, and tells what came of it in the end. Anything else is answered
-with `Well.`
+OpenAI-shaped and streamed. `say X` answers `X.` at once; `recite X` repeats `X` until the test
+stops it; `run X` calls the agent's shell tool with the command `X` and answers with its result. Any
+other message is answered with `Well.`
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from aiohttp import web
 
 _ORDER = re.compile(r"(say|recite|run): (.*)")
 _BEAT_S = 0.25
-# What takes longer goes on in the background, until it is asked for.
+# Longer commands run in the background until their result is requested.
 _LONGEST_YIELD_MS = 120_000
 _LONGEST_POLL_MS = 30_000
 _IN_BACKGROUND = re.compile(r"still running \(session ([^,]+),")
@@ -26,7 +25,7 @@ _IN_BACKGROUND = re.compile(r"still running \(session ([^,]+),")
 class ScriptedModel:
     def __init__(self) -> None:
         self.reciting = 0
-        """How many recitals are under way."""
+        """How many recitals are in progress."""
         self.heard_enough = asyncio.Event()
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -39,7 +38,7 @@ class ScriptedModel:
         return answer
 
     async def _deltas(self, messages: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-        # After what its user wrote, the gateway may tell of its own matters in the user's name.
+        # After the user's message, the gateway may add messages of its own with the user's role.
         asked = [n for n, message in enumerate(messages) if message["role"] == "user"]
         orders = [(n, _ORDER.search(_text(messages[n]))) for n in asked]
         last, found = next((one for one in reversed(orders) if one[1]), (0, None))
@@ -80,7 +79,7 @@ class ScriptedModel:
 
 @asynccontextmanager
 async def scripted_model(host: str) -> AsyncIterator[tuple[ScriptedModel, int]]:
-    """Serve one at `host`, where the relay would be; the model and its port."""
+    """Serve a model at `host` in place of the relay; yields the model and its port."""
     model = ScriptedModel()
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/llm/v1/chat/completions", model.complete)

@@ -1,4 +1,4 @@
-"""A real uvicorn on loopback for an ASGI application, configured as the agent server's own."""
+"""Serves an ASGI application on loopback with uvicorn, configured like the agent server's."""
 
 import asyncio
 import socket
@@ -35,7 +35,7 @@ async def serving(
             **options,
         )
     )
-    # The socket listens already: a request that comes before the server is ready just waits.
+    # The socket is listening already, so early requests wait.
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield Endpoint("127.0.0.1", listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Swap for a test: a file of our own for as long as it runs, else what the machine has."""
+"""Swap for a test: a temporary swap file, else the machine's swap."""
 
 import shutil
 import subprocess
@@ -14,9 +14,9 @@ _ENOUGH = 2 << 30
 
 @contextmanager
 def some_swap(folder: Path) -> Iterator[None]:
-    """Skips the test where swap can be had in neither way (no right, or a file system without).
+    """Skips the test without either (no rights, or an unsuitable file system).
 
-    Our own first: the machine's may be taken away while the test runs.
+    A file is preferred, since the machine's swap may be turned off during the test.
     """
     file = folder / "swap"
     if not _made(file):
@@ -47,7 +47,7 @@ def _made(file: Path) -> bool:
 
 
 def _above_all_others() -> str:
-    """The priority that puts an area before the machine's own, and before another test's."""
+    """A priority above the machine's swap areas and other tests'."""
     areas = Path("/proc/swaps").read_text().splitlines()[1:]
     return str(min(1 + max([0, *(int(area.split()[-1]) for area in areas)]), 32767))
 

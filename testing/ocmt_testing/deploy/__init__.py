@@ -1,1 +1,1 @@
-"""Three sshd as servers, and the load that must not notice a deploy."""
+"""Three sshd as servers, and load to run during a deploy."""

@@ -1,4 +1,4 @@
-"""Three real sshd on loopback ports, each with its own root folder and host key."""
+"""Three real sshd on loopback ports, each with a root folder and a host key."""
 
 import os
 import shutil
@@ -22,9 +22,9 @@ from ocmt_testing.needs import require
 from ocmt_testing.ports import free_ports
 
 Commit = Callable[[str, str, str], None]
-"""Replace a text in a file by another and commit that."""
+"""Replace a text in a file and commit the change."""
 BUILDS = DEFAULT_DATA / "builds"
-"""Shared with the operator's own deploys: what is the same is neither fetched nor built again."""
+"""Shared with the operator's deploys, so that equal content is not built again."""
 
 SSHD = "/usr/sbin/sshd"
 AUTH_TOKEN = "6f1d2c3b4a5968778695a4b3c2d1e0f0123456789abcdef0"
@@ -52,7 +52,7 @@ VAULT_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 @dataclass
 class Machine:
-    """One "server": an sshd and a root folder."""
+    """A server: an sshd and a root folder."""
 
     name: str
     root: Path
@@ -60,7 +60,7 @@ class Machine:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     settings: str = ""
-    """More lines of its sshd_config."""
+    """Additional lines of its sshd_config."""
 
     def start(self) -> None:
         config = self.folder / "sshd_config"
@@ -86,7 +86,7 @@ class Machine:
             self.process.wait()
 
     def drop_connections(self) -> None:
-        """Cut every connection to it, as a network does."""
+        """Cut all connections to it, like a network failure."""
         assert self.process is not None
         children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
         for pid in Path(children).read_text().split():
@@ -106,7 +106,7 @@ def _keygen(file: Path) -> None:
 
 @dataclass
 class Farm:
-    """The machines, their inventory, and the ports that their servers have."""
+    """The machines, their inventory, and their servers' ports."""
 
     folder: Path
     machines: dict[str, Machine]
@@ -124,7 +124,7 @@ class Farm:
 
     @property
     def urls(self) -> tuple[str, str]:
-        """Where the management server and the agent server tell their health."""
+        """The health addresses of the management server and the agent server."""
         return (
             f"http://127.0.0.1:{self.port}/health",
             f"http://127.0.0.1:{self.agent_port}/health",
@@ -146,7 +146,7 @@ class Farm:
 
 @contextmanager
 def farm() -> Iterator[Farm]:
-    """Three machines named after their roles, with `.env` files as an operator writes them."""
+    """Three machines named after their roles, with `.env` files."""
     require("sshd", "rsync", "root")
     # Unix sockets below it: the path must be short.
     folder = Path(tempfile.mkdtemp(prefix="ocmt-f-"))
@@ -219,5 +219,5 @@ def end_processes_below(folder: Path) -> None:
 
 
 def deployer(made: Farm, *roles: Role, report: Report = lambda text: None) -> Deployer:
-    """For all roles, or those named."""
+    """Deploy all components, or those named."""
     return Deployer(load_inventory(made.inventory), roles or ORDER, report)

@@ -1,4 +1,4 @@
-"""People and agents who go on while servers are replaced: requests, chats, model calls."""
+"""Load during a replacement of servers: requests, chats, model calls."""
 
 import json
 import ssl
@@ -24,7 +24,7 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Load:
-    """Asks servers for their health all the time, on old connections and new ones."""
+    """Requests the servers' health continuously, on old and new connections."""
 
     def __init__(self, *urls: str) -> None:
         self.failures: list[str] = []
@@ -71,13 +71,13 @@ class Load:
 
 
 def _waits_for_its_database(answer: httpx2.Response) -> bool:
-    """Whether it is well but for a database that is slow to answer, as all is on a busy machine."""
+    """Whether only a slow database makes it unhealthy, which happens on a busy machine."""
     detail = answer.json().get("checks", {}).get("database", {}).get("detail") or ""
     return answer.status_code == 503 and "did not answer within" in detail
 
 
 class Person:
-    """Signed in on the farm's management server, and their agent."""
+    """A signed-in user of the farm's management server, and their agent."""
 
     def __init__(
         self, farm: Farm, *, port: int = 0, python: Path | None = None, env_file: Path | None = None
@@ -101,7 +101,7 @@ class Person:
         browser.close()
 
     def chat(self) -> ClientConnection:
-        """An open chat socket, as the page has it."""
+        """An open chat socket, like the page's."""
         url = f"ws{self.origin.removeprefix('http')}/api/chat"
         headers = {"cookie": self.cookie, "origin": self.origin}
         return connect(url, additional_headers=headers, open_timeout=60)
@@ -125,19 +125,19 @@ class Person:
 
 
 class Chats:
-    """Tabs of one person that send a message as soon as the last one was answered.
+    """Tabs of one user that send the next message after each answer.
 
-    Told to connect again (1012), each does as the page does: it connects and sends again what was
-    not answered, under its id, and looks for the answer in the history, as that id may have been
-    answered meanwhile. What was accepted and then failed is sent as a new message. Any other end
-    of a socket, and any error that does not ask for another try, is a failure.
+    On close code 1012, each does as the page does: it reconnects, repeats unanswered messages with
+    the same id, and looks for the answer in the history, since that id may have been answered
+    meanwhile. A message that was accepted and then failed is sent as a new one. Any other end of a
+    socket, and any error without `retry`, is a failure.
     """
 
     def __init__(self, person: Person, count: int = 4) -> None:
         self.failures: list[str] = []
         self.turns = 0
         self.restarts = 0
-        """Sockets that were told to connect again."""
+        """Sockets that were closed with 1012."""
         self.slowest_s = 0.0
         self._person = person
         self._stopping = threading.Event()
@@ -202,7 +202,7 @@ def _send(chat: ClientConnection, message: str) -> None:
 
 
 def _answers(frame: dict[str, Any], message: str) -> bool:
-    """Whether this is the message's answer, or a history that has it."""
+    """Whether the frame is the message's answer, or a history that contains it."""
     if frame["type"] == "final":
         return bool(frame["runId"] == message)
     rows = frame["messages"] if frame["type"] == "history" else []
@@ -211,7 +211,7 @@ def _answers(frame: dict[str, Any], message: str) -> bool:
 
 
 class ModelCalls:
-    """An agent that calls its model all the time, through the relay."""
+    """An agent that calls its model continuously through the relay."""
 
     def __init__(self, farm: Farm, token: str) -> None:
         self.failures: list[str] = []

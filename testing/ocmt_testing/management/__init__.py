@@ -1,1 +1,1 @@
-"""What is outside the management server, as far as its tests need it, on real loopback sockets."""
+"""Doubles of the management server's surroundings, on real loopback sockets."""

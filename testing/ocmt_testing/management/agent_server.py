@@ -1,7 +1,7 @@
-"""An agent server with gateways that a test plays by hand.
+"""An agent server with gateways that a test controls.
 
-It has as much of both as management uses. That it behaves like the real ones is held by
-`integration/chat/test_real_conversation.py`, which runs the same conversation on both.
+It has the parts that management uses. `integration/chat/test_real_conversation.py` compares it with
+the real ones by running the same conversation on both.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Refusal = tuple[int, str, str]
 
 
 class FakeGateway:
-    """One user's OpenClaw: a transcript, runs that the test speaks for, sockets that hear it."""
+    """One user's OpenClaw: a transcript, runs with the test's text, and sockets."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -39,16 +39,16 @@ class FakeGateway:
         self.refusals: list[dict[str, Any]] = []
         """Errors to answer the next requests with."""
         self.garbled: dict[str, str] = {}
-        """By method, what to answer with, as text: after `"id":…,`, up to the closing brace."""
+        """Method → text of the answer after `"id":…,`, up to the closing brace."""
         self.hello = '"ok":true,"payload":{"type":"hello-ok"}'
 
     async def blurt(self, text: str) -> None:
-        """Send this on every socket, whatever it is."""
+        """Send any frame on every socket."""
         for socket in list(self.sockets):
             await socket.send_text(text)
 
     async def say(self, run_id: str, more: str) -> None:
-        """The run goes on with these words."""
+        """Append a delta to the run."""
         self.runs[run_id] = self.runs.get(run_id, "") + more
         await self._chat(
             run_id, state="delta", deltaText=more, message=self._assistant(self.runs[run_id])
@@ -68,7 +68,7 @@ class FakeGateway:
         await self._chat(run_id, state="error", errorMessage=f"Agent failed: {message}")
 
     async def join(self, run_id: str) -> None:
-        """The run's message joined another run: it ends without one of its own."""
+        """End the run without a message, since its message joined another run."""
         self.runs.pop(run_id, None)
         await self._chat(run_id, state="final")
 
@@ -79,12 +79,12 @@ class FakeGateway:
             await self._event(socket, "session.message", payload)
 
     async def crash(self) -> None:
-        """The gateway dies: its runs are gone, and so are the sockets, without a word."""
+        """Kill the gateway: drop its runs, and abort its sockets."""
         self.runs.clear()
         await self.drop()
 
     async def drop(self) -> None:
-        """Every connection breaks; the runs go on."""
+        """Close every connection; the runs continue."""
         sockets, self.sockets = self.sockets, []
         self.subscribed.clear()
         for socket in sockets:
@@ -166,16 +166,16 @@ class FakeAgentServer:
         """Answers to the next provisions."""
         self.health: dict[str, Any] = {"status": "ok", "problems": []}
         self.hold: asyncio.Event | None = None
-        """When set, provisions wait for it."""
+        """If set, provisions wait for it."""
         self.held: list[str] = []
-        """The tokens of the provisions that came to wait, answered or not."""
+        """The tokens of all received provisions."""
         self.woken: list[str] = []
         self.orders: list[tuple[str, str]] = []
-        """`(disable|enable|remove, user id)`, as they came."""
+        """`(disable|enable|remove, user id)` in the order received."""
         self.order_refusals: dict[str, list[Refusal]] = {}
-        """By order: answers to the next ones."""
+        """Order → answers to the next ones."""
         self.orders_held: dict[str, asyncio.Event] = {}
-        """By order: what it waits for after it was done, before it is answered."""
+        """Order → an event awaited between its effect and its answer."""
         self.tokens: set[str | None] = set()
         self.request_ids: list[str | None] = []
         self.containers: dict[str, dict[str, Any]] = {}
@@ -200,7 +200,7 @@ class FakeAgentServer:
     def move(
         self, user_id: str, state: str, *, failure: str | None = None, warning: str | None = None
     ) -> None:
-        """The agent is in this state now, and everybody is told."""
+        """Set the agent's state, and send it to all subscribers."""
         known = self.containers.get(user_id, {})
         before = known.get("hibernationState")
         self.containers[user_id] = _container(user_id, state, failure) | {
@@ -223,7 +223,7 @@ class FakeAgentServer:
         del self.containers[user_id]
 
     def hang_up(self) -> None:
-        """End every stream of events."""
+        """End all event streams."""
         for listener in self.listeners:
             listener.put_nowait(None)
 

@@ -1,4 +1,4 @@
-"""The page's side of `/api/chat`, over a real WebSocket."""
+"""A client of `/api/chat`, like the page, over a real WebSocket."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ Frame = dict[str, Any]
 
 
 class Tab:
-    """One open chat. Keeps every frame it was sent."""
+    """One open chat. Records every frame received."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -47,13 +47,13 @@ class Tab:
         await self.socket.send(json.dumps(frame))
 
     async def say(self, text: str, message_id: str | None = None) -> str:
-        """Send a message; returns its id, which is also its run's."""
+        """Send a message. Returns its id, which is also that of its run."""
         sent = message_id or str(uuid4())
         await self.send(type="send", id=sent, text=text)
         return sent
 
     async def gets(self, kind: str, *, within_s: float = 20, **fields: Any) -> Frame:
-        """The first frame of this kind, with these fields, that this has not given before."""
+        """The next frame of this type with these fields."""
 
         def fits(frame: Frame) -> bool:
             return frame["type"] == kind and fields.items() <= frame.items()
@@ -73,7 +73,7 @@ class Tab:
                 await self._more.wait()
 
     async def closed(self) -> int | None:
-        """The code with which the server closed."""
+        """Wait for the server's close code."""
         async with asyncio.timeout(20):
             await self._reading
         return self.socket.close_code

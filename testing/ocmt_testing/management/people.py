@@ -30,7 +30,7 @@ async def id_of(browser: httpx2.AsyncClient) -> str:
 
 
 async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
-    """Wait until the user's agent is in one of these states."""
+    """Wait until the user's agent has one of these states."""
     agents = app.state.agents
     wanted = {AgentState(state) for state in states}
     view: AgentView | None = None

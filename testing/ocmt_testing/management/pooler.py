@@ -1,4 +1,4 @@
-"""PgBouncer in front of a test's PostgreSQL: what hosted databases call their pooler."""
+"""PgBouncer in front of a test's PostgreSQL, like a hosted database's pooler."""
 
 import os
 import pwd
@@ -18,10 +18,10 @@ _WITHIN_S = 10
 
 @contextmanager
 def pooler(postgres_socket: Path, *, certificate: Path | None = None) -> Iterator[int]:
-    """A pooler in transaction mode on 127.0.0.1; its port.
+    """Run a pooler in transaction mode on 127.0.0.1; yields its port.
 
-    Two sessions for everything, so that transactions of one client go to different ones. With a
-    `certificate` (PEM, key first) it takes TLS only.
+    It has two sessions, so that a client's transactions use different ones. With a `certificate`
+    (PEM, key first) it accepts only TLS.
     """
     require("pgbouncer")
     folder = Path(tempfile.mkdtemp(prefix="ocmt-pgbouncer-"))

@@ -1,6 +1,6 @@
-"""A provider of models on loopback: records what it is asked, answers as it is told.
+"""A model provider on loopback that records requests and gives the test's answers.
 
-It stands for OpenAI and Anthropic, whose shapes it has; it checks nothing.
+It has the shapes of OpenAI and Anthropic, and checks nothing.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ class Provider:
     """When set, each chunk after the first waits for one entry."""
     break_off: bool = False
     unread: bool = False
-    """Do not parse what is asked: it is too large for that."""
+    """Whether to skip parsing requests, for large ones."""
     silent: bool = False
-    """Say nothing until the caller goes away."""
+    """Whether to send no answer until the caller disconnects."""
     thinking: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the caller went away before the answer was over."""
+    """Set when the caller disconnects before the end of the answer."""
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])

@@ -1,4 +1,4 @@
-"""A real uvicorn on loopback for an ASGI application."""
+"""Serves an ASGI application on loopback with uvicorn."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 
 class Server:
-    """Where the application is served, and the switch that takes it away and brings it back."""
+    """The served application's address, and a switch to stop and start it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -39,7 +39,7 @@ class Server:
                 timeout_graceful_shutdown=1,
             )
         )
-        # The socket listens already: a request that comes before the server is ready just waits.
+        # The socket is listening already, so early requests wait.
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
 
     async def stop(self) -> None:

@@ -1,1 +1,1 @@
-"""The whole system as an operator starts it, and the page as a person uses it."""
+"""The whole system, started with `./ocmt up`, and the page in a browser."""

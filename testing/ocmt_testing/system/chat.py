@@ -1,4 +1,4 @@
-"""The page as a person sees it: by roles and names, never by inner structure."""
+"""The page in a browser, addressed by accessible roles and names only."""
 
 import re
 import uuid
@@ -11,7 +11,7 @@ PILL_TIMEOUT_MS = 150_000
 
 
 class ChatPage:
-    """One person's browser: own cookies, the page open, its sockets and complaints recorded."""
+    """One user's browser with the page, recording its sockets and console errors."""
 
     def __init__(self, browser: Browser, *, width: int = 1280, height: int = 800) -> None:
         self.context: BrowserContext = browser.new_context(
@@ -56,7 +56,7 @@ class ChatPage:
         expect(self.message_box).to_be_visible()
 
     def user_id(self) -> str:
-        """Whose page this is."""
+        """The id of the signed-in user."""
         me = self.page.evaluate("fetch('/api/me').then(answer => answer.json())")
         return str(me["user"]["id"])
 
@@ -74,7 +74,7 @@ class ChatPage:
         )
 
     def ask(self, text: str) -> str:
-        """Send `text` with a mark of its own; the answer, once it is complete and repeats it."""
+        """Send `text` with a unique mark, wait for the answer that repeats it; returns the mark."""
         mark = f"mark-{uuid.uuid4().hex[:8]}"
         self.message_box.fill(f"{text} ({mark})")
         self.message_box.press("Enter")

@@ -1,4 +1,4 @@
-"""The whole system as an operator starts it: `./ocmt up --detach`, on ports and data of its own."""
+"""The whole system, started with `./ocmt up --detach`, with ports and data of its own."""
 
 import json
 import re
@@ -24,7 +24,7 @@ T = TypeVar("T")
 def eventually(
     look: Callable[[], T | None], *, within_s: float, what: str, every_s: float = 0.1
 ) -> T:
-    """The first truthy answer of `look`, or a failure that says what was awaited."""
+    """Poll `look` until it returns a truthy value; fails with `what` after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:
         seen = look()
@@ -41,7 +41,7 @@ class Stack:
     data: Path
     port: int = field(default_factory=free_port_base)
     first_link: str = ""
-    """The operator's link that `up` printed: its person is the first, and so the admin."""
+    """The operator's link that `up` printed; its user becomes the admin."""
 
     @property
     def url(self) -> str:
@@ -70,7 +70,7 @@ class Stack:
         return done.stdout + done.stderr
 
     def up(self) -> str:
-        """Start it; the operator's one-time sign-in link."""
+        """Start it; returns the operator's sign-in link."""
         said = self.ocmt(
             "up", "--detach", "--runtime", self.runtime, "--port", str(self.port),
             "--data", str(self.data),
@@ -108,35 +108,35 @@ class Stack:
         return next(str(c["hibernationState"]) for c in self.containers() if c["userId"] == user_id)
 
     def events(self, user_id: str) -> list[dict[str, Any]]:
-        """What happened to an agent, oldest first."""
+        """An agent's events, oldest first."""
         listed = self.agent("GET", f"/api/containers/{user_id}/events?limit=200")
         assert listed.status_code == 200, listed.text
         found: list[dict[str, Any]] = listed.json()["events"]
         return found
 
     def hibernate(self, user_id: str, mode: str) -> httpx2.Response:
-        """Order a sleep; asked again while the gateway still tidies up after its last work."""
+        """Hibernate an agent, retrying while its gateway is busy after its last work."""
 
         def ordered() -> httpx2.Response | None:
             answer = self.agent("POST", f"/api/containers/{user_id}/hibernate", json={"mode": mode})
             return None if answer.status_code == 409 else answer
 
-        # Each order asks its gateway, which answers 30 times a minute.
+        # Each order calls the gateway, whose limit is 30 a minute.
         answer = eventually(ordered, within_s=240, what=f"the agent agrees to {mode}", every_s=3)
         assert answer.status_code == 200, answer.text
         return answer
 
     def kill_agent_server(self) -> int:
-        """SIGKILL it, as the kernel would; its old pid."""
+        """SIGKILL it; returns its old pid."""
         pid = int(self.status()["servers"]["agent"]["pid"])
         Path(f"/proc/{pid}").stat()
         subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
         return pid
 
     def gateway_pids(self, user_id: str) -> list[int]:
-        """The host pids of a user's gateway, oldest first; its helper processes are not counted.
+        """The host pids of a user's gateway, oldest first, without its helper processes.
 
-        Neither is a child of the gateway: between fork and exec it looks like its parent.
+        Children of the gateway are left out too: between fork and exec they look like it.
         """
         name = hostname_of(user_id).encode() if self.runtime == "docker" else None
         folder = f"/agents/{user_id}/state".encode()

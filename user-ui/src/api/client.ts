@@ -1,4 +1,4 @@
-/** The management server's API as functions: one place that knows paths and how errors look. */
+/** The management server's API as functions; a failed request throws a `Problem`. */
 
 import type { ModelRequest, ProviderId, Routes, UserChange } from "./generated";
 import { problemOf, unreachable } from "./problem";
@@ -11,7 +11,7 @@ interface AnyRequest {
 }
 
 export class Api {
-  /** Called when the session is over, whichever request noticed it. */
+  /** Called when any request answers 401. */
   onSignedOut: (() => void) | null = null;
 
   /** `base` is the server's origin, or empty for the page's own. */
@@ -20,7 +20,7 @@ export class Api {
     private readonly send: Send = (url, init) => fetch(url, init),
   ) {}
 
-  /** Where the chat socket is. */
+  /** The address of the chat socket. */
   chatUrl(pageOrigin: string): string {
     return new URL("/api/chat", this.base || pageOrigin).href.replace(/^http/, "ws");
   }

@@ -1,9 +1,9 @@
-/** A refused or failed request, with a sentence that can be shown to people as it is. */
+/** A refused or failed request. `detail` is a sentence to show as it is. */
 export class Problem extends Error {
   override readonly name = "Problem";
 
   constructor(
-    /** The HTTP status; 0 when no answer came at all. */
+    /** The HTTP status; 0 when there was no answer. */
     readonly status: number,
     readonly code: string,
     readonly detail: string,
@@ -20,13 +20,13 @@ export function unreachable(): Problem {
   );
 }
 
-/** The problem a response carries (RFC 9457), or a plain one where something else answered. */
+/** The problem in a response (RFC 9457), or a generic one when the body is something else. */
 export async function problemOf(response: Response): Promise<Problem> {
   let body: unknown = null;
   try {
     body = await response.json();
   } catch {
-    // A proxy's error page: the status says what there is to say.
+    // A proxy's error page: only its status is of use.
   }
   const { code, detail } = (body ?? {}) as { code?: unknown; detail?: unknown };
   return new Problem(
@@ -34,11 +34,11 @@ export async function problemOf(response: Response): Promise<Problem> {
     typeof code === "string" ? code : `http-${response.status}`,
     typeof detail === "string" && detail !== ""
       ? detail
-      : `The server could not do this (${response.status}). Try again in a moment.`,
+      : `The request failed (${response.status}). Try again in a moment.`,
   );
 }
 
-/** The sentence to show for anything that was thrown. */
+/** The sentence to show for a thrown error. */
 export function sentence(error: unknown): string {
-  return error instanceof Problem ? error.detail : "Something went wrong here. Reload the page.";
+  return error instanceof Problem ? error.detail : "Something went wrong on this page. Reload it.";
 }

@@ -1,4 +1,4 @@
-/** The real browser behind a chat session. */
+/** `SessionWorld` on the browser's own APIs. */
 
 import type { Api } from "../api/client";
 import { Problem } from "../api/problem";
@@ -23,7 +23,7 @@ export function browserWorld(api: Api): SessionWorld {
     },
     now: Date.now,
     visible: () => document.visibilityState === "visible",
-    // A hidden page draws no frames, and needs none.
+    // A hidden page gets no frames, so it renders when it is shown again.
     nextFrame: (draw) => void requestAnimationFrame(draw),
   };
 }

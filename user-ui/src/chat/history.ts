@@ -1,8 +1,8 @@
 /**
- * Joining what the gateway remembers with what the page knows.
+ * Merges the gateway's history into the messages shown.
  *
- * The gateway's history is the truth about what was said; only what it cannot know yet stays
- * beside it: messages on their way, answers being written, and what ended after it was asked.
+ * The history wins. Kept from the page are only messages that it cannot contain yet: those not sent
+ * or accepted, streaming answers, and those that ended after the history was requested.
  */
 
 import type { WireMessage } from "../api/generated";
@@ -52,7 +52,7 @@ export function mergeHistory(
   for (const message of shown) {
     let index = merged.findIndex((other) => other.id === message.id);
     if (index < 0 && message.role === "user" && message.runId !== null) {
-      // Accepted, so the gateway has it under an id of its own.
+      // Accepted: the gateway stores it under its own id.
       index = merged.findLastIndex(
         (other) =>
           other.role === "user" && !known.has(other.id) && sameText(other.text, message.text),
@@ -76,7 +76,7 @@ export function mergeHistory(
   return [...merged, ...rest];
 }
 
-/** Keep the page's message where nothing changed, so that nothing is drawn again. */
+/** The page's own object where nothing changed, so that the message is not rendered again. */
 function keepIdentity(mine: Message, theirs: Message): Message {
   if (mine.role === "user" && theirs.role === "user") {
     const same = mine.delivery === "sent" && mine.id === theirs.id && mine.failure === null;
@@ -90,11 +90,11 @@ function keepIdentity(mine: Message, theirs: Message): Message {
 }
 
 function sameText(theirs: string, mine: string): boolean {
-  // A gateway may put a line of context before what the person wrote.
+  // A gateway may put a line of context before the user's text.
   return theirs.trim().endsWith(mine.trim());
 }
 
-/** Whether the answer to `question` is still being written. */
+/** Whether the answer to `question` is still streaming. */
 function answerOpen(shown: readonly Message[], question: UserMessage): boolean {
   return shown.some(
     (message) =>
@@ -104,7 +104,7 @@ function answerOpen(shown: readonly Message[], question: UserMessage): boolean {
   );
 }
 
-/** Whether the history already has the end of an answer that this page saw only in part. */
+/** Whether the history contains the full text of an answer that this page received in part. */
 function answered(
   answer: AgentMessage,
   shown: readonly Message[],

@@ -1,7 +1,7 @@
 /**
- * What a person wrote and nobody has received yet, kept in this tab across reloads and sign-ins.
+ * The draft and the unsent messages, kept in this tab's storage across reloads and sign-ins.
  *
- * Per user: whoever signs in next in the same tab gets none of it.
+ * The keys contain the user's id: another user of the same tab does not get them.
  */
 
 import type { UserMessage } from "./state";
@@ -30,7 +30,7 @@ export class Kept {
   get outbox(): UserMessage[] {
     try {
       const kept = JSON.parse(this.read("outbox") ?? "[]") as KeptMessage[];
-      // They may have gone out before the reload, so what follows counts as another attempt.
+      // They may have been sent before the reload, so the next attempt is not the first.
       return kept.map(({ id, text, at }) => ({ ...written(id, text, at), attempts: 1 }));
     } catch {
       return [];
@@ -51,7 +51,7 @@ export class Kept {
     try {
       return this.storage.getItem(`ocmt.${name}.${this.userId}`);
     } catch {
-      return null; // Storage is refused in some private modes; the page works without.
+      return null; // Some private modes refuse storage; the page works without it.
     }
   }
 
@@ -60,7 +60,7 @@ export class Kept {
       if (value === "") this.storage.removeItem(`ocmt.${name}.${this.userId}`);
       else this.storage.setItem(`ocmt.${name}.${this.userId}`, value);
     } catch {
-      // As above, or full: then it is kept on the page only.
+      // Refused as above, or full: the text is kept in memory only.
     }
   }
 }

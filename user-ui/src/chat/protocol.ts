@@ -1,4 +1,4 @@
-/** What the page does with the frames of `/api/chat`, and what the agent's states mean for it. */
+/** The frames of `/api/chat`, and which agent states allow which of them. */
 
 import type { AgentState, ServerFrame } from "../api/generated";
 
@@ -12,7 +12,7 @@ const KNOWN: Record<ServerFrame["type"], true> = {
   error: true,
 };
 
-/** The frame in `data`, or null for what this version of the page does not know. */
+/** The frame in `data`; null when it is malformed or of an unknown type. */
 export function parseFrame(data: unknown): ServerFrame | null {
   if (typeof data !== "string") return null;
   try {
@@ -24,7 +24,7 @@ export function parseFrame(data: unknown): ServerFrame | null {
   }
 }
 
-/** Largest message we try to send; the server takes frames of at most 256 KiB. */
+/** Largest message to send; the server takes frames of at most 256 KiB. */
 export const MAX_TEXT_BYTES = 240 * 1024;
 
 /** Whether `text`, as JSON and UTF-8, fits into one frame. */
@@ -34,7 +34,7 @@ export function fitsFrame(text: string): boolean {
 
 export const HISTORY_LIMIT = 100;
 
-/** States in which asking for the conversation, or sending, can be answered. */
+/** States in which the gateway can answer; asleep ones wake for it. */
 export function canAnswer(state: AgentState): boolean {
   return state === "running" || state === "paused" || state === "stopped" || state === "waking";
 }
@@ -47,7 +47,7 @@ export function isSettingUp(state: AgentState): boolean {
   return state === "none" || state === "provisioning";
 }
 
-/** States in which a written message is sent; in the others it waits here and goes out by itself. */
+/** States in which messages are sent; in the others they wait on the page. */
 export function canTakeMessages(state: AgentState): boolean {
   return !isSettingUp(state) && state !== "unreachable";
 }

@@ -1,6 +1,6 @@
 /**
- * A signed-in person's conversation: the socket and the reducer joined, and the decisions between
- * them: when to ask for the history, when to send what waits, when to give an answer up.
+ * A signed-in user's conversation: connects the socket to the reducer, and decides when to request
+ * the history, when to send waiting messages, and when to give up on an answer.
  */
 
 import type { ServerFrame } from "../api/generated";
@@ -14,13 +14,13 @@ import { reduce, type Happening } from "./store";
 export interface SessionWorld extends SocketWorld {
   now(): number;
   visible(): boolean;
-  /** Runs `draw` before the next frame is painted: many deltas become one rendering. */
+  /** Runs `draw` before the next frame is painted, so that many deltas are rendered once. */
   nextFrame(draw: () => void): void;
 }
 
-/** Nothing heard for this long after a question: the connection is dead though it looks open. */
+/** With no frame for this long after a request, the connection is taken for dead. */
 const SILENCE_MS = 45_000;
-/** How long to wait, again and again, for the end of an answer that a lost connection cut off. */
+/** Delays between reads of the history for an answer that a lost connection cut off. */
 const RECOVERY_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
 
 export class ChatSession extends EventTarget {
@@ -96,7 +96,7 @@ export class ChatSession extends EventTarget {
     this.proceed();
   }
 
-  /** The browser says that the network came or went. */
+  /** The browser went online or offline. */
   onNetwork(): void {
     if (this.world.online()) this.socket.hurry();
     else this.socket.reset();
@@ -119,7 +119,7 @@ export class ChatSession extends EventTarget {
     this.proceed();
   }
 
-  /** Do what the present state asks for. Safe to call at any time. */
+  /** Send the requests that the current state needs. Safe to call at any time. */
   private proceed(): void {
     const { connection, status, statusFresh, history, stale } = this.current;
     if (connection !== "open" || !statusFresh || status === null) return;
@@ -150,7 +150,7 @@ export class ChatSession extends EventTarget {
     }, SILENCE_MS);
   }
 
-  /** An answer whose connection was lost may never say its end: look into the history. */
+  /** Read the history for an answer whose connection was lost: its `final` may never come. */
   private recover(): void {
     const doubtful = this.current.messages.some((m) => isStreaming(m) && m.doubtful);
     if (!doubtful) {

@@ -1,9 +1,8 @@
 /**
- * One WebSocket that comes back by itself.
+ * A WebSocket that reconnects, with exponential backoff and jitter.
  *
- * It knows nothing of chat: it opens, hands over frames, and after a loss tries again, each time
- * later and never all pages at once (exponential with jitter). Everything it needs of the browser
- * comes in through `SocketWorld`, so its behaviour is tested with a clock that the test moves.
+ * It parses frames and knows nothing of chat. The browser's clock, network state and sockets come
+ * in through `SocketWorld`, so that tests control them.
  */
 
 import type { ClientFrame, ServerFrame } from "../api/generated";
@@ -20,12 +19,12 @@ export interface Wire {
 
 export interface SocketWorld {
   open(url: string): Wire;
-  /** Runs `run` after `delayMs`; returns what cancels it. */
+  /** Runs `run` after `delayMs`; returns a function that cancels it. */
   later(run: () => void, delayMs: number): () => void;
   random(): number;
-  /** False only when the browser is sure that there is no network. */
+  /** `navigator.onLine`: false only when there certainly is no network. */
   online(): boolean;
-  /** Whether the session still holds: a refused WebSocket does not say why. */
+  /** Whether the session is still valid: a refused WebSocket gives no reason. */
   signedIn(): Promise<boolean>;
 }
 
@@ -36,7 +35,7 @@ export interface SocketListener {
 
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
-/** An attempt that is neither open nor refused after this long is given up. */
+/** An attempt that is neither open nor refused after this long is abandoned. */
 const OPEN_TIMEOUT_MS = 15_000;
 
 export function retryDelayMs(attempt: number, random: number): number {
@@ -68,14 +67,14 @@ export class ChatSocket {
     this.drop();
   }
 
-  /** Send now; false when there is no open connection. */
+  /** Send now. Returns false without an open connection. */
   send(frame: ClientFrame): boolean {
     if (!this.opened || this.wire === null) return false;
     this.wire.send(JSON.stringify(frame));
     return true;
   }
 
-  /** Try at once: the network came back, the page became visible, or a person asked. */
+  /** Connect at once: the network came back, the page became visible, or the user pressed retry. */
   hurry(): void {
     if (this.ended || this.wire !== null) return;
     this.attempt = 0;
@@ -83,7 +82,7 @@ export class ChatSocket {
     this.connect();
   }
 
-  /** The connection is known or believed to be dead: leave it and open another. */
+  /** Drop a connection that is or seems dead, and open another. */
   reset(): void {
     if (this.ended) return;
     this.cancelTimer?.();
@@ -109,7 +108,7 @@ export class ChatSocket {
     wire.onmessage = (event) => {
       const frame = parseFrame(event.data);
       if (frame === null) return;
-      this.attempt = 0; // It works, so the next loss is a new one.
+      this.attempt = 0; // A working connection: start the backoff anew.
       this.listener.frame(frame);
     };
     wire.onclose = () => {
@@ -132,7 +131,7 @@ export class ChatSocket {
     this.plan();
   }
 
-  /** A first loss is usually over at once; only from the second try on it is worth a word. */
+  /** Most losses end with the first retry: report `waiting` only from the second on. */
   private tell(): void {
     if (!this.world.online()) this.listener.connection("offline");
     else this.listener.connection(this.attempt === 0 ? "connecting" : "waiting");

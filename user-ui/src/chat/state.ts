@@ -1,4 +1,4 @@
-/** The view model of a conversation: what the reducer makes and the views show. */
+/** The view model of a conversation: the reducer computes it, the views show it. */
 
 import type { AgentView } from "../api/generated";
 
@@ -11,16 +11,16 @@ export interface Failure {
 
 export interface UserMessage {
   readonly role: "user";
-  /** Stays the same for the life of the message on the page, whatever ids it gets. */
+  /** Stays the same while the message is on the page, although its id may change. */
   readonly key: string;
   readonly id: string;
   readonly text: string;
   readonly at: number;
-  /** `waiting`: for the connection or the agent's set-up. `sending`: out, not yet accepted. */
+  /** `waiting`: for the connection or the agent. `sending`: sent, not yet accepted. */
   readonly delivery: "waiting" | "sending" | "sent" | "failed";
   readonly attempts: number;
   readonly failure: Failure | null;
-  /** The run that answers it; null before it was accepted and for messages from the history. */
+  /** The run that answers it; null until it is accepted, and for messages from the history. */
   readonly runId: string | null;
 }
 
@@ -32,9 +32,9 @@ export interface AgentMessage {
   readonly text: string;
   readonly at: number;
   readonly phase: "streaming" | "done" | "stopped" | "interrupted";
-  /** Seen while it was written: such a message is never collapsed under the reader's eyes. */
+  /** Received while streaming on this page: such a message is never folded. */
   readonly live: boolean;
-  /** The connection was lost while it streamed: parts may be missing until it is final. */
+  /** The connection was lost while it streamed: text may be missing until it is final. */
   readonly doubtful: boolean;
 }
 
@@ -42,16 +42,16 @@ export type Message = UserMessage | AgentMessage;
 
 export interface ChatState {
   readonly connection: Connection;
-  /** What the server last said of the agent; null until the first word on this page. */
+  /** The last status frame; null before the first one. */
   readonly status: AgentView | null;
-  /** Whether this connection has heard the status yet. */
+  /** Whether a status frame has arrived on the current connection. */
   readonly statusFresh: boolean;
   readonly messages: readonly Message[];
   readonly history: "missing" | "asked" | "loaded";
-  /** True when the conversation shown may lack something that the gateway has. */
+  /** Whether the gateway may have messages that are not shown. */
   readonly stale: boolean;
   readonly historyAskedAt: number;
-  /** An error that belongs to no message. */
+  /** An error that is not about one message. */
   readonly notice: Failure | null;
 }
 
@@ -74,7 +74,7 @@ export function isRunning(state: ChatState): boolean {
   return state.messages.some(isStreaming);
 }
 
-/** Messages that still have to reach the agent. */
+/** Messages that the agent has not accepted. */
 export function unsent(state: ChatState): UserMessage[] {
   return state.messages.filter(
     (message): message is UserMessage => message.role === "user" && message.delivery !== "sent",

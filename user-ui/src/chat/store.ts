@@ -1,4 +1,4 @@
-/** The chat protocol as a pure function: (what is shown, what happened) → what is shown. */
+/** The chat protocol as a pure reducer: (state, event) → state. */
 
 import type { ServerFrame } from "../api/generated";
 import { fromWire, mergeHistory, timeOf } from "./history";
@@ -76,7 +76,7 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
     case "status": {
       const { state: agent, detail, since, warning } = frame;
       const before = state.status;
-      // After a reconnect: an agent that slept all the while has said nothing new.
+      // After a reconnect: an agent that slept throughout has no new messages.
       const slept = isAsleep(agent) && before?.state === agent && before.since === since;
       const stale = state.stale || (!state.statusFresh && state.history === "loaded" && !slept);
       return {
@@ -121,7 +121,7 @@ function onConnection(state: ChatState, connection: Connection): ChatState {
     ...state,
     connection,
     statusFresh: false,
-    // A question whose answer got lost with the connection has to be asked again.
+    // A history request whose answer was lost with the connection has to be repeated.
     history: state.history === "asked" ? "missing" : state.history,
     stale: state.stale || state.history === "asked",
     messages: state.messages.map((message) => {
@@ -144,7 +144,7 @@ function onAccepted(state: ChatState, id: string, runId: string, now: number): C
   }));
   const again = question.attempts > 1;
   if (again) {
-    // The first try may have been heard, and answered while nobody listened.
+    // The first attempt may have been received, and answered while disconnected.
     return withAnswer({ ...accepted, stale: true }, runId, now, { doubtful: true });
   }
   return withAnswer(accepted, runId, now, {});
@@ -163,7 +163,7 @@ function onDelta(
     messages: ready.messages.map((message) => {
       if (message.role !== "assistant" || message.runId !== runId) return message;
       if (message.phase !== "streaming" && message.phase !== "interrupted") return message;
-      // After a reconnect the first delta is all that the answer says so far.
+      // The first delta after a reconnect contains the whole text so far.
       const before = whole || message.doubtful ? "" : message.text;
       return { ...message, text: before + text, phase: "streaming", doubtful: false };
     }),
@@ -178,7 +178,7 @@ function onEnd(
 ): ChatState {
   const seen = answerOf(state, runId) !== undefined;
   const ready = withAnswer(state, runId, now, {});
-  // The end of a run nobody here began: its question came from another tab.
+  // A run that this page did not start: its question came from another tab.
   return {
     ...ready,
     stale: ready.stale || !seen,
@@ -191,7 +191,7 @@ function onEnd(
 function onError(state: ChatState, id: string | null, failure: Failure): ChatState {
   const question = state.messages.find((message) => message.id === id || message.key === id);
   if (question?.role !== "user") {
-    // Whatever it was about: a history that was asked for will not come any more.
+    // Without a message it may be about the requested history: stop waiting for that.
     const history = state.history === "asked" ? "missing" : state.history;
     return { ...state, notice: failure, history };
   }
@@ -209,8 +209,8 @@ function onError(state: ChatState, id: string | null, failure: Failure): ChatSta
 }
 
 /**
- * Send a failed message again: under its id when it was never accepted, so that it is delivered
- * once; as a new one when its run failed, since the gateway ignores an id it has heard.
+ * Send a failed message again: with the same id when it was never accepted, so that it is delivered
+ * once; with a new id when its run failed, since the gateway ignores an id that it has seen.
  */
 function again(state: ChatState, id: string, newId: string, now: number): ChatState {
   const message = state.messages.find((candidate) => candidate.id === id);
@@ -232,7 +232,7 @@ function answerOf(state: ChatState, runId: string): AgentMessage | undefined {
   );
 }
 
-/** The state with a place for the answer of `runId`. */
+/** The state with an answer, empty if new, for `runId`. */
 function withAnswer(
   state: ChatState,
   runId: string,

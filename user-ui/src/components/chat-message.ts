@@ -1,4 +1,4 @@
-/** One message. It is drawn again only when its own message object changes. */
+/** One message. It renders again only when its message object changes. */
 
 import { LitElement, html, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
@@ -19,9 +19,9 @@ const COPIED_MS = 2_000;
 @customElement("chat-message")
 export class ChatMessage extends LitElement {
   @property({ attribute: false }) message!: Message;
-  /** The newest answer is read, not skipped: it stays open. */
+  /** The newest answer is never folded. */
   @property({ type: Boolean }) newest = false;
-  /** What to say while the answer has no text yet. */
+  /** Text shown while the answer is still empty. */
   @property() waiting = "";
 
   @state() private open = false;
@@ -161,7 +161,7 @@ export class ChatMessage extends LitElement {
     </button>`;
   }
 
-  /** Parse now, or a little later when the text is long and still growing. */
+  /** Parse now, or after an interval while a long text is still streaming. */
   private scheduleParse(message: AgentMessage): void {
     const interval = message.phase === "streaming" ? parseIntervalMs(message.text.length) : 0;
     const due = this.parsedAt + interval - performance.now();
@@ -187,7 +187,7 @@ export class ChatMessage extends LitElement {
   private readonly refreshTime = () => this.requestUpdate();
 
   private readonly unfold = (event: FocusEvent) => {
-    // What has the focus must be seen.
+    // An element with the focus must be visible.
     const target = event.composedPath()[0] as HTMLElement;
     if (target.closest(".folded") !== null) this.open = true;
   };
@@ -210,7 +210,9 @@ function isTall(text: string): boolean {
 function ending(message: AgentMessage) {
   if (message.phase === "stopped") return html`<span class="ending">Stopped</span>`;
   if (message.phase === "interrupted") {
-    return html`<span class="ending">Interrupted: the rest did not arrive. Ask again.</span>`;
+    return html`<span class="ending"
+      >Interrupted: the rest of the answer was lost. Ask again.</span
+    >`;
   }
   return nothing;
 }

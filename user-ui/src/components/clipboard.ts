@@ -1,4 +1,4 @@
-/** Copy text, also on pages served over plain http, where the clipboard API does not exist. */
+/** Copy `text`; pages served over plain http have no clipboard API, so fall back to a selection. */
 export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
@@ -9,7 +9,7 @@ export async function copyText(text: string): Promise<boolean> {
     field.readOnly = true;
     document.body.append(field);
     field.select();
-    // eslint-disable-next-line @typescript-eslint/no-deprecated -- Nothing else works over http.
+    // eslint-disable-next-line @typescript-eslint/no-deprecated -- The only way over plain http.
     const copied = document.execCommand("copy");
     field.remove();
     return copied;

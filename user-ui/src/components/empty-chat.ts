@@ -1,4 +1,4 @@
-/** The first words on an empty page: what this is, and how to begin. */
+/** Shown in an empty conversation: what an agent is, and messages to begin with. */
 
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property } from "lit/decorators.js";
@@ -67,7 +67,7 @@ export class EmptyChat extends LitElement {
     return html`
       <h2>This is your own agent</h2>
       <p class="muted">
-        It works for you alone and remembers your conversations. When you are away it sleeps; your
+        It works for you alone and remembers your conversations. It sleeps while you are away; your
         next message wakes it.
       </p>
       <ul aria-label="Ways to begin">
@@ -81,8 +81,8 @@ export class EmptyChat extends LitElement {
       ${
         this.demo
           ? html`<p class="demo">
-              The built-in demo model answers for now. It is good for trying things out, but it does
-              not think. <a href="/settings">Add a key of your own</a> to use a real one.
+              The built-in demo model answers for now. It lets you try everything out, but its
+              answers are canned. <a href="/settings">Add your own key</a> to use a real model.
             </p>`
           : nothing
       }

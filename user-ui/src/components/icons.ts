@@ -1,4 +1,4 @@
-/** The few pictures of the page, drawn in the colour of the text around them. */
+/** The page's icons, drawn in the colour of the surrounding text. */
 
 import { svg, html, type TemplateResult } from "lit";
 

@@ -1,4 +1,4 @@
-/** How an agent's text looks. */
+/** Styles of rendered markdown. */
 
 import { css } from "lit";
 

@@ -1,4 +1,4 @@
-/** Where a person writes. The text is kept by the view, so that it survives a reload. */
+/** The text field for messages. The chat view stores the draft, so that it survives a reload. */
 
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, query } from "lit/decorators.js";
@@ -77,7 +77,7 @@ export class MessageComposer extends LitElement {
       ${
         tooLong
           ? html`<p class="problem" role="alert">
-              This is too long for one message. Shorten it, or send it in parts.
+              This message is too long. Shorten it, or send it in parts.
             </p>`
           : nothing
       }
@@ -118,7 +118,7 @@ export class MessageComposer extends LitElement {
   }
 
   override updated(): void {
-    // Grow with the text: the height must shrink first, or it would never get smaller again.
+    // Fit the text: reset the height first, since scrollHeight never falls below it.
     this.field.style.height = "auto";
     this.field.style.height = `${this.field.scrollHeight}px`;
   }
@@ -151,9 +151,9 @@ export class MessageComposer extends LitElement {
   }
 }
 
-/** Whether this key ends the composition of a character, and is not meant for us. */
+/** Whether this Enter confirms an input method's composition instead of sending. */
 function endsComposition(event: KeyboardEvent): boolean {
-  // Safari ends the composition before the key: only the old code tells (WebKit bug 165004).
+  // Safari ends the composition before the key event: only keyCode shows it (WebKit bug 165004).
   // eslint-disable-next-line @typescript-eslint/no-deprecated
   return event.isComposing || event.keyCode === 229;
 }

@@ -1,8 +1,8 @@
 /**
- * The conversation, and where the reader is in it.
+ * The scrolling list of messages.
  *
- * It follows the newest text as long as the reader is at the end; whoever scrolls up is left
- * alone until they come back.
+ * It follows the newest text while it is scrolled to the end. Scrolling up stops that until the
+ * reader returns to the end.
  */
 
 import { LitElement, css, html, nothing } from "lit";
@@ -21,7 +21,7 @@ const NEAR_END_PX = 64;
 export class MessageList extends LitElement {
   @property({ attribute: false }) messages: readonly Message[] = [];
   @property() waiting = "";
-  /** Something lies over the top: leave room, so that a short conversation is not hidden. */
+  /** A banner covers the top: leave room, so that it does not hide a short conversation. */
   @property({ type: Boolean, reflect: true }) under = false;
   @state() private following = true;
   @query(".scroll") private scroller!: HTMLElement;
@@ -131,7 +131,7 @@ export class MessageList extends LitElement {
     this.resized.disconnect();
   }
 
-  /** Go to the end and follow what comes. */
+  /** Scroll to the end and follow new text. */
   readonly toEnd = () => {
     this.following = true;
     this.follow();
@@ -144,7 +144,7 @@ export class MessageList extends LitElement {
   private readonly onScroll = () => {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     const atEnd = scrollHeight - clientHeight - scrollTop < NEAR_END_PX;
-    // Text that grows moves the end away from us; only going up means that somebody scrolled.
+    // Growing text moves the end away; only upward movement is the reader's scrolling.
     if (atEnd && scrollTop >= this.lastTop) this.following = true;
     else if (scrollTop < this.lastTop - 1 && !this.isAtVeryEnd()) this.following = false;
     this.lastTop = scrollTop;

@@ -1,4 +1,4 @@
-/** How messages sit in the conversation. */
+/** Layout of a message. */
 
 import { css } from "lit";
 
@@ -51,7 +51,7 @@ export const messageStyles = css`
     color: var(--muted);
     font-size: 0.8125rem;
   }
-  /* The end of the line is the bubble's: the button, hidden until asked for, stands before it. */
+  /* The button stands before the time, so that the time stays aligned with the bubble's edge. */
   .question .meta {
     flex-direction: row-reverse;
     padding-right: 0.5rem;

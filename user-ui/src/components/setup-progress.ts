@@ -1,4 +1,4 @@
-/** The first minute: an agent is being set up. It says how long it has taken, not a made-up share. */
+/** Shown while an agent is provisioned: the elapsed time, since there is no percentage to show. */
 
 import { LitElement, css, html } from "lit";
 import { customElement, property } from "lit/decorators.js";
@@ -78,21 +78,21 @@ export class SetupProgress extends LitElement {
     return html`
       <h2>Setting up your agent</h2>
       <p>
-        ${this.detail ?? "A private place is being made for it, then it starts for the first time."}
+        ${this.detail ?? "Its private workspace is being created; then it starts for the first time."}
       </p>
       <div class="bar" role="progressbar" aria-label="Setting up your agent"></div>
       <p class="elapsed">
         ${elapsed > 2 * 60 ? `${Math.floor(elapsed / 60)} min` : `${elapsed} s`}${
           elapsed > LONG_S
-            ? " – this takes longer than usual. You need not wait here."
-            : " – usually under a minute, and only this once."
+            ? " – this is taking longer than usual. You don’t have to wait here."
+            : " – usually under a minute, and only the first time."
         }
       </p>
-      <p>You can write already: your message goes out as soon as your agent is ready.</p>
+      <p>You can already write: your message is sent as soon as your agent is ready.</p>
     `;
   }
 
-  /** Seconds since the set-up began; since the page showed it where the clocks disagree. */
+  /** Seconds since provisioning began, or since this view opened when the clocks disagree. */
   private elapsedS(): number {
     const since = this.since === null ? NaN : new Date(this.since).getTime();
     const begun = since <= this.shownAt ? since : this.shownAt;

@@ -1,4 +1,4 @@
-/** What the agent is doing right now, in one word, from what the server says and nothing else. */
+/** The agent's state in one word, taken only from the server's last status. */
 
 import { LitElement, css, html, type TemplateResult } from "lit";
 import { customElement, property } from "lit/decorators.js";
@@ -9,7 +9,7 @@ import { alertIcon, dotIcon, moonIcon, ringIcon, sunIcon } from "./icons";
 
 export type Mood = "connecting" | "setting-up" | "asleep" | "waking" | "awake" | "trouble";
 
-/** How the agent seems from here. A page without a connection knows nothing, and says so. */
+/** The mood to show. Without a connection it is `trouble` or `connecting`, not the last state. */
 export function moodOf(state: ChatState): Mood {
   if (state.connection === "offline") return "trouble";
   if (state.connection !== "open") return state.connection === "waiting" ? "trouble" : "connecting";

@@ -1,4 +1,4 @@
-/** A button for what cannot be taken back: the first press asks, the second does. */
+/** A button that needs confirmation: the first press asks, the second dispatches `sure`. */
 
 import { LitElement, css, html } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
@@ -7,9 +7,9 @@ import { base, controls } from "../styles/controls";
 
 @customElement("sure-button")
 export class SureButton extends LitElement {
-  /** What it does, e.g. “Sign out”. */
+  /** The button's text, e.g. “Sign out”. */
   @property() label = "";
-  /** To what, for those who hear the button alone. */
+  /** The object of the action, for screen readers, e.g. “ Firefox on Linux”. */
   @property() what = "";
   @state() private asked = false;
   @query("button") private firstButton!: HTMLButtonElement | null;
@@ -30,7 +30,7 @@ export class SureButton extends LitElement {
     return this.asked
       ? html`<div @focusout=${this.onFocusOut}>
           <button class="small danger" @click=${this.onSure}>Really ${this.lower()}${what}</button>
-          <button class="small plain" @click=${this.onKeep}>Keep</button>
+          <button class="small plain" @click=${this.onKeep}>Cancel</button>
         </div>`
       : html`<button class="small plain" @click=${this.onAsk}>${this.label}${what}</button>`;
   }

@@ -1,4 +1,4 @@
-/** Points in time in the reader's words. */
+/** Times as text, in the browser's language and time zone. `at` and `now` are epoch milliseconds. */
 
 const MINUTE_MS = 60_000;
 

@@ -1,4 +1,4 @@
-/** What is wrong, in a sentence, with what a person can do about it. Lies over the conversation. */
+/** A banner over the conversation: what is wrong, and a button to retry. */
 
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
@@ -58,7 +58,7 @@ export class TroubleBanner extends LitElement {
 
   override render() {
     const trouble = this.trouble();
-    // The region is always there: screen readers announce only what changes inside one.
+    // Always rendered: screen readers announce only changes inside an existing live region.
     return html`<div aria-live="polite">
       ${
         trouble === null
@@ -85,13 +85,13 @@ export class TroubleBanner extends LitElement {
     const { connection, status } = this.chat;
     if (connection === "offline") {
       return {
-        text: "You are offline. What you write is kept, and goes out when you are back.",
+        text: "You are offline. What you write is kept and sent when you are back online.",
         action: null,
       };
     }
     if (connection === "waiting") {
       return {
-        text: "No connection to the server. Trying again; what you write is kept.",
+        text: "No connection to the server. Reconnecting; what you write is kept.",
         action: { label: "Try now", run: () => this.session.reconnect() },
       };
     }

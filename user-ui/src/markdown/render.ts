@@ -1,19 +1,19 @@
 /**
  * An agent's markdown as safe HTML, block by block.
  *
- * Two walls: HTML in the text is shown as text, never interpreted; and what the markdown itself
- * makes passes DOMPurify with a short list of elements and attributes. Nothing in it loads by
- * itself: an image elsewhere becomes a link to it, since fetching it would tell its host that
- * (and when) the message was read. The page's content security policy is the third wall.
+ * Three defences: HTML in the text is escaped; the HTML that the markdown produces passes DOMPurify
+ * with a short list of elements and attributes; and the page has a content security policy. No
+ * remote resource is loaded: a remote image becomes a link, since fetching it would show its host
+ * that, and when, the message was read.
  */
 
 import DOMPurify, { type Config } from "dompurify";
 import { Marked, type Token } from "marked";
 
 export interface Block {
-  /** The markdown this block was made from: equal source, equal HTML. */
+  /** The block's markdown. Equal source gives equal HTML. */
   readonly source: string;
-  /** `null` when the text is shown as it is written, since it cannot be taken apart. */
+  /** `null` when the text could not be parsed and is shown as plain text. */
   readonly token: Token | null;
 }
 
@@ -31,7 +31,7 @@ const CONFIG: Config = {
     "target",
     "rel",
   ]),
-  // DOMPurify holds every other attribute's value against the pattern for addresses.
+  // DOMPurify matches the values of all other attributes against ALLOWED_URI_REGEXP.
   ADD_URI_SAFE_ATTR: ["align", "start", "type", "checked", "disabled"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/)/i,
   ALLOW_DATA_ATTR: false,
@@ -57,14 +57,14 @@ purifier.addHook("afterSanitizeAttributes", (element) => {
   if (name === "A") {
     element.setAttribute("target", "_blank");
     element.setAttribute("rel", "noopener noreferrer");
-    // An address with its content in it (data:) is for pictures only.
+    // data: addresses are for images only.
     if (!LINK.test(element.getAttribute("href") ?? "")) element.removeAttribute("href");
   }
   if (name === "IMG" && !EMBEDDED_IMAGE.test(element.getAttribute("src") ?? "")) {
     element.removeAttribute("src");
   }
   if (name === "INPUT") {
-    // Only the boxes of a task list; they show, and do nothing.
+    // Only the checkboxes of a task list, disabled.
     if (element.getAttribute("type") !== "checkbox") element.remove();
     element.setAttribute("disabled", "");
     element.setAttribute("aria-label", element.hasAttribute("checked") ? "Done" : "Open");
@@ -87,7 +87,7 @@ export function blocksOf(text: string): Block[] {
   }
 }
 
-/** The nodes of one block, ready to be shown. */
+/** The sanitized nodes of one block. */
 export function nodesOf(block: Block): DocumentFragment {
   if (block.token === null) return plain(block.source);
   try {

@@ -1,15 +1,15 @@
 /**
- * Keeps an element showing a growing markdown text.
+ * Renders a growing markdown text into an element.
  *
- * Only blocks whose source changed are made again: while a text streams that is its last one, so
- * what stands above neither flickers nor loses the reader's selection.
+ * Only blocks whose source changed are rendered again. In a streaming text that is the last one, so
+ * the blocks above neither flicker nor lose the reader's selection.
  */
 
 import { copyText } from "../components/clipboard";
 import { blocksOf, nodesOf, type Block } from "./render";
 
 const COPIED_MS = 2_000;
-/** What is laid out from the right when its own first letters are Arabic or Hebrew. */
+/** Elements whose own text decides their direction, for Arabic and Hebrew. */
 const OWN_DIRECTION = "p, h1, h2, h3, h4, h5, h6, ul, ol, li, blockquote, td, th";
 
 interface Shown {
@@ -83,7 +83,7 @@ function frameTable(table: HTMLTableElement): void {
   frame.append(table);
 }
 
-/** How long to wait between two parsings of a text this long, so that streaming stays smooth. */
+/** Milliseconds between two parses of a streaming text of `length` characters. */
 export function parseIntervalMs(length: number): number {
   return length < 8_000 ? 0 : Math.min(500, Math.round(length / 100));
 }

@@ -1,4 +1,4 @@
-/** Styles that several components share: they are one sheet in memory, adopted by each root. */
+/** Styles that several components share, as one sheet that each shadow root adopts. */
 
 import { css } from "lit";
 

@@ -18,7 +18,7 @@ import { goTo, inPageTarget, pathNow, takeSignInToken } from "./location";
 import "./settings-view";
 import "./sign-in-view";
 
-type Who = "unknown" | "unreachable" | "nobody" | "somebody";
+type Who = "unknown" | "unreachable" | "signed-out" | "signed-in";
 
 const RETRY_MS = 4_000;
 
@@ -29,7 +29,7 @@ export class AppView extends LitElement {
   @state() private path = pathNow();
   @state() private token: string | null = takeSignInToken();
   @state() private problem = "";
-  /** Whether the problem is what a server said, rather than that none answered. */
+  /** Whether the problem is a server's error; false when no server answered. */
   @state() private answered = false;
   @state() private reason = "";
   @state() private mood: Mood = "connecting";
@@ -42,7 +42,7 @@ export class AppView extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.api.onSignedOut = () => this.leave("You were signed out. Sign in to go on.");
+    this.api.onSignedOut = () => this.leave("You were signed out. Sign in to continue.");
     window.addEventListener("popstate", this.onPop);
     window.addEventListener("hashchange", this.onHash);
     window.addEventListener("online", this.onNetwork);
@@ -50,7 +50,7 @@ export class AppView extends LitElement {
     document.addEventListener("visibilitychange", this.onVisibility);
     this.addEventListener("click", this.onClick);
     if (this.token === null) void this.enter();
-    else this.who = "nobody";
+    else this.who = "signed-out";
   }
 
   override disconnectedCallback(): void {
@@ -65,7 +65,7 @@ export class AppView extends LitElement {
   }
 
   override render() {
-    if (this.who === "nobody") {
+    if (this.who === "signed-out") {
       return html`<sign-in-view
         .api=${this.api}
         .token=${this.token}
@@ -75,9 +75,9 @@ export class AppView extends LitElement {
     }
     if (this.who === "unreachable") {
       return html`<main class="alone" role="alert">
-        <h1>${this.answered ? "Something is wrong on the server" : "No answer from the server"}</h1>
+        <h1>${this.answered ? "The server reported an error" : "No answer from the server"}</h1>
         <p>${this.problem}</p>
-        <p class="muted">This page tries again by itself.</p>
+        <p class="muted">This page retries automatically.</p>
         <button @click=${() => void this.enter()}>Try again</button>
       </main>`;
     }
@@ -119,7 +119,7 @@ export class AppView extends LitElement {
         </chat-view>`;
   }
 
-  /** Find out who is signed in, and begin. */
+  /** Load the signed-in user and start the chat session. */
   private async enter(): Promise<void> {
     clearTimeout(this.retryTimer);
     try {
@@ -133,7 +133,7 @@ export class AppView extends LitElement {
       return;
     }
     this.token = null;
-    this.who = "somebody";
+    this.who = "signed-in";
     this.begin(this.me);
     if (this.path === "/sign-in") goTo("/", { replace: true });
     this.show();
@@ -151,7 +151,7 @@ export class AppView extends LitElement {
     session.start();
   }
 
-  /** The session is over, wanted or not. What was being written stays in this tab. */
+  /** Show the sign-in page after the session ended. The draft stays in this tab's storage. */
   private leave(reason: string): void {
     const before = this.who;
     clearTimeout(this.retryTimer);
@@ -159,9 +159,9 @@ export class AppView extends LitElement {
     this.session = null;
     this.me = null;
     this.mood = "connecting";
-    // Only who was signed in needs to be told that they no longer are.
-    if (before === "somebody") this.reason = reason;
-    this.who = "nobody";
+    // Without an earlier sign-in on this page there is nothing to explain.
+    if (before === "signed-in") this.reason = reason;
+    this.who = "signed-out";
     goTo("/sign-in", { replace: true });
     this.show();
   }
@@ -197,7 +197,7 @@ export class AppView extends LitElement {
     const token = takeSignInToken();
     if (token === null) return;
     this.token = token;
-    this.who = "nobody";
+    this.who = "signed-out";
   };
 
   private readonly onVisibility = () => this.session?.onVisibility();

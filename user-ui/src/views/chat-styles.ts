@@ -1,4 +1,4 @@
-/** The chat page: a conversation that scrolls, and a foot that stays. */
+/** The chat page: a scrolling conversation and a fixed foot. */
 
 import { css } from "lit";
 

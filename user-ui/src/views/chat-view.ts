@@ -1,4 +1,4 @@
-/** The conversation with one's agent. */
+/** The chat page. */
 
 import { LitElement, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
@@ -48,7 +48,7 @@ export class ChatView extends LitElement {
   }
 
   override firstUpdated(): void {
-    // On a phone the keyboard would cover the page before anybody asked for it.
+    // Not on a phone: its keyboard would cover the page.
     if (matchMedia("(hover: hover)").matches) this.composer.focus();
   }
 
@@ -98,7 +98,7 @@ export class ChatView extends LitElement {
     `;
   }
 
-  /** What stands before the first message. */
+  /** The content above the first message. */
   private beginning() {
     const { messages, history, status, connection } = this.chat;
     if (status !== null && isSettingUp(status.state)) {
@@ -120,7 +120,7 @@ export class ChatView extends LitElement {
     const waking = status !== null && (isAsleep(status.state) || status.state === "waking");
     return html`<div class="loading">
       <p>
-        ${waking ? "Your agent is waking, to fetch your conversation…" : "Fetching your conversation…"}
+        ${waking ? "Waking your agent to load your conversation…" : "Loading your conversation…"}
       </p>
     </div>`;
   }
@@ -137,9 +137,9 @@ export class ChatView extends LitElement {
     }
     if (connection === "open" && status?.state === "waking") return "Your agent is waking up…";
     if (this.me.model.demo) {
-      return html`The demo model answers. <a href="/settings">Add a key</a> for a real one.`;
+      return html`You are using the demo model. <a href="/settings">Add a key</a> to use a real one.`;
     }
-    return "Agents make mistakes. Check what matters.";
+    return "Agents can make mistakes. Check important answers.";
   }
 
   private setDraft(text: string): void {

@@ -1,4 +1,4 @@
-/** What a person typed into the field `name`, without the space around it. */
+/** The trimmed value of the field `name`; "" when it is missing. */
 export function fieldText(form: HTMLFormElement, name: string): string {
   const value = new FormData(form).get(name);
   return typeof value === "string" ? value.trim() : "";

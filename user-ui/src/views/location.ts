@@ -1,4 +1,4 @@
-/** The address bar: three paths, and the secret that a sign-in link carries. */
+/** The page's three paths, and the token in a sign-in link. */
 
 export type Path = "/" | "/settings" | "/sign-in";
 
@@ -14,8 +14,8 @@ export function goTo(path: Path, { replace = false } = {}): void {
 }
 
 /**
- * The token of `/sign-in#<token>`, or null. It leaves the address bar and the history at once,
- * before anything else could read or keep it.
+ * The token of `/sign-in#<token>`, or null. It is removed from the address bar and the history at
+ * once, so that neither keeps it.
  */
 export function takeSignInToken(): string | null {
   const token = location.hash.slice(1);
@@ -24,7 +24,7 @@ export function takeSignInToken(): string | null {
   return token;
 }
 
-/** Where a plain click on a link within the page leads; null for every other click. */
+/** The path of a plain click on a link within the page; null for every other click. */
 export function inPageTarget(event: MouseEvent): Path | null {
   if (event.defaultPrevented || event.button !== 0) return null;
   if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return null;

@@ -1,4 +1,7 @@
-/** What the deploy wrote beside the page; a server that has no such file answers with the page. */
+/**
+ * The release in the `version.txt` that a deploy puts beside the page, or "". Its form is checked,
+ * since a server without that file answers with the page itself.
+ */
 export async function pageRelease(): Promise<string> {
   try {
     const answer = await fetch("/version.txt");

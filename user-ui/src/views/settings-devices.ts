@@ -1,4 +1,4 @@
-/** Where the person is signed in, and the way out. */
+/** The user's sessions, with buttons to end them. */
 
 import { LitElement, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
@@ -64,7 +64,7 @@ export class SettingsDevices extends LitElement {
     await this.work.run(async () => {
       await this.api.endSession(session.id);
       this.sessions = await this.api.sessions();
-    }, "That device is signed out.");
+    }, "That device was signed out.");
   }
 
   private readonly signOut = async () => {
@@ -75,7 +75,7 @@ export class SettingsDevices extends LitElement {
   };
 }
 
-/** “Firefox on Windows”: enough to recognise one's own device. */
+/** A short name from a User-Agent header, such as “Firefox on Windows”. */
 export function deviceName(userAgent: string): string {
   const browser = first(userAgent, [
     [/Edg(?:e|A|iOS)?\//, "Edge"],

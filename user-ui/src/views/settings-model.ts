@@ -1,4 +1,4 @@
-/** Which model answers, and the person's own key for it. */
+/** The user's model, and their key for its provider. */
 
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
@@ -109,7 +109,7 @@ export class SettingsModel extends LitElement {
     return html`
       <h2>Model</h2>
       <p class="muted">
-        Who does the thinking for your agent. A change works from the next message on.
+        The language model that your agent uses. A change applies from the next message on.
       </p>
       ${this.loading.outcome()}
       ${this.choice === null ? nothing : this.form(this.providers(this.choice))}
@@ -126,8 +126,8 @@ export class SettingsModel extends LitElement {
       ${
         chosen.id === "demo"
           ? html`<p class="muted">
-              The demo model is built in and needs no key. It shows how everything works, but it
-              does not think.
+              The demo model is built in and needs no key. It lets you try everything out, but its
+              answers are canned.
             </p>`
           : this.details(chosen)
       }
@@ -176,11 +176,11 @@ export class SettingsModel extends LitElement {
           data-1p-ignore
           data-lpignore="true"
           ?required=${!provider.keySet}
-          placeholder=${provider.keySet ? "Leave empty to keep the one you have" : ""}
+          placeholder=${provider.keySet ? "Leave empty to keep your current key" : ""}
           aria-describedby="key-help"
         />
         <small id="key-help">
-          Stored encrypted. It is never shown again, and your agent never sees it.
+          Stored encrypted. It is never shown again, and your agent cannot read it.
         </small>
       </div>
       ${
@@ -189,7 +189,7 @@ export class SettingsModel extends LitElement {
               <span>Your key: <b>${provider.keyHint ?? "added"}</b></span>
               <sure-button
                 label="Remove key"
-                what=" of ${provider.name}"
+                what=" for ${provider.name}"
                 @sure=${() => this.removeKey(provider)}
               ></sure-button>
             </div>`
@@ -232,7 +232,7 @@ export class SettingsModel extends LitElement {
       await this.api.removeKey(provider.id);
       this.take(await this.api.model());
       this.announce();
-    }, `Your key of ${provider.name} is removed.`);
+    }, `Your key for ${provider.name} was removed.`);
   }
 
   private forgetKey(): void {

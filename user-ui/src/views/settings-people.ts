@@ -1,4 +1,4 @@
-/** For admins: who may use this installation. */
+/** For admins: the users and the invitations. */
 
 import { LitElement, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
@@ -21,7 +21,7 @@ export class SettingsPeople extends LitElement {
   @state() private people: readonly UserRow[] = [];
   @state() private invitations: readonly InvitationRow[] = [];
 
-  /** Whose deletion is to be confirmed. */
+  /** The id of the user whose deletion awaits confirmation. */
   @state() private deleting: string | null = null;
 
   private readonly listing = new Work(this);
@@ -37,18 +37,19 @@ export class SettingsPeople extends LitElement {
   override render() {
     return html`
       <h2>People</h2>
-      <p class="muted">Everyone here has an agent of their own.</p>
+      <p class="muted">Each person has an agent of their own.</p>
       <ul>
         ${this.people.map((person) => this.person(person))}
       </ul>
       ${this.listing.outcome()}
-      <h3>Invite somebody</h3>
+      <h3>Invite a person</h3>
       ${
         this.mail
           ? nothing
           : html`<p class="muted">
-              This server sends no mail: invited people get their sign-in link from whoever runs it,
-              who makes it with <code>./ocmt link --email …</code>
+              This server sends no mail. Its operator makes the sign-in link of an invited person
+              with
+              <code>./ocmt link --email …</code>
             </p>`
       }
       <form @submit=${this.onInvite}>
@@ -60,7 +61,7 @@ export class SettingsPeople extends LitElement {
             type="email"
             required
             autocomplete="off"
-            placeholder="somebody@example.com"
+            placeholder="name@example.com"
           />
           <button ?disabled=${this.inviting.busy}>Invite</button>
         </div>
@@ -107,7 +108,7 @@ export class SettingsPeople extends LitElement {
       ${
         person.status === "suspended"
           ? html`<button class="small plain" @click=${() => this.setStatus(person, "active")}>
-              Let in again<span class="unseen"> ${person.email}</span>
+              Reactivate<span class="unseen"> ${person.email}</span>
             </button>`
           : html`<sure-button
               label="Suspend"
@@ -121,12 +122,12 @@ export class SettingsPeople extends LitElement {
     `;
   }
 
-  /** Deleting cannot be undone: the address has to be typed. */
+  /** Deleting cannot be undone, so the admin has to type the address. */
   private confirmation(person: UserRow) {
     return html`<form @submit=${(event: SubmitEvent) => this.onDelete(event, person)}>
       <label class="small" for="confirm">
-        This deletes the agent of ${person.email} with its files, conversation and keys for good.
-        Type the address to confirm.
+        This permanently deletes the agent of ${person.email} with its files, conversations and
+        keys. Type the address to confirm.
       </label>
       <div class="row">
         <input
@@ -137,9 +138,9 @@ export class SettingsPeople extends LitElement {
           autocomplete="off"
           placeholder=${person.email}
         />
-        <button class="small danger" ?disabled=${this.listing.busy}>Delete for good</button>
+        <button class="small danger" ?disabled=${this.listing.busy}>Delete permanently</button>
         <button type="button" class="small plain" @click=${() => (this.deleting = null)}>
-          Keep
+          Cancel
         </button>
       </div>
     </form>`;
@@ -160,7 +161,7 @@ export class SettingsPeople extends LitElement {
       <div>
         ${invitation.email}
         <div class="muted small">
-          Good until ${fullLabel(new Date(invitation.expiresAt).getTime())}
+          Valid until ${fullLabel(new Date(invitation.expiresAt).getTime())}
         </div>
       </div>
       <sure-button
@@ -189,7 +190,7 @@ export class SettingsPeople extends LitElement {
     await this.inviting.run(async () => {
       await this.api.revokeInvitation(invitation.id);
       await this.load();
-    }, `The invitation of ${invitation.email} is withdrawn.`);
+    }, `The invitation of ${invitation.email} was withdrawn.`);
   }
 
   private readonly onInvite = async (event: SubmitEvent) => {
@@ -202,7 +203,7 @@ export class SettingsPeople extends LitElement {
         form.reset();
         await this.load();
       },
-      this.mail ? `${email} is invited: a mail tells them how to sign in.` : `${email} is invited.`,
+      this.mail ? `${email} was invited by mail.` : `${email} was invited.`,
     );
   };
 }

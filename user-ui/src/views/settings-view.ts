@@ -1,4 +1,4 @@
-/** Everything a person can change. */
+/** The settings page. */
 
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
@@ -15,7 +15,7 @@ import "./settings-people";
 export class SettingsView extends LitElement {
   @property({ attribute: false }) api!: Api;
   @property({ attribute: false }) me!: Me;
-  /** The page's own release; empty where none was deployed, such as in a checkout. */
+  /** The deployed page's release; empty in a checkout. */
   @state() private page = "";
   @query("h1") private heading!: HTMLElement | null;
 

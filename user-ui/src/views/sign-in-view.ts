@@ -1,8 +1,8 @@
 /**
- * Signing in: by address, by the link in the mail, by the digits another browser showed.
+ * Signing in: request a link by address, use a link, or enter the code that another browser shows.
  *
- * A link is used only when a person presses the button: programs that check mail for bad links
- * open them too, and some run scripts.
+ * Opening a link does not use it; the button does. Mail scanners open links too, and some of them
+ * run scripts.
  */
 
 import { LitElement, html, nothing } from "lit";
@@ -21,13 +21,13 @@ type Step = "address" | "mailed" | "link" | "code-shown";
 @customElement("sign-in-view")
 export class SignInView extends LitElement {
   @property({ attribute: false }) api!: Api;
-  /** From the link that was opened; held in memory only. */
+  /** The token of the opened link; held in memory only. */
   @property({ attribute: false }) token: string | null = null;
-  /** Why the person is here, when they did not come by themselves. */
+  /** Why the user was signed out; empty when they came by themselves. */
   @property() reason = "";
 
   @state() private step: Step = "address";
-  /** What the opened link is for; null until the server told. */
+  /** The account of the opened link; null until the server has answered. */
   @state() private account: LinkAccount | null = null;
   @state() private email = "";
   @state() private message = "";
@@ -42,7 +42,7 @@ export class SignInView extends LitElement {
     if (!changed.has("token") || this.token === null) return;
     this.account = null;
     this.go("link");
-    void this.askWhose(this.token);
+    void this.loadAccount(this.token);
   }
 
   override connectedCallback(): void {
@@ -90,11 +90,11 @@ export class SignInView extends LitElement {
           <h1 tabindex="-1">${mailIcon}Check your mail</h1>
           <p>${this.message}</p>
           <p class="muted">
-            Sent to <b>${this.email}</b>. Open the link on this device, if you can.
+            Sent to <b>${this.email}</b>. Open the link on this device if you can.
           </p>
           <form @submit=${this.onCode}>
             <label for="code">Opened the link elsewhere?</label>
-            <p class="muted small" id="code-help">Then it showed six digits. Type them here.</p>
+            <p class="muted small" id="code-help">It shows six digits there. Type them here.</p>
             <input
               id="code"
               name="code"
@@ -116,53 +116,53 @@ export class SignInView extends LitElement {
       case "link":
         return html`
           <h1 tabindex="-1">Welcome</h1>
-          ${this.account === null ? nothing : this.whose(this.account)}
+          ${this.account === null ? nothing : this.accountText(this.account)}
           ${
             this.account === null && this.problem !== ""
-              ? html`<button @click=${() => void this.askWhose(this.token ?? "")}>
+              ? html`<button @click=${() => void this.loadAccount(this.token ?? "")}>
                   Try again
                 </button>`
               : html`<button ?disabled=${this.busy || this.account === null} @click=${this.onLink}>
                   ${this.busy && this.account !== null ? "Signing in…" : "Sign in"}
                 </button>`
           }
-          <button class="quiet" @click=${() => this.go("address")}>Ask for a new link</button>
+          <button class="quiet" @click=${() => this.go("address")}>Request a new link</button>
         `;
       case "code-shown":
         return html`
-          <h1 tabindex="-1">Type this code where you asked</h1>
+          <h1 tabindex="-1">Type this code in the other browser</h1>
           <p class="code">
             <span class="unseen">${this.code.replace(/\B/g, " ")}</span>
             <span aria-hidden="true">${this.code}</span>
           </p>
           <p class="muted">
-            The link was asked for in another browser or on another device, so it signs in only
-            there. Go back to it and type these digits. If you did not ask for a link, close this
-            page and tell nobody the code.
+            The link was requested in another browser or on another device, and it signs in only
+            there. Go back to it and type these digits. If you did not request a link, close this
+            page and do not share the code.
           </p>
         `;
     }
   }
 
-  private whose({ email, here, signedInAs }: LinkAccount) {
+  private accountText({ email, here, signedInAs }: LinkAccount) {
     return html`
       <p class="muted">
         This link signs in to the account of <b>${email}</b>${
-          here ? "." : ", in the browser that asked for it."
+          here ? "." : ", in the browser that requested it."
         }
       </p>
       ${
         here && signedInAs !== null && signedInAs !== email
           ? html`<p>
-              You are signed in here as <b>${signedInAs}</b>. Going on signs that account out.
+              You are signed in here as <b>${signedInAs}</b>. Continuing signs that account out.
             </p>`
           : nothing
       }
-      ${here ? html`<p class="muted">Is it not yours? Then close this page.</p>` : nothing}
+      ${here ? html`<p class="muted">If it is not your account, close this page.</p>` : nothing}
     `;
   }
 
-  private async askWhose(token: string): Promise<void> {
+  private async loadAccount(token: string): Promise<void> {
     await this.attempt(async () => {
       try {
         const account = await this.api.linkAccount(token);
@@ -225,16 +225,16 @@ export class SignInView extends LitElement {
   }
 
   private readonly onVisible = () => {
-    if (document.visibilityState === "visible" && this.step === "mailed") void this.lookElsewhere();
+    if (document.visibilityState === "visible" && this.step === "mailed") void this.checkSession();
   };
 
-  /** The link may have been opened in another tab of this browser. */
-  private async lookElsewhere(): Promise<void> {
+  /** The link may have been used in another tab of this browser. */
+  private async checkSession(): Promise<void> {
     try {
       await this.api.me();
       this.signedIn();
     } catch {
-      // Not yet: the page stays as it is.
+      // Not signed in yet: stay on this step.
     }
   }
 

@@ -1,4 +1,4 @@
-/** One piece of work at a time in a section: whether it runs, and how it ended, near to it. */
+/** A section's current request: whether it is running, and its outcome to show in the section. */
 
 import { html, nothing, type ReactiveControllerHost } from "lit";
 
@@ -11,7 +11,7 @@ export class Work {
 
   constructor(private readonly host: ReactiveControllerHost) {}
 
-  /** Run `task`; afterwards show `done`, or the problem. True when it succeeded. */
+  /** Run `task`, then show `done` or the problem. Resolves to whether it succeeded. */
   async run(task: () => Promise<void>, done = ""): Promise<boolean> {
     this.busy = true;
     this.problem = this.done = "";

@@ -98,7 +98,7 @@ def test_it_serves_tells_systemd_and_ends_cleanly_with_a_listener_attached(
         ({"PAUSE_AFTR_MS": "5"}, 78, "did you mean PAUSE_AFTER_MS"),
         ({"DATA_DIR": "/proc/nowhere"}, 78, "DATA_DIR"),
         ({"HOST": "203.0.113.7"}, 78, "HOST: must be 127.0.0.1 or ::1"),
-        ({"TLS_DIR": "/nowhere"}, 78, "Run `ocmt setup` for this host"),
+        ({"TLS_DIR": "/nowhere"}, 78, "Run `./ocmt setup` for this host"),
         ({"NODE_BINARY": ""}, 78, "NODE_BINARY"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_port_that_systemd_holds_open_to_other_machines_is_refused(address: st
             _refuse_clear_text(held)
             return
         with pytest.raises(
-            SettingsError, match=r"open on 0\.0\.0\.0 in plain http. Run `ocmt setup`"
+            SettingsError, match=r"open on 0\.0\.0\.0 in plain http. Run `./ocmt setup`"
         ):
             _refuse_clear_text(held)
 

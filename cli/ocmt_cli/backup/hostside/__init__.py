@@ -1,6 +1,6 @@
-"""What runs on a server during backup and restore, as root, by the server's own Python alone.
+"""Runs on a server during backup and restore, as root, with only the server's Python.
 
 An agent may change any name in its folder at any moment. So every name is opened by descriptor, one
-path component at a time and never through a link, and its kind is read from the descriptor
-(`no_follow`). No file of an agent is parsed here, databases least of all.
+path component at a time and never through a link, and its type is read from the descriptor
+(`no_follow`). No file of an agent is parsed here, not even a database.
 """

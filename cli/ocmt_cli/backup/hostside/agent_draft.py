@@ -1,8 +1,8 @@
-"""One agent's folder, made anew from an archive whose entries are the agent's choice.
+"""Recreates one agent's folder from an archive whose entries the agent chose.
 
 It is made in a folder that only root can reach. Every folder on the way is opened by descriptor and
-never through a link, links are made when everything else is there, and the owner is the agent,
-whatever the archive says of single files.
+never through a link, links are made last, and every file belongs to the agent, whatever owner the
+archive gives.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ Owner = tuple[int, int]
 _SET_ID = 0o6000
 _NO_UID = 2**32 - 1
 _BLOCK = 1 << 20
-# Where nothing of the agent's can be: its folder, and what the server made in there.
+# These must not be links: the agent's folder, and the server's own folders in it.
 _FIRST_LINK_DEPTH = 2
 
 
@@ -35,12 +35,15 @@ def owner_of(seen: os.stat_result) -> Owner:
 class AgentDraft:
     """Entries are added one by one.
 
-    Every method may raise `Refused` or `OSError`; the draft is of no use then.
+    Every method may raise `Refused` or `OSError`; the draft is unusable then.
     """
 
     def __init__(self, agent: str, drafts: int, *, home: Owner, state: Owner | None) -> None:
-        """`home` owns the agent's folder, `state` what the agent writes: by default the owner whom
-        the archive names for the folder `state`, which no agent can change."""
+        """`home` owns the agent's folder, `state` the agent's files.
+
+        By default, the latter belong to the owner that the archive gives for the folder `state`,
+        which no agent can change.
+        """
         self._agent = agent
         self._drafts = drafts
         self._home = home
@@ -52,7 +55,7 @@ class AgentDraft:
     def add(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
         parts = member.name.split("/")
         if "\0" in member.name or any(part in ("", ".", "..") for part in parts):
-            raise Refused(f"{shown(member.name)} is outside of its folder")
+            raise Refused(f"{shown(member.name)} is outside the agent's folder")
         if len(parts) - 1 > MAX_DEPTH:
             raise Refused(f"{shown(member.name)} is more than {MAX_DEPTH} folders deep")
         if member.mode & _SET_ID:
@@ -68,7 +71,7 @@ class AgentDraft:
             raise Refused(f"{shown(member.name)} is neither a file, a folder nor a symbolic link")
 
     def finish(self) -> None:
-        """Make the links."""
+        """Create the symbolic links."""
         if self._links is None:
             return
         self._links.seek(0)
@@ -97,7 +100,7 @@ class AgentDraft:
         return self._home
 
     def _above(self, parts: list[str]) -> int:
-        """The folder that an entry lies in; the descriptor is kept for the next entry."""
+        """A descriptor of the entry's folder, kept for the next entry."""
         above = parts[:-1]
         if self._folder is not None:
             if self._folder[0] == above:
@@ -109,11 +112,11 @@ class AgentDraft:
             try:
                 below = opened_folder(part, folder)
             except FileNotFoundError as error:
-                raise Refused(f"{_path(parts)} lies in a folder that is not there") from error
+                raise Refused(f"{_path(parts)} is in a missing folder") from error
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
-                raise Refused(f"{_path(parts)} lies below a link or a file") from error
+                raise Refused(f"{_path(parts)} is below a link or a file") from error
             finally:
                 os.close(folder)
             folder = below
@@ -125,12 +128,12 @@ class AgentDraft:
         try:
             yield
         except FileExistsError as error:
-            raise Refused(f"{_path(parts)} is there twice, perhaps as a link once") from error
+            raise Refused(f"{_path(parts)} occurs twice") from error
 
     def _add_folder(self, parts: list[str], member: tarfile.TarInfo) -> None:
         if parts[1:] == ["state"] and self._state is None:
             if not (0 <= member.uid < _NO_UID and 0 <= member.gid < _NO_UID):
-                raise Refused("the owner of its state is no user")
+                raise Refused("the owner of its state is not a user")
             self._state = (member.uid, member.gid)
         at = self._above(parts)
         with self._once(parts):
@@ -144,7 +147,7 @@ class AgentDraft:
 
     def _remember_link(self, parts: list[str], target: str) -> None:
         if len(parts) - 1 < _FIRST_LINK_DEPTH or not target or "\0" in target:
-            raise Refused(f"{_path(parts)} may not be a link")
+            raise Refused(f"{_path(parts)} must not be a link")
         if self._links is None:
             self._links = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 (`close`)
         self._links.write(json.dumps([parts, target]) + "\n")
@@ -179,7 +182,7 @@ def _write(data: IO[bytes], file: int, size: int, extents: list[Extent]) -> None
         while offset < end:
             block = data.read(min(_BLOCK, end - offset))
             if not block:
-                raise Refused("its archive is cut")
+                raise Refused("its archive is truncated")
             written = memoryview(block)
             while written:
                 count = os.pwrite(file, written, offset)

@@ -1,7 +1,7 @@
 """An agent's files in a tar archive.
 
-A file with gaps is stored as a list of its extents, a line each ("offset length"), and their data;
-two headers say so. They are not GNU's, which versions of Python read differently.
+A sparse file is stored as a list of its extents, a line each ("offset length"), and their data, and
+marked by two headers. GNU's sparse format is not used: Python's versions read it differently.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from ocmt_cli.backup.hostside.no_follow import Refused
 _SIZE, _LIST = "OCMT.size", "OCMT.extents"
 _MAX_LIST_BYTES = 1 << 26
 PERMISSIONS = 0o777
-"""What is stored of a mode: no set-user-ID, set-group-ID or sticky bit."""
+"""The stored bits of a mode: no set-user-ID, set-group-ID or sticky bit."""
 
 
 def writing(target: gzip.GzipFile) -> tarfile.TarFile:
@@ -33,7 +33,7 @@ def reading(source: gzip.GzipFile) -> tarfile.TarFile:
 
 
 def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """One after the other; unlike tarfile's own iteration, without keeping them."""
+    """The archive's members in order; tarfile's own iteration would keep all in memory."""
     while (member := archive.next()) is not None:
         archive.members.clear()  # type: ignore[attr-defined]
         yield member
@@ -42,7 +42,7 @@ def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 def add(
     archive: tarfile.TarFile, made: tarfile.TarInfo, content: ExtentReader | None = None
 ) -> None:
-    """Raises `Refused` when the archive is of no use any more."""
+    """Add an entry. Raises `Refused` when the archive cannot be continued."""
     try:
         archive.addfile(made, None if content is None else io.BufferedReader(content))
     except BrokenPipeError:
@@ -61,7 +61,7 @@ def header(path: str, seen: os.stat_result) -> tarfile.TarInfo:
 
 
 def content(made: tarfile.TarInfo, file: int, size: int, extents: Sequence[Extent]) -> ExtentReader:
-    """The bytes to store of an open file of `size` bytes; completes its header."""
+    """The bytes to store of an open file of `size` bytes. Completes its header."""
     stored = total(extents)
     if stored == size:
         made.size = size
@@ -73,7 +73,7 @@ def content(made: tarfile.TarInfo, file: int, size: int, extents: Sequence[Exten
 
 
 def extents_in(member: tarfile.TarInfo, data: IO[bytes]) -> tuple[int, list[Extent]]:
-    """A stored file's size and extents; `data` is then at the first extent. Raises `Refused`."""
+    """A stored file's size and extents, leaving `data` at the first extent. Raises `Refused`."""
     if _SIZE not in member.pax_headers:
         return member.size, [(0, member.size)]
     try:
@@ -89,7 +89,7 @@ def extents_in(member: tarfile.TarInfo, data: IO[bytes]) -> tuple[int, list[Exte
             extents.append((offset, count))
             end = offset + count
     except (KeyError, ValueError) as error:
-        raise Refused("its list of extents is spoiled") from error
+        raise Refused("its list of extents is damaged") from error
     if total(extents) != member.size - length:
-        raise Refused("its list of extents is spoiled")
+        raise Refused("its list of extents is damaged")
     return size, extents

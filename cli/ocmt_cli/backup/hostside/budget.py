@@ -1,27 +1,27 @@
-"""How much of one agent is stored, and what of it is not."""
+"""Limits on what is stored of one agent, and the list of what was left out."""
 
 from dataclasses import dataclass, field
 
 from ocmt_cli.backup.hostside.no_follow import Refused, shown
 
 MAX_ENTRIES = 1_000_000
-"""Files, folders and links of one agent, and gaps in its files. Each costs memory and an inode."""
+"""Most files, folders, links and gaps of one agent. Each costs memory and an inode."""
 MAX_DEPTH = 256
-"""Folders in each other. Each level is an open descriptor, of which a process has 1,024."""
+"""Most nested folders. Each level is an open descriptor, of which a process has 1,024."""
 MAX_FILE_BYTES = 16 * 1000**4
-"""Apparent size of a file with gaps; the largest that ext4 takes back is a little more."""
+"""Largest apparent size of a sparse file; ext4's limit is a little higher."""
 SETTLE_S = 30.0
-"""How long an agent's changing databases are waited for, in sum."""
+"""Total seconds to wait for an agent's changing databases."""
 _REPORTED = 20
 
 
 class OverBudget(Refused):
-    """Nothing of this agent is stored."""
+    """The agent exceeds a limit, and none of its files are stored."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What is left for one agent."""
+    """The rest of one agent's limits."""
 
     data_bytes: int
     entries: int = MAX_ENTRIES
@@ -39,13 +39,13 @@ class Budget:
         self.data_bytes -= count
         if self.data_bytes < 0:
             raise OverBudget(
-                "its files hold more than an agent's may. Raise --max-agent-gb, or remove some"
+                "its files exceed --max-agent-gb. Raise that limit, or remove some files"
             )
 
 
 @dataclass(slots=True)
 class LeftOut:
-    """Paths of one agent that are not stored, and why. The first few are named, all are counted."""
+    """Paths of one agent that were not stored, and why. Only the first few are named."""
 
     paths: list[tuple[str, str]] = field(default_factory=list)
     more: int = 0

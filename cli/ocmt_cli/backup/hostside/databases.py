@@ -1,13 +1,13 @@
-"""SQLite databases of agents: copied as plain files of one moment, and never opened as databases.
+"""Copies agents' SQLite databases as files, consistently, without opening them as databases.
 
-SQLite plays back a journal that lies beside a database and then deletes the file that the journal
-names as its super-journal. With root's rights, that is any file of the host, at the agent's choice.
-So the database, its journal and its log are copied as they are. After a restore, the agent's own
-OpenClaw recovers them when it opens the database in its container.
+SQLite plays back a journal beside a database and then deletes the file that the journal names as
+its super-journal. With root's rights, that could be any file of the host, at the agent's choice. So
+the database, its journal and its log are copied as they are. After a restore, the agent's OpenClaw
+recovers them when it opens the database in its container.
 
-The copies are of one moment when neither database nor journal changed meanwhile. The log may have
-grown: SQLite appends to it until it starts it anew with another header (the first 32 bytes,
-sqlite.org/walformat.html), and ignores what follows the last whole commit.
+The copies are consistent when neither database nor journal changed meanwhile. The log may have
+grown: SQLite appends to it until it restarts it with another header (the first 32 bytes,
+sqlite.org/walformat.html), and ignores data after the last complete commit.
 """
 
 import os
@@ -26,7 +26,7 @@ JOURNAL, LOG, INDEX = "-journal", "-wal", "-shm"
 _SUPER_JOURNAL = "-mj"
 _MAX_SUPER_JOURNALS = 8
 _WAL_HEADER_BYTES = 32
-# Linux's clock for a file's times (CLOCK_REALTIME_COARSE), which Python has no name for.
+# Linux's clock for file times (CLOCK_REALTIME_COARSE), which the module time lacks.
 _FILE_CLOCK = 5
 
 
@@ -36,7 +36,7 @@ class Unsettled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One file of a database, copied: its name, what it was, and the copy's descriptor."""
+    """The copy of a database's file: its name, its `stat`, and the copy's descriptor."""
 
     name: str
     seen: os.stat_result
@@ -45,16 +45,16 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """By this a change of database, journal or log is seen."""
+    """Compared before and after copying to detect a change."""
 
     files: tuple[tuple[int, int, int, int] | None, ...]
     log: bytes
     settled: bool = field(compare=False)
-    """Whether a later change must show: a file's times tick only a few hundred times a second."""
+    """Whether a later change must show: file times advance only a few hundred times a second."""
 
 
 def siblings(name: str, names: Sequence[str]) -> list[str]:
-    """Files that belong to the database `name`: journal, log, and super-journals among `names`."""
+    """The journal, log and super-journals of the database `name` among `names`."""
     named = [one for one in names if one.startswith(name + _SUPER_JOURNAL)]
     return [name + JOURNAL, name + LOG, *named[:_MAX_SUPER_JOURNALS]]
 
@@ -63,10 +63,10 @@ def siblings(name: str, names: Sequence[str]) -> list[str]:
 def copies_of_one_moment(
     name: str, at: int, beside: Sequence[str], *, working: str, budget: Budget, until: float
 ) -> Iterator[list[Copy]]:
-    """Copy the database `name` of the folder `at`, and those of `beside` that are there.
+    """Copy the database `name` of the folder `at`, and those of `beside` that exist.
 
-    `working` is a folder for the copies, closed to agents; `until` is on the monotonic clock. At
-    least one attempt is made. Raises `Unsettled`, `OverBudget`, or `FileNotFoundError`.
+    `working` is a folder for the copies that agents cannot reach; `until` is on the monotonic
+    clock. At least one attempt is made. Raises `Unsettled`, `OverBudget`, or `FileNotFoundError`.
     """
     pause_s = 0.002
     while True:
@@ -92,15 +92,15 @@ def _copy(
         if source is None:
             if not made:
                 os.stat(name, dir_fd=at, follow_symlinks=False)
-                raise Unsettled  # it is something else by now
+                raise Unsettled  # replaced since
             continue
         try:
             seen = os.fstat(source)
-            # A budget of its own: what is copied is counted when it is stored, once.
+            # A budget of its own: copied bytes are counted later, when they are stored.
             extents = extents_of(source, seen.st_size, Budget(0, budget.entries))
             left -= total(extents)
             if left < 0:
-                raise OverBudget("its files hold more than an agent's may. Raise --max-agent-gb")
+                raise OverBudget("its files exceed --max-agent-gb. Raise that limit")
             target = stack.enter_context(tempfile.TemporaryFile(dir=working)).fileno()  # noqa: SIM115
             copied(source, extents, seen.st_size, target)
         finally:
@@ -122,7 +122,7 @@ def _mark(name: str, at: int) -> _Mark:
             files.append(None)
             continue
         files.append((seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
-        # Far ahead of the clock is a clock that was set back: a later change shows as well.
+        # A time far ahead means that the clock was set back: a later change shows as well.
         settled &= not now <= seen.st_ctime_ns < now + 1_000_000_000
     return _Mark(tuple(files), _log_header(name, at), settled)
 

@@ -1,4 +1,4 @@
-"""The agents of a host as archives on standard output. What fails for one agent is left out."""
+"""Writes a host's agents as archives to standard output, leaving out what fails."""
 
 import gzip
 import os
@@ -30,22 +30,23 @@ from ocmt_cli.backup.hostside.no_follow import (
 from ocmt_cli.backup.hostside.walk import Entry, Level, walk
 
 AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-"""A user's id (`ocmt_common.user_ids`), which names the agent's folder. Others are not agents."""
+"""A user's id (`ocmt_common.user_ids`), the name of an agent's folder."""
 RUNTIME = ".runtime"
-"""Beside the agents' folders: whether they are containers or processes."""
+"""The file beside the agents' folders that names their runtime."""
 _COMPRESSION = 6
 
 
 def dump_agents(folder: Path, data_bytes: int, out: IO[bytes]) -> None:
-    """Send every agent of the folder `folder` as an archive, `data_bytes` each at most.
+    """Send every agent of the folder `folder` as an archive of at most `data_bytes`.
 
-    Raises `Refused` or `OSError` when the folder itself is not ours to read, and `BrokenPipeError`.
+        Raises `Refused` or `OSError` when the folder itself cannot be trusted or read, and
+    `BrokenPipeError`.
     """
     try:
         data = own_folder(folder.parent)
         agents = os.open(own_folder(folder), FOLDER)
     except FileNotFoundError:
-        names = []  # the agent server has not made any yet
+        names = []  # no agents yet
     else:
         with os.scandir(agents) as found:
             names = sorted(one.name for one in found if AGENT.fullmatch(one.name))
@@ -57,7 +58,7 @@ def dump_agents(folder: Path, data_bytes: int, out: IO[bytes]) -> None:
 
 
 def _sent(agent: str, agents: int, working: str, data_bytes: int, out: IO[bytes]) -> dict[str, Any]:
-    """Send one archive. Whether it is of use, and what it lacks."""
+    """Send one archive. Returns whether it is usable, and what was left out."""
     left_out = LeftOut()
     failed = None
     try:
@@ -81,13 +82,13 @@ def _sent(agent: str, agents: int, working: str, data_bytes: int, out: IO[bytes]
         failed = str(refused)
     except OSError as error:
         failed = f"its files cannot be read: {error.strerror}"
-    except Exception as error:  # whatever an agent has thought of, the other agents are backed up
+    except Exception as error:  # no agent may prevent the backup of the others
         failed = f"unexpected: {error!r}"
     return {"failed": failed, "leftOut": left_out.paths, "more": left_out.more}
 
 
 def _refuse_too_much(agent: str, agents: int, data_bytes: int) -> None:
-    """Raises `OverBudget` before anything of the agent is read and sent."""
+    """Raise `OverBudget` before any of the agent's files is sent."""
     budget = Budget(data_bytes)
     for entry in walk(agent, agents, budget, LeftOut()):
         if stat.S_ISREG(entry.seen.st_mode):
@@ -95,7 +96,7 @@ def _refuse_too_much(agent: str, agents: int, data_bytes: int) -> None:
 
 
 class _Dump:
-    """One agent's way into an archive."""
+    """Writes one agent into an archive."""
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class _Dump:
             stored.add(self._archive, made)
         elif kind == stat.S_IFREG:
             self._add_file(path, entry)
-        # Sockets, pipes and devices hold no data.
+        # Sockets, pipes and devices have no data to store.
 
     def _add_file(self, path: str, entry: Entry) -> None:
         file = reopened(entry.found, os.O_RDONLY)
@@ -180,18 +181,18 @@ class _Dump:
             level.done.update(beside)
             self._left_out.add(
                 entry.path,
-                "this database changes all the time. Pause the agent and try again",
+                "this database keeps changing. Pause the agent and try again",
             )
         finally:
             self._settle_s -= time.monotonic() - started
-        # The log's index is made anew from the log; of another moment it is worthless.
+        # SQLite rebuilds the log's index from the log.
         level.done.add(entry.name + INDEX)
 
     def _store(self, path: str, seen: os.stat_result, file: int) -> None:
         shown = path.removeprefix(f"{self._agent}/")
         size = os.fstat(file).st_size
         if seen.st_nlink > 1 and seen.st_uid != self._owner:
-            self._left_out.add(shown, "it is a hard link to a file that is not the agent's")
+            self._left_out.add(shown, "it is a hard link to a file of another owner")
             return
         if size > MAX_FILE_BYTES:
             self._left_out.add(shown, "it appears larger than 16 TB")
@@ -202,4 +203,4 @@ class _Dump:
         content = stored.content(made, file, size, extents)
         stored.add(self._archive, made, content)
         if content.failed:
-            self._left_out.add(shown, f"a part of it is stored as zeros: {content.failed}")
+            self._left_out.add(shown, f"a part was stored as zeros: {content.failed}")

@@ -1,4 +1,4 @@
-"""Sparse files: only what is allocated is read, sent and written, however large a file appears."""
+"""Sparse files: only allocated extents are read, sent and written."""
 
 import errno
 import io
@@ -13,7 +13,7 @@ Extent = tuple[int, int]
 
 
 def extents_of(file: int, size: int, budget: Budget) -> list[Extent]:
-    """The parts of a file of `size` bytes that hold data. Each gap takes an entry of the budget."""
+    """The parts of a file of `size` bytes with data. Each gap takes an entry of the budget."""
     found: list[Extent] = []
     end = 0
     while end < size:
@@ -23,9 +23,9 @@ def extents_of(file: int, size: int, budget: Budget) -> list[Extent]:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            break  # nothing but a gap from here on
+            break  # only a gap from here on
         if end <= start:
-            break  # its data is beyond what its size was
+            break  # data beyond the size given
         if found:
             budget.take_entry()
         found.append((start, end - start))
@@ -37,10 +37,10 @@ def total(extents: Sequence[Extent]) -> int:
 
 
 class ExtentReader(io.RawIOBase):
-    """The extents of a file, one after the other, and exactly as many bytes as they say.
+    """Reads the extents of a file in order, exactly as many bytes as they have.
 
-    What was cut from the file meanwhile, and what the disk does not give, reads as zeros; `failed`
-    says of the latter.
+    Bytes that were truncated meanwhile or that the disk cannot read are zeros; `failed` has the
+    disk's error.
     """
 
     def __init__(self, file: int, extents: Sequence[Extent], *, before: bytes = b"") -> None:
@@ -75,12 +75,12 @@ class ExtentReader(io.RawIOBase):
 
 
 def copied(file: int, extents: Sequence[Extent], size: int, target: int) -> None:
-    """Copy the extents of a file to another, gaps as gaps."""
+    """Copy the extents of a file to another, keeping gaps."""
     os.ftruncate(target, size)
     for start, length in extents:
         offset, end = start, start + length
         while offset < end:
             data = os.pread(file, min(1 << 20, end - offset), offset)
             if not data:
-                return  # it was cut meanwhile
+                return  # truncated meanwhile
             offset += os.pwrite(target, data, offset)

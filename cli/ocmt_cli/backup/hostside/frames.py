@@ -1,7 +1,7 @@
-"""The agents' archives, one after the other on one pipe; both sides use this.
+"""Frames that carry the agents' archives in order over one pipe; used by both sides.
 
 A frame is its kind (one byte), its length (four bytes, big endian) and that many bytes. An archive
-is BEGIN (JSON), DATA…, END (JSON). After the last archive comes LAST: a cut pipe is noticed.
+is BEGIN (JSON), DATA…, END (JSON). After the last archive comes LAST, to detect a broken pipe.
 """
 
 import io
@@ -17,7 +17,7 @@ _MAX_FRAME = 1 << 24
 
 
 class BadFrame(Exception):
-    """What came is not our protocol, or was cut."""
+    """Malformed or truncated frames."""
 
 
 def framed(kind: bytes, payload: bytes = b"") -> bytes:
@@ -37,13 +37,13 @@ def received(source: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
     while True:
         head = source.read(_HEAD.size)
         if len(head) < _HEAD.size:
-            raise BadFrame("it was cut" if not head else f"it ends in {head!a}")
+            raise BadFrame("it is truncated" if not head else f"it ends in {head!a}")
         kind, length = _HEAD.unpack(head)
         if kind not in (BEGIN, DATA, END, LAST) or length > _MAX_FRAME:
-            raise BadFrame(f"it says {head + source.read(100)!a}")
+            raise BadFrame(f"it contains {head + source.read(100)!a}")
         payload = source.read(length)
         if len(payload) < length:
-            raise BadFrame("it was cut")
+            raise BadFrame("it is truncated")
         if kind == LAST:
             return
         yield kind, payload

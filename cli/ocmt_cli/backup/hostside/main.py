@@ -1,4 +1,4 @@
-"""The program that `ocmt backup` and `ocmt restore` run on a server: a step, and its arguments."""
+"""The program that `ocmt backup` and `ocmt restore` run on a server, with a step's arguments."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def main() -> None:
         elif step == "restore-agents":
             restore_agents(folder, data, sys.stdout)
     except BadFrame as error:
-        sys.exit(f"what came is not a whole backup: {error}")
+        sys.exit(f"the input is not a complete backup: {error}")
     except Refused as refused:
         sys.exit(str(refused))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The servers' own SQLite databases, which SQLite may open: no agent can have written them."""
+"""The servers' own SQLite databases. SQLite may open them, since agents cannot write them."""
 
 import os
 import shutil
@@ -14,9 +14,9 @@ from ocmt_cli.backup.hostside.no_follow import Refused, own_folder
 
 
 def dump_database(database: Path, out: IO[bytes]) -> None:
-    """Copy it while its server writes: SQLite's online backup (sqlite.org/backup.html).
+    """Copy a database in use, with SQLite's online backup (sqlite.org/backup.html).
 
-    Raises `Refused` when others may have put it there.
+    Raises `Refused` when another user could have written it.
     """
     place = own_folder(database.parent) / database.name
     _require_own(place)
@@ -36,9 +36,9 @@ def dump_database(database: Path, out: IO[bytes]) -> None:
 
 
 def restore_database(database: Path, source: IO[bytes]) -> None:
-    """Replace it in one step. Owner and mode are the old one's, or the folder's owner's.
+    """Replace a database atomically, with the old one's owner and mode, or the folder's owner.
 
-    The journals of the old database must not be applied to the new one. Raises `Refused`.
+    The old database's journals are removed, since they do not fit the new one. Raises `Refused`.
     """
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = own_folder(database.parent) / database.name
@@ -60,8 +60,10 @@ def restore_database(database: Path, source: IO[bytes]) -> None:
 def _require_own(place: Path) -> None:
     seen = place.lstat()
     if not stat.S_ISREG(seen.st_mode):
-        raise Refused(f"{place} is not a file, but perhaps a link to one")
+        raise Refused(f"{place} is not a regular file")
     if seen.st_nlink > 1:
-        raise Refused(f"{place} has another name too (a hard link), by which others may change it")
+        raise Refused(
+            f"{place} has a second name (a hard link), through which others may change it"
+        )
     if seen.st_uid not in (0, place.parent.stat().st_uid):
-        raise Refused(f"{place} is another user's than its folder")
+        raise Refused(f"{place} and its folder belong to different users")

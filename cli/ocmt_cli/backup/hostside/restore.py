@@ -1,6 +1,6 @@
-"""Agents' archives from standard input into a folder that then takes the place of the agents'.
+"""Unpacks agents' archives from standard input into a folder that replaces the agents' folder.
 
-What is wrong with one agent's archive fails that agent (`agent_draft`); the others are restored.
+A bad archive fails only its agent (`agent_draft`); the others are restored.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from ocmt_cli.backup.hostside.no_follow import (
 )
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_AGENTS_MODE = 0o711  # as the agent server makes it: agents pass through and list nothing
+_AGENTS_MODE = 0o711  # like the agent server's: agents may traverse it but not list it
 _RUNTIMES = (b"docker", b"process")
 _RUNTIME_BYTES = 16
 _SPOILED = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
@@ -40,10 +40,10 @@ _BLOCK = 1 << 20
 
 
 def restore_agents(folder: Path, source: IO[bytes], out: IO[str]) -> None:
-    """Replace the agents' folder `folder` by the archives; what was there is kept beside it.
+    """Replace the agents' folder `folder` with the archives, and keep the old one beside it.
 
-    Prints as JSON where that is, and which agents were refused and why. Raises `Refused`, `OSError`
-    or `BadFrame`, and has changed nothing then.
+    Prints the old folder's new name and the refused agents with reasons, as JSON. Raises `Refused`,
+    `OSError` or `BadFrame`, with nothing changed.
     """
     name = folder.name
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,20 +96,20 @@ class _Restore:
         self._refused: dict[str, str] = {}
 
     def all(self, source: IO[bytes]) -> list[tuple[str, str]]:
-        """Agents that were not restored, and why."""
+        """Restore all. Returns the refused agents, and why."""
         incoming = frames.received(source)
         for kind, payload in incoming:
             if kind != frames.BEGIN:
-                raise frames.BadFrame("an archive does not begin where it should")
+                raise frames.BadFrame("an archive's beginning is missing")
             expected = json.loads(payload)["agent"]
             reader = frames.DataReader(incoming)
             self._archive(expected, reader)
             while reader.read(_BLOCK):
-                pass  # what follows a spoiled archive
+                pass  # the rest of a damaged archive
         return sorted(self._refused.items())
 
     def _archive(self, expected: str | None, source: frames.DataReader) -> None:
-        """One agent's archive; of a backup of format 1 all agents', and none is `expected`."""
+        """Unpack one agent's archive; with `expected` None, format 1's archive of all agents."""
         drafts: dict[str, AgentDraft] = {}
         try:
             with (
@@ -126,15 +126,15 @@ class _Restore:
                             drafts[top] = draft
                             draft.add(member, archive)
                 while packed.read(_BLOCK):
-                    pass  # its checksum is at its end
+                    pass  # read to the end, where the checksum is
             for agent, draft in drafts.items():
                 if agent not in self._refused:
                     with self._refusing(agent):
                         draft.finish()
         except _SPOILED as error:
             if expected is None:
-                raise Refused(f"the agents' archive is spoiled: {error}") from error
-            self._refused[expected] = f"its archive is spoiled: {error}"
+                raise Refused(f"the agents' archive is damaged: {error}") from error
+            self._refused[expected] = f"its archive is damaged: {error}"
         finally:
             for draft in drafts.values():
                 draft.close()
@@ -154,12 +154,12 @@ class _Restore:
             if error.errno in _FULL:
                 raise
             self._refused[shown(agent)] = f"its files cannot be written: {error.strerror}"
-        except Exception as error:  # whatever an archive has in it, the other agents are restored
+        except Exception as error:  # no archive may prevent the restore of the others
             self._refused[shown(agent)] = f"unexpected: {error!r}"
 
     def _new_draft(self, agent: str, expected: str | None) -> AgentDraft:
         if not AGENT.fullmatch(agent) or expected not in (None, agent):
-            raise Refused(f"{shown(agent)} is not this agent's folder")
+            raise Refused(f"{shown(agent)} belongs to another agent")
         home, state = self._server, None
         with contextlib.suppress(OSError):
             if self._there is not None:
@@ -172,7 +172,7 @@ class _Restore:
         return AgentDraft(agent, self._draft, home=home, state=state)
 
     def _keep_runtime(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Which runtime the agents have: what the host says now, or else what the backup says."""
+        """Restore the agents' runtime file, unless the host has one already."""
         data = archive.extractfile(member) if member.type == tarfile.REGTYPE else None
         said = data.read(_RUNTIME_BYTES) if data is not None else b""
         there = None if self._there is None else opened_file(RUNTIME, self._there)

@@ -1,4 +1,4 @@
-"""An agent's folder, entry by entry, while the agent changes it."""
+"""Walks an agent's folder while the agent may change it."""
 
 import os
 import stat
@@ -11,36 +11,36 @@ from ocmt_cli.backup.hostside.no_follow import looked_at, reopened
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name, as it was when it was opened."""
+    """A name, with the state it had when it was opened."""
 
     path: str
-    """From the agent's own folder on; that folder itself is the empty text."""
+    """Relative to the agent's folder, which itself has the empty path."""
     name: str
     at: int
-    """The folder it is in; for the agent's own folder, the folder of all agents."""
+    """A descriptor of its folder; for the agent's folder, that of all agents."""
     found: int
-    """Its descriptor, of `looked_at`; good until the next entry is asked for."""
+    """Its `looked_at` descriptor, valid until the next entry."""
     seen: os.stat_result
     level: "Level"
 
 
 @dataclass(slots=True)
 class Level:
-    """An open folder on the way down."""
+    """An open folder on the current path."""
 
     folder: int
     path: str
     names: list[str]
     todo: Iterator[str]
     done: set[str] = field(default_factory=set)
-    """Names that were stored together with an earlier one, and are passed over."""
+    """Names to skip, since they were stored together with an earlier one."""
 
 
 def walk(agent: str, agents: int, budget: Budget, left_out: LeftOut) -> Iterator[Entry]:
-    """The agent's folder and all below it: a folder before what is in it, names in order.
+    """The agent's folder and all entries below, sorted, each folder before its content.
 
-    Without recursion, and within the budget's entries and depth: what is deeper is left out. Raises
-    `OverBudget`, and `OSError` when the agent's own folder cannot be opened.
+    Entries below the budget's depth are left out. Raises `OverBudget`, and `OSError` when the
+    agent's folder cannot be opened.
     """
     levels: list[Level] = []
     try:
@@ -66,7 +66,7 @@ def walk(agent: str, agents: int, budget: Budget, left_out: LeftOut) -> Iterator
                         levels.append(_opened(found, path, budget))
                     yield Entry(path, name, level.folder, found, seen, level)
             except FileNotFoundError:
-                continue  # gone since it was listed
+                continue  # removed since it was listed
             except OSError as error:
                 left_out.add(path, error.strerror or "it cannot be opened")
     finally:
@@ -85,6 +85,6 @@ def _opened(found: int, path: str, budget: Budget) -> Level:
     except BaseException:
         os.close(folder)
         raise
-    # A folder that changes while it is listed may give a name twice.
+    # A folder that changes during the listing may give a name twice.
     names = sorted(set(names))
     return Level(folder, path, names, iter(names))

@@ -1,11 +1,11 @@
-"""A component's folder on a host: its releases, which one is current, what is known about them.
+"""A component's folder on a host: its releases, the current one, and their state.
 
-.env              the operator's; nothing here ever writes it
+.env              the operator's settings; never written here
 tls/              certificate, CA and tokens, which `ocmt setup` writes (TLS_DIR)
 releases/ID/      VERSION, release.json, venv (servers) or the page's files
-current           a link to the release that serves; replaced in one step
-state.json        the healthy releases; `current` and the processes say what runs
-journal.jsonl     what was done, by whom and when, one line a step
+current           a link to the release that serves; replaced atomically
+state.json        the healthy releases, among others; not which one runs
+journal.jsonl     a line per step: what, by whom, when
 """
 
 import hashlib
@@ -24,18 +24,18 @@ MODULES = {"mgmt": "ocmt_management", "agent": "ocmt_agent"}
 
 
 class StepFailed(Exception):
-    """A step did not work here; `str()` says why and what to do."""
+    """A step failed; `str()` has the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """What the deployer says about a component on this host."""
+    """A component's description, as sent by the deployer."""
 
     role: str
     path: Path
     supervisor: str
     listeners: dict[str, str]
-    """Name → ADDRESS:PORT of the sockets that both releases share."""
+    """Name → ADDRESS:PORT of the shared listeners."""
     gate_timeout_s: float
     gate_answers: int
     drain_s: float
@@ -53,7 +53,7 @@ class Component:
         return self.path / "releases" / name
 
     def releases(self) -> list[str]:
-        """All that are here, complete or not, the oldest first."""
+        """All releases on the host, complete or not, oldest first."""
         folder = self.path / "releases"
         return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
 
@@ -61,7 +61,7 @@ class Component:
         return (self.release(name) / ".complete").exists()
 
     def meta(self, name: str) -> dict[str, Any]:
-        """What the build said about a release: commit, content, revisions; empty if unreadable."""
+        """The build's description of a release: commit, content, revisions; empty if unreadable."""
         try:
             read = json.loads((self.release(name) / "release.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -76,7 +76,7 @@ class Component:
             return None
 
     def point(self, name: str | None) -> None:
-        """Make `name` the current release, in one step; `None`: there is none."""
+        """Make `name` the current release, atomically; `None` for none."""
         link = self.path / "current"
         if name is None:
             link.unlink(missing_ok=True)
@@ -97,11 +97,11 @@ class Component:
         replace_file(self.path / "state.json", json.dumps(state), mode=0o644)
 
     def healthy(self) -> list[str]:
-        """The releases that passed their gates and are still here, the last one last."""
+        """The releases that passed the health check and still exist, the newest last."""
         return [name for name in self.state()["healthy"] if self.is_complete(name)]
 
     def contracted(self) -> list[str]:
-        """The migrations that took something away here: older releases cannot go on without."""
+        """The contracting migrations that were run; older releases cannot run after them."""
         applied = set(self.state()["contracted"])
         for name in self.healthy():
             applied |= set(self.meta(name).get("contracts", []))
@@ -117,14 +117,13 @@ class Component:
         self.save(state)
 
     def regret(self, name: str) -> None:
-        """Remember a release that was gone back from, and its content: neither a timer nor another
-        rollback brings it again."""
+        """Record a rolled-back release and its content, so that no timer or rollback deploys it."""
         state = self.state()
         newest = dict(list(state["regretted"].items())[-20:])
         self.save({**state, "regretted": {**newest, name: self.meta(name).get("content")}})
 
     def env_digest(self) -> str:
-        """Of the operator's settings: a change of them needs a restart to be in force."""
+        """A digest of the operator's settings, whose changes need a restart."""
         try:
             return hashlib.sha256(self.env_file.read_bytes()).hexdigest()
         except OSError:
@@ -146,7 +145,7 @@ class Component:
         return text[begins:] if begins >= 0 else ""
 
     def prune(self) -> list[str]:
-        """Remove what is neither current, nor among the last healthy ones. The names removed."""
+        """Remove all but the current and the last healthy releases. Returns the names removed."""
         keep = set(self.healthy()[-self.keep_releases :]) | {self.current}
         gone = [name for name in self.releases() if name not in keep]
         for name in gone:

@@ -1,4 +1,4 @@
-"""Stopping a component as a whole, so that its data can be replaced."""
+"""Stops a component completely, so that its data can be replaced."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ _GRACE_S = 10
 
 
 def halt(component: Component, data: str) -> None:
-    """End the servers, and with an agent server its agents, whose state is below `data`."""
+    """Stop the servers, and an agent server's agents, whose state is below `data`."""
     if component.role == "ui":
         return
     supervisor = supervisor_of(component)
@@ -35,7 +35,7 @@ def _end_containers(agents: Path) -> None:
         return
     listed = _run(docker, "ps", "--quiet", "--filter", f"label={instance_label(agents)}")
     for one in listed.split():
-        _run(docker, "unpause", one)  # a paused one cannot hear that it is to stop
+        _run(docker, "unpause", one)  # a paused one gets no signal
         _run(docker, "stop", f"--time={_GRACE_S}", one)
 
 

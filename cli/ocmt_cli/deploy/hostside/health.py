@@ -1,4 +1,4 @@
-"""Asking a release how it is, at its gate."""
+"""The health check of a release, at its readiness socket."""
 
 import http.client
 import json
@@ -17,11 +17,11 @@ _POLL_S = 0.1
 @dataclass(frozen=True)
 class Answer:
     status: int
-    """0 when there was no answer."""
+    """The HTTP status; 0 without an answer."""
     body: str
     version: str
     state: str
-    """What it calls its own `status`, such as ok, degraded or standby."""
+    """The body's `status`, such as ok, degraded or standby."""
 
     @property
     def standby(self) -> bool:
@@ -48,7 +48,7 @@ class _Gate(http.client.HTTPConnection):
 
 
 def ask(gate: Path) -> Answer:
-    """`GET /health` at the gate."""
+    """`GET /health` at the readiness socket."""
     connection = _Gate(gate)
     try:
         connection.request("GET", "/health")
@@ -67,7 +67,7 @@ def ask(gate: Path) -> Answer:
 
 
 def pass_gate(component: Component, supervisor: Supervisor, release: str, *, serving: bool) -> None:
-    """Wait for healthy answers in a row; with `serving`, standby is not enough.
+    """Wait for consecutive healthy answers; with `serving`, standby does not count.
 
     Raises `StepFailed` with the last answer and the log's end.
     """
@@ -91,5 +91,5 @@ def _refused(component: Component, supervisor: Supervisor, release: str, why: st
     log = supervisor.log(release, 15).strip().replace("\n", "\n  | ")
     return StepFailed(
         f"release {release} did not become healthy: {why}\n  its log ends with:\n  | {log}\n"
-        f"Mend that and deploy again; settings are in {component.env_file}."
+        f"Fix that and deploy again; the settings are in {component.env_file}."
     )

@@ -1,7 +1,7 @@
-"""Holds a server's listening sockets where there is no systemd to do it, and hands them out.
+"""Holds a server's listening sockets on hosts without systemd, and passes them on.
 
-Run as a program: `holder.py CONTROL NAME=ADDRESS:PORT…`. Whoever connects to the Unix socket
-CONTROL is sent the listeners' descriptors, in that order, and the connection is closed.
+Run as a program: `holder.py CONTROL NAME=ADDRESS:PORT…`. A client that connects to the Unix socket
+CONTROL gets the listeners' descriptors, in that order.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         listeners.append(socket.create_server((address, int(port)), family=family, backlog=1024))
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(control)  # noqa: PTH108 (one import less in a process that stays for good)
+        os.unlink(control)  # noqa: PTH108 (one import less in a long-running process)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         door.bind(control)
         door.listen(8)

@@ -1,4 +1,4 @@
-"""Making a release usable from the files sent: nothing is fetched, hashes are checked."""
+"""Completes a release from the files sent: checks hashes, and fetches nothing."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from ocmt_cli.deploy.hostside.component import Component, StepFailed
 
 
 def install(component: Component, release: str) -> None:
-    """Check the files of a release and complete it. Idempotent. Raises `StepFailed`."""
+    """Check and complete a release. Idempotent. Raises `StepFailed`."""
     folder = component.release(release)
     if component.is_complete(release):
         return
@@ -34,11 +34,11 @@ def _check_files(folder: Path) -> None:
         except OSError:
             found = ""
         if found != digest:
-            raise StepFailed(f"{name} did not arrive as it was built. Deploy again.")
+            raise StepFailed(f"{name} differs from the build. Deploy again.")
 
 
 def _keep_old_assets(component: Component, folder: Path) -> None:
-    """Pages that are open go on asking for the files of the release that they came from."""
+    """Keep earlier releases' files, which open pages still request."""
     current = component.current
     if current is None or not (component.release(current) / "assets").is_dir():
         return
@@ -105,10 +105,10 @@ def link_bytecode(before: Path, venv: Path) -> None:
 
 
 def _uv(wheels: Path, tools: Path) -> Path:
-    """uv itself comes as a wheel among the others: a program in a zip file."""
+    """Unpack uv's program from its wheel."""
     found = sorted(wheels.glob("uv-*.whl"))
     if not found:
-        raise StepFailed("uv's wheel did not arrive. Deploy again.")
+        raise StepFailed("uv's wheel is missing. Deploy again.")
     program = tools / found[-1].stem / "uv"
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)

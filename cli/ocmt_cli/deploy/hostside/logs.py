@@ -1,4 +1,4 @@
-"""The servers' log lines, with their times, so that those of several hosts can be merged."""
+"""Reads the servers' log lines with their times, for merging those of several hosts."""
 
 import contextlib
 import json
@@ -14,9 +14,9 @@ _MOST_BYTES = 4_000_000
 
 
 def logs(component: Component, lines: int, request: str, after: Any = None) -> dict[str, Any]:
-    """The newest `lines` lines as `{"at": ISO 8601, "text": …}`, of one request if it is named.
+    """The newest `lines` lines as `{"at": ISO 8601, "text": …}`, of `request` if given.
 
-    `after` in the answer, given back, asks for what came since.
+    Passing the answer's `after` to the next call returns only newer lines.
     """
     read = _journal if component.supervisor == "systemd" else _files
     return read(component, lines, request, after)
@@ -34,7 +34,7 @@ def _files(component: Component, lines: int, request: str, after: Any) -> dict[s
 
 
 def _since(file: Path, begin: int) -> tuple[str, int]:
-    """The whole lines of a file from an offset on, and the offset after them."""
+    """The complete lines of a file from an offset on, and the offset after them."""
     with file.open("rb") as log:
         size = log.seek(0, 2)
         begin = log.seek(max(begin, size - _MOST_BYTES))
@@ -44,7 +44,7 @@ def _since(file: Path, begin: int) -> tuple[str, int]:
 
 
 def timed(texts: list[str]) -> list[dict[str, str]]:
-    """Lines with their times; one without, such as a traceback's, has that of the one before."""
+    """Lines with their times; a line without one, as of a traceback, gets the time before it."""
     found: list[dict[str, str]] = []
     at = ""
     for text in texts:
@@ -71,7 +71,7 @@ def _journal(component: Component, lines: int, request: str, after: Any) -> dict
 
 def _entry(entry: dict[str, Any]) -> dict[str, str]:
     text = entry.get("MESSAGE") or ""
-    if isinstance(text, list):  # bytes that are no UTF-8
+    if isinstance(text, list):  # bytes that are not UTF-8
         text = bytes(text).decode(errors="replace")
     (line,) = timed([str(text).replace("\n", " ")])
     seconds, microseconds = divmod(int(entry["__REALTIME_TIMESTAMP"]), 1_000_000)

@@ -1,7 +1,7 @@
-"""The host's side of a deploy: a lock, and steps asked for in lines of JSON.
+"""The host's side of a deploy: locks, and steps requested as lines of JSON.
 
-The lock is the kernel's, held by this process; the process ends when its connection does, or when
-nothing was heard for a while. So a lock is never stale, however the deployer ended.
+The locks are file locks of this process, which ends with its connection or after a time without
+requests. So a lock never goes stale, however the deployer ended.
 """
 
 import errno
@@ -24,7 +24,7 @@ from ocmt_cli.deploy.hostside.installing import install
 
 _SILENCE_S = 900
 
-# Steps that change something: they need the lock and are written to the journal.
+# Steps that change the host: they need the lock and are recorded in the journal.
 _CHANGES: dict[str, Callable[..., Any]] = {
     "converge": steps.converge,
     "prepare": steps.prepare,
@@ -46,11 +46,11 @@ _READS: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
-    """Answer requests from standard input until it ends."""
+    """Answer requests on standard input until it is closed."""
     locks: dict[Path, FileLock] = {}
     os.umask(0o022)
     while True:
-        signal.alarm(_SILENCE_S)  # unanswered, it ends the process
+        signal.alarm(_SILENCE_S)  # ends the process unless reset
         line = sys.stdin.buffer.readline()
         signal.alarm(0)
         if not line:
@@ -74,8 +74,8 @@ def main() -> None:
 def _told(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"the disk is full ({error.filename or 'a file of the release'}). Free some space "
-            "there, or lower keep_releases; then deploy again."
+            f"the disk is full ({error.filename or 'a file of the release'}). Free some space on "
+            "the host, or lower keep_releases; then deploy again."
         )
     return f"{error.strerror}: {error.filename or ''}".rstrip(": ")
 
@@ -100,7 +100,7 @@ def _answer(request: dict[str, Any], locks: dict[Path, FileLock]) -> Any:
 
 
 def _lock(component: Component, who: str, locks: dict[Path, FileLock]) -> str | None:
-    """Take the component's lock; who has it when it is not ours."""
+    """Take the component's lock. Returns its holder if another process has it."""
     if component.path in locks:
         return None
     component.path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The steps of a deploy on one host. Each may be run again after a deployer was killed in it."""
+"""The steps of a deploy on one host. Each can be repeated after an interruption."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from ocmt_cli.deploy.hostside.health import ask, pass_gate
 from ocmt_cli.deploy.hostside.supervisor import Supervisor, supervisor_of
 
 _STOP_NOW_S = 5.0
-# Beyond the drain, before a server is ended by force: it waits for what it has just accepted, and
-# has to close its database.
+# In addition to the drain, before a server is killed: it finishes connections that it has just
+# accepted, and closes its database.
 _DRAIN_GRACE_S = 15.0
 
 
 def facts(component: Component) -> dict[str, Any]:
-    """What preflight and the plan need to know; changes nothing."""
+    """The facts for preflight and plan; changes nothing."""
     place = component.path
     while not place.exists():
         place = place.parent
@@ -41,7 +41,7 @@ def facts(component: Component) -> dict[str, Any]:
 
 
 def status(component: Component) -> dict[str, Any]:
-    """What runs, what should, and how it is."""
+    """The running and the desired release, and their health."""
     current = component.current
     healthy = component.healthy()
     state = component.state()
@@ -100,16 +100,16 @@ def releases(component: Component) -> list[dict[str, Any]]:
 
 
 def prepare(component: Component, release: str) -> None:
-    """The folders that rsync copies into."""
+    """Make the folders that rsync copies into."""
     component.release(release).mkdir(parents=True, exist_ok=True)
     if component.role != "ui":
         (component.path / "wheels").mkdir(exist_ok=True)
 
 
 def migrate(component: Component, release: str) -> None:
-    """Expand the tables for `release`; the one that serves goes on with them.
+    """Run the expanding migrations of `release`, with which the serving one still works.
 
-    What takes something away (`contract = True`) waits for `settle`, unless nothing serves.
+    Contracting ones (`contract = True`) wait for `settle`, unless no release serves.
     """
     try:
         supervisor_of(component).migrate(release, expand=component.current is not None)
@@ -118,7 +118,7 @@ def migrate(component: Component, release: str) -> None:
 
 
 def _contract(component: Component, supervisor: Supervisor, release: str) -> None:
-    """Take away what only the releases before needed; noted first, so that none goes back."""
+    """Run contracting migrations; recorded first, so that no rollback goes before them."""
     wanted = component.meta(release).get("contracts", [])
     if set(wanted) <= set(component.contracted()):
         return
@@ -129,12 +129,12 @@ def _contract(component: Component, supervisor: Supervisor, release: str) -> Non
     except StepFailed as failure:
         component.save(state)
         raise StepFailed(
-            f"{release} serves, but the tables still have what it no longer needs: {failure}"
+            f"{release} serves, but a contracting migration failed: {failure}"
         ) from failure
 
 
 def start(component: Component, release: str) -> None:
-    """Start `release` beside the one that serves, and pass its gate. Raises `StepFailed`."""
+    """Start `release` in standby, and wait for its health check. Raises `StepFailed`."""
     if component.role == "ui":
         return
     supervisor = supervisor_of(component)
@@ -148,7 +148,7 @@ def start(component: Component, release: str) -> None:
 
 
 def switch(component: Component, release: str) -> None:
-    """Have `release` serve instead of the one before; back to that if it does not do well."""
+    """Make `release` serve; if its health check fails, switch back to the one before."""
     before = component.current
     component.point(release)
     if component.role == "ui":
@@ -167,15 +167,17 @@ def switch(component: Component, release: str) -> None:
 
 
 def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
-    """Have the release that `current` points at take requests, running or not.
+    """Make the release that `current` points at serve, starting it if needed.
 
-    The signal is for one that is in standby for sure: it would end one that only begins.
+    Only a release in standby is signalled: the signal would end one that is still starting.
     """
     if supervisor.is_alive(release):
         try:
             pass_gate(component, supervisor, release, serving=False)
         except StepFailed:
-            supervisor.stop(release, within_s=_STOP_NOW_S)  # it was ending, or cannot do better
+            supervisor.stop(
+                release, within_s=_STOP_NOW_S
+            )  # it was stopping, or does not become healthy
         else:
             supervisor.admit(release)
             return
@@ -183,7 +185,7 @@ def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
 
 
 def _serves_again(before: str | None) -> str:
-    return f"Release {before} serves again." if before else "Nothing served before."
+    return f"Release {before} serves again." if before else "No release served before."
 
 
 def _return(component: Component, supervisor: Supervisor, release: str, before: str | None) -> None:
@@ -193,7 +195,7 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
         return
     component.point(before)
     supervisor.stop(release, within_s=_STOP_NOW_S)
-    # It was told to drain; what was it then ends, and it starts anew.
+    # The old release is draining: let that process end, then start it again.
     supervisor.stop(before, within_s=component.drain_s + _DRAIN_GRACE_S)
     supervisor.start(before)
     supervisor.at_boot(before)
@@ -201,7 +203,7 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
 
 
 def settle(component: Component, release: str) -> list[str]:
-    """Let the release before end, keep this one as a healthy one, prune. The names pruned."""
+    """Drain the release before, record this one as healthy, prune; returns the names pruned."""
     if component.role != "ui":
         supervisor = supervisor_of(component)
         for other in supervisor.running():
@@ -218,10 +220,10 @@ def regret(component: Component, release: str) -> None:
 
 
 def converge(component: Component) -> list[str]:
-    """Bring what a killed deployer or a crash left into order; what was done, for the operator.
+    """Recover from a killed deployer or a crash; returns lines for the operator.
 
-    A current release that does well is kept and becomes a healthy one; one that does not gives
-    way to the last healthy release.
+    A current release that passes its health check is kept and recorded as healthy; otherwise the
+    last healthy release replaces it.
     """
     done: list[str] = []
     current = component.current
@@ -234,7 +236,7 @@ def converge(component: Component) -> list[str]:
             return [f"{current} serves"]
         if healthy:
             component.point(healthy[-1])
-            return [f"back to {healthy[-1]}"]
+            return [f"switched back to {healthy[-1]}"]
         component.point(None)
         return done
     supervisor = supervisor_of(component)

@@ -1,8 +1,8 @@
-"""Starting, admitting and stopping one release of a server: systemd, or pid files without it.
+"""Starts, admits and stops releases of a server: with systemd, or with pid files.
 
-Standard library only: it is sent to the host with `hostside`. What systemd's units must be:
+Standard library only, since it is sent to the host with `hostside`. The systemd units:
 
-- `NAME.socket` holds the listeners (FileDescriptorName=api, for the agent server also relay).
+- `NAME.socket` has the listeners (FileDescriptorName=api, for the agent server also relay).
 - `NAME@.service` (the instance is the release): Type=notify, Sockets=NAME.socket, Environment=
   OCMT_RELEASE_DIR=PATH/releases/%i OCMT_GATE_SOCKET=/run/NAME/%i.sock OCMT_DRAIN_S=…,
   RuntimeDirectory=NAME with RuntimeDirectoryPreserve=yes, ExecStart=`server_command`,
@@ -32,7 +32,7 @@ from ocmt_cli.deploy.hostside.component import MODULES, UNITS, Component, StepFa
 
 _POLL_S = 0.05
 _HOLDER_START_S = 60.0
-# Where the listeners are before they become 3, 4, …: out of the way of the new process's own.
+# Descriptors of the listeners before they become 3, 4, …, above those that the new process uses.
 _PARKED_FD = 50
 _EXEC = (
     "import os,sys;n=int(sys.argv[1]);"
@@ -49,9 +49,9 @@ def server_command(role: str, path: str, release: str) -> list[str]:
 
 
 def migrate_command(path: str, release: str, *, expand: bool) -> list[str]:
-    """The command line that brings management's database to a release's tables.
+    """The command line that migrates management's database to a release.
 
-    With `expand` only as far as the release before can go on with them.
+    With `expand`, only as far as the release before still works.
     """
     python = f"{path}/releases/{release}/venv/bin/python"
     only = ["--expand"] if expand else []
@@ -59,33 +59,33 @@ def migrate_command(path: str, release: str, *, expand: bool) -> list[str]:
 
 
 class Supervisor(Protocol):
-    """One server on one host, a process a release."""
+    """Runs one server on one host, with a process per release."""
 
     def start(self, release: str) -> None:
-        """Start a release; it stays in standby unless it is the current one. Idempotent."""
+        """Start a release, in standby unless it is the current one. Idempotent."""
 
     def admit(self, release: str) -> None:
-        """Have a running release look again whether it is the current one."""
+        """Make a running release read `current` again."""
 
     def ask_to_stop(self, release: str) -> None:
-        """Have it drain and end; returns at once."""
+        """Start its drain, and return at once."""
 
     def stop(self, release: str, *, within_s: float) -> None:
-        """Have it drain and end, and kill it after `within_s`."""
+        """Drain it, and kill it after `within_s`."""
 
     def is_alive(self, release: str) -> bool: ...
 
     def running(self) -> list[str]:
-        """The releases with a process, draining ones too."""
+        """The releases with a process, including draining ones."""
 
     def gate(self, release: str) -> Path:
-        """The Unix socket where the release answers, whether or not it is the current one."""
+        """The release's readiness socket."""
 
     def at_boot(self, release: str) -> None:
-        """Have the machine start this release, and no other, when it boots."""
+        """Make the machine start only this release at boot."""
 
     def migrate(self, release: str, *, expand: bool) -> None:
-        """Raises `StepFailed` with what the migration said."""
+        """Run the migrations. Raises `StepFailed` with their output."""
 
     def log(self, release: str, lines: int) -> str: ...
 
@@ -114,7 +114,7 @@ class Systemd:
         command = ["systemctl", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if check and done.returncode != 0:
-            missing = " `ocmt setup` installs the units." if "not found" in done.stderr else ""
+            missing = " `./ocmt setup` installs the units." if "not found" in done.stderr else ""
             said = done.stderr.strip().splitlines()
             raise StepFailed(f"systemctl {' '.join(words)}: {said[0] if said else '?'}{missing}")
         return done.stdout
@@ -178,7 +178,7 @@ class Systemd:
 
 
 class PidFiles:
-    """For containers and tests: a pid file a release, and a small process that holds the ports."""
+    """For containers and tests: a pid file per release, and a process that holds the listeners."""
 
     def __init__(self, component: Component) -> None:
         self._component = component
@@ -224,7 +224,7 @@ class PidFiles:
         replace_file(self._run / f"{release}.pid", json.dumps(note), mode=0o644, durable=False)
 
     def _listeners(self) -> list[int]:
-        """Copies of the shared listeners; starts the process that holds them if there is none."""
+        """Copies of the shared listeners. Starts the process that holds them if needed."""
         control = self._run / "holder.sock"
         fds = self._ask_holder(control)
         if fds is not None:
@@ -244,8 +244,8 @@ class PidFiles:
             if holder.poll() is not None or time.monotonic() > until:
                 raise StepFailed(
                     f"the ports {', '.join(wanted)} cannot be opened: "
-                    f"{_tail(self._logs / 'holder.log', 1)}. Stop what listens there, or choose "
-                    "other ports in the inventory."
+                    f"{_tail(self._logs / 'holder.log', 1)}. Stop the program that has them, or "
+                    "choose other ports in the inventory."
                 )
             time.sleep(_POLL_S)
         replace_file(self._run / "holder.pid", str(holder.pid), mode=0o644, durable=False)
@@ -297,7 +297,7 @@ class PidFiles:
         return self._run / f"{release}.sock"
 
     def at_boot(self, release: str) -> None:
-        """Nothing boots here: who starts the container deploys."""
+        """Nothing to do: starting the container includes a deploy."""
 
     def migrate(self, release: str, *, expand: bool) -> None:
         done = subprocess.run(

@@ -1,1 +1,1 @@
-"""What `ocmt setup` runs on a host. Standard library only: nothing of ours is there yet."""
+"""Code that `ocmt setup` runs on a host, with only Python's standard library."""

@@ -1,4 +1,4 @@
-"""The ports on which a host is reached from outside, and the programs that hold them."""
+"""The ports that are reachable from outside, and their programs."""
 
 import contextlib
 import ipaddress
@@ -17,11 +17,11 @@ class Listening(TypedDict):
     port: int
     protocol: str
     program: str
-    """Empty for the kernel's own (WireGuard, NFS)."""
+    """Empty for the kernel's own ports (WireGuard, NFS)."""
 
 
 def listening(proc: Path = Path("/proc")) -> list[Listening]:
-    """By port. Loopback is left out; so are the IPv4 ports of containers, which are forwarded."""
+    """Sorted by port, without loopback and without containers' IPv4 ports, which are forwarded."""
     programs = _programs(proc)
     found: dict[tuple[int, str], str] = {}
     for table, protocol, state in _TABLES:
@@ -54,18 +54,18 @@ def _sockets(
 
 
 def _in_network_order(raw: bytes) -> bytes:
-    """The kernel prints an address as numbers of 32 bits of the machine's own order."""
+    """The kernel prints addresses as 32-bit numbers in the machine's byte order."""
     step = -1 if sys.byteorder == "little" else 1
     return b"".join(raw[at : at + 4][::step] for at in range(0, len(raw), 4))
 
 
 def _programs(proc: Path) -> dict[str, str]:
-    """Socket's inode → program. systemd holds the sockets of others: they are named rather."""
+    """Socket inode → program; systemd only if no other program has the socket."""
     found: dict[str, str] = {}
     for folder in proc.iterdir():
         if not folder.name.isdecimal():
             continue
-        # Processes end and close files while they are looked at.
+        # Processes end and close files meanwhile.
         with contextlib.suppress(OSError):
             name = (folder / "comm").read_text().strip()
             for inode in _held(folder / "fd"):

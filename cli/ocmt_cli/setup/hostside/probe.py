@@ -1,4 +1,4 @@
-"""What a host has already, looked up in one go. Prints one JSON object (`setup.facts`)."""
+"""Reads a host's facts and prints them as one JSON object (`setup.facts`)."""
 
 import contextlib
 import hashlib

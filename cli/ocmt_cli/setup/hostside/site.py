@@ -1,8 +1,8 @@
-"""Installs a site into a web server that has other sites: tested first, taken back if not loaded.
+"""Installs a site into a web server with other sites: tests it first, and undoes it on failure.
 
-The web server tests a copy of its folder, mounted over the folder in a mount namespace of its own:
-includes, links and absolute paths mean there what they will mean, and no other process sees the
-copy. A host without mount namespaces could not run OCMT's units either.
+The web server tests a copy of its folder, mounted over the folder in a private mount namespace, so
+that includes, links and absolute paths resolve as they will later, and no other process sees the
+copy. OCMT's units need mount namespaces anyway.
 """
 
 import json
@@ -35,7 +35,7 @@ class Order(TypedDict):
 
 
 class Refused(Exception):
-    """The site is not installed, and everything is as it was. `str()` says why and what to do."""
+    """The site was not installed, and nothing changed; `str()` has the reason and the remedy."""
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def install(order: Order) -> None:
-    """Raises `Refused`."""
+    """Install the site. Raises `Refused`."""
     files = _wanted(order)
     if order["test"]:
         _test(order, files)
@@ -68,13 +68,13 @@ def install(order: Order) -> None:
                 _put(path, old, own=False)
         _run(reload)
         raise Refused(
-            f"{order['service']} does not load the site, so its files are back as they were: "
+            f"{order['service']} does not load the site, so its files were restored: "
             f"{_said(done)}\nSee: journalctl -u {order['service']} -n 20"
         )
 
 
 def _wanted(order: Order) -> dict[Path, bytes]:
-    """The files with the content that each gets."""
+    """File → its new content."""
     files = {Path(name): text.encode() for name, text in order["writes"].items()}
     if order["append_to"]:
         path, line = Path(order["append_to"]), order["line"].encode()
@@ -93,7 +93,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _put(path: Path, content: bytes, *, own: bool) -> None:
-    """In one step. A link stays one; what is not our `own` keeps its owner and its mode."""
+    """Write atomically, through a link. A file that is not OCMT's `own` keeps owner and mode."""
     real = path.resolve()
     real.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with replacing_file(real, mode=0o644) as draft:
@@ -108,7 +108,7 @@ def _put(path: Path, content: bytes, *, own: bool) -> None:
 def _test(order: Order, files: dict[Path, bytes]) -> None:
     folder = Path(order["folder"])
     user, environment = _as_the_service(order["service"])
-    # As the service's own user: a test as root makes logs and keys that the service cannot open.
+    # As the service's user: a test as root creates logs and keys that the service cannot open.
     test = [*(["runuser", "-p", "-u", user, "--"] if user else []), *order["test"]]
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "copy"
@@ -126,8 +126,8 @@ def _test(order: Order, files: dict[Path, bytes]) -> None:
         done = _run([*private, "sh", str(copy), str(folder), *test], environment)
     if done.stderr.startswith(("unshare:", "mount:")):
         raise Refused(
-            f"this host lets root make no mount namespace ({_said(done)}), which the test of the "
-            "site needs, and OCMT's units too. In a container of LXC, turn nesting on."
+            f"root cannot create a mount namespace on this host ({_said(done)}), which the test of "
+            "the site and OCMT's units need. In an LXC container, enable nesting."
         )
     nothing = "so nothing was changed"
     program = order["test"][0]
@@ -135,8 +135,8 @@ def _test(order: Order, files: dict[Path, bytes]) -> None:
         there = not order["append_to"] or Path(order["append_to"]).exists()
         if there and (bare := _run(test, environment)).returncode != 0:
             raise Refused(
-                f"{program} does not accept the configuration that is there, {nothing}: "
-                f"{_said(bare)}\nPut that right, then run this again."
+                f"{program} does not accept its present configuration, {nothing}: "
+                f"{_said(bare)}\nCorrect that, then run this again."
             )
         raise Refused(
             f"{program} does not accept the site, {nothing}: {_said(done)}\n{order['cure']}"
@@ -144,7 +144,7 @@ def _test(order: Order, files: dict[Path, bytes]) -> None:
     for warning in order["conflicts"]:
         if warning in done.stderr:
             raise Refused(
-                f"{program} has another site of that name, {nothing}: {warning}\n{order['cure']}"
+                f"{program} has another site with that name, {nothing}: {warning}\n{order['cure']}"
             )
     if order["must_print"] not in done.stdout:
         names = ", ".join(order["writes"])
@@ -152,7 +152,7 @@ def _test(order: Order, files: dict[Path, bytes]) -> None:
 
 
 def _copy(source: str, to: Path) -> None:
-    """With owners and modes, so that the test may read just what the service may."""
+    """Copy with owners and modes, so that the test can read exactly what the service can."""
     done = _run(["cp", "-a", "--", source, str(to)])
     if done.returncode != 0:
         raise Refused(
@@ -161,7 +161,7 @@ def _copy(source: str, to: Path) -> None:
 
 
 def _as_the_service(service: str) -> tuple[str, dict[str, str]]:
-    """The user a service runs as (empty: root), and its environment, which its files may name."""
+    """The service's user (empty: root) and environment, which its files may refer to."""
     shown = _run(["systemctl", "show", "-p", "User", "-p", "MainPID", service]).stdout
     values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     user, pid = values.get("User", ""), values.get("MainPID", "0")
@@ -191,7 +191,7 @@ def _run(
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """The last lines that are for people: Caddy's log is JSON."""
+    """The last readable lines, without Caddy's JSON log."""
     lines = [line.strip() for line in done.stderr.splitlines()]
     told = [line for line in lines if line and not line.startswith("{")]
     return "\n  ".join(told[-3:]) or f"exit code {done.returncode}"

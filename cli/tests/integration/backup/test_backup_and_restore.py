@@ -217,14 +217,14 @@ def test_what_one_agent_has_too_much_is_told_and_everything_else_comes_back(
     folder = farm.folder / "copy"
     words = ("--inventory", str(farm.inventory))
     assert _ocmt("backup", str(folder), "--max-agent-gb", "0.002", *words) == 3
-    assert "agent: greedy: its files hold more" in capsys.readouterr().err
+    assert "agent: greedy: its files exceed" in capsys.readouterr().err
     (left_out,) = json.loads((folder / "manifest.json").read_text())["left_out"]
     assert (left_out["host"], left_out["agent"]) == ("agent", "greedy")
     shutil.rmtree(agent_data / "agents")
     assert _ocmt("restore", str(folder), "--force", *words) == 3
     told = capsys.readouterr()
     assert "Restored." in told.out
-    assert "agent: greedy: its files hold more" in told.err
+    assert "agent: greedy: its files exceed" in told.err
     assert (agent_data / "agents" / "u1" / "state" / "memory.md").read_text() == "remember"
     assert not (agent_data / "agents" / "greedy").exists()
 

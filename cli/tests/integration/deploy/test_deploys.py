@@ -369,7 +369,7 @@ def test_a_dirty_tree_is_refused(checkout: Path) -> None:
     text = file.read_text()
     file.write_text(text + "# not committed\n")
     try:
-        with pytest.raises(CommandFailed, match="changes that no commit has"):
+        with pytest.raises(CommandFailed, match="uncommitted changes"):
             read_source(checkout)
     finally:
         file.write_text(text)

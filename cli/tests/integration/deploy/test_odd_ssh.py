@@ -230,7 +230,7 @@ def test_a_new_host_with_an_ipv6_address(farm: Farm, capsys: pytest.CaptureFixtu
 def test_a_new_host_that_does_not_answer_is_told_with_the_cure(
     farm: Farm, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for address, cure in (("nowhere.invalid", "no machine named"), ("127.0.0.9", "its firewall")):
+    for address, cure in (("nowhere.invalid", "does not resolve"), ("127.0.0.9", "its firewall")):
         renamed(farm, address)
         assert ocmt(farm.inventory, "setup", "mgmt", "--plan") == 1
         assert cure in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_both_servers_get_the_same_token_and_settings_that_they_accept(
     from ocmt_management.settings import ManagementSettings
 
     assert _setup(farm, "agent") == 1
-    assert "First: ocmt setup mgmt" in capsys.readouterr().err
+    assert "First: ./ocmt setup mgmt" in capsys.readouterr().err
     farm.inventory.write_text(
         farm.inventory.read_text().replace("[mgmt]\n", '[mgmt]\ndomain = "api.example.com"\n')
     )
@@ -105,7 +105,7 @@ def test_a_host_is_trusted_by_its_fingerprint_only(
     said = capsys.readouterr().err
     found = said.rsplit("--host-key ", 1)[1].strip()
     assert _setup(farm, "mgmt", "--plan", "--host-key", "SHA256:another") == 1
-    assert "Do not go on" in capsys.readouterr().err
+    assert "Do not continue" in capsys.readouterr().err
     assert (farm.folder / "known_hosts").read_text() == ""
     assert _setup(farm, "mgmt", "--plan", "--host-key", found) == 0
     assert _setup(farm, "mgmt", "--plan") == 0
@@ -210,7 +210,7 @@ def test_another_ca_than_the_hosts_is_refused(
     before = _files(apart.machines["mgmt"].root)
     capsys.readouterr()
     assert _setup(apart, "mgmt") == 1
-    assert "ca.pem is another CA" in capsys.readouterr().err
+    assert "ca.pem is not the CA" in capsys.readouterr().err
     assert _files(apart.machines["mgmt"].root) == before
     assert not (apart.folder / "ocmt.secrets").exists()
 
@@ -231,7 +231,7 @@ def test_renewing_writes_both_hosts_and_one_token_is_left(
     apart: Farm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _ocmt("renew", "--inventory", str(apart.inventory)) == 1
-    assert "First: ocmt setup mgmt and ocmt setup agent" in capsys.readouterr().err
+    assert "First: ./ocmt setup mgmt and ./ocmt setup agent" in capsys.readouterr().err
     for name in ("mgmt", "agent"):
         assert _setup(apart, name) == 0
     before = {
@@ -240,7 +240,7 @@ def test_renewing_writes_both_hosts_and_one_token_is_left(
         for file in sorted(_tls(apart, role).iterdir())
     }
     assert _ocmt("renew", "--inventory", str(apart.inventory)) == 0
-    assert "The certificates are good until 20" in capsys.readouterr().out
+    assert "The certificates are valid until 20" in capsys.readouterr().out
     changed = {file.name for file, text in before.items() if file.read_text() != text}
     assert changed == {"host.pem", "tokens"}
     tokens = {(_tls(apart, role) / "tokens").read_text() for role in ("mgmt", "agent")}

@@ -143,10 +143,10 @@ def test_a_host_without_a_caddyfile_gets_one(machine: Machine) -> None:
         (OURS, ("caddy does not accept the site", "ambiguous site definition", "THE CURE")),
         (BLOG + OURS, ("caddy does not accept the site", "ambiguous site definition", "THE CURE")),
         ("blog.example.com\nrespond hi\n", ("does not accept the site", "braces", "THE CURE")),
-        ("a.example.com {\n\tno_such\n}\n", ("does not accept the configuration that is there",)),
+        ("a.example.com {\n\tno_such\n}\n", ("does not accept its present configuration",)),
         (
             "a.example.com {\n",
-            ("does not accept the configuration that is there", "Put that right"),
+            ("does not accept its present configuration", "Correct that"),
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_what_is_not_loaded_is_taken_back(machine: Machine, site_was_there: bool
         Path(order["folder"], "ocmt.caddy").write_text("# older\n")
     (machine.bin / "refuses").touch()
     before = machine.files()
-    with pytest.raises(Refused, match="its files are back as they were: Job failed"):
+    with pytest.raises(Refused, match="its files were restored: Job failed"):
         install(order)
     assert machine.files() == before
     assert machine.calls() == ["reload-or-restart caddy"] * 2
@@ -261,10 +261,10 @@ def test_nginx_gets_a_file_of_its_own(machine: Machine) -> None:
             "",
             "server { listen 127.0.0.1:18081; server_name app.example.com; }",
             "",
-            "nginx has another site of that name",
+            "nginx has another site with that name",
         ),
         ("", "", "include {}/sites-enabled/*;", "nginx would not read"),
-        ("", "no_such on;", "", "does not accept the configuration that is there"),
+        ("", "no_such on;", "", "does not accept its present configuration"),
     ],
 )
 def test_what_nginx_would_not_start_with_or_ignore_changes_nothing(

@@ -104,7 +104,7 @@ def test_without_npm_the_reason_is_told(
     registry: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("npm_config_registry", registry.rsplit(":", 1)[0] + ":9")
-    with pytest.raises(CommandFailed, match="Asking npm for OpenClaw's versions failed"):
+    with pytest.raises(CommandFailed, match="Reading OpenClaw's versions from npm failed"):
         compare("2026.9.6", tag="latest", changes=False, data=DataFolder(tmp_path))
 
 
@@ -118,6 +118,6 @@ def test_what_npm_once_said_is_no_answer_without_a_network(
     monkeypatch.setenv("npm_config_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("npm_config_noproxy", "")
     monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(CommandFailed, match="not known whether the pin is up to date") as failed:
+    with pytest.raises(CommandFailed, match="the pin could not be compared") as failed:
         compare(pinned, tag="latest", changes=False, data=DataFolder(tmp_path))
     assert failed.value.exit_code == 8

@@ -69,7 +69,7 @@ def test_all_who_need_it_go_back_and_the_others_are_no_failure(
     assert reverted("--all", data=tmp_path) == 0
     assert asked == ["/api/containers/ada/revert", "/api/containers/bob/revert"]
     assert capsys.readouterr().out.splitlines() == [
-        "ada: went back to the copy; the next message starts the agent"
+        "ada: reverted; the next message starts the agent"
     ]
 
 

@@ -73,7 +73,7 @@ def test_one_host_may_be_everything_below_its_own_root(tmp_path: Path) -> None:
         ("[hosts.one]\naddress='one.example:22'\nroles=['ui']\n", "a port is ssh_port"),
         ("[hosts.one]\naddress='[one]'\nroles=['ui']\n", "hosts.one.address"),
         ("[hosts.one]\naddress=':::1'\nroles=['ui']\n", "hosts.one.address"),
-        ("[hosts.'a b']\naddress='a'\nroles=['ui']\n", "a host's name is of"),
+        ("[hosts.'a b']\naddress='a'\nroles=['ui']\n", "a host's name may have"),
         (WORKING + "root='../x'\n", "hosts.one.root: must be absolute"),
         (WORKING + "[mgmt]\nport = 70000\n", "mgmt.port"),
         (WORKING + "[mgmt]\nport = 3443\n", "port and tls_port must differ"),

@@ -54,7 +54,7 @@ def test_only_what_differs_or_does_not_do_well_is_deployed(
         ({"rsync": False}, "apt-get install rsync"),
         ({"free_mb": 3}, "only 3 MB are free"),
         ({"time": 1100.0}, "its clock is +100 s off"),
-        ({"env_file": False}, "`ocmt setup agents-1`"),
+        ({"env_file": False}, "`./ocmt setup agents-1`"),
         ({"systemd": False}, 'supervisor = "pidfile"'),
     ],
 )
@@ -196,7 +196,7 @@ def test_the_log_of_a_file_is_followed_from_where_it_was(tmp_path: Path) -> None
         ("sudo: a password is required", 1, Refused, "NOPASSWD"),
         ("bash: rsync: command not found", 127, Refused, "apt-get install rsync"),
         ("write failed: No space left on device (28)", 11, Refused, "the disk is full"),
-        ("ssh: Could not resolve hostname x: Name", 255, Unreachable, "there is no machine"),
+        ("ssh: Could not resolve hostname x: Name", 255, Unreachable, "does not resolve"),
         ("connect to host x port 22: Connection refused", 255, Unreachable, "does not answer"),
         ("Timeout, server x not responding.", 255, Unreachable, "the connection was lost"),
     ],

@@ -92,4 +92,4 @@ def test_an_image_is_pulled_by_a_digest_and_by_nothing_else(
     wrong: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["image", "pull", "--digest", wrong]) == 1
-    assert "is no digest" in capsys.readouterr().err
+    assert "is not a digest" in capsys.readouterr().err

@@ -157,7 +157,7 @@ def test_a_folder_that_lost_a_file_is_refused_instead_of_a_second_ca(
     inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
     folder = open_trust(inventory, NOW).saved().path
     (folder / lost).unlink()
-    with pytest.raises(CommandFailed, match=rf"lacks {lost}. Copy the folder"):
+    with pytest.raises(CommandFailed, match=rf"lacks {lost}. Restore the complete folder"):
         open_trust(inventory, NOW)
 
 
