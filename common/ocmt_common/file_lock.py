@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class FileLock:
-    """A held lock; a context manager that releases it. Collecting the object does not."""
+    """A held lock, and the context manager that releases it. Garbage collection does not."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

@@ -22,6 +22,17 @@ from ocmt_cli.up.servers import OWNER
 from ocmt_common.process_identity import start_ticks
 from ocmt_testing.ports import free_port_base
 
+# Of every Python that is started: while the file FULL is there, the record cannot be written.
+DISK_THAT_FILLS = """
+import errno, os, sys
+
+def refuse(event, arguments):
+    if event == "open" and "/.up.json." in str(arguments[0]) and os.path.exists(FULL):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), arguments[0])
+
+sys.addaudithook(refuse)
+"""
+
 
 def until(holds: Callable[[], bool], *, within_s: float, what: str) -> None:
     deadline = time.monotonic() + within_s
@@ -34,13 +45,20 @@ def until(holds: Callable[[], bool], *, within_s: float, what: str) -> None:
 class Installation:
     data: DataFolder
     port: int
+    full: Path
+    """Whether this file is there is whether the disk is full, as far as the record is concerned."""
 
     def words(self, name: str, *more: str) -> list[str]:
         return [sys.executable, "-m", "ocmt_cli.main", name, "--data", str(self.data.root), *more]
 
     def ocmt(self, name: str, *more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.words(name, *more), capture_output=True, text=True, timeout=600, check=False
+            self.words(name, *more),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(self.full.parent)},
         )
 
     def up(self, *more: str) -> subprocess.CompletedProcess[str]:
@@ -82,7 +100,9 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    made = Installation(DataFolder(tmp_path_factory.mktemp("up") / "data"), free_port_base())
+    full = tmp_path_factory.mktemp("disk") / "full"
+    full.with_name("sitecustomize.py").write_text(DISK_THAT_FILLS.replace("FULL", repr(str(full))))
+    made = Installation(DataFolder(tmp_path_factory.mktemp("up") / "data"), free_port_base(), full)
     yield made
     made.ocmt("down")
 
@@ -148,7 +168,7 @@ def test_a_second_up_says_where_it_runs_and_how_to_stop_it(running: Installation
 def test_another_installation_on_the_same_port_is_told_who_has_it(
     running: Installation, tmp_path: Path
 ) -> None:
-    other = Installation(DataFolder(tmp_path / "other"), running.port)
+    other = Installation(DataFolder(tmp_path / "other"), running.port, running.full)
     refused = other.up("--detach")
     assert refused.returncode == 75
     assert f"Port {running.port} (the page) is taken by" in refused.stderr
@@ -189,7 +209,7 @@ def test_down_after_a_killed_supervisor_leaves_nothing(running: Installation) ->
 def test_a_full_disk_ends_nothing_that_runs_and_keeps_nothing_from_ending(
     running: Installation,
 ) -> None:
-    (running.data.root / ".up.json.new").symlink_to("/dev/full")
+    running.full.touch()
     try:
         (pid,) = [
             one
@@ -208,7 +228,7 @@ def test_a_full_disk_ends_nothing_that_runs_and_keeps_nothing_from_ending(
         assert "The disk is full" in refused.stderr
         assert "Traceback" not in refused.stderr
     finally:
-        (running.data.root / ".up.json.new").unlink()
+        running.full.unlink()
 
 
 def test_down_finds_what_runs_when_its_folder_was_taken_away(running: Installation) -> None:
