@@ -143,7 +143,7 @@ def test_a_disable_cut_short_at_any_step_is_completed_by_another(here: Here) -> 
 def test_a_file_the_kernel_does_not_take_is_explained(here: Here) -> None:
     plan = plan_enable(Wish(here.file, swap_bytes=64 * MIB), here.look(), None, here.places)
     without_header = tuple(step for step in plan.steps if "mkswap" not in str(step))
-    with pytest.raises(CommandFailed, match=r"(?s)swapon.*does not take this file.*disable"):
+    with pytest.raises(CommandFailed, match=r"(?s)swapon.*does not accept this file.*disable"):
         apply(replace(plan, steps=without_header), say=lambda _: None)
 
 
