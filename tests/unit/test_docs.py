@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 from ocmt_cli.main import COMMANDS
+from ocmt_cli.testing.tiers import TIERS
 from typer.main import get_command
 
 ROOT = Path(__file__).parents[2]
@@ -208,3 +209,9 @@ def test_every_action_of_the_workflows_is_pinned_to_a_commit() -> None:
     uses = [use for one in workflows for use in re.findall(r"uses:\s*(\S+)", text_of(one))]
     assert uses
     assert [use for use in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", use)] == []
+
+
+def test_the_tiers_budgets_are_those_of_the_command() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    documented = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d+) s \|$", text, re.M))
+    assert documented == {name: str(tier.budget_s) for name, tier in TIERS.items()}
