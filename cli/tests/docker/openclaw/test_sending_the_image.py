@@ -70,14 +70,14 @@ def test_an_agent_server_gets_the_image_once(
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         assert listed.split() == [image]
-        assert f"agent: {image} is there." in capsys.readouterr().out
+        assert f"agent: loaded {image}." in capsys.readouterr().out
 
         send_image(image, "agent", farm.inventory)
-        assert f"agent: {image} is there already." in capsys.readouterr().out
+        assert f"agent has {image} already." in capsys.readouterr().out
 
         with pytest.raises(CommandFailed, match="mgmt has no agents: its roles are mgmt"):
             send_image(image, "mgmt", farm.inventory)
-        with pytest.raises(CommandFailed, match="There is no image ocmt-test/none:1 here"):
+        with pytest.raises(CommandFailed, match="The image ocmt-test/none:1 is not built"):
             send_image("ocmt-test/none:1", "agent", farm.inventory)
         server.settings = f"SetEnv DOCKER_HOST={engine}.gone\n"
         server.stop()

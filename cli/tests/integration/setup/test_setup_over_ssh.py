@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ocmt_cli.checkout import command
 from ocmt_cli.main import main
 from ocmt_testing.deploy import farm as deploy_farm
 from ocmt_testing.deploy.farm import Farm
@@ -83,7 +84,7 @@ def test_both_servers_get_the_same_token_and_settings_that_they_accept(
     from ocmt_management.settings import ManagementSettings
 
     assert _setup(farm, "agent") == 1
-    assert "First: ./ocmt setup mgmt" in capsys.readouterr().err
+    assert f"First: {command('setup mgmt')}" in capsys.readouterr().err
     farm.inventory.write_text(
         farm.inventory.read_text().replace("[mgmt]\n", '[mgmt]\ndomain = "api.example.com"\n')
     )
@@ -231,7 +232,7 @@ def test_renewing_writes_both_hosts_and_one_token_is_left(
     apart: Farm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _ocmt("renew", "--inventory", str(apart.inventory)) == 1
-    assert "First: ./ocmt setup mgmt and ./ocmt setup agent" in capsys.readouterr().err
+    assert f"First: {command('setup mgmt')} and {command('setup agent')}" in capsys.readouterr().err
     for name in ("mgmt", "agent"):
         assert _setup(apart, name) == 0
     before = {

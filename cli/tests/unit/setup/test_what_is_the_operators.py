@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import Inventory, load_inventory
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup import files
@@ -152,7 +153,7 @@ def test_nginx_gets_no_https_before_there_is_a_certificate(
     told = _line(changes, "nginx: only port 80")
     assert f"until {live}/fullchain.pem exists" in told
     assert "certbot certonly --webroot -w /var/www/acme -d app.example.com -d api.example" in told
-    assert "then here: ./ocmt setup front" in told
+    assert f"then here: {command('setup front')}" in told
     assert "make /var/www/acme" in [one.what for one in changes]
 
 
