@@ -5,9 +5,10 @@ cannot disagree.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from ocmt_common.atomic_files import replace_file
 
 from ocmt_sync.errors import Exit, SyncError
 
@@ -54,11 +55,6 @@ def remove_journal(state: Path) -> None:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Replace a file so that a reader, or a crash, sees the old or the new one."""
+    """Replace a file atomically and durably; make its folder first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(path)
+    replace_file(path, content, mode=0o644)

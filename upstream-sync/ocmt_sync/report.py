@@ -6,6 +6,8 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_sync.divergence import (
     Divergence,
     Item,
@@ -38,9 +40,7 @@ def status(
         report = _status(read_divergence(repository, policy, today=now.date(), progress=progress))
         path = repository.state / _CACHE
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"key": key, "report": report}), encoding="utf-8")
-        partial.replace(path)
+        replace_file(path, json.dumps({"key": key, "report": report}), durable=False)
     return _as_of_now(repository, report, now)
 
 

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ocmt_common.atomic_files import replace_file
+
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.git import Git, text
 from ocmt_sync.globs import FirstMatch, codeowners_regex
@@ -207,9 +209,7 @@ def download_advisories(policy: Policy, *, state: Path) -> list[str]:
         parse_advisories(content, source=url)
         target = kept_copy(state, url)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+        replace_file(target, content)
     return urls
 
 
