@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ocmt_agent
+import ocmt_common
 import pytest
 
 MB = 1 << 20
@@ -24,6 +25,8 @@ _CACHE = Path(tempfile.gettempdir()) / "ocmt-v2-kernel"
 _META_PACKAGE = "linux-image-cloud-amd64"
 _MODULES = ("lzo-rle", "zsmalloc", "zram", "quota_tree", "quota_v2", "brd")
 _BOOT_S = 240
+_PACKAGES = [Path(str(package.__file__)).parents[1] for package in (ocmt_agent, ocmt_common)]
+"""The folders of ours that the guest imports from; one, /ocmt, in the guest."""
 
 pytestmark = [pytest.mark.nightly, pytest.mark.needs("qemu")]
 
@@ -62,7 +65,7 @@ def needed_files() -> Iterator[Path]:
         "print(*{m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)}, "
         "sep='\\n')"
     )
-    environment = {"PYTHONPATH": str(Path(ocmt_agent.__file__).parents[1])}
+    environment = {"PYTHONPATH": os.pathsep.join(map(str, _PACKAGES))}
     python = Path(sys.executable).resolve()
     listed = subprocess.check_output(
         [python, "-S", "-c", program, GUEST], env=environment, text=True
@@ -88,7 +91,6 @@ def file_system_with_quotas(file: Path) -> bytes:
 def initramfs(modules: Path, quota_image: bytes) -> bytes:
     python = Path(sys.executable).resolve()
     library = Path(os.__file__).parent
-    package = Path(ocmt_agent.__file__).parents[1]
     files: dict[str, tuple[int, bytes]] = {
         "/init": (0o755, f"#!{python} -ES\n".encode() + GUEST.read_bytes()),
         # By this folder Python knows its library.
@@ -96,7 +98,8 @@ def initramfs(modules: Path, quota_image: bytes) -> bytes:
         "/quota.img": (0o644, quota_image),
     }
     for file in needed_files():
-        at = f"/ocmt/{file.relative_to(package)}" if file.is_relative_to(package) else str(file)
+        package = next((place for place in _PACKAGES if file.is_relative_to(place)), None)
+        at = str(file) if package is None else f"/ocmt/{file.relative_to(package)}"
         files[at] = (stat.S_IMODE(file.stat().st_mode), file.read_bytes())
     for name in _MODULES:
         for file in modules.rglob(f"{name}.ko"):
