@@ -72,7 +72,7 @@ TIERS = {
         Tier("integration", _no_obstacle, budget_s=510, beside_others=True),
         Tier("docker", _docker, budget_s=300),
         Tier("e2e", _e2e, budget_s=480),
-        Tier("nightly", _no_obstacle, budget_s=4800),
+        Tier("nightly", _no_obstacle, budget_s=1800),
     )
 }
 DEFAULT_TIERS = ("unit", "integration")
