@@ -62,7 +62,7 @@ def _kernel_refuses(folder: Path) -> str | None:
         path = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
         done = subprocess.run(words, capture_output=True, text=True, check=False, env=path)
         if done.returncode != 0:
-            return done.stderr.strip().splitlines()[-1]
+            return done.stderr.strip().splitlines()[-1].replace(str(probe), "a file")
     return None
 
 
