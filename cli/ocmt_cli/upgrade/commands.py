@@ -45,14 +45,14 @@ def check(
 @upgrade_app.command()
 def revert(
     users: Annotated[list[str] | None, typer.Argument(help="Ids of users.")] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="Every agent that needs it.")] = False,
+    all_agents: Annotated[bool, typer.Option("--all", help="Every agent that needs it.")] = False,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:
     """After a rollback, restore the copies of agents' state that this OpenClaw can read.
 
     The newer OpenClaw's state is kept for 14 days.
     """
-    if bool(users) == everybody:
+    if bool(users) == all_agents:
         raise CommandFailed("Name the users whose agents to revert, or use --all.")
     if not revert_agents(DataFolder(data.resolve()), users or None):
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import subprocess
 import tomllib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -14,29 +15,12 @@ from ocmt_cli.setup import files, firewall
 from ocmt_cli.setup.changes import Change, Install, Run, Write, is_done
 from ocmt_cli.setup.facts import Found, HostFacts
 from ocmt_cli.setup.plan import Secrets, plan
+from ocmt_testing.deploy.host_facts import FRESH_HOST
 
 ROOT = Path(__file__).parents[4]
 SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
 RESOLVERS = ("127.0.0.53", "10.9.0.3", "fe80::1%eth0", "2001:db8::53")
-FRESH = HostFacts(
-    apt=True,
-    systemd=True,
-    packages=frozenset(),
-    users=frozenset(),
-    units=frozenset(),
-    paths={},
-    texts={},
-    keys=frozenset(),
-    memory_mb=8000,
-    resolvers=RESOLVERS,
-    swap=False,
-    listening=(),
-)
-
-
-@pytest.fixture
-def inventory() -> Inventory:
-    return load_inventory(ROOT / "deploy" / "ocmt.example.toml")
+FRESH = replace(FRESH_HOST, resolvers=RESOLVERS)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -13,6 +14,7 @@ from ocmt_cli.setup import files
 from ocmt_cli.setup.changes import Change, Install, Run, Write
 from ocmt_cli.setup.facts import Found, HostFacts, Listening
 from ocmt_cli.setup.plan import Secrets, plan
+from ocmt_testing.deploy.host_facts import FRESH_HOST
 
 ROOT = Path(__file__).parents[4]
 SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
@@ -20,25 +22,7 @@ THEIRS = Found("of another text", 0o644)
 CADDYFILE, CADDY_SITE = "/etc/caddy/Caddyfile", "/etc/caddy/ocmt.caddy"
 NGINX_SITE = "/etc/nginx/conf.d/ocmt.conf"
 ZRAM = "/etc/default/zramswap"
-FRESH = HostFacts(
-    apt=True,
-    systemd=True,
-    packages=frozenset(),
-    users=frozenset(),
-    units=frozenset(),
-    paths={},
-    texts={},
-    keys=frozenset(),
-    memory_mb=8000,
-    resolvers=(),
-    swap=True,
-    listening=(),
-)
-
-
-@pytest.fixture
-def inventory() -> Inventory:
-    return load_inventory(ROOT / "deploy" / "ocmt.example.toml")
+FRESH = replace(FRESH_HOST, swap=True)
 
 
 def _plan(

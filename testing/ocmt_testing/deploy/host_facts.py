@@ -1,0 +1,18 @@
+"""What setup finds on a host of which nothing is set up yet."""
+
+from ocmt_cli.setup.facts import HostFacts
+
+FRESH_HOST = HostFacts(
+    apt=True,
+    systemd=True,
+    packages=frozenset(),
+    users=frozenset(),
+    units=frozenset(),
+    paths={},
+    texts={},
+    keys=frozenset(),
+    memory_mb=8000,
+    resolvers=(),
+    swap=False,
+    listening=(),
+)
