@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -22,7 +21,7 @@ THEIRS = Found("of another text", 0o644)
 CADDYFILE, CADDY_SITE = "/etc/caddy/Caddyfile", "/etc/caddy/ocmt.caddy"
 NGINX_SITE = "/etc/nginx/conf.d/ocmt.conf"
 ZRAM = "/etc/default/zramswap"
-FRESH = replace(FRESH_HOST, swap=True)
+FRESH = dataclasses.replace(FRESH_HOST, swap=True)
 
 
 def _plan(
