@@ -160,10 +160,24 @@ describe("messages written while the agent works", () => {
     expect(next.messages[2]).toMatchObject({ queued: false });
   });
 
-  it("leave no gap when they joined the run under way", () => {
-    const joined = [final("", "a2", "r2"), final("Both.")].reduce(reduce, busy);
-    expect(texts(joined)).toEqual(["user: hello", "assistant: Both.", "user: and this"]);
-    expect(joined.messages[2]).toMatchObject({ queued: false });
+  it("leave no gap when their own run ends at once", () => {
+    const waiting = reduce(busy, final("", "a2", "r2"));
+    expect(texts(waiting)).toEqual(["user: hello", "assistant: He", "user: and this"]);
+    expect(waiting.messages[2]).toMatchObject({ queued: true });
+    expect(waiting.stale).toBe(true);
+
+    const both = reduce(waiting, final("Both."));
+    const history = [
+      wire("m1", "user", "hello"),
+      wire("m2", "user", "and this"),
+      wire("a1", "assistant", "Both."),
+    ];
+    const read = [
+      { type: "history-asked", now: NOON + 1 } as const,
+      frame({ type: "history", messages: history }),
+    ].reduce(reduce, both);
+    expect(texts(read)).toEqual(["user: hello", "user: and this", "assistant: Both."]);
+    expect(read.messages[1]).toMatchObject({ queued: false });
   });
 
   it("are looked for in the history when the run ends", () => {

@@ -27,6 +27,8 @@ _HISTORY_LIMIT = 100
 _HISTORY_MAX_CHARS = 128 * 1024
 # Keeps a history far below what one page may have in its queue.
 _HISTORY_MAX_BYTES = 2 * 1024 * 1024
+# As far back as an answer is that has just ended.
+_NEWEST = 5
 _MAX_WHOLE_CHARS = 500_000
 _MAX_WHOLE_MESSAGES = 2
 # The gateway sends at least a tick every 30 s.
@@ -63,6 +65,7 @@ class Conversation:
         self._limit = _HISTORY_LIMIT
         self._catching_up: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._refresh_again = False
         self._last_event_at = 0.0
 
     async def handle(self, frame: FromPage) -> None:
@@ -90,8 +93,8 @@ class Conversation:
                 self._catch_up()
         if state is AgentState.RUNNING and before is not None and self._in_use:
             lost = self._gateway is None or self._gateway.lost
-            if (lost or not self._subscribed) and self._refreshing is None:
-                self._refreshing = self._group.create_task(self._refresh())
+            if lost or not self._subscribed:
+                self._begin_refresh()
 
     async def watch_for_silence(self) -> None:
         """Catch up when an answer in progress sends no more events; runs as long as the chat."""
@@ -194,19 +197,44 @@ class Conversation:
     def _on_event(self, name: str, payload: dict[str, Any]) -> None:
         if name == "session.message":
             self._runs.record_row(payload)
-            if self._runs.is_from_another_tab(payload) and self._refreshing is None:
-                self._refreshing = self._group.create_task(self._refresh())
+            if self._runs.is_news(payload):
+                self._begin_refresh()
         elif name == "chat":
             result = self._runs.on_chat(payload)
             if isinstance(result, Failed):
                 self._send_failure(result.run_id, result.message)
             elif result is not None:
                 self._to_page(result)
+                if result["type"] == "final" and result["message"]["text"]:
+                    self._group.create_task(self._look_for_files(str(payload.get("runId"))))
+
+    async def _look_for_files(self, run_id: str) -> None:
+        """Send the page the files of an answer, which are in the history only."""
+        try:
+            gateway = await self._attached()
+            payload = await gateway.request(
+                "chat.history", sessionKey=SESSION_KEY, limit=_NEWEST, maxChars=1
+            )
+        except (Problem, GatewayError) as error:
+            log.info("files not looked for", reason=str(error))
+            return
+        if run_id in history.runs_with_files(payload):
+            self._begin_refresh()
+
+    def _begin_refresh(self) -> None:
+        if self._refreshing is None:
+            self._refreshing = self._group.create_task(self._refresh())
+        else:
+            self._refresh_again = True  # what it read may be older
 
     async def _refresh(self) -> None:
         """Send the page messages of other tabs, or of the agent itself, that it missed."""
         try:
-            await self._send_history()
+            while True:
+                self._refresh_again = False
+                await self._send_history()
+                if not self._refresh_again:
+                    return
         except (Problem, GatewayError) as error:
             log.info("chat not refreshed", reason=str(error))
         finally:

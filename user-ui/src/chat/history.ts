@@ -105,7 +105,8 @@ function keepIdentity(mine: Message, theirs: Message): Message {
     return { ...mine, id: theirs.id, delivery: "sent", failure, queued: theirs.queued };
   }
   if (mine.role === "assistant" && theirs.role === "assistant") {
-    if (mine.text === theirs.text && mine.phase === theirs.phase) return mine;
+    const sameFiles = mine.files.length === theirs.files.length;
+    if (mine.text === theirs.text && mine.phase === theirs.phase && sameFiles) return mine;
     return { ...theirs, key: mine.key, live: mine.live };
   }
   return theirs;

@@ -100,6 +100,9 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
       return onDelta(state, frame.runId, frame.text, now, frame.replace === true);
     case "final": {
       const wire = fromWire(frame.message) as AgentMessage;
+      if (wire.text === "" && wire.files.length === 0 && !answerOf(state, frame.runId)?.text) {
+        return onWaiting(state, frame.runId);
+      }
       return onEnd(state, frame.runId, now, (answer) => ({
         ...answer,
         id: wire.id,
@@ -181,23 +184,27 @@ function onEnd(
   now: number,
   end: (answer: AgentMessage) => AgentMessage,
 ): ChatState {
-  const question = state.messages.find((m) => m.role === "user" && m.runId === runId);
-  const seen = answerOf(state, runId) !== undefined || question !== undefined;
+  const mine = state.messages.some((m) => m.role === "user" && m.runId === runId);
+  const seen = answerOf(state, runId) !== undefined;
   const ready = withAnswer(state, runId, now, {});
-  // The gateway may take up a queued message in a run that has another id.
-  const next = ready.messages.some((message) => message.role === "user" && message.queued);
-  return {
-    ...ready,
-    // A run that this page did not start: its question came from another tab.
-    stale: ready.stale || !seen || next,
-    messages: ready.messages.flatMap((message) => {
-      if (message.role === "user" || message.runId !== runId) return [message];
-      const ended = end(message);
-      // The message joined a run under way, which answers it.
-      const joined = ended.phase === "done" && ended.text === "" && ended.files.length === 0;
-      return joined ? [] : [ended];
-    }),
-  };
+  const messages = ready.messages.map((message) =>
+    message.role === "assistant" && message.runId === runId ? end(message) : message,
+  );
+  // The gateway takes up a message that waits in a run that has another id.
+  const next = state.messages.some((message) => message.role === "user" && message.queued);
+  // A run that this page did not start: its question came from another tab.
+  const stale = ready.stale || next || (!seen && !mine);
+  return { ...ready, stale, messages };
+}
+
+/** The run ended without an answer: the agent reads the message in the run under way or later. */
+function onWaiting(state: ChatState, runId: string): ChatState {
+  const messages = state.messages
+    .filter((message) => message.role === "user" || message.runId !== runId)
+    .map((message) =>
+      message.role === "user" && message.runId === runId ? { ...message, queued: true } : message,
+    );
+  return { ...state, stale: true, messages: queuedLast(messages) };
 }
 
 function onError(state: ChatState, id: string | null, failure: Failure): ChatState {

@@ -32,7 +32,7 @@ def waiting(text: str, run_id: str, state: str = "queued", at: int = AT) -> dict
 
 
 def of(*rows: dict[str, Any], pending: tuple[dict[str, Any], ...] = (), **more: Any) -> Any:
-    return {"messages": list(rows), "pendingInputs": {"items": list(reversed(pending))}, **more}
+    return {"messages": list(rows), "pendingInputs": {"items": list(pending)}, **more}
 
 
 def shown(payload: dict[str, Any], last_error: str | None = None) -> list[tuple[str, str]]:
@@ -82,11 +82,13 @@ def test_an_odd_history_is_an_empty_one(payload: dict[str, Any]) -> None:
 
 def test_it_says_how_runs_stand() -> None:
     done = assistant("Done.", "done", stopReason="stop")
-    busy = assistant("Looking.", "busy", stopReason="toolUse")
+    said = assistant("Looking.", "busy")
+    call = assistant("", "busy", stopReason="toolUse")
     states = history.run_states(
         of(
             done,
-            busy,
+            said,
+            call,
             inFlightRun={"runId": "flying", "text": "Hel"},
             pending=(waiting("x", "queued"), waiting("y", "lost", "interrupted"), {}),
         )
@@ -125,6 +127,23 @@ def test_messages_that_wait_for_their_turn_come_last() -> None:
 
     assert shown(payload) == [("one", ""), ("two", "queued"), ("three", "queued")]
     assert [m["id"] for m in history.messages(payload)] == ["m1", "m2", "m3"]
+
+
+def test_a_message_whose_turn_begins_does_not_wait() -> None:
+    payload = of(pending=(waiting("one", "m1"),), inFlightRun={"runId": "m1", "text": ""})
+
+    assert shown(payload) == [("one", "")]
+    assert history.run_states(payload).in_progress == {"m1": ""}
+
+
+def test_the_run_of_a_message_that_has_to_wait_is_not_the_one_in_progress() -> None:
+    payload = of(
+        pending=(waiting("one", "m1"), waiting("two", "m2")),
+        inFlightRun={"runId": "m2", "text": ""},
+    )
+
+    assert shown(payload) == [("one", "queued"), ("two", "queued")]
+    assert history.run_states(payload).in_progress == {}
 
 
 @pytest.mark.parametrize(("state", "detail"), [("interrupted", "restarted"), ("cancelled", "You")])
@@ -184,6 +203,13 @@ def test_a_turn_that_failed_before_it_began_marks_its_question_too() -> None:
     lost = {"role": "custom", "customType": "run-failed-before-reply", "content": "ended before"}
 
     assert shown(of(user("hi", "m1"), lost)) == [("hi", "failed")]
+
+
+def test_a_turn_that_was_stopped_before_it_began_did_not_fail() -> None:
+    content = "This turn ended before a reply: aborted | This operation was aborted | 20"
+    stopped = {"role": "custom", "customType": "run-failed-before-reply", "content": content}
+
+    assert shown(of(user("hi", "m1"), stopped)) == [("hi", ""), ("", "stopped")]
 
 
 def test_what_was_said_before_a_failure_stays() -> None:
