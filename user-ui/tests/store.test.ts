@@ -113,6 +113,23 @@ describe("what goes wrong", () => {
     ]);
   });
 
+  it("sends a message that the agent refused again under another id", () => {
+    const id = "00000000-0000-4000-8000-000000000001";
+    const refused = after(
+      opened,
+      { type: "written", id, text: "hello", now: NOON },
+      { type: "sent-out", id },
+      frame({ type: "aborted", runId: id }),
+      frame({ type: "error", id, code: "agent-stopped", detail: "You stopped it.", retry: true }),
+    );
+    expect(refused.messages).toHaveLength(1);
+    expect(refused.messages[0]).toMatchObject({ delivery: "failed" });
+    const again = reduce(refused, { type: "again", id, now: NOON });
+    expect(unsent(again).map((message) => message.id)).toEqual([
+      "00000000-0000-4000-8000-000000000002",
+    ]);
+  });
+
   it("keeps the part of an answer that came before its run failed", () => {
     const failed = after(opened, written, sentOut, accepted, delta("Half"), refusal);
     expect(failed.messages[1]).toMatchObject({ text: "Half", phase: "interrupted" });

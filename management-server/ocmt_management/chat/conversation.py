@@ -5,6 +5,7 @@ long, the state of the answer is read from the history.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,12 @@ _SILENT_AFTER_S = 75.0
 _CATCH_UP_FOR_S = 60.0
 _RESUMED_WITHIN_S = 15.0
 _RETRY_S = 1.0
+# OpenClaw's commands, which need rights that the chat does not have; it reads them in any case.
+_NEW_CONVERSATION = re.compile(r"\s*/(?:new|reset)\b", re.IGNORECASE)
+_ONE_CONVERSATION = (
+    "You have one conversation with your agent, and cannot start another one yet. Send /compact to "
+    "have your agent shorten it, or write your message without the command."
+)
 _ASLEEP_OR_GONE = frozenset({AgentState.STOPPED, AgentState.FAILED, AgentState.NONE})
 
 
@@ -83,7 +90,8 @@ class Conversation:
             self._send_problem(about, problem)
         except GatewayError as error:
             code, detail = for_page("agent-refused", str(error))
-            self._to_page(frames.error(about, code=code, detail=detail, retry=error.retryable))
+            retry = error.retryable or code == "agent-stopped"
+            self._to_page(frames.error(about, code=code, detail=detail, retry=retry))
 
     def agent_changed(self, state: AgentState, *, before: AgentState | None) -> None:
         """The agent's state changed from `before`; `None` for the first known state."""
@@ -107,6 +115,8 @@ class Conversation:
     # Requests of the page
 
     async def _send(self, message_id: str, text: str) -> None:
+        if _NEW_CONVERSATION.match(text):
+            raise Problem(409, "no-new-conversation", _ONE_CONVERSATION)
         gateway = await self._attached()
         self._runs.record_sent(message_id)
         answer = await gateway.request(
@@ -249,7 +259,7 @@ class Conversation:
         loop = asyncio.get_running_loop()
         answered_at: float | None = None
         give_up_at = loop.time() + _CATCH_UP_FOR_S
-        reason = "The agent was interrupted before it answered. Send it again."
+        reason = "Your agent was interrupted before it answered. Send it again."
         try:
             while self._runs.in_progress and loop.time() < give_up_at:
                 try:

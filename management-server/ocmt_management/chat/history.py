@@ -3,8 +3,8 @@
 Facts from OpenClaw 2026.9.6: messages that wait for their turn are not among `messages` but in
 `pendingInputs`, and for a moment one that begins. After a restart they are `interrupted` there,
 after a stop `cancelled`, and the agent never reads them; they stay listed. The run of a message
-that has to wait ends at once, without a text, and is for a moment the one in flight; its turn comes
-in another run. What the agent says before it calls a tool is stored before the call.
+that waits is the one in flight until it ends without a text, when the message joins the run before
+it or a later one. What the agent says before it calls a tool is stored before the call.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 from ocmt_common.gateway_frames import as_object
 
 from ocmt_management.chat import frames
-from ocmt_management.chat.error_messages import of_run
+from ocmt_management.chat.error_messages import STOPPED, of_run
 from ocmt_management.chat.frames import Speaker, WireMessage
 from ocmt_management.chat.rows import (
     failure_of,
@@ -29,9 +29,10 @@ from ocmt_management.chat.rows import (
 
 BETWEEN_PARTS = "\n\n"
 TOO_LONG = "This message is too long to be shown here."
+_NO_ANSWER = "Your agent did not answer this message."
 _UNREAD = {
     "interrupted": "Your agent restarted before it read this message.",
-    "cancelled": "You stopped your agent before it read this message.",
+    "cancelled": STOPPED,
 }
 
 
@@ -68,6 +69,8 @@ def messages(payload: dict[str, Any], *, last_error: str | None = None) -> list[
         last_run = run_id if message["role"] == "assistant" else None
     if failed is not None and last_error is not None:
         failed["detail"] = last_error
+    if shown and shown[-1]["role"] == "user" and failed is None and _is_idle(payload):
+        shown[-1] |= {"state": "failed", "detail": _NO_ANSWER}
     _insert_pending(shown, payload)
     return _without_repeated_failures(shown)
 
@@ -131,12 +134,15 @@ def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
+def _is_idle(payload: dict[str, Any]) -> bool:
+    """Whether the gateway says that the conversation has no run."""
+    return as_object(payload.get("sessionInfo")).get("hasActiveRun") is False
+
+
 def _flying(payload: dict[str, Any]) -> tuple[str | None, str]:
     run = as_object(payload.get("inFlightRun"))
     run_id = run.get("runId")
-    if not isinstance(run_id, str) or run_id in _queued(payload):
-        return None, ""
-    return run_id, str(run.get("text") or "")
+    return (run_id, str(run.get("text") or "")) if isinstance(run_id, str) else (None, "")
 
 
 def _queued(payload: dict[str, Any]) -> list[str]:

@@ -189,6 +189,7 @@ class FakeGateway:
         max_chars = params.get("maxChars", _MAX_CHARS)
         answer: dict[str, Any] = {
             "messages": [_for_history(row, max_chars) for row in self.rows[-params["limit"] :]],
+            "sessionInfo": {"hasActiveRun": bool(self.runs)},
             "pendingInputs": {
                 "items": self.pending[-20:],
                 "total": len(self.pending),

@@ -14,6 +14,9 @@ import {
   type UserMessage,
 } from "./state";
 
+/** Codes of errors after which the agent certainly does not have the message. */
+const REFUSALS = new Set(["agent-refused", "agent-stopped"]);
+
 export type Happening =
   | { readonly type: "frame"; readonly frame: ServerFrame; readonly now: number }
   | { readonly type: "connection"; readonly connection: Connection }
@@ -116,7 +119,11 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
     case "aborted":
       return onEnd(state, frame.runId, now, (answer) => ({ ...answer, at: now, phase: "stopped" }));
     case "error":
-      return onError(state, frame.id, { detail: frame.detail, retry: frame.retry });
+      return onError(state, frame.id, {
+        detail: frame.detail,
+        retry: frame.retry,
+        refused: REFUSALS.has(frame.code),
+      });
   }
 }
 
@@ -165,7 +172,7 @@ function onDelta(
   now: number,
   whole: boolean,
 ): ChatState {
-  const ready = withAnswer(state, runId, now, {});
+  const ready = withAnswer(text === "" ? state : taken(state, runId), runId, now, {});
   return {
     ...ready,
     messages: ready.messages.map((message) => {
@@ -176,6 +183,16 @@ function onDelta(
       return { ...message, text: before + text, phase: "streaming", doubtful: false };
     }),
   };
+}
+
+/** The agent answers the message of this run: it waits no longer. */
+function taken(state: ChatState, runId: string): ChatState {
+  const messages = state.messages.map((message) =>
+    message.role === "user" && message.queued && (message.runId ?? message.id) === runId
+      ? { ...message, queued: false }
+      : message,
+  );
+  return { ...state, messages };
 }
 
 function onEnd(
@@ -209,11 +226,12 @@ function onWaiting(state: ChatState, runId: string): ChatState {
 
 function onError(state: ChatState, id: string | null, failure: Failure): ChatState {
   const question = state.messages.find(
-    (message) => message.id === id || message.key === id || message.runId === id,
+    (message) =>
+      message.role === "user" && (message.id === id || message.key === id || message.runId === id),
   );
   const runId = question?.runId ?? id;
   const messages = state.messages.flatMap((message) => {
-    if (runId === null || !isStreaming(message) || message.runId !== runId) return [message];
+    if (message.role === "user" || runId === null || message.runId !== runId) return [message];
     return message.text === "" ? [] : [interrupted(message)];
   });
   if (question?.role !== "user") {
@@ -237,7 +255,12 @@ function again(state: ChatState, id: string, now: number): ChatState {
   const message = state.messages.find((candidate) => candidate.id === id);
   if (message?.role !== "user") return state;
   if (message.delivery === "failed") {
-    return onUser(state, id, (failed) => ({ ...failed, delivery: "waiting", failure: null }));
+    return onUser(state, id, (failed) => ({
+      ...failed,
+      id: failed.failure?.refused ? nextAttempt(id) : id,
+      delivery: "waiting",
+      failure: null,
+    }));
   }
   const cleared = onUser(state, id, (failed) => ({ ...failed, failure: null }));
   const attempt = written(nextAttempt(id), message.text, now);
@@ -275,12 +298,7 @@ function withAnswer(
     doubtful: false,
     ...more,
   };
-  const messages = state.messages.map((message) =>
-    message.role === "user" && message.queued && (message.runId ?? message.id) === runId
-      ? { ...message, queued: false }
-      : message,
-  );
-  return { ...state, messages: queuedLast([...messages, answer]) };
+  return { ...state, messages: queuedLast([...state.messages, answer]) };
 }
 
 function onUser(

@@ -136,14 +136,14 @@ def test_a_message_whose_turn_begins_does_not_wait() -> None:
     assert history.run_states(payload).in_progress == {"m1": ""}
 
 
-def test_the_run_of_a_message_that_has_to_wait_is_not_the_one_in_progress() -> None:
+def test_a_message_waits_although_its_run_is_the_one_in_flight() -> None:
     payload = of(
         pending=(waiting("one", "m1"), waiting("two", "m2")),
         inFlightRun={"runId": "m2", "text": ""},
     )
 
     assert shown(payload) == [("one", "queued"), ("two", "queued")]
-    assert history.run_states(payload).in_progress == {}
+    assert history.run_states(payload).in_progress == {"m2": ""}
 
 
 @pytest.mark.parametrize(("state", "detail"), [("interrupted", "restarted"), ("cancelled", "You")])
@@ -216,6 +216,16 @@ def test_what_was_said_before_a_failure_stays() -> None:
     payload = of(user("hi", "m1"), assistant("Half an ans", "m1", stopReason="error"))
 
     assert shown(payload) == [("hi", "failed"), ("Half an ans", "")]
+
+
+@pytest.mark.parametrize(("active", "state"), [(False, "failed"), (True, ""), (None, "")])
+def test_a_message_that_a_restart_left_without_an_answer_can_be_sent_again(
+    active: bool | None, state: str
+) -> None:
+    info: dict[str, Any] = {"sessionInfo": {"hasActiveRun": active}}
+
+    assert shown(of(user("hi", "m1"), **info)) == [("hi", state)]
+    assert shown(of(user("hi", "m1"), assistant("Hi.", "m1"), **info))[0] == ("hi", "")
 
 
 def test_a_question_that_was_answered_in_another_attempt_did_not_fail() -> None:
