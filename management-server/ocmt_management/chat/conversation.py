@@ -7,6 +7,7 @@ long, the state of the answer is read from the history.
 import asyncio
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -18,7 +19,7 @@ from ocmt_management.chat.error_messages import for_page, of_run
 from ocmt_management.chat.frames import Frame, FromPage, HistoryFrame, SendFrame
 from ocmt_management.chat.gateway import Gateway, GatewayError
 from ocmt_management.chat.rows import row_id
-from ocmt_management.chat.transcript import SESSION_KEY, Failed, Runs
+from ocmt_management.chat.transcript import SESSION_KEY, Failed, Runs, gained_row
 from ocmt_management.llm.service import Llm
 
 log = structlog.get_logger(__name__)
@@ -73,6 +74,8 @@ class Conversation:
         self._catching_up: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again = False
+        self._last_run: str | None = None
+        """The run that ended last; its files follow, if it sent any."""
         self._last_event_at = 0.0
 
     async def handle(self, frame: FromPage) -> None:
@@ -138,7 +141,11 @@ class Conversation:
         for placeholder in history.omitted(payload)[:_MAX_WHOLE_MESSAGES]:
             await self._fetch_whole(placeholder)
         error = self._llm.last_errors.of(self._user_id)
-        messages = history.messages(payload, last_error=error.detail if error else None)
+        messages = history.messages(
+            payload,
+            last_error=error.detail if error else None,
+            now_ms=datetime.now(UTC).timestamp() * 1000,
+        )
         self._to_page(frames.history(messages))
         for run_id, text in history.run_states(payload).in_progress.items():
             self._to_page_if(self._runs.update(self._runs.page_id(run_id), text))
@@ -215,11 +222,13 @@ class Conversation:
                 self._send_failure(result.run_id, result.message)
             elif result is not None:
                 self._to_page(result)
-                if result["type"] == "final" and result["message"]["text"]:
-                    self._group.create_task(self._look_for_files(str(payload.get("runId"))))
+                if result["type"] == "final":
+                    self._last_run = str(payload.get("runId"))
+        elif name == "sessions.changed" and self._last_run is not None and gained_row(payload):
+            self._group.create_task(self._look_for_files(self._last_run))
 
     async def _look_for_files(self, run_id: str) -> None:
-        """Send the page the files of an answer, which are in the history only."""
+        """Send the page the files of an answer, which its events do not have."""
         try:
             gateway = await self._attached()
             payload = await gateway.request(
@@ -229,6 +238,7 @@ class Conversation:
             log.info("files not looked for", reason=str(error))
             return
         if run_id in history.runs_with_files(payload):
+            self._last_run = None
             self._begin_refresh()
 
     def _begin_refresh(self) -> None:

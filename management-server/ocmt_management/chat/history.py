@@ -29,6 +29,7 @@ from ocmt_management.chat.rows import (
 
 BETWEEN_PARTS = "\n\n"
 TOO_LONG = "This message is too long to be shown here."
+_ANSWERED_WITHIN_MS = 60_000
 _NO_ANSWER = "Your agent did not answer this message."
 _UNREAD = {
     "interrupted": "Your agent restarted before it read this message.",
@@ -36,7 +37,9 @@ _UNREAD = {
 }
 
 
-def messages(payload: dict[str, Any], *, last_error: str | None = None) -> list[WireMessage]:
+def messages(
+    payload: dict[str, Any], *, last_error: str | None = None, now_ms: float = 0
+) -> list[WireMessage]:
     """The messages, oldest first, without thoughts and tool calls.
 
     The answer in progress is left out: `run_states` has its text. `last_error` says why the user's
@@ -69,7 +72,7 @@ def messages(payload: dict[str, Any], *, last_error: str | None = None) -> list[
         last_run = run_id if message["role"] == "assistant" else None
     if failed is not None and last_error is not None:
         failed["detail"] = last_error
-    if shown and shown[-1]["role"] == "user" and failed is None and _is_idle(payload):
+    if shown and shown[-1]["role"] == "user" and failed is None and _was_left(payload, now_ms):
         shown[-1] |= {"state": "failed", "detail": _NO_ANSWER}
     _insert_pending(shown, payload)
     return _without_repeated_failures(shown)
@@ -134,9 +137,14 @@ def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _is_idle(payload: dict[str, Any]) -> bool:
-    """Whether the gateway says that the conversation has no run."""
-    return as_object(payload.get("sessionInfo")).get("hasActiveRun") is False
+def _was_left(payload: dict[str, Any], now_ms: float) -> bool:
+    """Whether nothing has come of the newest message, and no run is to answer it.
+
+    Between two runs the gateway has none for a moment, and after a crash for some seconds.
+    """
+    idle = as_object(payload.get("sessionInfo")).get("hasActiveRun") is False
+    at = _time(_rows(payload)[-1].get("timestamp"))
+    return idle and at is not None and now_ms - at > _ANSWERED_WITHIN_MS
 
 
 def _flying(payload: dict[str, Any]) -> tuple[str | None, str]:

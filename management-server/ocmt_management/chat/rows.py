@@ -4,8 +4,8 @@ Facts from OpenClaw 2026.9.6. `chat.history` replaces a message of more than 128
 placeholder that has its id. A turn that failed ends in a message of the agent with `stopReason`
 "error", whose text is OpenClaw's notice, or what the agent said before the failure. A turn that
 ended before it began to answer leaves a "custom" message. A stopped answer has `openclawAbort`.
-Files that the agent sends are parts with the gateway's path to them; the events of the answer do
-not have these parts, only the history does.
+Files that the agent sends are parts with the gateway's path to them; only the history has these
+parts, from a moment after the answer's end.
 """
 
 import re

@@ -138,6 +138,14 @@ class Runs:
         return self._resumes.get(run_id, run_id)
 
 
+def gained_row(payload: dict[str, Any]) -> bool:
+    """Whether a `sessions.changed` is about a message that no `session.message` had.
+
+    OpenClaw stores an answer's files in such a message, after the answer's end.
+    """
+    return _is_ours(payload) and payload.get("phase") == "message"
+
+
 def _is_ours(payload: dict[str, Any]) -> bool:
     return payload.get("sessionKey") in (SESSION_KEY, _CANONICAL_KEY)
 

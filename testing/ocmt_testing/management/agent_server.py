@@ -71,11 +71,15 @@ class FakeGateway:
         await self.row(self._row_of(run_id, self.runs[run_id]) | {"stopReason": "toolUse"})
 
     async def finish(self, run_id: str, *, files: Sequence[dict[str, Any]] = ()) -> None:
-        """End the run. Its files are in the history, but in no event."""
+        """End the run. Its files come into the history afterwards, and are in no event."""
         text = self.runs.pop(run_id)
         await self.row(self._row_of(run_id, text))
-        self.rows[-1] = self.rows[-1] | {"content": [*self.rows[-1]["content"], *files]}
         await self._chat(run_id, state="final", message=self._assistant(text))
+        if files:
+            self.rows[-1] = self.rows[-1] | {"content": [*self.rows[-1]["content"], *files]}
+            changed = {"sessionKey": "agent:main:main", "phase": "message"}
+            for socket in list(self.subscribed):
+                await self._event(socket, "sessions.changed", changed)
 
     async def take_up(self, message_id: str) -> str:
         """Begin the turn of a message that waits; returns its run, which has an id of its own."""

@@ -218,14 +218,21 @@ def test_what_was_said_before_a_failure_stays() -> None:
     assert shown(payload) == [("hi", "failed"), ("Half an ans", "")]
 
 
-@pytest.mark.parametrize(("active", "state"), [(False, "failed"), (True, ""), (None, "")])
+@pytest.mark.parametrize(
+    ("active", "age_s", "state"),
+    [(False, 90, "failed"), (False, 5, ""), (True, 90, ""), (None, 90, "")],
+)
 def test_a_message_that_a_restart_left_without_an_answer_can_be_sent_again(
-    active: bool | None, state: str
+    active: bool | None, age_s: int, state: str
 ) -> None:
     info: dict[str, Any] = {"sessionInfo": {"hasActiveRun": active}}
+    now_ms = AT + age_s * 1000
 
-    assert shown(of(user("hi", "m1"), **info)) == [("hi", state)]
-    assert shown(of(user("hi", "m1"), assistant("Hi.", "m1"), **info))[0] == ("hi", "")
+    def states(*rows: dict[str, Any]) -> list[str]:
+        return [m.get("state", "") for m in history.messages(of(*rows, **info), now_ms=now_ms)]
+
+    assert states(user("hi", "m1")) == [state]
+    assert states(user("hi", "m1"), assistant("Hi.", "m1")) == ["", ""]
 
 
 def test_a_question_that_was_answered_in_another_attempt_did_not_fail() -> None:
