@@ -176,7 +176,8 @@ async def test_a_killed_gateway_is_noticed_at_once_and_started_by_the_next_reque
         agent = await host.provision()
         with host.parts.hub.subscribed() as news:
             host.runtime.die("ada", exit_code=137)
-            event = await news.next(within_s=60)
+            async with asyncio.timeout(60):
+                event = await news.next()
         assert event is not None
         assert event.to_state is S.STOPPED
         assert "exit code 137" in (agent.failure or "")
