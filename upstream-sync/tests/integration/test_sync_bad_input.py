@@ -91,7 +91,7 @@ def test_a_dirty_sync_tree_and_a_checked_out_sync_branch_are_refused(world: Worl
     world.ok("fetch")
     world.plan()
     (world.tree / "stray.txt").write_text("mine\n")
-    refuse(world, "apply", str(world.root / "plan.toml"), code=7, says="changes of its own")
+    refuse(world, "apply", str(world.root / "plan.toml"), code=7, says="uncommitted changes")
     (world.tree / "stray.txt").unlink()
     world.git("worktree", "remove", "--force", str(world.tree))
     world.git("checkout", "-q", "upstream-sync")
@@ -104,7 +104,7 @@ def test_a_second_sync_at_once_is_refused(world: World) -> None:
     world.plan()
     with (world.fork / ".git/ocmt-sync/lock").open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        refuse(world, "apply", str(world.root / "plan.toml"), code=6, says="at work here")
+        refuse(world, "apply", str(world.root / "plan.toml"), code=6, says="running here")
 
 
 def test_a_conflict_that_is_aborted_leaves_everything_as_it_was(world: World) -> None:
@@ -253,7 +253,7 @@ def test_push_never_goes_to_upstream(world: World) -> None:
         (("list", "--since", "soon"), "soon"),
         (("plan", "--strategy", "rebase"), "rebase"),
         (("plan", "--tag", "v1"), "--tag"),
-        (("apply",), "name a plan"),
+        (("apply",), "Name a plan"),
         (("defer", "upstream/main", "--until", "soon", "--reason", "x"), "soon"),
     ],
 )

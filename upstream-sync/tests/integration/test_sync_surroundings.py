@@ -220,7 +220,7 @@ def test_a_test_leaves_the_work_tree_as_it_was_and_runs_over_nobodys_edits(world
     )
     (world.tree / "core/b.txt").write_text("precious\n")
     ran = world.run("test")
-    assert (ran.code, "has changes of its own" in ran.err) == (7, True)
+    assert (ran.code, "has uncommitted changes" in ran.err) == (7, True)
     assert (world.tree / "core/b.txt").read_text() == "precious\n"
 
 
