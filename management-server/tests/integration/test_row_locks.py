@@ -1,4 +1,4 @@
-"""What locks a row makes other transactions wait for it, until the transaction that has it ends."""
+"""A statement that locks a row makes other transactions wait until the lock's transaction ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The server, the engine and gateways die in every order; what the runtime shows wins."""
+"""The server, the engine and gateways end in every order; the record follows the runtime."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -16,7 +16,7 @@ from ocmt_testing.agent_server.host import Host, open_host
 
 
 class Machine:
-    """What outlives the server: its data folder, the engine, the gateways, the time."""
+    """The parts that outlive the server: its data folder, the engine, the gateways, the clock."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -110,7 +110,7 @@ async def test_a_gateway_closed_by_a_killed_server_is_opened_by_the_next(tmp_pat
 
 
 async def test_a_request_thaws_what_a_killed_server_left_half_frozen(tmp_path: Path) -> None:
-    """The engine takes it for running; only the lease on record tells that a freeze was begun."""
+    """The engine reports it as running; only the recorded lease shows that a freeze had begun."""
     machine = Machine(tmp_path)
     async with machine.server() as host:
         await host.provision()

@@ -1,4 +1,4 @@
-"""What is said of an agent is what its server says now, or that nothing is known."""
+"""An agent's status is what its server reports now, or unknown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,5 @@
-"""Everybody gets an agent: once, in the background, in spite of troubles, and again when lost."""
+"""Every user gets an agent: once, in the background, despite failures, and again when it is
+lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -156,7 +157,7 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
-    """Also while the earlier server still is there, as when one release takes over from another."""
+    """Also while the earlier server still runs, as when one release takes over from another."""
     agent_server.hold = asyncio.Event()
     user_id = await id_of(await sign_in("ada@example.com"))
     await agent_is(app, user_id, "provisioning")
@@ -177,7 +178,7 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
 
 
 async def begin_elsewhere(app: FastAPI, user_id: str) -> None:
-    """As another server does that begins to make the agent, and then is killed."""
+    """As if another server began to provision the agent and was killed."""
     async with app.state.database.write() as session:
         now = app.state.clock()
         await AgentRepository(session).begin(user_id, b"another server's", now)
