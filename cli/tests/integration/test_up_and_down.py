@@ -69,7 +69,7 @@ class Installation:
         return read
 
     def down(self) -> None:
-        """`ocmt down`, after which nothing of it is left."""
+        """`ocmt down`; then nothing of it is left."""
         done = self.ocmt("down")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "nothing is left running" in done.stdout
@@ -117,7 +117,7 @@ def stopped(installation: Installation) -> Installation:
 
 @pytest.fixture
 def running(installation: Installation) -> Installation:
-    """Started, unless the test before left it running and well."""
+    """A running installation; restarted if the test before left it stopped or unhealthy."""
     found = installation.status()
     if not (found["running"] and all(one["healthy"] for one in found["servers"].values())):
         installation.ocmt("down")

@@ -1,4 +1,4 @@
-"""TLS_DIR: what is refused, and that what is refused later changes nothing."""
+"""TLS_DIR: what is refused at start, and that a later invalid file changes nothing."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -82,7 +82,8 @@ class Person:
     def __init__(
         self, farm: Farm, *, port: int = 0, python: Path | None = None, env_file: Path | None = None
     ) -> None:
-        """On another server than the farm's with its `port`, a Python that has it, and its file."""
+        """`port` is for a server other than the farm's, `python` has its packages, `env_file` is
+        its own."""
         self.farm = farm
         self.origin = f"http://127.0.0.1:{port or farm.port}"
         place = farm.component("mgmt")

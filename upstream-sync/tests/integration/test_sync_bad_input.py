@@ -1,4 +1,4 @@
-"""Bad input: a clear error, a stable exit code, and the repository exactly as it was."""
+"""Bad input: a clear error, a stable exit code, and an unchanged repository."""
 
 import fcntl
 import os
@@ -262,7 +262,7 @@ def test_wrong_options_are_named(world: World, args: tuple[str, ...], says: str)
 
 
 def limited(world: World, *args: str, largest_bytes: int) -> Ran:
-    """Run where no file can grow beyond this, which looks to git and to us like a full disk."""
+    """Run with a limit on the size of files, which looks like a full disk to git and to us."""
     # Left to itself the limit kills with a signal, where a full disk is an error of `write`.
     programs = world.root / "programs"
     programs.mkdir(exist_ok=True)

@@ -43,7 +43,7 @@ def kill_at(step: int, *, after: bool) -> None:
 
 
 def run_killed(world: World, step: int, *args: str, after: bool) -> bool:
-    """Apply (or `args`) in a child that dies at `step`; False when it finished before."""
+    """Apply (or run `args`) in a child that dies at `step`; False if it finished before."""
     child = os.fork()
     if child == 0:
         try:

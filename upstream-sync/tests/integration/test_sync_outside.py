@@ -1,4 +1,4 @@
-"""What sync speaks to outside of git: an advisory server, and GitHub's `gh`."""
+"""The services that sync uses besides git: an advisory server, and GitHub's `gh`."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from ocmt_testing.sync.world import World
 
 @dataclass
 class Advisories:
-    """What the advisory server answers."""
+    """The advisory server's answers."""
 
     url: str = ""
     body: bytes = b"[]"

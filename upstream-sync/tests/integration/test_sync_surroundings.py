@@ -1,4 +1,4 @@
-"""What surrounds sync on an operator's machine: their git settings, shell, terminal, folders."""
+"""An operator's machine around sync: git settings, shell, terminal, folders."""
 
 import json
 import os
@@ -15,7 +15,7 @@ OCMT = Path(sys.executable).with_name("ocmt")
 
 
 def shell(world: World, line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """A line of the operator's shell, in which `ocmt` is the real command."""
+    """Run a line in the operator's shell, in which `ocmt` is the real command."""
     return subprocess.run(
         ["bash", "-c", f"ocmt() {{ {OCMT} \"$@\"; }}; {line}"], cwd=world.fork,
         env={**world.variables(), **variables}, capture_output=True, text=True, check=False,

@@ -74,7 +74,7 @@ def cgroup_of(pid: int) -> str:
 
 
 def ask_for(folder: Path, size: int) -> str:
-    """Write to `memory.reclaim` directly; returns the kernel's error number."""
+    """Write to `memory.reclaim` directly; returns "taken" or the kernel's error text."""
     try:
         (folder / "memory.reclaim").write_text(str(size))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Backups over real ssh, with a real SQLite database being written, and a real PostgreSQL."""
+"""Backups over real ssh, of a real SQLite database in use and a real PostgreSQL."""
 
 import gzip
 import json
@@ -239,7 +239,7 @@ def test_a_backup_that_fails_leaves_nothing(farm: Farm, capsys: pytest.CaptureFi
 
 @pytest.fixture
 def postgres() -> Iterator[str]:
-    """A PostgreSQL of its own, with a password; its address."""
+    """The address of a PostgreSQL with a password, for this test."""
     require("postgresql")
     found = postgresql_programs()
     assert found is not None
