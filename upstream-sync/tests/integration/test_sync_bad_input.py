@@ -112,9 +112,7 @@ def test_a_conflict_that_is_aborted_leaves_everything_as_it_was(world: World) ->
     world.upstream.commit({"core/a.txt": "fine\n"}, "fine")
     world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     before = world.snapshot()
     assert world.run("apply", str(path)).code == 5
     assert world.run("doctor", "--json").json["findings"][0]["code"] in ("unfinished", "dead-rule")
@@ -133,9 +131,7 @@ def test_a_conflicting_pick_can_be_left_out_with_a_reason(world: World) -> None:
     bad = world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.upstream.commit({"core/a.txt": "fine\n"}, "fine")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     assert world.run("apply", str(path)).code == 5
     assert world.ok("apply", "--skip", "ours is better")["picked"] == 1
     (entry,) = world.ok("ledger", bad)["entries"]
@@ -146,9 +142,7 @@ def test_a_resolution_is_remembered_for_the_next_time(world: World) -> None:
     world.local({"core/b.txt": "ours\n"})
     world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     assert world.run("apply", str(path)).code == 5
     (world.tree / "core/b.txt").write_text("both\n")
     world.git("-C", str(world.tree), "add", "core/b.txt")

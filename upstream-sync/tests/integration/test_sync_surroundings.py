@@ -29,9 +29,7 @@ def conflicting(world: World) -> str:
     world.upstream.commit({"core/a.txt": "short\n"}, "fine")
     world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     return str(path)
 
 
@@ -181,9 +179,7 @@ def test_a_text_about_conflicts_is_no_conflict(world: World) -> None:
     text = "Markers\n=======\n<<<<<<< HEAD\none\n=======\ntwo\n>>>>>>> other\n"
     world.upstream.commit({"core/b.txt": text, "core/about.txt": text}, "about conflicts")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     assert world.run("apply", str(path)).code == 5
     world.git("-C", str(world.tree), "checkout", "--theirs", "core/b.txt")
     world.git("-C", str(world.tree), "add", "core/b.txt")
