@@ -28,13 +28,13 @@ def tls_reason(error: BaseException, own: HostCredentials | None) -> str | None:
             return f"TLS failed: {cause.reason or cause}"
     if own is not None and own.has_ended:
         ended = f"{own.ends_at:%Y-%m-%d}"
-        return f"this server's own certificate ended on {ended}; run `./ocmt renew`"
+        return f"this server's own certificate expired on {ended}; run `./ocmt renew`"
     return None
 
 
 def _refused(code: int, message: str, own: HostCredentials | None) -> str:
     if code == _ENDED:
-        return "its certificate has ended; run `./ocmt renew`"
+        return "its certificate has expired; run `./ocmt renew`"
     if code == _NOT_YET:
         return "its certificate is not valid yet; compare the clocks of both hosts"
     if code in _OTHER_NAME:

@@ -166,10 +166,10 @@ def test_a_folder_that_lost_a_file_is_refused_instead_of_a_second_ca(
     [
         (730, "", False),
         (61, "", False),
-        (60, "ends on", False),
-        (1, "ends on", False),
-        (0, "ended on", True),
-        (-30, "ended on", True),
+        (60, "expires on", False),
+        (1, "expires on", False),
+        (0, "expired on", True),
+        (-30, "expired on", True),
     ],
 )
 def test_a_certificate_near_its_end_is_told_with_the_cure(
