@@ -44,7 +44,7 @@ def launch(program: Path, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_set_up_is_made_anew_once_however_many_start(
+def test_a_killed_set_up_is_repeated_once_however_many_start(
     checkout: Path, tmp_path: Path
 ) -> None:
     killed = launch(checkout / "ocmt", tmp_path)
@@ -140,7 +140,9 @@ def test_what_a_killed_set_up_started_is_waited_for(tmp_path: Path) -> None:
             one.communicate()
 
 
-def test_without_the_venv_module_it_says_what_to_install(checkout: Path, tmp_path: Path) -> None:
+def test_without_the_venv_module_it_names_the_package_to_install(
+    checkout: Path, tmp_path: Path
+) -> None:
     """Debian's Python without python3-venv: `venv` can be imported, `ensurepip` is missing."""
     bare = tmp_path / "bare"
     bare.mkdir()

@@ -155,7 +155,7 @@ async def test_a_read_only_database_stops_the_start_with_the_cure(
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-async def test_an_embedded_database_that_may_not_be_written_is_told_by_health(
+async def test_a_read_only_embedded_database_is_reported_by_health(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = parse_database_url(database_url)
@@ -197,7 +197,7 @@ async def _ping(url: str) -> None:
 
 
 @only_postgresql
-async def test_a_certificate_of_an_authority_of_ones_own_is_checked(
+async def test_a_certificate_of_a_private_authority_is_verified(
     direct: tuple[Path, str], certificate: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "root.pem"

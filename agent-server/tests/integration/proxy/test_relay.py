@@ -94,7 +94,7 @@ async def test_without_a_token_of_this_host_s_agents_nothing_is_passed_on(
         assert answer.status == 401
 
 
-async def test_a_management_server_that_is_gone_is_told(agent: aiohttp.ClientSession) -> None:
+async def test_a_missing_management_server_is_reported(agent: aiohttp.ClientSession) -> None:
     async with (
         open_session() as session,
         serving(relay_app("http://127.0.0.1:1", TOKEN.__eq__, session)) as here,

@@ -143,7 +143,7 @@ async def test_a_write_cut_short_anywhere_leaves_no_transaction_open(tmp_path: P
     await store.close()
 
 
-async def test_a_full_disk_loses_no_state_and_is_over_when_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_disk_loses_no_state_and_ends_when_space_is_freed(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         store = host.parts.registry._store
@@ -168,7 +168,7 @@ async def test_a_full_disk_loses_no_state_and_is_over_when_there_is_room(tmp_pat
         assert (read.state, read.last_activity_kind) == (S.RUNNING, ActivityKind.HTTP)
 
 
-async def test_a_new_agent_is_not_made_while_it_cannot_be_remembered(tmp_path: Path) -> None:
+async def test_a_new_agent_is_not_created_while_it_cannot_be_stored(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         store = host.parts.registry._store
@@ -207,7 +207,7 @@ WRITES: dict[str, Callable[[AgentRegistry, Agent], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-async def test_who_is_removed_while_a_write_waits_for_its_turn_is_not_brought_back(
+async def test_an_agent_removed_while_a_write_waits_is_not_written_again(
     tmp_path: Path, write: Callable[[AgentRegistry, Agent], Awaitable[None]]
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -218,7 +218,7 @@ async def test_who_is_removed_while_a_write_waits_for_its_turn_is_not_brought_ba
         assert await registry._store.load() == []
 
 
-async def test_who_could_not_be_removed_is_written_as_before(tmp_path: Path) -> None:
+async def test_an_agent_that_could_not_be_removed_is_written_as_before(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent, registry = await host.provision(), host.parts.registry
         store = registry._store

@@ -197,7 +197,7 @@ def test_a_spoiled_backup_is_refused_before_anything_is_written(
     assert not agent_data.exists()
 
 
-def test_what_one_agent_has_too_much_is_told_and_everything_else_comes_back(
+def test_one_agent_s_excess_is_reported_and_everything_else_is_restored(
     farm: Farm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (farm.folder / "mgmt-data").mkdir()

@@ -172,7 +172,7 @@ def test_a_folder_that_lost_a_file_is_refused_instead_of_a_second_ca(
         (-30, "expired on", True),
     ],
 )
-def test_a_certificate_near_its_end_is_told_with_the_cure(
+def test_a_certificate_near_its_expiry_is_reported_with_the_remedy(
     tmp_path: Path, days_before: int, warned: str, ended: bool
 ) -> None:
     inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
