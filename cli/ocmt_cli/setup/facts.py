@@ -53,6 +53,10 @@ class HostFacts:
     """Whether the host has swap on a disk."""
     listening: tuple[Listening, ...]
     """Ports that other machines reach unless a firewall blocks them."""
+    firewall_loaded: bool
+    """Whether the kernel has OCMT's rules, or older ones of OCMT."""
+    stale_units: bool
+    """Whether a unit's file changed since systemd read it."""
 
 
 def gather(
@@ -99,4 +103,6 @@ def gather(
         resolvers=tuple(said["resolvers"]),
         swap=said["swap"],
         listening=tuple(Listening(**one) for one in said["listening"]),
+        firewall_loaded=said["firewall_loaded"],
+        stale_units=said["stale_units"],
     )

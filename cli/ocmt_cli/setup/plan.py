@@ -11,11 +11,15 @@ from ocmt_cli.setup import files, front, tls
 from ocmt_cli.setup.changes import Change, Run, Step, Write, write_if_different
 from ocmt_cli.setup.facts import HostFacts
 from ocmt_cli.setup.firewall import FIREWALL_UNIT as FIREWALL_SERVICE
-from ocmt_cli.setup.firewall import firewall, openings, shut
+from ocmt_cli.setup.firewall import NFTABLES_DROP_IN, firewall, openings, shut
 
 _SYSTEM = PurePosixPath("/etc/systemd/system")
 FIREWALL = PurePosixPath("/etc/ocmt/firewall.nft")
 FIREWALL_UNIT = "ocmt-firewall.service"
+_FIREWALL_UNITS = {
+    FIREWALL_UNIT: FIREWALL_SERVICE,
+    "nftables.service.d/ocmt.conf": NFTABLES_DROP_IN,
+}
 ZRAM = PurePosixPath("/etc/default/zramswap")
 PULL_INVENTORY = PurePosixPath("/etc/ocmt/ocmt.toml")
 PULL_SIGNERS = PurePosixPath("/etc/ocmt/allowed_signers")
@@ -53,13 +57,13 @@ def authorized_keys(host: HostEntry) -> PurePosixPath:
 
 def asked_units(inventory: Inventory, host: HostEntry) -> list[str]:
     started = [name for name in files.units(inventory, host) if name.endswith(_STARTED)]
-    return [*started, FIREWALL_UNIT, SWAP_UNIT, "docker.service"]
+    return [*started, FIREWALL_UNIT, "nftables.service", SWAP_UNIT, "docker.service"]
 
 
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
     """All paths whose facts the plan needs."""
     below = [_SYSTEM / name for name in files.units(inventory, host)]
-    below += [FIREWALL, _SYSTEM / FIREWALL_UNIT, ZRAM, SWAP_FILE]
+    below += [FIREWALL, *(_SYSTEM / name for name in _FIREWALL_UNITS), ZRAM, SWAP_FILE]
     below += [_SYSTEM / SWAP_UNIT, PULL_INVENTORY, PULL_SIGNERS, PULL_KEY]
     below += [inventory.pull.checkout / ".git"]
     paths = [host.path(place) for place in below]
@@ -272,10 +276,12 @@ def _units(
         for name, text in wanted.items()
         if (write := write_if_different(facts, host.path(_SYSTEM / name), text, 0o644)) is not None
     ]
+    reload = (Run(("systemctl", "daemon-reload")),) if systemd else ()
     if steps:
         names = ", ".join(step.path.name for step in steps)
-        reload = (Run(("systemctl", "daemon-reload")),) if systemd else ()
         changes.append(Change(f"write the units {names}", (*steps, *reload)))
+    elif reload and facts.stale_units:
+        changes.append(Change("systemd: read the changed units", reload))
     if systemd:
         started = [name for name in wanted if name.endswith(_STARTED)]
         changes += [_enable(name) for name in started if name not in facts.units]
@@ -290,11 +296,19 @@ def _firewall(
     changes: list[Change] = []
     text = firewall(inventory, host, facts.resolvers)
     rules = write_if_different(facts, host.path(FIREWALL), text, 0o644)
-    unit = write_if_different(facts, host.path(_SYSTEM / FIREWALL_UNIT), FIREWALL_SERVICE, 0o644)
-    steps: list[Step] = [one for one in (rules, unit) if one is not None]
-    if steps and systemd:
-        nft = ("nft", "-f", str(FIREWALL))
-        steps += [Run((nft[0], "-c", *nft[1:])), Run(nft), Run(("systemctl", "daemon-reload"))]
+    units = [
+        write
+        for name, unit in _FIREWALL_UNITS.items()
+        if (write := write_if_different(facts, host.path(_SYSTEM / name), unit, 0o644))
+    ]
+    steps: list[Step] = []
+    if systemd and (rules is not None or not facts.firewall_loaded):
+        # Before they are written: after a failure the next setup loads them again, and rules that
+        # block the operator are gone after a reboot.
+        steps += [Run(("nft", *check, "-f", "-"), text) for check in (("-c",), ())]
+    steps += [*([rules] if rules is not None else []), *units]
+    if units and systemd:
+        steps.append(Run(("systemctl", "daemon-reload")))
     if steps:
         what = _let_in_and_shut(facts, inventory=inventory, host=host, loaded=systemd)
         changes.append(Change(f"firewall: {what}", tuple(steps)))

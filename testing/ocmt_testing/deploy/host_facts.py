@@ -15,4 +15,6 @@ FRESH_HOST = HostFacts(
     resolvers=(),
     swap=False,
     listening=(),
+    firewall_loaded=False,
+    stale_units=False,
 )

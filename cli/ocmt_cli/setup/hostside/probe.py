@@ -14,6 +14,8 @@ from typing import Any
 
 from ocmt_cli.setup.hostside.listening import listening
 
+_STALE = ["systemctl", "show", "--property=NeedDaemonReload", "--value", "--"]
+
 
 def main() -> None:
     asked = json.loads(sys.stdin.buffer.read())
@@ -34,6 +36,8 @@ def main() -> None:
                 "resolvers": _resolvers(),
                 "swap": any(not line.startswith("/dev/zram") for line in swaps),
                 "listening": listening(),
+                "firewall_loaded": "ocmt" in _printed(["nft", "list", "table", "inet", "ocmt"]),
+                "stale_units": "yes" in _printed([*_STALE, *asked["units"]]),
             }
         )
     )

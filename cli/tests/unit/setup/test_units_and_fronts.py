@@ -270,6 +270,7 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
         texts=texts,
         keys=frozenset({"ssh-ed25519 A"}),
         swap=True,
+        firewall_loaded=True,
     )
     assert planned(after) == []
 

@@ -1,6 +1,7 @@
 """What of a host is not OCMT's is kept by the plan, or named in it."""
 
 import dataclasses
+import hashlib
 import os
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup import files
 from ocmt_cli.setup.changes import Change, Install, Run, Write
 from ocmt_cli.setup.facts import Found, HostFacts, Listening
-from ocmt_cli.setup.plan import Secrets, plan
+from ocmt_cli.setup.plan import FIREWALL, Secrets, plan
 from ocmt_testing.deploy.host_facts import FRESH_HOST
 
 ROOT = Path(__file__).parents[4]
@@ -195,6 +196,73 @@ def test_ssh_is_never_shut_out(tmp_path: Path, ports: tuple[int, ...]) -> None:
     also = dataclasses.replace(FRESH, listening=(*listening, Listening(2222, "tcp", "sshd")))
     told = _line(_plan(mapped, also, host="agents-1"), "firewall: ")
     assert f"This blocks {ports[0]}/tcp (sshd)" in told
+
+
+def _as_planned(
+    inventory: Inventory, facts: HostFacts, *, host: str = "front", but: str = ""
+) -> HostFacts:
+    """The facts of a host that has every file of the plan, except `but`."""
+    writes = [
+        step
+        for change in _plan(inventory, facts, host=host)
+        for step in change.steps
+        if isinstance(step, Write) and str(step.path) != but
+    ]
+    paths = {
+        str(one.path): Found(hashlib.sha256(one.text.encode()).hexdigest(), one.mode)
+        for one in writes
+    }
+    return dataclasses.replace(facts, paths=paths, units=frozenset({"ocmt-firewall.service"}))
+
+
+@pytest.mark.parametrize(
+    ("there", "loaded"), [(False, False), (False, True), (True, False), (True, True)]
+)
+def test_firewall_rules_are_loaded_before_they_are_written(
+    inventory: Inventory, there: bool, loaded: bool
+) -> None:
+    """So that a setup that breaks off between the two does not leave rules that never apply."""
+    place = "/etc/ocmt/firewall.nft"
+    facts = _as_planned(inventory, FRESH, but="" if there else place)
+    changes = _plan(inventory, dataclasses.replace(facts, firewall_loaded=loaded))
+    steps = [step for change in changes for step in change.steps]
+    nft = [at for at, step in enumerate(steps) if isinstance(step, Run) and step.argv[0] == "nft"]
+    written = [at for at, step in enumerate(steps) if getattr(step, "path", None) == FIREWALL]
+    assert bool(written) is not there
+    if there and loaded:
+        assert nft == []
+        return
+    check, load = (steps[at] for at in nft)
+    assert isinstance(check, Run)
+    assert isinstance(load, Run)
+    assert (check.argv, load.argv) == (("nft", "-c", "-f", "-"), ("nft", "-f", "-"))
+    assert check.stdin == load.stdin
+    assert "table inet ocmt {" in load.stdin
+    assert all(at > nft[-1] for at in written)
+
+
+@pytest.mark.parametrize("when", ["ExecStartPost", "ExecReload", "ExecStopPost"])
+def test_the_operators_nftables_service_brings_the_rules_back_after_its_flush(
+    inventory: Inventory, when: str
+) -> None:
+    texts = {
+        str(step.path): step.text
+        for change in _plan(inventory)
+        for step in change.steps
+        if isinstance(step, Write)
+    }
+    drop_in = texts["/etc/systemd/system/nftables.service.d/ocmt.conf"]
+    # "-": what is missing or wrong here does not fail the operator's unit.
+    assert f"{when}=-/usr/sbin/nft -f {FIREWALL}\n" in drop_in
+
+
+@pytest.mark.parametrize("host", ["front", "agents-1"])
+def test_units_that_systemd_has_not_read_yet_are_read(inventory: Inventory, host: str) -> None:
+    """An earlier setup broke off after it wrote them."""
+    facts = _as_planned(inventory, FRESH, host=host)
+    for stale in (False, True):
+        changes = _plan(inventory, dataclasses.replace(facts, stale_units=stale), host=host)
+        assert bool(_line(changes, "systemd: read the changed units")) is stale
 
 
 # Memory
