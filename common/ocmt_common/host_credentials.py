@@ -61,6 +61,14 @@ def token_id(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
+def tokens_of(text: str) -> tuple[str, ...]:
+    """The tokens of a `tokens` file. Raises `ValueError` unless it has one, and only tokens."""
+    tokens = tuple(text.split())
+    if not tokens or not all(map(_TOKEN.fullmatch, tokens)):
+        raise ValueError("has no token of 32 characters or more a line")
+    return tokens
+
+
 _Texts = tuple[bytes, bytes, bytes]
 """The texts of host.pem, ca.pem and tokens."""
 
@@ -210,9 +218,10 @@ def _read(folder: Path) -> _Texts:
 def _checked(folder: Path, texts: _Texts) -> _Files:
     """Parse and check the files together. Raises `CredentialsError`."""
     host, ca, listed = texts
-    tokens = tuple(listed.decode(errors="replace").split())
-    if not tokens or not all(map(_TOKEN.fullmatch, tokens)):
-        raise _wrong(folder / TOKENS_FILE, "has no token of 32 characters or more a line")
+    try:
+        tokens = tokens_of(listed.decode(errors="replace"))
+    except ValueError as error:
+        raise _wrong(folder / TOKENS_FILE, str(error)) from error
     try:
         certificate = x509.load_pem_x509_certificate(host)
         issuers = x509.load_pem_x509_certificates(ca)

@@ -36,7 +36,10 @@ def _refused(code: int, message: str, own: HostCredentials | None) -> str:
     if code == _ENDED:
         return "its certificate has ended; run `./ocmt renew`"
     if code == _NOT_YET:
-        return "its certificate is not valid yet; compare the clocks of both hosts"
+        return (
+            "its certificate is not valid yet; compare the clocks of both hosts and of the machine "
+            "with `ocmt.secrets/`, then run `./ocmt renew`"
+        )
     if code in _OTHER_NAME:
         return "its certificate is for another address; run `./ocmt setup` for it"
     if own is not None:

@@ -1,6 +1,7 @@
 """`ocmt setup HOST`."""
 
 import base64
+import contextlib
 import json
 import re
 import secrets
@@ -30,7 +31,7 @@ from ocmt_cli.setup.plan import (
     plan,
 )
 from ocmt_cli.setup.tls import missing_settings, refuse_another_ca
-from ocmt_cli.trust.folder import TrustFolder, open_trust
+from ocmt_cli.trust.folder import TrustFolder, locked, open_trust
 from ocmt_cli.trust.links import tls_roles
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -55,9 +56,13 @@ def setup(
     entry = servers.host(host)
     ensure_known(servers, entry, accepted=host_key)
     remote = open_host(entry, servers.deploy)
-    try:
+    linked = bool(tls_roles(servers, entry))
+    with contextlib.ExitStack() as stack:
+        stack.callback(remote.close)
+        if linked and not plan_only:
+            stack.enter_context(locked(servers))
         trust = None
-        if tls_roles(servers, entry):
+        if linked:
             now = datetime.now(UTC)
             trust = open_trust(servers, now).with_certificate(entry, now)
         changes = _plan(servers, entry, remote, trust)
@@ -70,8 +75,6 @@ def setup(
         elif not plan_only:
             _apply(remote, changes)
             say(f"{host}: set up. Next: {command('deploy --plan')}")
-    finally:
-        remote.close()
 
 
 def _plan(

@@ -16,7 +16,7 @@ from ocmt_cli.deploy.remote import open_host
 from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup.tls import FILE_MODE
-from ocmt_cli.trust.folder import open_trust
+from ocmt_cli.trust.folder import locked, open_trust
 from ocmt_cli.trust.links import TLS_FOLDER, linked_hosts, tls_roles
 from ocmt_cli.trust.renewing import renew
 
@@ -35,6 +35,11 @@ def renew_command(
     if not linked:
         say("Management and the agent server run on one machine: there is nothing to renew.")
         return
+    with locked(servers):
+        _renew(servers, linked)
+
+
+def _renew(servers: Inventory, linked: list[HostEntry]) -> None:
     now = datetime.now(UTC)
     trust = open_trust(servers, now)
     missing = [host.name for host in linked if trust.certificate(host.name) is None]
