@@ -17,6 +17,7 @@ class Found:
     sha256: str
     """Empty for a folder."""
     mode: int
+    group: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ PULL_KEY = PurePosixPath("/etc/ocmt/deploy_key")
 _STARTED = (".socket", ".timer")
 SWAP_FILE = PurePosixPath("/swapfile")
 SWAP_UNIT = "swapfile.swap"
+_MAKE_SWAP = (
+    'set -e; umask 077; trap \'rm -f "$1.new"\' EXIT; fallocate -l "$2" "$1.new"; '
+    'mkswap "$1.new"; mv "$1.new" "$1"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +173,18 @@ def _memory(facts: HostFacts) -> list[Change]:
                 f"OCMT's would be {', '.join(sorted(wanted))}"
             )
         )
-    if not facts.swap and str(SWAP_FILE) not in facts.paths:
+    unit = write_if_different(facts, _SYSTEM / SWAP_UNIT, files.SWAP_UNIT, 0o644)
+    has_file = str(SWAP_FILE) in facts.paths
+    if facts.swap or (has_file and unit is not None):  # the operator's file
+        return changes
+    if not has_file:
         size = min(facts.memory_mb, 32 * 1024)
-        make = f"umask 077; fallocate -l {size}M {SWAP_FILE} && mkswap {SWAP_FILE}"
-        steps: list[Step] = [Run(("sh", "-c", make))]
-        unit = write_if_different(facts, _SYSTEM / SWAP_UNIT, files.SWAP_UNIT, 0o644)
-        if unit is not None:
-            steps.append(unit)
-        changes.append(Change(f"swap of {size} MB in {SWAP_FILE}", tuple(steps)))
-        if facts.systemd:
-            changes.append(_enable(SWAP_UNIT))
+        make = Run(("sh", "-c", _MAKE_SWAP, "sh", str(SWAP_FILE), f"{size}M"))
+        # The unit first: a file without it is not OCMT's.
+        steps = (make,) if unit is None else (unit, make)
+        changes.append(Change(f"swap of {size} MB in {SWAP_FILE}", steps))
+    if facts.systemd and SWAP_UNIT not in facts.units:
+        changes.append(_enable(SWAP_UNIT))
     return changes
 
 

@@ -1,6 +1,7 @@
 """Reads a host's facts and prints them as one JSON object (`setup.facts`)."""
 
 import contextlib
+import grp
 import hashlib
 import ipaddress
 import json
@@ -67,7 +68,11 @@ def _look(name: str) -> dict[str, Any] | None:
         return None
     regular = stat.S_ISREG(found.st_mode)
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if regular else ""
-    return {"sha256": digest, "mode": stat.S_IMODE(found.st_mode)}
+    try:
+        group = grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        group = str(found.st_gid)
+    return {"sha256": digest, "mode": stat.S_IMODE(found.st_mode), "group": group}
 
 
 def _text(name: str) -> str | None:

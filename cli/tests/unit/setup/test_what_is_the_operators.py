@@ -10,7 +10,7 @@ import pytest
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import Inventory, load_inventory
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.setup import files
+from ocmt_cli.setup import files, tls
 from ocmt_cli.setup.changes import Change, Install, Run, Write
 from ocmt_cli.setup.facts import Found, HostFacts, Listening
 from ocmt_cli.setup.plan import FIREWALL, Secrets, plan
@@ -18,7 +18,7 @@ from ocmt_testing.deploy.host_facts import FRESH_HOST
 
 ROOT = Path(__file__).parents[4]
 SECRETS = Secrets(token="t" * 40, jwt="j" * 40, vault="k1:v")
-THEIRS = Found("of another text", 0o644)
+THEIRS = Found("of another text", 0o644, "root")
 CADDYFILE, CADDY_SITE = "/etc/caddy/Caddyfile", "/etc/caddy/ocmt.caddy"
 NGINX_SITE = "/etc/nginx/conf.d/ocmt.conf"
 ZRAM = "/etc/default/zramswap"
@@ -126,7 +126,7 @@ def test_nginx_gets_no_https_before_there_is_a_certificate(
     inventory: Inventory, there: tuple[str, ...]
 ) -> None:
     live = "/etc/letsencrypt/live/app.example.com"
-    paths = {f"{live}/{name}": Found("", 0o777) for name in there}
+    paths = {f"{live}/{name}": Found("", 0o777, "root") for name in there}
     changes = _plan(inventory, dataclasses.replace(WITH_NGINX, paths=paths))
     step = _install(changes)
     assert step is not None
@@ -143,7 +143,7 @@ def test_nginx_gets_no_https_before_there_is_a_certificate(
 
 def test_nginx_gets_the_whole_site_when_the_certificate_is_there(inventory: Inventory) -> None:
     live = "/etc/letsencrypt/live/app.example.com"
-    paths = {f"{live}/{name}.pem": Found("", 0o777) for name in ("fullchain", "privkey")}
+    paths = {f"{live}/{name}.pem": Found("", 0o777, "root") for name in ("fullchain", "privkey")}
     changes = _plan(inventory, dataclasses.replace(WITH_NGINX, paths=paths | {NGINX_SITE: THEIRS}))
     step = _install(changes)
     assert step is not None
@@ -209,7 +209,7 @@ def _as_planned(
         if isinstance(step, Write) and str(step.path) != but
     ]
     paths = {
-        str(one.path): Found(hashlib.sha256(one.text.encode()).hexdigest(), one.mode)
+        str(one.path): Found(hashlib.sha256(one.text.encode()).hexdigest(), one.mode, "root")
         for one in writes
     }
     return dataclasses.replace(facts, paths=paths, units=frozenset({"ocmt-firewall.service"}))
@@ -295,6 +295,86 @@ def test_zram_is_set_where_nobody_has(inventory: Inventory, there: str | None) -
     same = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: f"# Ours\n{files.ZRAM}"})
     changes = _plan(inventory, same, host="agents-1")
     assert _line(changes, "zram") == _line(changes, "compress memory") == ""
+
+
+def _swap(inventory: Inventory, *paths: str) -> list[Change]:
+    """The changes about swap on a host that has these files of OCMT's plan."""
+    bare = dataclasses.replace(FRESH, swap=False)
+    unit = {
+        str(step.path): Found(hashlib.sha256(step.text.encode()).hexdigest(), step.mode, "root")
+        for change in _plan(inventory, bare, host="agents-1")
+        for step in change.steps
+        if isinstance(step, Write)
+    }
+    there = {path: unit.get(path, THEIRS) for path in paths}
+    changes = _plan(inventory, dataclasses.replace(bare, paths=there), host="agents-1")
+    return [one for one in changes if "swap of" in one.what or "swapfile.swap" in one.what]
+
+
+SWAP_FILE, SWAP_UNIT = "/swapfile", "/etc/systemd/system/swapfile.swap"
+
+
+def test_a_swap_file_that_a_setup_broke_off_at_is_finished(inventory: Inventory) -> None:
+    whole = [change.what for change in _swap(inventory)]
+    assert whole == ["swap of 8000 MB in /swapfile", "start swapfile.swap, now and at boot"]
+    assert [change.what for change in _swap(inventory, SWAP_UNIT)] == whole
+    assert [change.what for change in _swap(inventory, SWAP_UNIT, SWAP_FILE)] == whole[1:]
+    assert _swap(inventory, SWAP_FILE) == [], "the operator's"
+
+
+@pytest.mark.parametrize("fails", ["", "fallocate", "mkswap", "mv"])
+def test_a_swap_file_is_there_only_when_it_is_whole(
+    inventory: Inventory, tmp_path: Path, fails: str
+) -> None:
+    (make,) = (step for step in _swap(inventory)[0].steps if isinstance(step, Run))
+    programs = {"fallocate": 'echo half > "$3"', "mkswap": ":", "mv": '/bin/mv "$1" "$2"'}
+    for name, does in programs.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{does}\n{'exit 1' if name == fails else ''}\n")
+        program.chmod(0o755)
+        if name == fails == "mv":
+            program.write_text("#!/bin/sh\nexit 1\n")
+    file = tmp_path / "swapfile"
+    argv = [str(file) if word == SWAP_FILE else word for word in make.argv]
+    done = subprocess.run(argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+    assert (done.returncode == 0) is (fails == "")
+    assert file.exists() is (fails == "")
+    assert not file.with_name("swapfile.new").exists()
+    if not fails:
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+# Certificates between hosts
+
+TLS_FOLDER = "/opt/management-server/tls"
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "repaired"),
+    [
+        ((0o2750, "ocmt"), (0o640, "ocmt"), False),
+        ((0o700, "root"), (0o640, "root"), True),  # made by `ocmt renew`
+        ((0o2750, "root"), (0o640, "ocmt"), True),
+        ((0o755, "ocmt"), (0o640, "ocmt"), True),
+        ((0o2750, "ocmt"), (0o640, "root"), True),
+        ((0o2750, "ocmt"), (0o644, "ocmt"), True),
+    ],
+)
+def test_the_servers_user_reads_its_key_and_nobody_else_does(
+    inventory: Inventory, folder: tuple[int, str], file: tuple[int, str], repaired: bool
+) -> None:
+    digest = hashlib.sha256(b"text").hexdigest()
+    facts = dataclasses.replace(
+        FRESH,
+        paths={TLS_FOLDER: Found("", *folder), f"{TLS_FOLDER}/host.pem": Found(digest, *file)},
+    )
+    made = tls.changes(
+        facts,
+        inventory=inventory,
+        host=inventory.host("front"),
+        texts={"mgmt": {"host.pem": "text"}},
+    )
+    assert bool(list(made)) is repaired
 
 
 # The deploy key
