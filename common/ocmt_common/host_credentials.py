@@ -77,6 +77,7 @@ _Texts = tuple[bytes, bytes, bytes]
 class _Files:
     texts: _Texts
     tokens: tuple[str, ...]
+    begins_at: datetime
     ends_at: datetime
     server: ssl.SSLContext
     client: ssl.SSLContext
@@ -119,8 +120,17 @@ class HostCredentials:
         return self._files.ends_at
 
     @property
-    def has_ended(self) -> bool:
-        return self._now() >= self.ends_at
+    def why_invalid(self) -> str:
+        """Why this host's own certificate is not valid now, with the remedy; "" if it is."""
+        now, files = self._now(), self._files
+        if now >= files.ends_at:
+            return f"ended on {files.ends_at:%Y-%m-%d}; run `./ocmt renew`"
+        if now < files.begins_at:
+            return (
+                f"is valid from {files.begins_at:%Y-%m-%d %H:%M} UTC; compare the clocks of this "
+                "host and of the machine with `ocmt.secrets/`, then run `./ocmt renew`"
+            )
+        return ""
 
     @property
     def token(self) -> str:
@@ -225,7 +235,7 @@ def _checked(folder: Path, texts: _Texts) -> _Files:
     try:
         certificate = x509.load_pem_x509_certificate(host)
         issuers = x509.load_pem_x509_certificates(ca)
-        ends_at = certificate.not_valid_after_utc
+        begins_at, ends_at = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _wrong(folder, f"{HOST_FILE} or {CA_FILE} is not PEM") from error
     if not any(_issued(certificate, by=issuer) for issuer in issuers):
@@ -234,7 +244,7 @@ def _checked(folder: Path, texts: _Texts) -> _Files:
     # Off: a resumed session does not check the certificate.
     server.num_tickets = 0
     client = _context(ssl.PROTOCOL_TLS_CLIENT, folder, issuers)
-    return _Files(texts, tokens, ends_at, server, client)
+    return _Files(texts, tokens, begins_at, ends_at, server, client)
 
 
 def _issued(certificate: x509.Certificate, *, by: x509.Certificate) -> bool:

@@ -193,7 +193,7 @@ async def test_the_log_warns_once_a_day_before_the_end(hosts: Hosts) -> None:
             for _ in range(3):
                 credentials._warn_of_the_end()
         assert len([line for line in logs if "near its end" in line["event"]]) == warned
-        assert credentials.has_ended is (left <= timedelta())
+        assert bool(credentials.why_invalid) is (left <= timedelta())
     assert ends > datetime.now(UTC)
 
 
