@@ -51,7 +51,10 @@ def _renew(servers: Inventory, linked: list[HostEntry]) -> None:
         for host in linked:
             session = Session(open_host(host, servers.deploy), host, servers)
             stack.callback(session.close)
-            targets += [OverSsh(servers, host, role, session) for role in tls_roles(servers, host)]
+            for role in tls_roles(servers, host):
+                # Also against a deploy, and a renewal from another machine.
+                session.lock(role, what="renew")
+                targets.append(OverSsh(servers, host, role, session))
         ends = renew(trust, targets, now=now, report=say).ends_at(linked)
     say(f"The certificates are valid until {ends:%Y-%m-%d}.")
 
