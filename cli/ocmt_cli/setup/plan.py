@@ -331,11 +331,14 @@ def _let_in_and_shut(
     closed = shut(facts.listening, inventory=inventory, host=host) if loaded else []
     if not closed:
         return let_in
-    servers = [one for one in facts.listening if one.program == "sshd" and one.protocol == "tcp"]
+    listening = [one for one in facts.listening if one.protocol == "tcp"]
+    servers = [one for one in listening if one.port == facts.ssh_port] or [
+        one for one in listening if one.program == "sshd"
+    ]
     if servers and all(one in closed for one in servers):
-        ports = " and ".join(str(one.port) for one in servers)
+        ports = " and ".join(map(str, servers))
         raise CommandFailed(
-            f"{host.name}: the firewall would block ssh: sshd listens on port {ports}, and "
+            f"{host.name}: the firewall would block ssh: it is at {ports}, and "
             f"hosts.{host.name}.ssh_port is {host.ssh_port}. If a router maps one to the other, "
             f'add allow = ["{servers[0].port}/tcp"] to [firewall] in {inventory.file}.'
         )

@@ -5,6 +5,7 @@ import grp
 import hashlib
 import ipaddress
 import json
+import os
 import pwd
 import shutil
 import stat
@@ -37,11 +38,18 @@ def main() -> None:
                 "resolvers": _resolvers(),
                 "swap": any(not line.startswith("/dev/zram") for line in swaps),
                 "listening": listening(),
+                "ssh_port": _ssh_port(os.environ.get("SSH_CONNECTION", "")),
                 "firewall_loaded": "ocmt" in _printed(["nft", "list", "table", "inet", "ocmt"]),
                 "stale_units": "yes" in _printed([*_STALE, *asked["units"]]),
             }
         )
     )
+
+
+def _ssh_port(connection: str) -> int | None:
+    """From SSH_CONNECTION (ssh(1)): the client's address and port, then the server's."""
+    words = connection.split()
+    return int(words[3]) if len(words) == 4 and words[3].isdecimal() else None
 
 
 def _installed(package: str) -> bool:

@@ -13,6 +13,7 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup import files, tls
 from ocmt_cli.setup.changes import Change, Install, Run, Write
 from ocmt_cli.setup.facts import Found, HostFacts, Listening
+from ocmt_cli.setup.hostside.probe import _ssh_port
 from ocmt_cli.setup.plan import FIREWALL, Secrets, plan
 from ocmt_testing.deploy.host_facts import FRESH_HOST
 
@@ -196,6 +197,36 @@ def test_ssh_is_never_shut_out(tmp_path: Path, ports: tuple[int, ...]) -> None:
     also = dataclasses.replace(FRESH, listening=(*listening, Listening(2222, "tcp", "sshd")))
     told = _line(_plan(mapped, also, host="agents-1"), "firewall: ")
     assert f"This blocks {ports[0]}/tcp (sshd)" in told
+    through = dataclasses.replace(also, ssh_port=ports[0])
+    with pytest.raises(CommandFailed, match=rf"block ssh: it is at {ports[0]}/tcp"):
+        _plan(mapped, through, host="agents-1")
+    assert _plan(mapped, dataclasses.replace(also, ssh_port=2222), host="agents-1")
+
+
+@pytest.mark.parametrize("program", ["dropbear", "systemd", "tinysshd", ""])
+def test_a_connection_is_not_shut_out_whatever_serves_it(
+    inventory: Inventory, program: str
+) -> None:
+    listening = (Listening(2200, "tcp", program), Listening(22, "tcp", "sshd"))
+    facts = dataclasses.replace(FRESH, listening=listening, ssh_port=2200)
+    with pytest.raises(CommandFailed, match=r"block ssh: it is at 2200/tcp.*\[\"2200/tcp\"\]"):
+        _plan(inventory, facts, host="agents-1")
+
+
+@pytest.mark.parametrize(
+    ("connection", "port"),
+    [
+        ("198.51.100.7 51234 203.0.113.10 22", 22),
+        ("2001:db8::7 51234 fe80::1%eth0 2200", 2200),
+        ("", None),
+        ("UNKNOWN 65535 UNKNOWN", None),
+        ("a b c d", None),
+    ],
+)
+def test_the_port_of_a_connection_is_read_from_sshds_variable(
+    connection: str, port: int | None
+) -> None:
+    assert _ssh_port(connection) == port
 
 
 def _as_planned(
