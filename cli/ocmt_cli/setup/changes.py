@@ -23,6 +23,8 @@ class Write:
     mode: int
     replaces: bool = False
     """Whether the host has a file with another text."""
+    only_new: bool = False
+    """Fail if the host has the file by now."""
 
 
 @dataclass(frozen=True, slots=True)

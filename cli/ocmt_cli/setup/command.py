@@ -36,6 +36,12 @@ from ocmt_cli.trust.links import tls_roles
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _TOKEN = re.compile(r"^(?:AGENT_)?AUTH_TOKEN=(\S+)$", re.M)
+# By a link, which replaces nothing: the facts are minutes old, and lost secrets are not restored.
+_WRITE_NEW = (
+    'set -e; umask 077; t=$(mktemp "$(dirname "$1")/.put.XXXXXX"); trap \'rm -f "$t"\' EXIT; '
+    'cat > "$t"; chmod "$2" "$t"; sync "$t"; ln -T -- "$t" "$1" || { '
+    'echo "$1 was made by another command meanwhile and is kept. Run setup again." >&2; exit 1; }'
+)
 
 
 @app.command()
@@ -146,6 +152,12 @@ def _apply(remote: Host, changes: list[Change]) -> None:
     for change in changes:
         for step in change.steps:
             match step:
+                case Write(path, text, mode, only_new=True):
+                    remote.run(
+                        ("sh", "-c", _WRITE_NEW, "sh", str(path), f"{mode:o}"),
+                        step=change.what,
+                        stdin=text.encode(),
+                    )
                 case Write(path, text, mode):
                     remote.put(text, path, mode=mode, step=change.what)
                 case Run(argv, stdin):

@@ -231,7 +231,8 @@ def _env_files(
             text = files.agent_env(inventory, host, token=secrets.token)
         changes.append(
             Change(
-                f"write {path} with new secrets (only root reads it)", (Write(path, text, 0o600),)
+                f"write {path} with new secrets (only root reads it)",
+                (Write(path, text, 0o600, only_new=True),),
             )
         )
     return changes

@@ -9,9 +9,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import Inventory, load_inventory
+from ocmt_cli.deploy.remote import LocalHost
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup import files, tls
 from ocmt_cli.setup.changes import Change, Install, Run, Write
+from ocmt_cli.setup.command import _apply
 from ocmt_cli.setup.facts import Found, HostFacts, Listening
 from ocmt_cli.setup.hostside.probe import _ssh_port
 from ocmt_cli.setup.plan import FIREWALL, Secrets, plan
@@ -294,6 +296,40 @@ def test_units_that_systemd_has_not_read_yet_are_read(inventory: Inventory, host
     for stale in (False, True):
         changes = _plan(inventory, dataclasses.replace(facts, stale_units=stale), host=host)
         assert bool(_line(changes, "systemd: read the changed units")) is stale
+
+
+# Settings and secrets
+
+
+@pytest.mark.parametrize("there", ["VAULT_KEY=k1:theirs\n", "", "link", "folder", None])
+def test_an_env_file_that_came_meanwhile_is_kept(
+    inventory: Inventory, tmp_path: Path, there: str | None
+) -> None:
+    """Of a second setup of the same host, or of the operator: the plan's facts are older."""
+    env = tmp_path / ".env"
+    match there:
+        case "link":
+            env.symlink_to(tmp_path / "elsewhere")
+        case "folder":
+            env.mkdir()
+        case str(text):
+            env.write_text(text)
+        case None:
+            pass
+    (change,) = (one for one in _plan(inventory) if "with new secrets" in one.what)
+    (write,) = change.steps
+    assert isinstance(write, Write)
+    step = dataclasses.replace(write, path=PurePosixPath(env))
+    if there is None:
+        _apply(LocalHost("front"), [Change(change.what, (step,))])
+        assert env.read_text() == write.text
+        assert env.stat().st_mode & 0o777 == 0o600
+    else:
+        with pytest.raises(CommandFailed, match="is kept"):
+            _apply(LocalHost("front"), [Change(change.what, (step,))])
+        assert there in ("link", "folder") or env.read_text() == there
+        assert not (tmp_path / "elsewhere").exists()
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] in ([".env"], [])
 
 
 # Memory
