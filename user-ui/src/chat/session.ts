@@ -4,7 +4,7 @@
  */
 
 import type { ServerFrame } from "../api/generated";
-import type { Kept } from "./kept";
+import type { DraftStorage } from "./draft-storage";
 import { newId } from "./ids";
 import { canAnswer, canTakeMessages, HISTORY_LIMIT } from "./protocol";
 import { ChatSocket, type SocketWorld } from "./socket";
@@ -34,7 +34,7 @@ export class ChatSession extends EventTarget {
   constructor(
     url: string,
     private readonly world: SessionWorld,
-    readonly kept: Kept,
+    readonly kept: DraftStorage,
   ) {
     super();
     this.socket = new ChatSocket(url, world, {

@@ -1,4 +1,4 @@
-"""OpenClaw's events and history, as recorded from it, as frames for the page."""
+"""OpenClaw's recorded events and history, as frames for the page."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ interface KeptMessage {
   readonly at: number;
 }
 
-export class Kept {
+export class DraftStorage {
   constructor(
     private readonly userId: string,
     private readonly storage: Storage = sessionStorage,
