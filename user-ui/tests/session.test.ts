@@ -163,7 +163,11 @@ describe("sending", () => {
 
   it("sends what two tabs left unsent, each its own", () => {
     session.write("from one tab");
-    const other = new ChatSession("ws://server/api/chat", new FakeWorld(), new DraftStorage("u1", storage));
+    const other = new ChatSession(
+      "ws://server/api/chat",
+      new FakeWorld(),
+      new DraftStorage("u1", storage),
+    );
     other.write("from another");
     session.write("and one more");
     session.end();
