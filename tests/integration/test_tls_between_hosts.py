@@ -109,6 +109,10 @@ async def test_a_gateways_socket_passes_over_tls(hosts: Hosts) -> None:
             "agent-server-unreachable", "compare the clocks",
         ),
         ({}, {"issued_ago": LONG_AGO}, "agent-server-unreachable", "own certificate expired on"),
+        (
+            {}, {"issued_ago": timedelta(days=-3)},
+            "agent-server-unreachable", "own certificate is valid from",
+        ),
         ({}, {"roles": ["agent"]}, "agent-server-refuses-us", "not of a management host"),
         ({}, {"tokens": ["x" * 32]}, "agent-server-refuses-us", "run `./ocmt renew`"),
         ({}, {"tokens": [TOKEN[:-1] + "0"]}, "agent-server-refuses-us", "run `./ocmt renew`"),
@@ -253,6 +257,7 @@ async def test_an_agent_host_reaches_models_and_tools_of_management_only(
         ({"address": "127.0.0.9"}, {}, 503, "is for another address"),
         ({"ca": "other"}, {}, 503, "not of this installation's CA"),
         ({}, {"issued_ago": LONG_AGO}, 503, "own certificate expired on"),
+        ({}, {"issued_ago": timedelta(days=-3)}, 503, "own certificate is valid from"),
         ({}, {"roles": ["mgmt"]}, 403, None),
     ],
 )

@@ -15,4 +15,7 @@ FRESH_HOST = HostFacts(
     resolvers=(),
     swap=False,
     listening=(),
+    ssh_port=None,
+    firewall_loaded=False,
+    stale_units=False,
 )

@@ -254,13 +254,13 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
     writes = [step for step in steps if isinstance(step, Write)]
     writes += [write for step in installs for write in step.writes]
     paths = {
-        str(write.path): Found(hashlib.sha256(write.text.encode()).hexdigest(), write.mode)
+        str(write.path): Found(hashlib.sha256(write.text.encode()).hexdigest(), write.mode, "root")
         for write in writes
     }
     texts = {str(write.path): write.text for write in writes}
     texts |= {str(step.append_to): f"# Theirs\n{step.line}\n" for step in installs}
     runs = [step.argv for step in steps if isinstance(step, Run)]
-    paths |= {words[-1]: Found("", 0o755) for words in runs if words[0] == "mkdir"}
+    paths |= {words[-1]: Found("", 0o755, "root") for words in runs if words[0] == "mkdir"}
     after = dataclasses.replace(
         FRESH,
         packages=frozenset(word for words in runs if "install" in words for word in words),
@@ -270,6 +270,7 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
         texts=texts,
         keys=frozenset({"ssh-ed25519 A"}),
         swap=True,
+        firewall_loaded=True,
     )
     assert planned(after) == []
 
