@@ -60,7 +60,7 @@ class ControlSockets:
     async def call(
         self, access: GatewayAccess, method: str, params: dict[str, Any], *, timeout_s: float
     ) -> dict[str, Any]:
-        """Make a call; returns its payload. A socket that raises `GatewayUnreachable` is dropped."""
+        """Make a call; returns its payload. Drops the socket if it raises `GatewayUnreachable`."""
         socket = self._open[access.user_id].socket
         try:
             async with asyncio.timeout(timeout_s):
