@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx2
 import pytest
 from ocmt_agent.app import create_app
-from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.events import QUEUE_SIZE, EventHub, Subscription
 from ocmt_common.agent_api import AUTH_HEADER, StateEvent
 from ocmt_common.agent_api import HibernationState as S
@@ -80,17 +79,6 @@ async def test_the_list_keeps_the_specifications_fields(tmp_path: Path) -> None:
         assert container["userId"] == "ada"
         assert container["hibernationState"] == "paused"
         assert container["idleMinutes"] == 45
-
-
-async def test_a_list_of_a_thousand_agents_does_not_query_the_engine(tmp_path: Path) -> None:
-    async with open_host(tmp_path) as host:
-        for number in range(1000):
-            agent = Agent.new(f"u{number}", agent_token=AGENT_TOKEN, now=host.clock.now())
-            host.parts.registry.reserve(agent)
-        host.runtime.calls.clear()
-        answer = await host.client.get("/api/containers")
-        assert len(answer.json()) == 1000
-        assert not host.runtime.calls
 
 
 async def test_wake_and_hibernate_answer_the_container(tmp_path: Path) -> None:
