@@ -104,7 +104,7 @@ def test_after_that_it_only_reads_a_few_files_and_becomes_the_command(checkout: 
     assert set(read) == {f"read {checkout / file}" for file in files}
 
 
-# The environment's Python, in an installation that waits to be told to go on.
+# The environment's Python, in an installation that waits for a signal to continue.
 WAITING_PYTHON = """#!/bin/sh
 case "$*" in *--version) exit 0;; esac
 echo begun > begun

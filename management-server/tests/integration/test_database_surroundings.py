@@ -126,7 +126,7 @@ async def test_a_database_that_turned_read_only_is_a_503_and_works_again_at_once
     reading = await browser.get("/api/secrets")
     writing = await browser.put("/api/secrets/FOO", json={"value": "y"})
     health = await browser.get("/health")
-    # Connections that are opened now, and only read, are in nobody's way later.
+    # Connections that are opened now, and only read, do no harm later.
     await asyncio.gather(*(browser.get("/api/secrets") for _ in range(5)))
 
     assert reading.status_code == 200

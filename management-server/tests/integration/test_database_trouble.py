@@ -1,6 +1,6 @@
 """The database gone, full, behind or ahead: clear answers, and recovery without a restart."""
 
-# ruff: noqa: ASYNC240 (a rename in a test blocks nobody)
+# ruff: noqa: ASYNC240 (a rename in a test blocks nothing)
 
 import asyncio
 import os

@@ -139,7 +139,7 @@ async def test_a_frozen_process_is_moved_out_of_ram_and_is_intact_when_thawed(
 
     after = measured(holder)
     assert after.anon < 0.2 * before.anon
-    if driver.name != "process_madvise":  # which leaves what it wrote until somebody needs the room
+    if driver.name != "process_madvise":  # which leaves what it wrote until the space is needed
         assert after.usage < 0.3 * before.usage
         assert after.swap > 0.8 * _HELD
     group.set_frozen(False)

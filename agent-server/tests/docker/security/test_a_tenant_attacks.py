@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("root"
 TENANT = Path(__file__).with_name("tenant.mjs").read_text(encoding="utf-8")
 LIMITS = Limits(memory_mb=160, cpus=1.0, pids=64)
 MB = 1 << 20
-# Clears the screen, and writes into the clipboard of who looks at the log.
+# Clears the screen, and writes into the clipboard of the log's reader.
 ESCAPES = r"\033[2J\033]52;c;ZXZpbA==\007\n"
 VICTIM = """
 const fs = require("fs"), dgram = require("dgram"), net = require("net");
@@ -188,7 +188,7 @@ async def test_its_own_tools_work_for_a_uid_that_the_image_does_not_know(host: H
 
 
 async def test_no_other_agent_can_be_reached_and_no_address_forged(host: Host) -> None:
-    # The host reaches her, so somebody listens.
+    # The host reaches her, so the port is open.
     with socket.create_connection((host.ada, GATEWAY_PORT), 3):
         pass
     assert await host.tries("connect", f"{host.ada}:{GATEWAY_PORT}") == []

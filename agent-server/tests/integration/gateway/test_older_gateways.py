@@ -41,7 +41,7 @@ async def older_gateway(answers: Answers) -> AsyncIterator[tuple[GatewayAdmin, G
 async def test_an_older_gateway_without_an_active_run_may_sleep_without_a_lease() -> None:
     async with older_gateway({"sessions.list": IDLE_SESSIONS}) as (admin, access):
         assert await admin.suspend(access, request_id="r") == Suspended(NO_LEASE)
-        await admin.resume(access, NO_LEASE)  # nothing to give back, nothing asked
+        await admin.resume(access, NO_LEASE)  # nothing to give back, no call made
 
 
 @pytest.mark.parametrize(

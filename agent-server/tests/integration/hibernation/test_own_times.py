@@ -333,7 +333,7 @@ async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
         ]
         await asyncio.sleep(0)
         users = [asyncio.create_task(wakes.awake(n, kind=ActivityKind.HTTP)) for n in names[500:]]
-        # Somebody asks for one that waits in the queue for its job.
+        # A request comes for one that waits in the queue for its job.
         hurried = asyncio.create_task(wakes.awake(names[499], kind=ActivityKind.HTTP))
         while f"ocmt_agent_queued_wakes {float(len(names) - slots)}" not in (  # noqa: ASYNC110 (only the figure tells)
             host.parts.registry.metrics.text().decode()

@@ -83,7 +83,7 @@ async def test_a_busy_gateway_is_not_frozen_and_gives_its_reasons(tmp_path: Path
         await host.fall_asleep()
         assert (agent.state, agent.blockers) == (S.RUNNING, ["1 active request"])
 
-        # It is not asked again before it said it would be worth it.
+        # It is not asked again before the time that it named.
         asked = host.gateway.calls["suspend"]
         host.clock.advance(seconds=60)
         await host.sweep()

@@ -175,7 +175,7 @@ async def test_without_swap_nothing_is_reclaimed_and_health_says_what_is_missing
         assert any("no swap" in sentence for sentence in health["advice"])
         assert health["host"]["total"] == 8 << 30
 
-        # Swap made meanwhile is taken into use for who sleeps already.
+        # New swap is used for agents that already sleep.
         memory.has_swap = True
         await host.parts.memory.look()
         await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)

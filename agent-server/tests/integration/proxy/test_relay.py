@@ -190,7 +190,7 @@ async def test_one_address_cannot_hold_every_connection() -> None:
             read = await asyncio.gather(*reading)
         assert sorted(said[:8] for said in read) == [b"", b"", *[b"HTTP/1.1"] * 3]
 
-        for _ in range(5):  # what was let go of counts no more, also after a refused socket
+        for _ in range(5):  # a closed connection no longer counts, also after a refused socket
             async with aiohttp.ClientSession() as agent:
                 with pytest.raises(aiohttp.WSServerHandshakeError):
                     await agent.ws_connect(f"{here.url}/mcp")

@@ -275,7 +275,7 @@ async def test_a_number_is_never_given_twice(tmp_path: Path) -> None:
     ada, ben = await stored(store, "ada"), await stored(store, "ben")
     assert (ada.number, ben.number) == (1, 2)
 
-    await store.delete("ben", with_number=True)  # with its state: the number is nobody's now
+    await store.delete("ben", with_number=True)  # with its state: the number is unused now
     assert (await stored(store, "cam")).number == 3
     await store.delete("ada", with_number=False)  # its state stays, and is still number 1's
     assert (await stored(store, "dan")).number == 4

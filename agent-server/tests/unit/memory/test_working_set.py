@@ -40,7 +40,7 @@ def test_what_was_only_read_and_not_touched_is_forgotten_and_nothing_else() -> N
         unmapped={NODE: pages(40, 10)},  # seven of these ten were touched
     )
     assert after.first == {NODE: pages(0, 12)}
-    # Those from 90 on were not reached this time: nobody knows yet.
+    # Those from 90 on were not reached this time: it is unknown yet.
     assert after.then == {NODE: [*pages(20, 27), *pages(50, 50), *pages(200, 5)]}
 
 

@@ -18,7 +18,7 @@ SPLIT = "0 1000 1\n1 100000 65535\n"
 def test_every_agent_number_has_a_uid_of_its_own() -> None:
     uids = [account_of(number, WHOLE_HOST).uid for number in range(1, 5000)]
     assert len(set(uids)) == len(uids)
-    # Past the people, systemd's own, its containers and /etc/subuid.
+    # Above the uids of people, systemd's own, its containers' and /etc/subuid's.
     assert min(uids) > 0x6FFF_FFFF
     assert max(uids) < 2**31 - 1
 

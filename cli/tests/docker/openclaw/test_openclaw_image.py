@@ -102,7 +102,7 @@ def test_a_gateways_heap_is_contiguous_and_its_children_are_unaffected(
 ) -> None:
     compact, inherited = said_by(engine, image, ["node", "-p", ALLOCATING]).split()
     assert inherited == "false"
-    # Started by something else in the container it is not preloaded: V8's own way.
+    # Started by another program in the container, nothing is preloaded: V8's own behaviour.
     strewn, _ = said_by(engine, image, ["sh", "-c", 'node -p "$0"', ALLOCATING]).split()
     assert 0 < int(compact) < int(strewn) / 3
 

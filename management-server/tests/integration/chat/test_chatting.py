@@ -194,7 +194,7 @@ async def test_an_answer_goes_on_after_the_connection_broke(tab: Tab, gateway: F
     await tab.gets("accepted")
     await gateway.say(sent, "Once")
     await tab.gets("delta", text="Once")
-    gateway.runs[sent] += " upon"  # said while nobody listens any more
+    gateway.runs[sent] += " upon"  # said while no client is connected
     await gateway.drop()
 
     assert (await tab.gets("delta", runId=sent))["text"] == " upon"
@@ -267,7 +267,7 @@ async def test_the_chat_outlives_an_agent_server_that_goes_and_comes_back(
 
     await agent_server.server.start()
     await tab.gets("status", state="running")
-    await tab.gets("history")  # what happened meanwhile, unasked
+    await tab.gets("history")  # what happened meanwhile, without a request
     await tab.say("Hello?", sent)
     await tab.gets("accepted", id=sent)
 
