@@ -30,7 +30,7 @@ from ocmt_cli.setup.plan import (
     packages,
     plan,
 )
-from ocmt_cli.setup.tls import missing_settings, refuse_another_ca
+from ocmt_cli.setup.tls import files_for, missing_settings, refuse_another_ca
 from ocmt_cli.trust.folder import TrustFolder, locked, open_trust
 from ocmt_cli.trust.links import tls_roles
 
@@ -98,7 +98,10 @@ def _plan(
     tls: dict[Role, dict[str, str]] = {}
     if trust is not None:
         refuse_another_ca(inventory, host, facts, trust)
-        tls = {role: trust.files(host, role) for role in tls_roles(inventory, host)}
+        tls = {
+            role: files_for(inventory, host, role, facts, trust)
+            for role in tls_roles(inventory, host)
+        }
     made = Secrets(
         token=_token(inventory, host, facts, remote),
         jwt=secrets.token_urlsafe(48),
