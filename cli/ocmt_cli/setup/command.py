@@ -31,7 +31,7 @@ from ocmt_cli.setup.plan import (
     plan,
 )
 from ocmt_cli.setup.tls import files_for, missing_settings, refuse_another_ca
-from ocmt_cli.trust.folder import TrustFolder, locked, open_trust
+from ocmt_cli.trust.folder import TrustFolder, locked, open_trust, refuse_another_clock
 from ocmt_cli.trust.links import tls_roles
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -97,6 +97,7 @@ def _plan(
     )
     tls: dict[Role, dict[str, str]] = {}
     if trust is not None:
+        refuse_another_clock(host, facts.time, datetime.now(UTC))
         refuse_another_ca(inventory, host, facts, trust)
         tls = {
             role: files_for(inventory, host, role, facts, trust)
