@@ -23,12 +23,15 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Listening:
     port: int
+    """For the protocol `ip` the number of an IP protocol."""
     protocol: str
     program: str
     """Empty for the kernel's own ports."""
 
     def __str__(self) -> str:
         by = f" ({self.program})" if self.program else ""
+        if self.protocol == "ip":
+            return f"IP protocol {self.port}{by}"
         return f"{self.port}/{self.protocol}{by}"
 
 

@@ -169,11 +169,13 @@ def test_the_plan_names_the_ports_that_the_firewall_shuts(
         Listening(445, "tcp", "smbd"),
         Listening(9100, "tcp", "node_exporter"),
         Listening(51820, "udp", ""),
+        Listening(112, "ip", "keepalived"),
     )
     facts = dataclasses.replace(FRESH, listening=listening)
     told = _line(_plan(inventory, facts), "firewall: ")
     assert "allow only 22/tcp, 80/tcp, 443/tcp, 443/udp, 3443/tcp from 203.0.113.11" in told
-    assert "This blocks 445/tcp (smbd), 9100/tcp (node_exporter), 51820/udp;" in told
+    assert "This blocks 445/tcp (smbd), 9100/tcp (node_exporter), 51820/udp, " in told
+    assert "IP protocol 112 (keepalived); to keep one open, add its port, or the network" in told
     assert "[firewall] allow" in told
     assert "445" not in _line(
         _plan(inventory, dataclasses.replace(facts, systemd=False)), "firewall: "
@@ -183,8 +185,7 @@ def test_the_plan_names_the_ports_that_the_firewall_shuts(
     example = (ROOT / "deploy" / "ocmt.example.toml").read_text()
     file.write_text(f'{example}\n[firewall]\nallow = ["445/tcp", "9100/tcp", "51820/udp"]\n')
     told = _line(_plan(load_inventory(file), facts), "firewall: ")
-    assert "445/tcp, 9100/tcp, 51820/udp" in told
-    assert "blocks" not in told
+    assert "445/tcp, 9100/tcp, 51820/udp. This blocks IP protocol 112" in told
 
 
 @pytest.mark.parametrize("ports", [(22,), (22, 2200), (62000,)])
