@@ -1,4 +1,4 @@
-"""TLS_DIR: what is refused, and that what is refused later changes nothing."""
+"""TLS_DIR: what is refused at start, and that a later invalid file changes nothing."""
 
 import ssl
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A host that changes to another OpenClaw: agents' state is copied before, and has a way back."""
+"""A host changes to another OpenClaw: each agent's state is copied first and can be reverted."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ SHORT = Room(10**12, 10**9, 10**7, 10**7)
 
 
 class Installation:
-    """One host's folder, served by one release after another."""
+    """One host's folder, served by successive releases."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,7 +47,7 @@ class Installation:
         return sorted(read_state(copy.folder) for copy in self.copies.of("ada"))
 
     def release(self, openclaw: str) -> None:
-        """Another release, after which no container runs."""
+        """Start another release; no container runs then."""
         self.runtime = MigratingRuntime(self.agents, openclaw)
 
 
@@ -73,7 +73,7 @@ async def refused(host: Host) -> Problem:
 
 
 async def upgraded(place: Installation) -> None:
-    """An agent whose user spoke with the old OpenClaw, and then with the new one."""
+    """An agent whose user chatted with the old OpenClaw, then with the new one."""
     async with open_host(place.folder, runtime=place.runtime) as host:
         await host.provision()
         place.says("before")

@@ -1,4 +1,4 @@
-"""What of a host is not OCMT's is kept by the plan, or named in it."""
+"""The plan keeps or names everything on a host that is not OCMT's."""
 
 import dataclasses
 import hashlib
@@ -190,7 +190,7 @@ def test_the_plan_names_the_ports_that_the_firewall_shuts(
 
 @pytest.mark.parametrize("ports", [(22,), (22, 2200), (62000,)])
 def test_ssh_is_never_shut_out(tmp_path: Path, ports: tuple[int, ...]) -> None:
-    """A router in front may map `ssh_port` to another."""
+    """A router may map `ssh_port` to another port of the host."""
     file = tmp_path / "ocmt.toml"
     example = (ROOT / "deploy" / "ocmt.example.toml").read_text()
     file.write_text(example.replace("# ssh_port = 2222", "ssh_port = 2222"))

@@ -1,4 +1,4 @@
-"""Certificates: when a host gets another one, and what is in it."""
+"""Certificates: when a host gets a new one, and its content."""
 
 import ssl
 from collections.abc import Callable

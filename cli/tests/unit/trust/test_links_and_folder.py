@@ -28,7 +28,7 @@ VAULT = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 def _inventory(folder: Path, *hosts: tuple[str, str, str], more: str = "") -> Inventory:
-    """Of (name, address, roles)."""
+    """An inventory of (name, address, roles)."""
     file = folder / "ocmt.toml"
     file.write_text(
         "".join(
@@ -41,7 +41,7 @@ def _inventory(folder: Path, *hosts: tuple[str, str, str], more: str = "") -> In
 
 
 def _load(inventory: Inventory, folder: Path) -> tuple[ManagementSettings, AgentSettings]:
-    """What both servers make of the files that setup writes."""
+    """How both servers read the files that setup writes."""
     texts = (
         management_env(
             inventory,
