@@ -149,6 +149,7 @@ class StateCopyManager:
         aside: StateCopy | None = None
         try:
             if await asyncio.to_thread(is_folder, state):
+                await self._make_own(state)
                 aside = await asyncio.to_thread(
                     self._copies.set_aside,
                     state,
@@ -166,11 +167,13 @@ class StateCopyManager:
         except (OSError, CopyFailed) as error:
             raise _not_exchanged(state, error) from error
         log.info("state reverted", user_id=agent.user_id, before=last, to=copy.version)
-        if aside is not None:
-            try:
-                await self._copies.make_own(aside)
-            except (OSError, CopyFailed) as error:
-                log.warning("a state set aside counts as its agent's", reason=str(error))
+
+    async def _make_own(self, state: Path) -> None:
+        """Before it is set aside: as the agent's it would count for its quota for as long."""
+        try:
+            await self._copies.make_own(state)
+        except (OSError, CopyFailed) as error:
+            log.warning("a state set aside counts as its agent's", reason=str(error))
 
     async def forget(self, user_id: str) -> None:
         """Remove the copies of a user whose state is removed. Raises `RuntimeFailed`."""

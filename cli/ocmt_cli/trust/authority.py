@@ -85,6 +85,11 @@ def issue(
     return _key_text(key) + _text(made)
 
 
+def is_valid_at(there: datetime, *, made: datetime) -> bool:
+    """Whether a certificate made at `made` is valid where the clock shows `there`."""
+    return made - _SKEW <= there < made + LIFE
+
+
 def needs_issuing(
     text: str | None, authority: Authority, *, address: str, roles: Sequence[str], now: datetime
 ) -> bool:

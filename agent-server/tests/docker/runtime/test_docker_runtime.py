@@ -170,8 +170,8 @@ async def test_a_state_that_went_back_to_its_copy_is_the_container_s_again(
     copy = await copies.take(state, "ada", version="2026.8.1", at=at)
     note.write_text("after")
     await runtime.remove("ada", with_state=False)
+    await copies.make_own(state)
     aside = copies.set_aside(state, "ada", version="2026.9.6", at=at)
-    await copies.make_own(aside)
     assert (aside.folder / "note").stat().st_uid == 0
     copies.put_back(copy, state)
 

@@ -17,7 +17,7 @@ from ocmt_cli.setup.files import agent_env, management_env, units
 from ocmt_cli.setup.firewall import openings
 from ocmt_cli.trust import ending
 from ocmt_cli.trust.authority import CA_LIFE, LIFE, new_authority
-from ocmt_cli.trust.folder import locked, new_token, open_trust
+from ocmt_cli.trust.folder import locked, new_token, open_trust, refuse_another_clock
 from ocmt_cli.trust.links import linked_hosts
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.settings import load
@@ -207,6 +207,29 @@ def test_a_ca_that_is_not_valid_now_is_refused(tmp_path: Path, later: timedelta,
     open_trust(inventory, NOW).saved()
     with pytest.raises(CommandFailed, match=says):
         open_trust(inventory, NOW + later)
+
+
+@pytest.mark.parametrize(
+    ("there", "fits"),
+    [
+        (NOW, True),
+        (NOW - timedelta(hours=23), True),
+        (NOW + timedelta(days=30), True),
+        (NOW - timedelta(hours=25), False),
+        (NOW + LIFE, False),
+        (datetime(1970, 1, 1, tzinfo=UTC), False),
+    ],
+)
+def test_no_certificate_is_made_that_the_hosts_clock_takes_for_invalid(
+    tmp_path: Path, there: datetime, fits: bool
+) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    host = inventory.host("a")
+    if fits:
+        refuse_another_clock(host, there.timestamp(), NOW)
+        return
+    with pytest.raises(CommandFailed, match=rf"a: its clock shows {there:%Y-%m-%d %H:%M} UTC"):
+        refuse_another_clock(host, there.timestamp(), NOW)
 
 
 @pytest.mark.parametrize("file", ["ocmt.toml", "prod/eu.toml", "hosts.production.toml"])
