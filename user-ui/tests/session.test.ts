@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
 import type { AgentState } from "../src/api/generated";
-import { Kept } from "../src/chat/kept";
+import { DraftStorage } from "../src/chat/draft-storage";
 import { ChatSession } from "../src/chat/session";
 import { isRunning } from "../src/chat/state";
 import { wire } from "./make";
@@ -13,7 +13,7 @@ let storage: MemoryStorage;
 let session: ChatSession;
 
 function begin(): void {
-  session = new ChatSession("ws://server/api/chat", world, new Kept("u1", storage));
+  session = new ChatSession("ws://server/api/chat", world, new DraftStorage("u1", storage));
   session.show(true);
   session.start();
 }
@@ -158,12 +158,16 @@ describe("sending", () => {
     expect(session.state.messages[0]).toMatchObject({ text: "hello", delivery: "waiting" });
     openWith("running");
     world.wire.say({ type: "accepted", id: firstId(), runId: "r1" });
-    expect(new Kept("u1", storage).outbox).toEqual([]);
+    expect(new DraftStorage("u1", storage).outbox).toEqual([]);
   });
 
   it("sends what two tabs left unsent, each its own", () => {
     session.write("from one tab");
-    const other = new ChatSession("ws://server/api/chat", new FakeWorld(), new Kept("u1", storage));
+    const other = new ChatSession(
+      "ws://server/api/chat",
+      new FakeWorld(),
+      new DraftStorage("u1", storage),
+    );
     other.write("from another");
     session.write("and one more");
     session.end();
@@ -177,14 +181,14 @@ describe("sending", () => {
 
   it("keeps the draft", () => {
     session.kept.draft = "half a thou";
-    expect(new Kept("u1", storage).draft).toBe("half a thou");
+    expect(new DraftStorage("u1", storage).draft).toBe("half a thou");
     session.kept.clear();
     expect(storage.length).toBe(0);
   });
 
   it("gives nobody else what one person left unsent", () => {
     session.write("hello");
-    expect(new Kept("u2", storage).outbox).toEqual([]);
+    expect(new DraftStorage("u2", storage).outbox).toEqual([]);
   });
 
   it("takes a connection that stays silent after a question for dead", () => {

@@ -1,4 +1,4 @@
-"""The engine's client, and its errors as the runtime's."""
+"""The Docker Engine's client; raises its errors as the runtime's."""
 
 import asyncio
 import calendar

@@ -17,7 +17,7 @@ NewBrowser = Callable[[], httpx2.AsyncClient]
 
 @pytest.fixture
 def ui_dir(tmp_path: Path) -> Path:
-    """A built page, beside something that is nobody's business."""
+    """A built page, beside a file that must not be served."""
     page = tmp_path / "page"
     (page / "assets").mkdir(parents=True)
     (page / "index.html").write_text("<!doctype html><title>OCMT</title>")

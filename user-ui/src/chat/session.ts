@@ -4,7 +4,7 @@
  */
 
 import type { AgentState, ServerFrame } from "../api/generated";
-import type { Kept } from "./kept";
+import type { DraftStorage } from "./draft-storage";
 import { newId } from "./ids";
 import { canAnswer, canTakeMessages, HISTORY_LIMIT, isAsleep } from "./protocol";
 import { ChatSocket, type SocketWorld } from "./socket";
@@ -35,7 +35,7 @@ export class ChatSession extends EventTarget {
   constructor(
     url: string,
     private readonly world: SessionWorld,
-    readonly kept: Kept,
+    readonly kept: DraftStorage,
   ) {
     super();
     this.socket = new ChatSocket(url, world, {

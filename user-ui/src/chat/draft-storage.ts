@@ -15,7 +15,7 @@ interface KeptMessage {
   readonly at: number;
 }
 
-export class Kept {
+export class DraftStorage {
   /** Ids of the kept messages that this tab shows. */
   private mine: readonly string[] = [];
 
