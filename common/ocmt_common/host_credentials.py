@@ -116,7 +116,7 @@ class HostCredentials:
 
     @property
     def ends_at(self) -> datetime:
-        """The end of the host's certificate."""
+        """When the host's certificate expires."""
         return self._files.ends_at
 
     @property

@@ -327,7 +327,7 @@ class MemoryManager:
         return where
 
     def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:
-        """Update `agent.memory`; `False`, and `None` there, if it is gone."""
+        """Update `agent.memory`. Returns `False`, and sets it to `None`, if it has no processes."""
         agent.memory = read_agent_memory(where, host)
         return agent.memory is not None
 

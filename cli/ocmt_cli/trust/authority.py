@@ -114,7 +114,7 @@ def needs_issuing(
 
 
 def ends_at(text: str) -> datetime | None:
-    """The end of the first certificate in a PEM text; `None` without one."""
+    """When the first certificate in a PEM text expires; `None` without one."""
     try:
         return x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
     except ValueError:
