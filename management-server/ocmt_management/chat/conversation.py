@@ -225,7 +225,9 @@ class Conversation:
                 if result["type"] == "final":
                     self._last_run = str(payload.get("runId"))
         elif name == "sessions.changed" and self._last_run is not None and gained_row(payload):
-            self._group.create_task(self._look_for_files(self._last_run))
+            # Once an answer: each request counts as use of the agent.
+            run_id, self._last_run = self._last_run, None
+            self._group.create_task(self._look_for_files(run_id))
 
     async def _look_for_files(self, run_id: str) -> None:
         """Send the page the files of an answer, which its events do not have."""
@@ -238,7 +240,6 @@ class Conversation:
             log.info("files not looked for", reason=str(error))
             return
         if run_id in history.runs_with_files(payload):
-            self._last_run = None
             self._begin_refresh()
 
     def _begin_refresh(self) -> None:
