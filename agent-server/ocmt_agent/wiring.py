@@ -13,6 +13,7 @@ from ocmt_common.host_credentials import HostCredentials
 from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
+from ocmt_agent.api.tools_version import ToolsVersions
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.disk_limit import DiskLimit
@@ -126,6 +127,7 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
+            tools_versions=ToolsVersions(runtime, registry),
             passing_on=passing_on,
         )
 
@@ -138,6 +140,7 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
         parts.memory.run(),
         parts.disk.run(),
         parts.states.run(),
+        parts.tools_versions.write_all(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]
     try:

@@ -59,6 +59,13 @@ class HibernateRequest(Command):
     mode: Literal["pause", "stop"]
 
 
+class ToolsVersionRequest(Command):
+    """`PUT /api/containers/{userId}/tools-version`. May be repeated; wakes no agent."""
+
+    version: int = Field(ge=0, lt=2**53)
+    """Another one than before makes the agent list its tools again."""
+
+
 class MemoryFigures(Wire):
     """One agent's memory as last measured, in bytes."""
 

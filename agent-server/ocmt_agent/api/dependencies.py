@@ -6,6 +6,7 @@ import aiohttp
 
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
+from ocmt_agent.api.tools_version import ToolsVersions
 from ocmt_agent.clock import Clock
 from ocmt_agent.disk.manager import DiskManager
 from ocmt_agent.gateway.admin import GatewayAdmin
@@ -30,5 +31,6 @@ class Parts:
     admin: GatewayAdmin
     disk: DiskManager
     states: StateCopyManager
+    tools_versions: ToolsVersions
     passing_on: aiohttp.ClientSession
     """For the proxy and the relay, which pass bodies on unchanged."""

@@ -47,6 +47,9 @@ class Agent:
     openclaw: str | None = None
     """The OpenClaw version that last used its state; `None` before its first start, and in a record
     of an older release. Change it with the registry's `set_openclaw`."""
+    tools_version: int = 0
+    """Management's version of the user's tools, which is in the gateway's configuration. Change it
+    with the registry's `set_tools_version`."""
     next_job_at: datetime | None = None
     """The gateway's next scheduled job, read right before each sleep."""
     suspension_id: str | None = None
@@ -114,7 +117,13 @@ class Agent:
         self.wishes = wishes(policy)
 
     def spec(self) -> AgentSpec:
-        return AgentSpec(self.user_id, self.gateway_token, self.agent_token, self.number)
+        return AgentSpec(
+            self.user_id,
+            self.gateway_token,
+            self.agent_token,
+            self.number,
+            tools_version=self.tools_version,
+        )
 
     def access_at(self, endpoint: Endpoint) -> GatewayAccess:
         return GatewayAccess(self.user_id, endpoint, self.gateway_token, self.device)

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ from ocmt_agent.runtime.base import (
     Whereabouts,
 )
 from ocmt_agent.runtime.docker_container import (
+    CONFIG_MODE,
+    config_file,
     container_config,
     prepare_folders,
+    write_container_config,
 )
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
 from ocmt_agent.runtime.docker_engine import (
@@ -55,8 +59,15 @@ from ocmt_agent.runtime.docker_engine import (
 from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
+from ocmt_agent.runtime.gateway_config_file import change_tools_version, translated_writing
 from ocmt_agent.runtime.removal import remove_folder
-from ocmt_agent.runtime.spec import GATEWAY_PORT, Limits, gateway_config, relay_urls
+from ocmt_agent.runtime.spec import (
+    GATEWAY_PORT,
+    Limits,
+    gateway_config,
+    relay_urls,
+    with_tools_version,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -116,15 +127,18 @@ class DockerRuntime:
 
     async def create(self, spec: AgentSpec) -> None:
         account = self._account(spec)
-        relay = relay_urls(await self.relay_host(), self._relay_port)
-        gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
+        home = self.home(spec.user_id)
+        # The lock first: what is written last is then what was decided last.
         async with self._lock(spec.user_id):
+            relay = relay_urls(await self.relay_host(), self._relay_port)
+            gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
+            written = with_tools_version(gateway, spec.tools_version)
             with translated():
                 network_id = await ensure_network(self._docker())
                 image_id = await self._image_id()
                 config = container_config(
                     spec,
-                    home=self.home(spec.user_id),
+                    home=home,
                     image=self._image,
                     # By id, since a recreated network of the same name has another.
                     made_from=[image_id, network_id],
@@ -134,10 +148,20 @@ class DockerRuntime:
                     gateway=gateway,
                 )
                 if await self._is_made(spec.user_id, config):
+                    with translated_writing():
+                        await asyncio.to_thread(write_container_config, home, written)
                     return
-                home = self.home(spec.user_id)
-                await asyncio.to_thread(prepare_folders, home, account, gateway)
+                await asyncio.to_thread(prepare_folders, home, account, written)
                 await self._make(spec.user_id, config)
+
+    async def set_tools_version(self, user_id: str, version: int) -> None:
+        async with self._lock(user_id):
+            with translated_writing():
+                await asyncio.to_thread(
+                    partial(change_tools_version, mode=CONFIG_MODE, durable=True),
+                    config_file(self.home(user_id)),
+                    version,
+                )
 
     def _account(self, spec: AgentSpec) -> Account:
         try:
