@@ -15,6 +15,7 @@ from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.tool_servers.manager import ToolServers
 from ocmt_agent.upgrades.manager import StateCopyManager
 
 
@@ -32,5 +33,6 @@ class Parts:
     disk: DiskManager
     states: StateCopyManager
     tools_versions: ToolsVersions
+    tool_servers: ToolServers
     passing_on: aiohttp.ClientSession
     """For the proxy and the relay, which pass bodies on unchanged."""

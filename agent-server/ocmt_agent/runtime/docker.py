@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import aiodocker
-import aiohttp
 import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
@@ -47,11 +46,10 @@ from ocmt_agent.runtime.docker_container import (
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
 from ocmt_agent.runtime.docker_engine import (
     GONE,
-    DockerClient,
+    EngineConnection,
     already,
     delete,
     epoch_text,
-    no_engine,
     no_image,
     translated,
     version_of,
@@ -100,7 +98,7 @@ class DockerRuntime:
         self._relay_host = relay_host
         self._relay_port = relay_port
         self._instance = instance_id(state_root)
-        self._client: aiodocker.Docker | None = None
+        self._engine = EngineConnection(timeout_s=_CALL_TIMEOUT_S)
         self._ids: dict[str, str] = {}
         self._cpu_files: dict[str, Path] = {}
         self._whereabouts: dict[str, Whereabouts] = {}
@@ -361,21 +359,12 @@ class DockerRuntime:
                 await asyncio.gather(pump, return_exceptions=True)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self._engine.close()
 
     # -- finding containers ----------------------------------------------------------------------
 
     def _docker(self) -> aiodocker.Docker:
-        if self._client is None:
-            try:
-                self._client = DockerClient(timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S))
-            except (DockerError, ValueError) as error:
-                raise no_engine(str(error)) from error
-            except AssertionError as error:  # raised by aiodocker without a socket
-                raise no_engine("there is no socket") from error
-        return self._client
+        return self._engine.docker()
 
     def _handle(self, container_id: str) -> DockerContainer:
         return self._docker().containers.container(container_id)
