@@ -1,0 +1,64 @@
+"""A conversation with a real gateway, behind the proxy."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.gateway.admin import GatewayAdmin
+from ocmt_agent.proxy.forwarding import open_session
+from ocmt_agent.proxy.routes import proxy_routes
+from ocmt_agent.runtime.base import AgentSpec, Runtime
+from starlette.applications import Starlette
+
+from ocmt_testing.agent_server.awake import AlwaysAwake
+from ocmt_testing.agent_server.caller import Caller
+from ocmt_testing.agent_server.mcp_tools import McpTools
+from ocmt_testing.agent_server.real_gateway import boot
+from ocmt_testing.agent_server.serving import serving
+
+_RELOADS_WITHIN_S = 60
+
+
+@asynccontextmanager
+async def conversation(
+    access: GatewayAccess, session: aiohttp.ClientSession
+) -> AsyncIterator[Caller]:
+    waking = AlwaysAwake(access.endpoint, user_id=access.user_id)
+    waking.access = access
+    async with open_session() as passing_on:
+        routes = proxy_routes(
+            waking, passing_on, GatewayAdmin(passing_on), max_body_bytes=1_000_000
+        )
+        path = f"api/containers/{access.user_id}/proxy/"
+        async with (
+            serving(Starlette(routes=routes)) as proxy,
+            session.ws_connect(f"{proxy.url}/{path}") as socket,
+        ):
+            caller = Caller(socket)
+            assert (await caller.introduce())["ok"]
+            yield caller
+
+
+async def use_a_tool_added_meanwhile(
+    runtime: Runtime, spec: AgentSpec, session: aiohttp.ClientSession, tools: McpTools
+) -> None:
+    """Boot a gateway whose MCP server has the tool `first`, and add one while it is talking."""
+    access = await boot(runtime, spec, session)
+    before = await runtime.inspect(spec.user_id)
+    async with conversation(access, session) as caller:
+        assert "first was called" in await caller.say("use: first", "one")
+        tools.names.append("second")
+        assert "Unknown tool" in await caller.say("use: second", "two")
+
+        await runtime.set_tools_version(spec.user_id, 1)
+        async with asyncio.timeout(_RELOADS_WITHIN_S):
+            number, heard = 0, ""
+            while "second was called" not in heard:
+                await asyncio.sleep(0.5)  # nothing tells when the gateway has read the file
+                number += 1
+                heard = await caller.say("use: second", f"again-{number}")
+        assert "first was called" in await caller.say("use: first", "last")
+    assert set(tools.listed) == {"catalog=0", "catalog=1"}
+    assert await runtime.inspect(spec.user_id) == before
