@@ -153,7 +153,7 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
-            tools_versions=ToolsVersions(runtime, registry),
+            tools_versions=ToolsVersions(runtime, registry, hibernation.wakes),
             tool_servers=tool_servers,
             passing_on=passing_on,
         )

@@ -3,6 +3,7 @@
 import structlog
 
 from ocmt_agent.hibernation.problems import runtime_problems
+from ocmt_agent.hibernation.wake import WakeTransitions
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
@@ -12,9 +13,10 @@ log = structlog.get_logger(__name__)
 class ToolsVersions:
     """Takes no part in transitions: it neither wakes an agent nor waits for one that wakes."""
 
-    def __init__(self, runtime: Runtime, registry: AgentRegistry) -> None:
+    def __init__(self, runtime: Runtime, registry: AgentRegistry, wakes: WakeTransitions) -> None:
         self._runtime = runtime
         self._registry = registry
+        self._wakes = wakes
 
     async def set(self, user_id: str, version: int) -> None:
         """Store the version, then write it where the gateway reads it. May be repeated.
@@ -24,8 +26,10 @@ class ToolsVersions:
         """
         agent = self._registry.get(user_id)
         await self._registry.set_tools_version(agent, version)
+        self._wakes.tools_changed(agent)
         with runtime_problems():
             await self._runtime.set_tools_version(user_id, agent.tools_version)
+        self._wakes.tools_changed(agent)  # again: the writing may have taken long
 
     async def write_all(self) -> None:
         """Write what is stored, at a start: the server may have been killed before it wrote."""

@@ -90,6 +90,10 @@ class Agent:
     """Monotonic seconds before which there is no other scheduled wake."""
     jobs_read_at: float = float("-inf")
     """Monotonic seconds at which the next job was last read from an awake gateway."""
+    tools_read_at_s: float = 0.0
+    """Monotonic seconds from which its gateway has read the latest tools version."""
+    tools_unread: bool = False
+    """Whether the version changed while the gateway was paused or waking."""
     memory: AgentMemory | None = None
     """As last measured: at transitions, and periodically while it is awake."""
     disk: Standing | None = None

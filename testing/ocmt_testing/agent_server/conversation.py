@@ -19,6 +19,7 @@ from ocmt_testing.agent_server.real_gateway import boot
 from ocmt_testing.agent_server.serving import serving
 
 _RELOADS_WITHIN_S = 60
+_RELOADED = "config hot reload applied (mcp.servers.ocmt.url)"
 
 
 @asynccontextmanager
@@ -53,12 +54,22 @@ async def use_a_tool_added_meanwhile(
         assert "Unknown tool" in await caller.say("use: second", "two")
 
         await runtime.set_tools_version(spec.user_id, 1)
-        async with asyncio.timeout(_RELOADS_WITHIN_S):
-            number, heard = 0, ""
-            while "second was called" not in heard:
-                await asyncio.sleep(0.5)  # nothing tells when the gateway has read the file
-                number += 1
-                heard = await caller.say("use: second", f"again-{number}")
+        await _reloaded(runtime, spec.user_id, times=1)
+        assert "second was called" in await caller.say("use: second", "three")
+
+        await runtime.pause(spec.user_id)
+        tools.names.append("third")
+        await runtime.set_tools_version(spec.user_id, 2)
+        await runtime.unpause(spec.user_id)
+        await _reloaded(runtime, spec.user_id, times=2)
+        assert "third was called" in await caller.say("use: third", "four")
         assert "first was called" in await caller.say("use: first", "last")
-    assert set(tools.listed) == {"catalog=0", "catalog=1"}
+    assert set(tools.listed) == {"catalog=0", "catalog=1", "catalog=2"}
     assert await runtime.inspect(spec.user_id) == before
+
+
+async def _reloaded(runtime: Runtime, user_id: str, *, times: int) -> None:
+    """Return once the gateway has read its configuration this often."""
+    async with asyncio.timeout(_RELOADS_WITHIN_S):
+        while (await runtime.logs(user_id, lines=500)).count(_RELOADED) < times:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)

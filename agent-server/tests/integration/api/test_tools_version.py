@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.hibernation import wake
 from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.spec import Limits
@@ -59,6 +61,37 @@ async def test_it_does_not_wait_for_a_wake_and_is_not_lost_by_one(tmp_path: Path
         starts.open()
         assert (await waking).status_code == 200
         assert host.runtime.tools_versions["ada"] == 4
+
+
+@pytest.mark.parametrize("state", [S.RUNNING, S.PAUSED])
+async def test_a_request_waits_until_the_gateway_has_read_it(
+    tmp_path: Path, state: S, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "TOOLS_READ_WITHIN_S", 0.4)
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        await asleep(host, state)
+        await put(host, 4)
+        if state is S.PAUSED:
+            host.clock.advance(hours=1)  # a paused gateway reads nothing: it counts from the wake
+        waiting = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
+        await until(lambda: agent.state is S.RUNNING)
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await waiting
+        host.clock.advance(seconds=1)
+        async with asyncio.timeout(0.2):
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
+
+
+async def test_no_request_waits_for_a_gateway_that_boots_with_it(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        await asleep(host, S.STOPPED)
+        await put(host, 4)
+        host.clock.advance(seconds=3)
+        async with asyncio.timeout(1):
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
 
 async def test_a_container_that_is_made_again_has_the_present_one(tmp_path: Path) -> None:

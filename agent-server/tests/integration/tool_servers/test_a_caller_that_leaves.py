@@ -39,7 +39,7 @@ async def test_a_caller_that_disconnects_has_its_call_cancelled(tmp_path: Path) 
             while running.waiting < 2:  # noqa: ASYNC110 (nothing tells)
                 await asyncio.sleep(0.01)
             leaving.cancel()
-            while running.waiting == 2 or not running.last_output:
+            while running.waiting == 2 or not running.last_output:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert running.last_output[0].startswith("cancelled")
         async with await other as answer:
