@@ -120,6 +120,8 @@ async def open_parts(
             tool_containers, has_room=partial(_has_room_for_tools, read_host), clock=clock
         )
         stack.push_async_callback(tool_servers.close)
+        tools_versions = ToolsVersions(runtime, gateway, registry, hibernation.wakes, clock=clock)
+        stack.push_async_callback(tools_versions.close)
         provisioning = Provisioning(
             runtime,
             registry,
@@ -153,7 +155,7 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
-            tools_versions=ToolsVersions(runtime, registry, hibernation.wakes),
+            tools_versions=tools_versions,
             tool_servers=tool_servers,
             passing_on=passing_on,
         )

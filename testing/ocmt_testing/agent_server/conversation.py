@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import GatewayAdmin
+from ocmt_agent.gateway.control import OpenClawControl
 from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.routes import proxy_routes
 from ocmt_agent.runtime.base import AgentSpec, Runtime
@@ -16,6 +17,7 @@ from ocmt_testing.agent_server.awake import AlwaysAwake
 from ocmt_testing.agent_server.caller import Caller
 from ocmt_testing.agent_server.mcp_tools import McpTools
 from ocmt_testing.agent_server.real_gateway import boot
+from ocmt_testing.agent_server.scripted_model import ScriptedModel
 from ocmt_testing.agent_server.serving import serving
 
 _RELOADS_WITHIN_S = 60
@@ -43,13 +45,18 @@ async def conversation(
 
 
 async def use_a_tool_added_meanwhile(
-    runtime: Runtime, spec: AgentSpec, session: aiohttp.ClientSession, tools: McpTools
+    runtime: Runtime,
+    spec: AgentSpec,
+    session: aiohttp.ClientSession,
+    tools: McpTools,
+    model: ScriptedModel,
 ) -> None:
     """Boot a gateway whose MCP server has the tool `first`, and add one while it is talking."""
     access = await boot(runtime, spec, session)
     before = await runtime.inspect(spec.user_id)
     async with conversation(access, session) as caller:
         assert "first was called" in await caller.say("use: first", "one")
+        await _tell_turns(access, session, caller, model)
         tools.names.append("second")
         assert "Unknown tool" in await caller.say("use: second", "two")
 
@@ -66,6 +73,24 @@ async def use_a_tool_added_meanwhile(
         assert "first was called" in await caller.say("use: first", "last")
     assert set(tools.listed) == {"catalog=0", "catalog=1", "catalog=2"}
     assert await runtime.inspect(spec.user_id) == before
+
+
+async def _tell_turns(
+    access: GatewayAccess, session: aiohttp.ClientSession, caller: Caller, model: ScriptedModel
+) -> None:
+    """The gateway says whether a turn is under way, between which its file is written."""
+    control = OpenClawControl(session)
+    assert await control.active_runs(access) == 0
+    reciting = asyncio.create_task(caller.say("recite: la", "recital"))
+    async with asyncio.timeout(_RELOADS_WITHIN_S):
+        while not model.reciting:  # noqa: ASYNC110 (nothing tells)
+            await asyncio.sleep(0.1)
+        assert await control.active_runs(access) == 1
+        model.heard_enough.set()
+        await reciting
+        while await control.active_runs(access):
+            pass
+    await control.close()
 
 
 async def _reloaded(runtime: Runtime, user_id: str, *, times: int) -> None:

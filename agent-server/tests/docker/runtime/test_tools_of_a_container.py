@@ -16,11 +16,11 @@ async def test_a_tool_added_in_a_conversation_is_used_in_it(tmp_path: Path) -> N
     tools, spec = McpTools("first"), spec_of("ada")
     bridge = await bridge_of(tmp_path)
     async with (
-        scripted_model(bridge, mcp=tools.serve) as (_, port),
+        scripted_model(bridge, mcp=tools.serve) as (model, port),
         docker_agents(tmp_path / "agents", relay_port=port) as runtime,
         aiohttp.ClientSession() as session,
     ):
-        await use_a_tool_added_meanwhile(runtime, spec, session, tools)
+        await use_a_tool_added_meanwhile(runtime, spec, session, tools, model)
 
         # What is damaged is written again before a start, into the same container.
         file, made = config_file(runtime.home("ada")), runtime._ids["ada"]

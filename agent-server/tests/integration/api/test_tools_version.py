@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ocmt_agent.api import tools_version
 from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.hibernation import wake
 from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.runtime.process import ProcessRuntime
@@ -60,6 +62,76 @@ async def test_it_does_not_wait_for_a_wake_and_is_not_lost_by_one(tmp_path: Path
         await put(host, 4)
         starts.open()
         assert (await waking).status_code == 200
+        assert host.runtime.tools_versions["ada"] == 4
+
+
+async def test_it_is_written_between_two_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools_version, "_LOOK_EVERY_S", 0.01)
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        host.gateway.runs["ada"] = 2
+        for version in (4, 5):
+            await put(host, version)
+        await until(lambda: host.gateway.calls["active_runs"] > 5)
+        assert host.runtime.tools_versions["ada"] == 0
+        async with asyncio.timeout(1):  # a message of the user's in the turn does not wait
+            await host.wakes.awake("ada", kind=ActivityKind.HTTP)
+        host.gateway.runs["ada"] = 0
+        await until(lambda: host.runtime.tools_versions["ada"] == 5)
+        assert host.runtime.calls["set_tools_version"] == 1
+        await put(host, 6)
+        assert host.runtime.tools_versions["ada"] == 6
+
+
+@pytest.mark.parametrize("end", ["sleeps", "is killed", "works for long"])
+async def test_a_turn_that_does_not_end_in_sight(
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools_version, "_LOOK_EVERY_S", 0.01)
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        host.gateway.runs["ada"] = 1
+        await put(host, 4)
+        if end == "sleeps":
+            await host.orders.hibernate("ada", "stop")
+        elif end == "is killed":
+            host.runtime.die("ada")
+        else:
+            await until(lambda: host.gateway.calls["active_runs"] > 2)
+            host.clock.advance(minutes=16)
+        await until(lambda: host.runtime.tools_versions["ada"] == 4)
+
+
+async def test_what_waits_for_a_turn_survives_a_killed_server(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        host.gateway.runs["ada"] = 1
+        await put(host, 4)
+        runtime, gateway = host.runtime, host.gateway
+    assert runtime.tools_versions["ada"] == 0
+    async with (
+        open_host(tmp_path, runtime=runtime, gateway=gateway) as host,
+        watching(host.parts),
+    ):
+        await until(lambda: runtime.tools_versions["ada"] == 4)
+
+
+@pytest.mark.parametrize(
+    "fault", [GatewayUnreachable("gone"), GatewayRefused("UNAVAILABLE", "starting"), None]
+)
+async def test_a_gateway_that_does_not_say_is_written_for(
+    tmp_path: Path, fault: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools_version, "_ANSWERS_WITHIN_S", 0.1)
+    async with open_host(tmp_path) as host:
+        await host.provision()
+        if fault is not None:
+            host.gateway.faults["active_runs"] = [fault]
+        else:
+            monkeypatch.setattr(host.gateway, "active_runs", lambda _: asyncio.Event().wait())
+        await put(host, 4)
         assert host.runtime.tools_versions["ada"] == 4
 
 

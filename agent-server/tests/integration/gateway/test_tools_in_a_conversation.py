@@ -17,7 +17,7 @@ from ocmt_testing.agent_server.scripted_model import scripted_model
 async def test_a_tool_added_in_a_conversation_is_used_in_it(tmp_path: Path) -> None:
     tools = McpTools("first")
     async with (
-        scripted_model("127.0.0.1", mcp=tools.serve) as (_, port),
+        scripted_model("127.0.0.1", mcp=tools.serve) as (model, port),
         aiohttp.ClientSession() as session,
     ):
         runtime = ProcessRuntime(
@@ -29,7 +29,7 @@ async def test_a_tool_added_in_a_conversation_is_used_in_it(tmp_path: Path) -> N
             relay_port=port,
         )
         try:
-            await use_a_tool_added_meanwhile(runtime, spec_of("ada"), session, tools)
+            await use_a_tool_added_meanwhile(runtime, spec_of("ada"), session, tools, model)
         finally:
             await runtime.remove("ada", with_state=True)
             await runtime.close()
