@@ -13,10 +13,10 @@ from typing import Any
 
 from ocmt_common.gateway_frames import as_object
 
+from ocmt_management.agents.service import SESSION_KEY
 from ocmt_management.chat import frames
 from ocmt_management.chat.frames import Frame, WireMessage
 
-SESSION_KEY = "main"
 _CANONICAL_KEY = "agent:main:main"
 _BETWEEN_PARTS = "\n\n"
 _REMEMBERED = 256
