@@ -1,6 +1,7 @@
 """Results for agents, and what of a server's result reaches a conversation."""
 
 import json
+from typing import Any
 
 import pytest
 from ocmt_management.tools.approval_delivery import Place, place_of
@@ -77,5 +78,10 @@ def test_a_message_is_found_in_the_transcript_or_in_the_queue() -> None:
     assert place_of({**interrupted, **said}, "k") is Place.TRANSCRIPT
     assert place_of(queued, "k") is Place.QUEUE
     assert place_of(interrupted, "k") is Place.NOWHERE
-    for garbled in ({}, {"messages": 5}, {"messages": [1, None]}, {"pendingInputs": []}):
-        assert place_of(garbled, "k") is Place.NOWHERE
+
+
+@pytest.mark.parametrize(
+    "garbled", [{}, {"messages": 5}, {"messages": [1, None]}, {"pendingInputs": []}]
+)
+def test_a_garbled_history_has_no_message(garbled: dict[str, Any]) -> None:
+    assert place_of(garbled, "k") is Place.NOWHERE
