@@ -36,6 +36,9 @@ from ocmt_management.me import endpoints as me
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.static_page import endpoints as static_page
 from ocmt_management.static_page.headers import SecurityHeadersMiddleware
+from ocmt_management.tools import admin_endpoints as shared_tools
+from ocmt_management.tools import endpoints as tools_api
+from ocmt_management.tools.service import Tools
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
 
@@ -46,6 +49,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     agents_api.router,
     model_choice.router,
     model_gateway.router,
+    tools_api.router,
+    shared_tools.router,
     chat.router,
     vault.router,
     admin.router,
@@ -91,7 +96,17 @@ def create_app(
                     settings=settings, database=database, agents=agents, keys=keys, clock=clock
                 )
             )
-            reconciler = Reconciler(database, agents, clock, on_deleted=llm.user_changed)
+            tools = await stack.enter_async_context(
+                Tools.open(
+                    settings=settings, database=database, agents=agents, keys=keys, clock=clock
+                )
+            )
+
+            def user_deleted(user_id: str) -> None:
+                llm.user_changed(user_id)
+                tools.user_changed(user_id)
+
+            reconciler = Reconciler(database, agents, clock, on_deleted=user_deleted)
             await stack.enter_async_context(reconciler.running())
             await stack.enter_async_context(housekeeping(database, keys, clock))
 
@@ -108,6 +123,7 @@ def create_app(
             app.state.agents = agents
             app.state.reconciler = reconciler
             app.state.llm = llm
+            app.state.tools = tools
             app.state.open_chats = OpenChats()
             yield
 

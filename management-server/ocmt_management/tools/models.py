@@ -95,7 +95,7 @@ class ToolAccount(Base):
         ForeignKey("tool_servers.id", ondelete="CASCADE"), primary_key=True, index=True
     )
     version: Mapped[int]
-    """Raised with each change of the credential."""
+    """Another number after each change of the connection or its credential."""
     state: Mapped[str] = mapped_column(String(8))
     trouble: Mapped[str | None] = mapped_column(String(TROUBLE_CHARACTERS))
     """Why its tools were not read or its last call failed, and the cure; NULL when all is well."""

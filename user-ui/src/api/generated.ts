@@ -4,6 +4,13 @@ export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
 export type ProviderId = "demo" | "openai" | "anthropic" | "openrouter";
+export type Transport = "http" | "stdio";
+/**
+ * The state of a user's credential for a server.
+ */
+export type AccountState = "ok" | "missing" | "refused";
+export type Rule = "allow" | "ask" | "deny";
+export type DefinitionState = "new" | "ok" | "extended" | "changed" | "gone";
 export type Status = "active" | "suspended" | "deleting";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
@@ -64,6 +71,95 @@ export interface Routes {
     answer: undefined;
     path: {
       provider: ProviderId;
+    };
+  };
+  "GET /api/tools": {
+    answer: ToolsAnswer;
+  };
+  "GET /api/tools/uses": {
+    answer: UsesAnswer;
+  };
+  "POST /api/tools/servers": {
+    answer: ServerView;
+    body: NewServer;
+  };
+  "PATCH /api/tools/servers/{server_id}": {
+    answer: ServerView;
+    body: ServerChange;
+    path: {
+      server_id: string;
+    };
+  };
+  "DELETE /api/tools/servers/{server_id}": {
+    answer: undefined;
+    path: {
+      server_id: string;
+    };
+  };
+  "PUT /api/tools/servers/{server_id}/connection": {
+    answer: ServerView;
+    body: ConnectionBody;
+    path: {
+      server_id: string;
+    };
+  };
+  "DELETE /api/tools/servers/{server_id}/connection": {
+    answer: undefined;
+    path: {
+      server_id: string;
+    };
+  };
+  "POST /api/tools/servers/{server_id}/refresh": {
+    answer: ServerView;
+    path: {
+      server_id: string;
+    };
+  };
+  "PUT /api/tools/servers/{server_id}/rule": {
+    answer: ServerView;
+    body: RuleBody;
+    path: {
+      server_id: string;
+    };
+  };
+  "GET /api/tools/servers/{server_id}/changes": {
+    answer: ChangesAnswer;
+    path: {
+      server_id: string;
+    };
+  };
+  "POST /api/tools/servers/{server_id}/changes": {
+    answer: ServerView;
+    body: Acceptance;
+    path: {
+      server_id: string;
+    };
+  };
+  "GET /api/admin/tools": {
+    answer: SharedServersAnswer;
+  };
+  "POST /api/admin/tools/servers": {
+    answer: SharedServerView;
+    body: NewSharedServer;
+  };
+  "PATCH /api/admin/tools/servers/{server_id}": {
+    answer: SharedServerView;
+    body: ServerChange;
+    path: {
+      server_id: string;
+    };
+  };
+  "DELETE /api/admin/tools/servers/{server_id}": {
+    answer: undefined;
+    path: {
+      server_id: string;
+    };
+  };
+  "PUT /api/admin/tools/servers/{server_id}/rule": {
+    answer: SharedServerView;
+    body: RuleBody;
+    path: {
+      server_id: string;
     };
   };
   "GET /api/secrets": {
@@ -207,6 +303,132 @@ export interface ModelRequest {
   provider: ProviderId;
   model: string;
   key?: string | null;
+}
+export interface ToolsAnswer {
+  servers: ServerView[];
+}
+export interface ServerView {
+  id: string;
+  slug: string;
+  name: string;
+  shared: boolean;
+  transport: Transport;
+  url: string | null;
+  package: string | null;
+  credentialName: string | null;
+  connected: boolean;
+  enabled: boolean;
+  credentialState: AccountState | null;
+  credentialHint: string | null;
+  trouble: string | null;
+  listedAt: string | null;
+  adminRule: Rule | null;
+  ownRule: Rule | null;
+  tools: ToolView[];
+}
+export interface ToolView {
+  name: string;
+  publicName: string;
+  title: string | null;
+  description: string;
+  readOnly: boolean | null;
+  state: DefinitionState;
+  rule: Rule;
+  adminRule: Rule | null;
+  ownRule: Rule | null;
+}
+export interface UsesAnswer {
+  uses: UseView[];
+}
+export interface UseView {
+  server: string;
+  tool: string;
+  outcome: string;
+  milliseconds: number;
+  shape: string;
+  at: string;
+}
+/**
+ * A server of one's own, over Streamable HTTP.
+ */
+export interface NewServer {
+  name: string;
+  url: string;
+  slug?: string | null;
+  credentialName?: string | null;
+  credential?: string | null;
+}
+export interface ServerChange {
+  name?: string | null;
+  enabled?: boolean | null;
+}
+export interface ConnectionBody {
+  credential?: string | null;
+}
+export interface RuleBody {
+  tool?: string | null;
+  rule: Rule | null;
+}
+export interface ChangesAnswer {
+  changes: ChangeView[];
+}
+/**
+ * A definition that is not the accepted one.
+ */
+export interface ChangeView {
+  tool: string;
+  publicName: string;
+  state: DefinitionState;
+  pin: string;
+  difference: string[];
+}
+export interface Acceptance {
+  tool: string;
+  pin: string;
+}
+export interface SharedServersAnswer {
+  servers: SharedServerView[];
+}
+export interface SharedServerView {
+  id: string;
+  slug: string;
+  name: string;
+  transport: Transport;
+  url: string | null;
+  package: string | null;
+  arguments: string[];
+  credentialName: string | null;
+  enabled: boolean;
+  people: number;
+  rule: Rule | null;
+  tools: SharedToolView[];
+}
+export interface SharedToolView {
+  name: string;
+  description: string | null;
+  rule: Rule | null;
+}
+/**
+ * A server for everybody: over Streamable HTTP (`url`), or a package over stdio.
+ */
+export interface NewSharedServer {
+  name: string;
+  slug?: string | null;
+  url?: string | null;
+  package?: PackageBody | null;
+  credentialName?: string | null;
+}
+/**
+ * An npm package, pinned.
+ */
+export interface PackageBody {
+  name: string;
+  version: string;
+  integrity: string;
+  /**
+   * @maxItems 32
+   */
+  arguments?: string[];
 }
 export interface SecretsAnswer {
   secrets: SecretView[];
