@@ -16,6 +16,7 @@ from ocmt_common.gateway_frames import as_object
 from ocmt_management.agents.service import SESSION_KEY
 from ocmt_management.chat import frames
 from ocmt_management.chat.frames import Frame, WireMessage
+from ocmt_management.tools.service import OUTCOME_KEY_PREFIX
 
 _CANONICAL_KEY = "agent:main:main"
 _BETWEEN_PARTS = "\n\n"
@@ -128,7 +129,7 @@ def history(payload: dict[str, Any]) -> list[WireMessage]:
     last_run: object = None
     for row in rows if isinstance(rows, list) else ():
         role, text = as_object(row).get("role"), text_of(as_object(row))
-        if role not in ("user", "assistant") or not text:
+        if role not in ("user", "assistant") or not text or _is_outcome(row):
             continue
         meta = as_object(row.get("__openclaw"))
         run_id = meta.get("runId") if role == "assistant" else None
@@ -203,6 +204,11 @@ def _sent_with(row: dict[str, Any]) -> str | None:
     if row.get("role") == "user" and isinstance(key, str) and key.endswith(_USER_SUFFIX):
         return key.removesuffix(_USER_SUFFIX)
     return None
+
+
+def _is_outcome(row: dict[str, Any]) -> bool:
+    """Whether the server sent this message to tell the agent of a decision."""
+    return (_sent_with(row) or "").startswith(OUTCOME_KEY_PREFIX)
 
 
 def _remember(those: OrderedDict[str, str], one: str, what: str) -> None:

@@ -20,13 +20,12 @@ from ocmt_common.problems import Problem
 from ocmt_management.agents.service import SESSION_KEY, Agents, Gateway, GatewayError, NoSuchAgent
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_results import text_of
+from ocmt_management.tools.approval_schemas import OUTCOME_KEY_PREFIX
 from ocmt_management.tools.approval_states import Decision, Delivery, State
 from ocmt_management.tools.approval_store import ApprovalStore, UserApprovals
 
 log = structlog.get_logger(__name__)
 
-KEY_PREFIX = "approval:"
-"""Of the idempotency keys, and so of the ids under which the transcript has the messages."""
 _HISTORY_LIMIT = 100
 _CHECKS = 40
 _CHECK_EVERY_S = 0.5
@@ -44,7 +43,7 @@ class Place(Enum):
 
 def key_of(row: ToolApproval) -> str:
     """The idempotency key of an outcome. A call taken for lost may get a second outcome."""
-    return f"{KEY_PREFIX}{row.id}:{row.state}"
+    return f"{OUTCOME_KEY_PREFIX}{row.id}:{row.state}"
 
 
 class ApprovalDelivery:

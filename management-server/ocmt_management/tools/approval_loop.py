@@ -11,19 +11,13 @@ from contextlib import asynccontextmanager
 import structlog
 from ocmt_common.problems import Problem
 
-from ocmt_management.agents.service import Agents
-from ocmt_management.clock import Clock
-from ocmt_management.db import Database
-from ocmt_management.mail.service import MailQueue
-from ocmt_management.settings import ManagementSettings
 from ocmt_management.tools.approval_delivery import ApprovalDelivery
 from ocmt_management.tools.approval_mail import ApprovalMail
 from ocmt_management.tools.approval_repository import ApprovalRepository, Due
-from ocmt_management.tools.approval_runner import ApprovalRunner, Calls
+from ocmt_management.tools.approval_runner import ApprovalRunner
 from ocmt_management.tools.approval_states import Delivery, State
-from ocmt_management.tools.approval_store import ApprovalStore, Policy
+from ocmt_management.tools.approval_store import ApprovalStore
 from ocmt_management.tools.approvals import Approvals
-from ocmt_management.vault.service import KeyRing
 
 log = structlog.get_logger(__name__)
 
@@ -97,36 +91,3 @@ class ApprovalLoop:
             except Exception:
                 log.exception("approvals not attended to")
             await self._sleep(_EVERY_S)
-
-
-@asynccontextmanager
-async def running_approvals(
-    *,
-    settings: ManagementSettings,
-    database: Database,
-    keys: KeyRing,
-    clock: Clock,
-    agents: Agents,
-    mail_queue: MailQueue,
-    policy: Policy,
-    calls: Calls,
-) -> AsyncIterator[Approvals]:
-    """Approvals, attended to for the server's lifetime."""
-    store = ApprovalStore(database, keys, clock, policy)
-    runner = ApprovalRunner(store, calls)
-    page = f"{settings.page_origin}/tools"
-    approvals = Approvals(
-        store,
-        runner,
-        link=lambda number: f"{page}?decision={number}",
-        mail=bool(settings.smtp_host),
-    )
-    loop = ApprovalLoop(
-        store,
-        approvals,
-        runner=runner,
-        delivery=ApprovalDelivery(store, agents),
-        mail=ApprovalMail(store, mail_queue, link=page),
-    )
-    async with loop.running():
-        yield approvals

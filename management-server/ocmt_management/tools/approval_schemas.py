@@ -9,6 +9,9 @@ from typing_extensions import TypedDict
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_states import Change, Decision, State
 
+OUTCOME_KEY_PREFIX = "approval:"
+"""Of the idempotency keys with which agents are told of outcomes."""
+
 
 class ApprovalView(TypedDict):
     id: str

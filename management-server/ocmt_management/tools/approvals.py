@@ -7,15 +7,18 @@ conversation (`approval_delivery`). The row is the only state: any process can g
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
 from ocmt_common.problems import Problem
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from ocmt_management.clock import Clock
 from ocmt_management.tools.approval_arguments import ArgumentsRefused, canonical, shown
 from ocmt_management.tools.approval_models import ToolApproval
+from ocmt_management.tools.approval_repository import ApprovalRepository
 from ocmt_management.tools.approval_results import ended, text_result, waits
 from ocmt_management.tools.approval_runner import ApprovalRunner
 from ocmt_management.tools.approval_schemas import ApprovalView, view
@@ -39,6 +42,8 @@ _HELD_FOR = timedelta(seconds=HOLD_S + 5)
 _POLL_S = 2.0
 """The delay before a decision in another process is noticed."""
 _SHOWN = 50
+_CONTENTS_KEPT_FOR = timedelta(days=7)
+_KEPT_FOR = timedelta(days=180)
 
 
 class Approvals:
@@ -114,6 +119,16 @@ class Approvals:
         async with self._store.reading(user_id) as mine:
             rows = await mine.rows.latest(user_id, limit=_SHOWN)
             return [await _view(mine, row) for row in rows]
+
+    async def updates(self, user_id: str, sent: Mapping[str, int]) -> list[ApprovalView]:
+        """What a page lacks that was sent these versions: the open approvals, and changes."""
+        async with self._store.reading(user_id) as mine:
+            rows = await mine.rows.latest(user_id, limit=_SHOWN)
+            return [
+                await _view(mine, row)
+                for row in reversed(rows)
+                if sent.get(row.id) != row.version and (row.id in sent or row.state in OPEN)
+            ]
 
     async def decide(
         self, user_id: str, approval_id: str, decision: Decision, *, version: int
@@ -258,6 +273,13 @@ class Approvals:
             row = await mine.get(approval_id)
             if row is not None and row.delivery == Delivery.HELD and not self._holders[approval_id]:
                 await mine.rows.note(row, delivery=Delivery.DUE, deliver_at=mine.now)
+
+
+async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
+    """Erase contents and delete records of calls that ended long ago."""
+    rows = ApprovalRepository(session)
+    await rows.erase_before(clock() - _CONTENTS_KEPT_FOR)
+    await rows.delete_before(clock() - _KEPT_FOR)
 
 
 async def _decide(
