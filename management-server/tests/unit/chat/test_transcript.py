@@ -192,6 +192,14 @@ def test_the_history_has_what_was_said_newest_last() -> None:
     ]
 
 
+def test_what_the_server_tells_the_agent_of_a_decision_is_not_a_message_of_the_user() -> None:
+    outcome = user("[OCMT] About call number 1", "approval:0b6c:done")
+
+    history = transcript.history({"messages": [user("Hi", "m1"), outcome, assistant("Sent.")]})
+
+    assert [m["text"] for m in history] == ["Hi", "Sent."]
+
+
 def test_a_run_that_joined_two_questions_stays_apart_in_the_history() -> None:
     part = assistant("a") | {"__openclaw": {"id": "row-2", "runId": "r1"}}
     messages = [user("1", "m1"), part, user("2", "m2"), part | {"content": "b"}]
