@@ -39,6 +39,8 @@ from ocmt_management.static_page.headers import SecurityHeadersMiddleware
 from ocmt_management.tools import admin_endpoints as shared_tools
 from ocmt_management.tools import approval_endpoints as approvals_api
 from ocmt_management.tools import endpoints as tools_api
+from ocmt_management.tools import gateway as tool_gateway
+from ocmt_management.tools import passthrough as tool_passthrough
 from ocmt_management.tools.approval_assembly import running_approvals
 from ocmt_management.tools.service import Tools
 from ocmt_management.vault import endpoints as vault
@@ -54,6 +56,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     tools_api.router,
     shared_tools.router,
     approvals_api.router,
+    tool_gateway.router,
+    tool_passthrough.router,
     chat.router,
     vault.router,
     admin.router,
@@ -63,6 +67,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 _MAX_BODY_BYTES = 128 * 1024
 _MAX_MODEL_BODY_BYTES = 32 * 1024 * 1024
+_MAX_TOOL_BODY_BYTES = 4 * 1024 * 1024
 
 
 def create_app(
@@ -173,12 +178,15 @@ def create_app(
 
 
 class _BodyLimits:
-    """Model requests carry images and long histories; all other bodies are small."""
+    """Model requests carry images and long histories, calls of tools whole files."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self.small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)
-        self.large = BodyLimitMiddleware(app, max_bytes=_MAX_MODEL_BODY_BYTES)
+        self._small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)
+        self._of_prefix = {
+            "/llm/": BodyLimitMiddleware(app, max_bytes=_MAX_MODEL_BODY_BYTES),
+            "/mcp/": BodyLimitMiddleware(app, max_bytes=_MAX_TOOL_BODY_BYTES),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_model = scope["type"] == "http" and scope["path"].startswith("/llm/")
-        await (self.large if is_model else self.small)(scope, receive, send)
+        prefix = f"{scope['path']}/"[:5] if scope["type"] == "http" else ""
+        await self._of_prefix.get(prefix, self._small)(scope, receive, send)

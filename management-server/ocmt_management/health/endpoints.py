@@ -1,4 +1,4 @@
-"""`GET /health`: the state of each dependency and its cure, within two seconds."""
+"""`GET /health`: the state of each dependency and its cure, within two seconds; `GET /metrics`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,12 +8,14 @@ from fastapi import APIRouter
 from ocmt_common.agent_api import Wire
 from ocmt_common.problems import Problem
 from ocmt_common.version import release_version
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from ocmt_management.agents.dependencies import Agents
 from ocmt_management.dependencies import Database
 from ocmt_management.mail.dependencies import MailQueue
 from ocmt_management.mail.service import MailFailure
+from ocmt_management.tools.dependencies import Tools
 
 router = APIRouter()
 
@@ -55,6 +57,11 @@ async def health(
         version=VERSION,
         checks=Checks(database=database_check, agent_server=agent_server, mail=mail),
     )
+
+
+@router.get("/metrics")
+async def metrics(tools: Tools) -> Response:
+    return Response(tools.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _mail(failure: MailFailure | None) -> Check:

@@ -1,7 +1,7 @@
 """One tool call: what is called, for whom, and the rules that hold for it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -10,12 +10,13 @@ from ocmt_management.clock import Clock
 from ocmt_management.tools import trouble
 from ocmt_management.tools.argument_shape import shape_of
 from ocmt_management.tools.breaker import Breaker
+from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.limits import CALL_TIMEOUT_S, CallLimits
 from ocmt_management.tools.messages import parameter_headers
 from ocmt_management.tools.metrics import ToolMetrics
 from ocmt_management.tools.models import Rule
 from ocmt_management.tools.result_check import Unusable, check_call_result
-from ocmt_management.tools.snapshot import Connection, Tool
+from ocmt_management.tools.snapshot import Tool
 from ocmt_management.tools.snapshots import Snapshots
 from ocmt_management.tools.trouble import RpcError, Trouble
 from ocmt_management.tools.upstream import OnMessage, Upstream
@@ -96,6 +97,31 @@ class ToolCalls:
             outcome, result = "trouble", trouble.error_result(problem.text)
         self.record(tool, call.arguments, outcome, started)
         return result
+
+    async def passed(
+        self, tool: Tool, arguments: bytes, passing: Callable[[], Awaitable[str]]
+    ) -> None:
+        """Pass a call on unchanged by `passing`, which returns the outcome, under the same limits.
+
+        Raises `Trouble`.
+        """
+        connection = tool.connection
+        started = time.monotonic()
+        outcome = "trouble"
+        try:
+            self._breaker.check(connection.session_key, connection.name)
+            with self._limits.call(connection.key, connection.name):
+                outcome = await passing()
+        except Trouble as problem:
+            self._breaker.failed(connection.session_key, problem)
+            self._metrics.troubled(problem.kind)
+            self._on_trouble(connection, problem)
+            raise
+        else:
+            self._breaker.served(connection.session_key)
+            self._on_served(connection)
+        finally:
+            self.record(tool, arguments, outcome, started)
 
     def record(self, tool: Tool, arguments: bytes, outcome: str, started: float) -> None:
         """Keep a use for the page and the metrics; `started` is of the monotonic clock."""

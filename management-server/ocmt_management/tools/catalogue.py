@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
+from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.discovery import Offer
 from ocmt_management.tools.models import (
     TROUBLE_CHARACTERS,
@@ -13,7 +14,6 @@ from ocmt_management.tools.models import (
 from ocmt_management.tools.names import public_name
 from ocmt_management.tools.pins import MAX_TOOLS, Definition, state_after
 from ocmt_management.tools.repository import ToolRepository
-from ocmt_management.tools.snapshot import Connection
 from ocmt_management.tools.trouble import Kind, Trouble
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ocmt_management.tools import trouble
+from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.limits import (
     LIST_TIMEOUT_S,
     MAX_EXTRAS_BYTES,
@@ -14,7 +15,6 @@ from ocmt_management.tools.limits import (
 from ocmt_management.tools.messages import METHOD_NOT_FOUND
 from ocmt_management.tools.pins import Definition, read_definitions
 from ocmt_management.tools.result_check import Unusable, checked_value
-from ocmt_management.tools.snapshot import Connection
 from ocmt_management.tools.trouble import RpcError, Trouble
 from ocmt_management.tools.upstream import Upstream
 

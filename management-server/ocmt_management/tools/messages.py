@@ -26,6 +26,7 @@ INTERNAL_ERROR = -32603
 HEADER_MISMATCH = -32020
 UNSUPPORTED_VERSION = -32022
 SERVER_TROUBLE = -32000
+RESOURCE_NOT_FOUND = -32002
 
 META_VERSION = "io.modelcontextprotocol/protocolVersion"
 META_CLIENT = "io.modelcontextprotocol/clientInfo"
@@ -115,6 +116,8 @@ def raw_error(request_id: bytes, value: bytes) -> bytes:
 
 def with_members(value: bytes, **members: bytes) -> bytes:
     """A JSON object with more members in front; they must not be there already."""
+    if not members:
+        return value
     inner = b",".join(b'"%b":%b' % (key.encode(), text) for key, text in members.items())
     rest = value.lstrip()[1:].lstrip()
     return b"{" + inner + (b"" if rest.startswith(b"}") else b",") + rest

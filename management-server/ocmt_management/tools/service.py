@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from ocmt_common.problems import Problem
@@ -14,6 +14,7 @@ from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.outbound.service import Client
 from ocmt_management.settings import ManagementSettings
+from ocmt_management.tokens import KeyedHash
 from ocmt_management.tools.approval_protocol import CallHolder
 from ocmt_management.tools.approval_schemas import OUTCOME_KEY_PREFIX, ApprovalView
 from ocmt_management.tools.approvals import Approvals, delete_old_approvals
@@ -21,12 +22,14 @@ from ocmt_management.tools.breaker import Breaker
 from ocmt_management.tools.built_in_protocol import BuiltIn
 from ocmt_management.tools.calls import Standing, ToolCall, ToolCalls
 from ocmt_management.tools.catalogue import Catalogue
+from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.discovery import discover
 from ocmt_management.tools.limits import CallLimits
 from ocmt_management.tools.metrics import ToolMetrics
 from ocmt_management.tools.repository import ToolRepository
 from ocmt_management.tools.servers import SharedServers, UserServers
-from ocmt_management.tools.snapshot import Connection, UserTools
+from ocmt_management.tools.session_ids import SessionIds
+from ocmt_management.tools.snapshot import UserTools
 from ocmt_management.tools.snapshots import Snapshots
 from ocmt_management.tools.transports import HttpTransport, PackageTransport
 from ocmt_management.tools.trouble import COUNTED, Trouble
@@ -50,6 +53,8 @@ log = structlog.get_logger(__name__)
 
 LISTED_FOR = timedelta(minutes=5)
 """A list that is older is read again in the background when the agent lists its tools."""
+_LOOK_EVERY = timedelta(minutes=1)
+_MAX_LOOKED_AT = 10_000
 
 
 class Tools:
@@ -72,6 +77,8 @@ class Tools:
         self.keys = keys
         self.clock = clock
         self.private_hosts = settings.private_host_set
+        self.origins = settings.origins
+        self.session_ids = SessionIds(KeyedHash(settings.jwt_secret))
         self.snapshots = snapshots
         self.breaker = Breaker(time.monotonic)
         self.limits = CallLimits()
@@ -98,6 +105,7 @@ class Tools:
         self._tasks: set[asyncio.Task[None]] = set()
         self._refreshing: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._troubled_now: dict[object, str] = {}
+        self._looked_at: dict[object, datetime] = {}
 
     @classmethod
     @asynccontextmanager
@@ -160,8 +168,14 @@ class Tools:
         )
 
     def refresh_old(self, tools: UserTools) -> None:
-        """Read old lists again in the background."""
-        self._spawn(self._refresh_old(tools))
+        """Read old lists again in the background; looked for once a minute for each user."""
+        if self._is_due(tools.user_id):
+            self._spawn(self._refresh_old(tools))
+
+    def refresh_soon(self, connection: Connection) -> None:
+        """Read a server's list again in the background, once a minute: it is not the stored one."""
+        if self._is_due(connection.key):
+            self._spawn(self.refresh(connection.user_id, connection.server_id))
 
     # For people
 
@@ -238,6 +252,16 @@ class Tools:
         async with self.database.write() as session:
             await Catalogue(session, self.clock, connection).store(offer)
         self.changed([user_id])
+
+    def _is_due(self, what: object) -> bool:
+        now = self.clock()
+        looked_at = self._looked_at.get(what)
+        if looked_at is not None and now - looked_at < _LOOK_EVERY:
+            return False
+        if len(self._looked_at) >= _MAX_LOOKED_AT:
+            self._looked_at.clear()
+        self._looked_at[what] = now
+        return True
 
     async def _refresh_old(self, tools: UserTools) -> None:
         before = self.clock() - LISTED_FOR

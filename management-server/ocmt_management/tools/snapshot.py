@@ -11,6 +11,8 @@ from functools import cached_property
 
 from ocmt_common import bounded_json
 
+from ocmt_management.tools.connection import Connection, Package
+from ocmt_management.tools.extras import Extras
 from ocmt_management.tools.models import (
     AccountState,
     DefinitionState,
@@ -25,48 +27,6 @@ from ocmt_management.tools.rules import Given, Rules, effective, version_of
 from ocmt_management.vault.service import SecretValue
 
 _USABLE = frozenset({DefinitionState.OK, DefinitionState.NEW, DefinitionState.EXTENDED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
-    """A stdio server's package, pinned by version and integrity."""
-
-    name: str
-    version: str
-    integrity: str
-    arguments: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
-    """A server as one user connected it. Upstream sessions and limits are kept for each."""
-
-    user_id: str
-    server_id: str
-    slug: str
-    name: str
-    shared: bool
-    url: str | None
-    package: Package | None
-    credential_name: str | None
-    credential: SecretValue | None
-    account_state: AccountState
-    server_version: int
-    account_version: int
-    extras: bytes | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.user_id, self.server_id
-
-    @property
-    def session_key(self) -> tuple[str, str, int, int]:
-        """Never the URL: two users, or two credentials, of one URL share no session."""
-        return self.user_id, self.server_id, self.server_version, self.account_version
-
-    @property
-    def lacks_credential(self) -> bool:
-        return self.credential_name is not None and self.credential is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +52,8 @@ class UserTools:
     """By public name: all that were ever listed, whether usable or not."""
     by_server: Mapping[tuple[str, str], Tool] = field(repr=False)
     """By server id and the tool's own name."""
+    denied: frozenset[str] = frozenset()
+    """Ids of servers that a rule denies as a whole."""
 
     @cached_property
     def listed(self) -> bytes:
@@ -99,6 +61,11 @@ class UserTools:
         return b"[%b]" % b",".join(
             _renamed(tool.definition, tool.public_name) for tool in self._listed()
         )
+
+    @cached_property
+    def extras(self) -> Extras:
+        """The resources and prompts of the servers that no rule denies."""
+        return Extras(c for c in self.connections.values() if c.server_id not in self.denied)
 
     @cached_property
     def digest(self) -> bytes:
@@ -143,6 +110,11 @@ def user_tools(
         {found.slug: found for found in connections.values()},
         {tool.public_name: tool for tool in tools},
         {(tool.connection.server_id, tool.name): tool for tool in tools},
+        frozenset(
+            server_id
+            for (_, server_id, tool_name), given in sides.items()
+            if not tool_name and given.rule is Rule.DENY
+        ),
     )
 
 

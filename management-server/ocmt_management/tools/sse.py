@@ -7,13 +7,15 @@ class TooMuch(ValueError):
     """More bytes than the limit."""
 
 
-async def events(chunks: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterator[bytes]:
-    """The data of each event, as it arrives. Raises `TooMuch`.
+async def blocks(
+    chunks: AsyncIterator[bytes], *, max_bytes: int
+) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Each event as it arrives: all its lines, each ended by a line feed, and its data.
 
-    `max_bytes` bounds the whole stream.
+    `max_bytes` bounds the whole stream. Raises `TooMuch`. A block of comments has no data.
     """
     pending = bytearray()
-    data: list[bytes] = []
+    lines: list[bytes] = []
     received = 0
     async for chunk in chunks:
         received += len(chunk)
@@ -29,11 +31,19 @@ async def events(chunks: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterat
             continue
         del pending[:end]
         for line in whole[:end].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:-1]:
-            if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-            elif not line and data:
-                yield b"\n".join(data)
-                data = []
+            if line:
+                lines.append(line)
+            elif lines:
+                data = [one[5:].removeprefix(b" ") for one in lines if one.startswith(b"data:")]
+                yield b"\n".join(lines) + b"\n\n", b"\n".join(data)
+                lines = []
+
+
+async def events(chunks: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterator[bytes]:
+    """The data of each event that has any, as it arrives. Raises `TooMuch`."""
+    async for _, data in blocks(chunks, max_bytes=max_bytes):
+        if data:
+            yield data
 
 
 async def whole(chunks: AsyncIterator[bytes], *, max_bytes: int) -> bytes:

@@ -12,7 +12,7 @@ from yarl import URL
 from ocmt_management.agents.service import AgentServer
 from ocmt_management.outbound.service import AddressRefused, Client
 from ocmt_management.tools import trouble
-from ocmt_management.tools.snapshot import Connection
+from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.trouble import Kind, Trouble
 
 _CONNECT_TIMEOUT_S = 10

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 from ocmt_common.version import release_version
 
 from ocmt_management.tools import messages, sse, trouble
+from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.limits import LIST_TIMEOUT_S, MAX_RESULT_BYTES
 from ocmt_management.tools.messages import (
     HANDSHAKE_VERSIONS,
@@ -27,7 +29,6 @@ from ocmt_management.tools.messages import (
     Message,
 )
 from ocmt_management.tools.result_check import Unusable, checked_value
-from ocmt_management.tools.snapshot import Connection
 from ocmt_management.tools.transports import Headers, Reply, Transport
 from ocmt_management.tools.trouble import RpcError, SessionLost, Trouble
 
@@ -118,6 +119,10 @@ class Upstream:
                 del self._sessions[key]
             raise
 
+    async def check(self, connection: Connection, raw: bytes) -> None:
+        """Raises `Trouble` unless the bytes of a result are valid JSON within the bounds."""
+        await _object(connection, raw)
+
     def forget(self, connection: Connection) -> None:
         self._sessions.pop(connection.session_key, None)
 
@@ -191,9 +196,17 @@ class Upstream:
             _check_status(connection, reply, session)
             return await self._answer(connection, session, reply, on_message)
 
-    def _send(self, connection: Connection, headers: Headers, body: bytes) -> Any:
+    def send(
+        self, connection: Connection, method: str, headers: Headers, body: bytes | None
+    ) -> AbstractAsyncContextManager[Reply]:
+        """One request as it is, for passing it on. Raises `Trouble`."""
         transport = self._http if connection.package is None else self._packages
-        return transport.send(connection, "POST", headers, body)
+        return transport.send(connection, method, headers, body)
+
+    def _send(
+        self, connection: Connection, headers: Headers, body: bytes
+    ) -> AbstractAsyncContextManager[Reply]:
+        return self.send(connection, "POST", headers, body)
 
     async def _notify(self, connection: Connection, session: Session, method: str) -> None:
         headers = _headers(session, method, None)
@@ -218,7 +231,7 @@ class Upstream:
             message = messages.read_message(text)
         except ValueError as error:
             if reply.status >= 400:
-                raise _by_status(connection, reply.status) from error
+                raise by_status(connection, reply.status) from error
             raise trouble.garbage(connection.name, "not JSON-RPC") from error
         return _result(connection, message)
 
@@ -292,10 +305,10 @@ def _check_status(connection: Connection, reply: Reply, session: Session) -> Non
         raise SessionLost
     if 200 <= status < 300 or status in (400, 404, 405, 406, 415, 422):
         return
-    raise _by_status(connection, status)
+    raise by_status(connection, status)
 
 
-def _by_status(connection: Connection, status: int) -> Trouble:
+def by_status(connection: Connection, status: int) -> Trouble:
     name = connection.name
     if status in (401, 403):
         if connection.credential_name is None:

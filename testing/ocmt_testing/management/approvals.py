@@ -184,6 +184,9 @@ class World:
 
     async def settle(self, *, mail: bool = False) -> None:
         """What a process that is not killed makes of what is there, in the next ten minutes."""
+        for other in self.processes:
+            if not other.killing.dead:
+                await other.idle()
         process = self.start(mail=mail)
         for _ in range(20):
             await process.attend()
@@ -319,6 +322,13 @@ class Process:
         await self.runner.idle()
         await self.delivery.idle()
         await self.mail_queue.delivered()
+
+    async def stop(self) -> None:
+        """Stop in good order, without patience for calls."""
+        for task in list(self.runner._tasks.values()):
+            task.cancel()
+        await self.runner.close()
+        await self.delivery.close()
 
     async def end(self) -> None:
         for task in self._tasks:

@@ -204,6 +204,50 @@ async def test_two_processes_that_find_an_approved_call_run_it_once(world: World
     assert len(world.transcripts[ada].messages) == 1
 
 
+@pytest.mark.both_databases
+async def test_a_call_that_was_taken_for_lost_still_reports_its_result(world: World) -> None:
+    ada, server, other = await world.person(), world.start(), world.start()
+
+    async def stall() -> None:
+        """The process hangs until its lease has ended."""
+        world.now += timedelta(seconds=21)
+        await other.attend()  # uncertain
+        await other.attend()  # and told
+
+    world.during_a_call = stall
+    await server.gives_up(world.call(ada))
+    await server.decide(ada)
+    await world.settle()
+
+    row = await only(world, ada)
+    assert list(world.transcripts[ada].messages) == [
+        f"approval:{row.id}:uncertain",
+        f"approval:{row.id}:done",
+    ]
+    assert len(world.ran) == 1
+
+
+async def test_a_call_under_way_at_a_stop_is_uncertain_and_not_repeated(world: World) -> None:
+    ada, server = await world.person(), world.start()
+    begun = asyncio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    world.during_a_call = hang
+    await server.gives_up(world.call(ada))
+    await server.decide(ada)
+    await begun.wait()
+
+    await server.stop()
+    world.during_a_call = None
+    await world.settle()
+
+    assert (await only(world, ada)).state == "uncertain"
+    assert len(world.ran) == 1
+
+
 # What has changed meanwhile
 
 
