@@ -112,13 +112,32 @@ class Transcript:
     def __init__(self) -> None:
         self.messages: dict[str, str] = {}
         """By the key that they were sent with."""
+        self.dies_at_send: list[str] = []
+        """What the gateway does at the next messages: it dies `before` or `after` it has them in
+        its transcript, or with them in its queue (`queued`)."""
+        self.interrupted: list[str] = []
+        """Keys of messages that were in the queue of a gateway that died."""
+        self.sends = 0
+
+    def receive(self, key: str, message: str) -> None:
+        self.sends += 1
+        death = self.dies_at_send.pop(0) if self.dies_at_send else None
+        if death == "queued":
+            self.interrupted.append(key)
+        elif death != "before":
+            # A restarted gateway has forgotten its keys, so the message would come twice.
+            assert key not in self.messages
+            self.messages[key] = message
+        if death is not None:
+            raise Problem(503, "connection-lost", "The connection to the agent was lost.")
 
     def history(self) -> dict[str, Any]:
         rows = [
             {"role": "user", "idempotencyKey": f"{k}:user", "content": text}
             for k, text in self.messages.items()
         ]
-        return {"messages": rows}
+        items = [{"runId": key, "state": "interrupted"} for key in self.interrupted]
+        return {"messages": rows, "pendingInputs": {"items": items}}
 
 
 class World:
@@ -232,9 +251,7 @@ class GatewayDouble:
         if method == "chat.history":
             return self._transcript.history()
         assert method == "chat.send"
-        # A restarted gateway does not know its keys any more, so the message would come twice.
-        assert params["idempotencyKey"] not in self._transcript.messages
-        self._transcript.messages[params["idempotencyKey"]] = params["message"]
+        self._transcript.receive(params["idempotencyKey"], params["message"])
         self._killing.step()
         return {"runId": params["idempotencyKey"], "status": "started"}
 

@@ -57,7 +57,8 @@ async def denied_later(world: World, server: Process, ada: str) -> bytes | None:
 async def decide_if_it_still_waits(server: Process, ada: str, decision: Decision) -> None:
     """The person, whose page showed an error, looks again; the agent calls again if need be."""
     if not await server.world.rows(ada):
-        await server.gives_up(server.world.call(ada))
+        told = await server.gives_up(server.world.call(ada))
+        assert b"waits for" in told, told
     for one in await server.approvals.latest(ada):
         if one["state"] == "waiting":
             with suppress(Problem):
@@ -111,7 +112,39 @@ async def test_a_server_killed_at_any_step(world: World, life: Life, decision: D
     assert states == ({State.DENIED} if decision is Decision.NO else {State.DONE, State.UNCERTAIN})
 
 
-@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    "deaths",
+    [["before"], ["after"], ["queued"], ["queued", "before", "after"], ["before"] * 5],
+    ids=" ".join,
+)
+async def test_a_gateway_killed_at_the_message_has_it_once_in_the_end(
+    world: World, deaths: list[str]
+) -> None:
+    ada, server = await world.person(), world.start()
+    world.transcripts[ada].dies_at_send = list(deaths)
+
+    await approved_later(world, server, ada)
+    await world.settle()
+
+    await check(world, ada, None, Decision.ONCE)
+    assert world.transcripts[ada].sends == len(deaths) + (deaths[-1] != "after")
+
+
+async def test_an_agent_that_cannot_be_reached_for_hours_is_told_when_it_can(world: World) -> None:
+    ada, server = await world.person(), world.start()
+    world.unreachable = Problem(503, "agent-server-unreachable", "It is away.")
+    await approved_later(world, server, ada)
+    for _ in range(12):
+        world.now += timedelta(minutes=10)
+        await world.settle()
+    assert world.transcripts[ada].messages == {}
+
+    world.unreachable = None
+    await world.settle()
+
+    await check(world, ada, None, Decision.ONCE)
+
+
 async def test_servers_killed_one_after_the_other(world: World) -> None:
     """The second goes on with what the first left, and is killed as well."""
     steps = list(itertools.product(range(1, 26), range(1, 16)))
