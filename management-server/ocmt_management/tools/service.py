@@ -218,6 +218,11 @@ class Tools:
             task.add_done_callback(lambda _: self._refreshing.pop(key, None))
         await asyncio.shield(task)
 
+    async def idle(self) -> None:
+        """Wait until nothing is done in the background."""
+        while tasks := [*self._tasks, *self._refreshing.values()]:
+            await asyncio.wait(tasks)
+
     async def written(self) -> None:
         """Write the uses that are still in memory."""
         await self._recorder.write()
