@@ -168,6 +168,7 @@ class RoughServer:
     modern_only: bool = False
     """Whether it speaks the revision 2026-07-28 only."""
     seen: list[Seen] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     server: Server = field(init=False)
 
     @property
@@ -189,6 +190,7 @@ class RoughServer:
 
     async def _answer(self, request: Request) -> Response:
         body = await request.body()
+        self.bodies.append(body)
         message = json.loads(body) if body else {}
         self.seen.append(Seen(request.method, dict(request.headers), message))
         method = str(message.get("method"))
@@ -196,7 +198,7 @@ class RoughServer:
         for make in (self.on_any, told):
             if make is not None and (answer := await _made(make, request, message)) is not None:
                 return _response(answer)
-        if "id" not in message:
+        if "id" not in message or "method" not in message:
             return Response(status_code=202)
         if method == "initialize" and not self.modern_only:
             return self._initialized(message)
@@ -247,20 +249,35 @@ def text_result(text: str, **more: Any) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": text}], **more}
 
 
-def events(*parts: dict[str, Any] | asyncio.Event) -> Response:
+def events(
+    *parts: dict[str, Any] | asyncio.Event,
+    ids: bool = False,
+    started: asyncio.Event | None = None,
+    ended: asyncio.Event | None = None,
+) -> Response:
     """Messages as server-sent events; each `asyncio.Event` between them is waited for."""
 
     async def stream() -> AsyncIterator[bytes]:
-        for part in parts:
-            if isinstance(part, asyncio.Event):
-                await part.wait()
-            else:
-                yield f"event: message\r\ndata: {json.dumps(part)}\r\n\r\n".encode()
+        if started is not None:
+            started.set()
+        try:
+            for number, part in enumerate(parts):
+                if isinstance(part, asyncio.Event):
+                    await part.wait()
+                else:
+                    name = f"id: {number}\r\n" if ids else ""
+                    text = f"event: message\r\n{name}data: {json.dumps(part)}\r\n\r\n"
+                    yield text.encode()
+        finally:
+            if ended is not None:
+                ended.set()
 
     return StreamingResponse(stream(), media_type="text/event-stream")
 
 
-def endless(start: bytes, piece: bytes, count: int) -> Response:
+def endless(
+    start: bytes, piece: bytes, count: int, *, media_type: str = "application/json"
+) -> Response:
     """An answer of many megabytes that begins like a real one."""
 
     async def stream() -> AsyncIterator[bytes]:
@@ -268,7 +285,7 @@ def endless(start: bytes, piece: bytes, count: int) -> Response:
         for _ in range(count):
             yield piece
 
-    return StreamingResponse(stream(), media_type="application/json")
+    return StreamingResponse(stream(), media_type=media_type)
 
 
 def redirect(url: str) -> Response:

@@ -75,6 +75,12 @@ async def real() -> AsyncIterator[RealServer]:
 
 
 @pytest.fixture
+async def stateless() -> AsyncIterator[RealServer]:
+    async with RealServer(stateless=True).running() as server:
+        yield server
+
+
+@pytest.fixture
 async def rough() -> AsyncIterator[RoughServer]:
     async with RoughServer().running() as server:
         yield server
