@@ -58,15 +58,15 @@ class Refused(Exception):
 class _CallParams(msgspec.Struct):
     name: str
     arguments: msgspec.Raw = msgspec.Raw(b"{}")
-    meta: msgspec.Raw | None = msgspec.field(name="_meta", default=None)
+    meta: msgspec.Raw = msgspec.field(name="_meta", default=msgspec.Raw(b""))
 
 
 class _Modern(msgspec.Struct):
     """What results have in 2026-07-28 only."""
 
-    result_type: msgspec.Raw | None = msgspec.field(name="resultType", default=None)
-    ttl_ms: msgspec.Raw | None = msgspec.field(name="ttlMs", default=None)
-    cache_scope: msgspec.Raw | None = msgspec.field(name="cacheScope", default=None)
+    result_type: msgspec.Raw = msgspec.field(name="resultType", default=msgspec.Raw(b""))
+    ttl_ms: msgspec.Raw = msgspec.field(name="ttlMs", default=msgspec.Raw(b""))
+    cache_scope: msgspec.Raw = msgspec.field(name="cacheScope", default=msgspec.Raw(b""))
 
 
 _modern_members = msgspec.json.Decoder(_Modern)
@@ -145,11 +145,11 @@ async def _answer(exchange: Exchange) -> Response:
 def _lacking(result: bytes, *, cacheable: bool) -> dict[str, bytes]:
     present = _modern_members.decode(result)
     lacking: dict[str, bytes] = {}
-    if present.result_type is None:
+    if not bytes(present.result_type):
         lacking["resultType"] = b'"complete"'
-    if cacheable and present.ttl_ms is None:
+    if cacheable and not bytes(present.ttl_ms):
         lacking["ttlMs"] = b"0"
-    if cacheable and present.cache_scope is None:
+    if cacheable and not bytes(present.cache_scope):
         lacking["cacheScope"] = b'"private"'
     return lacking
 
@@ -236,7 +236,13 @@ class _CallResponse(Response):
                 return
             if not self._started:
                 self._started = True
-                await send(_EVENTS_START)
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": 200,
+                        "headers": [*_EVENTS_HEADERS],  # middleware adds to it
+                    }
+                )
             await send({"type": "http.response.body", "body": sse.event(text), "more_body": True})
 
         answer = self._exchange.result(await self._result(on_message))
@@ -273,20 +279,16 @@ class _CallResponse(Response):
         )
 
 
-_EVENTS_START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [
-        (b"content-type", b"text/event-stream"),
-        (b"cache-control", b"no-store"),
-        (b"x-accel-buffering", b"no"),
-    ],
-}
+_EVENTS_HEADERS = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
 
 
-def _passed_meta(meta: msgspec.Raw | None) -> bytes | None:
+def _passed_meta(meta: msgspec.Raw) -> bytes | None:
     """The members of `_meta` that are for the tool's server, such as a progress token."""
-    if meta is None or b"{" not in bytes(meta)[:1]:
+    if not bytes(meta).startswith(b"{"):
         return None
     try:
         members = bounded_json.members(meta)

@@ -55,6 +55,22 @@ class Message(msgspec.Struct):
     def is_answer(self) -> bool:
         return bool(bytes(self.result)) or bool(bytes(self.error))
 
+    def written(self) -> bytes:
+        """The message with each member once: what was read is what is passed on."""
+        members = {
+            name: raw
+            for name in ("id", "params", "result", "error")
+            if bytes(raw := getattr(self, name))
+        }
+        if self.method:
+            members["method"] = msgspec.Raw(msgspec.json.encode(self.method))
+        return bounded_json.write({"jsonrpc": "2.0", **members})
+
+    def answers(self, request_id: bytes) -> bool:
+        """Whether it answers this request; an error may come without an id."""
+        own = bytes(self.id)
+        return own == request_id or (own in (b"", b"null") and bool(bytes(self.error)))
+
 
 class _Error(msgspec.Struct):
     code: int = INTERNAL_ERROR
@@ -87,8 +103,12 @@ def read_error(raw: bytes) -> tuple[int, str]:
 
 
 def request(request_id: int, method: str, params: bytes | None) -> bytes:
+    return rpc(b"%d" % request_id, method, params)
+
+
+def rpc(request_id: bytes, method: str, params: bytes | None) -> bytes:
     end = b"}" if params is None else b',"params":' + params + b"}"
-    return b'{"jsonrpc":"2.0","id":%d,"method":%b%b' % (
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b%b' % (
         request_id,
         json.dumps(method).encode(),
         end,

@@ -68,9 +68,9 @@ async def pass_on(slug: str, request: Request, tools: Tools) -> Response:
         text = messages.error(b"null", messages.PARSE_ERROR, f"Send one message ({error}).")
         return Response(text, status_code=400, media_type=_JSON)
     if message.method == "tools/call" and message.is_request:
-        return await _call(tools, caller, connection, headers, body, message)
+        return await _call(tools, caller, connection, headers, message)
     listing = caller if message.method == "tools/list" and message.is_request else None
-    return _Passed(tools, connection, "POST", headers, body, message, listing=listing)
+    return _Passed(tools, connection, "POST", headers, message.written(), message, listing=listing)
 
 
 def _headers_for(connection: Connection, request: Request, tools: ToolsService) -> Headers:
@@ -89,12 +89,11 @@ def _headers_for(connection: Connection, request: Request, tools: ToolsService) 
     return headers
 
 
-async def _call(  # noqa: PLR0917
+async def _call(
     tools: ToolsService,
     caller: UserTools,
     connection: Connection,
     headers: Headers,
-    body: bytes,
     message: Message,
 ) -> Response:
     try:
@@ -116,7 +115,9 @@ async def _call(  # noqa: PLR0917
         instead = trouble.error_result(problem.text)
     if instead is not None:
         return _result(message, instead)
-    return _Passed(tools, connection, "POST", headers, body, message, tool=tool)
+    # Parsers differ about members that are there twice: the server gets what was checked here.
+    checked = messages.rpc(bytes(message.id), "tools/call", bounded_json.write(params))
+    return _Passed(tools, connection, "POST", headers, checked, message, tool=tool)
 
 
 def _result(message: Message, value: bytes) -> Response:
@@ -148,6 +149,7 @@ class _Passed(Response):
         self._tool = tool
         self._listing = listing
         self._started = False
+        self._status = 200
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await until_disconnect(receive, self._exchange(scope, receive, send))
@@ -184,10 +186,13 @@ class _Passed(Response):
                 raise by_status(self._connection, reply.status)
             if reply.header("content-encoding") not in ("", "identity"):
                 raise trouble.garbage(self._connection.name, "it is compressed")
+            self._status = reply.status
             headers = self._reply_headers(reply)
             if reply.header("content-type").startswith("text/event-stream"):
                 return await self._stream(reply, headers, send)
-            answer, outcome = await self._checked(await _whole(self._connection, reply))
+            answer, outcome = await self._checked(
+                await _whole(self._connection, reply), streamed=False
+            )
             response = Response(answer, status_code=reply.status)
             response.raw_headers += headers
             await response(scope, receive, send)
@@ -200,7 +205,7 @@ class _Passed(Response):
         async for block, data in self._blocks(reply):
             piece = block
             if data and self._message is not None:
-                answer, found = await self._checked(data)
+                answer, found = await self._checked(data, streamed=True)
                 outcome = found or outcome
                 if answer is not data:
                     piece = sse.event(answer)
@@ -216,13 +221,20 @@ class _Passed(Response):
         except sse.TooMuch as error:
             raise trouble.too_large(self._connection.name, limit) from error
 
-    async def _checked(self, text: bytes) -> tuple[bytes, str]:
+    def _check_answers(self, message: Message) -> None:
+        asked = b"" if self._message is None else bytes(self._message.id)
+        if not message.is_answer or not message.answers(asked):
+            raise trouble.garbage(self._connection.name, "it is not the answer to this request")
+
+    async def _checked(self, text: bytes, *, streamed: bool) -> tuple[bytes, str]:
         """A message to pass on, and the outcome if it answers a call. Raises `Trouble`."""
         if self._tool is None and self._listing is None:
             return text, ""
         try:
             message = messages.read_message(text)
             result = bytes(message.result)
+            if message.is_answer or not streamed:
+                self._check_answers(message)
             if not result:
                 return text, "error" if bytes(message.error) else ""
             if self._listing is not None:
@@ -231,6 +243,8 @@ class _Passed(Response):
         except Unusable as reason:
             raise trouble.garbage(self._connection.name, str(reason)) from reason
         except ValueError as error:
+            if not streamed and self._status >= 400:
+                raise by_status(self._connection, self._status) from error
             raise trouble.garbage(self._connection.name, "not JSON-RPC") from error
         return text, "error" if value.get("isError") is True else "ok"
 

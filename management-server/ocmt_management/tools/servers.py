@@ -315,7 +315,13 @@ def checked_url(text: str, private_hosts: frozenset[str]) -> str:
         port = url.port
     except ValueError as error:
         raise wrong from error
-    if url.scheme not in ("http", "https") or not url.host or not port or not text.isprintable():
+    if (
+        url.scheme not in ("http", "https")
+        or not url.host
+        or not port
+        or not text.isprintable()
+        or " " in text
+    ):
         raise wrong
     if url.user is not None or url.password is not None or url.fragment:
         raise Problem(

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from ocmt_common.problems import Problem
@@ -223,11 +224,24 @@ class Tools:
         Trouble is stored with the connection. No effect on a server that is not connected.
         """
         key = (user_id, server_id)
+        begun = self._refreshing.get(key)
+        if begun is not None:
+            # It may have read the list before what this caller wants to see.
+            await asyncio.wait({begun})
         task = self._refreshing.get(key)
-        if task is None:
+        if task is None or task is begun:
             task = self._refreshing[key] = asyncio.create_task(self._refresh(user_id, server_id))
-            task.add_done_callback(lambda _: self._refreshing.pop(key, None))
+            task.add_done_callback(partial(self._refreshed, key))
         await asyncio.shield(task)
+
+    def _refreshed(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        if self._refreshing.get(key) is task:
+            del self._refreshing[key]
+
+    async def idle(self) -> None:
+        """Wait until nothing is done in the background."""
+        while tasks := [*self._tasks, *self._refreshing.values()]:
+            await asyncio.wait(tasks)
 
     async def written(self) -> None:
         """Write the uses that are still in memory."""

@@ -27,6 +27,8 @@ from ocmt_management.tools.rules import Given, Rules, effective, version_of
 from ocmt_management.vault.service import SecretValue
 
 _USABLE = frozenset({DefinitionState.OK, DefinitionState.NEW, DefinitionState.EXTENDED})
+NOTHING_LISTED = hashlib.sha256(b"[]").digest()
+"""The digest of a user's list before the first tool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

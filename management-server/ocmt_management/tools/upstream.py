@@ -149,7 +149,8 @@ class Upstream:
             "clientInfo": _CLIENT,
         }
         headers = _headers(session, "initialize", None, first=True)
-        body = messages.request(next(session.ids), "initialize", json.dumps(params).encode())
+        request_id = next(session.ids)
+        body = messages.request(request_id, "initialize", json.dumps(params).encode())
         async with self._send(connection, headers, body) as reply:
             _check_status(connection, reply, session)
             session_id = reply.header("mcp-session-id")
@@ -159,7 +160,7 @@ class Upstream:
                 ):
                     raise trouble.garbage(connection.name, "its session's id is malformed")
                 session.session_id = session_id
-            answer = await self._answer(connection, session, reply, None)
+            answer = await self._answer(connection, session, reply, b"%d" % request_id, None)
         result = await _object(connection, answer)
         version = result.get("protocolVersion")
         if version not in HANDSHAKE_VERSIONS:
@@ -194,7 +195,7 @@ class Upstream:
         body = messages.request(request_id, method, params)
         async with self._send(connection, headers, body) as reply:
             _check_status(connection, reply, session)
-            return await self._answer(connection, session, reply, on_message)
+            return await self._answer(connection, session, reply, b"%d" % request_id, on_message)
 
     def send(
         self, connection: Connection, method: str, headers: Headers, body: bytes | None
@@ -219,13 +220,14 @@ class Upstream:
         connection: Connection,
         session: Session,
         reply: Reply,
+        request_id: bytes,
         on_message: OnMessage | None,
     ) -> bytes:
         """The result in a reply, whether as one object or as events. Raises `RpcError`."""
         if reply.header("content-encoding") not in ("", "identity"):
             raise trouble.garbage(connection.name, "compressed although that was not asked for")
         if reply.header("content-type").startswith("text/event-stream"):
-            return await self._from_events(connection, session, reply, on_message)
+            return await self._from_events(connection, session, reply, request_id, on_message)
         text = await _read(connection, reply)
         try:
             message = messages.read_message(text)
@@ -233,6 +235,8 @@ class Upstream:
             if reply.status >= 400:
                 raise by_status(connection, reply.status) from error
             raise trouble.garbage(connection.name, "not JSON-RPC") from error
+        if not message.answers(request_id):
+            raise trouble.garbage(connection.name, "it is not the answer to this request")
         return _result(connection, message)
 
     async def _from_events(
@@ -240,6 +244,7 @@ class Upstream:
         connection: Connection,
         session: Session,
         reply: Reply,
+        request_id: bytes,
         on_message: OnMessage | None,
     ) -> bytes:
         try:
@@ -253,8 +258,10 @@ class Upstream:
                 except ValueError as error:
                     raise trouble.garbage(connection.name, "not JSON-RPC") from error
                 if message.is_answer:
-                    return _result(connection, message)
-                if message.is_request:
+                    # One to an earlier request, which was given up, is not for this caller.
+                    if message.answers(request_id):
+                        return _result(connection, message)
+                elif message.is_request:
                     await self._refuse(connection, session, message)
                 elif on_message is not None:
                     await on_message(message, data)

@@ -15,6 +15,7 @@ from ocmt_management.agents.service import AgentServer, NoSuchAgent
 from ocmt_management.db import Database
 from ocmt_management.tools.models import ToolCatalogue
 from ocmt_management.tools.repository import ToolRepository
+from ocmt_management.tools.snapshot import NOTHING_LISTED
 from ocmt_management.tools.snapshots import Snapshots
 
 log = structlog.get_logger(__name__)
@@ -58,7 +59,7 @@ class VersionSender:
         user_id = catalogue.user_id
         tools = await self._snapshots.of_user(user_id)
         version = max(catalogue.version, tools.version)
-        if tools.digest != catalogue.sent_digest:
+        if tools.digest != (catalogue.sent_digest or NOTHING_LISTED):
             try:
                 await self._server.set_tools_version(user_id, version)
             except NoSuchAgent:  # it lists its tools when it is made

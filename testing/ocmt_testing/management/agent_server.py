@@ -176,6 +176,10 @@ class FakeAgentServer:
         """Order → answers to the next ones."""
         self.orders_held: dict[str, asyncio.Event] = {}
         """Order → an event awaited between its effect and its answer."""
+        self.tools_versions: list[tuple[str, int]] = []
+        """`(user id, version)` in the order received."""
+        self.tools_version_refusals: list[Refusal] = []
+        """Answers to the next versions of tools."""
         self.tokens: set[str | None] = set()
         self.request_ids: list[str | None] = []
         self.containers: dict[str, dict[str, Any]] = {}
@@ -193,6 +197,9 @@ class FakeAgentServer:
                 Route("/api/containers/{user_id}/wake", self._wake, methods=["POST"]),
                 Route("/api/containers/{user_id}/{order:str}", self._order, methods=["POST"]),
                 Route("/api/containers/{user_id}", self._remove, methods=["DELETE"]),
+                Route(
+                    "/api/containers/{user_id}/tools-version", self._tools_version, methods=["PUT"]
+                ),
                 WebSocketRoute("/api/containers/{user_id}/proxy/", self._proxy),
             ]
         )
@@ -288,6 +295,17 @@ class FakeAgentServer:
         self.woken.append(user_id)
         self.move(user_id, "running")
         return JSONResponse(self.containers[user_id])
+
+    async def _tools_version(self, request: Request) -> Response:
+        user_id = request.path_params["user_id"]
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        if self.tools_version_refusals:
+            return _problem(*self.tools_version_refusals.pop(0))
+        if user_id not in self.containers:
+            return _problem(404, "no-such-agent", "This user has no agent here.")
+        self.tools_versions.append((user_id, (await request.json())["version"]))
+        return Response(status_code=204)
 
     async def _order(self, request: Request) -> Response:
         user_id, order = request.path_params["user_id"], request.path_params["order"]
