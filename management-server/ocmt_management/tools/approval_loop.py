@@ -54,7 +54,7 @@ class ApprovalLoop:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await self._runner.close()
-            await self._approvals.forget_answered()
+            await self._approvals.close()
             await self._delivery.close()
 
     async def attend(self) -> None:

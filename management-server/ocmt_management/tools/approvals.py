@@ -66,6 +66,7 @@ class Approvals:
         self._holders: Counter[str] = Counter()
         self._answered: dict[str, str] = {}
         """Approvals whose outcome was returned to a held call, with their user."""
+        self._letting_go: set[asyncio.Task[None]] = set()
         self.watchers = store.watchers
 
     # For the agent
@@ -92,13 +93,18 @@ class Approvals:
         if isinstance(opened, bytes):
             return opened
         approval_id, number = opened
-        with self._holding(approval_id):
-            outcome = await self._wait(call.user_id, approval_id)
+        try:
+            with self._holding(approval_id):
+                outcome = await self._wait(call.user_id, approval_id)
+        except asyncio.CancelledError:
+            letting_go = asyncio.create_task(self._let_go(call.user_id, approval_id))
+            self._letting_go.add(letting_go)
+            letting_go.add_done_callback(self._letting_go.discard)
+            raise
         if outcome is not None:
             self._answered[approval_id] = call.user_id
             return outcome
-        with suppress(Problem):  # else it is let go when `held_until` has passed
-            await self._let_go(call.user_id, approval_id)
+        await self._let_go(call.user_id, approval_id)
         # Decided in the last moment: the outcome is delivered as well.
         return waits(number, self._link(number))
 
@@ -170,6 +176,11 @@ class Approvals:
             row = await mine.get(approval_id)
             if row is not None and row.expires_at <= mine.now:
                 await _expire(mine, row)
+
+    async def close(self) -> None:
+        """Finish what is under way, so that another process delivers the outcomes at once."""
+        await asyncio.gather(*self._letting_go, return_exceptions=True)
+        await self.forget_answered()
 
     async def release_held(self, user_id: str, approval_id: str) -> None:
         """The request that waited for the outcome is gone, with its process or before."""
@@ -269,10 +280,13 @@ class Approvals:
 
     async def _let_go(self, user_id: str, approval_id: str) -> None:
         """From now on the outcome is delivered to the conversation."""
-        async with self._store.changing(user_id) as mine:
-            row = await mine.get(approval_id)
-            if row is not None and row.delivery == Delivery.HELD and not self._holders[approval_id]:
-                await mine.rows.note(row, delivery=Delivery.DUE, deliver_at=mine.now)
+        if self._holders[approval_id]:
+            return
+        with suppress(Problem):  # else another attempt follows when `held_until` has passed
+            async with self._store.changing(user_id) as mine:
+                row = await mine.get(approval_id)
+                if row is not None and row.delivery == Delivery.HELD:
+                    await mine.rows.note(row, delivery=Delivery.DUE, deliver_at=mine.now)
 
 
 async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
