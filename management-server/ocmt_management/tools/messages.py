@@ -84,12 +84,22 @@ _error_decoder = msgspec.json.Decoder(_Error)
 def read_message(text: bytes) -> Message:
     """Raises `ValueError` for what is not one JSON-RPC message. Members are not validated yet."""
     try:
-        message = _decoder.decode(text)
+        message = _decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if message.jsonrpc != "2.0":
         raise ValueError("not JSON-RPC 2.0")
     return message
+
+
+def _decode(text: bytes) -> Message:
+    try:
+        return _decoder.decode(text)
+    except ValueError:
+        mended = bounded_json.mended(text)
+        if mended is None:
+            raise
+    return _decoder.decode(mended)
 
 
 def read_error(raw: bytes) -> tuple[int, str]:

@@ -5,7 +5,6 @@ anything else is trouble with that server.
 """
 
 import asyncio
-import json
 from typing import Any
 
 import msgspec
@@ -51,24 +50,12 @@ def _parse(raw: bytes | msgspec.Raw) -> Any:
     if separators > MAX_RESULT_VALUES:
         raise Unusable("more values than can be passed on")
     try:
-        value = _decode(data)
+        value = msgspec.json.decode(data)
     except (ValueError, RecursionError) as error:
         raise Unusable("not valid JSON") from error
     if data.count(b"[") + data.count(b"{") > _MAX_DEPTH and _depth_above(value, _MAX_DEPTH):
         raise Unusable("nested too deeply")
     return value
-
-
-def _decode(data: bytes) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except ValueError:
-        # JavaScript writes an escaped lone surrogate where it cut a text inside a character.
-        return json.loads(data.decode(), parse_constant=_no_constant)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _depth_above(value: Any, limit: int) -> bool:

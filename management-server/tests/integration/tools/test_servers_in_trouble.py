@@ -77,7 +77,7 @@ CALLS: dict[str, tuple[Any, str]] = {
         raw(b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"\xff"}]}}'),
         "cannot be used",
     ),
-    "bad escape": (lambda _, m: result_text(m, r'{"content":[{"type":"\q"}]}'), "not valid JSON"),
+    "bad escape": (lambda _, m: result_text(m, r'{"content":[{"type":"\q"}]}'), "cannot be used"),
     "a constant": (lambda _, m: result_text(m, '{"content":[],"x":NaN}'), "cannot be used"),
     "deep": (
         lambda _, m: result_text(m, '{"content":[],"x":' + "[" * 400 + "]" * 400 + "}"),
