@@ -2,8 +2,8 @@
 
 A gateway acknowledges a message before it is in its transcript, and recognises a repeated key only
 until it restarts. So the transcript confirms a delivery, and is read before a second attempt. A
-message that was queued when the gateway died stays `interrupted` and is not answered: it is sent
-again. (OpenClaw 2026.9.6)
+message that was queued when the gateway died or its user stopped it stays `interrupted` or
+`cancelled` there, and is never read: it is sent again. (OpenClaw 2026.9.6)
 """
 
 import asyncio
@@ -146,7 +146,7 @@ def place_of(history: dict[str, Any], key: str) -> Place:
     if any(row.get("idempotencyKey") == f"{key}:user" for row in _objects(history, "messages")):
         return Place.TRANSCRIPT
     for item in _objects(as_object(history.get("pendingInputs")), "items"):
-        if item.get("runId") == key and item.get("state") != "interrupted":
+        if item.get("runId") == key and item.get("state") == "queued":
             return Place.QUEUE
     return Place.NOWHERE
 

@@ -73,11 +73,13 @@ def test_a_message_is_found_in_the_transcript_or_in_the_queue() -> None:
     said = {"messages": [{"role": "user", "idempotencyKey": "k:user"}]}
     queued = {"pendingInputs": {"items": [{"runId": "k", "state": "queued"}]}}
     interrupted = {"pendingInputs": {"items": [{"runId": "k", "state": "interrupted"}]}}
+    cancelled = {"pendingInputs": {"items": [{"runId": "k", "state": "cancelled"}]}}
 
     assert place_of(said, "k") is Place.TRANSCRIPT
     assert place_of({**interrupted, **said}, "k") is Place.TRANSCRIPT
     assert place_of(queued, "k") is Place.QUEUE
     assert place_of(interrupted, "k") is Place.NOWHERE
+    assert place_of(cancelled, "k") is Place.NOWHERE
 
 
 @pytest.mark.parametrize(
