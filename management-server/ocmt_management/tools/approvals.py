@@ -26,10 +26,10 @@ from ocmt_management.tools.approval_states import (
     EXPIRES_AFTER,
     MAIL_AFTER,
     OPEN,
+    ApprovalState,
     Decision,
     Delivery,
     Event,
-    State,
 )
 from ocmt_management.tools.approval_store import ApprovalStore, UserApprovals
 from ocmt_management.tools.calls import ToolCall
@@ -116,7 +116,7 @@ class Approvals:
                 return None
             if row.state in OPEN:
                 return waits(number, self._link(number))
-            return ended(State(row.state), number, row.detail, await mine.result(row))
+            return ended(ApprovalState(row.state), number, row.detail, await mine.result(row))
 
     # For the person
 
@@ -151,7 +151,7 @@ class Approvals:
             decided = await _view(mine, row)
         if problem is not None:  # raised after the commit: what has changed is stored
             raise problem
-        if decided["state"] is State.APPROVED:
+        if decided["state"] is ApprovalState.APPROVED:
             self._runner.start(user_id, approval_id)
         return decided
 
@@ -226,7 +226,7 @@ class Approvals:
                     server_version=server.version,
                     rules_version=rules_version,
                     account_version=account_version,
-                    state=State.WAITING,
+                    state=ApprovalState.WAITING,
                     version=1,
                     changed="",
                     repeats=None if last is None else last.number,
@@ -266,7 +266,7 @@ class Approvals:
                 return text_result("This call was withdrawn.", error=True)
             if row.state in OPEN:
                 return None
-            return ended(State(row.state), row.number, row.detail, await mine.result(row))
+            return ended(ApprovalState(row.state), row.number, row.detail, await mine.result(row))
 
     @contextmanager
     def _holding(self, approval_id: str) -> Iterator[None]:
@@ -299,7 +299,7 @@ async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
 async def _decide(
     mine: UserApprovals, row: ToolApproval, decision: Decision, *, version: int
 ) -> Problem | None:
-    if row.state != State.WAITING:
+    if row.state != ApprovalState.WAITING:
         return _decided_before(row)
     if row.expires_at <= mine.now:
         await _expire(mine, row)
@@ -310,7 +310,7 @@ async def _decide(
     if decision is Decision.NO:
         await mine.rows.move(row, Event.DENY, **decided, finished_at=mine.now)
     elif not await mine.still_as_asked(row):
-        return _changed() if row.state == State.WAITING else _decided_before(row)
+        return _changed() if row.state == ApprovalState.WAITING else _decided_before(row)
     else:
         rules_version = row.rules_version
         if decision is Decision.ALWAYS:
@@ -342,7 +342,7 @@ def _changed() -> Problem:
 
 
 def _decided_before(row: ToolApproval) -> Problem:
-    if row.state == State.EXPIRED:
+    if row.state == ApprovalState.EXPIRED:
         return Problem(
             409, "approval-expired", "This call has expired. Ask your agent to make it again."
         )

@@ -13,7 +13,7 @@ from ocmt_management.tools.approval_results import (
     text_of,
     text_result,
 )
-from ocmt_management.tools.approval_states import OPEN, State
+from ocmt_management.tools.approval_states import OPEN, ApprovalState
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_a_long_text_is_cut() -> None:
     assert len(text_of(text_result("x" * 100_000))) < 4100
 
 
-@pytest.mark.parametrize("state", sorted(set(State) - OPEN))
-def test_every_end_is_a_result_that_says_what_became_of_the_call(state: State) -> None:
+@pytest.mark.parametrize("state", sorted(set(ApprovalState) - OPEN))
+def test_every_end_is_a_result_that_says_what_became_of_the_call(state: ApprovalState) -> None:
     result = json.loads(ended(state, 12, None, b'{"content":[]}'))
 
-    ran = state in (State.DONE, State.FAILED)
+    ran = state in (ApprovalState.DONE, ApprovalState.FAILED)
     assert result == {"content": []} if ran else "number 12" in result["content"][0]["text"]
 
 
