@@ -6,6 +6,7 @@ conversation (`approval_delivery`). The row is the only state: any process can g
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ MAX_WAITING = 20
 _HELD_FOR = timedelta(seconds=HOLD_S + 5)
 _POLL_S = 2.0
 """The delay before a decision in another process is noticed."""
+_ANSWERED_AFTER_S = 2.0
 _SHOWN = 50
 _CONTENTS_KEPT_FOR = timedelta(days=7)
 _KEPT_FOR = timedelta(days=180)
@@ -64,8 +66,8 @@ class Approvals:
         self._mail = mail
         self._hold_s = hold_s
         self._holders: Counter[str] = Counter()
-        self._answered: dict[str, str] = {}
-        """Approvals whose outcome was returned to a held call, with their user."""
+        self._answered: dict[str, tuple[str, float]] = {}
+        """Approvals whose outcome was returned to a held call: their user, and when."""
         self._letting_go: set[asyncio.Task[None]] = set()
         self.watchers = store.watchers
 
@@ -102,7 +104,7 @@ class Approvals:
             letting_go.add_done_callback(self._letting_go.discard)
             raise
         if outcome is not None:
-            self._answered[approval_id] = call.user_id
+            self._answered[approval_id] = call.user_id, time.monotonic()
             return outcome
         await self._let_go(call.user_id, approval_id)
         # Decided in the last moment: the outcome is delivered as well.
@@ -157,14 +159,17 @@ class Approvals:
 
     # For the loop
 
-    async def forget_answered(self) -> None:
+    async def forget_answered(self, *, after_s: float = _ANSWERED_AFTER_S) -> None:
         """Outcomes that were returned to held calls need no delivery.
 
         This comes a moment after the return: if the process dies before the answer is sent, the
         outcome is delivered.
         """
-        answered, self._answered = self._answered, {}
-        for approval_id, user_id in answered.items():
+        until = time.monotonic() - after_s
+        for approval_id, (user_id, at) in list(self._answered.items()):
+            if at > until:
+                continue
+            del self._answered[approval_id]
             with suppress(Problem):
                 async with self._store.changing(user_id) as mine:
                     row = await mine.get(approval_id)
@@ -180,7 +185,7 @@ class Approvals:
     async def close(self) -> None:
         """Finish what is under way, so that another process delivers the outcomes at once."""
         await asyncio.gather(*self._letting_go, return_exceptions=True)
-        await self.forget_answered()
+        await self.forget_answered(after_s=0)
 
     async def release_held(self, user_id: str, approval_id: str) -> None:
         """The request that waited for the outcome is gone, with its process or before."""
