@@ -113,8 +113,11 @@ class UserServers:
         await self._connect(server, credential)
         self._record("tools.connected", server)
 
-    async def disconnect(self, server_id: str) -> None:
-        """Delete the credential; of a shared server also its tools and rules here."""
+    async def disconnect(self, server_id: str) -> bool:
+        """Delete the credential; of a shared server also its tools and rules here.
+
+        Returns whether it is over stdio, so that it has a container.
+        """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         account = await self._rows.account(self._user_id, server_id)
@@ -127,6 +130,7 @@ class UserServers:
             account.version = _new_version()
             account.state = _state(server, has_credential=False)
         self._record("tools.disconnected", server)
+        return server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> None:
         """Set the user's rule. `allow` for a tool is for the definition that is accepted now."""
@@ -257,15 +261,18 @@ class SharedServers:
         self._record("tools.shared.changed", server)
         return list(changed)
 
-    async def delete(self, server_id: str) -> list[str]:
-        """Delete a server with everybody's credentials for it. Returns the users concerned."""
+    async def delete(self, server_id: str) -> tuple[list[str], bool]:
+        """Delete a server with everybody's credentials for it.
+
+        Returns the users concerned, and whether it is over stdio, so that they have containers.
+        """
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
         for user_id in changed:
             await self._vault.delete(user_id, secret_name(server_id), actor=self._admin_id)
         await self._rows.delete_server(server)
         self._record("tools.shared.deleted", server)
-        return list(changed)
+        return list(changed), server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> list[str]:
         """Set the admins' rule. Returns the users concerned."""
