@@ -22,7 +22,6 @@ from ocmt_management.tools.models import (
     Rule,
     ToolAccount,
     ToolDefinition,
-    ToolRule,
     ToolServer,
     Transport,
 )
@@ -148,7 +147,7 @@ class UserServers:
                 pin = usable[1]
         elif await self._rows.account(self._user_id, server_id) is None:
             raise _not_connected()
-        await put_rule(self._rows, self._user_id, server_id, tool or "", rule, pin)
+        await self._rows.set_rule(self._user_id, server_id, tool or "", rule, pin)
         self._record("tools.rule", server, detail=f"{tool or 'all'}: {rule or 'none'}")
 
     async def accept(self, server_id: str, tool: str, pin: bytes) -> None:
@@ -278,7 +277,7 @@ class SharedServers:
         """Set the admins' rule. Returns the users concerned."""
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
-        await put_rule(self._rows, None, server_id, tool or "", rule, None)
+        await self._rows.set_rule(None, server_id, tool or "", rule, None)
         self._record("tools.shared.rule", server, detail=f"{tool or 'all'}: {rule or 'none'}")
         return list(changed)
 
@@ -292,24 +291,6 @@ class SharedServers:
         self._audit.record(
             action, user_id=self._admin_id, actor=self._admin_id, subject=server.slug, detail=detail
         )
-
-
-async def put_rule(  # noqa: PLR0917
-    rows: ToolRepository,
-    user_id: str | None,
-    server_id: str,
-    tool: str,
-    rule: Rule | None,
-    pin: bytes | None,
-) -> None:
-    row = await rows.rule(user_id, server_id, tool)
-    if rule is None:
-        if row is not None:
-            await rows.delete_rule(row)
-    elif row is None:
-        rows.add_rule(ToolRule(user_id=user_id, server_id=server_id, tool=tool, rule=rule, pin=pin))
-    else:
-        row.rule, row.pin = rule, pin
 
 
 def checked_url(text: str, private_hosts: frozenset[str]) -> str:
