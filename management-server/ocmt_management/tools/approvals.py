@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
 from ocmt_management.tools.approval_arguments import ArgumentsRefused, canonical, shown
+from ocmt_management.tools.approval_decisions import decide, expire
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_repository import ApprovalRepository
 from ocmt_management.tools.approval_results import ended, text_result, waits
@@ -30,7 +31,6 @@ from ocmt_management.tools.approval_states import (
     ApprovalState,
     Decision,
     Delivery,
-    Event,
 )
 from ocmt_management.tools.approval_store import ApprovalStore, UserApprovals
 from ocmt_management.tools.calls import ToolCall
@@ -149,7 +149,7 @@ class Approvals:
             row = await mine.get(approval_id)
             if row is None:
                 raise Problem(404, "approval-unknown", "There is no such call. Reload the page.")
-            problem = await _decide(mine, row, decision, version=version)
+            problem = await decide(mine, row, decision, version=version)
             decided = await _view(mine, row)
         if problem is not None:  # raised after the commit: what has changed is stored
             raise problem
@@ -180,7 +180,7 @@ class Approvals:
         async with self._store.changing(user_id) as mine:
             row = await mine.get(approval_id)
             if row is not None and row.expires_at <= mine.now:
-                await _expire(mine, row)
+                await expire(mine, row)
 
     async def close(self) -> None:
         """Finish what is under way, so that another process delivers the outcomes at once."""
@@ -207,7 +207,12 @@ class Approvals:
             )
             last = await mine.rows.latest_identical(call.user_id, digest)
             held_until = mine.now + _HELD_FOR
-            if last is not None and (last.state in OPEN or last.delivery != Delivery.DONE):
+            untold = (
+                last is not None
+                and last.delivery != Delivery.DONE
+                and last.id not in self._answered
+            )
+            if last is not None and (last.state in OPEN or untold):
                 await mine.rows.note(last, delivery=Delivery.HELD, held_until=held_until)
                 return last.id, last.number
             if await mine.rows.waiting(call.user_id) >= MAX_WAITING:
@@ -299,61 +304,6 @@ async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
     rows = ApprovalRepository(session)
     await rows.erase_before(clock() - _CONTENTS_KEPT_FOR)
     await rows.delete_before(clock() - _KEPT_FOR)
-
-
-async def _decide(
-    mine: UserApprovals, row: ToolApproval, decision: Decision, *, version: int
-) -> Problem | None:
-    if row.state != ApprovalState.WAITING:
-        return _decided_before(row)
-    if row.expires_at <= mine.now:
-        await _expire(mine, row)
-        return _decided_before(row)
-    if row.version != version:
-        return _changed()
-    decided = {"decision": decision, "decided_at": mine.now}
-    if decision is Decision.NO:
-        await mine.rows.move(row, Event.DENY, **decided, finished_at=mine.now)
-    elif not await mine.still_as_asked(row):
-        return _changed() if row.state == ApprovalState.WAITING else _decided_before(row)
-    else:
-        rules_version = row.rules_version
-        if decision is Decision.ALWAYS:
-            rules_version = await mine.allow_always(row)
-        await mine.rows.move(row, Event.APPROVE, **decided, rules_version=rules_version)
-    mine.audit.record(
-        "tool.decided",
-        user_id=row.user_id,
-        actor=row.user_id,
-        subject=f"{row.server}: {row.tool}",
-        detail=f"{decision} (number {row.number})",
-    )
-    return None
-
-
-async def _expire(mine: UserApprovals, row: ToolApproval) -> None:
-    """An expired call does not wake the agent."""
-    held = row.delivery == Delivery.HELD and row.held_until > mine.now
-    delivery = Delivery.HELD if held else Delivery.DONE
-    await mine.rows.move(row, Event.EXPIRE, finished_at=mine.now, delivery=delivery)
-
-
-def _changed() -> Problem:
-    return Problem(
-        409,
-        "approval-changed",
-        "This call has changed since it was shown to you, so nothing was decided. Check it again.",
-    )
-
-
-def _decided_before(row: ToolApproval) -> Problem:
-    if row.state == ApprovalState.EXPIRED:
-        return Problem(
-            409, "approval-expired", "This call has expired. Ask your agent to make it again."
-        )
-    if row.detail is not None:
-        return Problem(409, "approval-refused", row.detail)
-    return Problem(409, "approval-decided", "This call was decided before, perhaps in another tab.")
 
 
 async def _view(mine: UserApprovals, row: ToolApproval) -> ApprovalView:
