@@ -17,8 +17,6 @@ from ocmt_management.outbound.addresses import Address, is_allowed
 
 __all__ = ["AddressRefused", "Client", "check_literal"]
 
-_CONNECTIONS = 500
-_CONNECTIONS_PER_HOST = 100
 _KEEPALIVE_S = 4
 """Shorter than most servers' limit (5 s): no request meets a connection that is being closed."""
 
@@ -86,8 +84,7 @@ class Client:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(
-                limit=_CONNECTIONS,
-                limit_per_host=_CONNECTIONS_PER_HOST,
+                limit=0,  # the callers' own limits keep one user from holding up others
                 keepalive_timeout=_KEEPALIVE_S,
                 resolver=CheckedResolver(allowed_hosts),
                 ttl_dns_cache=10,
