@@ -341,14 +341,13 @@ async def test_a_name_is_checked_when_it_is_dialled(
     ada: ToolUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name that resolves to this machine: also after it was added with another address."""
-    loop = asyncio.get_running_loop()
     asked: list[str] = []
 
-    async def resolve(host: str, port: int, **_: Any) -> Any:
+    def resolve(host: str, port: int, **_: Any) -> Any:
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr(loop, "getaddrinfo", resolve, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     server = await ada.add("rebound", "https://mcp.example.com/mcp")
 
     assert asked == ["mcp.example.com"]
