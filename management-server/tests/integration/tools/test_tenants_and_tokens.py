@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -220,6 +221,10 @@ async def test_two_users_of_one_server_never_get_each_others_credential(
 @pytest.mark.nightly
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_nor_in_a_hundred_thousand_calls(
-    tool_user: Callable[[str], Awaitable[ToolUser]], rough: RoughServer, seen_secrets: set[str]
+    tool_user: Callable[[str], Awaitable[ToolUser]],
+    rough: RoughServer,
+    seen_secrets: set[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.WARNING)  # three lines for each call
     await mixed_load(tool_user, rough, seen_secrets, 100_000)
