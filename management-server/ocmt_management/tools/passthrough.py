@@ -155,12 +155,17 @@ class _Passed(Response):
         await until_disconnect(receive, self._exchange(scope, receive, send))
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection, limits = self._connection, self._tools.limits
         try:
-            with self._tools.limits.request(self._connection.user_id):
-                if self._connection.lacks_credential:
-                    raise trouble.credential_missing(self._connection.name)
-                if self._tool is None:
+            if connection.lacks_credential:
+                raise trouble.credential_missing(connection.name)
+            if self._method == "GET":
+                with limits.stream(connection.key, connection.name):
                     await self._pass(scope, receive, send)
+                return
+            with limits.request(connection.user_id):
+                if self._tool is None:
+                    await self._timed(scope, receive, send)
                 else:
                     await self._tools.calls.passed(
                         self._tool,
