@@ -41,6 +41,7 @@ _EXAMPLES = {
     "OPENROUTER_BASE_URL": "https://llm.acme.io/openrouter",
     "PAUSE_AFTER_MS": "600000",
     "PORT": "8080",
+    "PRIVATE_HOSTS": "notes.lan,10.0.0.7",
     "RELAY_HOST": "10.213.0.1",
     "RELAY_PORT": "8081",
     "RUNTIME": "docker",

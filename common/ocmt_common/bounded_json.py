@@ -81,16 +81,16 @@ def _decode(data: bytes | bytearray | memoryview, kind: Any, hook: Any) -> Any:
     except ValueError as error:
         if isinstance(error.__cause__, TooComplex):
             raise error.__cause__ from None
-        mended = _mended(bytes(data))
-        if mended is None:
+        text = mended(bytes(data))
+        if text is None:
             raise NotJson(str(error)) from error
     try:
-        return msgspec.json.decode(mended, type=kind, dec_hook=hook)
+        return msgspec.json.decode(text, type=kind, dec_hook=hook)
     except (ValueError, RecursionError) as error:
         raise NotJson(str(error)) from error
 
 
-def _mended(data: bytes) -> bytes | None:
+def mended(data: bytes) -> bytes | None:
     """`data` with lone surrogates replaced by U+FFFD; `None` when there are none.
 
     JSON allows them and JavaScript writes them, but they are not valid text, and most decoders

@@ -36,6 +36,13 @@ from ocmt_management.me import endpoints as me
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.static_page import endpoints as static_page
 from ocmt_management.static_page.headers import SecurityHeadersMiddleware
+from ocmt_management.tools import admin_endpoints as shared_tools
+from ocmt_management.tools import approval_endpoints as approvals_api
+from ocmt_management.tools import endpoints as tools_api
+from ocmt_management.tools import gateway as tool_gateway
+from ocmt_management.tools import passthrough as tool_passthrough
+from ocmt_management.tools.approval_assembly import running_approvals
+from ocmt_management.tools.service import Tools
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
 
@@ -46,6 +53,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     agents_api.router,
     model_choice.router,
     model_gateway.router,
+    tools_api.router,
+    shared_tools.router,
+    approvals_api.router,
+    tool_gateway.router,
+    tool_passthrough.router,
     chat.router,
     vault.router,
     admin.router,
@@ -55,6 +67,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 _MAX_BODY_BYTES = 128 * 1024
 _MAX_MODEL_BODY_BYTES = 32 * 1024 * 1024
+_MAX_TOOL_BODY_BYTES = 4 * 1024 * 1024
 
 
 def create_app(
@@ -91,7 +104,29 @@ def create_app(
                     settings=settings, database=database, agents=agents, keys=keys, clock=clock
                 )
             )
-            reconciler = Reconciler(database, agents, clock, on_deleted=llm.user_changed)
+            tools = await stack.enter_async_context(
+                Tools.open(
+                    settings=settings, database=database, agents=agents, keys=keys, clock=clock
+                )
+            )
+
+            approvals = await stack.enter_async_context(
+                running_approvals(
+                    settings=settings,
+                    database=database,
+                    keys=keys,
+                    clock=clock,
+                    agents=agents,
+                    mail_queue=mail_queue,
+                    tools=tools,
+                )
+            )
+
+            def user_deleted(user_id: str) -> None:
+                llm.user_changed(user_id)
+                tools.user_changed(user_id)
+
+            reconciler = Reconciler(database, agents, clock, on_deleted=user_deleted)
             await stack.enter_async_context(reconciler.running())
             await stack.enter_async_context(housekeeping(database, keys, clock))
 
@@ -108,6 +143,8 @@ def create_app(
             app.state.agents = agents
             app.state.reconciler = reconciler
             app.state.llm = llm
+            app.state.tools = tools
+            app.state.approvals = approvals
             app.state.open_chats = OpenChats()
             yield
 
@@ -141,12 +178,15 @@ def create_app(
 
 
 class _BodyLimits:
-    """Model requests carry images and long histories; all other bodies are small."""
+    """Model requests carry images and long histories, calls of tools whole files."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self.small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)
-        self.large = BodyLimitMiddleware(app, max_bytes=_MAX_MODEL_BODY_BYTES)
+        self._small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)
+        self._of_prefix = {
+            "/llm/": BodyLimitMiddleware(app, max_bytes=_MAX_MODEL_BODY_BYTES),
+            "/mcp/": BodyLimitMiddleware(app, max_bytes=_MAX_TOOL_BODY_BYTES),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_model = scope["type"] == "http" and scope["path"].startswith("/llm/")
-        await (self.large if is_model else self.small)(scope, receive, send)
+        prefix = f"{scope['path']}/"[:5] if scope["type"] == "http" else ""
+        await self._of_prefix.get(prefix, self._small)(scope, receive, send)

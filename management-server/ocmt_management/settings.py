@@ -104,6 +104,12 @@ class ManagementSettings(Settings):
     anthropic_base_url: str = Field("https://api.anthropic.com", description="Anthropic's API")
     openrouter_base_url: str = Field("https://openrouter.ai/api/v1", description="OpenRouter's API")
 
+    private_hosts: str = Field(
+        "",
+        description="Comma-separated hosts of private networks, by name or address, that people's "
+        "tool servers may be on; all others must have public addresses",
+    )
+
     @field_validator("jwt_secret", "agent_auth_token")
     @classmethod
     def _strong(cls, value: SecretStr) -> SecretStr:
@@ -149,6 +155,17 @@ class ManagementSettings(Settings):
             if known is None:
                 raise ValueError(
                     f"{item} is not a domain, such as example.com; separate several by commas"
+                )
+        return value
+
+    @field_validator("private_hosts")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        for item in _items(value):
+            if _MAIL_HOST.fullmatch(item) is None or item.strip("[]").isdigit():
+                raise ValueError(
+                    f"{item} is not a host, such as notes.lan or 10.0.0.7; separate several by "
+                    "commas, without ports or paths"
                 )
         return value
 
@@ -277,6 +294,10 @@ class ManagementSettings(Settings):
     def vault_keys(self) -> dict[str, bytes]:
         """Key id → key, in the order given; the first encrypts."""
         return parse_vault_keys(self.vault_key.get_secret_value())
+
+    @property
+    def private_host_set(self) -> frozenset[str]:
+        return frozenset(item.strip("[]").rstrip(".") for item in _items(self.private_hosts))
 
     @property
     def allowed_email_set(self) -> frozenset[str]:

@@ -28,6 +28,7 @@ from ocmt_management.auth.service import Invitation, Role, Status, User
 from ocmt_management.db import after_commit
 from ocmt_management.dependencies import Clock, Database, Transaction
 from ocmt_management.llm.dependencies import Llm
+from ocmt_management.tools.dependencies import Tools
 from ocmt_management.vault.dependencies import Vault
 
 router = APIRouter(prefix="/api/admin")
@@ -45,11 +46,13 @@ async def change_user(
     body: UserChange,
     users: UserAdministration,
     llm: Llm,
+    tools: Tools,
     reconciler: Reconciler,
     db: Transaction,
 ) -> UserRow:
     user = await users.set_status(user_id, body.status)
     after_commit(db, lambda: llm.user_changed(user_id))
+    after_commit(db, lambda: tools.user_changed(user_id))
     after_commit(db, lambda: reconciler.status_changed(user_id))
     return _user_row(user, reconciler)
 
@@ -63,12 +66,14 @@ async def delete_user(
     users: UserAdministration,
     vault: Vault,
     llm: Llm,
+    tools: Tools,
     reconciler: Reconciler,
     db: Transaction,
 ) -> UserRow:
     user = await users.delete(user_id, confirmation=body.email)
     await vault.shred(user_id, actor=admin.user_id)
     after_commit(db, lambda: llm.user_changed(user_id))
+    after_commit(db, lambda: tools.user_changed(user_id))
     after_commit(db, lambda: reconciler.status_changed(user_id))
     return _user_row(user, reconciler)
 
@@ -96,9 +101,12 @@ async def list_agents(_: AdminUser, agents: Agents) -> AgentsAnswer:
 
 
 @router.post("/agents/{user_id}/token", status_code=202)
-async def renew_token(user_id: UserId, admin: AdminUser, agents: Agents, llm: Llm) -> AgentView:
+async def renew_token(
+    user_id: UserId, admin: AdminUser, agents: Agents, llm: Llm, tools: Tools
+) -> AgentView:
     await agents.renew_token(user_id, actor=admin.user_id)
     llm.user_changed(user_id)
+    tools.user_changed(user_id)
     return await agents.view(user_id)
 
 

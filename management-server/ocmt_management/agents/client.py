@@ -3,8 +3,8 @@
 Every call carries our token and the current request's id. Users are known here by id only.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -21,7 +21,7 @@ from ocmt_common.agent_api import (
     Wire,
 )
 from ocmt_common.host_credentials import HostCredentials
-from ocmt_common.problems import REQUEST_ID_HEADER, Problem
+from ocmt_common.problems import PROBLEM_JSON, REQUEST_ID_HEADER, Problem
 from ocmt_common.tls_failures import tls_reason
 from pydantic import TypeAdapter, ValidationError
 from websockets.asyncio.client import ClientConnection, connect
@@ -179,6 +179,51 @@ class AgentServer:
                 "agent-server-degraded",
                 " ".join(health.problems) or "The agent server reports that it is degraded.",
             )
+
+    async def set_tools_version(self, user_id: str, version: int) -> None:
+        """Make the agent list its tools again if this is another version. It wakes no agent."""
+        await self._request(
+            "PUT", f"/api/containers/{user_id}/tools-version", json={"version": version}
+        )
+
+    async def define_tool_server(
+        self, user_id: str, server_id: str, definition: Mapping[str, Any]
+    ) -> None:
+        """Set the package that serves a user's tools over stdio, before it is first called."""
+        await self._request(
+            "PUT", f"/api/containers/{user_id}/tool-servers/{server_id}", json=dict(definition)
+        )
+
+    async def remove_tool_server(self, user_id: str, server_id: str) -> None:
+        """Stop and remove a user's tool server; no error if there is none."""
+        with suppress(NoSuchAgent):
+            await self._request("DELETE", f"/api/containers/{user_id}/tool-servers/{server_id}")
+
+    @asynccontextmanager
+    async def tool_server(
+        self,
+        user_id: str,
+        server_id: str,
+        method: str,
+        *,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | None,
+    ) -> AsyncIterator[httpx2.Response]:
+        """One request to a user's tool server, whose answer is streamed. Raises `Problem`."""
+        own = self._headers()
+        try:
+            async with self._http.stream(
+                method,
+                f"/api/containers/{user_id}/tool-servers/{server_id}/mcp",
+                headers=[*headers, *own.items()],
+                content=body,
+                timeout=_WAKE_TIMEOUT,
+            ) as response:
+                if response.headers.get("content-type", "").startswith(PROBLEM_JSON):
+                    raise self._refusal(response.status_code, await response.aread())
+                yield response
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
 
     async def events(self) -> AsyncIterator[AgentsSnapshot | StateEvent]:
         """The event stream of all agents, a snapshot first. Ends when the agent server stops."""

@@ -26,6 +26,7 @@ from ocmt_management.chat.rows import (
     text_of,
     was_stopped,
 )
+from ocmt_management.tools.service import OUTCOME_KEY_PREFIX
 
 BETWEEN_PARTS = "\n\n"
 TOO_LONG = "This message is too long to be shown here."
@@ -50,11 +51,17 @@ def messages(
     last_run: str | None = None
     failed: WireMessage | None = None
     """The question whose turn failed, if nothing follows it."""
+    of_outcome = False
+    """Whether the turn answers an outcome, which this server sent and the page does not show."""
     for row in _rows(payload):
         run_id = run_of(row)
         if run_id is not None and run_id == flying:
             continue
+        if row.get("role") == "user":
+            of_outcome = (sent_with(row) or "").startswith(OUTCOME_KEY_PREFIX)
         message, notice = _message(row, len(shown)), failure_of(row)
+        if of_outcome and (notice is not None or row.get("role") == "user"):
+            continue
         if notice is not None:
             failed = _fail(shown, notice)
             if notice == text_of(row) or row.get("role") == "custom":
@@ -216,7 +223,7 @@ def _insert_pending(shown: list[WireMessage], payload: dict[str, Any]) -> None:
     for state, run_id, item in _pending(payload):
         row = as_object(item.get("message")) | {"role": "user"}
         message = _message(row | {"timestamp": item.get("acceptedAt")}, len(shown))
-        if message is None or run_id in known:
+        if message is None or run_id in known or (run_id or "").startswith(OUTCOME_KEY_PREFIX):
             continue
         message["id"] = run_id or message["id"]
         if state in _UNREAD:

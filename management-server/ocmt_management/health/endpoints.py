@@ -1,4 +1,4 @@
-"""`GET /health`: the state of each dependency and its cure, within two seconds."""
+"""`GET /health`: the state of each dependency and its cure, within two seconds; `GET /metrics`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,19 +6,26 @@ from typing import Literal
 
 from fastapi import APIRouter
 from ocmt_common.agent_api import Wire
+from ocmt_common.loopback import is_loopback
 from ocmt_common.problems import Problem
 from ocmt_common.version import release_version
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ocmt_management.agents.dependencies import Agents
 from ocmt_management.dependencies import Database
 from ocmt_management.mail.dependencies import MailQueue
 from ocmt_management.mail.service import MailFailure
+from ocmt_management.tools.dependencies import Tools
 
 router = APIRouter()
 
 VERSION = release_version("ocmt-management")
 _CHECK_TIMEOUT_S = 1.5
+_FORWARDED = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip"})
+"""Headers of requests that came through a front on this machine."""
 
 
 class Check(Wire):
@@ -55,6 +62,19 @@ async def health(
         version=VERSION,
         checks=Checks(database=database_check, agent_server=agent_server, mail=mail),
     )
+
+
+@router.get("/metrics")
+async def metrics(request: Request, tools: Tools) -> Response:
+    """For a Prometheus on this machine: browsers reach this server's port, too."""
+    if not _is_of_this_machine(request):
+        raise HTTPException(404)
+    return Response(tools.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    forwarded = not _FORWARDED.isdisjoint(request.headers)
+    return request.client is not None and is_loopback(request.client.host) and not forwarded
 
 
 def _mail(failure: MailFailure | None) -> Check:

@@ -7,7 +7,7 @@ while waiting for the first byte, and while streaming.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 import httpx2
@@ -17,6 +17,7 @@ from ocmt_common import bounded_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ocmt_management.disconnects import until_disconnect
 from ocmt_management.llm import errors
 from ocmt_management.llm.errors import LlmError, ModelError
 from ocmt_management.llm.providers import Shape
@@ -185,26 +186,6 @@ async def coalesced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-
-
-async def until_disconnect(receive: Receive, answering: Awaitable[None]) -> None:
-    """Run `answering`, but cancel it when the client disconnects."""
-
-    async def disconnected() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    answer = asyncio.ensure_future(answering)
-    leaving = asyncio.ensure_future(disconnected())
-    try:
-        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        answered = answer.done()
-        answer.cancel()
-        await asyncio.gather(answer, leaving, return_exceptions=True)
-    if answered:
-        answer.result()
 
 
 def _forwarded_headers(headers: httpx2.Headers) -> Headers:

@@ -19,6 +19,7 @@ API_PAGE = Path(__file__).parents[3] / "docs" / "management-api.md"
 # token, whose absence is a 401 as well.
 OPEN = {
     ("GET", "/health"),
+    ("GET", "/metrics"),
     ("POST", "/api/auth/link"),
     ("POST", "/api/auth/link/account"),
     ("POST", "/api/auth/session"),

@@ -4,10 +4,31 @@ export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
 export type ProviderId = "demo" | "openai" | "anthropic" | "openrouter";
+export type Transport = "http" | "stdio";
+/**
+ * The state of a user's credential for a server.
+ */
+export type AccountState = "ok" | "missing" | "refused";
+export type Rule = "allow" | "ask" | "deny";
+export type DefinitionState = "new" | "ok" | "extended" | "changed" | "gone";
+export type ApprovalState =
+  "waiting" | "approved" | "denied" | "expired" | "running" | "done" | "failed" | "uncertain";
+export type Decision = "once" | "always" | "no";
+/**
+ * What changed since the person was last asked.
+ */
+export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
 export type Status = "active" | "suspended" | "deleting";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
-  StatusFrame | HistoryAnswer | AcceptedFrame | DeltaFrame | FinalFrame | AbortedFrame | ErrorFrame;
+  | StatusFrame
+  | HistoryAnswer
+  | AcceptedFrame
+  | DeltaFrame
+  | FinalFrame
+  | AbortedFrame
+  | ApprovalFrame
+  | ErrorFrame;
 
 export interface Management {
   routes: Routes;
@@ -64,6 +85,105 @@ export interface Routes {
     answer: undefined;
     path: {
       provider: ProviderId;
+    };
+  };
+  "GET /api/tools": {
+    answer: ToolsAnswer;
+  };
+  "GET /api/tools/uses": {
+    answer: UsesAnswer;
+  };
+  "POST /api/tools/servers": {
+    answer: ServerView;
+    body: NewServer;
+  };
+  "PATCH /api/tools/servers/{server_id}": {
+    answer: ServerView;
+    body: ServerChange;
+    path: {
+      server_id: string;
+    };
+  };
+  "DELETE /api/tools/servers/{server_id}": {
+    answer: undefined;
+    path: {
+      server_id: string;
+    };
+  };
+  "PUT /api/tools/servers/{server_id}/connection": {
+    answer: ServerView;
+    body: ConnectionBody;
+    path: {
+      server_id: string;
+    };
+  };
+  "DELETE /api/tools/servers/{server_id}/connection": {
+    answer: undefined;
+    path: {
+      server_id: string;
+    };
+  };
+  "POST /api/tools/servers/{server_id}/refresh": {
+    answer: ServerView;
+    path: {
+      server_id: string;
+    };
+  };
+  "PUT /api/tools/servers/{server_id}/rule": {
+    answer: ServerView;
+    body: RuleBody;
+    path: {
+      server_id: string;
+    };
+  };
+  "GET /api/tools/servers/{server_id}/changes": {
+    answer: ChangesAnswer;
+    path: {
+      server_id: string;
+    };
+  };
+  "POST /api/tools/servers/{server_id}/changes": {
+    answer: ServerView;
+    body: Acceptance;
+    path: {
+      server_id: string;
+    };
+  };
+  "GET /api/admin/tools": {
+    answer: SharedServersAnswer;
+  };
+  "POST /api/admin/tools/servers": {
+    answer: SharedServerView;
+    body: NewSharedServer;
+  };
+  "PATCH /api/admin/tools/servers/{server_id}": {
+    answer: SharedServerView;
+    body: ServerChange;
+    path: {
+      server_id: string;
+    };
+  };
+  "DELETE /api/admin/tools/servers/{server_id}": {
+    answer: undefined;
+    path: {
+      server_id: string;
+    };
+  };
+  "PUT /api/admin/tools/servers/{server_id}/rule": {
+    answer: SharedServerView;
+    body: RuleBody;
+    path: {
+      server_id: string;
+    };
+  };
+  "GET /api/approvals": {
+    answer: ApprovalsAnswer;
+  };
+  "POST /api/approvals/{approval_id}/decision": {
+    answer: ApprovalView;
+    body: DecisionBody;
+    path: {
+      approval_id: string;
     };
   };
   "GET /api/chat/files/{conversation}/{file_id}": {
@@ -215,6 +335,156 @@ export interface ModelRequest {
   model: string;
   key?: string | null;
 }
+export interface ToolsAnswer {
+  servers: ServerView[];
+}
+export interface ServerView {
+  id: string;
+  slug: string;
+  name: string;
+  shared: boolean;
+  transport: Transport;
+  url: string | null;
+  package: string | null;
+  credentialName: string | null;
+  connected: boolean;
+  enabled: boolean;
+  credentialState: AccountState | null;
+  credentialHint: string | null;
+  trouble: string | null;
+  listedAt: string | null;
+  adminRule: Rule | null;
+  ownRule: Rule | null;
+  tools: ToolView[];
+}
+export interface ToolView {
+  name: string;
+  publicName: string;
+  title: string | null;
+  description: string;
+  readOnly: boolean | null;
+  state: DefinitionState;
+  rule: Rule;
+  adminRule: Rule | null;
+  ownRule: Rule | null;
+}
+export interface UsesAnswer {
+  uses: UseView[];
+}
+export interface UseView {
+  server: string;
+  tool: string;
+  outcome: string;
+  milliseconds: number;
+  shape: string;
+  at: string;
+}
+/**
+ * A server of one's own, over Streamable HTTP.
+ */
+export interface NewServer {
+  name: string;
+  url: string;
+  slug?: string | null;
+  credentialName?: string | null;
+  credential?: string | null;
+}
+export interface ServerChange {
+  name?: string | null;
+  enabled?: boolean | null;
+}
+export interface ConnectionBody {
+  credential?: string | null;
+}
+export interface RuleBody {
+  tool?: string | null;
+  rule: Rule | null;
+}
+export interface ChangesAnswer {
+  changes: ChangeView[];
+}
+/**
+ * A definition that is not the accepted one.
+ */
+export interface ChangeView {
+  tool: string;
+  publicName: string;
+  state: DefinitionState;
+  pin: string;
+  difference: string[];
+}
+export interface Acceptance {
+  tool: string;
+  pin: string;
+}
+export interface SharedServersAnswer {
+  servers: SharedServerView[];
+}
+export interface SharedServerView {
+  id: string;
+  slug: string;
+  name: string;
+  transport: Transport;
+  url: string | null;
+  package: string | null;
+  arguments: string[];
+  credentialName: string | null;
+  enabled: boolean;
+  people: number;
+  rule: Rule | null;
+  tools: SharedToolView[];
+}
+export interface SharedToolView {
+  name: string;
+  description: string | null;
+  rule: Rule | null;
+}
+/**
+ * A server for everybody: over Streamable HTTP (`url`), or a package over stdio.
+ */
+export interface NewSharedServer {
+  name: string;
+  slug?: string | null;
+  url?: string | null;
+  package?: PackageBody | null;
+  credentialName?: string | null;
+}
+/**
+ * An npm package, pinned.
+ */
+export interface PackageBody {
+  name: string;
+  version: string;
+  integrity: string;
+  /**
+   * @maxItems 32
+   */
+  arguments?: string[];
+}
+export interface ApprovalsAnswer {
+  approvals: ApprovalView[];
+}
+export interface ApprovalView {
+  id: string;
+  number: number;
+  server: string;
+  tool: string;
+  arguments: string | null;
+  state: ApprovalState;
+  decision: Decision | null;
+  detail: string | null;
+  version: number;
+  changed: ApprovalChange[];
+  repeats: number | null;
+  createdAt: string;
+  expiresAt: string;
+  decidedAt: string | null;
+  finishedAt: string | null;
+}
+export interface DecisionBody {
+  decision: Decision;
+  version: number;
+}
 export interface SecretsAnswer {
   secrets: SecretView[];
 }
@@ -357,6 +627,13 @@ export interface FinalFrame {
 export interface AbortedFrame {
   type: "aborted";
   runId: string;
+}
+/**
+ * A call that waits for the user's decision, or what became of it.
+ */
+export interface ApprovalFrame {
+  type: "approval";
+  approval: ApprovalView;
 }
 export interface ErrorFrame {
   type: "error";

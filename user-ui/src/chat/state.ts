@@ -1,6 +1,6 @@
 /** The view model of a conversation: the reducer computes it, the views show it. */
 
-import type { AgentView, WireFile } from "../api/generated";
+import type { AgentView, ApprovalView, WireFile } from "../api/generated";
 
 export type Connection = "connecting" | "open" | "waiting" | "offline";
 
@@ -56,6 +56,8 @@ export interface ChatState {
   /** Whether the gateway may have messages that are not shown. */
   readonly stale: boolean;
   readonly historyAskedAt: number;
+  /** Calls that wait for a decision or run, and those that ended since the user last wrote. */
+  readonly approvals: readonly ApprovalView[];
   /** An error that is not about one message. */
   readonly notice: Failure | null;
 }
@@ -68,8 +70,14 @@ export const INITIAL: ChatState = {
   history: "missing",
   stale: true,
   historyAskedAt: 0,
+  approvals: [],
   notice: null,
 };
+
+/** Whether a call is still to be decided or run. */
+export function isOpen(approval: ApprovalView): boolean {
+  return ["waiting", "approved", "running"].includes(approval.state);
+}
 
 export function isStreaming(message: Message): message is AgentMessage {
   return message.role === "assistant" && message.phase === "streaming";

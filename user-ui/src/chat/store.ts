@@ -1,10 +1,11 @@
 /** The chat protocol as a pure reducer: (state, event) → state. */
 
-import type { ServerFrame } from "../api/generated";
+import type { ApprovalView, ServerFrame } from "../api/generated";
 import { fromWire, mergeHistory, queuedLast, timeOf } from "./history";
 import { nextAttempt } from "./ids";
 import { isAsleep } from "./protocol";
 import {
+  isOpen,
   isStreaming,
   type AgentMessage,
   type ChatState,
@@ -37,7 +38,11 @@ export function reduce(state: ChatState, event: Happening): ChatState {
     case "connection":
       return onConnection(state, event.connection);
     case "written":
-      return { ...state, messages: [...state.messages, written(event.id, event.text, event.now)] };
+      return {
+        ...state,
+        messages: [...state.messages, written(event.id, event.text, event.now)],
+        approvals: state.approvals.filter(isOpen),
+      };
     case "restored":
       return { ...state, messages: [...state.messages, ...event.messages] };
     case "sent-out":
@@ -118,6 +123,8 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
     }
     case "aborted":
       return onEnd(state, frame.runId, now, (answer) => ({ ...answer, at: now, phase: "stopped" }));
+    case "approval":
+      return { ...state, approvals: withApproval(state.approvals, frame.approval) };
     case "error":
       return onError(state, frame.id, {
         detail: frame.detail,
@@ -127,6 +134,16 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
   }
 }
 
+function withApproval(
+  approvals: readonly ApprovalView[],
+  changed: ApprovalView,
+): readonly ApprovalView[] {
+  const known = approvals.find((one) => one.id === changed.id);
+  if (known !== undefined && known.version > changed.version) return approvals;
+  const others = approvals.filter((one) => one.id !== changed.id);
+  return [...others, changed].sort((a, b) => a.number - b.number);
+}
+
 function onConnection(state: ChatState, connection: Connection): ChatState {
   if (connection === state.connection) return state;
   if (state.connection !== "open") return { ...state, connection };
@@ -134,6 +151,8 @@ function onConnection(state: ChatState, connection: Connection): ChatState {
     ...state,
     connection,
     statusFresh: false,
+    // The server sends the open ones again; what ended meanwhile it does not.
+    approvals: state.approvals.filter((one) => !isOpen(one)),
     // A history request whose answer was lost with the connection has to be repeated.
     history: state.history === "asked" ? "missing" : state.history,
     stale: state.stale || state.history === "asked",

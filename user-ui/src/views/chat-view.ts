@@ -2,12 +2,14 @@
 
 import { LitElement, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
+import { repeat } from "lit/directives/repeat.js";
 
 import type { Api } from "../api/client";
 import type { Me } from "../api/generated";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
 import { INITIAL, isRunning, type ChatState } from "../chat/state";
+import "../components/decision-card";
 import "../components/empty-chat";
 import "../components/message-composer";
 import type { MessageComposer } from "../components/message-composer";
@@ -55,7 +57,7 @@ export class ChatView extends LitElement {
   }
 
   override render() {
-    const { messages, notice } = this.chat;
+    const { messages, notice, approvals } = this.chat;
     return html`
       <h1 class="unseen">Chat with your agent</h1>
       <div class="conversation">
@@ -85,6 +87,18 @@ export class ChatView extends LitElement {
                     : nothing
                 }
                 <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
+              </div>`
+        }
+        ${
+          approvals.length === 0
+            ? nothing
+            : html`<div class="decisions">
+                ${repeat(
+                  approvals,
+                  (approval) => approval.id,
+                  (approval) =>
+                    html`<decision-card .approval=${approval} .api=${this.api}></decision-card>`,
+                )}
               </div>`
         }
         <message-composer

@@ -319,3 +319,13 @@ def test_placeholders_of_large_messages_are_found_and_said_in_words() -> None:
 @pytest.mark.parametrize("message_id", ["row-1", "", "not-a-uuid"])
 def test_only_ids_of_the_page_have_a_next_attempt(message_id: str) -> None:
     assert next_attempt(message_id) is None
+
+
+def test_what_the_server_tells_the_agent_of_a_decision_is_not_a_message_of_the_user() -> None:
+    outcome = user("[OCMT] About call number 1", "approval:0b6c:done")
+    told = waiting("[OCMT] About call number 2", "approval:17aa:done", "interrupted")
+    failed = assistant("⚠️ The model is away", "r2", stopReason="error")
+
+    whole = of(user("Hi", "m1"), assistant("Sent.", "r1"), outcome, failed, pending=(told,))
+
+    assert shown(whole) == [("Hi", ""), ("Sent.", "")]

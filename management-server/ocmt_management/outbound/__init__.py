@@ -1,0 +1,1 @@
+"""Connections to addresses that users choose: checked before they are dialled."""

@@ -1,0 +1,16 @@
+"""What the endpoint needs of the built-in tools, which every agent has beside its servers'."""
+
+from typing import Protocol
+
+
+class BuiltIn(Protocol):
+    @property
+    def definitions(self) -> bytes:
+        """Their definitions as JSON objects, separated by commas."""
+        ...
+
+    def has(self, name: str) -> bool: ...
+
+    async def call(self, user_id: str, name: str, arguments: bytes) -> bytes:
+        """Returns a `CallToolResult` as JSON."""
+        ...

@@ -1,0 +1,48 @@
+"""A server as one user connected it."""
+
+from dataclasses import dataclass
+
+from ocmt_management.tools.models import AccountState
+from ocmt_management.vault.service import SecretValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A stdio server's package, pinned by version and integrity."""
+
+    name: str
+    version: str
+    integrity: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A server as one user connected it. Upstream sessions and limits are kept for each."""
+
+    user_id: str
+    server_id: str
+    slug: str
+    name: str
+    shared: bool
+    url: str | None
+    package: Package | None
+    credential_name: str | None
+    credential: SecretValue | None
+    account_state: AccountState
+    server_version: int
+    account_version: int
+    extras: bytes | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.user_id, self.server_id
+
+    @property
+    def session_key(self) -> tuple[str, str, int, int]:
+        """Never the URL: two users, or two credentials, of one URL share no session."""
+        return self.user_id, self.server_id, self.server_version, self.account_version
+
+    @property
+    def lacks_credential(self) -> bool:
+        return self.credential_name is not None and self.credential is None

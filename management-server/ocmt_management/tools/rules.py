@@ -1,0 +1,63 @@
+"""Which rule holds for a tool: the stricter of the admins' and the user's own. Pure.
+
+Within each side, the rule for the tool wins over the one for its server. Without any rule a call is
+asked for. A user's `allow` for a tool is for one definition of it, its pin.
+"""
+
+from dataclasses import dataclass
+
+from ocmt_management.tools.models import DefinitionState, Rule
+
+_STRICTNESS = {Rule.ALLOW: 0, Rule.ASK: 1, Rule.DENY: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A rule that someone set."""
+
+    rule: Rule
+    pin: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """One side's rules for a tool: for the tool itself, and for its server."""
+
+    tool: Given | None = None
+    server: Given | None = None
+
+
+def effective(*, admin: Rules, own: Rules, state: DefinitionState, pin: bytes | None) -> Rule:
+    """The rule for a call of the tool whose usable definition has this pin."""
+    given = [
+        rule
+        for rule in (_of_side(admin, state=state, pin=pin), _of_side(own, state=state, pin=pin))
+        if rule is not None
+    ]
+    return max(given, key=_STRICTNESS.__getitem__, default=Rule.ASK)
+
+
+def _of_side(rules: Rules, *, state: DefinitionState, pin: bytes | None) -> Rule | None:
+    if rules.tool is not None and rules.tool.pin in (None, pin):
+        return rules.tool.rule
+    if rules.server is None:
+        return None
+    # Nobody has seen a new tool yet, so a rule for all of the server cannot allow it.
+    if rules.server.rule is Rule.ALLOW and state is DefinitionState.NEW:
+        return Rule.ASK
+    return rules.server.rule
+
+
+def version_of(*, admin: Rules, own: Rules) -> int:
+    """A number that differs when another rule is set; compare it for equality only."""
+    parts = []
+    for given in (admin.tool, admin.server, own.tool, own.server):
+        if given is None:
+            parts.append(0)
+        else:
+            pin = int.from_bytes((given.pin or b"")[:3], "big")
+            parts.append((pin << 2) | (_STRICTNESS[given.rule] + 1))
+    version = 0
+    for part in parts:
+        version = (version * 1_000_003 + part) % (2**53)
+    return version
