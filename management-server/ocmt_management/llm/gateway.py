@@ -5,6 +5,7 @@ every request, so a change works at once and no container holds a key.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -24,12 +25,8 @@ from ocmt_management.llm.dependencies import Llm
 from ocmt_management.llm.errors import LlmError
 from ocmt_management.llm.models import MODEL_CHARACTERS, MODEL_PATTERN
 from ocmt_management.llm.providers import DEMO_MODEL, ProviderId, Shape, credentials
-from ocmt_management.llm.upstream import (
-    Outcome,
-    StreamedResponse,
-    UpstreamRequest,
-    UpstreamResponse,
-)
+from ocmt_management.llm.streaming import StreamedResponse
+from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
 from ocmt_management.vault.service import SecretValue
 
 router = APIRouter(prefix="/llm/v1")
@@ -83,9 +80,11 @@ def _error(problem: Problem, shape: Shape) -> Response:
 
 async def _caller(request: Request, llm: Llm) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    caller = await llm.caller(token) if scheme.lower() == "bearer" else None
-    if caller is None:
+    if scheme.lower() != "bearer" or not token:
         raise errors.not_an_agent()
+    caller = await llm.caller(token)
+    if caller is None:
+        raise errors.agent_token_unknown()
     return caller
 
 
@@ -112,7 +111,7 @@ def _parse(body: bytes) -> _Body:
         members = bounded_json.members(body)
         model = bounded_json.read(members["model"]) if "model" in members else "default"
     except bounded_json.NotJson as error:
-        raise errors.bad_request("not-json", f"Send one JSON object ({error}).") from error
+        raise errors.bad_request("not-json", "Send one JSON object.") from error
     if bytes(memoryview(members.get("messages", b""))[:1]) != b"[":
         raise errors.bad_request("no-messages", "Send a JSON object with a list of messages.")
     if not isinstance(model, str) or len(model) > MODEL_CHARACTERS or not _MODEL.fullmatch(model):
@@ -130,8 +129,8 @@ def _from_demo(shape: Shape, body: _Body, caller: Caller, llm: Llm) -> Response:
     except bounded_json.NotJson as error:
         raise errors.bad_request(
             "demo-cannot-read",
-            f"The demo model cannot read this conversation ({error}). Begin a new one, or choose "
-            "another model in the settings.",
+            "The demo model cannot read this conversation. Begin a new one, or choose another "
+            "model in the settings.",
         ) from error
     answer = DemoAnswer.to(
         shape, {**read, "model": body.model}, created_s=int(llm.clock().timestamp())
@@ -165,10 +164,19 @@ def _from_provider(
         )
     key = caller.key or _no_key(llm, caller)
     model = chosen.model if body.model in _DEFAULT_NAMES else body.model
-    changed: dict[str, Any] = {"model": model}
+    plain = {**body.members, "model": model}
+    options: dict[str, Any] = {}
+    without_stream_options: Callable[[], bytes] | None = None
     if shape is Shape.OPENAI and body.stream:
-        # Without it a stream does not report its usage. It adds one chunk without choices.
-        changed["stream_options"] = {**_stream_options(body), "include_usage": True}
+        plain.pop("stream_options", None)
+        if llm.stream_options.accepted(url, model):
+            # Without it a stream does not report its usage. It adds one chunk without choices.
+            options["stream_options"] = {**_stream_options(body), "include_usage": True}
+
+            def without_stream_options() -> bytes:
+                llm.stream_options.refused(url, model)
+                return bounded_json.write(plain)
+
     upstream = UpstreamRequest(
         shape=shape,
         provider=chosen.provider.name,
@@ -177,7 +185,9 @@ def _from_provider(
         setting=f"{chosen.provider.id.upper()}_BASE_URL",
         headers=_headers(shape, request, key),
         key=key,
-        body=bounded_json.write({**body.members, **changed}),
+        body=bounded_json.write({**plain, **options}),
+        without_stream_options=without_stream_options,
+        final=llm.last_errors.just_unanswered(user_id),
     )
 
     def done(outcome: Outcome) -> None:
@@ -189,8 +199,9 @@ def _from_provider(
             user_id=user_id,
             provider=chosen.provider.id,
             # Without token counts the name may be one that the agent made up: record the choice.
-            model=chosen.model if outcome.tokens is None else model,
+            model=chosen.model if outcome.tokens is None or outcome.estimated else model,
             tokens=outcome.tokens,
+            estimated=outcome.estimated,
         )
 
     return UpstreamResponse(llm.http, upstream, done=done)
@@ -214,7 +225,7 @@ def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]
     headers = {
         "content-type": "application/json",
         "accept": "text/event-stream, application/json",
-        # An uncompressed answer is forwarded unchanged and can be parsed for its usage.
+        # An uncompressed answer is forwarded as it arrives.
         "accept-encoding": "identity",
         "user-agent": "ocmt",
         **credentials(shape, key.reveal()),

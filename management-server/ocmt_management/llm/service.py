@@ -14,6 +14,7 @@ from ocmt_management.llm.choice import ChosenModel, UserModelChoice
 from ocmt_management.llm.concurrency import RequestLimits
 from ocmt_management.llm.errors import ModelError
 from ocmt_management.llm.last_errors import LastErrors
+from ocmt_management.llm.stream_options import StreamOptions
 from ocmt_management.llm.usage_recorder import UsageRecorder
 from ocmt_management.no_cookies import no_cookies
 from ocmt_management.settings import ManagementSettings
@@ -44,8 +45,9 @@ class Llm:
         self.clock = clock
         self.http = http
         self.usage = usage
-        self.last_errors = LastErrors()
+        self.last_errors = LastErrors(clock)
         self.request_limits = RequestLimits()
+        self.stream_options = StreamOptions(clock)
         self._database = database
         self._agents = agents
         self._keys = keys

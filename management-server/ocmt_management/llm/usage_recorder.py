@@ -37,7 +37,13 @@ class UsageRecorder:
         self._pending = asyncio.Event()
 
     def record(
-        self, *, user_id: str, provider: str, model: str, tokens: TokenCounts | None
+        self,
+        *,
+        user_id: str,
+        provider: str,
+        model: str,
+        tokens: TokenCounts | None,
+        estimated: bool = False,
     ) -> None:
         """Add one request. `tokens` is `None` if its answer had no counts."""
         key = UsageKey(user_id, self._clock().date(), provider, model)

@@ -34,6 +34,11 @@ class Provider:
     status: int = 200
     error: dict[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    media_type: str | None = "text/event-stream"
+    whole: dict[str, Any] | None = None
+    """An answer to a request that asks for no stream."""
+    strict: bool = False
+    """Whether to refuse `stream_options`, as some servers do."""
     asked: list[Asked] = field(default_factory=list)
     go_on: asyncio.Queue[None] | None = None
     """When set, each chunk after the first waits for one entry."""
@@ -60,14 +65,12 @@ class Provider:
             self.left.set()
         if self.error is not None:
             return JSONResponse(self.error, status_code=self.status, headers=self.headers)
+        if self.strict and "stream_options" in body:
+            error = {"message": "Unknown parameter: 'stream_options'.", "type": "invalid_request"}
+            return JSONResponse({"error": error}, status_code=self.status)
         if body.get("stream") is not True:
-            return JSONResponse(
-                {"id": "1", "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7}},
-                headers=self.headers,
-            )
-        return StreamingResponse(
-            self._stream(), media_type="text/event-stream", headers=self.headers
-        )
+            return JSONResponse(self.whole or WHOLE, headers=self.headers)
+        return StreamingResponse(self._stream(), media_type=self.media_type, headers=self.headers)
 
     async def _stream(self) -> AsyncIterator[bytes]:
         try:
@@ -80,6 +83,9 @@ class Provider:
         except asyncio.CancelledError:
             self.left.set()
             raise
+
+
+WHOLE = {"id": "1", "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7}}
 
 
 def openai_chunks(*words: str, usage: tuple[int, int] = (12, 3)) -> list[bytes]:

@@ -1,0 +1,97 @@
+"""Sends a streamed answer, until its client disconnects."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+EVENT_STREAM = "text/event-stream"
+_MAX_BUFFERED_BYTES = 256 * 1024
+
+
+def start(status: int, headers: Headers) -> dict[str, object]:
+    # Reverse proxies must not buffer the stream.
+    unbuffered = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+    return {"type": "http.response.start", "status": status, "headers": headers + unbuffered}
+
+
+def body(content: bytes, *, more: bool) -> dict[str, object]:
+    return {"type": "http.response.body", "body": content, "more_body": more}
+
+
+class StreamedResponse(Response):
+    """Streams an answer that this server makes."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], *, done: Callable[[], None]) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self._done = done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await until_disconnect(receive, self._forward(send))
+
+    async def _forward(self, send: Send) -> None:
+        await send(start(200, [(b"content-type", b"text/event-stream; charset=utf-8")]))
+        try:
+            async for piece in self._pieces:
+                await send(body(piece, more=True))
+        finally:
+            self._done()
+        await send(body(b"", more=False))
+
+
+async def coalesced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same bytes, with chunks that have already arrived joined; never waits to join more.
+
+    Providers send a chunk per word; in a burst, forwarding each separately takes most of the time.
+    """
+    buffered = bytearray()
+    more, room = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        async for chunk in chunks:
+            buffered.extend(chunk)
+            more.set()
+            if len(buffered) > _MAX_BUFFERED_BYTES:
+                room.clear()
+                await room.wait()
+
+    reading = asyncio.create_task(read())
+    reading.add_done_callback(lambda _: more.set())
+    try:
+        while buffered or not reading.done():
+            if buffered:
+                piece = bytes(buffered)
+                buffered.clear()
+                room.set()
+                yield piece
+            else:
+                more.clear()
+                await more.wait()
+        await reading
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def until_disconnect(receive: Receive, answering: Awaitable[None]) -> None:
+    """Run `answering`, but cancel it when the client disconnects."""
+
+    async def disconnected() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    answer = asyncio.ensure_future(answering)
+    leaving = asyncio.ensure_future(disconnected())
+    try:
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        answered = answer.done()
+        answer.cancel()
+        await asyncio.gather(answer, leaving, return_exceptions=True)
+    if answered:
+        answer.result()
