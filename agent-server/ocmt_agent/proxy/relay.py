@@ -64,7 +64,7 @@ class Relay:
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "wrong-token", "Send the agent's own token as a bearer token.")
         if not self._is_agent_token(token):
-            # A renewed token, mostly; after a 401 OpenClaw disables its models for minutes, on disk.
+            # Mostly a renewed one; after a 401 OpenClaw disables its models for minutes.
             raise Problem(424, "unknown-token", "This is not the token of an agent on this host.")
         body = RequestBody(scope, receive, max_bytes=MAX_BODY_BYTES)
         try:
