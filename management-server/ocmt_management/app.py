@@ -46,6 +46,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     agents_api.router,
     model_choice.router,
     model_gateway.router,
+    model_choice.usage_router,
     chat.router,
     vault.router,
     admin.router,

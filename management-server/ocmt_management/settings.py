@@ -104,7 +104,13 @@ class ManagementSettings(Settings):
     anthropic_base_url: str = Field("https://api.anthropic.com", description="Anthropic's API")
     openrouter_base_url: str = Field("https://openrouter.ai/api/v1", description="OpenRouter's API")
 
-    @field_validator("jwt_secret", "agent_auth_token")
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="Bearer token for `GET /metrics` (at least 32 random characters); empty: no "
+        "metrics",
+    )
+
+    @field_validator("jwt_secret", "agent_auth_token", "metrics_token")
     @classmethod
     def _strong(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()

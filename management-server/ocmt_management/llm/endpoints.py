@@ -1,13 +1,32 @@
-"""The user's model choice and the keys for it."""
+"""The user's model choice and the keys for it; usage, costs and budgets; the models' metrics."""
 
-from fastapi import APIRouter
+import secrets
+from datetime import date
+from typing import Annotated
 
-from ocmt_management.auth.dependencies import CurrentUser
+from fastapi import APIRouter, Query
+from ocmt_common.problems import Problem
+from ocmt_common.user_ids import UserId
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ocmt_management.auth.dependencies import AdminUser, CurrentUser
+from ocmt_management.auth.service import existing_users
 from ocmt_management.db import after_commit
-from ocmt_management.dependencies import Transaction
+from ocmt_management.dependencies import Clock, Database, Settings, Transaction
 from ocmt_management.llm.dependencies import Llm, UserModelChoice
 from ocmt_management.llm.providers import PROVIDERS, ProviderId
+from ocmt_management.llm.repository import UsageRepository
 from ocmt_management.llm.schemas import ModelAnswer, ModelRequest
+from ocmt_management.llm.usage_report import UsageReport, days_between, exported
+from ocmt_management.llm.usage_schemas import (
+    AdminUsageAnswer,
+    BudgetRequest,
+    BudgetsAnswer,
+    TimeZoneRequest,
+    UsageAnswer,
+)
 
 router = APIRouter(prefix="/api/model")
 
@@ -32,3 +51,99 @@ async def delete_key(
 ) -> None:
     await choice.delete_key(PROVIDERS[provider])
     after_commit(db, lambda: llm.user_changed(user.user_id))
+
+
+usage_router = APIRouter()
+
+First = Annotated[date | None, Query(alias="from")]
+Last = Annotated[date | None, Query(alias="to")]
+
+
+@usage_router.get("/api/usage")
+async def show_usage(
+    user: CurrentUser, db: Transaction, clock: Clock, first: First = None, last: Last = None
+) -> UsageAnswer:
+    return await UsageReport(db, clock).of_user(user.user_id, first, last)
+
+
+@usage_router.put("/api/usage/time-zone", status_code=204)
+async def set_time_zone(
+    body: TimeZoneRequest, user: CurrentUser, llm: Llm, db: Transaction
+) -> None:
+    await UsageRepository(db).set_time_zone(user.user_id, body.time_zone)
+    after_commit(db, lambda: llm.budgets_changed(user.user_id))
+
+
+@usage_router.get("/api/usage/export", response_class=StreamingResponse)
+async def export_usage(
+    user: CurrentUser, database: Database, clock: Clock, first: First = None, last: Last = None
+) -> StreamingResponse:
+    return _csv(database, clock, first, last, user_id=user.user_id)
+
+
+@usage_router.get("/api/admin/usage")
+async def show_all_usage(
+    *,
+    _: AdminUser,
+    db: Transaction,
+    clock: Clock,
+    llm: Llm,
+    first: First = None,
+    last: Last = None,
+) -> AdminUsageAnswer:
+    llm.prices.refresh()
+    return await UsageReport(db, clock).of_all(first, last, prices_problem=llm.prices.problem)
+
+
+@usage_router.get("/api/admin/usage/export", response_class=StreamingResponse)
+async def export_all_usage(
+    _: AdminUser, database: Database, clock: Clock, first: First = None, last: Last = None
+) -> StreamingResponse:
+    return _csv(database, clock, first, last, user_id=None)
+
+
+@usage_router.get("/api/admin/budgets")
+async def list_budgets(_: AdminUser, db: Transaction, clock: Clock) -> BudgetsAnswer:
+    return await UsageReport(db, clock).budgets()
+
+
+@usage_router.put("/api/admin/budgets/total")
+async def set_total_budget(
+    body: BudgetRequest, _: AdminUser, llm: Llm, db: Transaction, clock: Clock
+) -> BudgetsAnswer:
+    await UsageRepository(db).set_budget(None, body.limits(), clock())
+    after_commit(db, lambda: llm.budgets_changed(None))
+    return await UsageReport(db, clock).budgets()
+
+
+@usage_router.put("/api/admin/budgets/users/{user_id}")
+async def set_user_budget(
+    *, user_id: UserId, body: BudgetRequest, _: AdminUser, llm: Llm, db: Transaction, clock: Clock
+) -> BudgetsAnswer:
+    if not await existing_users(db, {user_id}):
+        raise Problem(404, "user-unknown", "There is no such user.")
+    await UsageRepository(db).set_budget(user_id, body.limits(), clock())
+    after_commit(db, lambda: llm.budgets_changed(user_id))
+    return await UsageReport(db, clock).budgets()
+
+
+@usage_router.get("/metrics")
+async def metrics(request: Request, settings: Settings, llm: Llm) -> Response:
+    token = settings.metrics_token.get_secret_value()
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if not token:
+        raise Problem(404, "no-metrics", "Set METRICS_TOKEN to have metrics here.")
+    if not secrets.compare_digest(given.encode(), token.encode()):
+        raise Problem(401, "wrong-token", "Send METRICS_TOKEN as bearer token.")
+    return Response(llm.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _csv(
+    database: Database, clock: Clock, first: date | None, last: date | None, *, user_id: str | None
+) -> StreamingResponse:
+    first, last = days_between(first, last, today=clock().date())
+    return StreamingResponse(
+        exported(database, user_id=user_id, first=first, last=last),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="ocmt-usage.csv"'},
+    )

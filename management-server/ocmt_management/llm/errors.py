@@ -17,6 +17,7 @@ from typing import Any
 from ocmt_common.problems import Problem
 from starlette.responses import Response
 
+from ocmt_management.llm.budgets import Period
 from ocmt_management.llm.openclaw_lockouts import disables_provider
 from ocmt_management.llm.provider_errors import Cause, ProviderError
 from ocmt_management.llm.providers import Shape
@@ -111,6 +112,30 @@ def no_key(provider: str) -> LlmError:
         "key-missing",
         f"OCMT has nothing stored to use {provider} with. Add it in the settings, or choose "
         "another model; it works at once.",
+        kind=FINAL,
+    )
+
+
+_PERIODS = {Period.DAY: "for today", Period.MONTH: "for this month"}
+
+
+def budget_reached(period: Period, *, total: bool) -> LlmError:
+    whose = "This server's" if total else "Your"
+    return LlmError(
+        REPLACED_STATUS,
+        "budget-reached",
+        f"{whose} amount for models is used up {_PERIODS[period]}. An admin can raise it; the demo "
+        "model in the settings costs nothing.",
+        kind=FINAL,
+    )
+
+
+def price_unknown(provider: str) -> LlmError:
+    return LlmError(
+        REPLACED_STATUS,
+        "price-unknown",
+        f"OCMT does not know what this model of {provider} costs, so your amount for models cannot "
+        "cover it. Choose another model in the settings, or have the operator add its price.",
         kind=FINAL,
     )
 

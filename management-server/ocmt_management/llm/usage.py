@@ -1,15 +1,18 @@
 """Token counts of answers, and their sums."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any
 
 from msgspec import Raw
 from ocmt_common import bounded_json
 
+from ocmt_management.llm.request_source import Source
+
 BYTES_PER_TOKEN = 4
 _MOST_ESTIMATED = 200_000
 """A request may be large by its images, which are few tokens."""
+_MOST_DOLLARS = 10_000
 _MAX_TOKENS = 10**7
 """No request uses more; a larger count is not believed."""
 
@@ -26,30 +29,55 @@ class TokenCounts:
     cached: int = 0
     cache_written: int = 0
     reasoning: int = 0
+    reported_cost: int | None = None
+    """In nano-dollars, from a provider that says what it charged (OpenRouter)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageKey:
-    """The user, day (UTC), provider and model of a usage row."""
+    """Of a usage row. The day is the user's own, in their time zone."""
 
     user_id: str
     day: date
     provider: str
     model: str
+    source: Source
 
 
 @dataclass(slots=True)
 class UsageSum:
+    """What a row sums up. `cost` is in nano-dollars, without the `unpriced` requests."""
+
     requests: int = 0
-    unmeasured: int = 0
+    estimated: int = 0
+    unpriced: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    cached: int = 0
+    cache_written: int = 0
+    reasoning: int = 0
+    cost: int = 0
 
     def add(self, other: "UsageSum") -> None:
-        self.requests += other.requests
-        self.unmeasured += other.unmeasured
-        self.tokens_in += other.tokens_in
-        self.tokens_out += other.tokens_out
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+    @classmethod
+    def of(cls, tokens: TokenCounts | None, *, cost: int | None, estimated: bool) -> "UsageSum":
+        """One request; without tokens it got no answer, and cost nothing."""
+        if tokens is None:
+            return cls(requests=1)
+        return cls(
+            requests=1,
+            estimated=int(estimated),
+            unpriced=int(cost is None),
+            tokens_in=tokens.read,
+            tokens_out=tokens.written,
+            cached=tokens.cached,
+            cache_written=tokens.cache_written,
+            reasoning=tokens.reasoning,
+            cost=cost or 0,
+        )
 
 
 def estimated_counts(
@@ -86,7 +114,7 @@ class UsageReader:
     def tokens(self) -> TokenCounts | None:
         """The counts; `None` if there were none that can be believed."""
         counts = self._counts
-        if not counts:
+        if not counts.keys() & {"read", "written"}:
             return None
         return TokenCounts(
             read=counts.get("read", 0),
@@ -94,6 +122,7 @@ class UsageReader:
             cached=min(counts.get("cached", 0), counts.get("read", 0)),
             cache_written=min(counts.get("cache_written", 0), counts.get("read", 0)),
             reasoning=min(counts.get("reasoning", 0), counts.get("written", 0)),
+            reported_cost=counts.get("cost"),
         )
 
     def _add(self, usage: object, *, final: bool) -> None:
@@ -125,6 +154,7 @@ def _counts(usage: dict[str, Any]) -> dict[str, int]:
         ),
         "cache_written": _either(cache_written, _first(read_details, "cache_write_tokens")),
         "reasoning": _first(written_details, "reasoning_tokens", "thinking_tokens"),
+        "cost": _nano_dollars(usage.get("cost")),
     }
     return {name: count for name, count in found.items() if count is not None}
 
@@ -146,6 +176,12 @@ def _count(value: object) -> int | None:
     except (ValueError, OverflowError):
         return None
     return int(number) if 0 <= number <= _MAX_TOKENS else None
+
+
+def _nano_dollars(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return round(value * 10**9) if 0 <= value <= _MOST_DOLLARS else None
 
 
 def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -298,7 +298,7 @@ async def written(app: FastAPI, user_id: str) -> list[tuple[Any, ...]]:
     async with app.state.database.read() as session:
         rows = await session.scalars(select(Usage).where(Usage.user_id == user_id))
         return [
-            (u.day, u.provider, u.model, u.requests, u.unmeasured, u.tokens_in, u.tokens_out)
+            (u.day, u.provider, u.model, u.requests, u.estimated, u.tokens_in, u.tokens_out)
             for u in rows
         ]
 
@@ -314,7 +314,7 @@ async def test_what_was_used_is_counted_by_user_day_and_model(
     await ada.agent.post("/chat/completions", json=asking(model="made-up"))
 
     today = date(2026, 11, 23)
-    assert await usage_of(app, ada.id) == [(today, "openai", "gpt-x", 3, 1, 23, 10)]
+    assert await usage_of(app, ada.id) == [(today, "openai", "gpt-x", 3, 0, 23, 10)]
 
 
 async def test_counts_survive_a_database_that_is_away(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import httpx2
 import pytest
 from ocmt_management.llm import errors
+from ocmt_management.llm.budgets import Period
 from ocmt_management.llm.provider_errors import Cause, ProviderError
 from ocmt_management.llm.providers import PROVIDERS, Shape
 from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
@@ -132,6 +133,8 @@ def own_errors() -> list[errors.LlmError]:
         for final in (False, True)
         for error in (
             errors.no_key(name),
+            errors.price_unknown(name),
+            *(errors.budget_reached(period, total=final) for period in Period),
             errors.unreachable(name, "OPENAI_BASE_URL", final=final),
             errors.connection_lost(name, final=final),
             errors.garbled(name, "OPENAI_BASE_URL", final=final),
