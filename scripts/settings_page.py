@@ -31,6 +31,7 @@ _EXAMPLES = {
     "HIBERNATION_CHECK_INTERVAL": "30000",
     "HOST": "::1",
     "JWT_SECRET": "`openssl rand -base64 48`",
+    "METRICS_TOKEN": "`openssl rand -base64 48`",
     "MANAGEMENT_URL": "https://10.0.0.4:3443",
     "MAX_BODY_BYTES": "10485760",
     "MAX_FRAME_BYTES": "1048576",

@@ -55,8 +55,9 @@ async def delete_key(
 
 usage_router = APIRouter()
 
-First = Annotated[date | None, Query(alias="from")]
-Last = Annotated[date | None, Query(alias="to")]
+_EARLIEST, _LATEST = date(2020, 1, 1), date(2100, 1, 1)
+First = Annotated[date | None, Query(alias="from", ge=_EARLIEST, le=_LATEST)]
+Last = Annotated[date | None, Query(alias="to", ge=_EARLIEST, le=_LATEST)]
 
 
 @usage_router.get("/api/usage")
@@ -131,10 +132,8 @@ async def set_user_budget(
 async def metrics(request: Request, settings: Settings, llm: Llm) -> Response:
     token = settings.metrics_token.get_secret_value()
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not token:
-        raise Problem(404, "no-metrics", "Set METRICS_TOKEN to have metrics here.")
-    if not secrets.compare_digest(given.encode(), token.encode()):
-        raise Problem(401, "wrong-token", "Send METRICS_TOKEN as bearer token.")
+    if not token or not secrets.compare_digest(given.encode(), token.encode()):
+        raise Problem(401, "wrong-token", "Set METRICS_TOKEN, and send it as bearer token.")
     return Response(llm.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 

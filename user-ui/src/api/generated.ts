@@ -4,6 +4,8 @@ export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
 export type ProviderId = "demo" | "openai" | "anthropic" | "openrouter";
+export type Source = "chat" | "job" | "dreaming" | "heartbeat";
+export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
@@ -64,6 +66,36 @@ export interface Routes {
     answer: undefined;
     path: {
       provider: ProviderId;
+    };
+  };
+  "GET /api/usage": {
+    answer: UsageAnswer;
+  };
+  "PUT /api/usage/time-zone": {
+    answer: undefined;
+    body: TimeZoneRequest;
+  };
+  "GET /api/usage/export": {
+    answer: undefined;
+  };
+  "GET /api/admin/usage": {
+    answer: AdminUsageAnswer;
+  };
+  "GET /api/admin/usage/export": {
+    answer: undefined;
+  };
+  "GET /api/admin/budgets": {
+    answer: BudgetsAnswer;
+  };
+  "PUT /api/admin/budgets/total": {
+    answer: BudgetsAnswer;
+    body: BudgetRequest;
+  };
+  "PUT /api/admin/budgets/users/{user_id}": {
+    answer: BudgetsAnswer;
+    body: BudgetRequest;
+    path: {
+      user_id: string;
     };
   };
   "GET /api/secrets": {
@@ -207,6 +239,98 @@ export interface ModelRequest {
   provider: ProviderId;
   model: string;
   key?: string | null;
+}
+export interface UsageAnswer {
+  timeZone: string;
+  today: string;
+  rows: UsageRow[];
+  budget: BudgetView | null;
+}
+export interface UsageRow {
+  requests: number;
+  estimated: number;
+  unpriced: number;
+  tokensIn: number;
+  tokensOut: number;
+  cached: number;
+  cacheWritten: number;
+  reasoning: number;
+  costUsd: number | null;
+  day: string;
+  provider: string;
+  model: string;
+  source: Source;
+}
+export interface BudgetView {
+  daySoftUsd: number | null;
+  dayHardUsd: number | null;
+  monthSoftUsd: number | null;
+  monthHardUsd: number | null;
+  keptForJobsUsd: number;
+  daySpentUsd: number;
+  monthSpentUsd: number;
+  told: Period | null;
+  reached: Period | null;
+}
+export interface TimeZoneRequest {
+  timeZone: string;
+}
+export interface AdminUsageAnswer {
+  users: UserUsageRow[];
+  days: DayRow[];
+  pricesProblem: string | null;
+}
+export interface UserUsageRow {
+  requests: number;
+  estimated: number;
+  unpriced: number;
+  tokensIn: number;
+  tokensOut: number;
+  cached: number;
+  cacheWritten: number;
+  reasoning: number;
+  costUsd: number | null;
+  userId: string;
+  email: string;
+}
+export interface DayRow {
+  requests: number;
+  estimated: number;
+  unpriced: number;
+  tokensIn: number;
+  tokensOut: number;
+  cached: number;
+  cacheWritten: number;
+  reasoning: number;
+  costUsd: number | null;
+  day: string;
+}
+export interface BudgetsAnswer {
+  total: BudgetView | null;
+  users: UserBudgetRow[];
+}
+export interface UserBudgetRow {
+  daySoftUsd: number | null;
+  dayHardUsd: number | null;
+  monthSoftUsd: number | null;
+  monthHardUsd: number | null;
+  keptForJobsUsd: number;
+  daySpentUsd: number;
+  monthSpentUsd: number;
+  told: Period | null;
+  reached: Period | null;
+  userId: string;
+  email: string;
+}
+/**
+ * A missing limit is none; without any, the budget is deleted.
+ */
+export interface BudgetRequest {
+  daySoftUsd?: number | null;
+  dayHardUsd?: number | null;
+  monthSoftUsd?: number | null;
+  monthHardUsd?: number | null;
+  keptForJobsUsd?: number;
 }
 export interface SecretsAnswer {
   secrets: SecretView[];

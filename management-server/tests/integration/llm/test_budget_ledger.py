@@ -322,10 +322,12 @@ def test_a_budget_holds_whatever_comes(
         for budget, limit in hard.items():
             await installation.limit(budget, Limits(day_hard=limit, kept_for_jobs=kept))
         playing = Play(installation, hard, kept)
-        for name, what in steps:
-            await getattr(playing, name)(what)
-            await playing.check()
-        await database.close()
+        try:
+            for name, what in steps:
+                await getattr(playing, name)(what)
+                await playing.check()
+        finally:
+            await database.close()
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "management.db"
