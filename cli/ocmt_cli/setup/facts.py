@@ -17,6 +17,7 @@ class Found:
     sha256: str
     """Empty for a folder."""
     mode: int
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ class HostFacts:
     """Whether the host has swap on a disk."""
     listening: tuple[Listening, ...]
     """Ports that other machines reach unless a firewall blocks them."""
+    ssh_port: int | None
+    """The port of the host that this connection came in at, where sudo does not hide it."""
+    firewall_loaded: bool
+    """Whether the kernel has OCMT's rules, or older ones of OCMT."""
+    stale_units: bool
+    """Whether a unit's file changed since systemd read it."""
 
 
 def gather(
@@ -99,4 +106,7 @@ def gather(
         resolvers=tuple(said["resolvers"]),
         swap=said["swap"],
         listening=tuple(Listening(**one) for one in said["listening"]),
+        ssh_port=said["ssh_port"],
+        firewall_loaded=said["firewall_loaded"],
+        stale_units=said["stale_units"],
     )

@@ -16,6 +16,7 @@ from ocmt_cli.trust import links
 from ocmt_cli.trust.folder import TrustFolder
 
 FILE_MODE = 0o640
+_FOLDER_MODE = 0o2750
 
 
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
@@ -34,15 +35,17 @@ def changes(
     """Write TLS_DIR, which running servers read again. Its files get the folder's group."""
     for role, files in texts.items():
         folder = _folder(inventory, host, role)
-        if str(folder) not in facts.paths:
-            runs_as_another = role == "mgmt" and host.supervisor == "systemd"
-            group = ("-g", inventory.deploy.service_user) if runs_as_another else ()
-            make = ("install", "-d", "-m", "2750", *group, str(folder))
-            yield Change(f"make {folder}", (Run(make),))
+        runs_as_another = role == "mgmt" and host.supervisor == "systemd"
+        group = inventory.deploy.service_user if runs_as_another else "root"
+        found = facts.paths.get(str(folder))
+        if found is None or (found.mode, found.group) != (_FOLDER_MODE, group):
+            make = ("install", "-d", "-m", f"{_FOLDER_MODE:o}", "-g", group, str(folder))
+            what = f"make {folder}" if found is None else f"let the server read {folder}"
+            yield Change(what, (Run(make),))
         writes = tuple(
             write
             for name, text in files.items()
-            if (write := write_if_different(facts, folder / name, text, FILE_MODE)) is not None
+            if (write := write_if_different(facts, folder / name, text, FILE_MODE, group=group))
         )
         if writes:
             names = ", ".join(write.path.name for write in writes)

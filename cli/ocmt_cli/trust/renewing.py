@@ -34,7 +34,7 @@ class LinkedServer(Protocol):
         ...
 
     def health(self) -> dict[str, Any] | None:
-        """Its answer at `/health`; `None` when it is not running."""
+        """Its answer at `/health`; `None` when it is stopped."""
         ...
 
 
@@ -101,7 +101,10 @@ def _wait(
     while True:
         nudge()
         health = agent.health()
-        if health is None or done(health["tls"]):
+        if health is None:
+            return
+        tls = health.get("tls")
+        if tls is not None and done(tls):
             return
         if time.monotonic() > until:
             raise CommandFailed(

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.sse import EventSourceResponse
 from ocmt_common import bounded_json
 from ocmt_common.problems import Problem
 from ocmt_common.web import USER_IN_SCOPE
@@ -24,7 +25,7 @@ from ocmt_management.llm.forwarding import RequestBody, answer_of_provider
 from ocmt_management.llm.metering import Meter, usage_key
 from ocmt_management.llm.models import MODEL_CHARACTERS, MODEL_PATTERN
 from ocmt_management.llm.providers import DEMO_MODEL, Shape
-from ocmt_management.llm.streaming import StreamedResponse
+from ocmt_management.llm.streaming import UNBUFFERED
 
 router = APIRouter(prefix="/llm/v1")
 
@@ -121,12 +122,7 @@ def _from_demo(shape: Shape, body: RequestBody, caller: Caller, llm: Llm) -> Res
     answer = DemoAnswer.to(
         shape, {**read, "model": body.model}, created_s=int(llm.clock().timestamp())
     )
-    meter = Meter(llm, usage_key(llm, caller, DEMO_MODEL, body.members))
-
-    def done() -> None:
-        meter.done(answer.used)
-
+    Meter(llm, usage_key(llm, caller, DEMO_MODEL, body.members)).done(answer.used)
     if body.stream:
-        return StreamedResponse(answer.stream(), done=done)
-    done()
+        return EventSourceResponse(answer.stream(), headers=UNBUFFERED)
     return JSONResponse(answer.whole())

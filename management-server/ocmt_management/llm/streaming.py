@@ -1,46 +1,25 @@
 """Sends a streamed answer, until its client disconnects."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive
 
 Headers = list[tuple[bytes, bytes]]
 
 EVENT_STREAM = "text/event-stream"
+UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""The headers of a stream: reverse proxies must not buffer it."""
 _MAX_BUFFERED_BYTES = 256 * 1024
 
 
 def start(status: int, headers: Headers) -> dict[str, object]:
-    # Reverse proxies must not buffer the stream.
-    unbuffered = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+    unbuffered = [(name.encode(), value.encode()) for name, value in UNBUFFERED.items()]
     return {"type": "http.response.start", "status": status, "headers": headers + unbuffered}
 
 
 def body(content: bytes, *, more: bool) -> dict[str, object]:
     return {"type": "http.response.body", "body": content, "more_body": more}
-
-
-class StreamedResponse(Response):
-    """Streams an answer that this server makes."""
-
-    def __init__(self, pieces: AsyncIterator[bytes], *, done: Callable[[], None]) -> None:
-        super().__init__()
-        self._pieces = pieces
-        self._done = done
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await until_disconnect(receive, self._forward(send))
-
-    async def _forward(self, send: Send) -> None:
-        await send(start(200, [(b"content-type", b"text/event-stream; charset=utf-8")]))
-        try:
-            async for piece in self._pieces:
-                await send(body(piece, more=True))
-        finally:
-            self._done()
-        await send(body(b"", more=False))
 
 
 async def coalesced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

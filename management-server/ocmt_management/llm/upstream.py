@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import httpx2
 import structlog
+from fastapi.sse import format_sse_event
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -312,5 +313,4 @@ def _forwarded_headers(headers: httpx2.Headers) -> Headers:
 def _error_event(error: LlmError, shape: Shape) -> bytes:
     """An error event within a stream, as clients of this shape expect it."""
     data = json.dumps(error.in_shape(shape).body(), separators=(",", ":"))
-    event = "event: error\n" if shape is Shape.ANTHROPIC else ""
-    return f"{event}data: {data}\n\n".encode()
+    return format_sse_event(data_str=data, event="error" if shape is Shape.ANTHROPIC else None)

@@ -66,7 +66,7 @@ def _holds(proc: Path, pid: int, program: str, *inodes: int) -> None:
 
 
 def test_containers_the_kernel_and_systemds_sockets(tmp_path: Path) -> None:
-    """IPv4 ports of containers are forwarded, so no rule of ours for the host meets them."""
+    """Containers' IPv4 ports are forwarded, so our rules for the host do not apply to them."""
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "tcp").write_text(
         HEAD

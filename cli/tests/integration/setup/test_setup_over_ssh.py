@@ -116,7 +116,7 @@ def test_a_host_is_trusted_by_its_fingerprint_only(
 def test_the_web_servers_other_sites_stay(
     farm: Farm, capsys: pytest.CaptureFixture[str], theirs: bytes
 ) -> None:
-    """Which of the two web servers gets the site depends on what this machine has installed."""
+    """Which web server gets the site depends on what this machine has installed."""
     farm.inventory.write_text(
         farm.inventory.read_text().replace("[mgmt]\n", '[mgmt]\ndomain = "api.example.com"\n')
     )
