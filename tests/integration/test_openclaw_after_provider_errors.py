@@ -47,6 +47,7 @@ GOOD = [
 FINAL = [one for one in REFUSALS if one.code not in ("provider-limits", "provider-trouble")]
 # One of each kind of status and cause; the whole list takes a quarter of an hour.
 CHOSEN = [*{(one.status, one.code): one for one in FINAL}.values()]
+assert len(CHOSEN) >= 12
 
 
 @dataclass
@@ -54,6 +55,7 @@ class World:
     access: GatewayAccess
     session: aiohttp.ClientSession
     refusal: Refusal | None = None
+    breaks_off: bool = False
     asked: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -82,6 +84,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         world = found[0]
         world.asked += 1
         refusal = world.refusal
+        if world.breaks_off:
+            return StreamingResponse(iter(GOOD[:1]), media_type="text/event-stream")
         if refusal is None:
             return StreamingResponse(iter(GOOD), media_type="text/event-stream")
         if refusal.status is not None:
@@ -132,10 +136,6 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             await runtime.close()
 
 
-def test_at_least_twelve_kinds_are_chosen() -> None:
-    assert len(CHOSEN) >= 12
-
-
 @pytest.mark.parametrize("refusal", CHOSEN, ids=lambda one: f"{one.status} {one.code}")
 async def test_the_next_message_is_answered(world: World, refusal: Refusal) -> None:
     world.refusal, world.asked, begun = refusal, 0, time.monotonic()
@@ -153,3 +153,16 @@ async def test_the_next_message_is_answered(world: World, refusal: Refusal) -> N
     assert error.code == refusal.code
     assert asked <= 2, "it was repeated"
     assert took_s < 30
+
+
+async def test_an_answer_that_breaks_off_again_is_given_up(world: World) -> None:
+    world.breaks_off, world.asked, begun = True, 0, time.monotonic()
+    await world.say("tell me more")
+    took_s, asked = time.monotonic() - begun, world.asked
+    world.breaks_off = False
+
+    status, text = await world.say("and now?")
+
+    assert (status, "I am here." in text) == (200, True)
+    assert 2 <= asked <= 3
+    assert took_s < 30  # it was eight requests in 90 seconds

@@ -16,8 +16,8 @@ from ocmt_management.llm.usage import BYTES_PER_TOKEN, TokenCounts, UsageReader
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_HELD_BYTES = 64 * 1024
 _MAX_JSON_BYTES = 16 * 1024 * 1024
+_BLANK_BYTES = len(b"\r\n")
 _BOM = b"\xef\xbb\xbf"
-_TAIL_BYTES = 2048
 # What the last events of a whole answer have, in the shapes of OpenAI and Anthropic.
 _ENDED = re.compile(
     rb'\[DONE\]|message_stop|"(?:finish|stop)_reason"\s*:\s*"|response\.(?:completed|incomplete)'
@@ -76,17 +76,19 @@ class EventStreamReader:
         self._usage = UsageReader()
         self._held = bytearray()
         self._begun = False
-        self._tail = b""
+        self._before = self._last = b""
         self._events = 0
 
     def feed(self, chunk: bytes) -> bytes:
         if not self._begun:
             chunk = self._without_bom(chunk)
+        if not self._held and chunk.endswith(b"\n"):
+            return self._pass(chunk)
         cut = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
         if not cut:
             self._held += chunk
             return self._overlong()
-        lines = bytes(self._held) + chunk[:cut] if self._held else chunk[:cut]
+        lines = bytes(self._held) + chunk[:cut]
         self._held = bytearray(chunk[cut:])
         return self._pass(lines)
 
@@ -100,7 +102,7 @@ class EventStreamReader:
 
     @property
     def complete(self) -> bool:
-        return _ENDED.search(self._tail) is not None or self._usage.final
+        return self._usage.final or _ENDED.search(self._before + self._last) is not None
 
     def tokens(self) -> TokenCounts | None:
         return self._usage.tokens()
@@ -125,7 +127,8 @@ class EventStreamReader:
 
     def _pass(self, lines: bytes) -> bytes:
         self._events += lines.count(b"data:")
-        self._tail = (self._tail + lines)[-_TAIL_BYTES:] if len(lines) < _TAIL_BYTES else lines
+        if len(lines) > _BLANK_BYTES:
+            self._before, self._last = self._last, lines
         # Most lines are text of the answer and are not parsed.
         if b'"error"' in lines or (b'"usage"' in lines and _USAGE.search(lines)):
             return self._examined(lines)

@@ -85,6 +85,20 @@ def test_nothing_of_an_error_in_a_stream_is_passed_on(end: bytes, cuts: list[int
     assert reader.estimate() == 1
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "last",
+    ['data: {"choices":[{"finish_reason":"length"}]}', "data: [DONE]",
+     'data: {"type":"message_stop"}', 'data: {"type":"response.incomplete"}'],
+)  # fmt: skip
+def test_a_stream_without_usage_is_complete_by_its_last_event(last: str, end: str) -> None:
+    reader = EventStreamReader()
+    through(reader, *(bytes([byte]) for byte in f"data: {{}}{end}{end}{last}{end}{end}".encode()))
+
+    assert reader.complete
+    assert reader.tokens() is None
+
+
 def test_a_stream_that_ends_too_early_is_not_complete() -> None:
     for cut in (0, 30, OPENAI.index(b"data: {", 10)):
         reader = EventStreamReader()
