@@ -15,10 +15,12 @@ from ocmt_management.auth.dependencies import AdminUser, CurrentUser
 from ocmt_management.auth.service import existing_users
 from ocmt_management.db import after_commit
 from ocmt_management.dependencies import Clock, Database, Settings, Transaction
+from ocmt_management.llm import choice as choices
+from ocmt_management.llm.catalogue import MOST_SHOWN, NoList, matching
 from ocmt_management.llm.dependencies import Llm, UserModelChoice
 from ocmt_management.llm.providers import PROVIDERS, ProviderId
 from ocmt_management.llm.repository import UsageRepository
-from ocmt_management.llm.schemas import ModelAnswer, ModelRequest
+from ocmt_management.llm.schemas import ModelAnswer, ModelRequest, ModelsAnswer
 from ocmt_management.llm.usage_report import UsageReport, days_between, exported
 from ocmt_management.llm.usage_schemas import (
     AdminUsageAnswer,
@@ -27,6 +29,8 @@ from ocmt_management.llm.usage_schemas import (
     TimeZoneRequest,
     UsageAnswer,
 )
+from ocmt_management.vault.dependencies import KeyRing
+from ocmt_management.vault.service import SecretValue
 
 router = APIRouter(prefix="/api/model")
 
@@ -40,9 +44,39 @@ async def show_model(choice: UserModelChoice) -> ModelAnswer:
 async def choose_model(
     body: ModelRequest, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: Transaction
 ) -> ModelAnswer:
+    key_check = None
+    if body.key is not None and body.provider is not ProviderId.DEMO:
+        # Before the transaction's first statement: no network within it.
+        key = SecretValue(body.key.get_secret_value())
+        key_check = await llm.catalogue.check(PROVIDERS[body.provider], key)
     await choice.choose(body)
     after_commit(db, lambda: llm.user_changed(user.user_id))
-    return await choice.answer()
+    return await choice.answer(key_check=key_check)
+
+
+@router.get("/models")
+async def list_models(
+    *,
+    user: CurrentUser,
+    llm: Llm,
+    database: Database,
+    keys: KeyRing,
+    clock: Clock,
+    provider: ProviderId,
+    search: Annotated[str, Query(max_length=100)] = "",
+) -> ModelsAnswer:
+    """The models that the user's key may use; without an answer, suggestions."""
+    chosen, problem = PROVIDERS[provider], None
+    async with database.write() as session:
+        key = await choices.UserModelChoice(session, keys, clock, user.user_id).key_for_list(chosen)
+    names = list(chosen.suggestions)
+    if key is not None:
+        try:
+            names = await llm.catalogue.models(user.user_id, chosen, key)
+        except NoList as error:
+            problem = str(error)
+    found = matching(names, search)
+    return ModelsAnswer(models=found[:MOST_SHOWN], more=len(found) > MOST_SHOWN, problem=problem)
 
 
 @router.delete("/keys/{provider}", status_code=204)

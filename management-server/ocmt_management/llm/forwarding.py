@@ -18,7 +18,6 @@ from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamRespo
 from ocmt_management.vault.service import SecretValue
 
 _DEFAULT_NAMES = frozenset({"default", "ocmt/default"})
-_ANTHROPIC_VERSION = "2023-06-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,6 @@ def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]
         **credentials(shape, key.reveal()),
     }
     if shape is Shape.ANTHROPIC:
-        headers["anthropic-version"] = _ANTHROPIC_VERSION
         for name in ("anthropic-version", "anthropic-beta"):
             # No version has a non-ASCII name; httpx would refuse the value.
             if (value := request.headers.get(name)) and value.isascii():

@@ -11,6 +11,7 @@ from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.llm.budget_ledger import BudgetLedger, settle_abandoned
 from ocmt_management.llm.caller_cache import Caller, CallerCache
+from ocmt_management.llm.catalogue import Catalogue
 from ocmt_management.llm.choice import ChosenModel, UserModelChoice
 from ocmt_management.llm.concurrency import RequestLimits
 from ocmt_management.llm.errors import ModelError
@@ -56,6 +57,7 @@ class Llm:
         self.prices = Prices(settings.data_dir)
         self.ledger = BudgetLedger(database, clock)
         self.metrics = ModelMetrics()
+        self.catalogue = Catalogue(http, settings, clock)
         self._database = database
         self._agents = agents
         self._keys = keys
@@ -127,3 +129,4 @@ class Llm:
         """Drop what is cached of this user: their model, key, token or status changed."""
         self._callers.forget(user_id)
         self.last_errors.forget(user_id)
+        self.catalogue.forget(user_id)

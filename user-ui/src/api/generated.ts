@@ -3,7 +3,17 @@
 export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
-export type ProviderId = "demo" | "openai" | "anthropic" | "openrouter";
+export type ProviderId =
+  | "demo"
+  | "openai"
+  | "anthropic"
+  | "openrouter"
+  | "google"
+  | "mistral"
+  | "deepseek"
+  | "xai"
+  | "groq";
+export type KeyCheck = "ok" | "unchecked";
 export type Source = "chat" | "job" | "dreaming" | "heartbeat";
 export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
@@ -61,6 +71,9 @@ export interface Routes {
   "PUT /api/model": {
     answer: ModelAnswer;
     body: ModelRequest;
+  };
+  "GET /api/model/models": {
+    answer: ModelsAnswer;
   };
   "DELETE /api/model/keys/{provider}": {
     answer: undefined;
@@ -234,6 +247,7 @@ export interface ModelAnswer {
   model: string;
   demo: boolean;
   providers: ProviderView[];
+  keyCheck?: KeyCheck | null;
 }
 export interface ProviderView {
   id: ProviderId;
@@ -246,6 +260,11 @@ export interface ModelRequest {
   provider: ProviderId;
   model: string;
   key?: string | null;
+}
+export interface ModelsAnswer {
+  models: string[];
+  more: boolean;
+  problem: string | null;
 }
 export interface UsageAnswer {
   timeZone: string;

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.people import Person
-from ocmt_testing.management.provider import Provider, openai_chunks
+from ocmt_testing.management.provider import Provider, openai_chunks, provider_urls
 
 KEY = "sk-adas-own-key-0123456789"
 METRICS_TOKEN = "metrics-0123456789-abcdefghijklmnopq"
@@ -29,13 +29,7 @@ def settings(
     its_settings: dict[str, str],
     provider: Provider,
 ) -> ManagementSettings:
-    url = provider.server.url
-    return make_settings(
-        openai_base_url=f"{url}/openai/v1",
-        openrouter_base_url=f"{url}/openrouter/v1",
-        metrics_token=METRICS_TOKEN,
-        **its_settings,
-    )
+    return make_settings(metrics_token=METRICS_TOKEN, **provider_urls(provider), **its_settings)
 
 
 @pytest.fixture
