@@ -7,6 +7,7 @@ type Send = (url: string, init: RequestInit) => Promise<Response>;
 
 interface AnyRequest {
   readonly path?: Readonly<Record<string, string>>;
+  readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
 }
 
@@ -43,6 +44,12 @@ export class Api {
   removeKey = (provider: ProviderId) =>
     this.call("DELETE /api/model/keys/{provider}", { path: { provider } });
 
+  models = (provider: ProviderId, search = "") =>
+    this.call("GET /api/model/models", { query: { provider, search } });
+
+  usage = () => this.call("GET /api/usage", {});
+  setTimeZone = (timeZone: string) => this.call("PUT /api/usage/time-zone", { body: { timeZone } });
+
   people = async () => (await this.call("GET /api/admin/users", {})).users;
   setStatus = (id: string, status: UserChange["status"]) =>
     this.call("PATCH /api/admin/users/{user_id}", { path: { user_id: id }, body: { status } });
@@ -58,7 +65,7 @@ export class Api {
 
   private async call<R extends keyof Routes>(
     route: R,
-    { path = {}, body }: Omit<Routes[R], "answer"> & AnyRequest,
+    { path = {}, query, body }: Omit<Routes[R], "answer"> & AnyRequest,
   ): Promise<Routes[R]["answer"]> {
     const [method = "", pattern = ""] = route.split(" ");
     const url = pattern.replace(/{(\w+)}/g, (_, name: string) =>
@@ -71,7 +78,8 @@ export class Api {
     }
     let response: Response;
     try {
-      response = await this.send(this.base + url, init);
+      const search = query === undefined ? "" : `?${new URLSearchParams(query).toString()}`;
+      response = await this.send(this.base + url + search, init);
     } catch {
       throw unreachable();
     }

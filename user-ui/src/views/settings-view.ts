@@ -10,6 +10,7 @@ import { pageRelease } from "./page-release";
 import "./settings-devices";
 import "./settings-model";
 import "./settings-people";
+import "./settings-usage";
 
 @customElement("settings-view")
 export class SettingsView extends LitElement {
@@ -59,6 +60,7 @@ export class SettingsView extends LitElement {
     return html`<div class="column">
       <h1 tabindex="-1">Settings</h1>
       <settings-model .api=${this.api}></settings-model>
+      <settings-usage .api=${this.api}></settings-usage>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
       ${
         user.role === "admin"
