@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { Api } from "../src/api/client";
 import type { BudgetView, UsageAnswer, UsageRow } from "../src/api/generated";
 import { costOf, dollars } from "../src/components/money";
+import "../src/views/settings-costs";
 import "../src/views/settings-usage";
 
 const ROW: UsageRow = {
@@ -90,6 +91,64 @@ describe("a user's usage", () => {
       "GET /api/usage",
     ]);
     expect((await shown({})).asked).toEqual(["GET /api/usage"]);
+  });
+});
+
+describe("the costs of all", () => {
+  afterEach(() => {
+    document.body.replaceChildren();
+  });
+
+  async function costs() {
+    const asked: [string, unknown][] = [];
+    const bob = { ...ROW, userId: "bob", email: "bob@a.io" };
+    const api = new Api("", (url, init) => {
+      if (init.method === "PUT") asked.push([url, JSON.parse(init.body as string) as unknown]);
+      const budgets = { total: null, users: [{ ...BUDGET, userId: "bob", email: "bob@a.io" }] };
+      const usage = { users: [bob], days: [], pricesProblem: "prices.toml is not used" };
+      return Promise.resolve(
+        new Response(JSON.stringify(url.endsWith("/usage") ? usage : budgets)),
+      );
+    });
+    const view = document.createElement("settings-costs");
+    view.api = api;
+    document.body.append(view);
+    await settled();
+    const root = view.shadowRoot;
+    if (root === null) throw new Error("the section has no content");
+    return { root, asked, text: () => root.textContent.replace(/\s+/g, " ") };
+  }
+
+  it("are listed by person with their limits", async () => {
+    const { text } = await costs();
+
+    expect(text()).toContain("bob@a.io");
+    expect(text()).toContain("$1.50 of $2.00 today");
+    expect(text()).toContain("no limit");
+    expect(text()).toContain("prices.toml is not used");
+  });
+
+  it("get a limit; an empty field is none", async () => {
+    const { root, asked } = await costs();
+    root.querySelector<HTMLElement>('button[aria-label$="of bob@a.io"]')?.click();
+    await settled();
+    const field = root.querySelector<HTMLInputElement>('input[name="monthHardUsd"]');
+    if (field !== null) field.value = "20";
+    root.querySelector("form")?.requestSubmit();
+    await settled();
+
+    expect(asked).toEqual([
+      [
+        "/api/admin/budgets/users/bob",
+        {
+          daySoftUsd: 1,
+          dayHardUsd: 2,
+          monthSoftUsd: null,
+          monthHardUsd: 20,
+          keptForJobsUsd: 0,
+        },
+      ],
+    ]);
   });
 });
 

@@ -70,6 +70,7 @@ class Meter:
             llm.metrics.failed(key.provider, error.code)
         cost = None
         if tokens is not None:
+            llm.prices.refresh()
             cost = llm.prices.table.cost(key.provider, key.model, tokens, key.day)
         used = UsageSum.of(tokens, cost=cost, estimated=estimated)
         llm.metrics.used(key, used)

@@ -1,6 +1,6 @@
 /** The management server's API as functions; a failed request throws a `Problem`. */
 
-import type { ModelRequest, ProviderId, Routes, UserChange } from "./generated";
+import type { BudgetRequest, ModelRequest, ProviderId, Routes, UserChange } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
 type Send = (url: string, init: RequestInit) => Promise<Response>;
@@ -49,6 +49,12 @@ export class Api {
 
   usage = () => this.call("GET /api/usage", {});
   setTimeZone = (timeZone: string) => this.call("PUT /api/usage/time-zone", { body: { timeZone } });
+
+  allUsage = () => this.call("GET /api/admin/usage", {});
+  budgets = () => this.call("GET /api/admin/budgets", {});
+  setTotalBudget = (body: BudgetRequest) => this.call("PUT /api/admin/budgets/total", { body });
+  setBudget = (id: string, body: BudgetRequest) =>
+    this.call("PUT /api/admin/budgets/users/{user_id}", { path: { user_id: id }, body });
 
   people = async () => (await this.call("GET /api/admin/users", {})).users;
   setStatus = (id: string, status: UserChange["status"]) =>

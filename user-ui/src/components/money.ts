@@ -1,6 +1,8 @@
 /** Amounts of money and of tokens, short. */
 
-import type { UsageRow } from "../api/generated";
+import type { UsageRow, UserUsageRow } from "../api/generated";
+
+type Counts = Pick<UsageRow | UserUsageRow, "costUsd" | "unpriced" | "requests">;
 
 /** Dollars, with as many digits as a small amount needs. */
 export function dollars(amount: number): string {
@@ -14,17 +16,17 @@ export function count(tokens: number): string {
 }
 
 /** What some requests cost together: a price that is not known is never shown as nothing. */
-export function costOf(rows: readonly UsageRow[]): string {
+export function costOf(rows: readonly Counts[]): string {
   const unpriced = sum(rows, (row) => row.unpriced);
   const requests = sum(rows, (row) => row.requests);
   const known = dollars(sum(rows, (row) => row.costUsd ?? 0));
   if (unpriced === 0) return known;
-  return rows.every((row) => row.costUsd === null)
+  return rows.every(({ costUsd }) => costUsd === null)
     ? "price not known"
     : `${known}, and ${unpriced} of ${requests} requests without a known price`;
 }
 
-export function sum(rows: readonly UsageRow[], of: (row: UsageRow) => number): number {
+export function sum<R>(rows: readonly R[], of: (row: R) => number): number {
   return rows.reduce((total, row) => total + of(row), 0);
 }
 

@@ -7,6 +7,7 @@ import type { Api } from "../api/client";
 import type { Me } from "../api/generated";
 import { base } from "../styles/controls";
 import { pageRelease } from "./page-release";
+import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
 import "./settings-people";
@@ -65,7 +66,8 @@ export class SettingsView extends LitElement {
       ${
         user.role === "admin"
           ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
-            </settings-people>`
+              </settings-people>
+              <settings-costs .api=${this.api}></settings-costs>`
           : nothing
       }
       <p class="version">

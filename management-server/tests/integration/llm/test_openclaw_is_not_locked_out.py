@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import httpx2
 import pytest
+from ocmt_common.problems import Problem
+from ocmt_management.db import OTHER_RELEASE, READ_ONLY
 from ocmt_management.llm import errors
 from ocmt_management.llm.budgets import Period
 from ocmt_management.llm.provider_errors import Cause, ProviderError
@@ -148,6 +150,36 @@ def own_errors() -> list[errors.LlmError]:
     ]
     assert len(replacing) == len(names) * len(Cause)
     return [*plain, *of_provider, *replacing]
+
+
+# What the relay, the database, the vault and the web middleware answer in `/llm`'s place.
+PROBLEMS = [
+    Problem(404, "no-such-path", "Agents reach /llm and /mcp here, nothing else."),
+    Problem(408, "request-too-slow", "Send the request faster."),
+    Problem(413, "body-too-large", "The body is too large."),
+    Problem(424, "unknown-token", "This is not the token of an agent on this host."),
+    Problem(431, "headers-too-large", "The headers are too large."),
+    Problem(500, "vault-corrupt", "A stored secret does not decrypt: VAULT_KEY holds another key."),
+    Problem(500, "internal-error", "The server failed on this request."),
+    Problem(503, "vault-key-missing", "Secrets are encrypted under the key expired-401."),
+    Problem(503, "database-unavailable", OTHER_RELEASE, retry_after_s=30),
+    Problem(503, "database-unavailable", READ_ONLY, retry_after_s=5),
+    Problem(503, "management-unavailable", "The management server does not answer."),
+    Problem(507, "disk-full", "The database's disk is full, so nothing was saved."),
+]
+
+
+@pytest.mark.parametrize("shape", NAMES)
+def test_no_problem_on_the_way_disables_the_provider(shape: Shape) -> None:
+    bodies = [
+        (problem.status, body)
+        for problem in PROBLEMS
+        for body in (problem.body(), errors.of_problem(problem).in_shape(shape).body())
+    ]
+    failures = [Failure(NAMES[shape], status, json.dumps(body)) for status, body in bodies]
+
+    for failure, reason in zip(failures, classified(failures), strict=True):
+        assert reason not in DISABLES, failure
 
 
 class Caused(ProviderError):
