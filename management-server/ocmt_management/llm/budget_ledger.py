@@ -42,12 +42,14 @@ class BudgetLedger:
         async with self._database.write() as session:
             rows = UsageRepository(session)
             budgets = await rows.budgets((key.user_id, TOTAL), lock=True)
+            own, everybody = await rows.spent_by(
+                key.user_id, day=key.day, everybody=TOTAL in budgets
+            )
             for budget_id, limits in budgets.items():
-                user_id = None if budget_id == TOTAL else budget_id
-                spent = await rows.spent(user_id=user_id, day=key.day)
-                period = reached(limits, spent, key.source)
+                total = budget_id == TOTAL
+                period = reached(limits, everybody if total else own, key.source)
                 if period is not None:
-                    raise BudgetReached(period, total=user_id is None)
+                    raise BudgetReached(period, total=total)
             await rows.reserve(reservation_id, key, amount, self._clock())
         return reservation_id
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, delete, func, select
+from sqlalchemy import and_, case, delete, func, select, true, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from ocmt_management.llm.budgets import Limits, Spent, first_of_month
 from ocmt_management.llm.models import (
@@ -100,11 +99,35 @@ class UsageRepository:
 
     async def spent(self, *, user_id: str | None, day: date) -> Spent:
         """Written costs and open reservations, of one user or of all."""
-        written = await self._sums(Usage.cost, Usage.day, Usage.user_id, day, user_id)
-        reserved = await self._sums(
-            Reservation.amount, Reservation.day, Reservation.user_id, day, user_id
+        own, everybody = await self.spent_by(user_id, day=day, everybody=user_id is None)
+        return everybody if user_id is None else own
+
+    async def spent_by(
+        self, user_id: str | None, *, day: date, everybody: bool
+    ) -> tuple[Spent, Spent]:
+        """What this user spent, and, with `everybody`, what all did; in one statement."""
+        first = first_of_month(day)
+        until = first_of_month(first + timedelta(days=31))
+        amounts = union_all(
+            *(
+                select(user.label("user_id"), at.label("day"), amount.label("amount")).where(
+                    at >= first, at < until, *(() if everybody else (user == user_id,))
+                )
+                for user, at, amount in (
+                    (Usage.user_id, Usage.day, Usage.cost),
+                    (Reservation.user_id, Reservation.day, Reservation.amount),
+                )
+            )
+        ).subquery()
+        of_user, of_day = amounts.c.user_id == user_id, amounts.c.day == day
+        sums = (and_(of_user, of_day), of_user, of_day, true())
+        query = select(
+            *(func.sum(case((which, amounts.c.amount), else_=0)) for which in sums)
+        ).select_from(amounts)
+        own_day, own_month, all_day, all_month = (
+            int(one or 0) for one in (await self._session.execute(query)).one()
         )
-        return Spent(written.day + reserved.day, written.month + reserved.month)
+        return Spent(own_day, own_month), Spent(all_day, all_month)
 
     async def reserve(self, reservation_id: str, key: UsageKey, amount: int, now: datetime) -> None:
         self._session.add(
@@ -129,24 +152,6 @@ class UsageRepository:
             await self.add(key, UsageSum(requests=1, estimated=1, cost=row.amount))
             await self._session.delete(row)
         return len(abandoned)
-
-    async def _sums(
-        self,
-        amount: InstrumentedAttribute[int],
-        day_column: InstrumentedAttribute[date],
-        user_column: InstrumentedAttribute[str],
-        day: date,
-        user_id: str | None,
-    ) -> Spent:
-        first = first_of_month(day)
-        of_day: ColumnElement[int] = case((day_column == day, amount), else_=0)
-        query = select(func.sum(of_day), func.sum(amount)).where(
-            day_column >= first, day_column < first_of_month(first + timedelta(days=31))
-        )
-        if user_id is not None:
-            query = query.where(user_column == user_id)
-        in_day, in_month = (await self._session.execute(query)).one()
-        return Spent(int(in_day or 0), int(in_month or 0))
 
 
 def _limits(row: Budget) -> Limits:
