@@ -99,7 +99,7 @@ class StateCopyManager:
                     state, agent.user_id, version=last, at=self._clock.now()
                 )
             except CopyFailed as error:
-                why = f"{error}. Operator: see to that in {state}"
+                why = f"{error}. Operator: correct that in {state}"
                 raise Problem(503, "copy-failed", _not_copied(last, now, why)) from error
             log.info("state copied", user_id=agent.user_id, before=last, to=now, usage=usage)
             others = [one for one in self._copies.of(agent.user_id) if one != copy]
@@ -149,6 +149,7 @@ class StateCopyManager:
         aside: StateCopy | None = None
         try:
             if await asyncio.to_thread(is_folder, state):
+                await self._make_own(state)
                 aside = await asyncio.to_thread(
                     self._copies.set_aside,
                     state,
@@ -166,11 +167,13 @@ class StateCopyManager:
         except (OSError, CopyFailed) as error:
             raise _not_exchanged(state, error) from error
         log.info("state reverted", user_id=agent.user_id, before=last, to=copy.version)
-        if aside is not None:
-            try:
-                await self._copies.make_own(aside)
-            except (OSError, CopyFailed) as error:
-                log.warning("a state set aside counts as its agent's", reason=str(error))
+
+    async def _make_own(self, state: Path) -> None:
+        """Before it is set aside: as the agent's it would count for its quota for as long."""
+        try:
+            await self._copies.make_own(state)
+        except (OSError, CopyFailed) as error:
+            log.warning("a state set aside counts as its agent's", reason=str(error))
 
     async def forget(self, user_id: str) -> None:
         """Remove the copies of a user whose state is removed. Raises `RuntimeFailed`."""
@@ -231,13 +234,13 @@ def _not_exchanged(state: Path, error: Exception) -> Problem:
     return Problem(
         503,
         "copy-failed",
-        f"The agent's state cannot be exchanged for its copy: {error}. Operator: see to the folder "
-        f"{state.parent}, then do it again.",
+        f"The agent's state cannot be exchanged for its copy: {error}. Operator: correct that in "
+        f"{state.parent}, then try again.",
     )
 
 
 def _not_copied(last: str, now: str, why: str) -> str:
     return (
         f"The agent changes from OpenClaw {last} to {now}, which changes its state for good, so it "
-        f"is copied before; that failed: {why}; then start the agent again."
+        f"is copied first; that failed: {why}; then start the agent again."
     )

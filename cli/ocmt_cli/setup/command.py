@@ -30,8 +30,8 @@ from ocmt_cli.setup.plan import (
     packages,
     plan,
 )
-from ocmt_cli.setup.tls import missing_settings, refuse_another_ca
-from ocmt_cli.trust.folder import TrustFolder, locked, open_trust
+from ocmt_cli.setup.tls import files_for, missing_settings, refuse_another_ca
+from ocmt_cli.trust.folder import TrustFolder, locked, open_trust, refuse_another_clock
 from ocmt_cli.trust.links import tls_roles
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -97,8 +97,12 @@ def _plan(
     )
     tls: dict[Role, dict[str, str]] = {}
     if trust is not None:
+        refuse_another_clock(host, facts.time, datetime.now(UTC))
         refuse_another_ca(inventory, host, facts, trust)
-        tls = {role: trust.files(host, role) for role in tls_roles(inventory, host)}
+        tls = {
+            role: files_for(inventory, host, role, facts, trust)
+            for role in tls_roles(inventory, host)
+        }
     made = Secrets(
         token=_token(inventory, host, facts, remote),
         jwt=secrets.token_urlsafe(48),

@@ -23,12 +23,15 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Listening:
     port: int
+    """For the protocol `ip` the number of an IP protocol."""
     protocol: str
     program: str
     """Empty for the kernel's own ports."""
 
     def __str__(self) -> str:
         by = f" ({self.program})" if self.program else ""
+        if self.protocol == "ip":
+            return f"IP protocol {self.port}{by}"
         return f"{self.port}/{self.protocol}{by}"
 
 
@@ -54,6 +57,8 @@ class HostFacts:
     """Whether the host has swap on a disk."""
     listening: tuple[Listening, ...]
     """Ports that other machines reach unless a firewall blocks them."""
+    time: float
+    """The host's clock, in seconds since 1970."""
     ssh_port: int | None
     """The port of the host that this connection came in at, where sudo does not hide it."""
     firewall_loaded: bool
@@ -106,6 +111,7 @@ def gather(
         resolvers=tuple(said["resolvers"]),
         swap=said["swap"],
         listening=tuple(Listening(**one) for one in said["listening"]),
+        time=said["time"],
         ssh_port=said["ssh_port"],
         firewall_loaded=said["firewall_loaded"],
         stale_units=said["stale_units"],

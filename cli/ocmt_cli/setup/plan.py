@@ -344,8 +344,8 @@ def _let_in_and_shut(
             f'add allow = ["{servers[0].port}/tcp"] to [firewall] in {inventory.file}.'
         )
     return (
-        f"{let_in}. This blocks {', '.join(map(str, closed))}; to keep a port open, add it to "
-        f"[firewall] allow in {inventory.file}"
+        f"{let_in}. This blocks {', '.join(map(str, closed))}; to keep one open, add its port, or "
+        f"the network that it is for, to [firewall] allow in {inventory.file}"
     )
 
 

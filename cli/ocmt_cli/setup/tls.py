@@ -52,6 +52,23 @@ def changes(
             yield Change(f"TLS with the other host: {names} in {folder}", writes)
 
 
+def files_for(
+    inventory: Inventory, host: HostEntry, role: Role, facts: HostFacts, trust: TrustFolder
+) -> dict[str, str]:
+    """Name → text of the files in a server's TLS_DIR.
+
+    After a renewal that was cut short, the agent server may accept only one of the two tokens, so
+    management keeps the one that it sends.
+    """
+    files = trust.files(host, role)
+    found = facts.paths.get(str(_folder(inventory, host, role) / TOKENS_FILE))
+    if role == "mgmt" and found is not None:
+        for text in (f"{token}\n" for token in trust.tokens):
+            if found.sha256 == hashlib.sha256(text.encode()).hexdigest():
+                files[TOKENS_FILE] = text
+    return files
+
+
 def refuse_another_ca(
     inventory: Inventory, host: HostEntry, facts: HostFacts, trust: TrustFolder
 ) -> None:

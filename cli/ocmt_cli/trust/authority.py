@@ -46,7 +46,7 @@ def why_unusable(authority: Authority, now: datetime) -> str:
             f"clock shows {now:%Y-%m-%d}: one of the two is wrong"
         )
     if now >= certificate.not_valid_after_utc:
-        return f"ended on {certificate.not_valid_after_utc:%Y-%m-%d}"
+        return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     return ""
 
 
@@ -85,6 +85,11 @@ def issue(
     return _key_text(key) + _text(made)
 
 
+def is_valid_at(there: datetime, *, made: datetime) -> bool:
+    """Whether a certificate made at `made` is valid where the clock shows `there`."""
+    return made - _SKEW <= there < made + LIFE
+
+
 def needs_issuing(
     text: str | None, authority: Authority, *, address: str, roles: Sequence[str], now: datetime
 ) -> bool:
@@ -109,7 +114,7 @@ def needs_issuing(
 
 
 def ends_at(text: str) -> datetime | None:
-    """The end of the first certificate in a PEM text; `None` without one."""
+    """When the first certificate in a PEM text expires; `None` without one."""
     try:
         return x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
     except ValueError:

@@ -16,7 +16,7 @@ from ocmt_cli.deploy.remote import open_host
 from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup.tls import FILE_MODE
-from ocmt_cli.trust.folder import locked, open_trust
+from ocmt_cli.trust.folder import locked, open_trust, refuse_another_clock
 from ocmt_cli.trust.links import TLS_FOLDER, linked_hosts, tls_roles
 from ocmt_cli.trust.renewing import renew
 
@@ -54,6 +54,7 @@ def _renew(servers: Inventory, linked: list[HostEntry]) -> None:
             for role in tls_roles(servers, host):
                 # Also against a deploy, and a renewal from another machine.
                 session.lock(role, what="renew")
+                refuse_another_clock(host, session.ask("facts", role)["time"], now)
                 targets.append(OverSsh(servers, host, role, session))
         ends = renew(trust, targets, now=now, report=say).ends_at(linked)
     say(f"The certificates are valid until {ends:%Y-%m-%d}.")

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ocmt_common.atomic_files import replace_file
@@ -69,7 +69,7 @@ class TrustFolder:
         return replace(self, tokens=tokens, unsaved={**self.unsaved, "tokens": text})
 
     def ends_at(self, hosts: Iterable[HostEntry]) -> datetime:
-        """The end of the host certificate that expires first."""
+        """When the first of the host certificates expires."""
         texts = [self.certificate(host.name) or "" for host in hosts]
         return min(end for text in texts if (end := authority.ends_at(text)) is not None)
 
@@ -144,6 +144,17 @@ def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
         return TrustFolder(path, found, tokens_of(tokens))
     except ValueError as error:
         raise CommandFailed(f"{path / TOKENS_FILE} {error}. {_RESTORE}") from error
+
+
+def refuse_another_clock(host: HostEntry, time_there: float, now: datetime) -> None:
+    """Raise `CommandFailed` if a certificate made now is not valid by the host's clock."""
+    there = datetime.fromtimestamp(time_there, UTC)
+    if not authority.is_valid_at(there, made=now):
+        raise CommandFailed(
+            f"{host.name}: its clock shows {there:%Y-%m-%d %H:%M} UTC and this machine's "
+            f"{now:%Y-%m-%d %H:%M} UTC, so a certificate made now is not valid there. Correct the "
+            "clock that is wrong, then run this again."
+        )
 
 
 def new_token() -> str:

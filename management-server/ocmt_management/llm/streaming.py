@@ -10,12 +10,12 @@ Headers = list[tuple[bytes, bytes]]
 EVENT_STREAM = "text/event-stream"
 UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 """The headers of a stream: reverse proxies must not buffer it."""
+_UNBUFFERED = [(name.encode(), value.encode()) for name, value in UNBUFFERED.items()]
 _MAX_BUFFERED_BYTES = 256 * 1024
 
 
 def start(status: int, headers: Headers) -> dict[str, object]:
-    unbuffered = [(name.encode(), value.encode()) for name, value in UNBUFFERED.items()]
-    return {"type": "http.response.start", "status": status, "headers": headers + unbuffered}
+    return {"type": "http.response.start", "status": status, "headers": headers + _UNBUFFERED}
 
 
 def body(content: bytes, *, more: bool) -> dict[str, object]:

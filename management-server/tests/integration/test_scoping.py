@@ -42,7 +42,7 @@ async def test_a_members_requests_touch_only_their_own_rows(
     advance: Callable[[timedelta], None],
     statements: list[tuple[str, Any]],
 ) -> None:
-    # Nobody's agent is made meanwhile, which is tried again and again without an agent server.
+    # No agent is provisioned meanwhile, which is retried constantly without an agent server.
     app.state.on_sign_in = lambda _: None
     admin, member = await sign_in_admin("ada@example.com"), await sign_in("bob@example.com")
     await admin.put("/api/secrets/FOO", json={"value": "ada's"})

@@ -15,6 +15,7 @@ FRESH_HOST = HostFacts(
     resolvers=(),
     swap=False,
     listening=(),
+    time=1_796_000_000,
     ssh_port=None,
     firewall_loaded=False,
     stale_units=False,

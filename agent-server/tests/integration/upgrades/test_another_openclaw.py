@@ -1,6 +1,7 @@
 """A host changes to another OpenClaw: each agent's state is copied first and can be reverted."""
 
 import asyncio
+import contextlib
 import os
 import re
 import stat
@@ -54,6 +55,10 @@ class Installation:
 @pytest.fixture
 def place(tmp_path: Path) -> Installation:
     return Installation(tmp_path / "data")
+
+
+class Cut(BaseException):
+    """In place of a kill."""
 
 
 async def wake(host: Host) -> Agent:
@@ -159,6 +164,37 @@ async def test_a_gateway_that_runs_is_stopped_before_its_state_is_exchanged(
         assert host.state() is S.STOPPED
         await wake(host)
     assert read_state(place.state) == (NEW, "after")
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("cut_at", ["set_aside", "set_openclaw", "put_back", ""])
+async def test_a_state_set_aside_is_not_its_agents_wherever_the_exchange_was_cut(
+    place: Installation, monkeypatch: pytest.MonkeyPatch, cut_at: str
+) -> None:
+    """Else it and the copy in its place both count for the agent's quota, which refuses a start."""
+    await upgraded(place)
+    for path in (place.state, *place.state.iterdir()):
+        os.chown(path, 12345, 12345)
+    place.release(OLD)
+    async with open_host(place.folder, runtime=place.runtime) as host:
+        states, registry = host.parts.states, host.parts.registry
+        agent = registry.get("ada")
+        copy = await states.copy_to_revert_to(agent)
+
+        def cut(*_: object, **__: object) -> None:
+            raise Cut
+
+        if cut_at in ("set_aside", "put_back"):
+            monkeypatch.setattr(states._copies, cut_at, cut)
+        elif cut_at == "set_openclaw":
+            monkeypatch.setattr(registry, cut_at, cut)
+            monkeypatch.setattr(states._copies, "put_back", cut)  # a kill undoes nothing
+        with contextlib.suppress(Cut):
+            await states.revert(agent, copy)
+    asides = [one.folder for one in place.copies.of("ada") if one.version == NEW]
+    assert len(asides) == (0 if cut_at == "set_aside" else 1)
+    for folder in asides:
+        assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {0}
 
 
 async def test_without_a_copy_the_refusal_points_to_the_backup(place: Installation) -> None:

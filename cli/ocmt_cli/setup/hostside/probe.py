@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def main() -> None:
                 "resolvers": _resolvers(),
                 "swap": any(not line.startswith("/dev/zram") for line in swaps),
                 "listening": listening(),
+                "time": time.time(),
                 "ssh_port": _ssh_port(os.environ.get("SSH_CONNECTION", "")),
                 "firewall_loaded": "ocmt" in _printed(["nft", "list", "table", "inet", "ocmt"]),
                 "stale_units": "yes" in _printed([*_STALE, *asked["units"]]),

@@ -17,6 +17,8 @@ from ocmt_cli.setup.command import _apply
 from ocmt_cli.setup.facts import Found, HostFacts, Listening
 from ocmt_cli.setup.hostside.probe import _ssh_port
 from ocmt_cli.setup.plan import FIREWALL, Secrets, plan
+from ocmt_cli.trust.authority import Authority
+from ocmt_cli.trust.folder import TrustFolder
 from ocmt_testing.deploy.host_facts import FRESH_HOST
 
 ROOT = Path(__file__).parents[4]
@@ -167,11 +169,13 @@ def test_the_plan_names_the_ports_that_the_firewall_shuts(
         Listening(445, "tcp", "smbd"),
         Listening(9100, "tcp", "node_exporter"),
         Listening(51820, "udp", ""),
+        Listening(112, "ip", "keepalived"),
     )
     facts = dataclasses.replace(FRESH, listening=listening)
     told = _line(_plan(inventory, facts), "firewall: ")
     assert "allow only 22/tcp, 80/tcp, 443/tcp, 443/udp, 3443/tcp from 203.0.113.11" in told
-    assert "This blocks 445/tcp (smbd), 9100/tcp (node_exporter), 51820/udp;" in told
+    assert "This blocks 445/tcp (smbd), 9100/tcp (node_exporter), 51820/udp, " in told
+    assert "IP protocol 112 (keepalived); to keep one open, add its port, or the network" in told
     assert "[firewall] allow" in told
     assert "445" not in _line(
         _plan(inventory, dataclasses.replace(facts, systemd=False)), "firewall: "
@@ -181,8 +185,7 @@ def test_the_plan_names_the_ports_that_the_firewall_shuts(
     example = (ROOT / "deploy" / "ocmt.example.toml").read_text()
     file.write_text(f'{example}\n[firewall]\nallow = ["445/tcp", "9100/tcp", "51820/udp"]\n')
     told = _line(_plan(load_inventory(file), facts), "firewall: ")
-    assert "445/tcp, 9100/tcp, 51820/udp" in told
-    assert "blocks" not in told
+    assert "445/tcp, 9100/tcp, 51820/udp. This blocks IP protocol 112" in told
 
 
 @pytest.mark.parametrize("ports", [(22,), (22, 2200), (62000,)])
@@ -339,9 +342,7 @@ def test_an_env_file_that_came_meanwhile_is_kept(
     "theirs",
     ["PERCENT=25\n", "ALGO=lz4\nPERCENT=50\nPRIORITY=100\n", "# ours\nSIZE=256\n\n#ALGO=lz4\n"],
 )
-def test_settings_of_zram_that_are_the_operators_are_kept(
-    inventory: Inventory, theirs: str
-) -> None:
+def test_the_operators_zram_settings_are_kept(inventory: Inventory, theirs: str) -> None:
     facts = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: theirs})
     changes = _plan(inventory, facts, host="agents-1")
     written = [step.path for one in changes for step in one.steps if isinstance(step, Write)]
@@ -350,7 +351,9 @@ def test_settings_of_zram_that_are_the_operators_are_kept(
 
 
 @pytest.mark.parametrize("there", [None, "", "# Compression\n#ALGO=lz4\n\n#PERCENT=50\n"])
-def test_zram_is_set_where_nobody_has(inventory: Inventory, there: str | None) -> None:
+def test_zram_is_configured_if_the_operator_has_not(
+    inventory: Inventory, there: str | None
+) -> None:
     facts = FRESH
     if there is not None:
         facts = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: there})
@@ -444,6 +447,30 @@ def test_the_servers_user_reads_its_key_and_nobody_else_does(
     assert bool(list(made)) is repaired
 
 
+@pytest.mark.parametrize(
+    ("known", "there", "kept"),
+    [
+        (("new", "old"), "old", "old"),  # `ocmt renew` broke off
+        (("new", "old"), "new", "new"),
+        (("new", "old"), "other", "new"),
+        (("new", "old"), None, "new"),
+        (("new",), "old", "new"),
+    ],
+)
+def test_setup_amid_a_broken_off_renewal_keeps_the_token_that_management_sends(
+    inventory: Inventory, known: tuple[str, ...], there: str | None, kept: str
+) -> None:
+    trust = TrustFolder(Path("/nowhere"), Authority("key", "ca"), tuple(t * 20 for t in known))
+    host = inventory.host("front")
+    digest = hashlib.sha256(f"{(there or '') * 20}\n".encode()).hexdigest()
+    paths = {f"{TLS_FOLDER}/tokens": Found(digest, 0o640, "ocmt")} if there else {}
+    facts = dataclasses.replace(FRESH, paths=paths)
+    files = tls.files_for(inventory, host, "mgmt", facts, trust)
+    assert files["tokens"] == f"{kept * 20}\n"
+    accepted = tls.files_for(inventory, inventory.host("agents-1"), "agent", facts, trust)
+    assert accepted["tokens"].split() == [token * 20 for token in known]
+
+
 # The deploy key
 
 KEY = "ssh-ed25519 AAAAC3Nz ops@desk"
@@ -452,7 +479,7 @@ KEY = "ssh-ed25519 AAAAC3Nz ops@desk"
 @pytest.mark.parametrize(
     "line", [KEY, 'from="203.0.113.0/24",no-pty ssh-ed25519 AAAAC3Nz old', "ssh-ed25519 AAAAC3Nz"]
 )
-def test_a_key_that_is_let_in_is_not_added_without_its_restrictions(
+def test_an_accepted_key_is_not_added_without_its_restrictions(
     inventory: Inventory, line: str
 ) -> None:
     for keys, added in (({line}, False), ({f"# {line}"}, True), ({"ssh-ed25519 AAAAother"}, True)):

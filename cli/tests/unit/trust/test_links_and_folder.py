@@ -17,7 +17,7 @@ from ocmt_cli.setup.files import agent_env, management_env, units
 from ocmt_cli.setup.firewall import openings
 from ocmt_cli.trust import ending
 from ocmt_cli.trust.authority import CA_LIFE, LIFE, new_authority
-from ocmt_cli.trust.folder import locked, new_token, open_trust
+from ocmt_cli.trust.folder import locked, new_token, open_trust, refuse_another_clock
 from ocmt_cli.trust.links import linked_hosts
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.settings import load
@@ -199,7 +199,7 @@ def test_a_damaged_folder_is_refused_with_the_cure_and_without_its_secrets(
             "is valid from 2026-11-29 only, but this machine's clock shows 2026-11-28",
         ),
         (timedelta(days=-3650), "clock shows 2016"),
-        (CA_LIFE, "ended on 2046"),
+        (CA_LIFE, "expired on 2046"),
     ],
 )
 def test_a_ca_that_is_not_valid_now_is_refused(tmp_path: Path, later: timedelta, says: str) -> None:
@@ -207,6 +207,29 @@ def test_a_ca_that_is_not_valid_now_is_refused(tmp_path: Path, later: timedelta,
     open_trust(inventory, NOW).saved()
     with pytest.raises(CommandFailed, match=says):
         open_trust(inventory, NOW + later)
+
+
+@pytest.mark.parametrize(
+    ("there", "fits"),
+    [
+        (NOW, True),
+        (NOW - timedelta(hours=23), True),
+        (NOW + timedelta(days=30), True),
+        (NOW - timedelta(hours=25), False),
+        (NOW + LIFE, False),
+        (datetime(1970, 1, 1, tzinfo=UTC), False),
+    ],
+)
+def test_no_certificate_is_made_that_the_hosts_clock_takes_for_invalid(
+    tmp_path: Path, there: datetime, fits: bool
+) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    host = inventory.host("a")
+    if fits:
+        refuse_another_clock(host, there.timestamp(), NOW)
+        return
+    with pytest.raises(CommandFailed, match=rf"a: its clock shows {there:%Y-%m-%d %H:%M} UTC"):
+        refuse_another_clock(host, there.timestamp(), NOW)
 
 
 @pytest.mark.parametrize("file", ["ocmt.toml", "prod/eu.toml", "hosts.production.toml"])
@@ -267,13 +290,13 @@ def test_a_command_that_saved_nothing_leaves_no_folder(tmp_path: Path) -> None:
     [
         (730, "", False),
         (61, "", False),
-        (60, "ends on", False),
-        (1, "ends on", False),
-        (0, "ended on", True),
-        (-30, "ended on", True),
+        (60, "expires on", False),
+        (1, "expires on", False),
+        (0, "expired on", True),
+        (-30, "expired on", True),
     ],
 )
-def test_a_certificate_near_its_end_is_told_with_the_cure(
+def test_a_certificate_near_its_expiry_is_reported_with_the_remedy(
     tmp_path: Path, days_before: int, warned: str, ended: bool
 ) -> None:
     inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role, load_inventory
 from ocmt_cli.failure import CommandFailed
+from ocmt_cli.trust import renewing
 from ocmt_cli.trust.folder import TrustFolder, open_trust
 from ocmt_cli.trust.renewing import renew
 from ocmt_common.host_credentials import token_id
@@ -40,10 +41,7 @@ class Between:
     @property
     def served(self) -> bool:
         """Whether the agent server accepts what management sends."""
-        sent = self.tokens("mgmt")[0]
-        accepted = sent in self.tokens("agent")
-        self.in_use = token_id(sent) if accepted else self.in_use
-        return accepted
+        return self.tokens("mgmt")[0] in self.tokens("agent")
 
 
 @dataclass
@@ -61,6 +59,8 @@ class Server:
     def health(self) -> dict[str, Any] | None:
         self.between.step()
         assert self.between.served
+        if self.role == "mgmt":
+            self.between.in_use = token_id(self.between.tokens("mgmt")[0])
         tokens = [token_id(one) for one in self.between.tokens("agent")]
         return {"tls": {"tokens": tokens, "tokenInUse": self.between.in_use}}
 
@@ -90,6 +90,11 @@ def _set_up(inventory: Inventory) -> tuple[Between, list[Server], TrustFolder]:
     return between, servers, trust
 
 
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewing, "_LOOK_EVERY_S", 0)
+
+
 def _renew(trust: TrustFolder, servers: list[Server]) -> TrustFolder:
     return renew(trust, servers, now=NOW, report=lambda _: None, within_s=0)
 
@@ -117,6 +122,40 @@ def test_killed_after_any_step_the_hosts_stay_connected_and_the_next_renewal_end
             assert steps > 10
             return
     pytest.fail("it never came to its end")
+
+
+@dataclass
+class Late(Server):
+    """A management server that sends its old token in its first answers about its health."""
+
+    looks: int = 3
+
+    def __post_init__(self) -> None:
+        self.sent = self.between.tokens("mgmt")[0]
+
+    def put(self, files: Mapping[str, str]) -> None:
+        self.written = files["tokens"].split()[0]
+
+    def health(self) -> dict[str, Any] | None:
+        self.looks -= 1
+        if self.looks == 0:
+            self.sent = self.written
+        assert self.sent in self.between.tokens("agent"), "the old token went too early"
+        self.between.in_use = token_id(self.sent)
+        return {}
+
+
+@pytest.mark.parametrize("order", [["late", "mgmt"], ["mgmt", "late"], ["late", "mgmt", "late"]])
+def test_the_old_token_stays_until_every_management_server_sends_the_new_one(
+    inventory: Inventory, order: list[str]
+) -> None:
+    between, (prompt, agent), trust = _set_up(inventory)
+    late = [Late(between, inventory.host("a"), "mgmt", looks=4 + 2 * at) for at in range(2)]
+    servers = [late.pop() if name == "late" else prompt for name in order]
+    renew(trust, [*servers, agent], now=NOW, report=lambda _: None, within_s=5)
+    for server in servers:
+        server.health()
+    assert len(between.tokens("agent")) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The step that reads a server's `/health` tells a stopped server from one that does not answer."""
+"""What a host says of its servers: stopped or not answering, and their certificate alone."""
 
 import os
 import socket
@@ -62,3 +62,26 @@ def test_a_stopped_or_missing_server_is_stopped(component: Component) -> None:
     assert health(component) is None
     (component.path / "current").unlink()
     assert health(component) is None
+
+
+KEY = "-----BEGIN PRIVATE KEY-----\nS0VZ\n-----END PRIVATE KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nQ0VSVA==\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        KEY + CERTIFICATE,
+        CERTIFICATE + KEY,
+        f"# Ours\n{KEY}{CERTIFICATE}{KEY}",
+        f"{CERTIFICATE.strip()}\n{KEY}",
+    ],
+)
+def test_of_a_hosts_file_only_the_certificate_is_read(component: Component, text: str) -> None:
+    file = component.path / "tls" / "host.pem"
+    file.parent.mkdir()
+    file.write_text(text)
+    assert component.certificate() == CERTIFICATE
+    for broken in (KEY, CERTIFICATE[:-20] + KEY, "", "\xff"):
+        file.write_text(broken)
+        assert component.certificate() == ""
