@@ -37,12 +37,13 @@ const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
 
-async function shown(usage: Partial<UsageAnswer>) {
+async function shown(usage: Partial<UsageAnswer>, zoneStatus = 200) {
   const asked: string[] = [];
   const answer = { timeZone: HERE, today: "2026-11-23", rows: [], budget: null, ...usage };
   const api = new Api("", (url, init) => {
     asked.push(`${init.method ?? ""} ${url}`);
-    return Promise.resolve(new Response(init.method === "PUT" ? "" : JSON.stringify(answer)));
+    if (init.method === "PUT") return Promise.resolve(new Response("{}", { status: zoneStatus }));
+    return Promise.resolve(new Response(JSON.stringify(answer)));
   });
   const view = document.createElement("settings-usage");
   view.api = api;
@@ -82,6 +83,12 @@ describe("a user's usage", () => {
     );
     const reached = { ...BUDGET, reached: "day" as const };
     expect((await shown({ budget: reached })).text).toContain("Your budget is used up");
+  });
+
+  it("is shown although the server does not know this browser's time zone", async () => {
+    const { text } = await shown({ timeZone: "Antarctica/Troll", rows: [ROW] }, 422);
+
+    expect(text).toContain("$1.50");
   });
 
   it("tells the server this browser's time zone once", async () => {

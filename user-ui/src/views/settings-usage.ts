@@ -51,14 +51,21 @@ export class SettingsUsage extends LitElement {
   override connectedCallback(): void {
     super.connectedCallback();
     void this.loading.run(async () => {
-      let usage = await this.api.usage();
-      const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
-      if (here && here !== usage.timeZone) {
-        await this.api.setTimeZone(here);
-        usage = await this.api.usage();
-      }
-      this.usage = usage;
+      this.usage = await this.api.usage();
+      await this.tellTimeZone(this.usage.timeZone);
     });
+  }
+
+  /** Days begin by this browser's clock, if the server knows its time zone. */
+  private async tellTimeZone(known: string): Promise<void> {
+    const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    if (!here || here === known) return;
+    try {
+      await this.api.setTimeZone(here);
+    } catch {
+      return; // such as Chromium's Etc/Unknown
+    }
+    this.usage = await this.api.usage();
   }
 
   override render() {
