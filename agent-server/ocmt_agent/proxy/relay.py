@@ -61,8 +61,11 @@ class Relay:
         if scope["type"] != "http" or _REACHABLE.fullmatch(raw) is None:
             raise Problem(404, "no-such-path", "Agents reach /llm and /mcp here, nothing else.")
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self._is_agent_token(token):
+        if scheme.lower() != "bearer" or not token:
             raise Problem(401, "wrong-token", "Send the agent's own token as a bearer token.")
+        if not self._is_agent_token(token):
+            # Mostly a renewed one; after a 401 OpenClaw disables its models for minutes.
+            raise Problem(424, "unknown-token", "This is not the token of an agent on this host.")
         body = RequestBody(scope, receive, max_bytes=MAX_BODY_BYTES)
         try:
             await pass_on(

@@ -7,9 +7,11 @@ import type { Api } from "../api/client";
 import type { Me } from "../api/generated";
 import { base } from "../styles/controls";
 import { pageRelease } from "./page-release";
+import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
 import "./settings-people";
+import "./settings-usage";
 
 @customElement("settings-view")
 export class SettingsView extends LitElement {
@@ -59,11 +61,13 @@ export class SettingsView extends LitElement {
     return html`<div class="column">
       <h1 tabindex="-1">Settings</h1>
       <settings-model .api=${this.api}></settings-model>
+      <settings-usage .api=${this.api}></settings-usage>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
       ${
         user.role === "admin"
           ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
-            </settings-people>`
+              </settings-people>
+              <settings-costs .api=${this.api}></settings-costs>`
           : nothing
       }
       <p class="version">
