@@ -12,7 +12,7 @@ _HIGH = 0x7000_0000
 """No distribution, systemd or `/etc/subuid` assigns uids from here on (systemd's UIDS-GIDS.md)."""
 _LOW = 20_000
 _LOW_END = 60_000
-"""The first uid on a host with fewer: an unprivileged LXC container has 65,536 in all."""
+"""`_LOW` up to here is for hosts with fewer uids: an unprivileged LXC container has 65,536."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Account:
     gid: int
 
     def passwd(self, home: str) -> str:
-        """`/etc/passwd` of its container: ssh, git and `os.userInfo()` fail for an unlisted uid."""
+        """The container's `/etc/passwd`: ssh, git and `os.userInfo()` fail for an unlisted uid."""
         return (
             "root:x:0:0:root:/root:/usr/sbin/nologin\n"
             f"node:x:{self.uid}:{self.gid}::{home}:/bin/bash\n"
@@ -42,13 +42,13 @@ def account_of(number: int, uid_map: str) -> Account:
         uid = first + number
         if uid < end and any(start <= uid < start + count for start, _, count in ranges):
             return Account(uid, uid)
-    raise ValueError(f"this host has no uid for the agent number {number}")
+    raise ValueError(f"this host has no uid for agent number {number}")
 
 
 def host_account(number: int) -> Account:
-    """`account_of` on this host. Without root, agents share this server's uid: it cannot chown.
+    """The account for an agent's number on this host. Raises `ValueError` like `account_of`.
 
-    Raises `ValueError` like `account_of`.
+    Without root, this server cannot chown, so its agents share its own uid and gid.
     """
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())

@@ -16,7 +16,7 @@ from ocmt_agent.runtime.base import RuntimeFailed
 
 NETWORK = "ocmt"
 BRIDGE = "ocmt0"
-"""Its interface on the host, to which the firewall rules of `ocmt setup` refer."""
+"""The network's interface on the host, to which the firewall rules of `ocmt setup` refer."""
 _ICC = "com.docker.network.bridge.enable_icc"
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 # A bridge has at most 1,023 ports, which fit into a /21. Explicit, because the engine's default
@@ -47,12 +47,12 @@ async def _shown(docker: aiodocker.Docker) -> dict[str, Any]:
     if (shown.get("Options") or {}).get(_ICC) != "false":
         raise RuntimeFailed(
             f"The network {NETWORK} lets agents reach each other. Remove it (`docker network rm "
-            f"{NETWORK}`); it is then created correctly."
+            f"{NETWORK}`); the agent server then creates it correctly."
         )
     if shown.get("EnableIPv6"):
         raise RuntimeFailed(
             f"The network {NETWORK} has IPv6, over which agents reach each other. Remove it "
-            f"(`docker network rm {NETWORK}`); it is then created correctly."
+            f"(`docker network rm {NETWORK}`); the agent server then creates it correctly."
         )
     if not keeps_apart(bridge_of(shown)):
         raise RuntimeFailed(
@@ -65,7 +65,7 @@ async def _shown(docker: aiodocker.Docker) -> dict[str, Any]:
 
 
 def bridge_of(shown: dict[str, Any]) -> str:
-    """The network's interface on the host."""
+    """The name of the network's interface on the host."""
     return str((shown.get("Options") or {}).get(_BRIDGE_NAME) or f"br-{shown['Id'][:12]}")
 
 
