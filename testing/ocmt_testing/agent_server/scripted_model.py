@@ -1,8 +1,8 @@
 """A model that obeys commands in the user's last message, to make agents work.
 
-OpenAI-shaped and streamed. `say X` answers `X.` at once; `recite X` repeats `X` until the test
-stops it; `run X` calls the agent's shell tool with the command `X` and answers with its result. Any
-other message is answered with `Well.`
+OpenAI-compatible and streamed. `say: X` answers `X.` at once; `recite: X` repeats `X` until the
+test sets `heard_enough`; `run: X` calls the agent's shell tool with the command `X` and answers
+with its result. Any other message is answered with `Well.`
 """
 
 import asyncio
