@@ -1,6 +1,6 @@
 """A model provider on loopback that records requests and gives the test's answers.
 
-It has the shapes of OpenAI and Anthropic, and checks nothing.
+It takes requests as OpenAI and Anthropic do, and checks nothing.
 """
 
 import asyncio

@@ -74,7 +74,7 @@ class ChatPage:
         )
 
     def ask(self, text: str) -> str:
-        """Send `text` with a unique mark, wait for the answer that repeats it; returns the mark."""
+        """Send `text` with a unique mark, and wait for the answer with it. Returns the mark."""
         mark = f"mark-{uuid.uuid4().hex[:8]}"
         self.message_box.fill(f"{text} ({mark})")
         self.message_box.press("Enter")

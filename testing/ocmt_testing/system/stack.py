@@ -70,7 +70,7 @@ class Stack:
         return done.stdout + done.stderr
 
     def up(self) -> str:
-        """Start it; returns the operator's sign-in link."""
+        """Start the system. Returns the operator's sign-in link."""
         said = self.ocmt(
             "up", "--detach", "--runtime", self.runtime, "--port", str(self.port),
             "--data", str(self.data),
@@ -127,7 +127,7 @@ class Stack:
         return answer
 
     def kill_agent_server(self) -> int:
-        """SIGKILL it; returns its old pid."""
+        """SIGKILL the agent server. Returns the pid it had."""
         pid = int(self.status()["servers"]["agent"]["pid"])
         Path(f"/proc/{pid}").stat()
         subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
