@@ -59,7 +59,7 @@ class EngineConnection:
             except (DockerError, ValueError) as error:
                 raise no_engine(str(error)) from error
             except AssertionError as error:  # raised by aiodocker without a socket
-                raise no_engine("there is no socket") from error
+                raise no_engine("no socket found") from error
         return self._client
 
     async def close(self) -> None:
