@@ -24,6 +24,11 @@ class Busy(HostFailed):
     """Another deployer holds the lock."""
 
 
+def deployer_name() -> str:
+    """The person and machine that this command runs for, as the hosts record it."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
 def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str, Any]:
     """The arguments of `hostside.component.Component`."""
     listeners: dict[str, str] = {}
@@ -75,8 +80,7 @@ class Session:
 
     def lock(self, role: Role, *, what: str) -> None:
         """Hold the component's lock on the host until the session ends. Raises `Busy`."""
-        who = f"{getpass.getuser()}@{socket.gethostname()}: {what}"
-        holder = self.ask("lock", role, who=who)
+        holder = self.ask("lock", role, who=f"{deployer_name()}: {what}")
         if holder is not None:
             raise Busy(
                 self.host.name,

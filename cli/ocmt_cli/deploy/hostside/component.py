@@ -21,6 +21,7 @@ from ocmt_common.atomic_files import replace_file
 UNITS = {"mgmt": "ocmt-management", "agent": "ocmt-agent"}
 """The systemd units' names: NAME.socket, NAME@RELEASE.service, NAME-expand@ and NAME-migrate@."""
 MODULES = {"mgmt": "ocmt_management", "agent": "ocmt_agent"}
+_MOST_REGRETTED = 20
 
 
 class StepFailed(Exception):
@@ -91,7 +92,8 @@ class Component:
             read = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             read = {}
-        return {"healthy": [], "env": {}, "contracted": [], "regretted": {}, **read}
+        fresh: dict[str, Any] = {"healthy": [], "env": {}, "contracted": [], "regretted": {}}
+        return {**fresh, "rollback": None, "rolled_back": None, **read}
 
     def save(self, state: dict[str, Any]) -> None:
         replace_file(self.path / "state.json", json.dumps(state), mode=0o644)
@@ -107,20 +109,52 @@ class Component:
             applied |= set(self.meta(name).get("contracts", []))
         return sorted(applied)
 
+    def record_settings(self, name: str) -> None:
+        """Record the settings that a release is about to be started with."""
+        state = self.state()
+        self.save({**state, "env": {**state["env"], name: self.env_digest()}})
+
     def mark_healthy(self, name: str) -> None:
+        """Record that `name` serves. A rollback to another release is thereby given up.
+
+        A rollback to `name` stays on record until it is confirmed. A release that was rolled back
+        is never a way back again; its content counts as good again once it becomes healthy.
+        """
         state = self.state()
         state["healthy"] = [one for one in state["healthy"] if one != name] + [name]
-        state["env"] = {name: self.env_digest()}
+        state["env"] = {name: state["env"].get(name, self.env_digest())}
+        pending = state["rollback"]
+        regretted = {one: what for one, what in state["regretted"].items() if one != name}
+        if pending is not None:
+            left = pending["from"]
+            if left not in (None, name):
+                regretted[left] = pending["content"]
+            if pending["to"] == name:
+                state["rolled_back"] = pending
+            else:
+                state["rollback"] = None
         content = self.meta(name).get("content")
-        regretted = state["regretted"].items()
-        state["regretted"] = {one: what for one, what in regretted if what != content}
+        newest = list(regretted.items())[-_MOST_REGRETTED:]
+        state["regretted"] = {one: what if what != content else None for one, what in newest}
         self.save(state)
 
-    def regret(self, name: str) -> None:
-        """Record a rolled-back release and its content, so that no timer or rollback deploys it."""
+    def end_rollback(self) -> None:
+        """Remove the record of a rollback."""
+        self.save({**self.state(), "rollback": None})
+
+    def intend_rollback(self, to: str, *, why: str, who: str) -> None:
+        """Record a rollback before it begins, so that it can be resumed."""
         state = self.state()
-        newest = dict(list(state["regretted"].items())[-20:])
-        self.save({**state, "regretted": {**newest, name: self.meta(name).get("content")}})
+        left = state["rollback"]["from"] if state["rollback"] else self.current
+        state["rollback"] = {
+            "from": left,
+            "to": to,
+            "content": self.meta(left).get("content") if left else None,
+            "why": why,
+            "who": who,
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        self.save(state)
 
     def env_digest(self) -> str:
         """A digest of the operator's settings, whose changes need a restart."""

@@ -33,7 +33,9 @@ _CHANGES: dict[str, Callable[..., Any]] = {
     "start": steps.start,
     "switch": steps.switch,
     "settle": steps.settle,
-    "regret": steps.regret,
+    "intend_rollback": steps.intend_rollback,
+    "finish_rollback": steps.finish_rollback,
+    "confirm_rollback": steps.confirm_rollback,
     "halt": halt,
 }
 _READS: dict[str, Callable[..., Any]] = {

@@ -52,6 +52,8 @@ def status(component: Component) -> dict[str, Any]:
         "meta": component.meta(current) if current else {},
         "contracted": component.contracted(),
         "regretted": state["regretted"],
+        "rollback": state["rollback"],
+        "rolled_back": state["rolled_back"],
         "running": [],
         "answer": "",
         "degraded": False,
@@ -70,6 +72,7 @@ def status(component: Component) -> dict[str, Any]:
         said["ok"] = bool(answer and answer.status == 200 and answer.version == current)
     said["settled"] = (
         said["ok"]
+        and said["rollback"] is None
         and said["last_good"] == current
         and said["running"] == ([] if component.role == "ui" else [current])
     )
@@ -138,13 +141,23 @@ def start(component: Component, release: str) -> None:
     if component.role == "ui":
         return
     supervisor = supervisor_of(component)
-    supervisor.start(release)
+    if supervisor.is_alive(release) and not ask(supervisor.gate(release)).status:
+        # It is ending: an interrupted deploy or rollback has replaced it.
+        supervisor.stop(release, within_s=component.drain_s + _DRAIN_GRACE_S)
+    _launch(component, supervisor, release)
     try:
         pass_gate(component, supervisor, release, serving=False)
     except StepFailed:
         if component.current != release:
             supervisor.stop(release, within_s=_STOP_NOW_S)
         raise
+
+
+def _launch(component: Component, supervisor: Supervisor, release: str) -> None:
+    """Start a process of the release if there is none, and record its settings first."""
+    if not supervisor.is_alive(release):
+        component.record_settings(release)
+    supervisor.start(release)
 
 
 def switch(component: Component, release: str) -> None:
@@ -181,7 +194,7 @@ def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
         else:
             supervisor.admit(release)
             return
-    supervisor.start(release)
+    _launch(component, supervisor, release)
 
 
 def _serves_again(before: str | None) -> str:
@@ -197,7 +210,7 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
     supervisor.stop(release, within_s=_STOP_NOW_S)
     # The old release is draining: let that process end, then start it again.
     supervisor.stop(before, within_s=component.drain_s + _DRAIN_GRACE_S)
-    supervisor.start(before)
+    _launch(component, supervisor, before)
     supervisor.at_boot(before)
     pass_gate(component, supervisor, before, serving=True)
 
@@ -215,30 +228,70 @@ def settle(component: Component, release: str) -> list[str]:
     return component.prune()
 
 
-def regret(component: Component, release: str) -> None:
-    component.regret(release)
+def intend_rollback(component: Component, release: str, why: str, who: str) -> None:
+    """Record a rollback to `release`, which `finish_rollback` carries out."""
+    if release not in component.healthy():
+        raise StepFailed(f"{release} is not a healthy release of this host")
+    component.intend_rollback(release, why=why, who=who)
+
+
+def finish_rollback(component: Component) -> str | None:
+    """Carry out the recorded rollback, or the rest of it; returns the release that serves.
+
+    A rollback whose release does not become healthy is withdrawn. Raises `StepFailed`.
+    """
+    pending = component.state()["rollback"]
+    if pending is None:
+        return component.current
+    to: str = pending["to"]
+    try:
+        start(component, to)
+        switch(component, to)
+    except StepFailed:
+        component.end_rollback()
+        raise
+    settle(component, to)
+    return to
+
+
+def confirm_rollback(component: Component) -> None:
+    """Remove the record, once the deployer knows that all hosts have rolled back.
+
+    Before that, repeating the command resumes it; afterwards, it goes back one more release.
+    """
+    component.end_rollback()
 
 
 def converge(component: Component) -> list[str]:
     """Recover from a killed deployer or a crash; returns lines for the operator.
 
-    A current release that passes its health check is kept and recorded as healthy; otherwise the
-    last healthy release replaces it.
+    A pending rollback is finished first. A current release that passes its health check is kept
+    and recorded as healthy; otherwise the last healthy release replaces it.
     """
     done: list[str] = []
-    current = component.current
+    if component.state()["rollback"] is not None:
+        try:
+            return [f"rolled back to {finish_rollback(component)}"]
+        except StepFailed as failure:
+            done.append(str(failure).splitlines()[0])
     if status(component)["settled"] or not component.releases():
         return done
-    healthy = [name for name in component.healthy() if name != current]
-    if component.role == "ui":
-        if current is not None and component.is_complete(current):
-            settle(component, current)
-            return [f"{current} serves"]
-        if healthy:
-            component.point(healthy[-1])
-            return [f"switched back to {healthy[-1]}"]
-        component.point(None)
-        return done
+    recover = _recover_page if component.role == "ui" else _recover_server
+    return done + recover(component, [n for n in component.healthy() if n != component.current])
+
+
+def _recover_page(component: Component, healthy: list[str]) -> list[str]:
+    current = component.current
+    if current is not None and component.is_complete(current):
+        settle(component, current)
+        return [f"{current} serves"]
+    component.point(healthy[-1] if healthy else None)
+    return [f"switched back to {healthy[-1]}"] if healthy else []
+
+
+def _recover_server(component: Component, healthy: list[str]) -> list[str]:
+    done: list[str] = []
+    current = component.current
     supervisor = supervisor_of(component)
     for candidate in ([current] if current else []) + healthy[-1:]:
         try:

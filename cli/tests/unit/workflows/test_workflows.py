@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ocmt_cli.deploy.changed import changed, last_deployed
+from ocmt_cli.deploy.changed import changed
+from ocmt_cli.deploy.release_tags import last_deployed
 from ocmt_cli.node import node_binary
 
 FOLDER = Path(__file__).parents[4] / ".github" / "workflows"
@@ -116,6 +117,9 @@ def test_the_newest_tag_of_each_component_counts_and_seconds_tell_them_apart() -
         "v1.0",
     ]
     assert last_deployed(tags) == {"mgmt": "b" * 12, "ui": "c" * 12}
+    # A rollback tells what serves since.
+    tags.append("rollback/mgmt/20261123T220102Z-aaaaaaaaaaaa")
+    assert last_deployed(tags) == {"mgmt": "a" * 12, "ui": "c" * 12}
 
 
 def test_what_changed_is_told_from_the_last_deployed_commit_not_from_the_last_one() -> None:
