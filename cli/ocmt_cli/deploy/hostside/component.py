@@ -145,11 +145,14 @@ class Component:
     def intend_rollback(self, to: str, *, why: str, who: str) -> None:
         """Record a rollback before it begins, so that it can be resumed."""
         state = self.state()
-        left = state["rollback"]["from"] if state["rollback"] else self.current
+        before = state["rollback"] or {
+            "from": self.current,
+            "content": self.meta(self.current).get("content") if self.current else None,
+        }
         state["rollback"] = {
-            "from": left,
+            "from": before["from"],
+            "content": before["content"],
             "to": to,
-            "content": self.meta(left).get("content") if left else None,
             "why": why,
             "who": who,
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
