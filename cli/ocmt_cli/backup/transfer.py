@@ -21,6 +21,7 @@ from ocmt_cli.backup.manifest import (
     write_manifest,
 )
 from ocmt_cli.backup.streams import fetch, program, send
+from ocmt_cli.deploy.host_failures import not_ours
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.deploy.session import Session
@@ -41,8 +42,18 @@ class _Hosts:
         if name not in self._open:
             remote = open_host(self._inventory.host(name), self._inventory.deploy)
             self._stack.callback(remote.close)
+            require_silent(remote)
             self._open[name] = remote
         return self._open[name]
+
+
+def require_silent(remote: Host) -> None:
+    """Raise `HostFailed` if the host prints into the output of commands, and so into a backup."""
+    done = remote.run(("true",), step="sign in", check=False, timeout_s=60)
+    if done.stdout.strip():
+        raise not_ours(remote.name, "sign in", done.stdout)
+    if done.code != 0:
+        raise remote.failure(done.code, done.stderr, "sign in")
 
 
 def settings_of(remote: Host, path: PurePosixPath) -> tuple[str, dict[str, str]]:

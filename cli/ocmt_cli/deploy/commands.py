@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ocmt_common.console import say, say_json
+from ocmt_common.console import complain, say, say_json
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
 from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
 from ocmt_cli.deploy.orchestration import deploy, plan
 from ocmt_cli.deploy.pulling import pull as pull_checkout
@@ -22,6 +23,7 @@ from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
 
 _LOG_POLL_S = 1.0
+_pause = time.sleep
 
 
 class What(StrEnum):
@@ -163,6 +165,12 @@ def logs_command(
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
     """Show the servers' log lines, merged by time."""
+    if what is What.ui:
+        raise CommandFailed(
+            "The page has no log of its own: see the web server's on its host, such as "
+            "`journalctl -u caddy` or /var/log/nginx.",
+            exit_code=2,
+        )
     deployer = _deployer(inventory, what)
     after: dict[tuple[Role, str], Any] = {}
 
@@ -171,15 +179,25 @@ def logs_command(
             return {"lines": [], "after": None}
         return sessions[name].ask("logs", role, lines, request, after.get((role, name)))
 
+    away: dict[str, HostFailed] = {}
     with deployer.sessions() as sessions:
         while True:
-            found = deployer.each(ask)
-            after = {target: told["after"] for target, told in found.items()}
+            found, failures = deployer.each_that_answers(ask)
+            after |= {target: told["after"] for target, told in found.items()}
             for line in merged(found):
                 say(line)
             if not follow:
-                return
-            time.sleep(_LOG_POLL_S)
+                break
+            for name, failure in failures.items():
+                if name not in away:
+                    complain(f"{failure}\nIts log follows as soon as it answers.")
+                sessions[name].disconnect()
+            for name in away.keys() - failures.keys():
+                complain(f"{name}: it answers again")
+            away = failures
+            _pause(_LOG_POLL_S)
+    if failures:
+        raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
 
 
 def merged(found: dict[tuple[Role, str], Any]) -> list[str]:

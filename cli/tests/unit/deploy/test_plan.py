@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.commands import merged
+from ocmt_cli.deploy.deadlines import deadline_s
 from ocmt_cli.deploy.host_failures import Refused, Unreachable, answer_of, explain
+from ocmt_cli.deploy.hostside import server
 from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.hostside.logs import logs, timed
-from ocmt_cli.deploy.inventory import HostEntry, Inventory, load_inventory
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role, load_inventory
 from ocmt_cli.deploy.plan import decide, may_run_on, problems
 from ocmt_cli.deploy.release_tags import new_release
 from ocmt_cli.deploy.server_status import differences, server_line
@@ -273,3 +275,51 @@ def test_what_is_no_answer_of_ours_is_told_with_the_host_and_the_cure(printed: s
 
 def test_an_answer_of_ours_is_read() -> None:
     assert answer_of("one", "mgmt: status", '{"value": [1]}\n') == {"value": [1]}
+
+
+@pytest.mark.parametrize(
+    ("printed", "cure"),
+    [
+        (
+            'Please login as the user "admin" rather than the user "root".\n\n',
+            'Set hosts.one.user = "admin"',
+        ),
+        ("Please login as the user 'ubuntu' rather than the user 'root'.", '"ubuntu"'),
+        ("This account is currently not available.\n", "a user who may log in there"),
+        ("Your account has expired; please contact your administrator", "who may log in"),
+        ("Welcome to Ubuntu", "~/.bashrc"),
+    ],
+)
+def test_what_a_host_prints_instead_of_an_answer_decides_the_cure(printed: str, cure: str) -> None:
+    with pytest.raises(Refused) as failed:
+        answer_of("one", "mgmt: status", printed)
+    assert cure in str(failed.value)
+    assert printed.splitlines()[0] in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("mgmt: status", "Run the same command again."),
+        ("mgmt: settle", "What it was doing there continues. Run the same command again."),
+    ],
+)
+def test_only_a_step_that_changes_something_is_said_to_continue(
+    inventory: Inventory, host: HostEntry, step: str, told: str
+) -> None:
+    failure = explain(host, inventory.deploy, code=255, stderr="", step=step)
+    assert str(failure).endswith(f"the connection was lost (it gave no reason). {told}")
+
+
+@pytest.mark.parametrize("role", ["mgmt", "agent", "ui"])
+def test_each_step_has_a_deadline_that_its_own_waiting_fits_in(
+    inventory: Inventory, role: Role
+) -> None:
+    policy = inventory.deploy
+    for step in (*server._READS, *server._CHANGES, "lock"):
+        assert 30 < deadline_s(step, role, policy) < 12 * 3600
+    gate, drain = policy.gate_timeout_s, policy.drain_s
+    assert deadline_s("status", role, policy) <= 60
+    assert deadline_s("start", role, policy) > gate + drain
+    assert deadline_s("switch", role, policy) > 2 * gate + drain
+    assert deadline_s("settle", role, policy) > drain
