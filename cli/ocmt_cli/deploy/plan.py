@@ -53,7 +53,9 @@ def decide(
     """
     current = facts["current"]
     action: Action = "deploy"
-    if current is None:
+    if facts["restore"]:
+        action, why = "refused", unfinished_restore(facts["restore"])
+    elif current is None:
         why = "nothing is deployed yet"
     elif facts["meta"].get("content") != content:
         action, why = _of_other_content(facts, content, age, force=force)
@@ -93,6 +95,14 @@ def _of_other_content(
         return "refused", f"{why}; {back}"
     unknown = ", whose commit is not in this checkout" if age == "unknown" else ""
     return "deploy", f"the commit differs from {current}{unknown}"
+
+
+def unfinished_restore(record: dict[str, Any]) -> str:
+    """Why nothing may start on a host whose data is being replaced."""
+    return (
+        f"the restore of the backup of {record['backup']} is unfinished (by {record['who']}, "
+        f"{record['at']}), so its data may be of two times; run `{command('restore')}` again"
+    )
 
 
 _NEWER_OR_FORCE = "deploy a newer commit, or this one with --force"

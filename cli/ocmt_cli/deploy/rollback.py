@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import Role
-from ocmt_cli.deploy.plan import may_run_on
+from ocmt_cli.deploy.plan import may_run_on, unfinished_restore
 from ocmt_cli.deploy.rollback_plan import Facts, Move, Stay, choose
 from ocmt_cli.deploy.session import Session, deployer_name
 from ocmt_cli.failure import CommandFailed
@@ -28,6 +28,12 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
         for role, name in deployer.targets():
             sessions[name].lock(role, what="rollback")
         facts = deployer.each(lambda role, name: sessions[name].ask("facts", role))
+        if restored := [
+            f"{name}: {role}: {unfinished_restore(known['restore'])}."
+            for (role, name), known in facts.items()
+            if known["restore"]
+        ]:
+            raise CommandFailed("\n".join(restored))
         chosen = choose(facts, to)
         moves = [one for one in reversed(chosen) if isinstance(one, Move)]
         metas = {

@@ -10,6 +10,7 @@ from ocmt_common.console import say, say_json
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
+from ocmt_cli.deploy.plan import unfinished_restore
 from ocmt_cli.trust import ending
 
 COMPONENT_TITLES: dict[Role, str] = {"mgmt": "management", "agent": "agent server", "ui": "page"}
@@ -75,7 +76,9 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
     An unfinished rollback comes first. A degraded one serves, and reports its problems.
     """
     drifted = not status["settled"]
-    if status["current"] is None:
+    if status["restore"]:
+        state = f"RESTORE UNFINISHED: {unfinished_restore(status['restore'])}"
+    elif status["current"] is None:
         state = "nothing is deployed"
     elif pending := status["rollback"]:
         said = ", ".join(filter(None, (pending["who"], pending["at"], pending["why"])))

@@ -18,7 +18,7 @@ from ocmt_cli.deploy import orchestration
 from ocmt_cli.deploy.build import Artefact
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.host_failures import HostFailed, Unreachable
-from ocmt_cli.deploy.hostside import health, installing, server, steps
+from ocmt_cli.deploy.hostside import halting, health, installing, server, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Policy, Role
 from ocmt_cli.deploy.session import component_on
@@ -98,6 +98,15 @@ class StubSupervisor:
 
     def migrate(self, release: str, *, expand: bool) -> None:
         self._world.effect()
+        meta = self._component.meta(release)
+        pending = [one for one in meta["revisions"] if one not in self._world.tables]
+        late = [one for one in pending if one in meta["contracts"]]
+        if expand and late:
+            first = pending.index(late[0])
+            if set(pending[first:]) - set(late):
+                raise StepFailed(f"Migration {late[0]} removes what the running release needs")
+            pending = pending[:first]
+        self._world.tables += pending
 
     def log(self, release: str, lines: int) -> str:
         return ""
@@ -111,8 +120,8 @@ class StubSource(Source):
     """A commit with a content for each component, after the commit `before`."""
 
     contents: tuple[tuple[Role, str], ...] = ()
-    history: tuple[str, ...] = ()
-    """The commits before it."""
+    migrations: tuple[str, ...] = ("0001",)
+    """Management's; those that end with c contract."""
     later: tuple[str, ...] = ()
     """The commits that contain it."""
 
@@ -120,7 +129,7 @@ class StubSource(Source):
         return dict(self.contents)[role]
 
     def revisions(self) -> tuple[list[str], list[str]]:
-        return ["0001"], []
+        return list(self.migrations), [one for one in self.migrations if one.endswith("c")]
 
     def has(self, commit: str) -> bool:
         return True
@@ -225,6 +234,8 @@ class World:
         """Contents that never become healthy."""
         self.lost: set[str] = set()
         """Hosts that do not answer."""
+        self.tables: list[str] = []
+        """The migrations that management's database has."""
         self.tags: list[str] = []
         self.reported: list[str] = []
         self.fuse: int | None = None
@@ -295,6 +306,7 @@ class World:
         patch.setattr(health, "ask", ask)
         patch.setattr(steps, "ask", ask)
         patch.setattr(steps, "supervisor_of", supervisor_of)
+        patch.setattr(halting, "supervisor_of", supervisor_of)
         patch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
         patch.setattr(orchestration, "problems", lambda *_: [])
         patch.setattr("os.fsync", lambda file: None)

@@ -93,7 +93,9 @@ class Component:
         except (OSError, ValueError):
             read = {}
         fresh: dict[str, Any] = {"healthy": [], "env": {}, "contracted": [], "regretted": {}}
-        return {**fresh, "rollback": None, "rolled_back": None, **read}
+        fresh |= {"rollback": None, "rolled_back": None}
+        fresh |= {"restore": None, "forgotten": [], "unmigrated": False}
+        return {**fresh, **read}
 
     def save(self, state: dict[str, Any]) -> None:
         replace_file(self.path / "state.json", json.dumps(state), mode=0o644)
@@ -104,9 +106,11 @@ class Component:
 
     def contracted(self) -> list[str]:
         """The contracting migrations that were run; older releases cannot run after them."""
-        applied = set(self.state()["contracted"])
+        state = self.state()
+        applied = set(state["contracted"])
         for name in self.healthy():
-            applied |= set(self.meta(name).get("contracts", []))
+            if name not in state["forgotten"]:
+                applied |= set(self.meta(name).get("contracts", []))
         return sorted(applied)
 
     def record_settings(self, name: str) -> None:
@@ -133,6 +137,8 @@ class Component:
                 state["rolled_back"] = pending
             else:
                 state["rollback"] = None
+        state["forgotten"] = [one for one in state["forgotten"] if one != name]
+        state["unmigrated"] = False
         content = self.meta(name).get("content")
         newest = list(regretted.items())[-_MOST_REGRETTED:]
         state["regretted"] = {one: what if what != content else None for one, what in newest}
@@ -158,6 +164,17 @@ class Component:
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         self.save(state)
+
+    def begin_restore(self, backup: str, *, who: str) -> None:
+        """Record that data is about to be replaced, so that nothing starts on half of it."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.save({**self.state(), "restore": {"backup": backup, "who": who, "at": at}})
+
+    def end_restore(self) -> None:
+        """Record that all data is replaced, and forget what was known of the database before."""
+        state = self.state()
+        state |= {"restore": None, "contracted": [], "forgotten": state["healthy"]}
+        self.save({**state, "unmigrated": True})
 
     def env_digest(self) -> str:
         """A digest of the operator's settings, whose changes need a restart."""

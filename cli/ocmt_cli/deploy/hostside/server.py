@@ -37,6 +37,8 @@ _CHANGES: dict[str, Callable[..., Any]] = {
     "finish_rollback": steps.finish_rollback,
     "confirm_rollback": steps.confirm_rollback,
     "halt": halt,
+    "begin_restore": steps.begin_restore,
+    "end_restore": steps.end_restore,
 }
 _READS: dict[str, Callable[..., Any]] = {
     "ping": lambda component: None,

@@ -54,6 +54,7 @@ def status(component: Component) -> dict[str, Any]:
         "regretted": state["regretted"],
         "rollback": state["rollback"],
         "rolled_back": state["rolled_back"],
+        "restore": state["restore"],
         "running": [],
         "answer": "",
         "degraded": False,
@@ -73,6 +74,8 @@ def status(component: Component) -> dict[str, Any]:
     said["settled"] = (
         said["ok"]
         and said["rollback"] is None
+        and said["restore"] is None
+        and not state["unmigrated"]
         and said["last_good"] == current
         and said["running"] == ([] if component.role == "ui" else [current])
     )
@@ -136,10 +139,17 @@ def _contract(component: Component, supervisor: Supervisor, release: str) -> Non
         ) from failure
 
 
+def _migrate_restored(component: Component, release: str) -> None:
+    """Migrate a database that was restored since a release was healthy on it."""
+    if component.role == "mgmt" and component.state()["unmigrated"]:
+        migrate(component, release)
+
+
 def start(component: Component, release: str) -> None:
     """Start `release` in standby, and wait for its health check. Raises `StepFailed`."""
     if component.role == "ui":
         return
+    _migrate_restored(component, release)
     supervisor = supervisor_of(component)
     if supervisor.is_alive(release) and not ask(supervisor.gate(release)).status:
         # It is ending: an interrupted deploy or rollback has replaced it.
@@ -254,6 +264,14 @@ def finish_rollback(component: Component) -> str | None:
     return to
 
 
+def begin_restore(component: Component, backup: str, who: str) -> None:
+    component.begin_restore(backup, who=who)
+
+
+def end_restore(component: Component) -> None:
+    component.end_restore()
+
+
 def confirm_rollback(component: Component) -> None:
     """Remove the record, once the deployer knows that all hosts have rolled back.
 
@@ -297,6 +315,7 @@ def _recover_server(component: Component, healthy: list[str]) -> list[str]:
         try:
             if not component.is_complete(candidate):
                 raise StepFailed(f"release {candidate} is not complete")
+            _migrate_restored(component, candidate)
             component.point(candidate)
             _admit(component, supervisor, candidate)
             supervisor.at_boot(candidate)

@@ -245,6 +245,6 @@ class LongHistories(Histories):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=150, stateful_step_count=8)
+TestHistories.settings = settings(max_examples=100, stateful_step_count=8)
 TestLongHistories = pytest.mark.nightly(LongHistories.TestCase)
 TestLongHistories.settings = settings(max_examples=600, stateful_step_count=20)

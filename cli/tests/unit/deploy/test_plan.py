@@ -21,6 +21,7 @@ WELL: dict[str, Any] = {
     "current": "R1", "meta": {"content": "same"}, "settings_changed": False, "settled": True,
     "healthy": ["R0", "R1"], "writable": True, "rsync": True, "free_mb": 9000, "time": 1000.0,
     "env_file": True, "systemd": True, "regretted": {}, "rollback": None, "rolled_back": None,
+    "restore": None,
 }  # fmt: skip
 
 
@@ -141,7 +142,7 @@ PENDING = {"from": "R2", "to": "R1", "content": "bad", "who": "ada", "at": "T", 
 _STATUS: dict[str, Any] = {
     "current": "R1", "ok": True, "settled": True, "settings_changed": False, "degraded": False,
     "running": ["R1"], "last_good": "R1", "answer": "200 {}",
-    "certificate": "", "rollback": None,
+    "certificate": "", "rollback": None, "restore": None,
 }  # fmt: skip
 
 
