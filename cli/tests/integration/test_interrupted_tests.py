@@ -1,4 +1,4 @@
-"""Ctrl-C in `ocmt test` leaves pytest the time to take down what its tests started."""
+"""Ctrl-C in `ocmt test` gives pytest the time to stop what its tests started."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ command.run_tiers(Report([TIERS["unit"], TIERS["docker"]]), ["-n0", "-s"], Path(
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("started", ["by hand", "in the background of a script"])
-def test_what_a_test_started_is_taken_down_and_nothing_more_is_run(
+def test_what_a_test_started_is_stopped_and_no_further_test_runs(
     tmp_path: Path, started: str
 ) -> None:
     (tmp_path / "test_long.py").write_text(TESTS)

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from ocmt_cli import processes
 from ocmt_cli.up.data_folder import DataFolder
@@ -69,7 +69,7 @@ class Installation:
         return read
 
     def down(self) -> None:
-        """`ocmt down`, after which nothing of it is left."""
+        """`ocmt down`; then nothing of it is left."""
         done = self.ocmt("down")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "nothing is left running" in done.stdout
@@ -89,13 +89,14 @@ class Installation:
         return pids
 
     def agent_api(self, path: str, body: dict[str, str]) -> Any:
-        request = urllib.request.Request(
+        answer = httpx2.post(
             f"http://127.0.0.1:{self.port + 1000}{path}",
-            data=json.dumps(body).encode(),
-            headers={"x-auth-token": self.data.auth_token, "content-type": "application/json"},
+            json=body,
+            headers={"x-auth-token": self.data.auth_token},
+            timeout=600,
+            trust_env=False,
         )
-        with urllib.request.urlopen(request, timeout=600) as response:
-            return json.loads(response.read())
+        return answer.raise_for_status().json()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def stopped(installation: Installation) -> Installation:
 
 @pytest.fixture
 def running(installation: Installation) -> Installation:
-    """Started, unless the test before left it running and well."""
+    """A running installation; restarted if the test before left it stopped or unhealthy."""
     found = installation.status()
     if not (found["running"] and all(one["healthy"] for one in found["servers"].values())):
         installation.ocmt("down")
@@ -134,7 +135,7 @@ def test_up_ends_with_the_address_and_a_link_and_the_page_answers(stopped: Insta
     assert answered == 200
 
 
-def test_status_tells_both_servers_healthy(running: Installation) -> None:
+def test_status_reports_both_servers_healthy(running: Installation) -> None:
     found = running.status()
     assert found["running"]
     assert found["phase"] == "running"
@@ -157,7 +158,7 @@ def test_the_audit_trail_of_a_running_installation_is_shown(running: Installatio
     assert "No user has the address nobody@example.com." in nobody.stdout + nobody.stderr
 
 
-def test_a_second_up_says_where_it_runs_and_how_to_stop_it(running: Installation) -> None:
+def test_a_second_up_reports_where_it_runs_and_how_to_stop_it(running: Installation) -> None:
     again = running.up("--detach")
     assert again.returncode == 0
     assert f"already running at http://127.0.0.1:{running.port}" in again.stdout
@@ -165,7 +166,7 @@ def test_a_second_up_says_where_it_runs_and_how_to_stop_it(running: Installation
     assert running.up().returncode == 1
 
 
-def test_another_installation_on_the_same_port_is_told_who_has_it(
+def test_another_installation_on_the_same_port_is_told_which_program_has_it(
     running: Installation, tmp_path: Path
 ) -> None:
     other = Installation(DataFolder(tmp_path / "other"), running.port, running.full)
@@ -231,7 +232,7 @@ def test_a_full_disk_ends_nothing_that_runs_and_keeps_nothing_from_ending(
         running.full.unlink()
 
 
-def test_down_finds_what_runs_when_its_folder_was_taken_away(running: Installation) -> None:
+def test_down_finds_running_processes_when_its_folder_was_removed(running: Installation) -> None:
     away = running.data.root.with_name("away")
     running.data.root.rename(away)
     try:

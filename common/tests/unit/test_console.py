@@ -1,4 +1,4 @@
-"""Text of servers, containers and commits is safe to print on a terminal."""
+"""Text from servers, containers and commits is printed safely on a terminal."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def test_colours_stay_where_a_command_gives_its_own() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_every_way_to_print_is_safe(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_print_function_is_safe(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     say(text)
     complain(text)
     say_json({"said": text})

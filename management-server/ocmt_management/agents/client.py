@@ -4,9 +4,11 @@ Every call carries our token and the current request's id. Users are known here 
 """
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import structlog
@@ -99,6 +101,13 @@ NO_SUCH_AGENT = "no-such-agent"
 """The agent server's code for this, in problems and as a close reason."""
 
 
+class NoSuchFile(Problem):
+    """The agent does not have this file any more, or never had it."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "no-such-file", "Your agent does not have this file any more.")
+
+
 class AgentsSnapshot(Wire):
     """The first event of the stream: all agents."""
 
@@ -186,6 +195,25 @@ class AgentServer:
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 
+    @asynccontextmanager
+    async def file(
+        self, user_id: str, conversation: str, file_id: str
+    ) -> AsyncIterator[httpx2.Response]:
+        """A file that the agent sent, to be streamed. Wakes the agent. Raises `Problem`."""
+        path = f"api/chat/media/outgoing/{quote(conversation, safe='')}/{file_id}/full"
+        try:
+            async with self._http.stream(
+                "GET",
+                f"/api/containers/{user_id}/proxy/{path}",
+                headers=self._headers(),
+                timeout=_WAKE_TIMEOUT,
+            ) as response:
+                if response.status_code == 404:
+                    raise NoSuchFile
+                yield await self._checked(response)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
     async def open_gateway(self, user_id: str) -> ClientConnection:
         """Open a WebSocket to this user's gateway through the agent server, without a handshake."""
         try:
@@ -252,11 +280,11 @@ def _refusal(status: int, body: bytes) -> Problem:
     if status == 401:
         return AgentServerRefusesUs()
     if status not in _REFUSALS:
-        return AgentServerUnreachable(f"something else answers there, with {status}")
+        return AgentServerUnreachable(f"another program answers there, with status {status}")
     try:
         problem = _ProblemBody.model_validate_json(body)
     except ValidationError:
-        return AgentServerUnreachable(f"it answered {status} without saying why")
+        return AgentServerUnreachable(f"it answered {status} without a reason")
     if problem.code == "wrong-host":
         return AgentServerRefusesUs(_OTHER_ROLE)
     if problem.code == NO_SUCH_AGENT:
@@ -270,11 +298,11 @@ class _ProblemBody(Wire):
 
 
 class _valid_answer:
-    """Reports an answer that does not validate as coming from something else."""
+    """Raises `AgentServerUnreachable` for an answer that does not validate."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, ValidationError):
-            raise AgentServerUnreachable("something else answers there") from error
+            raise AgentServerUnreachable("another program answers there") from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from fastapi import APIRouter
+from fastapi.sse import EventSourceResponse
 from msgspec import Raw
 from ocmt_common import bounded_json
 from ocmt_common.problems import Problem
@@ -25,8 +26,8 @@ from ocmt_management.llm.errors import LlmError
 from ocmt_management.llm.models import MODEL_CHARACTERS, MODEL_PATTERN
 from ocmt_management.llm.providers import DEMO_MODEL, ProviderId, Shape, credentials
 from ocmt_management.llm.upstream import (
+    UNBUFFERED,
     Outcome,
-    StreamedResponse,
     UpstreamRequest,
     UpstreamResponse,
 )
@@ -116,7 +117,11 @@ def _parse(body: bytes) -> _Body:
     if bytes(memoryview(members.get("messages", b""))[:1]) != b"[":
         raise errors.bad_request("no-messages", "Send a JSON object with a list of messages.")
     if not isinstance(model, str) or len(model) > MODEL_CHARACTERS or not _MODEL.fullmatch(model):
-        raise errors.bad_request("no-model", "Name the model in plain text, such as `default`.")
+        raise errors.bad_request(
+            "no-model",
+            f"`model` must be 1 to {MODEL_CHARACTERS} printable ASCII characters without spaces, "
+            "such as `default`.",
+        )
     return _Body(members, model, stream=bytes(members.get("stream", b"")) == b"true")
 
 
@@ -137,18 +142,11 @@ def _from_demo(shape: Shape, body: _Body, caller: Caller, llm: Llm) -> Response:
         shape, {**read, "model": body.model}, created_s=int(llm.clock().timestamp())
     )
     llm.last_errors.forget(caller.user_id)
-
-    def done() -> None:
-        llm.usage.record(
-            user_id=caller.user_id,
-            provider=ProviderId.DEMO,
-            model=DEMO_MODEL,
-            tokens=answer.used,
-        )
-
+    llm.usage.record(
+        user_id=caller.user_id, provider=ProviderId.DEMO, model=DEMO_MODEL, tokens=answer.used
+    )
     if body.stream:
-        return StreamedResponse(answer.stream(), done=done)
-    done()
+        return EventSourceResponse(answer.stream(), headers=UNBUFFERED)
     return JSONResponse(answer.whole())
 
 

@@ -1,4 +1,4 @@
-"""Every statement a member's request runs on users' rows names that member, or their token."""
+"""Every statement that a member's request runs on users' rows names that member, or their token."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -19,7 +19,7 @@ OWNED = {table.name for table in Base.metadata.sorted_tables if "user_id" in tab
 
 @pytest.fixture
 def statements() -> Iterator[list[tuple[str, Any]]]:
-    """SQL with its parameters, as the driver gets it."""
+    """SQL with its parameters, as the driver receives it."""
     ran: list[tuple[str, Any]] = []
 
     def note(_: object, __: object, sql: str, parameters: Any, *___: object) -> None:
@@ -42,7 +42,7 @@ async def test_a_members_requests_touch_only_their_own_rows(
     advance: Callable[[timedelta], None],
     statements: list[tuple[str, Any]],
 ) -> None:
-    # Nobody's agent is made meanwhile, which is tried again and again without an agent server.
+    # No agent is provisioned meanwhile, which is retried constantly without an agent server.
     app.state.on_sign_in = lambda _: None
     admin, member = await sign_in_admin("ada@example.com"), await sign_in("bob@example.com")
     await admin.put("/api/secrets/FOO", json={"value": "ada's"})

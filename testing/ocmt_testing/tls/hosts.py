@@ -1,4 +1,4 @@
-"""TLS_DIR folders as `ocmt setup` writes them, and with each thing wrong that can be."""
+"""TLS_DIR folders as `ocmt setup` writes them, and with each possible mistake."""
 
 import asyncio
 import contextlib
@@ -72,7 +72,7 @@ class _Server(HandoverServer):
 async def serving_hosts(
     app: ASGIApp, credentials: HostCredentials, *, role: str
 ) -> AsyncIterator[int]:
-    """Serve `app` to hosts of `role`; the TLS port."""
+    """Serve `app` to hosts of `role`; yields the TLS port."""
 
     def config(http: type[asyncio.Protocol]) -> uvicorn.Config:
         return uvicorn.Config(

@@ -1,6 +1,6 @@
-"""The drivers on the real kernel: a process of our own, out of RAM and back again.
+"""The memory drivers on the real kernel: a process is moved out of RAM and back.
 
-In this tier because they need what Docker needs: root, and control groups that we can make.
+In this tier because they need what Docker needs: root, and control groups that can be created.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ def group() -> Iterator[Cgroup]:
 
 @pytest.fixture
 def holder(group: Cgroup, tmp_path: Path) -> Whereabouts:
-    """A frozen process in a group of its own that holds 128 MB of its own."""
+    """A frozen process in its own control group that holds 128 MB of anonymous memory."""
     joins = "".join(f"echo $$ > {file}; " for file in group.join_files())
     ready = tmp_path / "ready"
     process = spawn(
@@ -112,7 +112,7 @@ def measured(where: Whereabouts) -> AgentMemory:
 
 
 async def take_out(driver: Driver, where: Whereabouts, executor: ThreadPoolExecutor) -> None:
-    """In rounds, as the server does: a moment later a disk has written what it was given."""
+    """Reclaim in rounds, as the server does: a disk needs a moment to write what it received."""
     held = measured(where).held
     while True:
         await driver.reclaim(where, executor)
@@ -129,7 +129,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driver.name)
-async def test_a_frozen_process_is_taken_out_of_ram_and_is_whole_when_thawed(
+async def test_a_frozen_process_is_moved_out_of_ram_and_is_intact_when_thawed(
     driver: Driver, holder: Whereabouts, group: Cgroup, executor: ThreadPoolExecutor
 ) -> None:
     assert driver.fits(holder)
@@ -139,7 +139,7 @@ async def test_a_frozen_process_is_taken_out_of_ram_and_is_whole_when_thawed(
 
     after = measured(holder)
     assert after.anon < 0.2 * before.anon
-    if driver.name != "process_madvise":  # which leaves what it wrote until somebody needs the room
+    if driver.name != "process_madvise":  # which leaves what it wrote until the space is needed
         assert after.usage < 0.3 * before.usage
         assert after.swap > 0.8 * _HELD
     group.set_frozen(False)
@@ -147,7 +147,7 @@ async def test_a_frozen_process_is_taken_out_of_ram_and_is_whole_when_thawed(
     assert await holder.leader.ended() == 3
 
 
-async def test_what_was_recorded_is_fetched_ahead_and_not_taken_for_used(
+async def test_recorded_pages_are_prefetched_and_do_not_count_as_used(
     holder: Whereabouts, executor: ThreadPoolExecutor
 ) -> None:
     recorded = resident_pages(holder)
@@ -182,7 +182,7 @@ async def test_pages_are_brought_in_for_good_but_for_those_whose_use_is_to_show(
     assert size(pages_anywhere(holder)) >= size(recorded)
 
 
-async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
+async def test_all_pages_of_an_unknown_agent_are_read_and_its_use_is_learned(
     holder: Whereabouts, executor: ThreadPoolExecutor
 ) -> None:
     await page_out(resident_pages(holder), executor)
@@ -228,10 +228,10 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     assert size(resident_pages(holder)) < 1 * MB
 
 
-async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
+async def test_the_first_answer_shows_which_pages_are_needed_first(
     holder: Whereabouts, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Meanwhile nothing else is read: the gateway's own reads would stand behind it."""
+    """Nothing else is read meanwhile: the gateway's own reads would have to wait behind it."""
     monkeypatch.setattr(prefetch, "_ANSWERS_WITHIN_S", 60.0)
     leader = holder.leader
     whole = max(resident_pages(holder)[leader], key=lambda one: one.size)
@@ -273,7 +273,7 @@ async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
 async def test_faulting_in_frees_the_places_the_pages_had_and_writes_nothing(
     group: Cgroup, holder: Whereabouts, executor: ThreadPoolExecutor
 ) -> None:
-    """Else the next sleep would leave them where they are, strewn over the disk."""
+    """Otherwise the next sleep would leave them scattered over the disk."""
     pid = holder.leader.pid
     held = max(resident_pages(holder)[holder.leader], key=lambda one: one.size)
     every_other = list(held.pieces(PAGE))[::2]
@@ -342,7 +342,7 @@ async def test_a_quiet_agent_under_pressure_keeps_just_what_its_next_answer_need
 
 
 def places_on_disk(pid: int, ranges: list[Range]) -> list[int]:
-    """Where in the swap each page lies that is there, by the kernel's `pagemap.rst`."""
+    """The position in the swap of each page that is there, by the kernel's `pagemap.rst`."""
     found = []
     with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
         for one in ranges:
@@ -358,7 +358,7 @@ def places_on_disk(pid: int, ranges: list[Range]) -> list[int]:
 async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fetched_in(
     holder: Whereabouts, tmp_path: Path
 ) -> None:
-    """However it is strewn over the process's memory, and whatever the kernel would take first."""
+    """However it is scattered over the address space, and in whatever order the kernel reclaims."""
     runtime = FakeRuntime()
     runtime.kernel["ada"] = holder
     whole = [r for ranges in resident_pages(holder).values() for r in ranges]
@@ -378,7 +378,7 @@ async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fe
         assert onward > 0.9 * len(places)
 
 
-async def test_a_process_that_is_gone_is_passed_over(
+async def test_a_process_that_ended_is_skipped(
     holder: Whereabouts, group: Cgroup, executor: ThreadPoolExecutor
 ) -> None:
     recorded = resident_pages(holder)

@@ -1,6 +1,6 @@
-"""Our drivers on a real kernel with cgroup v2 and quotas, whatever this machine runs.
+"""The drivers on a real kernel with cgroup v2 and quotas, independent of this machine's kernel.
 
-Needs QEMU (`apt-get install --no-install-recommends qemu-system-x86`) and fetches Debian's kernel
+Needs QEMU (`apt-get install --no-install-recommends qemu-system-x86`) and downloads Debian's kernel
 package (27 MB, once).
 """
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.needs("qemu")]
 
 
 def kernel() -> Path:
-    """Debian's kernel, unpacked and not installed: the folder with its `boot` and `lib`."""
+    """Debian's kernel, unpacked but not installed: the folder that contains `boot` and `lib`."""
     unpacked = _CACHE / "kernel"
     if not unpacked.exists():
         _CACHE.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def needed_files() -> Iterator[Path]:
 
 
 def file_system_with_quotas(file: Path) -> bytes:
-    """An empty ext4 that counts what each uid takes."""
+    """An empty ext4 file system with user quotas."""
     file.touch()
     os.truncate(file, 12 * MB)
     subprocess.run(["mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota", file], check=True)
@@ -155,7 +155,7 @@ def test_reclaim_freeze_and_prefetch_on_a_real_kernel_with_cgroup_v2(tmp_path: P
     assert asleep["swap"] > 90 * MB
     assert 0.4 * asleep["swap"] < asleep["compressed"] < 0.8 * asleep["swap"]
     assert found["more_than_there_is"] == os.strerror(11)  # EAGAIN
-    # Fetched ahead: charged again, and not taken for used. And it is whole.
+    # Prefetched: charged again, not counted as used, and intact.
     assert found["fetched"]["usage"] > asleep["usage"] + 60 * MB
     # What stays is the guest's own Python: the child shares it, another group is charged with it.
     assert found["fetched"]["resident"] < 30 * MB

@@ -1,4 +1,4 @@
-"""An agent that fills the disk: its user is told, it works on, and stopping it comes last."""
+"""An agent fills the disk: its user is warned, it works on, and stopping it is the last resort."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ SHORT = Room(10**12, 10**9, 10**6, 10**6)
 
 @dataclass
 class Disk:
-    """Agents on a disk of the test's, and the manager that measures them."""
+    """Agents on a simulated disk, and the manager that measures them."""
 
     host: Host
     manager: DiskManager
@@ -77,7 +77,7 @@ async def test_what_an_agent_takes_is_shown(tmp_path: Path) -> None:
         assert shown["warning"] is None
 
 
-async def test_who_is_nearly_full_or_over_is_told_and_works_on(tmp_path: Path) -> None:
+async def test_a_nearly_full_or_overfull_agent_is_warned_and_keeps_working(tmp_path: Path) -> None:
     async with disk_of(tmp_path) as disk:
         await disk.host.provision()
         for used_mb, words in ((950, "more than 90 %"), (1900, "more than the 0.977 GB")):
@@ -140,7 +140,9 @@ async def test_on_a_host_that_is_nearly_full_those_that_are_over_are_stopped(
         assert disk.host.state("ada") is S.RUNNING
 
 
-async def test_a_sleeper_is_measured_once_and_who_is_awake_each_minute(tmp_path: Path) -> None:
+async def test_a_sleeping_agent_is_measured_once_and_an_awake_one_each_minute(
+    tmp_path: Path,
+) -> None:
     async with disk_of(tmp_path) as disk:
         await disk.host.provision("ada")
         await disk.host.provision("ben")
@@ -168,7 +170,7 @@ async def test_an_agent_that_cannot_be_stopped_now_is_stopped_later(tmp_path: Pa
 
 
 class KernelQuotas(FolderQuotas):
-    """A file system with quotas, or one that refuses them."""
+    """A file system with quotas, or one that rejects them."""
 
     def __init__(self, folder: Path, *, refuses: bool) -> None:
         super().__init__(folder)

@@ -1,4 +1,5 @@
-"""What the agent server relies on in a gateway: the real OpenClaw and its double, held alike."""
+"""What the agent server relies on in a gateway: the same tests for the real OpenClaw and its
+double."""
 
 import asyncio
 import json
@@ -56,12 +57,12 @@ class Gateway:
         return GatewayLinks(self.session, self.admin)
 
     def access(self, *, token: str = TOKEN) -> GatewayAccess:
-        """With a device that the gateway has never seen."""
+        """Access with a device that the gateway does not know."""
         return GatewayAccess("ada", self.endpoint, SecretText(token), DeviceKey.generate())
 
     @asynccontextmanager
     async def caller(self) -> AsyncIterator[Caller]:
-        """One behind the proxy, which holds the credentials."""
+        """A client behind the proxy, which holds the credentials."""
         waking = AlwaysAwake(self.endpoint)
         waking.access = self.access()
         async with open_session() as passing_on:
@@ -153,7 +154,7 @@ def control_sockets_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("control_sockets_take_their_time")
-async def test_a_lease_goes_back_over_the_control_socket_it_was_given_on(
+async def test_a_lease_is_given_back_over_its_control_socket(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
@@ -174,7 +175,7 @@ async def test_a_lease_goes_back_over_the_control_socket_it_was_given_on(
 
 
 @pytest.mark.usefixtures("control_sockets_take_their_time")
-async def test_without_its_control_socket_a_lease_goes_back_by_http(gateway: Gateway) -> None:
+async def test_without_its_control_socket_a_lease_is_given_back_by_http(gateway: Gateway) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
     lease = await suspended(control, access)
     await control.close()
@@ -264,7 +265,7 @@ async def test_a_hello_carries_credentials_and_callers_get_none_of_them(gateway:
     assert not [text for text in secret if text in shown]
 
 
-async def test_a_caller_may_say_nonsense_about_itself(gateway: Gateway) -> None:
+async def test_a_caller_may_send_nonsense_about_itself(gateway: Gateway) -> None:
     nonsense = {"caps": 5, "locale": [], "userAgent": {}, "scopes": ["operator.admin"]}
     link = await gateway.links.open(gateway.access(), caller_params=nonsense)
     await link.socket.close()
@@ -273,7 +274,7 @@ async def test_a_caller_may_say_nonsense_about_itself(gateway: Gateway) -> None:
 
 
 async def history_with(caller: Caller, run: str) -> list[dict[str, Any]]:
-    """Up to the answer of `run`, which is heard before it is in there."""
+    """The frames up to the answer of `run`, which is not among them."""
     async with asyncio.timeout(LIMIT_S):
         while True:
             history = await caller.ask("chat.history", "h", sessionKey="main", limit=10)
@@ -321,7 +322,7 @@ async def test_a_run_outlives_its_caller_and_an_id_is_answered_once(gateway: Gat
 
 
 async def test_answers_begin_with_type_and_id(gateway: Gateway) -> None:
-    """The proxy knows them by that, without reading whole answers."""
+    """The proxy recognises them by that, without parsing whole answers."""
     async with gateway.caller() as caller:
         await caller.ask("chat.history", "found-me", sessionKey="main", limit=1)
 
@@ -335,7 +336,7 @@ async def test_our_rights_end_before_administration(gateway: Gateway) -> None:
     assert answer["error"]["code"] == "FORBIDDEN"
 
 
-async def test_a_suspended_gateway_asks_to_be_called_later(gateway: Gateway) -> None:
+async def test_a_suspended_gateway_refuses_calls_with_a_later_time(gateway: Gateway) -> None:
     access = gateway.access()
     async with gateway.caller() as caller, asyncio.timeout(LIMIT_S):
         while True:
@@ -362,7 +363,7 @@ async def raw_connect(
     *,
     access: GatewayAccess | None = None,
 ) -> dict[str, Any]:
-    """The gateway's own answer to our `connect` with something changed in it."""
+    """The gateway's answer to our `connect` with one thing changed in it."""
     async with gateway.session.ws_connect(gateway.endpoint.url) as socket:
         challenge = (await socket.receive_json())["payload"]
         params = connect_params(
@@ -374,10 +375,10 @@ async def raw_connect(
         return answer
 
 
-async def test_in_the_end_a_gateway_that_stops_says_so_and_closes_with_1012(
+async def test_a_stopping_gateway_announces_it_and_closes_with_1012(
     gateway: Gateway,
 ) -> None:
-    """The last test: it takes the gateway of all others away."""
+    """The last test, since it stops the gateway that all others use."""
     link = await gateway.links.open(gateway.access(), caller_params={})
     stopping = asyncio.create_task(gateway.stop())
     announced: dict[str, Any] = {}

@@ -35,7 +35,7 @@ class Server:
         }
 
     def refused(self) -> tuple[int, str]:
-        """Run to its end; the exit code and what it said."""
+        """Run it to its end; returns the exit code and its output."""
         done = subprocess.run(
             [sys.executable, "-m", "ocmt_agent"],
             env=self.environ,
@@ -48,7 +48,7 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[str]]:
-        """Running, once systemd would know it is ready."""
+        """Run it, from the moment at which systemd sees it ready."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             path = Path(self.environ["DATA_DIR"]).parent / "notify"
             path.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ class Server:
                     process.kill()
 
 
-def test_it_serves_tells_systemd_and_ends_cleanly_with_a_listener_attached(
+def test_it_serves_notifies_systemd_and_ends_cleanly_with_an_open_event_stream(
     tmp_path: Path,
 ) -> None:
     server = Server(tmp_path / "data")

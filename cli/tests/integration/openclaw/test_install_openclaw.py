@@ -1,4 +1,4 @@
-"""The installation by the real npm, of a package that stands for OpenClaw: small, and watched."""
+"""The installation by the real npm, of a small package that stands for OpenClaw."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from ocmt_cli.node import npm_program, run_node
 from ocmt_cli.openclaw import install
 from ocmt_cli.openclaw.install import install_openclaw, is_installed
 
-# Notes each start, and holds until a reader comes when told to.
+# Records each start and, on request, waits for a reader.
 _PROGRAM = """
 import { appendFileSync, readFileSync } from "node:fs";
 appendFileSync(process.env.OCMT_TEST_STARTS, "started\\n");
@@ -23,7 +23,7 @@ if (process.env.OCMT_TEST_HOLD) readFileSync(process.env.OCMT_TEST_HOLD);
 
 
 class Pin:
-    """A pin of our own, and the program it installs."""
+    """A test's pin, and the program that it installs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "pin"

@@ -1,4 +1,4 @@
-"""`ocmt bench` finds the checkout's benchmarks, and becomes the one that was asked for."""
+"""`ocmt bench` finds the checkout's benchmarks and executes the chosen one."""
 
 import signal
 import subprocess
@@ -36,13 +36,13 @@ command.app()
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
-    """Begins `ocmt bench` of a checkout that has these two."""
+    """Starts `ocmt bench` in a checkout with these two benchmarks."""
     (tmp_path / "echo.py").write_text(ECHO, encoding="utf-8")
     (tmp_path / "tidy.py").write_text(TIDY, encoding="utf-8")
     return [sys.executable, "-c", BENCH, str(tmp_path)]
 
 
-def test_every_benchmark_of_the_checkout_says_what_it_measures() -> None:
+def test_every_benchmark_of_the_checkout_has_a_summary() -> None:
     found = benchmarks(FOLDER)
     assert {"llm", "proxy", "sync"} <= set(found)
     assert all(found.values())
@@ -65,7 +65,7 @@ def test_an_interrupted_benchmark_tidies_up(words: list[str]) -> None:
         assert bench.stdout.read() == "tidied\n"
 
 
-def test_an_unknown_benchmark_is_answered_with_those_there_are() -> None:
+def test_an_unknown_benchmark_is_answered_with_the_known_ones() -> None:
     done = CliRunner().invoke(command.app, ["nothing"])
     assert isinstance(done.exception, CommandFailed)
     assert "there are: control, density" in str(done.exception)

@@ -42,7 +42,7 @@ PLAIN = Made(str(FILE), 32 * GIB, encrypted=False, zram_bytes=0, zswap_before=No
 
 
 def on(made: Made, machine: Machine = BARE, *, used_bytes: int = 0) -> Machine:
-    """The machine as it is once `made` was made."""
+    """The machine after `made` was applied."""
     area = Area(made.file or "", made.file_bytes, used_bytes, 10)
     return replace(
         machine, areas=(area,), file_bytes=made.file_bytes, unit_there=True, unit_enabled=True
@@ -82,7 +82,7 @@ def test_after_a_boot_without_systemd_only_the_swapping_starts_again() -> None:
     assert plan.not_permanent == ("swapon --priority 10 /srv/swap",)
 
 
-def test_a_file_that_was_cut_short_is_made_anew() -> None:
+def test_a_truncated_file_is_written_again() -> None:
     machine = replace(BARE, file_bytes=GIB)
     assert "fallocate" in said(plan_enable(Wish(FILE), machine, PLAIN, PLACES))
 

@@ -1,4 +1,4 @@
-"""What is said of an agent is what its server says now, or that nothing is known."""
+"""An agent's status is what its server reports now, or unknown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN, FakeAgentServer
-from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.people import agent_is, id_of, signed_in_with_agent
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
@@ -20,7 +20,7 @@ def settings(
     return make_settings(**its_settings)
 
 
-async def test_nobody_without_an_agent_is_told_of_one(
+async def test_a_user_without_an_agent_sees_none(
     sign_in: SignIn, agent_server: FakeAgentServer, app: FastAPI
 ) -> None:
     view = await app.state.agents.view("nobody")
@@ -31,9 +31,7 @@ async def test_nobody_without_an_agent_is_told_of_one(
 async def test_every_change_is_followed(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
 
     for state in ("paused", "waking", "running", "stopped"):
         agent_server.move(user_id, state)
@@ -44,12 +42,10 @@ async def test_every_change_is_followed(
     assert (await agent_is(app, user_id, "failed")).detail == "The gateway ended by itself."
 
 
-async def test_news_of_a_sleepers_memory_do_not_change_since_when_it_sleeps(
+async def test_events_about_memory_do_not_change_since_when_an_agent_sleeps(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
     agent_server.move(user_id, "paused")
     asleep = await agent_is(app, user_id, "paused")
     agent_server.move(user_id, "paused")
@@ -61,7 +57,7 @@ async def test_news_of_a_sleepers_memory_do_not_change_since_when_it_sleeps(
     assert (await app.state.agents.view(user_id)).since == asleep.since
 
 
-async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
+async def test_a_full_disk_is_reported_while_it_lasts_and_changes_nothing_else(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     browser = await sign_in("ada@example.com")
@@ -87,12 +83,10 @@ async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
     assert (await told("running", None))["warning"] is None
 
 
-async def test_an_agent_server_that_is_gone_makes_no_state_up(
+async def test_a_missing_agent_server_leads_to_an_unknown_state(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
 
     agent_server.hang_up()
     await agent_server.server.stop()
@@ -120,9 +114,7 @@ async def test_only_one_stream_is_opened_for_everybody(
 async def test_waking_is_passed_on_under_the_requests_id(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
     agent_server.move(user_id, "stopped")
     await agent_is(app, user_id, "stopped")
 
@@ -155,7 +147,7 @@ class TestWithAnotherToken:
     ) -> ManagementSettings:
         return make_settings(**{**its_settings, "agent_auth_token": "not-the-token-" + "7x" * 20})
 
-    async def test_the_operator_is_told_which_settings_differ(
+    async def test_the_log_names_the_settings_that_differ(
         self, app: FastAPI, sign_in: SignIn
     ) -> None:
         browser = await sign_in("ada@example.com")
@@ -193,15 +185,13 @@ class TestWithSomethingElseThere:
         assert "AGENT_SERVER_URL" in check["detail"]
 
 
-async def test_a_fault_of_our_own_ends_the_stream_but_not_the_following(
+async def test_a_fault_of_our_own_ends_the_stream_but_not_the_next_one(
     app: FastAPI,
     sign_in: SignIn,
     agent_server: FakeAgentServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
     statuses = app.state.agents.statuses
     apply, faults = statuses._apply, [KeyError("a fault"), RuntimeError("another")]
 

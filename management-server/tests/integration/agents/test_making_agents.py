@@ -1,4 +1,5 @@
-"""Everybody gets an agent: once, in the background, in spite of troubles, and again when lost."""
+"""Every user gets an agent: once, in the background, despite failures, and again when it is
+lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ from ocmt_management.app import create_app
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN
 from ocmt_testing.management.agent_server import FakeAgentServer
-from ocmt_testing.management.people import agent_is, hash_of, id_of, until
+from ocmt_testing.management.people import agent_is, hash_of, id_of, signed_in_with_agent, until
 from sqlalchemy import select
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
@@ -42,21 +43,17 @@ async def token_hash_in(app: FastAPI, user_id: str) -> bytes:
 async def test_the_first_sign_in_makes_the_agent(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
 
     shown = (await browser.get("/api/agent")).json()
     assert (shown["state"], shown["detail"]) == ("running", None)
     assert [made for made, _ in agent_server.provisioned] == [user_id]
 
 
-async def test_of_the_agents_token_only_a_hash_is_kept(
+async def test_only_a_hash_of_the_agent_token_is_stored(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    user_id = await id_of(await sign_in("ada@example.com"))
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
 
     token = agent_server.provisioned[0][1]
     assert len(token) == 43
@@ -66,9 +63,7 @@ async def test_of_the_agents_token_only_a_hash_is_kept(
 async def test_a_ready_agent_is_left_alone(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, _ = await signed_in_with_agent(app, sign_in)
 
     await sign_in("ada@example.com")
     assert (await browser.post("/api/agent")).status_code == 202
@@ -99,7 +94,7 @@ async def test_a_fault_of_our_own_leaves_no_agent_half_made(
 
 
 @pytest.mark.both_databases
-async def test_two_who_ask_at_once_make_one_agent(
+async def test_simultaneous_requests_provision_one_agent(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     agent_server.hold = asyncio.Event()
@@ -111,7 +106,7 @@ async def test_two_who_ask_at_once_make_one_agent(
     assert len(agent_server.provisioned) == 1
 
 
-async def test_an_agent_server_that_is_away_is_waited_for(
+async def test_provisioning_waits_for_an_agent_server_that_is_away(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     await agent_server.server.stop()
@@ -133,7 +128,7 @@ async def test_an_agent_server_that_is_away_is_waited_for(
 
 
 @pytest.mark.both_databases
-async def test_a_failure_is_kept_and_shown_until_somebody_tries_again(
+async def test_a_failure_is_kept_and_shown_until_the_next_attempt(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     agent_server.refusals = [(503, "gateway-exited", "The gateway did not start. Disk full.")]
@@ -156,7 +151,7 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
-    """Also while the earlier server still is there, as when one release takes over from another."""
+    """Also while the earlier server still runs, as when one release takes over from another."""
     agent_server.hold = asyncio.Event()
     user_id = await id_of(await sign_in("ada@example.com"))
     await agent_is(app, user_id, "provisioning")
@@ -177,21 +172,20 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
 
 
 async def begin_elsewhere(app: FastAPI, user_id: str) -> None:
-    """As another server does that begins to make the agent, and then is killed."""
+    """As if another server began to provision the agent and was killed."""
     async with app.state.database.write() as session:
         now = app.state.clock()
         await AgentRepository(session).begin(user_id, b"another server's", now)
 
 
 @pytest.mark.both_databases
-async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
+async def test_what_another_server_provisions_is_left_to_it_and_shown_here(
     settings: ManagementSettings,
     app: FastAPI,
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
-    user_id = await id_of(await sign_in("ada@example.com"))
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
     state, waited, looks = app.state, [], asyncio.Semaphore(0)
     await begin_elsewhere(app, user_id)
 
@@ -232,8 +226,7 @@ async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
-    user_id = await id_of(await sign_in("ada@example.com"))
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
     state, waited = app.state, []
 
     async def wait(seconds: float) -> None:
@@ -255,7 +248,7 @@ async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
 
 
 @pytest.mark.both_databases
-async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
+async def test_a_token_renewed_just_after_provisioning_is_not_lost(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     agent_server.hold = asyncio.Event()
@@ -278,7 +271,7 @@ async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
 
 
 @pytest.mark.both_databases
-async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
+async def test_a_token_renewed_during_provisioning_is_the_one_used(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     agent_server.hold = asyncio.Event()
@@ -294,12 +287,10 @@ async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
     assert [token for _, token in agent_server.provisioned] == agent_server.held[1:]
 
 
-async def test_an_agent_that_its_server_lost_is_made_again_under_a_new_token(
+async def test_a_lost_agent_is_provisioned_again_with_a_new_token(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
     agent_server.forget(user_id)
     agent_server.hold = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A suspended user's agent stays stopped; a deleted user leaves nothing, whatever breaks off."""
+"""A suspended user's agent stays stopped; a deleted user leaves nothing, whatever fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -84,7 +84,7 @@ async def gone(admin: httpx2.AsyncClient, user_id: str) -> None:
     await row_becomes(admin, user_id, lambda row: row is None)
 
 
-async def test_a_suspended_users_agent_is_stopped_until_they_are_let_in_again(
+async def test_a_suspended_users_agent_is_stopped_until_they_are_reinstated(
     app: FastAPI,
     admin: httpx2.AsyncClient,
     bob: httpx2.AsyncClient,
@@ -157,7 +157,7 @@ async def test_what_the_agent_server_cannot_do_yet_is_tried_until_it_can(
     assert [order for order, _ in agent_server.orders] == ["disable"] * 4
 
 
-async def test_an_agent_server_that_is_away_gets_the_order_when_it_is_back(
+async def test_an_agent_server_that_was_away_gets_the_order_when_it_returns(
     app: FastAPI,
     admin: httpx2.AsyncClient,
     bob: httpx2.AsyncClient,
@@ -189,7 +189,7 @@ async def test_an_agent_server_that_lost_the_order_gets_it_again(
     assert agent_server.containers[user_id]["hibernationState"] == "stopped"
 
 
-async def test_changing_ones_mind_while_it_is_under_way_ends_as_decided_last(
+async def test_a_decision_changed_during_the_order_ends_as_decided_last(
     admin: httpx2.AsyncClient, bob: httpx2.AsyncClient, agent_server: FakeAgentServer
 ) -> None:
     user_id = await id_of(bob)
@@ -204,7 +204,7 @@ async def test_changing_ones_mind_while_it_is_under_way_ends_as_decided_last(
 
 
 async def everything_of(app: FastAPI, user_id: str, email: str) -> dict[str, int]:
-    """Rows that say anything of this user, by table; the audit trail left out."""
+    """Rows that mention this user, by table, without the audit trail."""
     found: dict[str, int] = {}
     async with app.state.database.read() as session:
         for table in Base.metadata.sorted_tables:
@@ -306,7 +306,7 @@ async def test_the_last_admin_stays_and_members_delete_nobody(
 
 
 @pytest.mark.both_databases
-async def test_usage_counted_of_a_deleted_user_holds_up_nobodys(
+async def test_usage_of_a_deleted_user_does_not_block_that_of_others(
     app: FastAPI, admin: httpx2.AsyncClient
 ) -> None:
     usage, ada = app.state.llm.usage, await id_of(admin)
@@ -336,13 +336,13 @@ async def test_an_agent_that_is_being_made_does_not_come_back_after_the_deletion
 
 
 class TestKilled:
-    """The server dies at every step of it; the next one goes on."""
+    """The server is killed at every step of the deletion; the next one continues it."""
 
     @pytest.fixture
     async def start(
         self, settings: ManagementSettings
     ) -> AsyncIterator[Callable[[], Awaitable[FastAPI]]]:
-        """Starts a server; starting another cuts the one before short."""
+        """Starts a server; starting another one ends the one before."""
         await migrate(settings.database)
         running: list[AsyncExitStack] = []
 

@@ -43,7 +43,7 @@ async def browser_at(app: FastAPI) -> AsyncIterator[BrowserAt]:
 
 @pytest.fixture
 def attack(browser_at: BrowserAt) -> Callable[..., Awaitable[None]]:
-    """Ask for links to an address from many networks."""
+    """Request links to an address from many networks."""
 
     async def ask(hosts: str, *, networks: int, each: int) -> None:
         for number in range(networks):
@@ -131,7 +131,7 @@ async def test_a_browser_waits_no_longer_than_a_link_lives(
     assert "code" in shown.json()
 
 
-async def test_nobody_learns_from_the_answers_who_is_known(
+async def test_answers_do_not_reveal_which_addresses_are_known(
     app: FastAPI, browser_at: BrowserAt
 ) -> None:
     async def answers(email: str, host: str) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Envelope encryption: secrets decrypt under their own user, name and version only."""
+"""Envelope encryption: a secret decrypts only under its own user, name and version."""
 
 import copy
 import pickle
@@ -78,7 +78,7 @@ def test_rewrapping_keeps_the_data_key() -> None:
     assert opened.decrypt(sealed, name="n", version=1) == "value"
 
 
-def test_nothing_secret_shows_itself() -> None:
+def test_secrets_are_hidden_in_text_and_repr() -> None:
     key = secrets.token_bytes(32)
     value = SecretValue("sk-abcdefghijklmnop")
     shown = f"{value!r} {value} {DataKey(key, 'ada')!r} {KeyRing({'k1': key})!r}"
