@@ -1,4 +1,4 @@
-"""`ocmt deploy`, `ocmt rollback`, `ocmt releases` and `ocmt logs`."""
+"""`ocmt deploy`, `rollback`, `releases`, `journal` and `logs`."""
 
 import time
 from enum import StrEnum
@@ -48,6 +48,7 @@ PullOption = Annotated[
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 rollback_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 releases_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+journal_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 logs_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -150,6 +151,36 @@ def releases_command(
             for one in listed:
                 marks = [word for word in ("current", "healthy") if one[word]]
                 say(f"  {one['release']}  {', '.join(marks)}".rstrip())
+    if failures:
+        raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
+
+
+@journal_app.command()
+def journal_command(
+    what: WhatArgument = What.all,
+    lines: Annotated[int, typer.Option(min=1, max=100_000, help="How many of each server.")] = 20,
+    as_json: JsonOption = False,
+    inventory: InventoryOption = DEFAULT_FILE,
+) -> None:
+    """Show who deployed, rolled back and restored what, when and why, oldest first."""
+    deployer = _deployer(inventory, what)
+    with deployer.sessions() as sessions:
+        found, failures = deployer.each_that_answers(
+            lambda role, name: sessions[name].ask("journal", role, lines)
+        )
+    told = [
+        {**event, "host": host, "component": role}
+        for (role, host), events in found.items()
+        for event in events
+    ]
+    told.sort(key=lambda event: event["at"])
+    if as_json:
+        say_json(told)
+    else:
+        for event in told:
+            why = f" ({event['why'].splitlines()[0]})" if event["why"] else ""
+            place = f"{event['host']} {event['component']}"
+            say(f"{event['at']}  {place}  {event['who']}  {event['what']}{why}")
     if failures:
         raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
 

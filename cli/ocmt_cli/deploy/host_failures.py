@@ -5,7 +5,7 @@ import re
 import shlex
 from typing import Any
 
-from ocmt_cli.deploy.inventory import HostEntry, Policy
+from ocmt_cli.deploy.inventory import ORDER, HostEntry, Policy
 from ocmt_cli.failure import CommandFailed
 
 SSH_FAILED = 255
@@ -46,7 +46,7 @@ def hangs(host: str, step: str, within_s: float) -> Unreachable:
     )
 
 
-_READING = frozenset({"facts", "status", "health", "releases", "logs", "lock", "ping"})
+_READING = frozenset({"facts", "status", "health", "releases", "logs", "journal", "lock", "ping"})
 
 
 def _only_reads(step: str) -> bool:
@@ -151,7 +151,7 @@ _ANYWHERE: tuple[tuple[str, type[HostFailed], str], ...] = (
     (
         r"No space left on device|Disk quota exceeded",
         Refused,
-        "the disk is full. Free some space there, or lower keep_releases.",
+        "the disk is full. Free some space there{releases}.",
     ),
 )
 _CONNECTION: tuple[tuple[str, type[HostFailed], str], ...] = (
@@ -220,6 +220,7 @@ def explain(entry: HostEntry, policy: Policy, *, code: int, stderr: str, step: s
         "by_hand": f"ssh -p {port} {entry.user}@{entry.address}",
         "scan": f"ssh-keyscan -p {port} {entry.address} >> {known}",
         "said": last_lines(stderr, 1),
+        "releases": ", or lower keep_releases" if step.partition(":")[0] in ORDER else "",
         "continues": "" if _only_reads(step) else " What it was doing there continues.",
     }
     for words, kind, cure in (*_ANYWHERE, *(_CONNECTION if code == SSH_FAILED else ())):

@@ -265,8 +265,9 @@ def send_and_switch(
     if role == "mgmt":
         report("migrate")
         session.ask("migrate", role, release)
-    report("start it beside the old release")
-    session.ask("start", role, release)
+    if role != "ui":
+        report("start it in standby")
+        session.ask("start", role, release)
     report("switch")
     session.ask("switch", role, release)
     report("settle")

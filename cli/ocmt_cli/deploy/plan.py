@@ -140,9 +140,11 @@ def problems(
         )
     if abs(facts["time"] - now) > policy.max_clock_skew_s:
         found.append(
-            f"its clock is {facts['time'] - now:+.0f} s off; turn on time synchronisation "
-            "(timedatectl set-ntp true)"
+            f"its clock and this machine's differ by {facts['time'] - now:+.0f} s; turn on time "
+            "synchronisation where it is wrong (timedatectl set-ntp true)"
         )
+    if facts["current_is_folder"]:
+        found.append(f"{path}/current is no link to a release; move it away, then deploy")
     if role != "ui":
         if not facts["env_file"]:
             found.append(

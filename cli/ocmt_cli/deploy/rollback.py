@@ -44,6 +44,14 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
             for one in moves
         }
         _require_runnable(facts, moves, metas)
+        for one in moves:
+            here = facts[one.role, one.host]
+            there = metas[one.role, one.host].get(one.release, {})
+            if here["meta"].get("content") == there.get("content") is not None:
+                deployer.report(
+                    f"{one.host}: {one.role}: {one.release} has the same code: the deploy changed "
+                    "only settings (.env). A rollback keeps them; change them, then deploy."
+                )
         reason = record_rollback(sessions, facts, moves, why)
         for role in dict.fromkeys(one.role for one in moves):
             for one in (move for move in moves if move.role == role):

@@ -43,7 +43,7 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
     else:
         for one in told:
             say(f"{one['host']}: {COMPONENT_TITLES[one['component']]}: {one['state']}")
-            if one["state"] != NOT_REACHABLE:
+            if one["desired"]:
                 running = ", ".join(one["running"]) or "nothing"
                 say(f"  desired {one['desired']}, running {running}, last good {one['lastGood']}")
             if one["answer"] and one["state"] != HEALTHY:
@@ -80,6 +80,8 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
         state = f"RESTORE UNFINISHED: {unfinished_restore(status['restore'])}"
     elif status["current"] is None:
         state = "nothing is deployed"
+    elif status["unmigrated"]:
+        state = f"restored: run `{command('deploy')}` to migrate its data and start it"
     elif pending := status["rollback"]:
         said = ", ".join(filter(None, (pending["who"], pending["at"], pending["why"])))
         state = (

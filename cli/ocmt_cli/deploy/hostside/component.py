@@ -57,7 +57,9 @@ class Component:
     def releases(self) -> list[str]:
         """All releases on the host, complete or not, oldest first."""
         folder = self.path / "releases"
-        return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+        if not folder.is_dir():
+            return []
+        return sorted(one.name for one in folder.iterdir() if one.is_dir())
 
     def is_complete(self, name: str) -> bool:
         return (self.release(name) / ".complete").exists()
@@ -76,6 +78,11 @@ class Component:
             return (self.path / "current").readlink().name
         except OSError:
             return None
+
+    @property
+    def has_folder_as_current(self) -> bool:
+        link = self.path / "current"
+        return link.exists() and not link.is_symlink()
 
     def point(self, name: str | None) -> None:
         """Make `name` the current release, atomically; `None` for none."""

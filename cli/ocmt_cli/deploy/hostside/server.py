@@ -17,7 +17,7 @@ from typing import Any
 
 from ocmt_common.file_lock import FileLock, try_lock
 
-from ocmt_cli.deploy.hostside import logs, steps
+from ocmt_cli.deploy.hostside import journal, logs, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.hostside.halting import halt
 from ocmt_cli.deploy.hostside.installing import install
@@ -47,6 +47,7 @@ _READS: dict[str, Callable[..., Any]] = {
     "health": steps.health,
     "releases": steps.releases,
     "logs": logs.logs,
+    "journal": journal.journal,
 }
 
 

@@ -13,6 +13,7 @@ from ocmt_cli.deploy.hostside.health import ask, pass_gate
 from ocmt_cli.deploy.hostside.supervisor import Supervisor, supervisor_of
 
 _STOP_NOW_S = 5.0
+_SHOWN_LINES = 8
 # In addition to the drain, before a server is killed: it finishes connections that it has just
 # accepted, and closes its database.
 _DRAIN_GRACE_S = 15.0
@@ -34,6 +35,7 @@ def facts(component: Component) -> dict[str, Any]:
         "rsync": shutil.which("rsync") is not None,
         "systemd": os.path.isdir("/run/systemd/system"),  # noqa: PTH112
         "releases": component.releases(),
+        "current_is_folder": component.has_folder_as_current,
         "env_file": component.env_file.exists(),
         "env_readable": os.access(component.env_file, os.R_OK),
     }
@@ -55,6 +57,7 @@ def status(component: Component) -> dict[str, Any]:
         "rollback": state["rollback"],
         "rolled_back": state["rolled_back"],
         "restore": state["restore"],
+        "unmigrated": state["unmigrated"],
         "running": [],
         "answer": "",
         "degraded": False,
@@ -130,7 +133,19 @@ def migrate(component: Component, release: str) -> None:
     try:
         supervisor_of(component).migrate(release, expand=component.current is not None)
     except StepFailed as failure:
-        raise StepFailed(f"the migration failed; nothing was switched. {failure}") from failure
+        raise StepFailed(_migration_failed(str(failure), component.current)) from failure
+
+
+def _migration_failed(output: str, current: str | None) -> str:
+    """The cause, which a traceback has in its last line, before the end of the output."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()] or ["no output"]
+    shown = "".join(f"\n  | {line}" for line in lines[-_SHOWN_LINES:]) if len(lines) > 1 else ""
+    output_ends = f"\nIts output ends with:{shown}" if shown else ""
+    serves = f"{current} still serves" if current else "nothing serves yet"
+    return (
+        f"the migration failed; nothing was switched, and {serves}: {lines[-1].strip()}"
+        f"{output_ends}\nCorrect the migration or the database, then deploy again."
+    )
 
 
 def _contract(component: Component, supervisor: Supervisor, release: str) -> None:

@@ -123,7 +123,7 @@ def _passes_the_checks(installed: Installation) -> None:
     [
         ("data/mgmt-management.db", "/etc/cron.d/evil"),
         ("data/mgmt-management.db", "{folder}/agent-data/agent.db"),
-        ("data/agent-agent.db", "/root/.ssh/authorized_keys"),
+        ("data/agent-agent.db", "/etc/ssh/sshd_config"),
         ("data/agent-agents/u1.tar.gz", "/etc"),
         ("keys/mgmt-mgmt.env", "/etc/environment"),
     ],

@@ -233,3 +233,23 @@ def test_a_host_that_prints_into_a_backup_is_named_and_leaves_no_backup(
         assert main(["backup", str(tmp_path / "kept"), "--inventory", str(inventory)]) == 1
     assert re.search(rf"^one: sign in: .*{CURES[how]}", err.getvalue()), err.getvalue()
     assert not (tmp_path / "kept").exists()
+
+
+def test_the_journal_says_who_deployed_and_rolled_back_and_why(servers: Servers) -> None:
+    servers.deploy()
+    assert servers.ocmt("rollback", "--reason", "it leaks")[0] == 0
+    code, out, err = servers.ocmt("journal", "--lines", "3")
+    assert (code, err) == (0, "")
+    for host in ("one", "other"):
+        told = [line for line in out.splitlines() if f" {host} ui " in line]
+        assert [re.split(r"  +", line, maxsplit=3)[3] for line in told] == [
+            f"deploy: {told[0].split()[-2]} serves",
+            f"rollback to {told[1].split()[6]} begins (it leaks)",
+            "rollback: the release before serves",
+        ]
+        assert all("@" in line for line in told)
+    servers.proxy.disturb("cut", ONE, "1")
+    code, out, err = servers.ocmt("journal")
+    assert code == 1
+    assert " other ui " in out
+    assert re.search(rf"one: ui: journal: {CURES['cut']}", err)

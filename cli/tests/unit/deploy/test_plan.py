@@ -21,7 +21,7 @@ WELL: dict[str, Any] = {
     "current": "R1", "meta": {"content": "same"}, "settings_changed": False, "settled": True,
     "healthy": ["R0", "R1"], "writable": True, "rsync": True, "free_mb": 9000, "time": 1000.0,
     "env_file": True, "systemd": True, "regretted": {}, "rollback": None, "rolled_back": None,
-    "restore": None,
+    "restore": None, "current_is_folder": False,
 }  # fmt: skip
 
 
@@ -57,8 +57,9 @@ def test_only_what_differs_or_does_not_do_well_is_deployed(
         ({"writable": False}, "deploy may not write below /opt/ocmt/agent-server"),
         ({"rsync": False}, "apt-get install rsync"),
         ({"free_mb": 3}, "only 3 MB are free"),
-        ({"time": 1100.0}, "its clock is +100 s off"),
+        ({"time": 1100.0}, "its clock and this machine's differ by +100 s"),
         ({"env_file": False}, "`./ocmt setup agents-1`"),
+        ({"current_is_folder": True}, "/opt/ocmt/agent-server/current is no link to a release"),
         ({"systemd": False}, 'supervisor = "pidfile"'),
     ],
 )
@@ -142,7 +143,7 @@ PENDING = {"from": "R2", "to": "R1", "content": "bad", "who": "ada", "at": "T", 
 _STATUS: dict[str, Any] = {
     "current": "R1", "ok": True, "settled": True, "settings_changed": False, "degraded": False,
     "running": ["R1"], "last_good": "R1", "answer": "200 {}",
-    "certificate": "", "rollback": None, "restore": None,
+    "certificate": "", "rollback": None, "restore": None, "unmigrated": False,
 }  # fmt: skip
 
 
@@ -155,6 +156,7 @@ _STATUS: dict[str, Any] = {
         ({"settled": False, "ok": False, "running": []}, "NOT HEALTHY"),
         ({"settings_changed": True}, "its settings"),
         ({"current": None, "ok": False, "settled": False}, "nothing is deployed"),
+        ({"settled": False, "ok": False, "running": [], "unmigrated": True}, "restored: run"),
         (
             {
                 "settled": False,
