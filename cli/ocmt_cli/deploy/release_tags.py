@@ -84,11 +84,11 @@ def tag_what_runs(report: Report, source: Source, steps: Sequence[Step]) -> None
 
 def tag_rollbacks(report: Report, source: Source, steps: Sequence[Step], facts: Facts) -> None:
     """Make the missing tag of a rollback that was interrupted before its end."""
+    newest = last_deployed(release_tags(source.checkout))
     for role in dict.fromkeys(step.role for step in steps if step.action == "unchanged"):
         (current, *others) = {str(step.current) for step in steps if step.role == role}
         done = next(known["rolled_back"] for (named, _), known in facts.items() if named == role)
-        newest = last_deployed(release_tags(source.checkout)).get(role)
-        if not others and done and done["to"] == current and newest != current[-12:]:
+        if not others and done and done["to"] == current and newest.get(role) != current[-12:]:
             tag_rollback(report, source.checkout, role, current, done["why"])
 
 
