@@ -4,7 +4,8 @@ The rollback is recorded on all its hosts before any of them changes. So an inte
 resumed by the next rollback or deploy, and is never mistaken for the state to roll back from.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.host_failures import HostFailed
@@ -17,6 +18,9 @@ from ocmt_cli.failure import CommandFailed
 Tag = Callable[[Role, str, str], None]
 """Called with a component, the release that serves again, and the reason."""
 
+Metas = Mapping[tuple[Role, str], Mapping[str, dict[str, Any]]]
+"""Target → its releases' descriptions, by name."""
+
 
 def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[Move | Stay]:
     """Roll back to `to`, or to before the last deploy; returns what was done for each target.
@@ -28,12 +32,7 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
         for role, name in deployer.targets():
             sessions[name].lock(role, what="rollback")
         facts = deployer.each(lambda role, name: sessions[name].ask("facts", role))
-        if restored := [
-            f"{name}: {role}: {unfinished_restore(known['restore'])}."
-            for (role, name), known in facts.items()
-            if known["restore"]
-        ]:
-            raise CommandFailed("\n".join(restored))
+        _require_no_restore(facts)
         chosen = choose(facts, to)
         moves = [one for one in reversed(chosen) if isinstance(one, Move)]
         metas = {
@@ -44,14 +43,7 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
             for one in moves
         }
         _require_runnable(facts, moves, metas)
-        for one in moves:
-            here = facts[one.role, one.host]
-            there = metas[one.role, one.host].get(one.release, {})
-            if here["meta"].get("content") == there.get("content") is not None:
-                deployer.report(
-                    f"{one.host}: {one.role}: {one.release} has the same code: the deploy changed "
-                    "only settings (.env). A rollback keeps them; change them, then deploy."
-                )
+        _report_same_code(deployer, facts, moves, metas)
         reason = record_rollback(sessions, facts, moves, why)
         for role in dict.fromkeys(one.role for one in moves):
             for one in (move for move in moves if move.role == role):
@@ -60,6 +52,29 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
             tag(role, one.release, reason)
         confirm_rollback(deployer, sessions, moves)
     return chosen
+
+
+def _require_no_restore(facts: Facts) -> None:
+    restored = [
+        f"{name}: {role}: {unfinished_restore(known['restore'])}."
+        for (role, name), known in facts.items()
+        if known["restore"]
+    ]
+    if restored:
+        raise CommandFailed("\n".join(restored))
+
+
+def _report_same_code(
+    deployer: Deployer, facts: Facts, moves: Iterable[Move], metas: Metas
+) -> None:
+    for one in moves:
+        here = facts[one.role, one.host]["meta"].get("content")
+        there = metas[one.role, one.host].get(one.release, {}).get("content")
+        if here is not None and here == there:
+            deployer.report(
+                f"{one.host}: {one.role}: {one.release} has the same code: the deploy changed only "
+                "settings (.env). A rollback keeps them; change them, then deploy."
+            )
 
 
 def record_rollback(
@@ -90,9 +105,7 @@ def confirm_rollback(
             deployer.report(f"rolled back, but this is not recorded there: {failure}")
 
 
-def _require_runnable(
-    facts: Facts, moves: Sequence[Move], metas: dict[tuple[Role, str], dict[str, dict[str, object]]]
-) -> None:
+def _require_runnable(facts: Facts, moves: Iterable[Move], metas: Metas) -> None:
     for one in moves:
         target = one.role, one.host
         reason = may_run_on(metas[target].get(one.release, {}), facts[target]["contracted"])

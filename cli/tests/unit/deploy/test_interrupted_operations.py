@@ -95,7 +95,7 @@ def cuts_of_a_deploy(*roles: Role, every: int = 1) -> Iterator[Operator]:
 
 
 def test_a_rollback_that_was_cut_anywhere_and_run_again_ends_where_it_was_going() -> None:
-    for operator in cuts_of_a_rollback():
+    for operator in cuts_of_a_rollback(every=2):
         recorded = operator.is_recorded()
         if operator.serves() == GOOD and not recorded:
             continue  # it was done, but for the end of the command
@@ -109,7 +109,7 @@ def test_a_rollback_that_was_cut_anywhere_and_run_again_ends_where_it_was_going(
 
 
 def test_a_deploy_of_the_same_commit_finishes_a_rollback_that_was_cut() -> None:
-    for operator in cuts_of_a_rollback(every=3):
+    for operator in cuts_of_a_rollback(every=5):
         began = operator.is_recorded() or operator.serves() == GOOD
         operator.deploy(2)
         assert operator.serves() == (GOOD if began else BAD)
@@ -117,7 +117,7 @@ def test_a_deploy_of_the_same_commit_finishes_a_rollback_that_was_cut() -> None:
 
 
 def test_a_deploy_of_a_newer_commit_goes_back_to_where_a_cut_rollback_went() -> None:
-    for operator in cuts_of_a_rollback(every=3):
+    for operator in cuts_of_a_rollback(every=5):
         began = operator.is_recorded() or operator.serves() == GOOD
         operator.deploy(3)
         assert set(operator.serves().values()) == {"mgmt-3", "ui-3"}
@@ -126,7 +126,7 @@ def test_a_deploy_of_a_newer_commit_goes_back_to_where_a_cut_rollback_went() -> 
 
 
 def test_status_tells_of_an_unfinished_rollback_with_its_reason() -> None:
-    for operator in cuts_of_a_rollback(every=3):
+    for operator in cuts_of_a_rollback(every=5):
         with operator.world.deployer("mgmt", "ui").sessions() as sessions:
             said = {name: sessions[name].ask("status", role) for name, (role,) in HOSTS.items()}
         now = datetime.now(UTC)
@@ -137,7 +137,7 @@ def test_status_tells_of_an_unfinished_rollback_with_its_reason() -> None:
 
 
 def test_one_rollback_undoes_a_deploy_that_was_cut_and_completed() -> None:
-    for operator in cuts_of_a_deploy(every=3):
+    for operator in cuts_of_a_deploy(every=5):
         operator.deploy(2)
         assert operator.serves() == BAD
         operator.roll_back()
@@ -145,7 +145,7 @@ def test_one_rollback_undoes_a_deploy_that_was_cut_and_completed() -> None:
 
 
 def test_a_rollback_of_a_deploy_that_was_cut_restores_what_it_reached() -> None:
-    for operator in cuts_of_a_deploy(every=3):
+    for operator in cuts_of_a_deploy(every=5):
         components = [operator.world.component(role, name) for name, (role,) in HOSTS.items()]
         reached = any(str(one.meta(one.current or "")["content"])[-1] == "2" for one in components)
         operator.roll_back()
@@ -163,7 +163,7 @@ def test_components_that_were_deployed_one_by_one_are_rolled_back_together(
 
 
 def test_settings_that_changed_after_a_deploy_was_cut_come_into_force() -> None:
-    for operator in cuts_of_a_deploy("mgmt", every=2):
+    for operator in cuts_of_a_deploy("mgmt", every=3):
         component = operator.world.component("mgmt", "m")
         component.env_file.write_text("A=2\n")
         operator.deploy(2)
