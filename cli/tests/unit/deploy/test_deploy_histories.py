@@ -5,7 +5,7 @@ the way back. A cut operation leaves something in between; what is run next must
 says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 import pytest
@@ -20,6 +20,11 @@ from ocmt_testing.deploy.stub_hosts import Cut, StubSource, stub_world
 
 Target = tuple[Role, str]
 FUSES = st.one_of(st.none(), st.integers(0, 60))
+
+
+def migrations(content: str) -> tuple[str, ...]:
+    """Those of management's release with this content: each adds one."""
+    return tuple(f"{number:04d}" for number in range(int(content.rpartition("-")[2]) + 1))
 
 
 class Histories(RuleBasedStateMachine):
@@ -77,13 +82,32 @@ class Histories(RuleBasedStateMachine):
         self._deploy(fuse)
         self._commit("mgmt")
 
+    @rule(fuse=st.one_of(st.none(), st.integers(0, 8)))
+    def restore(self, fuse: int | None) -> None:
+        """Put back the database of the first release."""
+        self.world.fuse = fuse
+        try:
+            with self.world.deployer("mgmt").sessions() as sessions:
+                sessions["m"].lock("mgmt", what="restore")
+                sessions["m"].ask("halt", "mgmt", "/nowhere")
+                self.crashed = True
+                sessions["m"].ask("begin_restore", "mgmt", "2026-11-01", "ada")
+                self.world.tables = ["0000"]
+                sessions["m"].ask("end_restore", "mgmt")
+        except Cut:
+            self.crashed = True
+        finally:
+            self.world.fuse = None
+
     @rule(fuse=FUSES)
     def roll_back(self, fuse: int | None) -> None:
+        if self._is_refused(self._roll_back_now):
+            return
         plan = self.unfinished or self._undoing()
         before = self._currents()
         self.world.fuse = fuse
         try:
-            rollback(self.deployer, to=None, why="", tag=lambda *_: None)
+            self._roll_back_now()
         except Cut:
             if self._is_recorded():
                 self.unfinished = plan
@@ -113,11 +137,25 @@ class Histories(RuleBasedStateMachine):
         with pytest.raises(CommandFailed, match=f"^{lost}: "):
             deploy(self.deployer, self._source(), builds=self.world.folder)
         with pytest.raises(CommandFailed, match=f"^{lost}: "):
-            rollback(self.deployer, to=None, why="", tag=lambda *_: None)
+            self._roll_back_now()
         self.world.lost = set()
         assert self._currents() == before
 
+    def _roll_back_now(self) -> None:
+        rollback(self.deployer, to=None, why="", tag=lambda *_: None)
+
     # What the model expects.
+
+    def _is_refused(self, operation: Callable[[], object]) -> bool:
+        """Whether a restore is unfinished: then any other operation changes nothing."""
+        if not self.world.component("mgmt", "m").state()["restore"]:
+            return False
+        before = self._currents()
+        with pytest.raises(CommandFailed, match="the restore of the backup of 2026-11-01 is unf"):
+            operation()
+        assert self._currents() == before
+        assert self.world.serving("mgmt", "m") == []
+        return True
 
     def _commit(self, *changed: Role) -> None:
         self.commits += 1
@@ -125,7 +163,10 @@ class Histories(RuleBasedStateMachine):
 
     def _source(self) -> StubSource:
         commit = f"{self.commits:012d}" + "0" * 28
-        return StubSource(self.world.folder, commit, contents=tuple(self.head.items()))
+        contents = tuple(self.head.items())
+        return StubSource(
+            self.world.folder, commit, contents=contents, migrations=migrations(self.head["mgmt"])
+        )
 
     def _currents(self) -> dict[Target, str | None]:
         return {target: self.world.component(*target).current for target in self.targets}
@@ -138,6 +179,10 @@ class Histories(RuleBasedStateMachine):
         return any(state["rollback"] for state in states)
 
     def _deploy(self, fuse: int | None) -> None:
+        if self._is_refused(
+            lambda: deploy(self.deployer, self._source(), builds=self.world.folder)
+        ):
+            return
         if self.unfinished:
             plan, self.unfinished = self.unfinished, {}
             self._deploy_over(fuse, plan)
@@ -200,6 +245,8 @@ class Histories(RuleBasedStateMachine):
         component = self.world.component(*target)
         assert component.state()["rollback"] is None
         assert component.healthy()[-1] == release
+        if target[0] == "mgmt":
+            assert set(migrations(self._content(target, release))) <= set(self.world.tables)
 
     def _undoing(self) -> dict[Target, str]:
         """Where a rollback should go: each host to the release before the newest of all."""
