@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from ocmt_testing.needs import require
+from ocmt_testing.system.model import obeying_provider
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, expect, sync_playwright
 
@@ -26,11 +27,14 @@ def stack(
     for above in (folder, *list(folder.parents)[:2]):
         above.chmod(0o711)
     running = Stack(runtime=runtime, data=folder / "data")
-    running.first_link = running.up()
-    try:
-        yield running
-    finally:
-        running.down()
+    with obeying_provider() as provider:
+        running.data.mkdir()
+        (running.data / "management.env").write_text(f"OPENAI_BASE_URL={provider}\n")
+        running.first_link = running.up()
+        try:
+            yield running
+        finally:
+            running.down()
 
 
 @pytest.fixture(scope="session")

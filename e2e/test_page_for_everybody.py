@@ -95,6 +95,15 @@ def overflow(page: Page) -> int:
     )
 
 
+def beyond_the_screen(page: Page) -> int:
+    """How far the page as a whole can be scrolled, which only its views can."""
+    return int(
+        page.evaluate(
+            "document.scrollingElement.scrollTo(0, 1e6), document.scrollingElement.scrollTop"
+        )
+    )
+
+
 @pytest.fixture(scope="module")
 def signed_in(stack: Stack, browser: Browser) -> Iterator[StorageState]:
     """The cookies of the admin, whose settings have every section."""
@@ -113,6 +122,7 @@ def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
     def look(name: str, page: Page) -> None:
         found[name] = barriers(page)
         assert overflow(page) == 0, name
+        assert beyond_the_screen(page) == 0, name
 
     # Colours are compared as they are in the end, not on their way there.
     settings: Any = {
@@ -157,6 +167,50 @@ def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
     look("settings", page)
     context.close()
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_conversation_of_thousands_of_messages_is_read_and_answered_at_once(
+    stack: Stack, browser: Browser, signed_in: StorageState, width: int
+) -> None:
+    context = browser.new_context(
+        storage_state=signed_in, viewport={"width": width, "height": 740}, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.add_init_script(
+        "window.longest = 0; new PerformanceObserver(list => list.getEntries().forEach(task =>"
+        " window.longest = Math.max(longest, task.duration))).observe({type: 'longtask'})"
+    )
+    said = [
+        {
+            "id": f"m{number}",
+            "role": "assistant" if number % 2 else "user",
+            "text": f"Number {number}: "
+            + "**bold** words and `code`.\n\n" * (4_000 if number == 2999 else 3),
+            "at": "2026-11-26T10:00:00Z",
+        }
+        for number in range(3_000)
+    ]
+    page.route_web_socket(re.compile("/api/chat$"), told([status("running")], said))
+    page.goto(stack.url)
+    articles = page.get_by_role("article")
+    expect(articles.last).to_contain_text("Number 2999")
+    box = page.get_by_role("textbox", name="Message")
+    box.fill("Quick?")
+    assert articles.count() < 100
+    for _ in range(8):
+        page.mouse.move(width / 2, 300)
+        page.mouse.wheel(0, -100_000)
+        page.mouse.move(width / 2, 20)  # over the header
+        page.mouse.wheel(0, 3_000)
+        page.wait_for_timeout(50)
+    expect(articles.filter(has_text=re.compile("^\\s*Number 2950:"))).to_have_count(1)
+    assert beyond_the_screen(page) == 0
+    page.get_by_role("button", name="Jump to newest").click()
+    expect(articles.last).to_be_in_viewport()
+    # 13.9 s when all of them were rendered; the machine of the tests is busy.
+    assert page.evaluate("longest") < 1_500
+    context.close()
 
 
 def test_everything_is_reached_and_done_with_the_keyboard(

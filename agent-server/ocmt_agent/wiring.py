@@ -13,6 +13,7 @@ from ocmt_common.host_credentials import HostCredentials
 from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
+from ocmt_agent.api.tools_version import ToolsVersions
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.disk_limit import DiskLimit
@@ -30,8 +31,15 @@ from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.records.store import AgentStore
 from ocmt_agent.runtime.base import Runtime
+from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.tool_servers.containers import ToolContainers
+from ocmt_agent.tool_servers.docker_containers import DockerToolContainers
+from ocmt_agent.tool_servers.manager import ToolServers
 from ocmt_agent.upgrades.manager import StateCopyManager
+
+_ROOM_FOR_TOOLS_BYTES = 512 * 1024 * 1024
+"""Of `MemAvailable` that a tool server's start needs: its limit, and as much to spare."""
 
 
 @asynccontextmanager
@@ -44,12 +52,13 @@ async def open_parts(
     read_host: HostReader = host_figures,
     memory_manager: Callable[..., MemoryManager] = MemoryManager,
     credentials: HostCredentials | None = None,
+    tool_containers: ToolContainers | None = None,
 ) -> AsyncIterator[Parts]:
     """Open the database and build everything on top. Raises `StoreError`.
 
     On exit, streams end, transitions in flight are cancelled and unsaved records are written. The
     agents keep running, unless STOP_AGENTS_ON_EXIT is set. The caller closes `runtime`. `gateway`,
-    `read_host` and `memory_manager` are for tests.
+    `read_host`, `memory_manager` and `tool_containers` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
@@ -101,7 +110,27 @@ async def open_parts(
         )
         if credentials is not None:
             await stack.enter_async_context(credentials.followed())
-        provisioning = Provisioning(runtime, registry, hibernation, memory, states, clock=clock)
+        if tool_containers is None and runtime.name == DockerRuntime.name:
+            tool_containers = DockerToolContainers(
+                image=settings.openclaw_image,
+                agents=folders,
+                root=settings.data_dir / "tool-packages",
+            )
+        tool_servers = ToolServers(
+            tool_containers, has_room=partial(_has_room_for_tools, read_host), clock=clock
+        )
+        stack.push_async_callback(tool_servers.close)
+        tools_versions = ToolsVersions(runtime, gateway, registry, hibernation.wakes, clock=clock)
+        stack.push_async_callback(tools_versions.close)
+        provisioning = Provisioning(
+            runtime,
+            registry,
+            hibernation,
+            memory,
+            states,
+            tool_servers=tool_servers,
+            clock=clock,
+        )
         if settings.stop_agents_on_exit:
             stack.push_async_callback(provisioning.stop_all)
         stack.push_async_callback(hibernation.close)
@@ -126,8 +155,15 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
+            tools_versions=tools_versions,
+            tool_servers=tool_servers,
             passing_on=passing_on,
         )
+
+
+def _has_room_for_tools(read_host: HostReader) -> bool:
+    figures = read_host()
+    return figures is None or figures.available >= _ROOM_FOR_TOOLS_BYTES
 
 
 @asynccontextmanager
@@ -138,6 +174,8 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
         parts.memory.run(),
         parts.disk.run(),
         parts.states.run(),
+        parts.tools_versions.write_all(),
+        parts.tool_servers.run(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]
     try:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocmt_common.container_names import instance_label
+from ocmt_common.container_names import instance_label, tools_label
 
 from ocmt_cli import processes
 from ocmt_cli.up.servers import OWNER
@@ -58,13 +58,15 @@ def _end_containers(data: Path) -> Ended:
     try:
         if engine.version() is None:
             return Ended(0, [])
-        label = instance_label(data / "agent" / "agents")
-        running = engine.containers(label)
+        agents = data / "agent" / "agents"
+        labels = (instance_label(agents), tools_label(agents))
+        running = [one for label in labels for one in engine.containers(label)]
         if not running:
             return Ended(0, [])
         with ThreadPoolExecutor(min(16, len(running))) as pool:
             list(pool.map(lambda one: engine.stop(one, grace_s=_GRACE_S), running))
-        left = [f"container {one.id[:12]}" for one in engine.containers(label)]
+        still = [one for label in labels for one in engine.containers(label)]
+        left = [f"container {one.id[:12]}" for one in still]
         return Ended(len(running), left)
     except EngineSlow:
         unknown = (

@@ -59,6 +59,13 @@ class HibernateRequest(Command):
     mode: Literal["pause", "stop"]
 
 
+class ToolsVersionRequest(Command):
+    """`PUT /api/containers/{userId}/tools-version`. May be repeated; wakes no agent."""
+
+    version: int = Field(ge=0, lt=2**53)
+    """Another one than before makes the agent list its tools again."""
+
+
 class MemoryFigures(Wire):
     """One agent's memory as last measured, in bytes."""
 
@@ -302,3 +309,68 @@ class AgentServerHealth(Wire):
     memory: MemoryHealth | None = None
     tls: TlsHealth | None = None
     """`None` when management is on the same host."""
+
+
+PackageName = Annotated[
+    str, Field(max_length=214, pattern=r"^(@[a-z0-9][a-z0-9._~-]*/)?[a-z0-9][a-z0-9._~-]*$")
+]
+"""A package of npm's registry, never a folder, an address or a range."""
+PackageVersion = Annotated[
+    str,
+    Field(
+        max_length=128,
+        pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$",
+    ),
+]
+"""One version, such as `2026.8.31`, never a range or a tag."""
+PackageIntegrity = Annotated[str, Field(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
+"""The hash of the package's archive, as npm shows it (`dist.integrity`)."""
+ToolArgument = Annotated[str, Field(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
+VariableName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+VariableValue = Annotated[str, Field(max_length=8192, pattern=r"^[^\x00]*$")]
+_CONTAINERS_OWN = frozenset({"HOME", "PATH", "NODE_OPTIONS"})
+
+
+class ToolServerDefinition(Command):
+    """`PUT /api/containers/{userId}/tool-servers/{serverId}`: one user's tool server over stdio."""
+
+    package: PackageName
+    version: PackageVersion
+    integrity: PackageIntegrity
+    arguments: list[ToolArgument] = Field(default_factory=list, max_length=64)
+    environment: dict[VariableName, VariableValue] = Field(
+        default_factory=dict, max_length=32, repr=False
+    )
+    """Has the user's credential. In memory and in the container only; part of no answer."""
+
+    @field_validator("environment")
+    @classmethod
+    def _not_the_container_s(cls, environment: dict[str, str]) -> dict[str, str]:
+        own = [name for name in environment if name in _CONTAINERS_OWN or name.startswith("LD_")]
+        if own:
+            raise ValueError(f"the container sets {', '.join(sorted(own))} itself; leave it out")
+        return environment
+
+
+class ToolServerState(StrEnum):
+    STOPPED = "stopped"
+    """Not running; the next call starts it."""
+    INSTALLING = "installing"
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+    """Could not be installed or started, or ended by itself; a later call tries again."""
+
+
+class ToolServer(Wire):
+    """`GET /api/containers/{userId}/tool-servers/{serverId}`."""
+
+    server_id: str
+    package: str
+    version: str
+    state: ToolServerState
+    reason: str | None = None
+    """Why it is `failed`, and the remedy."""
+    last_output: list[str] = Field(default_factory=list)
+    """The last lines of its standard error, without its credential. Written by the package."""
+    running_since: datetime | None = None

@@ -10,6 +10,8 @@ from pathlib import Path
 USER_LABEL = "ocmt.user"
 INSTANCE_LABEL = "ocmt.instance"
 SPEC_LABEL = "ocmt.spec"
+TOOLS_LABEL = "ocmt.tools"
+"""On tool servers' containers in place of `INSTANCE_LABEL`: they are no agents."""
 
 
 def instance_id(agents: Path) -> str:
@@ -20,6 +22,11 @@ def instance_id(agents: Path) -> str:
 def instance_label(agents: Path) -> str:
     """`name=value` of the label of every container whose state is below `agents`."""
     return f"{INSTANCE_LABEL}={instance_id(agents)}"
+
+
+def tools_label(agents: Path) -> str:
+    """`name=value` of the label of every tool server's container of these agents."""
+    return f"{TOOLS_LABEL}={instance_id(agents)}"
 
 
 def container_name(instance: str, user_id: str) -> str:

@@ -113,6 +113,23 @@ describe("what goes wrong", () => {
     ]);
   });
 
+  it("sends a message that the agent refused again under another id", () => {
+    const id = "00000000-0000-4000-8000-000000000001";
+    const refused = after(
+      opened,
+      { type: "written", id, text: "hello", now: NOON },
+      { type: "sent-out", id },
+      frame({ type: "aborted", runId: id }),
+      frame({ type: "error", id, code: "agent-stopped", detail: "You stopped it.", retry: true }),
+    );
+    expect(refused.messages).toHaveLength(1);
+    expect(refused.messages[0]).toMatchObject({ delivery: "failed" });
+    const again = reduce(refused, { type: "again", id, now: NOON });
+    expect(unsent(again).map((message) => message.id)).toEqual([
+      "00000000-0000-4000-8000-000000000002",
+    ]);
+  });
+
   it("keeps the part of an answer that came before its run failed", () => {
     const failed = after(opened, written, sentOut, accepted, delta("Half"), refusal);
     expect(failed.messages[1]).toMatchObject({ text: "Half", phase: "interrupted" });
@@ -160,10 +177,24 @@ describe("messages written while the agent works", () => {
     expect(next.messages[2]).toMatchObject({ queued: false });
   });
 
-  it("leave no gap when they joined the run under way", () => {
-    const joined = [final("", "a2", "r2"), final("Both.")].reduce(reduce, busy);
-    expect(texts(joined)).toEqual(["user: hello", "assistant: Both.", "user: and this"]);
-    expect(joined.messages[2]).toMatchObject({ queued: false });
+  it("leave no gap when their own run ends at once", () => {
+    const waiting = reduce(busy, final("", "a2", "r2"));
+    expect(texts(waiting)).toEqual(["user: hello", "assistant: He", "user: and this"]);
+    expect(waiting.messages[2]).toMatchObject({ queued: true });
+    expect(waiting.stale).toBe(true);
+
+    const both = reduce(waiting, final("Both."));
+    const history = [
+      wire("m1", "user", "hello"),
+      wire("m2", "user", "and this"),
+      wire("a1", "assistant", "Both."),
+    ];
+    const read = [
+      { type: "history-asked", now: NOON + 1 } as const,
+      frame({ type: "history", messages: history }),
+    ].reduce(reduce, both);
+    expect(texts(read)).toEqual(["user: hello", "user: and this", "assistant: Both."]);
+    expect(read.messages[1]).toMatchObject({ queued: false });
   });
 
   it("are looked for in the history when the run ends", () => {

@@ -6,6 +6,7 @@ import aiohttp
 
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
+from ocmt_agent.api.tools_version import ToolsVersions
 from ocmt_agent.clock import Clock
 from ocmt_agent.disk.manager import DiskManager
 from ocmt_agent.gateway.admin import GatewayAdmin
@@ -14,6 +15,7 @@ from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.tool_servers.manager import ToolServers
 from ocmt_agent.upgrades.manager import StateCopyManager
 
 
@@ -30,5 +32,7 @@ class Parts:
     admin: GatewayAdmin
     disk: DiskManager
     states: StateCopyManager
+    tools_versions: ToolsVersions
+    tool_servers: ToolServers
     passing_on: aiohttp.ClientSession
     """For the proxy and the relay, which pass bodies on unchanged."""

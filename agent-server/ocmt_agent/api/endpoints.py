@@ -13,6 +13,7 @@ from ocmt_common.agent_api import (
     EventHistory,
     HibernateRequest,
     ProvisionRequest,
+    ToolsVersionRequest,
     Wire,
 )
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -142,6 +143,11 @@ async def set_policy(user_id: str, body: AgentPolicy, parts: PartsDep) -> AgentP
     agent = parts.registry.get(user_id)
     await parts.registry.set_policy(agent, body)
     return agent.policy
+
+
+@router.put("/api/containers/{user_id}/tools-version", status_code=204)
+async def set_tools_version(user_id: str, body: ToolsVersionRequest, parts: PartsDep) -> None:
+    await parts.tools_versions.set(user_id, body.version)
 
 
 @router.get("/api/containers/{user_id}/events")

@@ -16,6 +16,7 @@ from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.tool_servers.manager import ToolServers
 from ocmt_agent.upgrades.manager import StateCopyManager
 
 
@@ -28,6 +29,7 @@ class Provisioning:
         memory: MemoryManager,
         states: StateCopyManager,
         *,
+        tool_servers: ToolServers,
         clock: Clock,
     ) -> None:
         self._runtime = runtime
@@ -35,6 +37,7 @@ class Provisioning:
         self._hibernation = hibernation
         self._memory = memory
         self._states = states
+        self._tool_servers = tool_servers
         self._clock = clock
 
     async def provision(self, request: ProvisionRequest) -> tuple[Agent, bool]:
@@ -109,6 +112,7 @@ class Provisioning:
                 await self._states.forget(agent.user_id)
         self._memory.ended(agent)
         await self._registry.forget(agent, with_state=with_state)
+        await self._tool_servers.remove_all(agent.user_id)
 
     async def revert(self, user_id: str) -> Agent:
         """Stop the agent and exchange its state for the copy that the host's OpenClaw can use."""

@@ -138,14 +138,20 @@ class GatewayAdmin:
             if refusal.code != "INVALID_REQUEST":
                 raise
 
-    async def _unsuspendable(self, access: GatewayAccess) -> Suspended | Busy:
+    async def active_runs(self, access: GatewayAccess) -> int | None:
+        """How many conversations have a turn under way; `None` if the gateway cannot say."""
         try:
             sessions = (await self.call(access, "sessions.list", {"limit": 200})).get("sessions")
         except GatewayRefused:
-            sessions = None
+            return None
         if not isinstance(sessions, list):
+            return None
+        return sum(1 for s in sessions if isinstance(s, dict) and s.get("hasActiveRun"))
+
+    async def _unsuspendable(self, access: GatewayAccess) -> Suspended | Busy:
+        running = await self.active_runs(access)
+        if running is None:
             return Busy(["this OpenClaw is too old to say whether it is idle; upgrade it"], 600)
-        running = sum(1 for s in sessions if isinstance(s, dict) and s.get("hasActiveRun"))
         return Busy([f"{running} active run(s)"], 20) if running else Suspended(NO_LEASE)
 
 

@@ -35,6 +35,8 @@ class GatewayControl(Protocol):
 
     async def next_job_at(self, access: GatewayAccess) -> datetime | None: ...
 
+    async def active_runs(self, access: GatewayAccess) -> int | None: ...
+
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy: ...
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None: ...
@@ -51,6 +53,8 @@ class OpenClawControl(GatewayAdmin):
         super().__init__(session)
         self._http = session
         self._sockets = ControlSockets(session, GatewayAdmin(session))
+        self._reading = ControlSockets(session, GatewayAdmin(session))
+        """For reads while the gateway works, apart from those of a suspension."""
 
     async def is_live(self, access: GatewayAccess) -> bool:
         return await is_live(self._http, access.endpoint)
@@ -88,6 +92,13 @@ class OpenClawControl(GatewayAdmin):
         """Whether suspension calls to this gateway go over a control socket."""
         return self._sockets.has(access)
 
+    async def active_runs(self, access: GatewayAccess) -> int | None:
+        await self._reading.open(access)  # the admin route over HTTP does not serve this method
+        try:
+            return await super().active_runs(access)
+        finally:
+            self._reading.drop(access.user_id)
+
     async def call(
         self,
         access: GatewayAccess,
@@ -99,7 +110,10 @@ class OpenClawControl(GatewayAdmin):
         if method.startswith(_SUSPENSION) and self.has_control_socket(access):
             with suppress(GatewayUnreachable):  # these calls may be repeated
                 return await self._sockets.call(access, method, params or {}, timeout_s=timeout_s)
+        if method == "sessions.list" and self._reading.has(access):
+            return await self._reading.call(access, method, params or {}, timeout_s=timeout_s)
         return await super().call(access, method, params, timeout_s=timeout_s)
 
     async def close(self) -> None:
         await self._sockets.close()
+        await self._reading.close()

@@ -43,6 +43,9 @@ from ocmt_agent.upgrades.manager import StateCopyManager
 
 log = structlog.get_logger(__name__)
 
+TOOLS_READ_WITHIN_S = 2.0
+"""In which a running OpenClaw has reloaded its configuration: 0.5 s on two idle cores."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
@@ -84,7 +87,20 @@ class WakeTransitions:
         agent = self._registry.get(user_id)
         refuse_disabled(agent)
         self._registry.touch(agent, kind)
-        return await self.wake(agent, why=reasons.request(kind))
+        access = await self.wake(agent, why=reasons.request(kind))
+        wait_s = agent.tools_read_at_s - self._clock.monotonic()
+        if wait_s > 0:
+            await asyncio.sleep(min(wait_s, TOOLS_READ_WITHIN_S))
+        return access
+
+    def tools_changed(self, agent: Agent) -> None:
+        """Hold requests to the agent until its gateway has read the new tools version.
+
+        A message that it got before would not have the new tools, and a turn that starts just while
+        it reloads its configuration can fail.
+        """
+        agent.tools_read_at_s = self._clock.monotonic() + TOOLS_READ_WITHIN_S
+        agent.tools_unread = agent.state in (HibernationState.PAUSED, HibernationState.WAKING)
 
     @asynccontextmanager
     async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
@@ -224,6 +240,9 @@ class WakeTransitions:
         self, agent: Agent, access: GatewayAccess, before: HibernationState, attempt: _Attempt
     ) -> GatewayAccess:
         agent.access = access
+        if agent.tools_unread:
+            self.tools_changed(agent)
+            agent.tools_unread = False
         seconds = self._clock.monotonic() - attempt.started_s
         if agent.state is not HibernationState.RUNNING:
             self._registry.woke(before, seconds=seconds)

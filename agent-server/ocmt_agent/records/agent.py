@@ -48,6 +48,9 @@ class Agent:
     openclaw: str | None = None
     """The OpenClaw version that last used its state; `None` before its first start, and in a record
     of an older release. Change it with the registry's `set_openclaw`."""
+    tools_version: int = 0
+    """Management's version of the user's tools, which is in the gateway's configuration. Change it
+    with the registry's `set_tools_version`."""
     next_job_at: datetime | None = None
     """The gateway's next scheduled job, read right before each sleep."""
     suspension_id: str | None = None
@@ -88,6 +91,10 @@ class Agent:
     """Monotonic seconds before which there is no other scheduled wake."""
     jobs_read_at: float = float("-inf")
     """Monotonic seconds at which the next job was last read from an awake gateway."""
+    tools_read_at_s: float = 0.0
+    """Monotonic seconds from which its gateway has read the latest tools version."""
+    tools_unread: bool = False
+    """Whether the version changed while the gateway was paused or waking."""
     memory: AgentMemory | None = None
     """As last measured: at transitions, and periodically while it is awake."""
     disk: Standing | None = None
@@ -115,7 +122,13 @@ class Agent:
         self.wishes = wishes(policy)
 
     def spec(self) -> AgentSpec:
-        return AgentSpec(self.user_id, self.gateway_token, self.agent_token, self.number)
+        return AgentSpec(
+            self.user_id,
+            self.gateway_token,
+            self.agent_token,
+            self.number,
+            tools_version=self.tools_version,
+        )
 
     def access_at(self, endpoint: Endpoint) -> GatewayAccess:
         return GatewayAccess(self.user_id, endpoint, self.gateway_token, self.device)

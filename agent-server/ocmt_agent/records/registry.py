@@ -134,6 +134,14 @@ class AgentRegistry:
             raise self._database_down(error) from error
         agent.openclaw = version
 
+    async def set_tools_version(self, agent: Agent, version: int) -> None:
+        """Store the version of the user's tools, or raise 503 and leave it as it is."""
+        try:
+            await self._store.keep_tools_version(agent.user_id, version)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        agent.tools_version = version
+
     async def forget(self, agent: Agent, *, with_state: bool) -> None:
         """Remove the agent from the database and from memory, or raise 503.
 

@@ -81,6 +81,10 @@ _MIGRATIONS = (
     """
     ALTER TABLE numbers ADD COLUMN openclaw TEXT;
     """,
+    # Here too: an agent that is provisioned again on its state goes on with the version.
+    """
+    ALTER TABLE numbers ADD COLUMN tools_version INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 _COLUMNS = (
@@ -153,7 +157,7 @@ class AgentStore:
     async def load(self) -> list[Agent]:
         async with self._guarded():
             query = (
-                f"SELECT {', '.join(_COLUMNS)}, number, openclaw "  # noqa: S608 (names of this file)
+                f"SELECT {', '.join(_COLUMNS)}, number, openclaw, tools_version "  # noqa: S608 (names of this file)
                 "FROM agents JOIN numbers USING (user_id) ORDER BY user_id"
             )
             async with self._db.execute(query) as cursor:
@@ -162,21 +166,28 @@ class AgentStore:
     async def keep(self, agent: Agent) -> None:
         """Write the agent durably: a power cut after the return does not lose it.
 
-        A new agent gets its number here, and the OpenClaw version that last used its state.
+        A new agent gets its number here, and what is stored with the number.
         """
         async with self._transaction(durable=True):
             await self._write([agent])
-            query = "SELECT number, openclaw FROM numbers WHERE user_id = ?"
+            query = "SELECT number, openclaw, tools_version FROM numbers WHERE user_id = ?"
             async with self._db.execute(query, (agent.user_id,)) as cursor:
                 row = await cursor.fetchone()
             if row is not None:  # None if the agent was removed meanwhile
-                agent.number, agent.openclaw = int(row[0]), row[1]
+                agent.number, agent.openclaw, agent.tools_version = int(row[0]), row[1], row[2]
 
     async def keep_openclaw(self, user_id: str, version: str) -> None:
         """Record durably which OpenClaw version uses the agent's state."""
         async with self._transaction(durable=True):
             await self._db.execute(
                 "UPDATE numbers SET openclaw = ? WHERE user_id = ?", (version, user_id)
+            )
+
+    async def keep_tools_version(self, user_id: str, version: int) -> None:
+        """Record durably the version of the user's tools."""
+        async with self._transaction(durable=True):
+            await self._db.execute(
+                "UPDATE numbers SET tools_version = ? WHERE user_id = ?", (version, user_id)
             )
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
@@ -314,13 +325,14 @@ def _row(agent: Agent) -> tuple[object, ...]:
 def _agent(row: aiosqlite.Row) -> Agent:
     (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
      since, next_job_at, suspension_id, blockers, failure, who, why, asleep_since,
-     rests_as, policy, disabled, number, openclaw) = row  # fmt: skip
+     rests_as, policy, disabled, number, openclaw, tools_version) = row  # fmt: skip
     agent = Agent(
         user_id=user_id,
         gateway_token=SecretText(gateway_token),
         agent_token=SecretText(agent_token),
         number=number,
         openclaw=openclaw,
+        tools_version=tools_version,
         device=DeviceKey.from_seed(seed),
         created_at=datetime.fromisoformat(created_at),
         last_activity_at=datetime.fromisoformat(active_at),

@@ -42,6 +42,8 @@ class AgentSpec:
     agent_token: "SecretText"
     number: int
     """The agent's number on this host, from 1; never reused."""
+    tools_version: int = 0
+    """In its configuration, but not a setting of its container: another one replaces nothing."""
 
 
 class SecretText(str):
@@ -127,6 +129,14 @@ class Runtime(Protocol):
 
         One with other settings (image, limits, tokens) is replaced; its state folder stays. A
         failed creation is cleaned up.
+        """
+        ...
+
+    async def set_tools_version(self, user_id: str, version: int) -> None:
+        """Write the version of the user's tools into the gateway's configuration, if it has one.
+
+        Starts and wakes nothing. A running gateway reads the file within seconds, a paused one
+        after its wake, a stopped one at its start.
         """
         ...
 

@@ -9,11 +9,11 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiodocker
-import aiohttp
 import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
@@ -37,17 +37,19 @@ from ocmt_agent.runtime.base import (
     Whereabouts,
 )
 from ocmt_agent.runtime.docker_container import (
+    CONFIG_MODE,
+    config_file,
     container_config,
     prepare_folders,
+    write_container_config,
 )
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
 from ocmt_agent.runtime.docker_engine import (
     GONE,
-    DockerClient,
+    EngineConnection,
     already,
     delete,
     epoch_text,
-    no_engine,
     no_image,
     translated,
     version_of,
@@ -55,8 +57,15 @@ from ocmt_agent.runtime.docker_engine import (
 from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
+from ocmt_agent.runtime.gateway_config_file import change_tools_version, translated_writing
 from ocmt_agent.runtime.removal import remove_folder
-from ocmt_agent.runtime.spec import GATEWAY_PORT, Limits, gateway_config, relay_urls
+from ocmt_agent.runtime.spec import (
+    GATEWAY_PORT,
+    Limits,
+    gateway_config,
+    relay_urls,
+    with_tools_version,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +98,7 @@ class DockerRuntime:
         self._relay_host = relay_host
         self._relay_port = relay_port
         self._instance = instance_id(state_root)
-        self._client: aiodocker.Docker | None = None
+        self._engine = EngineConnection(timeout_s=_CALL_TIMEOUT_S)
         self._ids: dict[str, str] = {}
         self._cpu_files: dict[str, Path] = {}
         self._whereabouts: dict[str, Whereabouts] = {}
@@ -116,15 +125,18 @@ class DockerRuntime:
 
     async def create(self, spec: AgentSpec) -> None:
         account = self._account(spec)
-        relay = relay_urls(await self.relay_host(), self._relay_port)
-        gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
+        home = self.home(spec.user_id)
+        # The lock first: what is written last is then what was decided last.
         async with self._lock(spec.user_id):
+            relay = relay_urls(await self.relay_host(), self._relay_port)
+            gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
+            written = with_tools_version(gateway, spec.tools_version)
             with translated():
                 network_id = await ensure_network(self._docker())
                 image_id = await self._image_id()
                 config = container_config(
                     spec,
-                    home=self.home(spec.user_id),
+                    home=home,
                     image=self._image,
                     # By id, since a recreated network of the same name has another.
                     made_from=[image_id, network_id],
@@ -134,10 +146,20 @@ class DockerRuntime:
                     gateway=gateway,
                 )
                 if await self._is_made(spec.user_id, config):
+                    with translated_writing():
+                        await asyncio.to_thread(write_container_config, home, written)
                     return
-                home = self.home(spec.user_id)
-                await asyncio.to_thread(prepare_folders, home, account, gateway)
+                await asyncio.to_thread(prepare_folders, home, account, written)
                 await self._make(spec.user_id, config)
+
+    async def set_tools_version(self, user_id: str, version: int) -> None:
+        async with self._lock(user_id):
+            with translated_writing():
+                await asyncio.to_thread(
+                    partial(change_tools_version, mode=CONFIG_MODE, durable=True),
+                    config_file(self.home(user_id)),
+                    version,
+                )
 
     def _account(self, spec: AgentSpec) -> Account:
         try:
@@ -337,21 +359,12 @@ class DockerRuntime:
                 await asyncio.gather(pump, return_exceptions=True)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self._engine.close()
 
     # -- finding containers ----------------------------------------------------------------------
 
     def _docker(self) -> aiodocker.Docker:
-        if self._client is None:
-            try:
-                self._client = DockerClient(timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S))
-            except (DockerError, ValueError) as error:
-                raise no_engine(str(error)) from error
-            except AssertionError as error:  # raised by aiodocker without a socket
-                raise no_engine("there is no socket") from error
-        return self._client
+        return self._engine.docker()
 
     def _handle(self, container_id: str) -> DockerContainer:
         return self._docker().containers.container(container_id)

@@ -3,7 +3,6 @@
 The configuration is a pure value, so that it can be compared and hashed.
 """
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ocmt_common.container_names import INSTANCE_LABEL, SPEC_LABEL, USER_LABEL
 from ocmt_agent.runtime.accounts import Account
 from ocmt_agent.runtime.base import AgentSpec, RuntimeFailed
 from ocmt_agent.runtime.docker_network import NETWORK
+from ocmt_agent.runtime.gateway_config_file import write_config
 from ocmt_agent.runtime.spec import (
     GATEWAY_PORT,
     Limits,
@@ -25,6 +25,7 @@ from ocmt_agent.runtime.spec import (
 
 _STATE = "/home/node/.openclaw"
 _CONFIG = "/etc/openclaw"
+CONFIG_MODE = 0o644
 # Applies when the engine shuts down; `stop` has its own grace. An idle gateway needs 1–6 s.
 _STOP_TIMEOUT_S = 30
 
@@ -85,6 +86,16 @@ def container_config(
     return config
 
 
+def config_file(home: Path) -> Path:
+    """The gateway's configuration, which its container sees in a read-only folder."""
+    return home / "config" / "openclaw.json"
+
+
+def write_container_config(home: Path, gateway: dict[str, Any]) -> None:
+    """Write it unless it is there already. Raises `OSError`."""
+    write_config(config_file(home), gateway, mode=CONFIG_MODE, durable=True)
+
+
 def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> None:
     """Make the user's folders, and write the gateway's configuration outside the agent's reach.
 
@@ -98,7 +109,7 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
             folder.chmod(mode)
         # Another server may write them at this moment: the release before this one.
-        replace_file(home / "config" / "openclaw.json", json.dumps(gateway, indent=1), mode=0o644)
+        write_container_config(home, gateway)
         replace_file(home / "account" / "passwd", account.passwd(_STATE), mode=0o644)
         replace_file(home / "account" / "group", account.group(), mode=0o644)
         owner = (home / "state").stat()

@@ -44,6 +44,30 @@ class DockerClient(aiodocker.Docker):
         return await super()._do_query(path, method, **options)
 
 
+class EngineConnection:
+    """The client, connected on first use."""
+
+    def __init__(self, *, timeout_s: float) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._client: aiodocker.Docker | None = None
+
+    def docker(self) -> aiodocker.Docker:
+        """Raises `RuntimeUnavailable`."""
+        if self._client is None:
+            try:
+                self._client = DockerClient(timeout=self._timeout)
+            except (DockerError, ValueError) as error:
+                raise no_engine(str(error)) from error
+            except AssertionError as error:  # raised by aiodocker without a socket
+                raise no_engine("there is no socket") from error
+        return self._client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+
 async def delete(container: DockerContainer) -> None:
     """Remove a container and return when it is gone, also if another call removes it."""
     for _ in range(_REMOVAL_POLLS):

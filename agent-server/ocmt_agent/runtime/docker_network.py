@@ -1,4 +1,4 @@
-"""The agents' network: one bridge without traffic between containers, in a free address range.
+"""The networks of agents and of tool servers: bridges without traffic between their containers.
 
 One bridge isolates as well as one per agent, as long as traffic between the bridge's ports passes
 the firewall: then the engine's rule drops it. Containers cannot forge addresses to avoid that,
@@ -17,6 +17,9 @@ from ocmt_agent.runtime.base import RuntimeFailed
 NETWORK = "ocmt"
 BRIDGE = "ocmt0"
 """Its interface on the host, to which the firewall rules of `ocmt setup` refer."""
+TOOLS_NETWORK = "ocmt-tools"
+TOOLS_BRIDGE = "ocmt1"
+"""The same for tool servers, which do not reach the relay."""
 _ICC = "com.docker.network.bridge.enable_icc"
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 # A bridge has at most 1,023 ports, which fit into a /21. Explicit, because the engine's default
@@ -26,33 +29,38 @@ _RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
 
 async def ensure_network(docker: aiodocker.Docker) -> str:
     """The id of the agents' network, created if missing. Raises `RuntimeFailed` if it is unsafe."""
-    return str((await _shown(docker))["Id"])
+    return str((await _shown(docker, NETWORK, BRIDGE))["Id"])
+
+
+async def ensure_tools_network(docker: aiodocker.Docker) -> None:
+    """Make the tool servers' network if it is missing. Raises like `ensure_network`."""
+    await _shown(docker, TOOLS_NETWORK, TOOLS_BRIDGE)
 
 
 async def bridge_address(docker: aiodocker.Docker) -> str:
     """The host's address on the agents' network. Raises like `ensure_network`."""
-    config = (await _shown(docker))["IPAM"]["Config"][0]
+    config = (await _shown(docker, NETWORK, BRIDGE))["IPAM"]["Config"][0]
     return str(config.get("Gateway") or ipaddress.ip_network(config["Subnet"])[1])
 
 
-async def _shown(docker: aiodocker.Docker) -> dict[str, Any]:
+async def _shown(docker: aiodocker.Docker, name: str, bridge: str) -> dict[str, Any]:
     try:
-        network = await docker.networks.get(NETWORK)
+        network = await docker.networks.get(name)
     except DockerError as error:
         if error.status != 404:
             raise
-        await _make(docker)
-        network = await docker.networks.get(NETWORK)
+        await _make(docker, name, bridge)
+        network = await docker.networks.get(name)
     shown: dict[str, Any] = await network.show()
     if (shown.get("Options") or {}).get(_ICC) != "false":
         raise RuntimeFailed(
-            f"The network {NETWORK} lets agents reach each other. Remove it (`docker network rm "
-            f"{NETWORK}`); it is then created correctly."
+            f"The network {name} lets containers reach each other. Remove it (`docker network rm "
+            f"{name}`); it is then created correctly."
         )
     if shown.get("EnableIPv6"):
         raise RuntimeFailed(
-            f"The network {NETWORK} has IPv6, over which agents reach each other. Remove it "
-            f"(`docker network rm {NETWORK}`); it is then created correctly."
+            f"The network {name} has IPv6, over which containers reach each other. Remove it "
+            f"(`docker network rm {name}`); it is then created correctly."
         )
     if not keeps_apart(bridge_of(shown)):
         raise RuntimeFailed(
@@ -81,7 +89,7 @@ def keeps_apart(bridge: str, *, root: Path = Path("/")) -> bool:
     return any(file.exists() and file.read_text().strip() == "1" for file in settings)
 
 
-async def _make(docker: aiodocker.Docker) -> None:
+async def _make(docker: aiodocker.Docker, name: str, bridge: str) -> None:
     taken = [
         ipaddress.ip_network(config["Subnet"])
         for network in await docker.networks.list()
@@ -93,7 +101,7 @@ async def _make(docker: aiodocker.Docker) -> None:
         if any(subnet.version == other.version and subnet.overlaps(other) for other in taken):
             continue
         try:
-            await docker.networks.create(_config(subnet))
+            await docker.networks.create(_config(subnet, name, bridge))
         except DockerError as error:
             if error.status == 409 or "already exists" in error.message:
                 return  # created concurrently
@@ -102,21 +110,20 @@ async def _make(docker: aiodocker.Docker) -> None:
             raise
         return
     raise RuntimeFailed(
-        f"There is no free address range for the agents' network. Create a bridge network named "
-        f"{NETWORK} with a range of your own and the options {_ICC}=false and "
-        f"{_BRIDGE_NAME}={BRIDGE}."
+        f"There is no free address range for the network {name}. Create a bridge network of that "
+        f"name with a range of your own and the options {_ICC}=false and {_BRIDGE_NAME}={bridge}."
     )
 
 
-def _config(subnet: Any) -> dict[str, Any]:
+def _config(subnet: Any, name: str, bridge: str) -> dict[str, Any]:
     return {
-        "Name": NETWORK,
+        "Name": name,
         "Driver": "bridge",
         "CheckDuplicate": True,
         "IPAM": {"Config": [{"Subnet": str(subnet), "Gateway": str(subnet[1])}]},
         "Options": {
             _ICC: "false",
-            _BRIDGE_NAME: BRIDGE,
+            _BRIDGE_NAME: bridge,
         },
         "Labels": {"ocmt": "agents"},
     }

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from ocmt_agent.runtime.base import (
@@ -24,6 +25,7 @@ from ocmt_agent.runtime.base import (
     Whereabouts,
 )
 from ocmt_agent.runtime.cgroup import Cgroup, probe
+from ocmt_agent.runtime.gateway_config_file import translated_writing
 from ocmt_agent.runtime.process_command import GatewayCommand, marks
 from ocmt_agent.runtime.process_home import AgentHome, Record
 from ocmt_agent.runtime.processes import (
@@ -36,7 +38,7 @@ from ocmt_agent.runtime.processes import (
     stop_all,
 )
 from ocmt_agent.runtime.removal import remove_folder
-from ocmt_agent.runtime.spec import Limits, relay_urls
+from ocmt_agent.runtime.spec import Limits, relay_urls, with_tools_version
 
 _HOST = "127.0.0.1"
 _KILL_WITHIN_S = 5.0
@@ -110,6 +112,14 @@ class ProcessRuntime:
             except OSError as error:
                 raise RuntimeFailed(f"The state folder cannot be created: {error}.") from error
             self._specs[spec.user_id] = spec
+
+    async def set_tools_version(self, user_id: str, version: int) -> None:
+        async with self._lock(user_id):
+            spec = self._specs.get(user_id)
+            if spec is not None:
+                self._specs[user_id] = replace(spec, tools_version=version)
+            with translated_writing():
+                await asyncio.to_thread(self._home(user_id).change_tools_version, version)
 
     async def start(self, user_id: str) -> Endpoint:
         async with self._lock(user_id):
@@ -216,7 +226,9 @@ class ProcessRuntime:
         port = _free_port()
         cgroup = self._cgroup(spec.user_id)
         try:
-            home.write_config(self._command.config(spec.user_id, port))
+            home.write_config(
+                with_tools_version(self._command.config(spec.user_id, port), spec.tools_version)
+            )
             home.bound_log()
             cgroup.make(self._limits)
             output = home.open_log()

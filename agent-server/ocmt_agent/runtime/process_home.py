@@ -12,10 +12,12 @@ from typing import Any
 
 from ocmt_common.atomic_files import replace_file
 
+from ocmt_agent.runtime.gateway_config_file import change_tools_version, write_config
 from ocmt_agent.runtime.processes import ProcessId
 from ocmt_agent.runtime.tail import tail
 
 _MAX_LOG_BYTES = 5 * 1024 * 1024
+_PRIVATE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,10 @@ class AgentHome:
     # process, which does not outlive a power cut.
 
     def write_config(self, config: dict[str, Any]) -> None:
-        replace_file(self.config, json.dumps(config, indent=1), durable=False)
+        write_config(self.config, config, mode=_PRIVATE, durable=False)
+
+    def change_tools_version(self, version: int) -> None:
+        change_tools_version(self.config, version, mode=_PRIVATE, durable=False)
 
     def open_log(self) -> int:
         """A descriptor for appending, to be closed by the caller."""

@@ -3,6 +3,7 @@
 Pure; the runtime chooses the files' places and starts the process.
 """
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -90,17 +91,34 @@ def gateway_config(
                 "heartbeat": {"every": "0m"},
             }
         },
-        # Harmless without a server there: a conversation logs one warning.
         "mcp": {
             "servers": {
                 "ocmt": {
                     "url": openclaw.mcp_url,
                     "transport": "streamable-http",
                     "headers": {"Authorization": "Bearer ${OCMT_AGENT_TOKEN}"},
+                    # Without it, a list of tools that takes over 1.5 s leaves the turn without
+                    # tools. A call waits 45 s for its user's decision.
+                    "requestTimeoutMs": 120_000,
+                    "connectionTimeoutMs": 10_000,
+                    "supportsParallelToolCalls": True,
                 }
             }
         },
     }
+
+
+def with_tools_version(config: dict[str, Any], version: int) -> dict[str, Any]:
+    """`openclaw.json` with the version of the user's tools in the address of OCMT's MCP server.
+
+    A gateway that finds another address there lists the tools again, also in an open conversation,
+    without a restart. The version is not part of what a container is made from: `fingerprint` takes
+    the configuration without it. Raises `KeyError` or `TypeError` for another configuration.
+    """
+    changed = copy.deepcopy(config)
+    server = changed["mcp"]["servers"]["ocmt"]
+    server["url"] = f"{server['url'].partition('?')[0]}?catalog={version}"
+    return changed
 
 
 def dreams_at(user_id: str) -> str:

@@ -20,7 +20,7 @@ from ocmt_common.openclaw import openclaw_version
 
 from ocmt_cli.checkout import command
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.node import node_binary
+from ocmt_cli.node import node_binary, npm_program
 from ocmt_cli.openclaw import install, preload
 from ocmt_cli.openclaw.install import lock_hash
 from ocmt_cli.openclaw.preload import compile_preload
@@ -81,10 +81,15 @@ def make_base(folder: Path) -> Layer:
 
 
 def make_openclaw(folder: Path, openclaw_dir: Path) -> Layer:
-    """A layer with OpenClaw, its Node, the preloaded library, and the user's home folder."""
+    """A layer with OpenClaw, its Node with npm, the preloaded library, and the user's home folder.
+
+    npm, at its usual place, installs the packages of tool servers.
+    """
     target = folder / "openclaw.tar"
     with tarfile.open(target, "w") as tar:
         tar.add(node_binary(), "usr/local/bin/node", filter=_plain)
+        tar.add(npm_program().parents[1], "usr/local/lib/node_modules/npm", filter=_plain)
+        _link(tar, "usr/local/bin/npm", "../lib/node_modules/npm/bin/npm-cli.js")
         tar.add(openclaw_dir / "node_modules", "opt/openclaw/node_modules", filter=_plain)
         library = compile_preload(folder)
         tar.add(library, preload.PLACE.lstrip("/"), filter=_plain)

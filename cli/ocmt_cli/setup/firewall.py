@@ -11,6 +11,9 @@ from ocmt_cli.trust import links
 
 AGENTS_BRIDGE = "ocmt0"
 """The bridge that the agent server creates for its containers; a test compares."""
+TOOLS_BRIDGE = "ocmt1"
+"""That of tool servers, which are kept from the relay too."""
+_BRIDGES = f"{{ {AGENTS_BRIDGE}, {TOOLS_BRIDGE} }}"
 
 # Addresses outside of the public internet (IANA's special-purpose registries), and those of clouds'
 # metadata services, which give out credentials.
@@ -69,8 +72,9 @@ ExecStopPost=-/usr/sbin/nft -f /etc/ocmt/firewall.nft
 def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
     """OCMT's own nftables table; other tables, such as Docker's, are not changed.
 
-    From outside, only `openings` are allowed. Containers reach only the relay on this host, and
-    beyond it the public internet and port 53 of `resolvers`, the host's DNS servers.
+    From outside, only `openings` are allowed. Agents reach only the relay on this host, and tool
+    servers nothing. Beyond it, both reach the public internet, and port 53 of `resolvers`, the
+    host's DNS servers.
 
     Raises `CommandFailed` when a rule needs a host's address and the inventory has a name.
     """
@@ -80,6 +84,7 @@ def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
         rules += [
             f"iifname {AGENTS_BRIDGE} tcp dport {inventory.agent.relay_port} accept",
             f"iifname {AGENTS_BRIDGE} drop",
+            f"iifname {TOOLS_BRIDGE} drop",
         ]
         forward = _forward(inventory, host, resolvers)
     rules += [one.rule() for one in (*_DHCP, *openings(inventory, host))]
@@ -172,8 +177,8 @@ def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
     chain forward {{
         type filter hook forward priority filter; policy accept;
         ct state established,related accept
-        oifname {AGENTS_BRIDGE} drop
-        iifname != {AGENTS_BRIDGE} accept
+        oifname {_BRIDGES} drop
+        iifname != {_BRIDGES} accept
 {_lines(rules)}
     }}
 """

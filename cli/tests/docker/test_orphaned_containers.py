@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ocmt_cli.engine import Engine
 from ocmt_cli.orphans import end_orphans
-from ocmt_common.container_names import instance_label
+from ocmt_common.container_names import instance_label, tools_label
 from ocmt_common.openclaw import default_image
 
 
@@ -47,15 +47,17 @@ def test_running_and_paused_containers_of_this_folder_are_stopped_and_no_others(
         start(engine, instance_label(mine / "agent" / "agents")),
         start(engine, instance_label(mine / "agent" / "agents")),
     )
+    tool = start(engine, tools_label(mine / "agent" / "agents"))
     foreign = start(engine, instance_label(other / "agent" / "agents"))
     try:
         engine.request("POST", f"/containers/{paused}/pause").raise_for_status()
         ended = end_orphans(mine)
-        assert (ended.found, ended.left) == (2, [])
+        assert (ended.found, ended.left) == (3, [])
         assert state(engine, running) == state(engine, paused) == "exited"
+        assert state(engine, tool) == "exited"
         assert state(engine, foreign) == "running"
     finally:
-        for container in (running, paused, foreign):
+        for container in (running, paused, tool, foreign):
             engine.request("DELETE", f"/containers/{container}", params={"force": "true"})
 
 

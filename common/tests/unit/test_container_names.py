@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from ocmt_common.container_names import container_name, instance_id, instance_label
+from ocmt_common.container_names import container_name, instance_id, instance_label, tools_label
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from ocmt_common.container_names import container_name, instance_id, instance_la
 def test_the_names_are_those_of_earlier_releases(agents: str, instance: str) -> None:
     assert instance_id(Path(agents)) == instance
     assert instance_label(Path(agents)) == f"ocmt.instance={instance}"
+    assert tools_label(Path(agents)) == f"ocmt.tools={instance}"
     assert container_name(instance, "ada") == f"ocmt-{instance}-ada"
 
 

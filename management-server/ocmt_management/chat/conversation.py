@@ -5,7 +5,9 @@ long, the state of the answer is read from the history.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -17,7 +19,7 @@ from ocmt_management.chat.error_messages import for_page, of_run
 from ocmt_management.chat.frames import Frame, FromPage, HistoryFrame, SendFrame
 from ocmt_management.chat.gateway import Gateway, GatewayError
 from ocmt_management.chat.rows import row_id
-from ocmt_management.chat.transcript import SESSION_KEY, Failed, Runs
+from ocmt_management.chat.transcript import SESSION_KEY, Failed, Runs, gained_row
 from ocmt_management.llm.service import Llm
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,8 @@ _HISTORY_LIMIT = 100
 _HISTORY_MAX_CHARS = 128 * 1024
 # Keeps a history far below what one page may have in its queue.
 _HISTORY_MAX_BYTES = 2 * 1024 * 1024
+# As far back as an answer is that has just ended.
+_NEWEST = 5
 _MAX_WHOLE_CHARS = 500_000
 _MAX_WHOLE_MESSAGES = 2
 # The gateway sends at least a tick every 30 s.
@@ -34,6 +38,12 @@ _SILENT_AFTER_S = 75.0
 _CATCH_UP_FOR_S = 60.0
 _RESUMED_WITHIN_S = 15.0
 _RETRY_S = 1.0
+# OpenClaw's commands, which need rights that the chat does not have; it reads them in any case.
+_NEW_CONVERSATION = re.compile(r"\s*/(?:new|reset)\b", re.IGNORECASE)
+_ONE_CONVERSATION = (
+    "You have one conversation with your agent, and cannot start another one yet. Send /compact to "
+    "have your agent shorten it, or write your message without the command."
+)
 _ASLEEP_OR_GONE = frozenset({AgentState.STOPPED, AgentState.FAILED, AgentState.NONE})
 
 
@@ -63,6 +73,9 @@ class Conversation:
         self._limit = _HISTORY_LIMIT
         self._catching_up: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._refresh_again = False
+        self._last_run: str | None = None
+        """The run that ended last; its files follow, if it sent any."""
         self._last_event_at = 0.0
 
     async def handle(self, frame: FromPage) -> None:
@@ -80,7 +93,8 @@ class Conversation:
             self._send_problem(about, problem)
         except GatewayError as error:
             code, detail = for_page("agent-refused", str(error))
-            self._to_page(frames.error(about, code=code, detail=detail, retry=error.retryable))
+            retry = error.retryable or code == "agent-stopped"
+            self._to_page(frames.error(about, code=code, detail=detail, retry=retry))
 
     def agent_changed(self, state: AgentState, *, before: AgentState | None) -> None:
         """The agent's state changed from `before`; `None` for the first known state."""
@@ -90,8 +104,8 @@ class Conversation:
                 self._catch_up()
         if state is AgentState.RUNNING and before is not None and self._in_use:
             lost = self._gateway is None or self._gateway.lost
-            if (lost or not self._subscribed) and self._refreshing is None:
-                self._refreshing = self._group.create_task(self._refresh())
+            if lost or not self._subscribed:
+                self._begin_refresh()
 
     async def watch_for_silence(self) -> None:
         """Catch up when an answer in progress sends no more events; runs as long as the chat."""
@@ -104,6 +118,8 @@ class Conversation:
     # Requests of the page
 
     async def _send(self, message_id: str, text: str) -> None:
+        if _NEW_CONVERSATION.match(text):
+            raise Problem(409, "no-new-conversation", _ONE_CONVERSATION)
         gateway = await self._attached()
         self._runs.record_sent(message_id)
         answer = await gateway.request(
@@ -125,7 +141,11 @@ class Conversation:
         for placeholder in history.omitted(payload)[:_MAX_WHOLE_MESSAGES]:
             await self._fetch_whole(placeholder)
         error = self._llm.last_errors.of(self._user_id)
-        messages = history.messages(payload, last_error=error.detail if error else None)
+        messages = history.messages(
+            payload,
+            last_error=error.detail if error else None,
+            now_ms=datetime.now(UTC).timestamp() * 1000,
+        )
         self._to_page(frames.history(messages))
         for run_id, text in history.run_states(payload).in_progress.items():
             self._to_page_if(self._runs.update(self._runs.page_id(run_id), text))
@@ -194,19 +214,48 @@ class Conversation:
     def _on_event(self, name: str, payload: dict[str, Any]) -> None:
         if name == "session.message":
             self._runs.record_row(payload)
-            if self._runs.is_from_another_tab(payload) and self._refreshing is None:
-                self._refreshing = self._group.create_task(self._refresh())
+            if self._runs.is_news(payload):
+                self._begin_refresh()
         elif name == "chat":
             result = self._runs.on_chat(payload)
             if isinstance(result, Failed):
                 self._send_failure(result.run_id, result.message)
             elif result is not None:
                 self._to_page(result)
+                if result["type"] == "final":
+                    self._last_run = str(payload.get("runId"))
+        elif name == "sessions.changed" and self._last_run is not None and gained_row(payload):
+            # Once an answer: each request counts as use of the agent.
+            run_id, self._last_run = self._last_run, None
+            self._group.create_task(self._look_for_files(run_id))
+
+    async def _look_for_files(self, run_id: str) -> None:
+        """Send the page the files of an answer, which its events do not have."""
+        try:
+            gateway = await self._attached()
+            payload = await gateway.request(
+                "chat.history", sessionKey=SESSION_KEY, limit=_NEWEST, maxChars=1
+            )
+        except (Problem, GatewayError) as error:
+            log.info("files not looked for", reason=str(error))
+            return
+        if run_id in history.runs_with_files(payload):
+            self._begin_refresh()
+
+    def _begin_refresh(self) -> None:
+        if self._refreshing is None:
+            self._refreshing = self._group.create_task(self._refresh())
+        else:
+            self._refresh_again = True  # what it read may be older
 
     async def _refresh(self) -> None:
         """Send the page messages of other tabs, or of the agent itself, that it missed."""
         try:
-            await self._send_history()
+            while True:
+                self._refresh_again = False
+                await self._send_history()
+                if not self._refresh_again:
+                    return
         except (Problem, GatewayError) as error:
             log.info("chat not refreshed", reason=str(error))
         finally:
@@ -221,7 +270,7 @@ class Conversation:
         loop = asyncio.get_running_loop()
         answered_at: float | None = None
         give_up_at = loop.time() + _CATCH_UP_FOR_S
-        reason = "The agent was interrupted before it answered. Send it again."
+        reason = "Your agent was interrupted before it answered. Send it again."
         try:
             while self._runs.in_progress and loop.time() < give_up_at:
                 try:

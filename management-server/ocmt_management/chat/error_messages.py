@@ -45,9 +45,15 @@ _NOTICES = (
 )
 _SIGN = re.compile(r"^\s*⚠️?\s*")
 
+STOPPED = "You stopped your agent before it read this message."
+# A stop that comes before the gateway has accepted a message.
+_STOPPED = re.compile(r"admission ended or was cancelled", re.IGNORECASE)
+
 
 def for_page(code: str, message: str) -> tuple[str, str]:
     """The code and the text for the page."""
+    if _STOPPED.search(message):
+        return "agent-stopped", STOPPED
     return ("disk-full", DISK_FULL) if _DISK_FULL.search(message) else (code, message)
 
 

@@ -1,8 +1,10 @@
 """OpenClaw's `chat.history` as the page's messages, and what it says about runs. Pure.
 
 Facts from OpenClaw 2026.9.6: messages that wait for their turn are not among `messages` but in
-`pendingInputs`, newest first. After a restart they are `interrupted` there, after a stop
-`cancelled`, and the agent never reads them; they stay listed.
+`pendingInputs`, and for a moment one that begins. After a restart they are `interrupted` there,
+after a stop `cancelled`, and the agent never reads them; they stay listed. The run of a message
+that waits is the one in flight until it ends without a text, when the message joins the run before
+it or a later one. What the agent says before it calls a tool is stored before the call.
 """
 
 from dataclasses import dataclass
@@ -11,8 +13,8 @@ from typing import Any
 from ocmt_common.gateway_frames import as_object
 
 from ocmt_management.chat import frames
-from ocmt_management.chat.error_messages import of_run
-from ocmt_management.chat.frames import WireMessage
+from ocmt_management.chat.error_messages import STOPPED, of_run
+from ocmt_management.chat.frames import Speaker, WireMessage
 from ocmt_management.chat.rows import (
     failure_of,
     files_of,
@@ -27,13 +29,17 @@ from ocmt_management.chat.rows import (
 
 BETWEEN_PARTS = "\n\n"
 TOO_LONG = "This message is too long to be shown here."
+_ANSWERED_WITHIN_MS = 60_000
+_NO_ANSWER = "Your agent did not answer this message."
 _UNREAD = {
     "interrupted": "Your agent restarted before it read this message.",
-    "cancelled": "You stopped your agent before it read this message.",
+    "cancelled": STOPPED,
 }
 
 
-def messages(payload: dict[str, Any], *, last_error: str | None = None) -> list[WireMessage]:
+def messages(
+    payload: dict[str, Any], *, last_error: str | None = None, now_ms: float = 0
+) -> list[WireMessage]:
     """The messages, oldest first, without thoughts and tool calls.
 
     The answer in progress is left out: `run_states` has its text. `last_error` says why the user's
@@ -66,6 +72,8 @@ def messages(payload: dict[str, Any], *, last_error: str | None = None) -> list[
         last_run = run_id if message["role"] == "assistant" else None
     if failed is not None and last_error is not None:
         failed["detail"] = last_error
+    if shown and shown[-1]["role"] == "user" and failed is None and _was_left(payload, now_ms):
+        shown[-1] |= {"state": "failed", "detail": _NO_ANSWER}
     _insert_pending(shown, payload)
     return _without_repeated_failures(shown)
 
@@ -87,12 +95,14 @@ def run_states(payload: dict[str, Any]) -> RunStates:
     unfinished: set[str] = set()
     for row in _rows(payload):
         run_id, text = run_of(row), text_of(row)
-        if row.get("role") == "assistant" and run_id is not None and text:
+        if row.get("role") != "assistant" or run_id is None:
+            continue
+        # Text before a tool call is not the answer yet.
+        (unfinished.add if row.get("stopReason") == "toolUse" else unfinished.discard)(run_id)
+        if text:
             before = answers.get(run_id, ("", None))[0]
             joined = before + BETWEEN_PARTS + text if before else text
             answers[run_id] = (joined, row.get("timestamp"))
-            # Text before a tool call is not the answer yet.
-            (unfinished.add if row.get("stopReason") == "toolUse" else unfinished.discard)(run_id)
     flying, text = _flying(payload)
     in_progress: dict[str, str] = {}
     if flying is not None:
@@ -100,7 +110,7 @@ def run_states(payload: dict[str, Any]) -> RunStates:
         in_progress[flying] = text if len(text) >= len(stored) else stored
     return RunStates(
         in_progress,
-        frozenset(run for state, run, _ in _pending(payload) if state == "queued" and run),
+        frozenset(_queued(payload)),
         {
             run_id: found
             for run_id, found in answers.items()
@@ -118,9 +128,23 @@ def omitted(payload: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def runs_with_files(payload: dict[str, Any]) -> set[str | None]:
+    return {run_of(row) for row in _rows(payload) if files_of(row)}
+
+
 def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
     rows = payload.get("messages")
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _was_left(payload: dict[str, Any], now_ms: float) -> bool:
+    """Whether nothing has come of the newest message, and no run is to answer it.
+
+    Between two runs the gateway has none for a moment, and after a crash for some seconds.
+    """
+    idle = as_object(payload.get("sessionInfo")).get("hasActiveRun") is False
+    at = _time(_rows(payload)[-1].get("timestamp"))
+    return idle and at is not None and now_ms - at > _ANSWERED_WITHIN_MS
 
 
 def _flying(payload: dict[str, Any]) -> tuple[str | None, str]:
@@ -129,19 +153,29 @@ def _flying(payload: dict[str, Any]) -> tuple[str | None, str]:
     return (run_id, str(run.get("text") or "")) if isinstance(run_id, str) else (None, "")
 
 
+def _queued(payload: dict[str, Any]) -> list[str]:
+    """The runs of messages that wait. The oldest one begins if it is the run in flight."""
+    waiting = [run for state, run, _ in _pending(payload) if state == "queued" and run]
+    begins = waiting[:1] == [as_object(payload.get("inFlightRun")).get("runId")]
+    return waiting[1:] if begins else waiting
+
+
 def _pending(payload: dict[str, Any]) -> list[tuple[str, str | None, dict[str, Any]]]:
     """State, run and message of inputs that are in no turn, oldest first."""
     items = as_object(payload.get("pendingInputs")).get("items")
     return [
         (str(item.get("state") or "queued"), _text_or_none(item.get("runId")), item)
-        for item in reversed(items if isinstance(items, list) else [])
+        for item in (items if isinstance(items, list) else [])
         if isinstance(item, dict)
     ]
 
 
 def _message(row: dict[str, Any], index: int) -> WireMessage | None:
-    role, text, files = row.get("role"), text_of(row), files_of(row)
-    if role not in ("user", "assistant") or not (text or files):
+    text, files = text_of(row), files_of(row)
+    role: Speaker = "user" if row.get("role") == "user" else "assistant"
+    if row.get("role") == "custom" and was_stopped(row):
+        text = ""
+    elif row.get("role") not in ("user", "assistant") or not (text or files):
         return None
     message = frames.message(
         sent_with(row) or row_id(row) or f"row-{index}",
@@ -178,6 +212,7 @@ def _fail(shown: list[WireMessage], notice: str) -> WireMessage | None:
 
 def _insert_pending(shown: list[WireMessage], payload: dict[str, Any]) -> None:
     known = {message["id"] for message in shown}
+    queued = _queued(payload)
     for state, run_id, item in _pending(payload):
         row = as_object(item.get("message")) | {"role": "user"}
         message = _message(row | {"timestamp": item.get("acceptedAt")}, len(shown))
@@ -192,7 +227,8 @@ def _insert_pending(shown: list[WireMessage], payload: dict[str, Any]) -> None:
             message["detail"] = _UNREAD[state]
             shown.insert(at, message)
         else:
-            message["state"] = "queued"
+            if run_id is None or run_id in queued:
+                message["state"] = "queued"
             shown.append(message)
 
 

@@ -2,9 +2,10 @@
 
 Facts from OpenClaw 2026.9.6. `chat.history` replaces a message of more than 128 KiB with a
 placeholder that has its id. A turn that failed ends in a message of the agent with `stopReason`
-"error", whose text is OpenClaw's notice, or what the agent said before the failure; or in a
-"custom" message if it failed before. A stopped answer has `openclawAbort`. Files that the agent
-sends are parts with the gateway's path to them.
+"error", whose text is OpenClaw's notice, or what the agent said before the failure. A turn that
+ended before it began to answer leaves a "custom" message. A stopped answer has `openclawAbort`.
+Files that the agent sends are parts with the gateway's path to them; only the history has these
+parts, from a moment after the answer's end.
 """
 
 import re
@@ -26,6 +27,8 @@ _KINDS: dict[object, FileKind] = {
     "video": "video",
     "document": "document",
 }
+_ENDED_EARLY = "run-failed-before-reply"
+_STOPPED_EARLY = re.compile(r"This turn ended before a reply: aborted\b")
 _NOTICE = re.compile(r"⚠️|The agent run failed before producing a reply\.")
 
 
@@ -57,8 +60,8 @@ def files_of(row: dict[str, Any]) -> list[WireFile]:
 
 def failure_of(row: dict[str, Any]) -> str | None:
     """OpenClaw's notice if the message says that its turn failed; empty if it gives no reason."""
-    if row.get("role") == "custom" and row.get("customType") == "run-failed-before-reply":
-        return ""
+    if row.get("role") == "custom" and row.get("customType") == _ENDED_EARLY:
+        return None if was_stopped(row) else ""
     if row.get("role") != "assistant" or row.get("stopReason") != "error":
         return None
     text = text_of(row)
@@ -66,6 +69,10 @@ def failure_of(row: dict[str, Any]) -> str | None:
 
 
 def was_stopped(row: dict[str, Any]) -> bool:
+    """Whether the user stopped the answer."""
+    if row.get("role") == "custom":
+        early = row.get("customType") == _ENDED_EARLY
+        return early and _STOPPED_EARLY.match(text_of(row)) is not None
     return as_object(row.get("openclawAbort")).get("aborted") is True
 
 

@@ -1,7 +1,8 @@
 """Translates OpenClaw's chat events into frames. Pure.
 
 Facts from OpenClaw 2026.9.6: a run has the id that its message was sent with. A message that
-arrives during a run joins that run; its own run then ends without a message. A failed run may
+arrives during a run joins that run or waits for a later one with an id of its own; its own run then
+ends without a message, and the message is stored when the agent reads it. A failed run may
 report the failure twice. Text of one run before and after a tool call is one message while it
 streams and several in the history. After a crash, a gateway resumes its interrupted run on its
 own, seconds after it started and under another id.
@@ -39,6 +40,8 @@ class Runs:
     sent: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _ended: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _row_ids: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    _waiting: set[str] = field(default_factory=set)
+    """Messages sent from here that the agent has, and reads later."""
     _resumes: OrderedDict[str, str] = field(default_factory=OrderedDict)
     """Runs with which a restarted gateway resumes an earlier one, by the new id."""
 
@@ -61,12 +64,19 @@ class Runs:
     def record_sent(self, message_id: str) -> None:
         _remember(self.sent, message_id, message_id)
 
-    def is_from_another_tab(self, payload: dict[str, Any]) -> bool:
-        """Whether a `session.message` is a message that the user sent in another tab."""
+    def is_news(self, payload: dict[str, Any]) -> bool:
+        """Whether the page must read the history for a `session.message`.
+
+        So it is for what the user sent in another tab, and for a message that waited.
+        """
         row = as_object(payload.get("message"))
         if row.get("role") != "user" or not _is_ours(payload):
             return False
-        return sent_with(row) not in self.sent
+        message_id = sent_with(row)
+        if message_id in self._waiting:
+            self._waiting.discard(message_id)
+            return True
+        return message_id not in self.sent
 
     def record_row(self, payload: dict[str, Any]) -> None:
         """Remember the id that a run's answer has in the history."""
@@ -98,6 +108,8 @@ class Runs:
     ) -> Frame | None:
         if not self.ended(run_id):
             return None
+        if not text and run_id in self.sent:
+            self._waiting.add(run_id)
         row_id = self._row_ids.pop(run_id, run_id)
         at = at_ms if isinstance(at_ms, int | float) else None
         answer = frames.message(row_id, role="assistant", text=text, at_ms=at)
@@ -124,6 +136,14 @@ class Runs:
     def page_id(self, run_id: str) -> str:
         """The id under which the page knows this run."""
         return self._resumes.get(run_id, run_id)
+
+
+def gained_row(payload: dict[str, Any]) -> bool:
+    """Whether a `sessions.changed` is about a message that no `session.message` had.
+
+    OpenClaw stores an answer's files in such a message, after the answer's end.
+    """
+    return _is_ours(payload) and payload.get("phase") == "message"
 
 
 def _is_ours(payload: dict[str, Any]) -> bool:

@@ -27,6 +27,8 @@ class FakeControl:
         self.busy: dict[str, Busy] = {}
         """User id → answer of `suspend` in place of a lease."""
         self.jobs: dict[str, datetime] = {}
+        self.runs: dict[str, int] = {}
+        """User id → its turns under way."""
         self.leases: dict[str, tuple[int, str]] = {}
         """User id → the boot, and the lease that closes the gateway."""
         self.keeps_lines = True
@@ -80,6 +82,10 @@ class FakeControl:
     async def next_job_at(self, access: GatewayAccess) -> datetime | None:
         await self._called("next_job_at", access)
         return self.jobs.get(access.user_id)
+
+    async def active_runs(self, access: GatewayAccess) -> int | None:
+        await self._called("active_runs", access)
+        return self.runs.get(access.user_id, 0)
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
         await self._called("suspend", access)

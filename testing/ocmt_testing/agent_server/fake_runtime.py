@@ -6,7 +6,7 @@ It keeps the protocol's contract (repeatable calls, `RuntimeFailed` without a co
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocmt_agent.runtime.base import (
@@ -58,6 +58,8 @@ class FakeRuntime:
         self.root = Path("/nonexistent")
         """The folder of the agents' folders."""
         self.containers: dict[str, FakeContainer] = {}
+        self.tools_versions: dict[str, int] = {}
+        """User id → the version in the gateway's configuration."""
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
         """Method → errors that its next calls raise, one each."""
@@ -112,8 +114,13 @@ class FakeRuntime:
     async def create(self, spec: AgentSpec) -> None:
         await self._called("create")
         existing = self.containers.get(spec.user_id)
-        if existing is None or existing.spec != spec:
+        if existing is None or replace(existing.spec, tools_version=spec.tools_version) != spec:
             self.containers[spec.user_id] = FakeContainer(spec)
+        self.tools_versions[spec.user_id] = spec.tools_version
+
+    async def set_tools_version(self, user_id: str, version: int) -> None:
+        await self._called("set_tools_version")
+        self.tools_versions[user_id] = version
 
     async def start(self, user_id: str) -> Endpoint:
         await self._called("start")

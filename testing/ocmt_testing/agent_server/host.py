@@ -14,6 +14,7 @@ from ocmt_agent.hibernation.wake import WakeTransitions
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.tool_servers.containers import ToolContainers
 from ocmt_agent.wiring import open_parts
 from ocmt_common.agent_api import AUTH_HEADER, HibernationState, ProvisionRequest
 from ocmt_common.settings import load
@@ -87,6 +88,7 @@ async def open_host(
     clock: FakeClock | None = None,
     figures: HostFigures | None = None,
     memory_manager: Callable[..., MemoryManager] = MemoryManager,
+    tool_containers: ToolContainers | None = None,
     **values: str,
 ) -> AsyncIterator[Host]:
     """A server on `data_dir`; with the same fakes again, a restarted one."""
@@ -102,6 +104,7 @@ async def open_host(
         gateway=gateway,
         read_host=room.read,
         memory_manager=memory_manager,
+        tool_containers=tool_containers,
     ) as parts:
         transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
         async with httpx2.AsyncClient(

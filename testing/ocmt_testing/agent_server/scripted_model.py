@@ -1,20 +1,21 @@
 """A model that obeys commands in the user's last message, to make agents work.
 
 OpenAI-shaped and streamed. `say X` answers `X.` at once; `recite X` repeats `X` until the test
-stops it; `run X` calls the agent's shell tool with the command `X` and answers with its result. Any
-other message is answered with `Well.`
+stops it; `run X` calls the agent's shell tool with the command `X` and answers with its result;
+`use X` calls the tool `X` of OCMT's MCP server, without arguments or with the JSON object after its
+name, and answers with its result. Any other message is answered with `Well.`
 """
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 
-_ORDER = re.compile(r"(say|recite|run): (.*)")
+_ORDER = re.compile(r"(say|recite|run|use): (.*)")
 _BEAT_S = 0.25
 # Longer commands run in the background until their result is requested.
 _LONGEST_YIELD_MS = 120_000
@@ -53,17 +54,14 @@ class ScriptedModel:
                 if session is not None:
                     tool = "process"
                     call = {"action": "poll", "sessionId": session[1], "timeout": _LONGEST_POLL_MS}
-                yield {
-                    "role": "assistant",
-                    "tool_calls": [
-                        {
-                            "index": 0,
-                            "id": f"call_{len(results) + 1}",
-                            "type": "function",
-                            "function": {"name": tool, "arguments": json.dumps(call)},
-                        }
-                    ],
-                }
+                yield _call(tool, call, number=len(results) + 1)
+            case "use" if results:
+                yield {"role": "assistant", "content": f"It told: {results[-1]}"}
+            case "use":
+                name, _, arguments = what.partition(" ")
+                # OpenClaw shows the model a search in place of the tools themselves.
+                given = {"id": f"ocmt__{name}", "args": json.loads(arguments or "{}")}
+                yield _call("tool_call", given, number=1)
             case "recite":
                 self.reciting += 1
                 try:
@@ -77,12 +75,22 @@ class ScriptedModel:
                 yield {"role": "assistant", "content": f"{what}."}
 
 
+def _call(tool: str, arguments: dict[str, Any], *, number: int) -> dict[str, Any]:
+    function = {"name": tool, "arguments": json.dumps(arguments)}
+    call = {"index": 0, "id": f"call_{number}", "type": "function", "function": function}
+    return {"role": "assistant", "tool_calls": [call]}
+
+
 @asynccontextmanager
-async def scripted_model(host: str) -> AsyncIterator[tuple[ScriptedModel, int]]:
-    """Serve a model at `host` in place of the relay; yields the model and its port."""
+async def scripted_model(
+    host: str, *, mcp: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+) -> AsyncIterator[tuple[ScriptedModel, int]]:
+    """Serve a model, and `mcp`, at `host` in place of the relay; yields the model and its port."""
     model = ScriptedModel()
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/llm/v1/chat/completions", model.complete)
+    if mcp is not None:
+        app.router.add_route("*", "/mcp", mcp)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, host, 0).start()

@@ -7,7 +7,7 @@ the real ones by running the same conversation on both.
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -46,6 +46,8 @@ class FakeGateway:
         self.subscribed: set[WebSocket] = set()
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.requests: asyncio.Queue[str] = asyncio.Queue()
+        self._joined: list[str] = []
+        """Runs to be ended after the answer, since their messages wait."""
         self.refusals: list[dict[str, Any]] = []
         """Errors to answer the next requests with."""
         self.garbled: dict[str, str] = {}
@@ -68,17 +70,25 @@ class FakeGateway:
         """Store what the run said so far, which it does before it calls a tool."""
         await self.row(self._row_of(run_id, self.runs[run_id]) | {"stopReason": "toolUse"})
 
-    async def finish(self, run_id: str) -> None:
+    async def finish(self, run_id: str, *, files: Sequence[dict[str, Any]] = ()) -> None:
+        """End the run. Its files come into the history afterwards, and are in no event."""
         text = self.runs.pop(run_id)
         await self.row(self._row_of(run_id, text))
         await self._chat(run_id, state="final", message=self._assistant(text))
+        if files:
+            self.rows[-1] = self.rows[-1] | {"content": [*self.rows[-1]["content"], *files]}
+            changed = {"sessionKey": "agent:main:main", "phase": "message"}
+            for socket in list(self.subscribed):
+                await self._event(socket, "sessions.changed", changed)
 
-    async def take_up(self, run_id: str) -> None:
-        """Begin the turn of a message that waits."""
-        [item] = [item for item in self.pending if item["runId"] == run_id]
+    async def take_up(self, message_id: str) -> str:
+        """Begin the turn of a message that waits; returns its run, which has an id of its own."""
+        [item] = [item for item in self.pending if item["runId"] == message_id]
         self.pending.remove(item)
+        run_id = f"turn-of-{message_id}"
         self.runs[run_id] = ""
-        await self.row(item["message"] | {"idempotencyKey": f"{run_id}:user"})
+        await self.row(item["message"] | {"idempotencyKey": f"{message_id}:user"})
+        return run_id
 
     async def fail(self, run_id: str, message: str) -> None:
         self.runs.pop(run_id, None)
@@ -148,6 +158,8 @@ class FakeGateway:
                 else:
                     answer = {"ok": True, "payload": await self._do(method, params, socket)}
                 await socket.send_json({"type": "res", "id": request["id"], **answer})
+                while self._joined:
+                    await self._chat(self._joined.pop(), state="final")
                 self.requests.put_nowait(method)
         except (WebSocketDisconnect, RuntimeError):
             pass
@@ -181,8 +193,9 @@ class FakeGateway:
         max_chars = params.get("maxChars", _MAX_CHARS)
         answer: dict[str, Any] = {
             "messages": [_for_history(row, max_chars) for row in self.rows[-params["limit"] :]],
+            "sessionInfo": {"hasActiveRun": bool(self.runs)},
             "pendingInputs": {
-                "items": list(reversed(self.pending))[:20],
+                "items": self.pending[-20:],
                 "total": len(self.pending),
             },
         }
@@ -206,6 +219,7 @@ class FakeGateway:
         if self.queues and self.runs:
             item = {"id": f"input-{len(self.pending)}", "runId": run_id, "message": message}
             self.pending.append(item | {"acceptedAt": _now_ms(), "state": "queued"})
+            self._joined.append(run_id)
         else:
             self.runs[run_id] = ""
             await self.row(message | {"idempotencyKey": f"{run_id}:user"})

@@ -72,6 +72,8 @@ export function mergeHistory(
     if (message.role === "user") {
       return message.delivery !== "sent" || message.at >= askedAt || answerOpen(shown, message);
     }
+    // The history has what it knows of a run that was stopped before its first word.
+    if (message.phase === "stopped" && message.text === "") return false;
     if (message.phase === "streaming") return !answered(message, shown, merged, placed);
     if (message.phase === "done") return message.live && message.at >= askedAt;
     return message.live && !answered(message, shown, merged, placed);
@@ -105,7 +107,8 @@ function keepIdentity(mine: Message, theirs: Message): Message {
     return { ...mine, id: theirs.id, delivery: "sent", failure, queued: theirs.queued };
   }
   if (mine.role === "assistant" && theirs.role === "assistant") {
-    if (mine.text === theirs.text && mine.phase === theirs.phase) return mine;
+    const sameFiles = mine.files.length === theirs.files.length;
+    if (mine.text === theirs.text && mine.phase === theirs.phase && sameFiles) return mine;
     return { ...theirs, key: mine.key, live: mine.live };
   }
   return theirs;

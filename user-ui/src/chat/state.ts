@@ -7,6 +7,8 @@ export type Connection = "connecting" | "open" | "waiting" | "offline";
 export interface Failure {
   readonly detail: string;
   readonly retry: boolean;
+  /** The agent refused the message under its id: it has to be sent under another. */
+  readonly refused?: boolean;
 }
 
 export interface UserMessage {

@@ -14,6 +14,9 @@ import {
   type UserMessage,
 } from "./state";
 
+/** Codes of errors after which the agent certainly does not have the message. */
+const REFUSALS = new Set(["agent-refused", "agent-stopped"]);
+
 export type Happening =
   | { readonly type: "frame"; readonly frame: ServerFrame; readonly now: number }
   | { readonly type: "connection"; readonly connection: Connection }
@@ -100,6 +103,9 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
       return onDelta(state, frame.runId, frame.text, now, frame.replace === true);
     case "final": {
       const wire = fromWire(frame.message) as AgentMessage;
+      if (wire.text === "" && wire.files.length === 0 && !answerOf(state, frame.runId)?.text) {
+        return onWaiting(state, frame.runId);
+      }
       return onEnd(state, frame.runId, now, (answer) => ({
         ...answer,
         id: wire.id,
@@ -113,7 +119,11 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
     case "aborted":
       return onEnd(state, frame.runId, now, (answer) => ({ ...answer, at: now, phase: "stopped" }));
     case "error":
-      return onError(state, frame.id, { detail: frame.detail, retry: frame.retry });
+      return onError(state, frame.id, {
+        detail: frame.detail,
+        retry: frame.retry,
+        refused: REFUSALS.has(frame.code),
+      });
   }
 }
 
@@ -162,7 +172,7 @@ function onDelta(
   now: number,
   whole: boolean,
 ): ChatState {
-  const ready = withAnswer(state, runId, now, {});
+  const ready = withAnswer(text === "" ? state : taken(state, runId), runId, now, {});
   return {
     ...ready,
     messages: ready.messages.map((message) => {
@@ -175,38 +185,53 @@ function onDelta(
   };
 }
 
+/** The agent answers the message of this run: it waits no longer. */
+function taken(state: ChatState, runId: string): ChatState {
+  const messages = state.messages.map((message) =>
+    message.role === "user" && message.queued && (message.runId ?? message.id) === runId
+      ? { ...message, queued: false }
+      : message,
+  );
+  return { ...state, messages };
+}
+
 function onEnd(
   state: ChatState,
   runId: string,
   now: number,
   end: (answer: AgentMessage) => AgentMessage,
 ): ChatState {
-  const question = state.messages.find((m) => m.role === "user" && m.runId === runId);
-  const seen = answerOf(state, runId) !== undefined || question !== undefined;
+  const mine = state.messages.some((m) => m.role === "user" && m.runId === runId);
+  const seen = answerOf(state, runId) !== undefined;
   const ready = withAnswer(state, runId, now, {});
-  // The gateway may take up a queued message in a run that has another id.
-  const next = ready.messages.some((message) => message.role === "user" && message.queued);
-  return {
-    ...ready,
-    // A run that this page did not start: its question came from another tab.
-    stale: ready.stale || !seen || next,
-    messages: ready.messages.flatMap((message) => {
-      if (message.role === "user" || message.runId !== runId) return [message];
-      const ended = end(message);
-      // The message joined a run under way, which answers it.
-      const joined = ended.phase === "done" && ended.text === "" && ended.files.length === 0;
-      return joined ? [] : [ended];
-    }),
-  };
+  const messages = ready.messages.map((message) =>
+    message.role === "assistant" && message.runId === runId ? end(message) : message,
+  );
+  // The gateway takes up a message that waits in a run that has another id.
+  const next = state.messages.some((message) => message.role === "user" && message.queued);
+  // A run that this page did not start: its question came from another tab.
+  const stale = ready.stale || next || (!seen && !mine);
+  return { ...ready, stale, messages };
+}
+
+/** The run ended without an answer: the agent reads the message in the run under way or later. */
+function onWaiting(state: ChatState, runId: string): ChatState {
+  const messages = state.messages
+    .filter((message) => message.role === "user" || message.runId !== runId)
+    .map((message) =>
+      message.role === "user" && message.runId === runId ? { ...message, queued: true } : message,
+    );
+  return { ...state, stale: true, messages: queuedLast(messages) };
 }
 
 function onError(state: ChatState, id: string | null, failure: Failure): ChatState {
   const question = state.messages.find(
-    (message) => message.id === id || message.key === id || message.runId === id,
+    (message) =>
+      message.role === "user" && (message.id === id || message.key === id || message.runId === id),
   );
   const runId = question?.runId ?? id;
   const messages = state.messages.flatMap((message) => {
-    if (runId === null || !isStreaming(message) || message.runId !== runId) return [message];
+    if (message.role === "user" || runId === null || message.runId !== runId) return [message];
     return message.text === "" ? [] : [interrupted(message)];
   });
   if (question?.role !== "user") {
@@ -230,7 +255,12 @@ function again(state: ChatState, id: string, now: number): ChatState {
   const message = state.messages.find((candidate) => candidate.id === id);
   if (message?.role !== "user") return state;
   if (message.delivery === "failed") {
-    return onUser(state, id, (failed) => ({ ...failed, delivery: "waiting", failure: null }));
+    return onUser(state, id, (failed) => ({
+      ...failed,
+      id: failed.failure?.refused ? nextAttempt(id) : id,
+      delivery: "waiting",
+      failure: null,
+    }));
   }
   const cleared = onUser(state, id, (failed) => ({ ...failed, failure: null }));
   const attempt = written(nextAttempt(id), message.text, now);
@@ -268,12 +298,7 @@ function withAnswer(
     doubtful: false,
     ...more,
   };
-  const messages = state.messages.map((message) =>
-    message.role === "user" && message.queued && (message.runId ?? message.id) === runId
-      ? { ...message, queued: false }
-      : message,
-  );
-  return { ...state, messages: queuedLast([...messages, answer]) };
+  return { ...state, messages: queuedLast([...state.messages, answer]) };
 }
 
 function onUser(

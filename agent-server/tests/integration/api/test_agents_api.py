@@ -28,6 +28,7 @@ ROUTES = [
     ("GET", "/api/containers/ada/events"),
     ("GET", "/api/containers/ada/policy"),
     ("PUT", "/api/containers/ada/policy"),
+    ("PUT", "/api/containers/ada/tools-version"),
     ("GET", "/api/containers/ada/logs"),
     ("GET", "/nothing/here"),
     ("GET", "//health"),

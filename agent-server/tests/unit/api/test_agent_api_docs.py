@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import ocmt_agent
-from ocmt_agent.api.endpoints import router
+from ocmt_agent.api import endpoints, tool_server_endpoints
 from ocmt_agent.auth import OPEN_PATHS
 from ocmt_agent.proxy.routes import PATH as PROXY_PATH
-from ocmt_common.agent_api import HibernationState
+from ocmt_common.agent_api import HibernationState, ToolServerState
 from starlette.routing import Route
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -18,10 +18,17 @@ PAGE = (ROOT / "docs" / "agent-api.md").read_text(encoding="utf-8")
 def routes() -> set[tuple[str, str]]:
     served = {("ANY", PROXY_PATH.replace("{path:path}", "{path}")), ("WebSocket", PROXY_PATH)}
     served = {(m, p.replace("{path:path}", "{path}")) for m, p in served}
-    for route in router.routes:
+    for route in (*endpoints.router.routes, *tool_server_endpoints.router.routes):
         assert isinstance(route, Route)
         served |= {(method, route.path) for method in route.methods or ()}
-    return {(m, p.replace("{user_id}", "{userId}")) for m, p in served if m != "HEAD"}
+    names = {"{user_id}": "{userId}", "{server_id}": "{serverId}"}
+    return {(m, _renamed(p, names)) for m, p in served if m != "HEAD"}
+
+
+def _renamed(path: str, names: dict[str, str]) -> str:
+    for ours, shown in names.items():
+        path = path.replace(ours, shown)
+    return path
 
 
 def test_every_route_is_on_the_page_and_the_page_has_no_other() -> None:
@@ -59,7 +66,7 @@ def raised_codes() -> set[str]:
 
 
 def test_every_state_is_on_the_page() -> None:
-    for state in HibernationState:
+    for state in (*HibernationState, *ToolServerState):
         assert re.search(rf"^\| `{state}` \|", PAGE, flags=re.MULTILINE), state
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ocmt_agent.runtime.spec import (
     heap_flags,
     hostname_of,
     relay_urls,
+    with_tools_version,
 )
 from ocmt_common.container_names import SPEC_LABEL
 
@@ -103,3 +105,19 @@ def test_any_other_setting_makes_another_container(changes: dict[str, Any]) -> N
 def test_node_s_heap_leaves_room_within_the_agent_s_memory() -> None:
     assert heap_flags(Limits(memory_mb=2048, cpus=1, pids=1))[0] == "--max-old-space-size=1024"
     assert heap_flags(Limits(memory_mb=700, cpus=1, pids=1))[0] == "--max-old-space-size=350"
+
+
+def test_the_version_of_the_tools_makes_no_other_container() -> None:
+    def label(spec: AgentSpec) -> str:
+        return str(config_of(spec)["Labels"][SPEC_LABEL])
+
+    assert label(replace(ADA, tools_version=7)) == label(ADA)
+
+
+def test_the_version_of_the_tools_is_in_the_address_alone() -> None:
+    url = GATEWAY["mcp"]["servers"]["ocmt"]["url"]
+    seventh = with_tools_version(GATEWAY, 7)
+    assert seventh["mcp"]["servers"]["ocmt"].pop("url") == f"{url}?catalog=7"
+    assert with_tools_version(with_tools_version(GATEWAY, 7), 8) == with_tools_version(GATEWAY, 8)
+    seventh["mcp"]["servers"]["ocmt"]["url"] = url
+    assert seventh == GATEWAY

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from ocmt_common.container_names import instance_label
+from ocmt_common.container_names import instance_label, tools_label
 
 from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.hostside.supervisor import supervisor_of
@@ -33,10 +33,11 @@ def _end_containers(agents: Path) -> None:
     docker = shutil.which("docker")
     if docker is None:
         return
-    listed = _run(docker, "ps", "--quiet", "--filter", f"label={instance_label(agents)}")
-    for one in listed.split():
-        _run(docker, "unpause", one)  # a paused one gets no signal
-        _run(docker, "stop", f"--time={_GRACE_S}", one)
+    for label in (instance_label(agents), tools_label(agents)):
+        listed = _run(docker, "ps", "--quiet", "--filter", f"label={label}")
+        for one in listed.split():
+            _run(docker, "unpause", one)  # a paused one gets no signal
+            _run(docker, "stop", f"--time={_GRACE_S}", one)
 
 
 def _run(*words: str) -> str:

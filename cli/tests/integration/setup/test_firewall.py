@@ -15,6 +15,8 @@ from ocmt_cli.setup import firewall
 pytestmark = pytest.mark.needs("root", "ip", "nft")
 
 HOST, CONTAINER = "10.213.0.1", "10.213.0.2"
+TOOLS_HOST, TOOLS = "10.214.0.1", "10.214.0.2"
+TOOLS_HOST_6, TOOLS_6 = "2001:db8:214::1", "2001:db8:214::2"
 HOST_6, CONTAINER_6 = "2001:db8:213::1", "2001:db8:213::2"
 NEIGHBOUR, INTERNET, INTERNET_6 = "10.9.0.2", "198.51.100.7", "2001:db8:7::7"
 RESOLVER, RESOLVER_6, GOOGLES_RESOLVER = "10.9.0.3", "fd00:9::3", "169.254.169.254"
@@ -77,15 +79,15 @@ def run(*words: str, input: str | None = None) -> str:
 
 
 class Machines:
-    """An agents' host with our firewall, one of its containers, and the world outside."""
+    """An agents' host with our firewall, an agent, a tool server, and the world beyond."""
 
     def __init__(self, stack: ExitStack, tmp_path: Path) -> None:
         name = uuid.uuid4().hex[:6]
-        self.host, self.container, self.world = (
-            f"ocmt-{name}-{part}" for part in ("host", "box", "world")
+        self.host, self.container, self.tools, self.world = (
+            f"ocmt-{name}-{part}" for part in ("host", "box", "tools", "world")
         )
         self._folder = tmp_path
-        for space in (self.host, self.container, self.world):
+        for space in (self.host, self.container, self.tools, self.world):
             run("ip", "netns", "add", space)
             stack.callback(run, "ip", "netns", "del", space)
             run("ip", "-n", space, "link", "set", "lo", "up")
@@ -94,13 +96,14 @@ class Machines:
             "net.ipv6.conf.all.forwarding=1")  # fmt: skip
         world = [INTERNET, INTERNET_6, RESOLVER, RESOLVER_6, GOOGLES_RESOLVER, MANAGEMENT_HOST]
         self._link(firewall.AGENTS_BRIDGE, self.container, (HOST, HOST_6), (CONTAINER, CONTAINER_6))
+        self._link(firewall.TOOLS_BRIDGE, self.tools, (TOOLS_HOST, TOOLS_HOST_6), (TOOLS, TOOLS_6))
         self._link("out0", self.world, ("10.9.0.1", "2001:db8:9::1"), (NEIGHBOUR, "2001:db8:9::2"))
         for address in dict.fromkeys((*world, *METADATA, *INNER)):
             if address != NEIGHBOUR:
                 run("ip", "-n", self.world, "addr", "add", address, "dev", "lo")
         run("ip", "-n", self.host, "route", "add", "default", "via", NEIGHBOUR)
         run("ip", "-n", self.host, "-6", "route", "add", "default", "via", "2001:db8:9::2")
-        for space in (self.host, self.world, self.container):
+        for space in (self.host, self.world, self.container, self.tools):
             ports = ["22", "53", "443", "3443", "4000", "4001"]
             listening = subprocess.Popen(
                 ["ip", "netns", "exec", space, sys.executable, "-c", LISTEN, *ports],
@@ -138,9 +141,11 @@ class Machines:
         """The ports that can be reached, by default from the container."""
         return [port for _, port in self._reached([(address, port) for port in ports], start)]
 
-    def reach_all(self, addresses: Sequence[str], *ports: int) -> set[tuple[str, int]]:
-        """Which of these ports a container reaches at each of these addresses."""
-        return set(self._reached([(one, port) for one in addresses for port in ports], ""))
+    def reach_all(
+        self, addresses: Sequence[str], *ports: int, start: str = ""
+    ) -> set[tuple[str, int]]:
+        """What a container reaches of these ports at each of these addresses."""
+        return set(self._reached([(one, port) for one in addresses for port in ports], start))
 
     def _reached(self, asked: list[tuple[str, int]], start: str) -> list[tuple[str, int]]:
         said = run("ip", "netns", "exec", start or self.container, sys.executable, "-c", FOUND,
@@ -160,6 +165,20 @@ def test_a_container_reaches_the_relay_and_the_internet_only(machines: Machines)
     assert machines.reach(INTERNET, 443, 22) == [443, 22]
     assert machines.reach(INTERNET_6, 443) == [443]
     assert machines.reach(NEIGHBOUR, 443, 4000, 22) == []
+
+
+def test_a_tool_server_reaches_the_internet_only(machines: Machines) -> None:
+    inside = (TOOLS_HOST, TOOLS_HOST_6, HOST, HOST_6, CONTAINER, CONTAINER_6, *METADATA, *INNER)
+    before = machines.reach_all(inside, 4001, start=machines.tools)
+    assert before >= {(one, 4001) for one in (TOOLS_HOST, HOST, CONTAINER, NEIGHBOUR, METADATA[0])}
+    machines.guard(resolvers=[RESOLVER], allow=["4000/tcp"])
+    assert machines.reach_all(inside, 4001, 4000, 22, 443, start=machines.tools) == set()
+    assert machines.reach(RESOLVER, 53, 443, start=machines.tools) == [53]
+    for address in (INTERNET, INTERNET_6):
+        assert machines.reach(address, 443, start=machines.tools) == [443]
+    for address in (TOOLS, TOOLS_6):
+        assert machines.reach(address, 443) == []
+        assert machines.reach(address, 443, start=machines.world) == []
 
 
 def test_no_clouds_metadata_and_no_inner_network_is_reached(machines: Machines) -> None:

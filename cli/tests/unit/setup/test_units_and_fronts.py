@@ -187,10 +187,10 @@ def test_management_and_agent_server_reach_only_each_others_tls_ports(
 
 
 def test_containers_reach_the_relay_and_nothing_else_of_their_host(inventory: Inventory) -> None:
-    from ocmt_agent.runtime.docker_network import BRIDGE
+    from ocmt_agent.runtime.docker_network import BRIDGE, TOOLS_BRIDGE
 
     rules = [line.strip() for line in _rules(inventory, "agents-1")]
-    assert firewall.AGENTS_BRIDGE == BRIDGE
+    assert (firewall.AGENTS_BRIDGE, firewall.TOOLS_BRIDGE) == (BRIDGE, TOOLS_BRIDGE)
     relay = rules.index(f"iifname {BRIDGE} tcp dport 4001 accept")
     assert rules[relay + 1] == f"iifname {BRIDGE} drop"
     assert relay + 1 < rules.index("tcp dport 22 accept")

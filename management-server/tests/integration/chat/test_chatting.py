@@ -189,6 +189,20 @@ async def test_a_refusal_of_the_gateway_is_shown_for_its_message(
     assert error["retry"] is False
 
 
+@pytest.mark.parametrize("command", ["/new", "/reset", " /NEW hello", "/new: hi"])
+async def test_a_command_that_the_chat_has_no_right_to_is_refused_in_words(
+    tab: Tab, gateway: FakeGateway, command: str
+) -> None:
+    sent = await tab.say(command)
+
+    error = await tab.gets("error", id=sent)
+    assert (error["code"], error["retry"]) == ("no-new-conversation", False)
+    assert "/compact" in error["detail"]
+    for message in ("/newsletter ideas", "what does /new do?"):
+        await tab.gets("accepted", id=await tab.say(message))
+    assert next(p["message"] for m, p in gateway.asked if m == "chat.send") == "/newsletter ideas"
+
+
 async def test_an_answer_goes_on_after_the_connection_broke(tab: Tab, gateway: FakeGateway) -> None:
     sent = await tab.say("Hello?")
     await tab.gets("accepted")

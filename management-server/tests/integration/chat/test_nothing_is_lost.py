@@ -89,13 +89,15 @@ async def test_messages_written_during_a_run_are_there_after_a_reload(
         (sent[2], "three", "queued"),
     ]
     await gateway.finish(sent[0])
-    await gateway.take_up(sent[1])
-    unasked = (await late.gets("history"))["messages"]
-    assert [(m["text"], m.get("state")) for m in unasked if m["role"] == "user"] == [
-        ("one", None),
-        ("two", None),
-        ("three", "queued"),
-    ]
+    run_id = await gateway.take_up(sent[1])
+    for one in (tab, late):
+        unasked = (await one.gets("history"))["messages"]
+        assert [(m["text"], m.get("state")) for m in unasked if m["role"] == "user"] == [
+            ("one", None),
+            ("two", None),
+            ("three", "queued"),
+        ]
+        assert (await one.gets("delta", runId=run_id))["text"] == ""
 
 
 @pytest.mark.parametrize("end", ["restart", "stop"])
@@ -110,6 +112,7 @@ async def test_messages_that_never_got_their_turn_can_be_sent_again(
     gateway.queues = True
     first = await ask(tab, "one")
     second = await ask(tab, "two")
+    await tab.gets("final", runId=second)
     if end == "restart":
         await gateway.crash()
         await tab.gets("error", id=first)
@@ -135,8 +138,7 @@ async def test_messages_without_a_turn_never_wake_a_stopped_agent(
     gateway.queues = True
     sent = [await ask(tab, text) for text in ("one", "two")]
     await gateway.crash()
-    for message_id in sent:
-        await tab.gets("error", id=message_id)
+    await tab.gets("error", id=sent[0])
     late, _ = await reloaded()
     asked = len(gateway.asked)
     agent_server.move(await id_of(ada), "stopped")
@@ -216,6 +218,20 @@ async def test_a_picture_that_the_agent_sent_is_shown_and_other_files_are_saved(
     assert answer.headers["content-type"] == sent_as
     assert answer.headers["content-disposition"] == shown
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_picture_is_in_the_answer_as_soon_as_that_ends(
+    tab: Tab, gateway: FakeGateway
+) -> None:
+    sent = await ask(tab, "Draw a dot")
+    await gateway.say(sent, "Here:")
+    url = f"/api/chat/media/outgoing/agent%3Amain%3Amain/{FILE}/full"
+    await gateway.finish(sent, files=[{"type": "image", "url": url, "alt": "A dot"}])
+
+    final = await tab.gets("final", runId=sent)
+    assert "files" not in final["message"]
+    [_, answer] = (await tab.gets("history"))["messages"]
+    assert (answer["text"], len(answer["files"])) == ("Here:", 1)
 
 
 async def test_files_are_their_own_users_only(

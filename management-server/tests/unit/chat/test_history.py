@@ -32,7 +32,7 @@ def waiting(text: str, run_id: str, state: str = "queued", at: int = AT) -> dict
 
 
 def of(*rows: dict[str, Any], pending: tuple[dict[str, Any], ...] = (), **more: Any) -> Any:
-    return {"messages": list(rows), "pendingInputs": {"items": list(reversed(pending))}, **more}
+    return {"messages": list(rows), "pendingInputs": {"items": list(pending)}, **more}
 
 
 def shown(payload: dict[str, Any], last_error: str | None = None) -> list[tuple[str, str]]:
@@ -82,11 +82,13 @@ def test_an_odd_history_is_an_empty_one(payload: dict[str, Any]) -> None:
 
 def test_it_shows_the_state_of_runs() -> None:
     done = assistant("Done.", "done", stopReason="stop")
-    busy = assistant("Looking.", "busy", stopReason="toolUse")
+    said = assistant("Looking.", "busy")
+    call = assistant("", "busy", stopReason="toolUse")
     states = history.run_states(
         of(
             done,
-            busy,
+            said,
+            call,
             inFlightRun={"runId": "flying", "text": "Hel"},
             pending=(waiting("x", "queued"), waiting("y", "lost", "interrupted"), {}),
         )
@@ -125,6 +127,23 @@ def test_messages_that_wait_for_their_turn_come_last() -> None:
 
     assert shown(payload) == [("one", ""), ("two", "queued"), ("three", "queued")]
     assert [m["id"] for m in history.messages(payload)] == ["m1", "m2", "m3"]
+
+
+def test_a_message_whose_turn_begins_does_not_wait() -> None:
+    payload = of(pending=(waiting("one", "m1"),), inFlightRun={"runId": "m1", "text": ""})
+
+    assert shown(payload) == [("one", "")]
+    assert history.run_states(payload).in_progress == {"m1": ""}
+
+
+def test_a_message_waits_although_its_run_is_the_one_in_flight() -> None:
+    payload = of(
+        pending=(waiting("one", "m1"), waiting("two", "m2")),
+        inFlightRun={"runId": "m2", "text": ""},
+    )
+
+    assert shown(payload) == [("one", "queued"), ("two", "queued")]
+    assert history.run_states(payload).in_progress == {"m2": ""}
 
 
 @pytest.mark.parametrize(("state", "detail"), [("interrupted", "restarted"), ("cancelled", "You")])
@@ -186,10 +205,34 @@ def test_a_turn_that_failed_before_it_began_marks_its_question_too() -> None:
     assert shown(of(user("hi", "m1"), lost)) == [("hi", "failed")]
 
 
+def test_a_turn_that_was_stopped_before_it_began_did_not_fail() -> None:
+    content = "This turn ended before a reply: aborted | This operation was aborted | 20"
+    stopped = {"role": "custom", "customType": "run-failed-before-reply", "content": content}
+
+    assert shown(of(user("hi", "m1"), stopped)) == [("hi", ""), ("", "stopped")]
+
+
 def test_what_was_said_before_a_failure_stays() -> None:
     payload = of(user("hi", "m1"), assistant("Half an ans", "m1", stopReason="error"))
 
     assert shown(payload) == [("hi", "failed"), ("Half an ans", "")]
+
+
+@pytest.mark.parametrize(
+    ("active", "age_s", "state"),
+    [(False, 90, "failed"), (False, 5, ""), (True, 90, ""), (None, 90, "")],
+)
+def test_a_message_that_a_restart_left_without_an_answer_can_be_sent_again(
+    active: bool | None, age_s: int, state: str
+) -> None:
+    info: dict[str, Any] = {"sessionInfo": {"hasActiveRun": active}}
+    now_ms = AT + age_s * 1000
+
+    def states(*rows: dict[str, Any]) -> list[str]:
+        return [m.get("state", "") for m in history.messages(of(*rows, **info), now_ms=now_ms)]
+
+    assert states(user("hi", "m1")) == [state]
+    assert states(user("hi", "m1"), assistant("Hi.", "m1")) == ["", ""]
 
 
 def test_a_question_that_was_answered_in_another_attempt_did_not_fail() -> None:

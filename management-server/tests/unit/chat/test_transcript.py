@@ -151,7 +151,7 @@ def test_a_run_taken_up_after_a_crash_goes_on_under_its_old_name() -> None:
 def test_odd_events_break_nothing(payload: dict[str, Any]) -> None:
     Runs().on_chat(payload)
     Runs().record_row(payload)
-    Runs().is_from_another_tab(payload)
+    Runs().is_news(payload)
 
 
 def user(text: str, message_id: str) -> dict[str, Any]:
@@ -168,6 +168,16 @@ def test_messages_of_other_tabs_are_distinguished_from_the_tabs_own() -> None:
     runs = Runs()
     runs.record_sent("mine")
 
-    assert not runs.is_from_another_tab({"sessionKey": KEY, "message": user("x", "mine")})
-    assert runs.is_from_another_tab({"sessionKey": KEY, "message": user("x", "other")})
-    assert not runs.is_from_another_tab({"sessionKey": KEY, "message": assistant("x")})
+    assert not runs.is_news({"sessionKey": KEY, "message": user("x", "mine")})
+    assert runs.is_news({"sessionKey": KEY, "message": user("x", "other")})
+    assert not runs.is_news({"sessionKey": KEY, "message": assistant("x")})
+
+
+def test_a_message_that_waited_is_news_when_the_agent_reads_it() -> None:
+    runs = Runs()
+    runs.record_sent("mine")
+    runs.begin("mine")
+    frames_of(runs, chat("final", "mine"))
+    row = {"sessionKey": KEY, "message": user("x", "mine")}
+
+    assert [runs.is_news(row), runs.is_news(row)] == [True, False]

@@ -1,0 +1,121 @@
+"""The version of each user's tools, from management to the gateways' configuration.
+
+OpenClaw reloads a configuration that changes. A turn that is under way then loses its tool calls,
+and one that starts at that moment fails (measured with 2026.9.6). So the file is written between
+two turns, and requests are held until the gateway has read it.
+"""
+
+import asyncio
+
+import structlog
+
+from ocmt_agent.clock import Clock
+from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
+from ocmt_agent.gateway.control import GatewayControl
+from ocmt_agent.hibernation.problems import runtime_problems
+from ocmt_agent.hibernation.wake import WakeTransitions
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.registry import AgentRegistry
+from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 1.0
+_LONGEST_TURN_S = 900.0
+"""After which the file is written all the same."""
+_ANSWERS_WITHIN_S = 3.0
+
+
+class ToolsVersions:
+    """Takes no part in transitions: it neither wakes an agent nor waits for one that wakes."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        gateway: GatewayControl,
+        registry: AgentRegistry,
+        wakes: WakeTransitions,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._runtime = runtime
+        self._gateway = gateway
+        self._registry = registry
+        self._wakes = wakes
+        self._clock = clock
+        self._waiting: dict[str, asyncio.Task[None]] = {}
+        """User id → the writing that waits for the end of a turn."""
+
+    async def set(self, user_id: str, version: int) -> None:
+        """Store the version, and write it where the gateway reads it. May be repeated.
+
+        While a turn is under way it is written later, in the background. A lower version than
+        before is accepted, as after a restore of management's database: the gateway lists the tools
+        again for any other version.
+        """
+        agent = self._registry.get(user_id)
+        await self._registry.set_tools_version(agent, version)
+        if user_id in self._waiting:
+            return  # it writes the version of that moment
+        if await self._has_turn(agent):
+            task = asyncio.create_task(self._write_after_turn(agent))
+            self._waiting[user_id] = task
+            return
+        with runtime_problems():
+            await self._write(agent)
+
+    async def write_all(self) -> None:
+        """Write what is stored, at a start: the server may have been killed before it wrote."""
+        for agent in self._registry.all():
+            if agent.tools_version == 0:
+                continue
+            try:
+                await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
+            except (RuntimeFailed, RuntimeUnavailable) as error:
+                log.warning("writing a tools version", user_id=agent.user_id, reason=str(error))
+
+    async def close(self) -> None:
+        """Give up what waits; it is stored, and the next start writes it."""
+        tasks = list(self._waiting.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _write(self, agent: Agent) -> None:
+        self._wakes.tools_changed(agent)
+        await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
+        self._wakes.tools_changed(agent)  # again: the writing may have taken long
+
+    async def _write_after_turn(self, agent: Agent) -> None:
+        until_s = self._clock.monotonic() + _LONGEST_TURN_S
+        try:
+            # The gateway has no event for it.
+            while self._clock.monotonic() < until_s and await self._has_turn(agent):  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            del self._waiting[agent.user_id]
+        try:
+            await self._write(agent)
+        except (RuntimeFailed, RuntimeUnavailable) as error:
+            log.warning("writing a tools version", user_id=agent.user_id, reason=str(error))
+
+    async def _has_turn(self, agent: Agent) -> bool:
+        """Whether the agent is awake with a turn under way. If not, none begins now."""
+        if await self._runs(agent):
+            return True
+        self._wakes.tools_changed(agent)  # holds requests; one may have come just before
+        if await self._runs(agent):
+            agent.tools_read_at_s = 0.0
+            return True
+        return False
+
+    async def _runs(self, agent: Agent) -> int:
+        access = agent.access
+        if access is None or agent.lock.locked():
+            return 0
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                return await self._gateway.active_runs(access) or 0
+        except (GatewayUnreachable, GatewayRefused, TimeoutError) as error:
+            log.info("turns not known", user_id=agent.user_id, reason=str(error))
+            return 0

@@ -1,0 +1,73 @@
+"""A gateway's `openclaw.json` on disk, which a running gateway reads again when it changes."""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from ocmt_common.atomic_files import replace_file
+
+from ocmt_agent.runtime.base import RuntimeFailed
+from ocmt_agent.runtime.spec import with_tools_version
+
+log = structlog.get_logger(__name__)
+
+_MOST_BYTES = 1024 * 1024
+
+
+@contextmanager
+def translated_writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeFailed(
+            f"The agent's configuration cannot be written: {error}. Free space on the disk; the "
+            "same request works then."
+        ) from error
+
+
+def write_config(file: Path, config: dict[str, Any], *, mode: int, durable: bool) -> None:
+    """Replace the file unless it has this content already. Raises `OSError`."""
+    text = json.dumps(config, indent=1)
+    if _read(file) != text:
+        replace_file(file, text, mode=mode, durable=durable)
+
+
+def change_tools_version(file: Path, version: int, *, mode: int, durable: bool) -> None:
+    """Set the version of the user's tools in a configuration that may be in use.
+
+    Nothing else changes: the gateway may run with the settings of an earlier release. A missing or
+    damaged file is left alone, since it is written before the gateway's next start. Raises
+    `OSError`.
+    """
+    text = _read(file)
+    if text is None:
+        return
+    try:
+        config = with_tools_version(json.loads(text), version)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        log.warning("a damaged configuration is written again at the next start", file=str(file))
+        return
+    write_config(file, config, mode=mode, durable=durable)
+
+
+def _read(file: Path) -> str | None:
+    """The file's text; `None` if it is missing, or not a plain file of the usual size.
+
+    With the process runtime, the agent can put something else in its place.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode) or seen.st_size > _MOST_BYTES:
+            return None
+        return os.read(descriptor, _MOST_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)
