@@ -23,7 +23,6 @@ import httpx2
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.orchestration import deploy
-from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.source import read_source
 from ocmt_testing.deploy.farm import (
     AUTH_TOKEN,
@@ -33,6 +32,7 @@ from ocmt_testing.deploy.farm import (
     Farm,
     deployer,
     farm,
+    roll_back,
 )
 from ocmt_testing.deploy.load import Chats, Load, Person, until
 from ocmt_testing.ports import free_ports
@@ -103,7 +103,7 @@ def _ours(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
                 deploy(deployer(made, role), read_source(checkout), builds=BUILDS)
                 seconds.append(time.monotonic() - started)
             started = time.monotonic()
-            rollback(deployer(made, role), to=None)
+            roll_back(made, role)
             back[role] = time.monotonic() - started
     return {
         "first_deploy_three_hosts_s": round(first_s, 2),

@@ -36,7 +36,7 @@ def status(
     if inventory is None and data is None and SERVERS.is_file():
         inventory = SERVERS
     if inventory is not None:
-        from ocmt_cli.deploy.commands import show_servers  # noqa: PLC0415 (only with servers)
+        from ocmt_cli.deploy.server_status import show_servers  # noqa: PLC0415 (only with servers)
 
         if not show_servers(inventory, as_json=as_json):
             raise typer.Exit(1)

@@ -9,7 +9,8 @@ import typer
 from ocmt_common.console import say
 
 from ocmt_cli.backup.manifest import LeftOut
-from ocmt_cli.backup.transfer import backup, restore
+from ocmt_cli.backup.restoring import restore
+from ocmt_cli.backup.transfer import backup
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, load_inventory
 from ocmt_cli.failure import CommandFailed, explained

@@ -89,7 +89,9 @@ def fetch(
     return found
 
 
-def send(remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b"") -> None:
-    """Stream a file into a command. Raises `HostFailed`."""
-    with file.open("rb") as kept, running(remote, argv, step=step, first=first) as (given, _):
+def send(remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b"") -> str:
+    """Stream a file into a command; what it prints. Raises `HostFailed`."""
+    with file.open("rb") as kept, running(remote, argv, step=step, first=first) as (given, printed):
         give(given, kept)
+        close(given)
+        return printed.read().decode(errors="replace")

@@ -7,6 +7,8 @@ and standard error.
 import contextlib
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
 from typing import IO
 
 
@@ -34,6 +36,27 @@ def close(pipe: IO[bytes]) -> None:
     """Close a pipe, discarding unwritten data."""
     with contextlib.suppress(BrokenPipeError):
         pipe.close()
+
+
+@contextlib.contextmanager
+def ended_after(process: subprocess.Popen[bytes], within_s: float) -> Iterator[threading.Event]:
+    """Kill a program that takes longer than `within_s`, so that reading from it ends.
+
+    The event tells whether it was killed.
+    """
+    overdue = threading.Event()
+
+    def kill() -> None:
+        overdue.set()
+        process.kill()
+
+    timer = threading.Timer(within_s, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield overdue
+    finally:
+        timer.cancel()
 
 
 def end(process: subprocess.Popen[bytes], *, within_s: float | None = None) -> int:

@@ -51,6 +51,15 @@ class Source:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(folder, filter="data")
 
+    def has(self, commit: str) -> bool:
+        """Whether the checkout has this commit."""
+        return _git_code(self.checkout, "cat-file", "-e", f"{commit}^{{commit}}") == 0
+
+    def is_before(self, commit: str) -> bool:
+        """Whether `commit`, which the checkout has, contains this one."""
+        code = _git_code(self.checkout, "merge-base", "--is-ancestor", self.commit, commit)
+        return self.commit != commit and code == 0
+
     def revisions(self) -> tuple[list[str], list[str]]:
         """Management's migrations in order, and the contracting ones."""
         folder = "management-server/ocmt_management/migrations/versions/"
@@ -87,3 +96,8 @@ def git(checkout: Path, *words: str) -> str:
     if done.returncode != 0:
         raise CommandFailed(f"git {words[0]} failed in {checkout}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _git_code(checkout: Path, *words: str) -> int:
+    command = ["git", "-C", str(checkout), *words]
+    return subprocess.run(command, capture_output=True, check=False).returncode

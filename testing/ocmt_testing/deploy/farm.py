@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx2
 from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.deploy.deployer import Deployer, Report
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
-from ocmt_cli.deploy.orchestration import Deployer, Report
+from ocmt_cli.deploy.rollback import rollback
 
 from ocmt_testing.agent_server.gateway_program import stand_in_for_node
 from ocmt_testing.needs import require
@@ -221,3 +222,8 @@ def end_processes_below(folder: Path) -> None:
 def deployer(made: Farm, *roles: Role, report: Report = lambda text: None) -> Deployer:
     """A deployer of all components, or of those named."""
     return Deployer(load_inventory(made.inventory), roles or ORDER, report)
+
+
+def roll_back(made: Farm, *roles: Role) -> None:
+    """Roll back all components, or those named, without a tag."""
+    rollback(deployer(made, *roles), to=None, why="", tag=lambda role, release, why: None)
