@@ -179,7 +179,9 @@ async def test_days_out_of_order_are_refused(ada: Person, query: str) -> None:
 
 async def test_metrics_count_requests_and_name_no_user(paying: Person, app: FastAPI) -> None:
     await ask(paying)
-    text = (await paying.browser.get("/metrics")).text
+    of_this_machine = httpx2.ASGITransport(app=app, client=("127.0.0.1", 50000))
+    async with httpx2.AsyncClient(transport=of_this_machine, base_url="http://ocmt") as prometheus:
+        text = (await prometheus.get("/metrics")).text
 
     assert 'ocmt_model_requests_total{provider="openai",source="chat"} 1.0' in text
     assert 'ocmt_model_tokens_total{kind="tokens_in",provider="openai",source="chat"} 12.0' in text
