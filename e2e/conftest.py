@@ -1,7 +1,7 @@
-"""One running system a runtime for the whole session, and a browser to use it with.
+"""One running system per runtime for the whole session, and a browser to use it.
 
-Most of what is shown here does not depend on the runtime: it is shown once, with plain processes.
-A test that does depend on it asks for the others: `parametrize("stack", [...], indirect=True)`.
+Most tests do not depend on the runtime and run once, with plain processes. A test that depends on
+it asks for both: `parametrize("stack", [...], indirect=True)`.
 """
 
 from collections.abc import Iterator

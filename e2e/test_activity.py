@@ -1,4 +1,4 @@
-"""What keeps an agent awake, with idle times short enough to watch."""
+"""What keeps an agent awake, with idle times of seconds."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ STOP_AFTER_MS = 6_000
 
 @pytest.fixture
 def quick(stack: Stack) -> Iterator[Stack]:
-    """The same system with short idle times, set where an operator sets them."""
+    """The same system with short idle times, set as an operator sets them."""
     settings = stack.data / "agent.env"
     usual = settings.read_text()
     stack.down()

@@ -1,4 +1,4 @@
-"""A person chats; the agent sleeps, is stopped, is killed; the conversation goes on."""
+"""A user chats; the agent sleeps, is stopped, is killed; the conversation continues."""
 
 import os
 import signal

@@ -1,5 +1,8 @@
-"""The page in every state, told by hand where a real agent seldom is: no barrier that axe finds,
-nothing wider than a phone, every trouble in words, and nothing run or fetched that a model says."""
+"""The page in every state, with a scripted server where a real agent is seldom in it.
+
+axe finds no barrier, nothing is wider than a phone, every problem is explained in words, and
+nothing that a model writes is run or fetched.
+"""
 
 import json
 import re
@@ -57,7 +60,7 @@ STATES: dict[str, tuple[list[dict[str, Any]], str, int]] = {
 
 
 def told(frames: list[dict[str, Any]], said: list[dict[str, Any]]) -> Callable[..., None]:
-    """A server that tells `frames` at once, the history when asked, and half of an answer."""
+    """A server that sends `frames` at once, the history on request, and half of an answer."""
 
     def serve(socket: WebSocketRoute) -> None:
         def answer(text: str | bytes) -> None:
@@ -77,7 +80,7 @@ def told(frames: list[dict[str, Any]], said: list[dict[str, Any]]) -> Callable[.
 
 
 def barriers(page: Page) -> list[str]:
-    """What axe-core finds (WCAG A and AA, and its best practices), a line each."""
+    """axe-core's findings (WCAG A and AA, and its best practices), one per line."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[str] = page.evaluate(
         "axe.run().then(({violations}) => violations.flatMap(v =>"
@@ -94,7 +97,7 @@ def overflow(page: Page) -> int:
 
 @pytest.fixture(scope="module")
 def signed_in(stack: Stack, browser: Browser) -> Iterator[StorageState]:
-    """The cookies of the admin, who has every setting, for pages of every look."""
+    """The cookies of the admin, whose settings have every section."""
     with ChatPage(browser) as chat:
         chat.sign_in(stack.link("admin@localhost"))
         yield chat.context.storage_state()
@@ -221,7 +224,7 @@ def test_what_a_model_says_runs_nothing_and_fetches_nothing(
 def test_a_lost_connection_comes_back_without_a_reload(
     stack: Stack, browser: Browser, signed_in: StorageState
 ) -> None:
-    """What was written meanwhile goes out by itself, and an answer under way goes on."""
+    """Messages written meanwhile are sent automatically, and a running answer continues."""
     sockets: list[WebSocketRoute] = []
     sent: list[str] = []
     runs: list[str] = []

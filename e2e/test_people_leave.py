@@ -1,4 +1,4 @@
-"""A suspended person's real agent ends and stays so; a deleted person's is gone with its files."""
+"""A suspended user's real agent stops and stays stopped; a deleted user's agent and files go."""
 
 import httpx2
 from ocmt_testing.system.chat import ChatPage

@@ -1,4 +1,4 @@
-"""The specification's curl lines, word for word but for the address and the token."""
+"""The specification's curl lines, verbatim except for the address and the token."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ AGENT_TOKEN = "contract-tests-agent-token-0123456789"
 
 
 def curl(stack: Stack, line: str) -> Any:
-    """Run the specification's line with the real address and token put in; its JSON answer."""
+    """Run the specification's line with the real address and token; returns its JSON answer."""
     command = line.replace("http://YOUR_AGENT_SERVER_IP:4000", stack.agent_url).replace(
         '"x-auth-token: ..."', f'"x-auth-token: {stack.auth_token}"'
     )
@@ -28,7 +28,7 @@ def curl(stack: Stack, line: str) -> Any:
 
 @pytest.fixture
 def agent(stack: Stack) -> str:
-    """An agent of this module's own, awake."""
+    """An awake agent that only this module uses."""
     user = "seed-contract"
     made = stack.agent("POST", "/api/containers", json={"userId": user, "agentToken": AGENT_TOKEN})
     assert made.status_code in (200, 201), made.text

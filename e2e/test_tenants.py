@@ -1,6 +1,6 @@
-"""A second user reaches nothing of the first one's, by any route of either server.
+"""A second user reaches nothing of the first user's, on any route of either server.
 
-Routes come from the servers' own tables, so that a new one is tested the day it is added.
+Routes come from the servers' own tables, so a new route is tested the day it is added.
 """
 
 import json
@@ -67,13 +67,13 @@ class Tenants:
     """What only the first user may ever see."""
 
     def path_of(self, route: str) -> str:
-        """The route with the first user's own names put in."""
+        """The route with the first user's ids filled in."""
         names = {"user_id": self.first_id, "session_id": self.first_session, "name": "mine"}
         return re.sub(r"\{(\w+)(?::\w+)?\}", lambda m: names.get(m.group(1), "openai"), route)
 
 
 def client_of(stack: Stack, chat: ChatPage) -> httpx2.Client:
-    """The page's session in a client that can send anything."""
+    """The page's session in a client that can send any request."""
     cookies = {c["name"]: c["value"] for c in chat.context.cookies()}
     return httpx2.Client(
         base_url=stack.url,
@@ -178,7 +178,8 @@ def test_the_agent_server_s_socket_takes_nothing_of_that_either(
 
 
 def test_management_s_only_socket_is_the_chat() -> None:
-    """Whose conversation it is, only the session says; another socket would need its own test."""
+    """Only the session decides whose conversation it is; a second socket would need its own
+    test."""
     sockets = [
         route.path
         for router in ROUTERS

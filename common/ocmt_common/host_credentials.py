@@ -6,24 +6,26 @@ host.pem   the host's private key, then its certificate
 ca.pem     the installation's CA
 tokens     a line each: management sends the first, the agent server accepts all
 
-A running server reads changed files again, so that certificates and tokens are replaced without a
-restart: open connections stay, and new ones use the new files.
+A running server reads changed files again, so that certificates, tokens and the CA are replaced
+without a restart: open connections stay, and new ones use the new files alone.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import hmac
+import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import structlog
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocmt_common.settings import SettingsError
 
@@ -37,7 +39,7 @@ FOLLOW_S = 1.0
 NEAR_END = timedelta(days=60)
 """Time before a certificate's end from which servers and commands warn."""
 _WARN_EVERY = timedelta(days=1)
-_TOKEN_CHARACTERS = 32
+_TOKEN = re.compile(r"[!-~]{32,}")
 
 
 class CredentialsError(SettingsError):
@@ -59,6 +61,14 @@ def token_id(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
+def tokens_of(text: str) -> tuple[str, ...]:
+    """The tokens of a `tokens` file. Raises `ValueError` unless it has one, and only tokens."""
+    tokens = tuple(text.split())
+    if not tokens or not all(map(_TOKEN.fullmatch, tokens)):
+        raise ValueError("has no token of 32 characters or more a line")
+    return tokens
+
+
 _Texts = tuple[bytes, bytes, bytes]
 """The texts of host.pem, ca.pem and tokens."""
 
@@ -67,7 +77,25 @@ _Texts = tuple[bytes, bytes, bytes]
 class _Files:
     texts: _Texts
     tokens: tuple[str, ...]
+    begins_at: datetime
     ends_at: datetime
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+class _Replaceable(ssl.SSLContext):
+    """A context that makes every connection with the latest one of those it is given.
+
+    Servers and clients keep their context, and a CA cannot be removed from one.
+    """
+
+    latest: ssl.SSLContext
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        return self.latest.wrap_bio(*args, **options)
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        return self.latest.wrap_socket(*args, **options)
 
 
 class HostCredentials:
@@ -82,11 +110,9 @@ class HostCredentials:
         self._complaint = ""
         self.token_in_use: str | None = None
         """The id of the last accepted token."""
-        self.server = _context(ssl.PROTOCOL_TLS_SERVER)
-        # Off: a resumed session does not check the certificate.
-        self.server.num_tickets = 0
-        self.client = _context(ssl.PROTOCOL_TLS_CLIENT)
-        self._load(self._files)
+        self.server = _Replaceable(ssl.PROTOCOL_TLS_SERVER)
+        self.client = _Replaceable(ssl.PROTOCOL_TLS_CLIENT)
+        self._use(self._files)
 
     @property
     def ends_at(self) -> datetime:
@@ -94,8 +120,17 @@ class HostCredentials:
         return self._files.ends_at
 
     @property
-    def has_ended(self) -> bool:
-        return self._now() >= self.ends_at
+    def why_invalid(self) -> str:
+        """Why this host's own certificate is not valid now, with the remedy; "" if it is."""
+        now, files = self._now(), self._files
+        if now >= files.ends_at:
+            return f"ended on {files.ends_at:%Y-%m-%d}; run `./ocmt renew`"
+        if now < files.begins_at:
+            return (
+                f"is valid from {files.begins_at:%Y-%m-%d %H:%M} UTC; compare the clocks of this "
+                "host and of the machine with `ocmt.secrets/`, then run `./ocmt renew`"
+            )
+        return ""
 
     @property
     def token(self) -> str:
@@ -122,9 +157,7 @@ class HostCredentials:
         texts = _read(self._folder)
         if texts == self._files.texts:
             return False
-        fresh = _checked(self._folder, texts)
-        self._load(fresh)
-        self._files = fresh
+        self._use(_checked(self._folder, texts))
         return True
 
     @contextlib.asynccontextmanager
@@ -163,25 +196,29 @@ class HostCredentials:
             ends_at=self.ends_at.isoformat(),
         )
 
-    def _load(self, files: _Files) -> None:
-        for context in (self.server, self.client):
-            context.load_verify_locations(cadata=files.texts[1].decode())
-            _load_own(context, self._folder)
+    def _use(self, files: _Files) -> None:
+        self._files = files
+        self.server.latest, self.client.latest = files.server, files.client
 
 
-def _context(side: int) -> ssl.SSLContext:
+def _context(side: int, folder: Path, issuers: Iterable[x509.Certificate]) -> ssl.SSLContext:
     context = ssl.SSLContext(side)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.load_verify_locations(
+        cadata=b"".join(one.public_bytes(Encoding.DER) for one in issuers)
+    )
+    try:
+        context.load_cert_chain(folder / HOST_FILE, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise _wrong(folder / HOST_FILE, "has no private key that fits its certificate") from error
     return context
 
 
-def _load_own(context: ssl.SSLContext, folder: Path) -> None:
-    try:
-        context.load_cert_chain(folder / HOST_FILE)
-    except (OSError, ssl.SSLError) as error:
-        raise _wrong(folder / HOST_FILE, "has no private key that fits its certificate") from error
+def _no_password() -> Never:
+    """For an encrypted key, instead of OpenSSL's prompt."""
+    raise ValueError
 
 
 def _read(folder: Path) -> _Texts:
@@ -191,24 +228,29 @@ def _read(folder: Path) -> _Texts:
 def _checked(folder: Path, texts: _Texts) -> _Files:
     """Parse and check the files together. Raises `CredentialsError`."""
     host, ca, listed = texts
-    tokens = tuple(listed.decode(errors="replace").split())
-    if not tokens or any(len(t) < _TOKEN_CHARACTERS or not t.isascii() for t in tokens):
-        raise _wrong(folder / TOKENS_FILE, "has no token of 32 characters or more a line")
+    try:
+        tokens = tokens_of(listed.decode(errors="replace"))
+    except ValueError as error:
+        raise _wrong(folder / TOKENS_FILE, str(error)) from error
     try:
         certificate = x509.load_pem_x509_certificate(host)
         issuers = x509.load_pem_x509_certificates(ca)
-    except ValueError as error:
+        begins_at, ends_at = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise _wrong(folder, f"{HOST_FILE} or {CA_FILE} is not PEM") from error
     if not any(_issued(certificate, by=issuer) for issuer in issuers):
         raise _wrong(folder / HOST_FILE, f"is not of the CA in {CA_FILE} beside it")
-    _load_own(_context(ssl.PROTOCOL_TLS_SERVER), folder)
-    return _Files(texts, tokens, certificate.not_valid_after_utc)
+    server = _context(ssl.PROTOCOL_TLS_SERVER, folder, issuers)
+    # Off: a resumed session does not check the certificate.
+    server.num_tickets = 0
+    client = _context(ssl.PROTOCOL_TLS_CLIENT, folder, issuers)
+    return _Files(texts, tokens, begins_at, ends_at, server, client)
 
 
 def _issued(certificate: x509.Certificate, *, by: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(by)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 

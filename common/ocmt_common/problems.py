@@ -65,6 +65,10 @@ class Problem(Exception):
         )
 
 
+def body_too_large(max_bytes: int) -> Problem:
+    return Problem(413, "body-too-large", f"Send at most {max_bytes} bytes in one request.")
+
+
 def validation_problem(errors: list[Mapping[str, Any]]) -> Problem:
     """A 422 with each wrong field and the reason, without its value, which may be a secret."""
     fields = [

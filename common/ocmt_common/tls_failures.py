@@ -26,9 +26,8 @@ def tls_reason(error: BaseException, own: HostCredentials | None) -> str | None:
             if cause.reason == "WRONG_VERSION_NUMBER":
                 return "that port does not use TLS; it must be the TLS_PORT of that server"
             return f"TLS failed: {cause.reason or cause}"
-    if own is not None and own.has_ended:
-        ended = f"{own.ends_at:%Y-%m-%d}"
-        return f"this server's own certificate ended on {ended}; run `./ocmt renew`"
+    if own is not None and own.why_invalid:
+        return f"this server's own certificate {own.why_invalid}"
     return None
 
 
@@ -36,7 +35,10 @@ def _refused(code: int, message: str, own: HostCredentials | None) -> str:
     if code == _ENDED:
         return "its certificate has ended; run `./ocmt renew`"
     if code == _NOT_YET:
-        return "its certificate is not valid yet; compare the clocks of both hosts"
+        return (
+            "its certificate is not valid yet; compare the clocks of both hosts and of the machine "
+            "with `ocmt.secrets/`, then run `./ocmt renew`"
+        )
     if code in _OTHER_NAME:
         return "its certificate is for another address; run `./ocmt setup` for it"
     if own is not None:

@@ -8,7 +8,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ocmt_common.problems import REQUEST_ID_HEADER, Problem
+from ocmt_common.problems import REQUEST_ID_HEADER, Problem, body_too_large
 
 __all__ = ["REQUEST_ID_HEADER", "USER_IN_SCOPE", "BodyLimitMiddleware", "RequestIdMiddleware"]
 
@@ -66,7 +66,11 @@ class RequestIdMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies above `max_bytes` with 413, by their declared length or while they arrive."""
+    """Refuses bodies above `max_bytes` with 413, by their declared length or while they arrive.
+
+    Starlette's `RequestBodyLimitMiddleware` answers in plain text, and runs an endpoint that reads
+    no body before it refuses the declared length.
+    """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self.app = app
@@ -76,9 +80,7 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        too_large = Problem(
-            413, "body-too-large", f"Send at most {self.max_bytes} bytes in one request."
-        )
+        too_large = body_too_large(self.max_bytes)
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > self.max_bytes:
             await too_large.response()(scope, receive, send)

@@ -1,6 +1,7 @@
-"""A running management server for tests: real database (both kinds), real SMTP, browsers with jars.
+"""A running management server for tests: real databases (both kinds), real SMTP, browsers with
+cookies.
 
-Whatever a test logs is searched at its end for every token, code, cookie and secret it saw.
+After each test its log is searched for every token, code, cookie and secret that it used.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ from sqlalchemy import URL
 
 
 class Postgres:
-    """A PostgreSQL cluster of our own, on a socket in a temporary folder."""
+    """A PostgreSQL cluster for the tests, on a socket in a temporary folder."""
 
     def __init__(self) -> None:
         require("postgresql")
@@ -100,10 +101,10 @@ def postgres() -> Iterator[Postgres]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run on both databases each night; on every run what is marked `both_databases`.
+    """Run on both databases each night; on every run only tests marked `both_databases`.
 
-    Marked are tests of what happens at once, and as many others as it takes to have each SQL
-    statement run on PostgreSQL.
+    Marked are tests of concurrency, and as many others as are needed to run each SQL statement on
+    PostgreSQL.
     """
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "database_kind" in metafunc.fixturenames and "database_kind" not in chosen:
@@ -130,7 +131,7 @@ async def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_p
 
 @pytest.fixture
 def seen_secrets() -> set[str]:
-    """What must never be logged. Browsers and mailboxes add what passes through them."""
+    """What must never be logged. Browsers and mailboxes add the secrets that they see."""
     return set()
 
 
@@ -147,13 +148,13 @@ def quiet_logs(seen_secrets: set[str], caplog: pytest.LogCaptureFixture) -> Iter
 
 @pytest.fixture(autouse=True)
 def patient_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`/health` says what is wrong, not how busy the machine is that runs the tests."""
+    """`/health` reports what is wrong, not how busy the test machine is."""
     monkeypatch.setattr("ocmt_management.health.endpoints._CHECK_TIMEOUT_S", 20)
 
 
 @pytest.fixture
 async def mailbox(seen_secrets: set[str]) -> AsyncIterator[tuple[int, list[EmailMessage]]]:
-    """A real SMTP server: its port, and the mails it took."""
+    """A real SMTP server: its port, and the mails it received."""
     mails: list[EmailMessage] = []
 
     class Handler:
@@ -200,7 +201,7 @@ def make_settings(tmp_path: Path, seen_secrets: set[str]) -> Callable[..., Manag
 
 @pytest.fixture
 async def agent_server() -> AsyncIterator[FakeAgentServer]:
-    """An agent server that a test plays by hand; for it, make settings with `its_settings`."""
+    """An agent server that the test controls; use `its_settings` to connect to it."""
     async with running_agent_server() as fake:
         yield fake
 
@@ -209,7 +210,7 @@ async def agent_server() -> AsyncIterator[FakeAgentServer]:
 def its_settings(
     agent_server: FakeAgentServer, mailbox: tuple[int, list[EmailMessage]]
 ) -> dict[str, str]:
-    """What makes a management server use the agent server of this test, and sign people in."""
+    """Settings with which a management server uses this test's agent server and signs users in."""
     return {
         "agent_server_url": agent_server.server.url,
         "agent_auth_token": AGENT_SERVER_TOKEN,
@@ -223,7 +224,7 @@ def its_settings(
 
 @pytest.fixture
 async def served(app: FastAPI) -> AsyncIterator[Server]:
-    """The server on a real port, for what streams and for WebSockets."""
+    """The server on a real port, for streams and WebSockets."""
     async with serving(app) as server:
         yield server
 
@@ -271,7 +272,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def app(
     settings: ManagementSettings, times: dict[str, datetime], migrated: Path
 ) -> AsyncIterator[FastAPI]:
-    """The server itself, migrated and started."""
+    """The application, migrated and started."""
     url = settings.database
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():  # noqa: ASYNC240
         create_sqlite_file(url)
@@ -318,7 +319,7 @@ async def new_browser(
 def ask_for_link(
     app: FastAPI, mails: list[EmailMessage]
 ) -> Callable[[httpx2.AsyncClient, str], Awaitable[str]]:
-    """Ask for a link in a browser and take its token from the mail."""
+    """Request a link in a browser and take its token from the mail."""
 
     async def ask(browser: httpx2.AsyncClient, email: str) -> str:
         answer = await browser.post("/api/auth/link", json={"email": email})
@@ -392,7 +393,7 @@ def upgrade() -> None:
 def later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[list[tuple[str, bool]]], None]:
-    """The migrations as they are, and more after them: what each does, and whether it contracts."""
+    """The real migrations, and more after them: what each does, and whether it contracts."""
 
     def add(more: list[tuple[str, bool]]) -> None:
         folder = tmp_path / "migrations"

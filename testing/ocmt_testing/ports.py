@@ -1,4 +1,4 @@
-"""Ports for servers that a test starts; two runs of the tests on one machine do not meet."""
+"""Ports for servers that a test starts; two runs of the tests on one machine do not collide."""
 
 import random
 import socket
@@ -7,7 +7,7 @@ from ocmt_cli.ports import free_base
 
 
 def free_ports(count: int = 1) -> list[int]:
-    """Ports that the system has just given away, and that are free again."""
+    """Ports that the system has just assigned, and that are free again."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]
     for probe in probes:
@@ -18,6 +18,6 @@ def free_ports(count: int = 1) -> list[int]:
 def free_port_base() -> int:
     """A port P with P, P+1000 and P+1001 free: management, agent server, relay.
 
-    By chance, and below those that the system gives to connections.
+    Chosen at random, below those that the system assigns to connections.
     """
     return free_base(random.randrange(20_000, 25_000))

@@ -1,4 +1,4 @@
-"""The benches that need no container still run, and refuse what the machine cannot hold."""
+"""Benchmarks without containers run, and refuse what the machine cannot hold."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""RELEASING.md is true: its commands make a tag that a server which pulls with signers takes."""
+"""RELEASING.md is true: a server that pulls with signers accepts the tag that its commands make."""
 
 import os
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def commands_of(*sections: str) -> str:
-    """The `sh` blocks of these sections; the page's own tests are not run within a test."""
+    """The `sh` blocks of these sections, without the lines that run tests."""
     page = (ROOT / "RELEASING.md").read_text(encoding="utf-8")
     by_title = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
     blocks = [

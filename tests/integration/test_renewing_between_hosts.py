@@ -35,7 +35,7 @@ ROLES: tuple[Role, ...] = ("mgmt", "agent")
 
 @dataclass
 class Running:
-    """A server as its host's process."""
+    """A server as a separate process, like on its host."""
 
     entry: HostEntry
     role: Role
@@ -218,7 +218,7 @@ def test_the_old_token_stays_good_when_management_does_not_take_the_new_one(two:
 
     class Deaf(Running):
         def put(self, files: Mapping[str, str]) -> None:
-            """Written where nobody looks."""
+            """Discards the files."""
 
     deaf = Deaf(two.mgmt.entry, "mgmt", two.mgmt.folder, two.mgmt.port)
     with pytest.raises(CommandFailed, match="was not sent the new token by management"):
@@ -230,13 +230,13 @@ def test_the_old_token_stays_good_when_management_does_not_take_the_new_one(two:
 
 
 def _tokens(two: Two) -> int:
-    """How many the operator's folder has, read anew."""
+    """The number of tokens in the operator's folder, read again."""
     two.trust = open_trust(two.inventory, datetime.now(UTC))
     return len(two.trust.tokens)
 
 
 def _management_is_served(two: Two) -> bool:
-    """Whether the agent server does what management orders."""
+    """Whether the agent server obeys management's orders."""
 
     def answers() -> bool:
         health = two.mgmt.health()

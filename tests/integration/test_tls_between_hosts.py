@@ -1,4 +1,4 @@
-"""Management and agent server on two hosts: what gets through, and what each refusal says."""
+"""Management and agent server on two hosts: which connections succeed, and each refusal's text."""
 
 import asyncio
 import contextlib
@@ -109,6 +109,10 @@ async def test_a_gateways_socket_passes_over_tls(hosts: Hosts) -> None:
             "agent-server-unreachable", "compare the clocks",
         ),
         ({}, {"issued_ago": LONG_AGO}, "agent-server-unreachable", "own certificate ended on"),
+        (
+            {}, {"issued_ago": timedelta(days=-3)},
+            "agent-server-unreachable", "own certificate is valid from",
+        ),
         ({}, {"roles": ["agent"]}, "agent-server-refuses-us", "not of a management host"),
         ({}, {"tokens": ["x" * 32]}, "agent-server-refuses-us", "run `./ocmt renew`"),
         ({}, {"tokens": [TOKEN[:-1] + "0"]}, "agent-server-refuses-us", "run `./ocmt renew`"),
@@ -147,7 +151,7 @@ async def test_a_plain_server_at_an_https_address_is_named(hosts: Hosts) -> None
 def _context(
     hosts: Hosts, *, folder: Path | None = None, most: ssl.TLSVersion | None = None
 ) -> ssl.SSLContext:
-    """A client that trusts the CA, and shows the certificate of `folder`, if any."""
+    """A client that trusts the CA and presents the certificate of `folder`, if any."""
     context = ssl.create_default_context(cadata=hosts.authority.certificate)
     if folder is not None:
         context.load_cert_chain(folder / "host.pem")
@@ -212,7 +216,7 @@ async def test_a_request_with_endless_headers_is_refused_over_tls_too(hosts: Hos
 
 
 async def _relayed(port: int, credentials: HostCredentials) -> httpx2.Response:
-    """What an agent gets from its relay."""
+    """The relay's answer to an agent."""
     async with open_session(credentials) as session:
         app = relay_app(_url(port), lambda token: True, session, credentials)
         transport = httpx2.ASGITransport(app=app)
@@ -253,6 +257,7 @@ async def test_an_agent_host_reaches_models_and_tools_of_management_only(
         ({"address": "127.0.0.9"}, {}, 503, "is for another address"),
         ({"ca": "other"}, {}, 503, "not of this installation's CA"),
         ({}, {"issued_ago": LONG_AGO}, 503, "own certificate ended on"),
+        ({}, {"issued_ago": timedelta(days=-3)}, 503, "own certificate is valid from"),
         ({}, {"roles": ["mgmt"]}, 403, None),
     ],
 )

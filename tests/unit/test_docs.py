@@ -1,4 +1,4 @@
-"""What the pages say is so: settings, commands, links, and what must never be in the tree."""
+"""The docs are true: settings, commands, links, and what must never be in the tree."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def tracked() -> tuple[Path, ...]:
-    """The files of the commit and those about to be in it."""
+    """The files of the commit and the untracked ones that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -66,13 +66,13 @@ def test_the_settings_page_names_no_example_for_a_setting_that_is_gone() -> None
 
 
 def code_in(page: Path) -> list[str]:
-    """What a page shows as code: blocks, and the spans in its sentences."""
+    """The code on a page: blocks, and the spans in its sentences."""
     text = text_of(page)
     return re.findall(r"```\w*\n.*?```|`[^`]+`", text, re.DOTALL)
 
 
 def commands_named_in(page: Path) -> set[tuple[str, ...]]:
-    """`./ocmt WORD [WORD]` where a page shows it as code."""
+    """`./ocmt WORD [WORD]` as code on a page."""
     found = set()
     for piece in code_in(page):
         for match in re.finditer(r"\./ocmt[ \n]([a-z]+)(?: ([a-z]+))?", piece):
@@ -93,7 +93,7 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_writes_a_command_as_it_has_to_be_typed(page: Path) -> None:
-    """`./ocmt`, which a checkout has; an `ocmt` on the PATH is nowhere installed."""
+    """Pages write `./ocmt`, which a checkout has; no `ocmt` is installed on the PATH."""
     words = "|".join((*COMMANDS, "[A-Z]+"))
     bare = re.compile(rf"(?<![\w./-])ocmt\s(?:{words})\b.*")
     assert [match[0] for code in code_in(page) if (match := bare.search(code))] == []

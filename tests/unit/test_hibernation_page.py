@@ -1,4 +1,4 @@
-"""The operator's page tells of everything an operator can meet: nothing new goes unexplained."""
+"""docs/hibernation.md explains everything that an operator can see of hibernation."""
 
 from enum import StrEnum
 from pathlib import Path

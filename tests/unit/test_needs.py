@@ -1,4 +1,4 @@
-"""What a machine lacks is skipped with a sentence, and fails in CI."""
+"""A test that needs what the machine lacks is skipped with a sentence, and fails in CI."""
 
 import re
 from collections.abc import Iterator

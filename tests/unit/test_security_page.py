@@ -1,4 +1,4 @@
-"""docs/security.md: every requirement of ASVS in its chapters is answered, by tests that exist."""
+"""docs/security.md answers every requirement of ASVS in its chapters with tests that exist."""
 
 import ast
 import re
@@ -42,7 +42,7 @@ def answered() -> list[str]:
 
 @cache
 def named_in(path: str) -> frozenset[str]:
-    """`name`, or `Class::name`; of a page's test file the words of each `it`."""
+    """`name` or `Class::name`; for a test file of the page, the text of each `it`."""
     text = (ROOT / path).read_text(encoding="utf-8")
     if path.endswith(".ts"):
         return frozenset(re.findall(r"\bit\(\s*\"([^\"]+)\"", text))

@@ -1,7 +1,7 @@
 """Which upstream commits the fork already has in another form.
 
 Evidence: an `-x` line names the commit; the patch-id is the same; or picking it changes nothing, so
-that an edited pick counts too. Commits that a snapshot contains are left out before. A pick that
+that an edited pick counts too. Commits that a snapshot contains are excluded earlier. A pick that
 the fork later reverted counts as a decision: it is not offered again.
 """
 
@@ -119,7 +119,7 @@ def _follow_reverts(
 
 
 class _Prefixes:
-    """Finds a commit by a shortened SHA, if it means only one."""
+    """Finds a commit by a shortened SHA that is unambiguous."""
 
     def __init__(self, commits: Mapping[str, Commit]) -> None:
         self._full = commits

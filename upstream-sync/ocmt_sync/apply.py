@@ -33,7 +33,9 @@ def start_run(
         )
     for sha in [*(line.commit for line in plan.lines), *([plan.target] if plan.target else [])]:
         if git.resolve(sha) is None:
-            raise SyncError(Exit.INPUT, f"The plan names {sha[:12]}, which is not here.")
+            raise SyncError(
+                Exit.INPUT, f"The plan names {sha[:12]}, which is not in this repository."
+            )
     found = worktree.find_tree(repository, branch)
     if found is not None:
         worktree.refuse_dirty(worktree.sync_git(found), policy.ledger)
@@ -66,7 +68,7 @@ def carry_out(run: Run, progress: Progress) -> Applied:
         except (GitFailed, OSError) as second:
             raise SyncError(
                 Exit.FAILED,
-                f"{reason}\nThe sync branch could not be put back ({second}); run "
-                "`ocmt sync apply --abort` once that is settled.",
+                f"{reason}\nThe sync branch could not be restored ({second}). Solve that, then run "
+                "`ocmt sync apply --abort`.",
             ) from failure
         raise SyncError(Exit.FAILED, f"{reason}\nEverything is as it was before.") from failure

@@ -75,7 +75,7 @@ def check_branch(
     """Test the sync branch's tip; on failure search the commits since the last apply's base."""
     branch = policy.sync_branch
     if not policy.test_commands:
-        raise SyncError(Exit.INPUT, "The policy has no test.commands.")
+        raise SyncError(Exit.INPUT, "The policy sets no test.commands. Add them to sync.toml.")
     if read_journal(repository.state) is not None:
         raise SyncError(Exit.REFUSED, "An apply is unfinished: finish or abort it first.")
     folder = worktree.find_tree(repository, branch)

@@ -34,7 +34,7 @@ STATES = ("open", "taken", "applied", "skipped", "deferred", "empty", "reverted"
 def _options(
     context: typer.Context,
     repo: Annotated[Path, typer.Option(help="The fork's folder.")] = Path(),
-    policy: Annotated[Path | None, typer.Option(help="Another policy than sync.toml.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="A policy instead of sync.toml.")] = None,
 ) -> None:
     context.obj = Session(repo.absolute(), policy)
 
@@ -51,16 +51,16 @@ def init_(context: typer.Context, as_json: Json = False) -> None:
             with path.open("xb") as out:
                 out.write(default_policy_bytes())
         except FileExistsError as error:
-            raise SyncError(Exit.REFUSED, f"{path} is there already.") from error
+            raise SyncError(Exit.REFUSED, f"{path} already exists.") from error
         if as_json:
             emit({"policy": str(path)})
         else:
-            say(f"Wrote {path}. Edit it, commit it, then: ocmt sync doctor")
+            say(f"Wrote {path}. Edit and commit it, then run: ocmt sync doctor")
 
 
 @sync_app.command("status")
 def status_(context: typer.Context, as_json: Json = False) -> None:
-    """Where the fork stands: behind, ahead, by class, security first."""
+    """Show how far the fork is behind and ahead, by class, security first."""
     with speaking(as_json) as progress:
         here = session(context)
         report = status(*here.open(), now=here.clock(), progress=progress)
@@ -82,17 +82,17 @@ def list_(
     author: Author = None,
     grep: Words = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="Commits on a page.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Commits per page.")] = 50,
     page: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Json = False,
 ) -> None:
-    """Upstream's commits, oldest first, a page at a time."""
+    """List upstream's commits, oldest first, in pages."""
     with speaking(as_json) as progress:
         for name in cls or []:
             if name not in FOLD:
-                raise SyncError(Exit.INPUT, f"Class {name!r} is none of {', '.join(FOLD)}.")
+                raise SyncError(Exit.INPUT, f"Class {name!r} is not one of {', '.join(FOLD)}.")
         if state not in STATES:
-            raise SyncError(Exit.INPUT, f"State {state!r} is none of {', '.join(STATES)}.")
+            raise SyncError(Exit.INPUT, f"State {state!r} is not one of {', '.join(STATES)}.")
         wanted = filters(path, author, grep, since)
         here = session(context)
         divergence = read_divergence(*here.open(), today=here.clock().date(), progress=progress)
@@ -117,7 +117,7 @@ def list_(
 
 @sync_app.command("show")
 def show_(context: typer.Context, commit: str, as_json: Json = False) -> None:
-    """One commit: its class and why, its files, its forecast."""
+    """Show one commit: its class with the reason, its files, its forecast."""
     with speaking(as_json) as progress:
         here = session(context)
         divergence = read_divergence(*here.open(), today=here.clock().date(), progress=progress)
@@ -168,7 +168,7 @@ def ledger_(
     commit: Annotated[str | None, typer.Argument(help="Only this commit's decisions.")] = None,
     as_json: Json = False,
 ) -> None:
-    """What was decided, when, by whom and why."""
+    """Show the decisions: what, when, by whom and why."""
     with speaking(as_json) as progress:
         here = session(context)
         divergence = read_divergence(*here.open(), today=here.clock().date(), progress=progress)
@@ -188,7 +188,7 @@ def ledger_(
 
 @sync_app.command("doctor")
 def doctor_(context: typer.Context, as_json: Json = False) -> None:
-    """Whether the policy, the remotes and the clone can be trusted; exit 1 if not."""
+    """Check the policy, the remotes and the clone; exit 1 if something is wrong."""
     with speaking(as_json):
         here = session(context)
         findings = examine(*here.open(), now=here.clock())

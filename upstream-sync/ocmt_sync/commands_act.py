@@ -18,7 +18,7 @@ from ocmt_sync.publish import open_pull_request, push
 
 
 def fetch_(context: typer.Context, as_json: Json = False) -> None:
-    """Bring upstream, origin and the advisories up to date."""
+    """Fetch upstream, origin and the advisories."""
     with speaking(as_json) as progress:
         repository, policy = session(context).open()
         progress("fetching", 0, 0)
@@ -37,7 +37,7 @@ def fetch_(context: typer.Context, as_json: Json = False) -> None:
         if done.rewritten:
             say(
                 styled("Upstream rewrote its history", fg="yellow")
-                + f": {str(done.before)[:12]} is no longer in it. Decisions follow by patch-id."
+                + f": {str(done.before)[:12]} is no longer in it. Decisions match by patch-id."
             )
 
 
@@ -47,7 +47,7 @@ def check_(
     bisect: Annotated[bool, typer.Option(help="Find the commit that broke it.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Run the policy's commands on the sync branch; on failure find the commit."""
+    """Run the policy's commands on the sync branch; on failure, find the commit that broke them."""
     with speaking(as_json) as progress:
         repository, policy = session(context).open()
         with exclusive(repository.state):
@@ -78,7 +78,7 @@ def check_(
             if verdict.broke:
                 say(f"The first commit that fails: {verdict.broke[:12]} {subject}")
             elif verdict.base_fails:
-                say("It fails before the sync's first commit, too: the sync did not break it.")
+                say("It also fails before the sync's first commit: the sync did not break it.")
         if not verdict.passed:
             raise typer.Exit(int(Exit.FINDINGS))
 

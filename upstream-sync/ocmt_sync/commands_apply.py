@@ -18,23 +18,25 @@ from ocmt_sync.run import Applied
 def apply_(
     context: typer.Context,
     *,
-    plan: Annotated[Path | None, typer.Argument(help="A plan; none to go on.")] = None,
-    go_on: Annotated[bool, typer.Option("--continue", help="Go on after a conflict.")] = False,
-    skip: Annotated[str | None, typer.Option(help="Leave the conflicting commit: why.")] = None,
-    abort: Annotated[bool, typer.Option("--abort", help="Put everything back.")] = False,
+    plan: Annotated[Path | None, typer.Argument(help="A plan to apply.")] = None,
+    go_on: Annotated[bool, typer.Option("--continue", help="Continue after a conflict.")] = False,
+    skip: Annotated[
+        str | None, typer.Option(help="Skip the conflicting commit, for this reason.")
+    ] = None,
+    abort: Annotated[bool, typer.Option("--abort", help="Restore everything.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Carry out a plan on the sync branch, in a work tree of its own."""
+    """Apply a plan to the sync branch, in a work tree of its own."""
     with speaking(as_json) as progress:
         here = session(context)
         if sum([plan is not None, go_on, skip is not None, abort]) > 1:
-            raise SyncError(Exit.INPUT, "Give a plan, --continue, --skip or --abort, not several.")
+            raise SyncError(Exit.INPUT, "Give only one of: a plan, --continue, --skip, --abort.")
         repository, policy = here.open()
         with exclusive(repository.state) as lock:
             run = resumed_run(repository, policy, lock=lock)
             if run is None:
                 if plan is None:
-                    raise SyncError(Exit.INPUT, "No apply is unfinished here; name a plan.")
+                    raise SyncError(Exit.INPUT, "There is no unfinished apply here. Name a plan.")
                 run = start_run(
                     repository, policy, parse(text := plan_text(plan), source=str(plan)), text,
                     lock=lock, at=now_iso(here.clock()), by=operator(repository.git),
@@ -46,7 +48,8 @@ def apply_(
             elif plan is not None and plan_text(plan) != run.journal.plan:
                 raise SyncError(
                     Exit.REFUSED,
-                    "Another plan is unfinished: `ocmt sync apply --continue` or `--abort` first.",
+                    "Another apply is unfinished. Run `ocmt sync apply --continue` or "
+                    "`--abort` first.",
                 )
             elif skip is not None:
                 run.leave_out(skip)
@@ -59,7 +62,7 @@ def _say_abort(as_json: bool) -> None:
     if as_json:
         emit({"aborted": True})
     else:
-        say("Put back as before the apply.")
+        say("Restored the state before the apply.")
 
 
 def _say_applied(result: Applied, as_json: bool) -> None:
@@ -74,7 +77,8 @@ def _say_applied(result: Applied, as_json: bool) -> None:
         )  # fmt: skip
     elif result.conflict:
         say(
-            styled(f"Conflict in {result.conflict[:12]}", fg="yellow") + f", in {result.worktree}:",
+            styled(f"Conflict in {result.conflict[:12]}", fg="yellow")
+            + f" (work tree: {result.worktree}):",
             *(f"  {path}" for path in result.paths),
             "Resolve and `git add` them there, then: ocmt sync apply --continue",
             "or leave the commit out: ocmt sync apply --skip REASON",

@@ -19,12 +19,14 @@ def _decide(
 ) -> None:
     with speaking(as_json) as progress:
         if not reason.strip():
-            raise SyncError(Exit.INPUT, "Say why with --reason: the ledger keeps it.")
+            raise SyncError(Exit.INPUT, "Give a --reason: the ledger records it.")
         if act == "deferred":
             try:
                 date.fromisoformat(until)
             except ValueError as error:
-                raise SyncError(Exit.INPUT, f"{until!r} is no date such as 2030-01-31.") from error
+                raise SyncError(
+                    Exit.INPUT, f"{until!r} is not a date such as 2030-01-31."
+                ) from error
         repository, policy = here.open()
         with exclusive(repository.state):
             now = here.clock()
@@ -42,7 +44,7 @@ def _decide(
 
 
 Commits = Annotated[list[str], typer.Argument(help="Upstream commits.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; the ledger keeps it.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, recorded in the ledger.")]
 
 
 def skip_(context: typer.Context, commits: Commits, reason: Reason, as_json: Json = False) -> None:
@@ -64,5 +66,5 @@ def defer_(
 def reopen_(
     context: typer.Context, commits: Commits, reason: Reason, as_json: Json = False
 ) -> None:
-    """Take a decision back."""
+    """Withdraw a decision."""
     _decide(session(context), commits, "reopened", reason=reason, until="", as_json=as_json)

@@ -27,16 +27,16 @@ def plan_(
     security_only: Annotated[
         bool, typer.Option("--security-only", help="Pick only security commits.")
     ] = False,
-    commit: Annotated[list[str] | None, typer.Option(help="Pick this commit, too.")] = None,
+    commit: Annotated[list[str] | None, typer.Option(help="Also pick this commit.")] = None,
     path: PathPrefix = None,
     author: Author = None,
     grep: Words = None,
     since: Since = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Pick no more than this.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pick at most this many.")] = None,
     strategy: Annotated[str, typer.Option(help="pick, merge or snapshot.")] = "pick",
     tag: Annotated[str | None, typer.Option(help="Merge or snapshot this release tag.")] = None,
-    compare: Annotated[bool, typer.Option(help="Forecast the other strategies, too.")] = True,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it.")] = Path(
+    compare: Annotated[bool, typer.Option(help="Also forecast the other strategies.")] = True,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the plan.")] = Path(
         "sync-plan.toml"
     ),
     as_json: Json = False,
@@ -67,10 +67,10 @@ def plan_(
 def _strategy(name: str, tag: str | None) -> Strategy:
     if name not in get_args(Strategy):
         raise SyncError(
-            Exit.INPUT, f"Strategy {name!r} is none of {', '.join(get_args(Strategy))}."
+            Exit.INPUT, f"Strategy {name!r} is not one of {', '.join(get_args(Strategy))}."
         )
     if tag is not None and name == "pick":
-        raise SyncError(Exit.INPUT, "--tag goes with --strategy snapshot or merge.")
+        raise SyncError(Exit.INPUT, "--tag works only with --strategy snapshot or merge.")
     return name  # type: ignore[return-value]  # checked above
 
 
@@ -78,7 +78,7 @@ def _class(name: str) -> Class:
     for known in CLASSES:
         if known == name:
             return known
-    raise SyncError(Exit.INPUT, f"Class {name!r} is none of {', '.join(CLASSES)}.")
+    raise SyncError(Exit.INPUT, f"Class {name!r} is not one of {', '.join(CLASSES)}.")
 
 
 def _plan_json(plan: Plan, out: Path) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _plan_lines(plan: Plan, out: Path) -> list[str]:
         lines.append(styled(f"{line.commit[:12]} {shown(line.subject)}", fg="yellow"))
         lines += [f"  {line.why}", *(f"  {path}" for path in line.conflicts)]
     if len(shown_here) > _CONFLICTS_SHOWN:
-        lines.append(f"{len(shown_here) - _CONFLICTS_SHOWN} more conflict; {out} has them.")
+        lines.append(f"{len(shown_here) - _CONFLICTS_SHOWN} more conflict; see {out}.")
     if noise:
         paths = sorted({path.rpartition(" (")[0] for line in noise for path in line.conflicts})
         lines.append(
@@ -121,4 +121,4 @@ def _plan_lines(plan: Plan, out: Path) -> list[str]:
     counts = {do: sum(line.do == do for line in plan.lines) for do in ("pick", "skip", "hold")}
     if plan.strategy == "pick":
         lines.append(", ".join(f"{count} {do}" for do, count in counts.items()))
-    return [*lines, f"Wrote {out}. Check it, then: ocmt sync apply {out}"]
+    return [*lines, f"Wrote {out}. Check it, then run: ocmt sync apply {out}"]

@@ -90,7 +90,9 @@ def speaking(as_json: bool) -> Iterator[Progress]:
         _fail(Exit.FAILED, _describe_system_error(error), as_json)
     except KeyboardInterrupt:
         progress.end()
-        _fail(Exit.INTERRUPTED, "Interrupted. `ocmt sync status` says what is unfinished.", as_json)
+        _fail(
+            Exit.INTERRUPTED, "Interrupted. `ocmt sync status` shows what is unfinished.", as_json
+        )
     finally:
         progress.end()
 
@@ -106,7 +108,7 @@ def _describe_system_error(error: OSError | sqlite3.Error) -> str:
             f"{said}. Sync keeps its lock, cache and journal in the folder `ocmt-sync` of the git "
             "directory. Make that folder writable for your user."
         )
-    return f"The machine refused: {said}"
+    return f"The operating system refused: {said}"
 
 
 def _fail(code: Exit, message: str, as_json: bool) -> None:

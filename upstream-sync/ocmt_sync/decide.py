@@ -29,7 +29,8 @@ def record(
     git, branch = repository.git, policy.sync_branch
     if read_journal(repository.state) is not None:
         raise SyncError(
-            Exit.REFUSED, "An apply is unfinished: `ocmt sync apply --continue` or `--abort` first."
+            Exit.REFUSED,
+            "An apply is unfinished. Run `ocmt sync apply --continue` or `--abort` first.",
         )
     if refs.diverged:
         raise SyncError(Exit.REFUSED, f"`{branch}` has diverged from {policy.fork_remote}'s.")
@@ -93,5 +94,5 @@ def operator(git: Git) -> str:
         return git.text("var", "GIT_COMMITTER_IDENT").rsplit(" ", 2)[0]
     except GitFailed as error:
         raise SyncError(
-            Exit.REFUSED, "git does not know who you are: set user.name and user.email."
+            Exit.REFUSED, "Set git's user.name and user.email: the ledger records them."
         ) from error

@@ -67,7 +67,7 @@ def read_refs(repository: Repository, policy: Policy) -> Refs:
             )
         raise SyncError(
             Exit.REPOSITORY,
-            f"{policy.upstream_remote}/{policy.upstream_branch} is not here yet: "
+            f"{policy.upstream_remote}/{policy.upstream_branch} is not fetched yet: "
             "run `ocmt sync fetch`.",
         )
     main_ref = f"refs/heads/{policy.fork_branch}"
@@ -135,10 +135,10 @@ class Divergence:
         return text(done.stdout).strip() or None
 
     def find(self, name: str) -> Item:
-        """The upstream commit that `name` stands for, also one that the fork's history contains."""
+        """The upstream commit that `name` resolves to; it may be in the fork's history."""
         sha = self.repository.git.resolve(name)
         if sha is None:
-            raise SyncError(Exit.REPOSITORY, f"There is no commit `{name}` here.")
+            raise SyncError(Exit.REPOSITORY, f"This repository has no commit `{name}`.")
         if sha in self.items:
             return self.items[sha]
         if not self.repository.git.is_ancestor(sha, self.refs.upstream):
@@ -169,10 +169,10 @@ def read_commits(
 def read_divergence(
     repository: Repository, policy: Policy, *, today: date, progress: Progress
 ) -> Divergence:
-    """Read and class upstream's commits that the fork lacks; find those it has in another form."""
+    """Read and classify the commits that the fork lacks; find those it has in another form."""
     git, refs = repository.git, read_refs(repository, policy)
     cache = make_cache(repository, policy)
-    progress("reading our commits", 0, 0)
+    progress("reading the fork's commits", 0, 0)
     mine = git.lines(
         "rev-list", "--topo-order", "--reverse", *refs.ours, "--not", refs.upstream, "--"
     )
@@ -193,7 +193,7 @@ def read_divergence(
     ledger = read_ledger(git, refs.ours, policy.ledger)
     advisories, _ = load_advisories(policy, top=repository.top, state=repository.state)
     security_sources = SecuritySources(read_owners(git, refs.upstream, policy.teams), advisories)
-    progress("looking for commits taken already", 0, 0)
+    progress("looking for commits that are already picked", 0, 0)
     already_picked = find_already_picked(commits, ours, lambda shas: patch_ids(git, shas, cache))
     already_picked.update(
         _emptied(repository, refs, cache, commits=commits, ours=ours, already_picked=already_picked)
@@ -239,7 +239,7 @@ def _emptied(
     ours: Sequence[Commit],
     already_picked: Mapping[str, AlreadyPicked],
 ) -> dict[str, AlreadyPicked]:
-    """Commits that would change nothing when picked, because an edited pick has their content.
+    """Commits that would change nothing if picked, because an edited pick has their content.
 
     Only commits whose every file the fork changed are tried: its other files are upstream's older
     ones. Files of picks that name their source do not count, or each day's commits would be tried

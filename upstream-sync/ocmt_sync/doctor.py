@@ -31,7 +31,10 @@ def examine(repository: Repository, policy: Policy, *, now: datetime) -> list[Fi
     upstream = repository.git.resolve(policy.upstream_ref)
     if upstream is None:
         name = f"{policy.upstream_remote}/{policy.upstream_branch}"
-        return [*findings, Finding("no-upstream", f"{name} is not here: run `ocmt sync fetch`.")]
+        return [
+            *findings,
+            Finding("no-upstream", f"{name} is not fetched yet: run `ocmt sync fetch`."),
+        ]
     findings += _freshness(repository, policy, now)
     listed = repository.git.output("ls-tree", "-r", "-z", "--name-only", "--full-tree", upstream)
     return findings + rule_findings(policy, [text(p) for p in listed.split(b"\0") if p])
@@ -57,15 +60,18 @@ def rule_findings(policy: Policy, paths: list[str]) -> list[Finding]:
             )
         elif not first[i]:
             out.append(
-                Finding("dead-rule", f"`{rule.pattern}` never decides: earlier rules take it all.")
+                Finding(
+                    "dead-rule",
+                    f"`{rule.pattern}` never applies: earlier rules match all its files.",
+                )
             )
     for i, j, common in _crossings(policy, reach):
         out.append(
             Finding(
                 "overlap",
                 f"`{policy.rules[i].pattern}` ({policy.rules[i].cls}) and "
-                f"`{policy.rules[j].pattern}` ({policy.rules[j].cls}) both claim {common} files, "
-                "and the first is no special case of the second: narrow one of them.",
+                f"`{policy.rules[j].pattern}` ({policy.rules[j].cls}) both match {common} files, "
+                "and the second does not contain the first: narrow one of them.",
             )
         )
     if unknown:
@@ -108,7 +114,7 @@ def _remotes(repository: Repository, policy: Policy) -> Iterator[Finding]:
             continue
         cure = f"git remote set-url --push {name} DISABLED"
         if name == policy.fork_remote:
-            cure = f"`{name}` is to be your fork: git remote set-url {name} URL-OF-YOUR-FORK"
+            cure = f"`{name}` must be your fork: git remote set-url {name} URL-OF-YOUR-FORK"
         yield Finding("push-url", f"`git push {name}` would reach upstream ({reaching[0]}): {cure}")
 
 

@@ -10,9 +10,9 @@ class Exit(IntEnum):
     FINDINGS = 1  # doctor found something, or the configured tests fail
     REPOSITORY = 3  # not a repository, no upstream, an unknown commit
     INPUT = 4  # a mistake in the policy, the plan or an advisory file
-    CONFLICT = 5  # apply waits for a person
-    BUSY = 6  # another sync is at work here
-    REFUSED = 7  # it would not be safe
+    CONFLICT = 5  # apply stopped at a conflict
+    BUSY = 6  # another sync is running here
+    REFUSED = 7  # the step would not be safe
     FAILED = 8  # git or the machine failed (a full disk, no network)
     INTERRUPTED = 130  # Ctrl-C
 

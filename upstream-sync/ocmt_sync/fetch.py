@@ -1,4 +1,4 @@
-"""`sync fetch`: bring upstream, the fork's own remote and the advisories up to date."""
+"""`sync fetch`: fetch upstream, the fork's own remote and the advisories."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Fetched:
 
 
 def fetch(repository: Repository, policy: Policy) -> Fetched:
-    """Fetch both remotes and the advisories. Of a remote, all refs are updated or none."""
+    """Fetch both remotes and the advisories. All of a remote's refs are updated, or none."""
     git, remote = repository.git, policy.upstream_remote
     if remote not in git.lines("remote"):
         raise SyncError(

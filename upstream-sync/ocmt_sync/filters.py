@@ -41,5 +41,5 @@ def filters(path: str | None, author: str | None, words: str | None, since: str 
     try:
         at = datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp() if since else 0.0
     except ValueError as error:
-        raise SyncError(Exit.INPUT, f"{since!r} is no date such as 2030-01-31.") from error
+        raise SyncError(Exit.INPUT, f"{since!r} is not a date such as 2030-01-31.") from error
     return Filters(path or "", author or "", words or "", at)

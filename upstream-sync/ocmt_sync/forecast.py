@@ -71,12 +71,12 @@ class Forecaster:
         assert process.stdin is not None  # noqa: S101 (PIPE)
         try:
             # git 2.39 flushes before a record's last byte, which then waits for the next record:
-            # a merge of nothing with itself is that next record.
+            # a merge of the empty tree with itself is that next record.
             nothing = self._nothing
             process.stdin.write(f"{ours} {theirs}\n{nothing} {nothing}\n".encode())
             process.stdin.flush()
             if self._merges > 1:
-                self._token()  # the last byte of the nothing before
+                self._token()  # the last byte of the empty merge before
             outcome = self._read()
             for _ in range(3):  # "1", the empty tree, no conflicts
                 self._token()

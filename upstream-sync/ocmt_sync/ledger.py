@@ -76,7 +76,7 @@ def parse_entries(data: bytes, *, source: str) -> list[Entry]:
                 or not entry.commit
                 or set(found) - set(Entry.__slots__)
             ):
-                raise ValueError("no such decision")
+                raise ValueError("unknown decision")
             datetime.fromisoformat(entry.at)
             if entry.act == "deferred":
                 date.fromisoformat(entry.until)

@@ -32,7 +32,7 @@ def exclusive(state: Path, *, patience_s: float = _PATIENCE_S) -> Iterator[int]:
                 if time.monotonic() >= deadline:
                     holder = os.pread(handle, 40, 0).decode("ascii", "replace").strip()
                     raise SyncError(
-                        Exit.BUSY, f"Another `ocmt sync` is at work here (process {holder})."
+                        Exit.BUSY, f"Another `ocmt sync` is running here (process {holder})."
                     ) from None
                 time.sleep(0.05)
         os.ftruncate(handle, 0)

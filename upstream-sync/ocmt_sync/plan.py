@@ -94,7 +94,7 @@ def make_plan(
     if refs.diverged:
         raise SyncError(
             Exit.REFUSED,
-            f"`{policy.sync_branch}` and the one on {policy.fork_remote} have both moved. "
+            f"`{policy.sync_branch}` and the branch on {policy.fork_remote} have diverged. "
             f"Rebase yours onto {policy.fork_remote}/{policy.sync_branch}.",
         )
     items = considered(divergence, choice)
@@ -144,7 +144,9 @@ def _target(divergence: Divergence, strategy: str, tag: str | None) -> tuple[str
     if tag is not None:
         sha = git.resolve(f"refs/tags/{tag}")
         if sha is None:
-            raise SyncError(Exit.REPOSITORY, f"There is no tag `{tag}` here; `ocmt sync fetch`?")
+            raise SyncError(
+                Exit.REPOSITORY, f"There is no tag `{tag}` here. Run `ocmt sync fetch`."
+            )
         return sha, tag
     if strategy == "merge":
         return divergence.refs.upstream, head

@@ -121,7 +121,7 @@ def parse(content: str, *, source: str) -> Plan:
         mistakes.append("`version = 1` is missing")
     strategy = document.get("strategy")
     if strategy not in get_args(Strategy):
-        mistakes.append(f"strategy {strategy!r} is none of {', '.join(get_args(Strategy))}")
+        mistakes.append(f"strategy {strategy!r} is not one of {', '.join(get_args(Strategy))}")
     for key in ("base", "upstream", *_TARGETS.get(str(strategy), ())):
         if not _is_sha(document.get(key)):
             mistakes.append(f"`{key}` is not a full commit name")
@@ -160,11 +160,11 @@ def _line(entry: Any, number: int, mistakes: list[str]) -> Line | None:
         case "pick" | "skip" | "defer" | "hold" as do:
             pass
         case other:
-            mistakes.append(f"{where}: do = {other!r} is none of {', '.join(get_args(Do))}")
+            mistakes.append(f"{where}: do = {other!r} is not one of {', '.join(get_args(Do))}")
             return None
     until = str(entry.get("until", ""))
     if do == "skip" and not str(entry.get("why", "")).strip():
-        mistakes.append(f"{where}: a skip needs its reason in `why`")
+        mistakes.append(f"{where}: a skip needs a reason in `why`")
     if do == "defer":
         try:
             date.fromisoformat(until)

@@ -166,11 +166,11 @@ def _check_section(
         kind, found = keys[key], own[key]
         where = f"`{section}.{key}`"
         if kind is str and not (isinstance(found, str) and found):
-            mistakes.append(f"{where} is a text in quotes, not {found!r}")
+            mistakes.append(f"{where} must be a text in quotes, not {found!r}")
         elif kind is list and not _are_texts(found):
-            mistakes.append(f'{where} is a list of texts, such as ["one", "two"]')
+            mistakes.append(f'{where} must be a list of texts, such as ["one", "two"]')
         elif kind is float and not (type(found) in (int, float) and found > 0):
-            mistakes.append(f"{where} is a number above 0, not {found!r}")
+            mistakes.append(f"{where} must be a number above 0, not {found!r}")
         elif kind is str and (mistake := _name_mistake(key, found)):
             mistakes.append(f"{where} = {found!r} {mistake}")
     if section == "security" and _are_texts(own.get("keywords", [])):
@@ -178,7 +178,9 @@ def _check_section(
             try:
                 re.compile(keyword)
             except re.error as error:
-                mistakes.append(f"security keyword {keyword!r} is no regular expression: {error}")
+                mistakes.append(
+                    f"security keyword {keyword!r} is not a regular expression: {error}"
+                )
 
 
 def _are_texts(found: Any) -> bool:
@@ -190,16 +192,16 @@ def _name_mistake(key: str, name: str) -> str | None:
     if key == "ledger":
         parts = {part.lower() for part in name.strip("/").split("/")}
         outside = name.startswith("/") or parts & {"", ".", "..", ".git"}
-        return "is no folder inside the fork, such as .ocmt-sync/ledger" if outside else None
+        return "is not a folder inside the fork, such as .ocmt-sync/ledger" if outside else None
     if name.startswith("-") or _NO_NAME.search(name):
-        return "is no name that git allows"
+        return "is not a name that git allows"
     return None
 
 
 def _close(key: str, known: Iterable[str]) -> str:
     """A hint: the closest known name, or all of them."""
     meant = difflib.get_close_matches(key, list(known), 1)
-    return f" (did you mean `{meant[0]}`?)" if meant else f"; known are {', '.join(known)}"
+    return f" (did you mean `{meant[0]}`?)" if meant else f"; known: {', '.join(known)}"
 
 
 def _rules(found: Any, mistakes: list[str]) -> list[Rule]:
@@ -216,7 +218,7 @@ def _rules(found: Any, mistakes: list[str]) -> list[Rule]:
             mistakes.append(f"{where} has an unknown key `{key}`{_close(key, _RULE_KEYS)}")
         cls, paths, why = entry.get("class"), entry.get("paths"), entry.get("why", "")
         if cls not in CLASSES:
-            mistakes.append(f"{where}: class {cls!r} is none of {', '.join(CLASSES)}")
+            mistakes.append(f"{where}: class {cls!r} is not one of {', '.join(CLASSES)}")
             continue
         if not isinstance(paths, list) or not paths or not isinstance(why, str):
             mistakes.append(f"{where} needs `paths`, a list of globs (and `why` is a text)")
@@ -233,9 +235,11 @@ def _rules(found: Any, mistakes: list[str]) -> list[Rule]:
 
 def _pattern_mistake(pattern: Any, seen: set[str]) -> str | None:
     if not isinstance(pattern, str) or not pattern:
-        return "a glob is a text"
+        return "a glob must be a text"
     if pattern.startswith(("/", "./", "!")) or "//" in pattern:
-        return f"glob {pattern!r} starts at the root already: no leading `/`, `./` or `!`"
+        return (
+            f"glob {pattern!r} is anchored at the root anyway: remove the leading `/`, `./` or `!`"
+        )
     if pattern in seen:
         return f"glob {pattern!r} appears twice"
     try:

@@ -46,7 +46,8 @@ def check_destination(repository: Repository, policy: Policy) -> str:
         )
     if len(to) > 1:
         raise SyncError(
-            Exit.REFUSED, f"`{policy.fork_remote}` has several push URLs; sync pushes to one."
+            Exit.REFUSED,
+            f"`{policy.fork_remote}` has several push URLs; sync pushes to one. Remove the others.",
         )
     upstream = urls(repository, policy.upstream_remote, push=False)
     if any(same_place(to[0], url) for url in upstream):
@@ -96,7 +97,7 @@ def push(
                 raise SyncError(
                     Exit.REFUSED,
                     f"{policy.fork_remote} has commits on `{branch}` that are not here. Run "
-                    "`ocmt sync fetch`, rebase onto them and push again; sync never forces.",
+                    "`ocmt sync fetch`, rebase onto them and push again; sync never force-pushes.",
                 )
             raise GitFailed(f"The push failed: {complaint(done.stderr)}", stderr=said, returncode=1)
     return Pushed(url, branch, tip, repo or (found[1] if found else ""), title, body)

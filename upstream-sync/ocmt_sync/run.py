@@ -101,7 +101,7 @@ class Run:
         if left := worktree.unstaged(self.git):
             raise SyncError(
                 Exit.CONFLICT,
-                f"Edited and not added: {', '.join(left[:10])}. `git add` or `git restore` "
+                f"Edited but not added: {', '.join(left[:10])}. `git add` or `git restore` "
                 f"{'it' if len(left) == 1 else 'them'} in {self.git.cwd}.",
             )
         if (
@@ -229,9 +229,9 @@ class Run:
         """Skip the conflicting commit, for `reason`."""
         waiting = self.journal.conflict
         if not reason.strip():
-            raise SyncError(Exit.INPUT, "Say why after --skip: the ledger keeps it.")
+            raise SyncError(Exit.INPUT, "Give a reason after --skip: the ledger records it.")
         if not waiting or self.plan.strategy != "pick":
-            raise SyncError(Exit.REFUSED, "No pick waits for you here.")
+            raise SyncError(Exit.REFUSED, "There is no conflict to skip.")
         self.journal.skipped[waiting] = reason
         self.journal.conflict = ""
         self.save()

@@ -178,7 +178,7 @@ def load_advisories(policy: Policy, *, top: Path | None, state: Path) -> tuple[A
             data = path.read_bytes()
         except FileNotFoundError as error:
             todo = "run `ocmt sync fetch`" if is_url(place) else "correct security.advisories"
-            raise SyncError(Exit.INPUT, f"The advisories {place} are not here: {todo}.") from error
+            raise SyncError(Exit.INPUT, f"The advisories {place} are missing: {todo}.") from error
         except OSError as error:
             raise SyncError(Exit.INPUT, f"Cannot read {path}: {error.strerror}.") from error
         parts.append(parse_advisories(data, source=place))
@@ -215,7 +215,7 @@ def download_advisories(policy: Policy, *, state: Path) -> list[str]:
 
 def _refuse_plain_http(hop: "httpx2.URL", url: str) -> None:
     if hop.scheme != "https" and hop.host not in ("127.0.0.1", "localhost", "::1"):
-        raise SyncError(Exit.INPUT, f"Advisories come over https; {url} leads to {hop}.")
+        raise SyncError(Exit.INPUT, f"Advisories must come over https, but {url} leads to {hop}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,9 @@ def find_tree(repository: Repository, branch: str) -> Path | None:
 def refuse_occupied(place: Path) -> None:
     """Refuse to put a work tree where something else is."""
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise SyncError(Exit.REFUSED, f"{place} exists and is not sync's; move it away.")
+        raise SyncError(
+            Exit.REFUSED, f"{place} exists and is not sync's work tree. Move it elsewhere."
+        )
 
 
 def make_tree(git: Git, place: Path, branch: str, base: str) -> None:
@@ -140,7 +142,7 @@ def refuse_dirty(git: Git, ledger: str) -> None:
         return
     raise SyncError(
         Exit.REFUSED,
-        f"{shown(str(git.cwd))} has changes of its own. Commit or remove them there first "
+        f"{shown(str(git.cwd))} has uncommitted changes. Commit or remove them there first "
         "(git status).",
     )
 

@@ -79,6 +79,7 @@ describe("a message", () => {
       attempts: 1,
       runId: null,
       failure: null,
+      queued: false,
     };
     document.body.append(element);
     await element.updateComplete;

@@ -7,11 +7,13 @@ import { MarkdownView } from "../src/markdown/view";
 
 function shown(text: string): HTMLElement {
   const root = document.createElement("div");
+  vi.spyOn(performance, "now").mockReturnValue(0); // all of it in one slice
   new MarkdownView(root).show(text);
   return root;
 }
 
 afterEach(() => {
+  vi.restoreAllMocks();
   vi.unstubAllGlobals();
 });
 
@@ -25,6 +27,32 @@ describe("an agent's markdown", () => {
     expect(root.querySelector(".table")?.getAttribute("tabindex")).toBe("0");
     expect(root.querySelector("pre")?.textContent).toBe("x < 1\n");
     expect(root.querySelector(".code button")?.textContent).toBe("Copy code");
+  });
+
+  it("aligns the columns of a table as it says", () => {
+    const cells = shown("| a | b |\n|---|--:|\n| 1 | 2 |").querySelectorAll("td");
+    expect([...cells].map((cell) => cell.getAttribute("align"))).toEqual([null, "right"]);
+  });
+
+  it("is rendered in slices when it is long, the newest text last", () => {
+    vi.useFakeTimers();
+    let now = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => (now += 10));
+    const root = document.createElement("div");
+    const view = new MarkdownView(root);
+    const long = Array.from({ length: 50 }, (_, index) => `Paragraph ${index}`);
+    view.show(long.join("\n\n"));
+    expect(root.childElementCount).toBeLessThan(5);
+    vi.advanceTimersToNextTimer();
+    const few = root.childElementCount;
+    expect(few).toBeLessThan(10);
+    view.show([...long, "The end"].join("\n\n"));
+    vi.runAllTimers();
+    expect(root.textContent.replaceAll("\n", "")).toBe([...long, "The end"].join(""));
+    view.show("Short");
+    vi.runAllTimers();
+    expect(root.textContent.trim()).toBe("Short");
+    vi.useRealTimers();
   });
 
   it("copies a piece of code at the press of its button", async () => {

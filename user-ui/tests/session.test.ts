@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
 import type { AgentState } from "../src/api/generated";
-import { Kept } from "../src/chat/kept";
+import { DraftStorage } from "../src/chat/draft-storage";
 import { ChatSession } from "../src/chat/session";
 import { isRunning } from "../src/chat/state";
 import { wire } from "./make";
@@ -13,7 +13,8 @@ let storage: MemoryStorage;
 let session: ChatSession;
 
 function begin(): void {
-  session = new ChatSession("ws://server/api/chat", world, new Kept("u1", storage));
+  session = new ChatSession("ws://server/api/chat", world, new DraftStorage("u1", storage));
+  session.show(true);
   session.start();
 }
 
@@ -82,6 +83,25 @@ describe("asking for the history", () => {
     expect(sent("history")).toHaveLength(0);
   });
 
+  it("does not wake a sleeping agent for what a reconnected tab may have missed", () => {
+    openWith("running");
+    world.wire.say({ type: "history", messages: [] });
+    world.wire.break();
+    world.pass(500);
+    openWith("stopped");
+    expect(sent("history")).toHaveLength(0);
+    is("running");
+    expect(sent("history")).toHaveLength(1);
+  });
+
+  it("waits for the conversation to be on the screen: the settings wake no agent", () => {
+    session.show(false);
+    openWith("stopped");
+    expect(sent("history")).toHaveLength(0);
+    session.show(true);
+    expect(sent("history")).toHaveLength(1);
+  });
+
   it("is repeated on a new connection when the old one broke before the answer", () => {
     openWith("paused");
     world.wire.break();
@@ -138,12 +158,37 @@ describe("sending", () => {
     expect(session.state.messages[0]).toMatchObject({ text: "hello", delivery: "waiting" });
     openWith("running");
     world.wire.say({ type: "accepted", id: firstId(), runId: "r1" });
-    expect(new Kept("u1", storage).outbox).toEqual([]);
+    expect(new DraftStorage("u1", storage).outbox).toEqual([]);
+  });
+
+  it("sends what two tabs left unsent, each its own", () => {
+    session.write("from one tab");
+    const other = new ChatSession(
+      "ws://server/api/chat",
+      new FakeWorld(),
+      new DraftStorage("u1", storage),
+    );
+    other.write("from another");
+    session.write("and one more");
+    session.end();
+    begin();
+    expect(session.state.messages.map(({ text }) => text).sort()).toEqual([
+      "and one more",
+      "from another",
+      "from one tab",
+    ]);
+  });
+
+  it("keeps the draft", () => {
+    session.kept.draft = "half a thou";
+    expect(new DraftStorage("u1", storage).draft).toBe("half a thou");
+    session.kept.clear();
+    expect(storage.length).toBe(0);
   });
 
   it("gives nobody else what one person left unsent", () => {
     session.write("hello");
-    expect(new Kept("u2", storage).outbox).toEqual([]);
+    expect(new DraftStorage("u2", storage).outbox).toEqual([]);
   });
 
   it("takes a connection that stays silent after a question for dead", () => {

@@ -92,16 +92,25 @@ describe("what goes wrong", () => {
       delivery: "failed",
       failure: { detail: "The agent did not wake.", retry: true },
     });
-    const again = reduce(failed, { type: "again", id: "m1", newId: "m2", now: NOON });
+    const again = reduce(failed, { type: "again", id: "m1", now: NOON });
     expect(again.messages).toHaveLength(1);
     expect(again.messages[0]).toMatchObject({ id: "m1", delivery: "waiting", failure: null });
   });
 
   it("sends a message whose run failed again as a new one, since its id was heard", () => {
-    const failed = after(opened, written, sentOut, accepted, refusal);
+    const id = "00000000-0000-4000-8000-0000000000ff";
+    const failed = after(
+      opened,
+      { type: "written", id, text: "hello", now: NOON },
+      { type: "sent-out", id },
+      frame({ type: "accepted", id, runId: id }),
+      frame({ type: "error", id, code: "x", detail: "No.", retry: true }),
+    );
     expect(isRunning(failed)).toBe(false);
-    const again = reduce(failed, { type: "again", id: "m1", newId: "m2", now: NOON });
-    expect(unsent(again).map(({ id, text }) => [id, text])).toEqual([["m2", "hello"]]);
+    const again = reduce(failed, { type: "again", id, now: NOON });
+    expect(unsent(again).map((message) => [message.id, message.text])).toEqual([
+      ["00000000-0000-4000-8000-000000000100", "hello"],
+    ]);
   });
 
   it("keeps the part of an answer that came before its run failed", () => {
@@ -117,6 +126,125 @@ describe("what goes wrong", () => {
     );
     expect(state.notice?.detail).toBe("No history now.");
     expect(state.history).toBe("missing");
+  });
+});
+
+describe("messages written while the agent works", () => {
+  const second: Happening[] = [
+    { type: "written", id: "m2", text: "and this", now: NOON },
+    { type: "sent-out", id: "m2" },
+    frame({ type: "accepted", id: "m2", runId: "r2" }),
+  ];
+  const busy = after(opened, written, sentOut, accepted, delta("He"), ...second);
+
+  it("wait behind the answer that they wait for", () => {
+    expect(texts(reduce(busy, delta("y")))).toEqual([
+      "user: hello",
+      "assistant: Hey",
+      "user: and this",
+    ]);
+    expect(busy.messages[2]).toMatchObject({ delivery: "sent", queued: true });
+  });
+
+  it("get their own answer in turn", () => {
+    const next = [final("Hey"), delta("Sure", "r2"), final("Sure.", "a2", "r2")].reduce(
+      reduce,
+      busy,
+    );
+    expect(texts(next)).toEqual([
+      "user: hello",
+      "assistant: Hey",
+      "user: and this",
+      "assistant: Sure.",
+    ]);
+    expect(next.messages[2]).toMatchObject({ queued: false });
+  });
+
+  it("leave no gap when they joined the run under way", () => {
+    const joined = [final("", "a2", "r2"), final("Both.")].reduce(reduce, busy);
+    expect(texts(joined)).toEqual(["user: hello", "assistant: Both.", "user: and this"]);
+    expect(joined.messages[2]).toMatchObject({ queued: false });
+  });
+
+  it("are looked for in the history when the run ends", () => {
+    expect(reduce({ ...busy, stale: false }, final("Hey")).stale).toBe(true);
+  });
+
+  it("stay behind a run that only the history knows", () => {
+    const state = after(
+      opened,
+      asked,
+      frame({
+        type: "history",
+        messages: [
+          wire("m1", "user", "hello"),
+          { ...wire("m2", "user", "and this"), state: "queued" },
+        ],
+      }),
+      delta("", "m1"),
+    );
+    expect(texts(state)).toEqual(["user: hello", "assistant: ", "user: and this"]);
+    expect(isRunning(state)).toBe(true);
+  });
+});
+
+describe("a reloaded conversation", () => {
+  const id = "00000000-0000-4000-8000-000000000001";
+  const failed = after(
+    opened,
+    asked,
+    frame({
+      type: "history",
+      messages: [{ ...wire(id, "user", "hello"), state: "failed", detail: "It restarted." }],
+    }),
+  );
+
+  it("still says why a message was not answered, and sends it again under the next id", () => {
+    expect(failed.messages[0]).toMatchObject({
+      delivery: "sent",
+      failure: { detail: "It restarted.", retry: true },
+    });
+    const again = reduce(failed, { type: "again", id, now: NOON });
+    expect(unsent(again).map((message) => message.id)).toEqual([
+      "00000000-0000-4000-8000-000000000002",
+    ]);
+  });
+
+  it("takes the failure back when another device sent the message again", () => {
+    const later = [
+      { type: "history-asked", now: NOON + 1 } as const,
+      frame({ type: "history", messages: [wire(id, "user", "hello")] }),
+    ].reduce(reduce, failed);
+    expect(later.messages[0]).toMatchObject({ failure: null });
+  });
+
+  it("marks the question of a run that another tab started when that fails", () => {
+    const state = after(
+      opened,
+      asked,
+      frame({ type: "history", messages: [wire(id, "user", "hello")] }),
+      delta("", id),
+      frame({ type: "error", id, code: "x", detail: "No.", retry: true }),
+    );
+    expect(texts(state)).toEqual(["user: hello"]);
+    expect(state.messages[0]).toMatchObject({ delivery: "sent", failure: { detail: "No." } });
+  });
+
+  it("shows that an answer was stopped, and the files in it", () => {
+    const file = { kind: "image", name: "A dot", url: "/api/chat/files/x/y" } as const;
+    const state = after(
+      opened,
+      asked,
+      frame({
+        type: "history",
+        messages: [
+          { ...wire("a1", "assistant", "Half"), state: "stopped" },
+          { ...wire("a2", "assistant", ""), files: [file] },
+        ],
+      }),
+    );
+    expect(state.messages[0]).toMatchObject({ phase: "stopped" });
+    expect(state.messages[1]).toMatchObject({ files: [file] });
   });
 });
 

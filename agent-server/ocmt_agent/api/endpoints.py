@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from ocmt_common.agent_api import (
     AgentPolicy,
     AgentServerHealth,
@@ -21,7 +22,6 @@ from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.api.state_explanation import because
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.records.agent import Agent
-from ocmt_agent.records.events import sse
 
 router = APIRouter()
 
@@ -66,18 +66,14 @@ async def metrics(parts: PartsDep) -> Response:
     return Response(parts.registry.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/api/events")
-async def follow_events(parts: PartsDep) -> StreamingResponse:
-    async def stream() -> AsyncIterator[str]:
-        with parts.hub.subscribed() as subscription:
-            # Subscribe first, then no await: no change is missed or sent twice.
-            snapshot = Snapshot(containers=_containers(parts)).model_dump_json(by_alias=True)
-            async for chunk in sse(subscription, snapshot=snapshot):
-                yield chunk
-
-    return StreamingResponse(
-        stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+@router.get("/api/events", response_class=EventSourceResponse)
+async def follow_events(parts: PartsDep) -> AsyncIterator[ServerSentEvent]:
+    with parts.hub.subscribed() as subscription:
+        # Subscribe first, then no await: no change is missed or sent twice.
+        snapshot = Snapshot(containers=_containers(parts))
+        yield ServerSentEvent(event="snapshot", raw_data=snapshot.model_dump_json(by_alias=True))
+        while (event := await subscription.next()) is not None:
+            yield ServerSentEvent(raw_data=event.model_dump_json(by_alias=True))
 
 
 @router.get("/api/containers")

@@ -5,6 +5,7 @@ from datetime import datetime
 from ocmt_common.agent_api import Actor, HibernationState
 
 from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.idle_clock import idle_time
 
 _BY = {
     Actor.USER: "the user",
@@ -47,7 +48,7 @@ def _kept_awake(agent: Agent, *, now: datetime) -> str:
         return f"{agent.in_flight} request(s) are being served"
     if agent.blockers:
         return "kept awake by: " + "; ".join(agent.blockers)
-    idle = _span_text((now - agent.last_activity_at).total_seconds())
+    idle = _span_text(idle_time(agent, now=now).total_seconds())
     return f"last used {idle} ago ({agent.last_activity_kind})"
 
 

@@ -13,6 +13,7 @@ from ocmt_agent.decisions.memory_admission import Candidate, HostFigures, Relief
 from ocmt_agent.hibernation.cpu_use import CpuUse
 from ocmt_agent.hibernation.sleep import Mode, SleepTransitions
 from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.idle_clock import idle_time
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import RuntimeFailed, RuntimeUnavailable
 
@@ -71,7 +72,7 @@ class Evictions:
         return Candidate(
             user_id=agent.user_id,
             state=agent.state,
-            idle=now - agent.last_activity_at,
+            idle=idle_time(agent, now=now),
             until_job=None if agent.next_job_at is None else agent.next_job_at - now,
             in_flight=agent.in_flight,
             never_sleeps=agent.wishes.never_sleep,

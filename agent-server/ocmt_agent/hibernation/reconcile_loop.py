@@ -36,6 +36,7 @@ from ocmt_agent.hibernation.suspend import AWAKE_OR_PAUSED
 from ocmt_agent.hibernation.wake import WakeTransitions
 from ocmt_agent.hibernation.wake_schedule import WakeSchedule
 from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.idle_clock import idle_time
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
@@ -212,7 +213,7 @@ class ReconcileLoop:
         wake_at = self._schedule.job_wake_at(agent)
         return Situation(
             state=agent.state,
-            idle=now - agent.last_activity_at,
+            idle=idle_time(agent, now=now),
             in_state=now - agent.state_since,
             asleep=now - (agent.asleep_since or agent.state_since),
             in_flight=agent.in_flight,

@@ -58,6 +58,11 @@ class Resumer:
             agent.suspension_id = None  # leases live in the gateway's memory
             # Idempotent; applies an image or limits that changed while the agent slept.
             await self._runtime.create(agent.spec())
+            # Its image was chosen just now; the state was prepared before the wait for memory.
+            if await self._runtime.openclaw_version() != agent.openclaw:
+                raise RuntimeFailed(
+                    "OpenClaw was replaced on this host while the agent waited to start. Try again."
+                )
             access = agent.access_at(await self._runtime.start(agent.user_id))
         elif observed.endpoint is None:
             raise RuntimeFailed(

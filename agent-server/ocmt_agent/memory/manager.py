@@ -36,6 +36,7 @@ from ocmt_agent.memory.reclaim_decisions import (
 from ocmt_agent.memory.working_set_store import WorkingSetStore
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.agent_memory import AgentMemory
+from ocmt_agent.records.idle_clock import idle_time
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable, Whereabouts
 
@@ -194,7 +195,7 @@ class MemoryManager:
         if not pressed(host):
             return
         now = self._clock.monotonic()
-        idle = self._clock.now() - agent.last_activity_at
+        idle = idle_time(agent, now=self._clock.now())
         awake = Awake(
             quiet_s=0.0 if agent.in_flight else idle.total_seconds(),
             known=tracked.prefetcher.working_set is not None,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 from ocmt_common.host_credentials import HostCredentials
-from ocmt_common.problems import Problem
+from ocmt_common.problems import Problem, body_too_large
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
@@ -76,7 +76,7 @@ class RequestBody:
             if name == b"content-length":
                 self.present = self.present or value != b"0"
                 if value.isdigit() and int(value) > max_bytes:
-                    raise self._too_large()
+                    raise body_too_large(self._max_bytes)
             elif name == b"transfer-encoding":
                 self.present = True
         if not self.present:
@@ -92,7 +92,7 @@ class RequestBody:
             chunk: bytes = message.get("body", b"")
             self.taken += len(chunk)
             if self.taken > self._max_bytes:
-                self.failure = self._too_large()
+                self.failure = body_too_large(self._max_bytes)
                 raise self.failure
             more = message.get("more_body", False)
             if chunk:
@@ -104,11 +104,6 @@ class RequestBody:
         await self.ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
-
-    def _too_large(self) -> Problem:
-        return Problem(
-            413, "body-too-large", f"Send at most {self._max_bytes} bytes in one request."
-        )
 
 
 async def pass_on(

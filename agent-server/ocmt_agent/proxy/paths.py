@@ -11,6 +11,8 @@ from ocmt_common.problems import Problem
 
 ALLOWED = frozenset({"healthz", "readyz", "startupz", "v1"})
 """First segments: the probes and the OpenAI-shaped API."""
+_SENT_FILES = ["api", "chat", "media", "outgoing"]
+"""Leading segments of the files that an agent sent in a chat."""
 
 # One segment: no slash or backslash in any spelling, no dots alone, no control character.
 _FORBIDDEN_ESCAPES = re.compile(r"%(?:2f|5c|2e|25|00|0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
@@ -38,9 +40,12 @@ def gateway_path(raw_path: bytes, *, user_id: str) -> str:
         or any(segment in (".", "..") for segment in segments)
     ):
         raise _ambiguous()
-    if path and segments[0] not in ALLOWED:
+    if path and segments[0] not in ALLOWED and segments[:4] != _SENT_FILES:
+        reached = ", ".join(sorted(ALLOWED))
         raise Problem(
-            404, "no-such-path", f"The proxy reaches {', '.join(sorted(ALLOWED))} and the socket."
+            404,
+            "no-such-path",
+            f"The proxy reaches {reached}, the files that an agent sent, and the socket.",
         )
     return path
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ocmt_common.agent_api import (
     Actor,
@@ -21,6 +21,7 @@ from ocmt_agent.decisions.sleep_policy import Wishes
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.device import DeviceKey
 from ocmt_agent.records.agent_memory import AgentMemory
+from ocmt_agent.records.idle_clock import idle_time
 from ocmt_agent.records.policy_mapping import wishes
 from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
 
@@ -128,7 +129,7 @@ class Agent:
         return text.replace(self.gateway_token, "•••").replace(self.agent_token, "•••")
 
     def container(self, *, now: datetime) -> Container:
-        idle = max(now - self.last_activity_at, timedelta())
+        idle = idle_time(self, now=now)
         return Container(
             user_id=self.user_id,
             hibernation_state=self.state,

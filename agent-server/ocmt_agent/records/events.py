@@ -1,7 +1,7 @@
 """Publishes agents' events to the subscribers of `GET /api/events`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ocmt_common.agent_api import StateEvent
@@ -28,10 +28,9 @@ class Subscription:
         if not self._queue.full():
             self._queue.put_nowait(None)
 
-    async def next(self, *, within_s: float) -> StateEvent | None:
-        """The next event; `None` at the end. Raises `TimeoutError` after `within_s`."""
-        async with asyncio.timeout(within_s):
-            return await self._queue.get()
+    async def next(self) -> StateEvent | None:
+        """The next event; `None` at the end."""
+        return await self._queue.get()
 
 
 class EventHub:
@@ -59,20 +58,3 @@ class EventHub:
         self._closed = True
         for subscription in self._subscriptions:
             subscription.end()
-
-
-KEEPALIVE_S = 15.0
-
-
-async def sse(subscription: Subscription, *, snapshot: str) -> AsyncIterator[str]:
-    """A subscription as server-sent events: a snapshot, then each event as it comes."""
-    yield f"event: snapshot\ndata: {snapshot}\n\n"
-    while True:
-        try:
-            event = await subscription.next(within_s=KEEPALIVE_S)
-        except TimeoutError:
-            yield ": still here\n\n"
-            continue
-        if event is None:
-            return
-        yield f"data: {event.model_dump_json(by_alias=True)}\n\n"

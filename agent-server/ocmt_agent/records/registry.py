@@ -24,6 +24,7 @@ from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.decisions.disk_limit import Standing
 from ocmt_agent.decisions.transition_reasons import TransitionReason
 from ocmt_agent.decisions.wake_lead_time import WakeTimes
+from ocmt_agent.records import idle_clock
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.metrics import Metrics
@@ -79,13 +80,7 @@ class AgentRegistry:
 
     def touch(self, agent: Agent, kind: ActivityKind) -> None:
         """Record the user's activity; the next flush writes it to the database."""
-        agent.last_activity_at = self._clock.now()
-        agent.last_activity_kind = kind
-        agent.activities += 1
-        agent.asleep_since = None
-        agent.rests_as = None
-        agent.self_wakes, agent.wake_again_at = 0, 0.0
-        agent.unsaved = True
+        idle_clock.restart(agent, kind, now=self._clock.now())
 
     def reserve(self, agent: Agent) -> None:
         """Register a new agent before the first await: a concurrent caller finds this one."""
@@ -260,11 +255,7 @@ class AgentRegistry:
     def shift_times(self, by: timedelta) -> None:
         """Move all times by a jump of the wall clock, so that durations stay as they were."""
         for agent in self._agents.values():
-            agent.last_activity_at += by
-            agent.state_since += by
-            if agent.asleep_since is not None:
-                agent.asleep_since += by
-            agent.unsaved = True
+            idle_clock.shift(agent, by)
 
     def woke(self, before: HibernationState, *, seconds: float) -> None:
         """Record how long a wake from the state `before` took."""

@@ -96,10 +96,13 @@ class StateCopies:
         """Make a copy the state, which must not be there. Raises `OSError`."""
         _rename(copy.folder, state)
 
-    async def make_own(self, copy: StateCopy) -> None:
-        """Take over the files of a state that was set aside. Raises `CopyFailed`."""
+    async def make_own(self, state: Path) -> None:
+        """Take over the files of a state. Raises `OSError` or `CopyFailed`.
+
+        A container that is made for it later is given it back.
+        """
         if os.geteuid() == 0:
-            await _run("chown", "-R", "-h", "-P", "--", "0:0", str(copy.folder))
+            await _run("chown", "-R", "-h", "-P", "--", "0:0", str(state))
 
     def drop(self, copy: StateCopy) -> None:
         """Remove it; cut short, what is left is no copy any more. Raises `RuntimeFailed`."""

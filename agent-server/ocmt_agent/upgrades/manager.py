@@ -66,7 +66,7 @@ class StateCopyManager:
         Raises a `Problem` when it may not, and what a runtime raises.
         """
         await asyncio.to_thread(self._finish_exchange, agent)
-        state = self._state_of(agent)
+        state = self._state_of(agent.user_id)
         while True:
             now = await self._runtime.openclaw_version()
             has_state = await asyncio.to_thread(holds_anything, state)
@@ -120,8 +120,9 @@ class StateCopyManager:
         return Problem(
             503,
             "openclaw-too-old",
-            f"{said}, or return to the state of {copy.taken_at:%Y-%m-%d %H:%M} UTC "
-            f"(`./ocmt upgrade revert {agent.user_id}`); the state since then is kept aside.",
+            f"{said}, or return to the state of {copy.taken_at:%Y-%m-%d %H:%M} UTC (with `./ocmt "
+            f"up`: `./ocmt upgrade revert {agent.user_id}`; on a server: docs/operations.md, "
+            '"Another OpenClaw"); the state since then is kept aside.',
         )
 
     async def copy_to_revert_to(self, agent: Agent) -> StateCopy:
@@ -144,10 +145,11 @@ class StateCopyManager:
 
         Raises a `Problem`, with the state as it was.
         """
-        state, last = self._state_of(agent), agent.openclaw or UNRECORDED
+        state, last = self._state_of(agent.user_id), agent.openclaw or UNRECORDED
         aside: StateCopy | None = None
         try:
             if await asyncio.to_thread(is_folder, state):
+                await self._make_own(state)
                 aside = await asyncio.to_thread(
                     self._copies.set_aside,
                     state,
@@ -165,11 +167,13 @@ class StateCopyManager:
         except (OSError, CopyFailed) as error:
             raise _not_exchanged(state, error) from error
         log.info("state reverted", user_id=agent.user_id, before=last, to=copy.version)
-        if aside is not None:
-            try:
-                await self._copies.make_own(aside)
-            except (OSError, CopyFailed) as error:
-                log.warning("a state set aside counts as its agent's", reason=str(error))
+
+    async def _make_own(self, state: Path) -> None:
+        """Before it is set aside: as the agent's it would count for its quota for as long."""
+        try:
+            await self._copies.make_own(state)
+        except (OSError, CopyFailed) as error:
+            log.warning("a state set aside counts as its agent's", reason=str(error))
 
     async def forget(self, user_id: str) -> None:
         """Remove the copies of a user whose state is removed. Raises `RuntimeFailed`."""
@@ -187,14 +191,14 @@ class StateCopyManager:
     async def tidy(self) -> None:
         for user_id in await asyncio.to_thread(self._copies.users):
             agent = self._registry.find(user_id)
-            if agent is None:
+            # Of a user without a record nothing has a lock, but one that is provisioned now may be
+            # copied.
+            async with self._turn if agent is None else agent.lock:
                 await self._tidy_one(user_id)
-                continue
-            async with agent.lock:
-                if is_folder(self._state_of(agent)):
-                    await self._tidy_one(user_id)
 
     async def _tidy_one(self, user_id: str) -> None:
+        if not is_folder(self._state_of(user_id)):
+            return  # one of the copies will be put in its place
         for copy in no_longer_needed(self._copies.of(user_id), self._clock.now()):
             await self._drop(copy)
         try:
@@ -210,7 +214,7 @@ class StateCopyManager:
 
     def _finish_exchange(self, agent: Agent) -> None:
         """Put the state in place that an exchange cut short left among the copies."""
-        state = self._state_of(agent)
+        state = self._state_of(agent.user_id)
         if is_folder(state):
             return
         last = agent.openclaw or UNRECORDED
@@ -222,8 +226,8 @@ class StateCopyManager:
         except OSError as error:
             raise _not_exchanged(state, error) from error
 
-    def _state_of(self, agent: Agent) -> Path:
-        return self._runtime.home(agent.user_id) / "state"
+    def _state_of(self, user_id: str) -> Path:
+        return self._runtime.home(user_id) / "state"
 
 
 def _not_exchanged(state: Path, error: Exception) -> Problem:

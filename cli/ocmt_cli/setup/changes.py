@@ -23,6 +23,8 @@ class Write:
     mode: int
     replaces: bool = False
     """Whether the host has a file with another text."""
+    only_new: bool = False
+    """Fail if the host has the file by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,12 @@ def is_done(changes: Sequence[Change]) -> bool:
     return not any(change.steps for change in changes)
 
 
-def write_if_different(facts: HostFacts, path: PurePosixPath, text: str, mode: int) -> Write | None:
-    """The write, or `None` when the host has the same file."""
+def write_if_different(
+    facts: HostFacts, path: PurePosixPath, text: str, mode: int, *, group: str = ""
+) -> Write | None:
+    """The write, or `None` when the host has the same file, with `group` as its group if given."""
     found = facts.paths.get(str(path))
     same = found is not None and found.sha256 == hashlib.sha256(text.encode()).hexdigest()
-    if found is not None and same and found.mode == mode:
+    if found is not None and same and found.mode == mode and group in ("", found.group):
         return None
     return Write(path, text, mode, replaces=found is not None and not same)

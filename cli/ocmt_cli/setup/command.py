@@ -1,6 +1,7 @@
 """`ocmt setup HOST`."""
 
 import base64
+import contextlib
 import json
 import re
 import secrets
@@ -29,12 +30,18 @@ from ocmt_cli.setup.plan import (
     packages,
     plan,
 )
-from ocmt_cli.setup.tls import missing_settings, refuse_another_ca
-from ocmt_cli.trust.folder import TrustFolder, open_trust
+from ocmt_cli.setup.tls import files_for, missing_settings, refuse_another_ca
+from ocmt_cli.trust.folder import TrustFolder, locked, open_trust, refuse_another_clock
 from ocmt_cli.trust.links import tls_roles
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _TOKEN = re.compile(r"^(?:AGENT_)?AUTH_TOKEN=(\S+)$", re.M)
+# By a link, which replaces nothing: the facts are minutes old, and lost secrets are not restored.
+_WRITE_NEW = (
+    'set -e; umask 077; t=$(mktemp "$(dirname "$1")/.put.XXXXXX"); trap \'rm -f "$t"\' EXIT; '
+    'cat > "$t"; chmod "$2" "$t"; sync "$t"; ln -T -- "$t" "$1" || { '
+    'echo "$1 was made by another command meanwhile and is kept. Run setup again." >&2; exit 1; }'
+)
 
 
 @app.command()
@@ -55,9 +62,13 @@ def setup(
     entry = servers.host(host)
     ensure_known(servers, entry, accepted=host_key)
     remote = open_host(entry, servers.deploy)
-    try:
+    linked = bool(tls_roles(servers, entry))
+    with contextlib.ExitStack() as stack:
+        stack.callback(remote.close)
+        if linked and not plan_only:
+            stack.enter_context(locked(servers))
         trust = None
-        if tls_roles(servers, entry):
+        if linked:
             now = datetime.now(UTC)
             trust = open_trust(servers, now).with_certificate(entry, now)
         changes = _plan(servers, entry, remote, trust)
@@ -70,8 +81,6 @@ def setup(
         elif not plan_only:
             _apply(remote, changes)
             say(f"{host}: set up. Next: {command('deploy --plan')}")
-    finally:
-        remote.close()
 
 
 def _plan(
@@ -88,8 +97,12 @@ def _plan(
     )
     tls: dict[Role, dict[str, str]] = {}
     if trust is not None:
+        refuse_another_clock(host, facts.time, datetime.now(UTC))
         refuse_another_ca(inventory, host, facts, trust)
-        tls = {role: trust.files(host, role) for role in tls_roles(inventory, host)}
+        tls = {
+            role: files_for(inventory, host, role, facts, trust)
+            for role in tls_roles(inventory, host)
+        }
     made = Secrets(
         token=_token(inventory, host, facts, remote),
         jwt=secrets.token_urlsafe(48),
@@ -143,6 +156,12 @@ def _apply(remote: Host, changes: list[Change]) -> None:
     for change in changes:
         for step in change.steps:
             match step:
+                case Write(path, text, mode, only_new=True):
+                    remote.run(
+                        ("sh", "-c", _WRITE_NEW, "sh", str(path), f"{mode:o}"),
+                        step=change.what,
+                        stdin=text.encode(),
+                    )
                 case Write(path, text, mode):
                     remote.put(text, path, mode=mode, step=change.what)
                 case Run(argv, stdin):

@@ -17,17 +17,21 @@ class Found:
     sha256: str
     """Empty for a folder."""
     mode: int
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
     port: int
+    """For the protocol `ip` the number of an IP protocol."""
     protocol: str
     program: str
     """Empty for the kernel's own ports."""
 
     def __str__(self) -> str:
         by = f" ({self.program})" if self.program else ""
+        if self.protocol == "ip":
+            return f"IP protocol {self.port}{by}"
         return f"{self.port}/{self.protocol}{by}"
 
 
@@ -53,6 +57,14 @@ class HostFacts:
     """Whether the host has swap on a disk."""
     listening: tuple[Listening, ...]
     """Ports that other machines reach unless a firewall blocks them."""
+    time: float
+    """The host's clock, in seconds since 1970."""
+    ssh_port: int | None
+    """The port of the host that this connection came in at, where sudo does not hide it."""
+    firewall_loaded: bool
+    """Whether the kernel has OCMT's rules, or older ones of OCMT."""
+    stale_units: bool
+    """Whether a unit's file changed since systemd read it."""
 
 
 def gather(
@@ -99,4 +111,8 @@ def gather(
         resolvers=tuple(said["resolvers"]),
         swap=said["swap"],
         listening=tuple(Listening(**one) for one in said["listening"]),
+        time=said["time"],
+        ssh_port=said["ssh_port"],
+        firewall_loaded=said["firewall_loaded"],
+        stale_units=said["stale_units"],
     )

@@ -56,6 +56,14 @@ ExecStart=/usr/sbin/nft -f /etc/ocmt/firewall.nft
 [Install]
 WantedBy=multi-user.target
 """
+NFTABLES_DROP_IN = """\
+# Written by `ocmt setup`. Debian's nftables.service runs `flush ruleset` when it starts, reloads or
+# stops, which removes OCMT's table too.
+[Service]
+ExecStartPost=-/usr/sbin/nft -f /etc/ocmt/firewall.nft
+ExecReload=-/usr/sbin/nft -f /etc/ocmt/firewall.nft
+ExecStopPost=-/usr/sbin/nft -f /etc/ocmt/firewall.nft
+"""
 
 
 def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:

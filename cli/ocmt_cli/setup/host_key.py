@@ -5,6 +5,7 @@ ssh itself fetches it, so that ~/.ssh/config applies: jump hosts, aliases, proxi
 
 import base64
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -46,8 +47,11 @@ def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> Non
             "answers at its address."
         )
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as known_hosts:
-        known_hosts.write(f"{line}\n")
+    with file.open("a+b") as known_hosts:
+        end = known_hosts.seek(0, os.SEEK_END)
+        known_hosts.seek(max(0, end - 1))
+        between = b"" if known_hosts.read() in (b"", b"\n") else b"\n"
+        known_hosts.write(between + line.encode() + b"\n")
 
 
 def _settings(host: HostEntry) -> dict[str, str]:

@@ -11,11 +11,15 @@ from ocmt_cli.setup import files, front, tls
 from ocmt_cli.setup.changes import Change, Run, Step, Write, write_if_different
 from ocmt_cli.setup.facts import HostFacts
 from ocmt_cli.setup.firewall import FIREWALL_UNIT as FIREWALL_SERVICE
-from ocmt_cli.setup.firewall import firewall, openings, shut
+from ocmt_cli.setup.firewall import NFTABLES_DROP_IN, firewall, openings, shut
 
 _SYSTEM = PurePosixPath("/etc/systemd/system")
 FIREWALL = PurePosixPath("/etc/ocmt/firewall.nft")
 FIREWALL_UNIT = "ocmt-firewall.service"
+_FIREWALL_UNITS = {
+    FIREWALL_UNIT: FIREWALL_SERVICE,
+    "nftables.service.d/ocmt.conf": NFTABLES_DROP_IN,
+}
 ZRAM = PurePosixPath("/etc/default/zramswap")
 PULL_INVENTORY = PurePosixPath("/etc/ocmt/ocmt.toml")
 PULL_SIGNERS = PurePosixPath("/etc/ocmt/allowed_signers")
@@ -23,6 +27,10 @@ PULL_KEY = PurePosixPath("/etc/ocmt/deploy_key")
 _STARTED = (".socket", ".timer")
 SWAP_FILE = PurePosixPath("/swapfile")
 SWAP_UNIT = "swapfile.swap"
+_MAKE_SWAP = (
+    'set -e; umask 077; trap \'rm -f "$1.new"\' EXIT; fallocate -l "$2" "$1.new"; '
+    'mkswap "$1.new"; mv "$1.new" "$1"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +61,13 @@ def authorized_keys(host: HostEntry) -> PurePosixPath:
 
 def asked_units(inventory: Inventory, host: HostEntry) -> list[str]:
     started = [name for name in files.units(inventory, host) if name.endswith(_STARTED)]
-    return [*started, FIREWALL_UNIT, SWAP_UNIT, "docker.service"]
+    return [*started, FIREWALL_UNIT, "nftables.service", SWAP_UNIT, "docker.service"]
 
 
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
     """All paths whose facts the plan needs."""
     below = [_SYSTEM / name for name in files.units(inventory, host)]
-    below += [FIREWALL, _SYSTEM / FIREWALL_UNIT, ZRAM, SWAP_FILE]
+    below += [FIREWALL, *(_SYSTEM / name for name in _FIREWALL_UNITS), ZRAM, SWAP_FILE]
     below += [_SYSTEM / SWAP_UNIT, PULL_INVENTORY, PULL_SIGNERS, PULL_KEY]
     below += [inventory.pull.checkout / ".git"]
     paths = [host.path(place) for place in below]
@@ -165,16 +173,18 @@ def _memory(facts: HostFacts) -> list[Change]:
                 f"OCMT's would be {', '.join(sorted(wanted))}"
             )
         )
-    if not facts.swap and str(SWAP_FILE) not in facts.paths:
+    unit = write_if_different(facts, _SYSTEM / SWAP_UNIT, files.SWAP_UNIT, 0o644)
+    has_file = str(SWAP_FILE) in facts.paths
+    if facts.swap or (has_file and unit is not None):  # the operator's file
+        return changes
+    if not has_file:
         size = min(facts.memory_mb, 32 * 1024)
-        make = f"umask 077; fallocate -l {size}M {SWAP_FILE} && mkswap {SWAP_FILE}"
-        steps: list[Step] = [Run(("sh", "-c", make))]
-        unit = write_if_different(facts, _SYSTEM / SWAP_UNIT, files.SWAP_UNIT, 0o644)
-        if unit is not None:
-            steps.append(unit)
-        changes.append(Change(f"swap of {size} MB in {SWAP_FILE}", tuple(steps)))
-        if facts.systemd:
-            changes.append(_enable(SWAP_UNIT))
+        make = Run(("sh", "-c", _MAKE_SWAP, "sh", str(SWAP_FILE), f"{size}M"))
+        # The unit first: a file without it is not OCMT's.
+        steps = (make,) if unit is None else (unit, make)
+        changes.append(Change(f"swap of {size} MB in {SWAP_FILE}", steps))
+    if facts.systemd and SWAP_UNIT not in facts.units:
+        changes.append(_enable(SWAP_UNIT))
     return changes
 
 
@@ -221,7 +231,8 @@ def _env_files(
             text = files.agent_env(inventory, host, token=secrets.token)
         changes.append(
             Change(
-                f"write {path} with new secrets (only root reads it)", (Write(path, text, 0o600),)
+                f"write {path} with new secrets (only root reads it)",
+                (Write(path, text, 0o600, only_new=True),),
             )
         )
     return changes
@@ -272,10 +283,12 @@ def _units(
         for name, text in wanted.items()
         if (write := write_if_different(facts, host.path(_SYSTEM / name), text, 0o644)) is not None
     ]
+    reload = (Run(("systemctl", "daemon-reload")),) if systemd else ()
     if steps:
         names = ", ".join(step.path.name for step in steps)
-        reload = (Run(("systemctl", "daemon-reload")),) if systemd else ()
         changes.append(Change(f"write the units {names}", (*steps, *reload)))
+    elif reload and facts.stale_units:
+        changes.append(Change("systemd: read the changed units", reload))
     if systemd:
         started = [name for name in wanted if name.endswith(_STARTED)]
         changes += [_enable(name) for name in started if name not in facts.units]
@@ -290,11 +303,19 @@ def _firewall(
     changes: list[Change] = []
     text = firewall(inventory, host, facts.resolvers)
     rules = write_if_different(facts, host.path(FIREWALL), text, 0o644)
-    unit = write_if_different(facts, host.path(_SYSTEM / FIREWALL_UNIT), FIREWALL_SERVICE, 0o644)
-    steps: list[Step] = [one for one in (rules, unit) if one is not None]
-    if steps and systemd:
-        nft = ("nft", "-f", str(FIREWALL))
-        steps += [Run((nft[0], "-c", *nft[1:])), Run(nft), Run(("systemctl", "daemon-reload"))]
+    units = [
+        write
+        for name, unit in _FIREWALL_UNITS.items()
+        if (write := write_if_different(facts, host.path(_SYSTEM / name), unit, 0o644))
+    ]
+    steps: list[Step] = []
+    if systemd and (rules is not None or not facts.firewall_loaded):
+        # Before they are written: after a failure the next setup loads them again, and rules that
+        # block the operator are gone after a reboot.
+        steps += [Run(("nft", *check, "-f", "-"), text) for check in (("-c",), ())]
+    steps += [*([rules] if rules is not None else []), *units]
+    if units and systemd:
+        steps.append(Run(("systemctl", "daemon-reload")))
     if steps:
         what = _let_in_and_shut(facts, inventory=inventory, host=host, loaded=systemd)
         changes.append(Change(f"firewall: {what}", tuple(steps)))
@@ -311,17 +332,20 @@ def _let_in_and_shut(
     closed = shut(facts.listening, inventory=inventory, host=host) if loaded else []
     if not closed:
         return let_in
-    servers = [one for one in facts.listening if one.program == "sshd" and one.protocol == "tcp"]
+    listening = [one for one in facts.listening if one.protocol == "tcp"]
+    servers = [one for one in listening if one.port == facts.ssh_port] or [
+        one for one in listening if one.program == "sshd"
+    ]
     if servers and all(one in closed for one in servers):
-        ports = " and ".join(str(one.port) for one in servers)
+        ports = " and ".join(map(str, servers))
         raise CommandFailed(
-            f"{host.name}: the firewall would block ssh: sshd listens on port {ports}, and "
+            f"{host.name}: the firewall would block ssh: it is at {ports}, and "
             f"hosts.{host.name}.ssh_port is {host.ssh_port}. If a router maps one to the other, "
             f'add allow = ["{servers[0].port}/tcp"] to [firewall] in {inventory.file}.'
         )
     return (
-        f"{let_in}. This blocks {', '.join(map(str, closed))}; to keep a port open, add it to "
-        f"[firewall] allow in {inventory.file}"
+        f"{let_in}. This blocks {', '.join(map(str, closed))}; to keep one open, add its port, or "
+        f"the network that it is for, to [firewall] allow in {inventory.file}"
     )
 
 

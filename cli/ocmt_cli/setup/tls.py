@@ -16,6 +16,7 @@ from ocmt_cli.trust import links
 from ocmt_cli.trust.folder import TrustFolder
 
 FILE_MODE = 0o640
+_FOLDER_MODE = 0o2750
 
 
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
@@ -34,19 +35,38 @@ def changes(
     """Write TLS_DIR, which running servers read again. Its files get the folder's group."""
     for role, files in texts.items():
         folder = _folder(inventory, host, role)
-        if str(folder) not in facts.paths:
-            runs_as_another = role == "mgmt" and host.supervisor == "systemd"
-            group = ("-g", inventory.deploy.service_user) if runs_as_another else ()
-            make = ("install", "-d", "-m", "2750", *group, str(folder))
-            yield Change(f"make {folder}", (Run(make),))
+        runs_as_another = role == "mgmt" and host.supervisor == "systemd"
+        group = inventory.deploy.service_user if runs_as_another else "root"
+        found = facts.paths.get(str(folder))
+        if found is None or (found.mode, found.group) != (_FOLDER_MODE, group):
+            make = ("install", "-d", "-m", f"{_FOLDER_MODE:o}", "-g", group, str(folder))
+            what = f"make {folder}" if found is None else f"let the server read {folder}"
+            yield Change(what, (Run(make),))
         writes = tuple(
             write
             for name, text in files.items()
-            if (write := write_if_different(facts, folder / name, text, FILE_MODE)) is not None
+            if (write := write_if_different(facts, folder / name, text, FILE_MODE, group=group))
         )
         if writes:
             names = ", ".join(write.path.name for write in writes)
             yield Change(f"TLS with the other host: {names} in {folder}", writes)
+
+
+def files_for(
+    inventory: Inventory, host: HostEntry, role: Role, facts: HostFacts, trust: TrustFolder
+) -> dict[str, str]:
+    """Name → text of the files in a server's TLS_DIR.
+
+    After a renewal that broke off, the agent server may accept only one of the two tokens, so
+    management keeps the one that it sends.
+    """
+    files = trust.files(host, role)
+    found = facts.paths.get(str(_folder(inventory, host, role) / TOKENS_FILE))
+    if role == "mgmt" and found is not None:
+        for text in (f"{token}\n" for token in trust.tokens):
+            if found.sha256 == hashlib.sha256(text.encode()).hexdigest():
+                files[TOKENS_FILE] = text
+    return files
 
 
 def refuse_another_ca(

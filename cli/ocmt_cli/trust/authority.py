@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -28,6 +28,26 @@ class Authority:
 
     key: str = field(repr=False)
     certificate: str
+
+
+def why_unusable(authority: Authority, now: datetime) -> str:
+    """What is wrong with a CA that was read from files; "" if it can issue certificates."""
+    try:
+        key = _private(authority.key)
+        certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
+        fits = certificate.public_key() == key.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return "is damaged"
+    if not fits:
+        return "has a key and a certificate that do not belong together"
+    if now < certificate.not_valid_before_utc:
+        return (
+            f"is valid from {certificate.not_valid_before_utc:%Y-%m-%d} only, but this machine's "
+            f"clock shows {now:%Y-%m-%d}: one of the two is wrong"
+        )
+    if now >= certificate.not_valid_after_utc:
+        return f"ended on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    return ""
 
 
 def new_authority(now: datetime) -> Authority:
@@ -65,22 +85,32 @@ def issue(
     return _key_text(key) + _text(made)
 
 
+def is_valid_at(there: datetime, *, made: datetime) -> bool:
+    """Whether a certificate made at `made` is valid where the clock shows `there`."""
+    return made - _SKEW <= there < made + LIFE
+
+
 def needs_issuing(
     text: str | None, authority: Authority, *, address: str, roles: Sequence[str], now: datetime
 ) -> bool:
-    """Whether a host's key and certificate are missing, expiring, or do not match the host."""
+    """Whether a host's key and certificate are missing, damaged, not valid for long enough, or not
+    for this host."""
     if text is None:
         return True
-    certificate = x509.load_pem_x509_certificate(text.encode())
     issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
     try:
+        certificate = x509.load_pem_x509_certificate(text.encode())
         certificate.verify_directly_issued_by(issuer)
-    except InvalidSignature:
+        fits = certificate.public_key() == _private(text).public_key()
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (
+        InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError, x509.ExtensionNotFound
+    ):  # fmt: skip
         return True
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return now >= certificate.not_valid_after_utc - RENEW_BEFORE or list(names) != _names(
-        address, roles
+    valid_long = (
+        certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - RENEW_BEFORE
     )
+    return not fits or not valid_long or list(names) != _names(address, roles)
 
 
 def ends_at(text: str) -> datetime | None:

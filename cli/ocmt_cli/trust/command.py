@@ -16,7 +16,7 @@ from ocmt_cli.deploy.remote import open_host
 from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup.tls import FILE_MODE
-from ocmt_cli.trust.folder import open_trust
+from ocmt_cli.trust.folder import locked, open_trust, refuse_another_clock
 from ocmt_cli.trust.links import TLS_FOLDER, linked_hosts, tls_roles
 from ocmt_cli.trust.renewing import renew
 
@@ -35,6 +35,11 @@ def renew_command(
     if not linked:
         say("Management and the agent server run on one machine: there is nothing to renew.")
         return
+    with locked(servers):
+        _renew(servers, linked)
+
+
+def _renew(servers: Inventory, linked: list[HostEntry]) -> None:
     now = datetime.now(UTC)
     trust = open_trust(servers, now)
     missing = [host.name for host in linked if trust.certificate(host.name) is None]
@@ -46,7 +51,11 @@ def renew_command(
         for host in linked:
             session = Session(open_host(host, servers.deploy), host, servers)
             stack.callback(session.close)
-            targets += [OverSsh(servers, host, role, session) for role in tls_roles(servers, host)]
+            for role in tls_roles(servers, host):
+                # Also against a deploy, and a renewal from another machine.
+                session.lock(role, what="renew")
+                refuse_another_clock(host, session.ask("facts", role)["time"], now)
+                targets.append(OverSsh(servers, host, role, session))
         ends = renew(trust, targets, now=now, report=say).ends_at(linked)
     say(f"The certificates are valid until {ends:%Y-%m-%d}.")
 

@@ -4,16 +4,21 @@ ca.key     the CA's key, which is on no server
 ca.pem     the CA
 HOST.pem   a host's key and certificate, as on the host
 tokens     the newest first; two while they are being replaced
+.gitignore keeps all of it out of the repository that the inventory is in
 """
 
+import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ocmt_common.atomic_files import replace_file
-from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE
+from ocmt_common.console import say
+from ocmt_common.file_lock import FileLock, lock, try_lock
+from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE, tokens_of
 
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.failure import CommandFailed
@@ -21,6 +26,9 @@ from ocmt_cli.trust import authority
 from ocmt_cli.trust.authority import Authority, issue, needs_issuing
 
 _KEY_FILE = "ca.key"
+_RESTORE = (
+    "Restore the complete folder from a copy; to start over, remove it and TLS_DIR on every host."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,12 @@ class TrustFolder:
     def with_certificate(
         self, host: HostEntry, now: datetime, *, renewed: bool = False
     ) -> "TrustFolder":
-        """A copy with a valid certificate for the host."""
+        """A copy with a valid certificate for the host. Raises `CommandFailed`."""
+        if f"{host.name}.pem" == CA_FILE:
+            raise CommandFailed(
+                f"A host with a certificate cannot be named {host.name}: {self.path / CA_FILE} is "
+                "the CA. Rename it in the inventory."
+            )
         roles = [role for role in host.roles if role != "ui"]
         if not renewed and not needs_issuing(
             self.certificate(host.name), self.authority, address=host.address, roles=roles, now=now
@@ -72,6 +85,8 @@ class TrustFolder:
     def saved(self) -> "TrustFolder":
         """Write the unsaved files, readable only by the operator. Returns the saved folder."""
         self.path.mkdir(mode=0o700, exist_ok=True)
+        if not (self.path / ".gitignore").exists():
+            replace_file(self.path / ".gitignore", "*\n")
         for name, text in self.unsaved.items():
             replace_file(self.path / name, text)
         return replace(self, unsaved={})
@@ -79,6 +94,31 @@ class TrustFolder:
 
 def trust_path(inventory: Inventory) -> Path:
     return inventory.file.resolve().with_suffix(".secrets")
+
+
+@contextmanager
+def locked(inventory: Inventory) -> Iterator[None]:
+    """Let one command at a time change the folder and what the hosts have of it."""
+    path = trust_path(inventory)
+    with _held(path):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # it has files
+                path.rmdir()
+
+
+def _held(path: Path) -> FileLock:
+    while True:
+        path.mkdir(mode=0o700, exist_ok=True)
+        held = try_lock(path)
+        if held is None:
+            say("Waiting for another `./ocmt setup` or `./ocmt renew` of this inventory.")
+            held = lock(path)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(held.fd)):
+                return held
+        held.release()  # the other one removed it
 
 
 def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
@@ -95,11 +135,26 @@ def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
             for name, text in ((_KEY_FILE, key), (CA_FILE, certificate), (TOKENS_FILE, tokens))
             if not text
         ]
+        raise CommandFailed(f"{path} lacks {' and '.join(missing)}. {_RESTORE}")
+    found = Authority(key, certificate)
+    wrong = authority.why_unusable(found, now)
+    if wrong:
+        raise CommandFailed(f"The CA in {path} {wrong}. {_RESTORE}")
+    try:
+        return TrustFolder(path, found, tokens_of(tokens))
+    except ValueError as error:
+        raise CommandFailed(f"{path / TOKENS_FILE} {error}. {_RESTORE}") from error
+
+
+def refuse_another_clock(host: HostEntry, time_there: float, now: datetime) -> None:
+    """Raise `CommandFailed` if a certificate made now is not valid by the host's clock."""
+    there = datetime.fromtimestamp(time_there, UTC)
+    if not authority.is_valid_at(there, made=now):
         raise CommandFailed(
-            f"{path} lacks {' and '.join(missing)}. Restore the complete folder from a copy; to "
-            "start over, remove it and TLS_DIR on every host."
+            f"{host.name}: its clock shows {there:%Y-%m-%d %H:%M} UTC and this machine's "
+            f"{now:%Y-%m-%d %H:%M} UTC, so a certificate made now is not valid there. Correct the "
+            "clock that is wrong, then run this again."
         )
-    return TrustFolder(path, Authority(key, certificate), tuple(tokens.split()))
 
 
 def new_token() -> str:

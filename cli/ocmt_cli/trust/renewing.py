@@ -34,7 +34,7 @@ class LinkedServer(Protocol):
         ...
 
     def health(self) -> dict[str, Any] | None:
-        """Its answer at `/health`; `None` when it is not running."""
+        """Its answer at `/health`; `None` when it is stopped."""
         ...
 
 
@@ -72,15 +72,16 @@ def renew(
         one.put(trust.files(one.entry, "mgmt"))
         report(f"{one.entry.name}: management: new certificate, new token")
     for agent in agents:
-        if any(one.health() is not None for one in management):
-            # Each health request makes management send one to the agent server.
-            _wait(
-                agent,
-                lambda tls: tls["tokenInUse"] == new,
-                "was not sent the new token by management",
-                within_s,
-                nudge=lambda: [one.health() for one in management],
-            )
+        for one in management:
+            if one.health() is not None:
+                # Each health request makes management send one to the agent server.
+                _wait(
+                    agent,
+                    lambda tls: tls["tokenInUse"] == new,
+                    f"was not sent the new token by management on {one.entry.name}",
+                    within_s,
+                    nudge=one.health,
+                )
     trust = trust.with_tokens(trust.tokens[0])
     for agent in agents:
         agent.put({TOKENS_FILE: trust.files(agent.entry, "agent")[TOKENS_FILE]})
@@ -101,7 +102,10 @@ def _wait(
     while True:
         nudge()
         health = agent.health()
-        if health is None or done(health["tls"]):
+        if health is None:
+            return
+        tls = health.get("tls")
+        if tls is not None and done(tls):
             return
         if time.monotonic() > until:
             raise CommandFailed(

@@ -21,7 +21,10 @@ def revert_agents(data: DataFolder, users: list[str] | None) -> bool:
     record = read_record(data.root)
     if record is None or not record.is_alive():
         start = command("up", data=data.root)
-        raise CommandFailed(f"OCMT is not running on {data.root}. Start it first: {start}")
+        raise CommandFailed(
+            f"OCMT is not running on {data.root}. Start it first: {start}. For a server of the "
+            'inventory, see "Another OpenClaw" in docs/operations.md.'
+        )
     api = f"http://127.0.0.1:{agent_port(record.port)}/api/containers"
     headers = {"x-auth-token": data.auth_token}
     chosen = _all_users(get(api, headers)) if users is None else users

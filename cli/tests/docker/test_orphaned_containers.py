@@ -1,4 +1,4 @@
-"""`down` finds the containers of its own data folder by their label, paused ones too."""
+"""`down` finds the containers of its own data folder by their label, also paused ones."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A Docker Engine that is not there, one that hangs, and one that takes its time."""
+"""A Docker Engine that is missing, one that hangs, and a slow one."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the engine is looked for."""
+    """The address at which the engine is expected."""
     path = tmp_path / "docker.sock"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     return path
@@ -33,7 +33,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hanging(address: Path) -> Iterator[None]:
-    """One that can be connected to and says nothing."""
+    """An engine that accepts connections and never answers."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.fspath(address))
         listener.listen()
@@ -48,7 +48,7 @@ def engine(address: Path) -> Iterator[Engine]:
 
 
 class _Slow(BaseHTTPRequestHandler):
-    """Takes longer to change something than anybody waits who only asks."""
+    """An engine whose changes take longer than the timeout of a query."""
 
     protocol_version = "HTTP/1.1"
 
@@ -115,7 +115,7 @@ def test_a_change_may_take_longer_than_a_question(engine: Engine) -> None:
 
 @pytest.fixture
 def answering(address: Path) -> Iterator[type]:
-    """One that answers every change with the status and text of its class."""
+    """An engine that answers every change with its class's status and text."""
 
     class Answers(_Slow):
         answer = (204, "")

@@ -1,4 +1,4 @@
-"""Ctrl-C in `ocmt test` leaves pytest the time to take down what its tests started."""
+"""Ctrl-C in `ocmt test` gives pytest the time to stop what its tests started."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The launcher on a copy of the checkout, with nothing installed yet."""
+"""The launcher in a copy of the checkout in which nothing is installed yet."""
 
 import os
 import shutil
@@ -90,7 +90,7 @@ runpy.run_path(program, run_name="__main__")
 
 
 def test_after_that_it_only_reads_a_few_files_and_becomes_the_command(checkout: Path) -> None:
-    """Runs after the set-up above: the module's checkout is ready."""
+    """Runs after the set-up above, when the module's checkout is ready."""
     # -B: what Python itself would write beside its modules is not the launcher's.
     done = subprocess.run(
         [sys.executable, "-B", "-c", TOLD, checkout / "ocmt"],
@@ -141,7 +141,7 @@ def test_what_a_killed_set_up_started_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_without_the_venv_module_it_says_what_to_install(checkout: Path, tmp_path: Path) -> None:
-    """Debian's Python without python3-venv: `venv` can be imported, `ensurepip` is not there."""
+    """Debian's Python without python3-venv: `venv` can be imported, `ensurepip` is missing."""
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy2(checkout / "ocmt", bare)

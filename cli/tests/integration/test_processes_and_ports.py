@@ -1,4 +1,4 @@
-"""Real processes, ports and locks: the right one is signalled, and no other."""
+"""Real processes, ports and locks: only the right process is signalled."""
 
 import os
 import re

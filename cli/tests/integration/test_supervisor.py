@@ -1,4 +1,4 @@
-"""The supervisor with small stand-in servers, which answer, crash and refuse on demand."""
+"""The supervisor with small servers that answer, crash and refuse as the test says."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ QUICK = Patience(
 
 @dataclass
 class Stage:
-    """Where a supervisor plays, and all that it told."""
+    """A supervisor's folder and ports, and everything that it reported."""
 
     folder: Path
     said: list[str] = field(default_factory=list)
@@ -159,7 +159,7 @@ class Sick(BaseHTTPRequestHandler):
 
 @contextmanager
 def sick_from_the_start() -> Iterator[str]:
-    """The address of one that answers before any server is started, and not well."""
+    """The address of a server that answers, unhealthy, before any server is started."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Sick) as answering:
         thread = threading.Thread(target=answering.serve_forever, args=(0.02,))
         thread.start()

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from ocmt_cli import processes
 from ocmt_cli.up.data_folder import DataFolder
@@ -69,7 +69,7 @@ class Installation:
         return read
 
     def down(self) -> None:
-        """`ocmt down`, after which nothing of it is left."""
+        """`ocmt down`; then nothing of it is left."""
         done = self.ocmt("down")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "nothing is left running" in done.stdout
@@ -89,13 +89,14 @@ class Installation:
         return pids
 
     def agent_api(self, path: str, body: dict[str, str]) -> Any:
-        request = urllib.request.Request(
+        answer = httpx2.post(
             f"http://127.0.0.1:{self.port + 1000}{path}",
-            data=json.dumps(body).encode(),
-            headers={"x-auth-token": self.data.auth_token, "content-type": "application/json"},
+            json=body,
+            headers={"x-auth-token": self.data.auth_token},
+            timeout=600,
+            trust_env=False,
         )
-        with urllib.request.urlopen(request, timeout=600) as response:
-            return json.loads(response.read())
+        return answer.raise_for_status().json()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def stopped(installation: Installation) -> Installation:
 
 @pytest.fixture
 def running(installation: Installation) -> Installation:
-    """Started, unless the test before left it running and well."""
+    """A running installation; restarted if the test before left it stopped or unhealthy."""
     found = installation.status()
     if not (found["running"] and all(one["healthy"] for one in found["servers"].values())):
         installation.ocmt("down")

@@ -1,4 +1,4 @@
-"""The commands' output: safe for a terminal, and calm about a reader or disk that is gone."""
+"""The commands' output is safe for a terminal, and survives a closed reader or a full disk."""
 
 import ast
 import os
@@ -48,7 +48,7 @@ def test_a_failure_is_printed_safely(
 
 @pytest.mark.parametrize("package", [ocmt_cli, ocmt_sync], ids=lambda package: package.__name__)
 def test_everything_is_printed_by_the_console(package: ModuleType) -> None:
-    """Except by `hostside`, which runs on servers and prints JSON for the command."""
+    """Except in `hostside`, which runs on servers and prints JSON for the command."""
     assert package.__file__ is not None
     for file in Path(package.__file__).parent.rglob("*.py"):
         if file.name == "remote_scripts.py" or "hostside" in file.parts:
@@ -111,7 +111,7 @@ def test_what_the_machine_refuses_is_a_sentence(
     error: OSError,
     told: str,
 ) -> None:
-    """A broken pipe that is not standard output's ended a command without a word."""
+    """A broken pipe other than standard output's used to end a command silently."""
 
     def fail(_: object) -> None:
         raise error

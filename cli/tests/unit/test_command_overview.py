@@ -40,7 +40,7 @@ def test_every_command_is_there(name: str) -> None:
 def test_a_package_that_is_not_installed_yet_is_named(
     package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An update of the checkout may bring one while servers keep .venv as it is."""
+    """An updated checkout may need a package while running servers keep .venv unchanged."""
 
     def fail(_: str) -> None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)

@@ -1,4 +1,4 @@
-"""What is said about a Docker Engine that does not answer."""
+"""The advice for a Docker Engine that does not answer."""
 
 import os
 from pathlib import Path

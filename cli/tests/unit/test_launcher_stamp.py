@@ -1,4 +1,4 @@
-"""When the launcher installs anew, and when it may leave the environment as it is."""
+"""When the launcher installs again, and when it keeps the environment."""
 
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ def launcher_of(checkout: Path) -> ModuleType:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The files that the launcher looks at, and an environment as if just installed."""
+    """The files that the launcher checks, and an environment as if just installed."""
     copy = tmp_path / "checkout"
     shutil.copytree(ROOT / "requirements", copy / "requirements")
     shutil.copy2(ROOT / "ocmt", copy)
@@ -99,7 +99,7 @@ def test_uv_is_taken_with_its_hashes_from_the_lock(checkout: Path) -> None:
 
 @contextmanager
 def serving(checkout: Path, module: str) -> Iterator[int]:
-    """A process as `ocmt up` starts its servers from this checkout; its id."""
+    """The id of a process like those that `ocmt up` starts from this checkout."""
     (checkout / f"{module}.py").write_text(
         "import sys\nprint('up', flush=True)\nsys.stdin.read()\n"
     )
@@ -175,7 +175,7 @@ def test_an_environment_that_was_never_whole_is_made_whatever_runs(
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("shut", ["no .venv", "Python", "a lock file", "the command"])
 def test_a_checkout_of_another_user_is_told_in_a_sentence(checkout: Path, shut: str) -> None:
-    """As `nobody` in root's checkout."""
+    """Run as `nobody` in root's checkout."""
     with TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A link that cannot be made: the sentence of the server's command, and no traceback."""
+"""A link that cannot be made: the server's error message, without a traceback."""
 
 import subprocess
 from pathlib import Path
@@ -43,7 +43,8 @@ def test_the_reason_is_one_sentence(
 def test_ctrl_c_does_not_reach_the_making_of_a_link(
     data: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It shared the terminal's group, and its traceback was shown beside `up`'s own end."""
+    """It shared the terminal's process group, and its traceback appeared beside `up`'s own
+    message."""
     given: dict[str, object] = {}
 
     def run(*_: object, **options: object) -> "subprocess.CompletedProcess[str]":

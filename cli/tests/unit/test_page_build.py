@@ -1,4 +1,4 @@
-"""The page's build in a checkout that this user may not write."""
+"""The page's build in a checkout to which this user may not write."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`ocmt test`: which tests are run how, what is counted, and what the report says."""
+"""`ocmt test`: which tests run how, what is counted, and what the report contains."""
 
 import json
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def test_the_end_of_each_part_of_a_failure_is_kept(tmp_path: Path) -> None:
 
 
 class FakePytest:
-    """Stands for pytest as a program: writes the report it is told of, and exits as it is told."""
+    """A double of pytest's program: writes a given report and exits with a given code."""
 
     def __init__(self, *ends: tuple[int, str | None]) -> None:
         self.ends = list(ends)

@@ -1,4 +1,4 @@
-"""A listener with `BoundedHttp`, on a socket: what is too large or too slow is let go of."""
+"""A listener with `BoundedHttp` on a socket: too large or too slow requests are ended."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ class Impatient(BoundedHttp):
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Tell how large the body is; `/late` looks at it late, `/stream` answers slowly."""
+    """Answers the body's size; `/late` reads it late, `/stream` answers slowly."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -102,7 +102,7 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 
 
 async def send_on(writer: asyncio.StreamWriter, first: bytes, endless: bytes) -> int:
-    """Send until the server has had enough, 8 MiB at most; how much was sent."""
+    """Send until the server closes, at most 8 MiB; returns how much was sent."""
     writer.write(first)
     sent = len(first)
     try:
@@ -271,7 +271,7 @@ async def slow_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 async def a_body_that_waits_for_us(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> bytes:
-    """More than the sockets hold: the client cannot send on before the application reads."""
+    """More than the sockets' buffers: the client must wait until the application reads."""
     size = 16 * 1024 * 1024
     writer.write(b"POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
     writer.write(b"b" * size)

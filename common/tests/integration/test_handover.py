@@ -1,4 +1,4 @@
-"""Two processes share a listening socket; the second takes over without a request lost."""
+"""Two processes share a listening socket; the second takes over without a lost request."""
 
 import os
 import signal
@@ -92,7 +92,7 @@ def _release(
 
 
 def _at_gate(gate: Path) -> str:
-    """What the release answers there; empty while it does not."""
+    """The release's answer at that socket; empty if it does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         try:
             asking.connect(str(gate))

@@ -1,4 +1,4 @@
-"""Whole files are replaced at once, or stay as they were."""
+"""A file is replaced as a whole, or not at all."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def failing(number: int) -> Callable[..., None]:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """`file` or `folder` for each fsync, and `replace` for each rename, in their order."""
+    """`file` or `folder` for each fsync, and `replace` for each rename, in order."""
     calls: list[str] = []
     real = Path.replace
 

@@ -47,7 +47,7 @@ def test_no_bytes_make_reading_them_fail_otherwise(data: bytes) -> None:
 
 
 def cpu_ms(text: bytes, reading: Any) -> float:
-    """The least of three, as other processes share the machine."""
+    """The shortest of three, since other processes share the machine."""
     took: list[float] = []
     for _ in range(3):
         started = time.process_time()

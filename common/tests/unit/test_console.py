@@ -1,4 +1,4 @@
-"""Text of servers, containers and commits is safe to print on a terminal."""
+"""Text from servers, containers and commits is printed safely on a terminal."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Containers of an earlier release are found by the names that it gave them."""
+"""Containers of an earlier release are found by the names that it used."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A lock that ends with its holder, whatever became of it."""
+"""A lock ends with its holder, however that one ends."""
 
 import errno
 import fcntl

@@ -1,11 +1,14 @@
-"""TLS_DIR: what is refused, and that what is refused later changes nothing."""
+"""TLS_DIR: what is refused at start, and that a later invalid file changes nothing."""
 
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import structlog
+from cryptography.hazmat.primitives import serialization
+from ocmt_cli.trust.authority import new_authority
 from ocmt_common.host_credentials import CredentialsError, HostCredentials, has_role, token_id
 from ocmt_common.loopback import is_loopback
 from ocmt_testing.tls.hosts import TOKEN, Hosts
@@ -32,6 +35,17 @@ def _another_ca(folder: Path) -> None:
     (folder / "ca.pem").write_text(Hosts(folder).authority.certificate)
 
 
+def _encrypted_key(folder: Path) -> None:
+    text = (folder / "host.pem").read_bytes()
+    key = serialization.load_pem_private_key(text, None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"password"),
+    )
+    (folder / "host.pem").write_bytes(encrypted + text[text.index(b"-----BEGIN CERTIFICATE") :])
+
+
 WRONG: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "host.pem").unlink(), "host.pem cannot be read (No such file"),
     (lambda folder: (folder / "ca.pem").unlink(), "ca.pem cannot be read (No such file"),
@@ -39,17 +53,26 @@ WRONG: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "tokens").write_text("\n"), "tokens has no token of 32"),
     (lambda folder: (folder / "tokens").write_text("short\n"), "tokens has no token of 32"),
     (lambda folder: (folder / "tokens").write_text("ü" * 40), "tokens has no token of 32"),
+    (
+        lambda folder: (folder / "tokens").write_bytes(b"t" * 40 + b"\0"),
+        "tokens has no token of 32",
+    ),
+    (lambda folder: (folder / "tokens").write_text("\x1b[31m" + "t" * 40), "has no token of 32"),
     (lambda folder: (folder / "host.pem").write_text("nonsense"), "is not PEM"),
     (lambda folder: (folder / "ca.pem").write_bytes(b"\xff"), "is not PEM"),
     (_without_key, "has no private key that fits"),
     (_another_key, "has no private key that fits"),
+    (_encrypted_key, "has no private key that fits"),
     (_another_ca, "is not of the CA in ca.pem"),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "says"), WRONG)
 def test_a_folder_that_cannot_be_used_is_refused_with_the_cure_and_no_secret(
-    hosts: Hosts, spoil: Callable[[Path], object], says: str
+    hosts: Hosts,
+    spoil: Callable[[Path], object],
+    says: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     folder = hosts.write("front", roles=["mgmt"])
     credentials = HostCredentials(folder)
@@ -63,6 +86,61 @@ def test_a_folder_that_cannot_be_used_is_refused_with_the_cure_and_no_secret(
     with pytest.raises(CredentialsError):
         credentials.refresh()
     assert (credentials.ends_at, credentials.token) == before
+    assert capfd.readouterr() == ("", ""), "OpenSSL asked the terminal for a password"
+
+
+@pytest.mark.parametrize("file", ["ca.pem", "host.pem"])
+@pytest.mark.parametrize(
+    "around", ["# Behörde\n".encode(), "# Behörde\n".encode("latin-1"), b"\xff\n", b"\r\n"]
+)
+def test_comments_around_the_certificates_change_nothing(
+    hosts: Hosts, file: str, around: bytes
+) -> None:
+    folder = hosts.write("front", roles=["mgmt"])
+    credentials = HostCredentials(folder)
+    (folder / file).write_bytes(around + (folder / file).read_bytes() + around)
+    assert credentials.refresh() is True
+    assert _connects(client=HostCredentials(folder), server=credentials)
+
+
+def _connects(*, client: HostCredentials, server: HostCredentials) -> bool:
+    """Whether both accept each other's certificate."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.client.wrap_bio(to_client, to_server, server_hostname="127.0.0.1"),
+        server.server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for _ in range(4):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError:
+                return False
+    return all(end.getpeercert() for end in ends)
+
+
+@pytest.mark.parametrize("replaced", ["front", "agents-1", "both"])
+def test_a_certificate_of_a_replaced_ca_is_refused_without_a_restart(
+    hosts: Hosts, replaced: str
+) -> None:
+    folders = {name: hosts.write(name, roles=[name]) for name in ("front", "agents-1")}
+    front, agents = (HostCredentials(folder) for folder in folders.values())
+    stolen = hosts.write("stolen", roles=["front", "agents-1"])
+    other = new_authority(datetime.now(UTC))
+    (stolen / "ca.pem").write_text(hosts.authority.certificate + other.certificate)
+    thief = HostCredentials(stolen)
+    assert _connects(client=front, server=agents)
+    assert _connects(client=thief, server=agents)
+    assert _connects(client=front, server=thief)
+    for name in folders if replaced == "both" else [replaced]:
+        hosts.write(name, roles=[name], authority=other)
+    front.refresh()
+    agents.refresh()
+    assert _connects(client=front, server=agents) is (replaced == "both")
+    assert _connects(client=thief, server=agents) is (replaced == "front")
+    assert _connects(client=front, server=thief) is (replaced == "agents-1")
 
 
 def test_the_first_token_is_sent_and_all_are_accepted(hosts: Hosts) -> None:
@@ -115,7 +193,7 @@ async def test_the_log_warns_once_a_day_before_the_end(hosts: Hosts) -> None:
             for _ in range(3):
                 credentials._warn_of_the_end()
         assert len([line for line in logs if "near its end" in line["event"]]) == warned
-        assert credentials.has_ended is (left <= timedelta())
+        assert bool(credentials.why_invalid) is (left <= timedelta())
     assert ends > datetime.now(UTC)
 
 

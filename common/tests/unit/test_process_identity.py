@@ -1,4 +1,4 @@
-"""A process is known by its pid and its start, whatever it is called and whatever its state."""
+"""A process is identified by its pid and start time, whatever its name and state."""
 
 import os
 import shutil

@@ -62,7 +62,7 @@ def test_a_line_that_sets_nothing_is_refused_rather_than_left_out(
 
 
 def test_a_value_is_taken_as_it_stands(tmp_path: Path) -> None:
-    """Passwords have dollars and braces in them; the shell's variables are no settings."""
+    """Passwords contain dollars and braces; the shell's variables are not expanded."""
     env_file = tmp_path / ".env"
     env_file.write_text("\ufeff# from an editor on Windows\r\nAUTH_TOKEN=pa${HOME}$$word\r\n")
 
@@ -117,7 +117,7 @@ def test_every_problem_is_listed_at_once_and_no_value_is_shown() -> None:
 
 
 def test_systemds_credential_stands_for_the_env_file(tmp_path: Path) -> None:
-    """`LoadCredential=env:…`: the file itself is only root's to read."""
+    """`LoadCredential=env:…`: only root may read the file itself."""
 
     class Small(Settings):
         word: str = Field("default", description="a word")

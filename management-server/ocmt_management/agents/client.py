@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import structlog
@@ -98,6 +99,13 @@ class NoSuchAgent(Problem):
 
 NO_SUCH_AGENT = "no-such-agent"
 """The agent server's code for this, in problems and as a close reason."""
+
+
+class NoSuchFile(Problem):
+    """The agent does not have this file any more, or never had it."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "no-such-file", "Your agent does not have this file any more.")
 
 
 class AgentsSnapshot(Wire):
@@ -229,6 +237,25 @@ class AgentServer:
                     with _valid_answer():
                         kind = AgentsSnapshot if event.event == "snapshot" else StateEvent
                         yield kind.model_validate_json(event.data)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    @asynccontextmanager
+    async def file(
+        self, user_id: str, conversation: str, file_id: str
+    ) -> AsyncIterator[httpx2.Response]:
+        """A file that the agent sent, to be streamed. Wakes the agent. Raises `Problem`."""
+        path = f"api/chat/media/outgoing/{quote(conversation, safe='')}/{file_id}/full"
+        try:
+            async with self._http.stream(
+                "GET",
+                f"/api/containers/{user_id}/proxy/{path}",
+                headers=self._headers(),
+                timeout=_WAKE_TIMEOUT,
+            ) as response:
+                if response.status_code == 404:
+                    raise NoSuchFile
+                yield await self._checked(response)
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 

@@ -12,16 +12,23 @@ import structlog
 from ocmt_common.problems import Problem
 
 from ocmt_management.agents.service import Agents, AgentState, NoSuchAgent
-from ocmt_management.chat import frames, transcript
-from ocmt_management.chat.error_messages import for_page
+from ocmt_management.chat import frames, history
+from ocmt_management.chat.error_messages import for_page, of_run
 from ocmt_management.chat.frames import Frame, FromPage, HistoryFrame, SendFrame
 from ocmt_management.chat.gateway import Gateway, GatewayError
+from ocmt_management.chat.rows import row_id
 from ocmt_management.chat.transcript import SESSION_KEY, Failed, Runs
 from ocmt_management.llm.service import Llm
 
 log = structlog.get_logger(__name__)
 
 _HISTORY_LIMIT = 100
+# A longer message is a placeholder in `chat.history`, whatever `maxChars` says.
+_HISTORY_MAX_CHARS = 128 * 1024
+# Keeps a history far below what one page may have in its queue.
+_HISTORY_MAX_BYTES = 2 * 1024 * 1024
+_MAX_WHOLE_CHARS = 500_000
+_MAX_WHOLE_MESSAGES = 2
 # The gateway sends at least a tick every 30 s.
 _SILENT_AFTER_S = 75.0
 _CATCH_UP_FOR_S = 60.0
@@ -115,13 +122,40 @@ class Conversation:
 
     async def _send_history(self) -> None:
         payload = await self._history()
-        self._to_page(frames.history(transcript.history(payload)))
-        for run_id, text in transcript.run_states(payload).in_progress.items():
+        for placeholder in history.omitted(payload)[:_MAX_WHOLE_MESSAGES]:
+            await self._fetch_whole(placeholder)
+        error = self._llm.last_errors.of(self._user_id)
+        messages = history.messages(payload, last_error=error.detail if error else None)
+        self._to_page(frames.history(messages))
+        for run_id, text in history.run_states(payload).in_progress.items():
             self._to_page_if(self._runs.update(self._runs.page_id(run_id), text))
 
     async def _history(self) -> dict[str, Any]:
         gateway = await self._attached()
-        return await gateway.request("chat.history", sessionKey=SESSION_KEY, limit=self._limit)
+        return await gateway.request(
+            "chat.history",
+            sessionKey=SESSION_KEY,
+            limit=self._limit,
+            maxChars=_HISTORY_MAX_CHARS,
+            maxBytes=_HISTORY_MAX_BYTES,
+        )
+
+    async def _fetch_whole(self, placeholder: dict[str, Any]) -> None:
+        """Replace a placeholder of the history by its message, if the gateway still has it."""
+        gateway = await self._attached()
+        try:
+            answer = await gateway.request(
+                "chat.message.get",
+                sessionKey=SESSION_KEY,
+                messageId=row_id(placeholder),
+                maxChars=_MAX_WHOLE_CHARS,
+            )
+        except GatewayError as error:
+            log.info("message not fetched", reason=str(error))
+            return
+        if isinstance(message := answer.get("message"), dict):
+            placeholder.clear()
+            placeholder.update(message)
 
     # The gateway
 
@@ -191,7 +225,7 @@ class Conversation:
         try:
             while self._runs.in_progress and loop.time() < give_up_at:
                 try:
-                    run_states = transcript.run_states(await self._history())
+                    run_states = history.run_states(await self._history())
                 except (Problem, GatewayError) as error:
                     reason = str(error)
                 else:
@@ -209,7 +243,7 @@ class Conversation:
         finally:
             self._catching_up = None
 
-    def _settle(self, run_states: transcript.RunStates) -> bool:
+    def _settle(self, run_states: history.RunStates) -> bool:
         """Send the page the state of its answers; returns whether all were found."""
         in_progress = {
             self._runs.page_id(key): text for key, text in run_states.in_progress.items()
@@ -219,6 +253,8 @@ class Conversation:
         for run_id in list(self._runs.in_progress):
             if run_id in in_progress:
                 self._to_page_if(self._runs.update(run_id, in_progress.pop(run_id)))
+            elif run_id in run_states.queued:
+                continue
             elif run_id in answers:
                 self._to_page_if(self._runs.final(run_id, *answers[run_id]))
             else:
@@ -239,7 +275,7 @@ class Conversation:
     def _send_failure(self, run_id: str, message: str) -> None:
         """OpenClaw hides why a model request failed; use the reason recorded by `/llm`, if any."""
         error = self._llm.last_errors.of(self._user_id)
-        code, detail = (error.code, error.detail) if error else for_page("run-failed", message)
+        code, detail = (error.code, error.detail) if error else of_run(message)
         self._to_page(frames.error(run_id, code=code, detail=detail, retry=True))
 
     def _send_problem(self, about: str | None, problem: Problem) -> None:

@@ -10,7 +10,50 @@ DISK_FULL = (
 # full").
 _DISK_FULL = re.compile(r"disk is full|ENOSPC|no space left", re.IGNORECASE)
 
+_NO_REASON = "Your agent could not answer. Send it again."
+# OpenClaw's notices after a failed turn, such as "⚠️ LLM request failed (rate limited, HTTP 429)."
+# 424 is what `/llm` answers when the user's key, or their account, is the reason.
+_NOTICES = (
+    (
+        r"\bHTTP 424\b|authenticat|\bHTTP 40[123]\b|billing",
+        "model-refused",
+        "Your model provider did not accept the request. Check your key and your model in the "
+        "settings, then send it again.",
+    ),
+    (
+        r"rate limited|\bHTTP 429\b",
+        "model-limits",
+        "Your model provider’s rate limit was reached. Wait a minute, then send it again.",
+    ),
+    (
+        r"overloaded|internal error|timed out|timeout|\bHTTP (?:408|5\d\d)\b",
+        "model-trouble",
+        "Your model provider had a problem. Send it again in a moment.",
+    ),
+    (
+        r"context limit|context overflow",
+        "conversation-too-long",
+        "The conversation has become too long for your model. Choose a model that takes more, or "
+        "send /compact to have your agent shorten it.",
+    ),
+    (
+        r"model not found|\bHTTP 404\b",
+        "model-unknown",
+        "Your model provider does not have the model you chose. Choose another in the settings, "
+        "then send it again.",
+    ),
+)
+_SIGN = re.compile(r"^\s*⚠️?\s*")
+
 
 def for_page(code: str, message: str) -> tuple[str, str]:
     """The code and the text for the page."""
     return ("disk-full", DISK_FULL) if _DISK_FULL.search(message) else (code, message)
+
+
+def of_run(message: str) -> tuple[str, str]:
+    """The same for the notice of a failed turn; empty if OpenClaw gives no reason."""
+    for pattern, code, detail in _NOTICES:
+        if re.search(pattern, message, re.IGNORECASE):
+            return code, detail
+    return for_page("run-failed", _SIGN.sub("", message).strip() or _NO_REASON)

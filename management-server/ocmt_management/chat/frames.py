@@ -35,13 +35,27 @@ _FROM_PAGE: TypeAdapter[FromPage] = TypeAdapter(Annotated[FromPage, Field(discri
 # Frames to the page are plain dictionaries, since one is made for each delta of each answer.
 
 Speaker = Literal["user", "assistant"]
+FileKind = Literal["image", "audio", "video", "document"]
+
+
+class WireFile(TypedDict):
+    """A file that the agent sent; without an address it could not be delivered."""
+
+    kind: FileKind
+    name: str
+    url: str | None
 
 
 class WireMessage(TypedDict):
+    """`queued`: waits for its turn. `failed`: unanswered, for the reason in `detail`."""
+
     id: str
     role: Speaker
     text: str
     at: str
+    state: NotRequired[Literal["queued", "failed", "stopped"]]
+    detail: NotRequired[str]
+    files: NotRequired[list[WireFile]]
 
 
 class StatusFrame(TypedDict):
@@ -66,7 +80,10 @@ class AcceptedFrame(TypedDict):
 
 
 class DeltaFrame(TypedDict):
-    """With `replace`, the text replaces all earlier deltas instead of following them."""
+    """More of an answer. The first one of a run may be empty: the agent works on it.
+
+    With `replace`, the text replaces all earlier deltas instead of following them.
+    """
 
     type: Literal["delta"]
     runId: str

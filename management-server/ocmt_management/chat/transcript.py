@@ -1,4 +1,4 @@
-"""Translates OpenClaw's chat events and history into frames. Pure.
+"""Translates OpenClaw's chat events into frames. Pure.
 
 Facts from OpenClaw 2026.9.6: a run has the id that its message was sent with. A message that
 arrives during a run joins that run; its own run then ends without a message. A failed run may
@@ -14,13 +14,12 @@ from typing import Any
 from ocmt_common.gateway_frames import as_object
 
 from ocmt_management.chat import frames
-from ocmt_management.chat.frames import Frame, WireMessage
+from ocmt_management.chat.frames import Frame, WireFile
+from ocmt_management.chat.rows import files_of, sent_with, text_of
 
 SESSION_KEY = "main"
 _CANONICAL_KEY = "agent:main:main"
-_BETWEEN_PARTS = "\n\n"
 _REMEMBERED = 256
-_USER_SUFFIX = ":user"
 
 
 @dataclass(slots=True)
@@ -67,7 +66,7 @@ class Runs:
         row = as_object(payload.get("message"))
         if row.get("role") != "user" or not _is_ours(payload):
             return False
-        return _sent_with(row) not in self.sent
+        return sent_with(row) not in self.sent
 
     def record_row(self, payload: dict[str, Any]) -> None:
         """Remember the id that a run's answer has in the history."""
@@ -83,33 +82,39 @@ class Runs:
             return None
         row = as_object(payload.get("message"))
         match payload.get("state"):
-            case "status":
-                self.begin(run_id)
-            case "delta":
+            case "status" | "delta":
                 # Every delta carries the whole text, which makes up for missed ones.
                 return self.update(run_id, text_of(row))
             case "final":
-                return self.final(run_id, text_of(row), row.get("timestamp"))
+                return self.final(run_id, text_of(row), row.get("timestamp"), files_of(row))
             case "aborted" if self.ended(run_id):
                 return frames.aborted(run_id)
             case "error" if self.ended(run_id):
                 return Failed(run_id, str(payload.get("errorMessage") or "The agent failed."))
         return None
 
-    def final(self, run_id: str, text: str, at_ms: Any) -> Frame | None:
+    def final(
+        self, run_id: str, text: str, at_ms: Any, files: list[WireFile] | None = None
+    ) -> Frame | None:
         if not self.ended(run_id):
             return None
         row_id = self._row_ids.pop(run_id, run_id)
         at = at_ms if isinstance(at_ms, int | float) else None
         answer = frames.message(row_id, role="assistant", text=text, at_ms=at)
+        if files:
+            answer["files"] = files
         return frames.final(run_id, answer)
 
     def update(self, run_id: str, text: str) -> Frame | None:
-        """A frame with the part of a run's text that the page lacks; `None` if it lacks none."""
+        """A frame with the part of a run's text that the page lacks; `None` if it lacks none.
+
+        A run that the page does not know is announced, even without a text.
+        """
         if run_id in self._ended:
             return None
+        unknown = run_id not in self.in_progress
         already_sent = self.in_progress.setdefault(run_id, "")
-        if already_sent.startswith(text):
+        if already_sent.startswith(text) and not unknown:
             return None  # a history may be slightly older than the deltas
         self.in_progress[run_id] = text
         if text.startswith(already_sent):
@@ -121,88 +126,8 @@ class Runs:
         return self._resumes.get(run_id, run_id)
 
 
-def history(payload: dict[str, Any]) -> list[WireMessage]:
-    """The messages of `chat.history`, oldest first, without thoughts and tool calls."""
-    rows = payload.get("messages")
-    messages: list[WireMessage] = []
-    last_run: object = None
-    for row in rows if isinstance(rows, list) else ():
-        role, text = as_object(row).get("role"), text_of(as_object(row))
-        if role not in ("user", "assistant") or not text:
-            continue
-        meta = as_object(row.get("__openclaw"))
-        run_id = meta.get("runId") if role == "assistant" else None
-        row_id = _sent_with(row) or str(meta.get("id") or f"row-{len(messages)}")
-        if run_id is not None and run_id == last_run:
-            messages[-1] |= {"id": row_id, "text": messages[-1]["text"] + _BETWEEN_PARTS + text}
-            continue
-        at = row.get("timestamp")
-        at_ms = at if isinstance(at, int | float) else None
-        messages.append(frames.message(row_id, role=role, text=text, at_ms=at_ms))
-        last_run = run_id
-    return messages
-
-
-@dataclass(frozen=True, slots=True)
-class RunStates:
-    """The state of runs according to `chat.history`."""
-
-    in_progress: dict[str, str]
-    """Runs in progress, with their text so far."""
-    answers: dict[str, tuple[str, Any]]
-    """Ended runs, with their answer's text and time."""
-
-
-def run_states(payload: dict[str, Any]) -> RunStates:
-    in_progress: dict[str, str] = {}
-    in_flight = as_object(payload.get("inFlightRun"))
-    if isinstance(in_flight.get("runId"), str):
-        in_progress[in_flight["runId"]] = str(in_flight.get("text") or "")
-    pending = as_object(payload.get("pendingInputs")).get("items")
-    for item in pending if isinstance(pending, list) else ():
-        if isinstance(as_object(item).get("runId"), str):
-            in_progress.setdefault(item["runId"], "")
-    answers: dict[str, tuple[str, Any]] = {}
-    unfinished: set[str] = set()
-    rows = payload.get("messages")
-    for row in rows if isinstance(rows, list) else ():
-        run_id = as_object(as_object(row).get("__openclaw")).get("runId")
-        text = text_of(as_object(row))
-        if as_object(row).get("role") == "assistant" and isinstance(run_id, str) and text:
-            before = answers.get(run_id, ("", None))[0]
-            joined = before + _BETWEEN_PARTS + text if before else text
-            answers[run_id] = (joined, row.get("timestamp"))
-            # Text before a tool call is not the answer yet.
-            (unfinished.add if row.get("stopReason") == "toolUse" else unfinished.discard)(run_id)
-    ended = {run_id: found for run_id, found in answers.items() if run_id not in unfinished}
-    return RunStates(in_progress, ended)
-
-
-def text_of(row: dict[str, Any]) -> str:
-    """The text of a message, without thoughts, tool calls and images."""
-    content = row.get("content")
-    if isinstance(content, str):
-        return content.strip()
-    if not isinstance(content, list):
-        return ""
-    parts = (
-        part.get("text")
-        for part in content
-        if isinstance(part, dict) and part.get("type") == "text"
-    )
-    return "".join(part for part in parts if isinstance(part, str)).strip()
-
-
 def _is_ours(payload: dict[str, Any]) -> bool:
     return payload.get("sessionKey") in (SESSION_KEY, _CANONICAL_KEY)
-
-
-def _sent_with(row: dict[str, Any]) -> str | None:
-    """The id that a user's message was sent with."""
-    key = row.get("idempotencyKey")
-    if row.get("role") == "user" and isinstance(key, str) and key.endswith(_USER_SUFFIX):
-        return key.removesuffix(_USER_SUFFIX)
-    return None
 
 
 def _remember(those: OrderedDict[str, str], one: str, what: str) -> None:

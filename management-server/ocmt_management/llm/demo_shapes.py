@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from fastapi.sse import format_sse_event
+
 from ocmt_management.llm import demo
 from ocmt_management.llm.providers import DEMO_MODEL, Shape
 from ocmt_management.llm.usage import TokenCounts
@@ -71,18 +73,18 @@ class DemoAnswer:
 
         def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
             choice = {"index": 0, "delta": delta, "finish_reason": finish}
-            return _data({**base, "choices": [choice]})
+            return _event({**base, "choices": [choice]})
 
         yield False, chunk({"role": "assistant", "content": ""})
         for piece in demo.pieces(self.text):
             yield True, chunk({"content": piece})
         yield False, chunk({}, "stop")
-        yield False, _data({**base, "choices": [], "usage": self._openai_usage()})
-        yield False, b"data: [DONE]\n\n"
+        yield False, _event({**base, "choices": [], "usage": self._openai_usage()})
+        yield False, format_sse_event(data_str="[DONE]")
 
     def _anthropic_events(self) -> Iterator[tuple[bool, bytes]]:
         def event(kind: str, **fields: Any) -> bytes:
-            return f"event: {kind}\n".encode() + _data({"type": kind, **fields})
+            return _event({"type": kind, **fields}, name=kind)
 
         start = self._anthropic(content=[], stop_reason=None, written=0)
         yield False, event("message_start", message=start)
@@ -128,5 +130,5 @@ def _id(prefix: str) -> str:
     return f"{prefix}-demo-{uuid4().hex}"
 
 
-def _data(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+def _event(body: dict[str, Any], *, name: str | None = None) -> bytes:
+    return format_sse_event(data_str=json.dumps(body, separators=(",", ":")), event=name)

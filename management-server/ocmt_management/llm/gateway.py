@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from fastapi import APIRouter
+from fastapi.sse import EventSourceResponse
 from msgspec import Raw
 from ocmt_common import bounded_json
 from ocmt_common.problems import Problem
@@ -25,8 +26,8 @@ from ocmt_management.llm.errors import LlmError
 from ocmt_management.llm.models import MODEL_CHARACTERS, MODEL_PATTERN
 from ocmt_management.llm.providers import DEMO_MODEL, ProviderId, Shape, credentials
 from ocmt_management.llm.upstream import (
+    UNBUFFERED,
     Outcome,
-    StreamedResponse,
     UpstreamRequest,
     UpstreamResponse,
 )
@@ -137,18 +138,11 @@ def _from_demo(shape: Shape, body: _Body, caller: Caller, llm: Llm) -> Response:
         shape, {**read, "model": body.model}, created_s=int(llm.clock().timestamp())
     )
     llm.last_errors.forget(caller.user_id)
-
-    def done() -> None:
-        llm.usage.record(
-            user_id=caller.user_id,
-            provider=ProviderId.DEMO,
-            model=DEMO_MODEL,
-            tokens=answer.used,
-        )
-
+    llm.usage.record(
+        user_id=caller.user_id, provider=ProviderId.DEMO, model=DEMO_MODEL, tokens=answer.used
+    )
     if body.stream:
-        return StreamedResponse(answer.stream(), done=done)
-    done()
+        return EventSourceResponse(answer.stream(), headers=UNBUFFERED)
     return JSONResponse(answer.whole())
 
 

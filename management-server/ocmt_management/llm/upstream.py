@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import httpx2
 import structlog
+from fastapi.sse import format_sse_event
 from ocmt_common import bounded_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -32,6 +33,9 @@ _FORWARDED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-
 _FORWARDED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 # Invalid in a header value (RFC 9110, section 5.5); our server would fail on it.
 _INVALID_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""The headers of a stream: reverse proxies must not buffer it."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -149,27 +153,6 @@ class UpstreamResponse(Response):
         return error.in_shape(self._request.shape).response()
 
 
-class StreamedResponse(Response):
-    """Streams an answer that this server makes."""
-
-    def __init__(self, pieces: AsyncIterator[bytes], *, done: Callable[[], None]) -> None:
-        super().__init__()
-        self._pieces = pieces
-        self._done = done
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await until_disconnect(receive, self._forward(send))
-
-    async def _forward(self, send: Send) -> None:
-        await send(_start(200, [(b"content-type", b"text/event-stream; charset=utf-8")]))
-        try:
-            async for piece in self._pieces:
-                await send(_body(piece, more=True))
-        finally:
-            self._done()
-        await send(_body(b"", more=False))
-
-
 async def coalesced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same bytes, with chunks that have already arrived joined; never waits to join more.
 
@@ -215,8 +198,7 @@ def _forwarded_headers(headers: httpx2.Headers) -> Headers:
 
 
 def _start(status: int, headers: Headers) -> dict[str, object]:
-    # Reverse proxies must not buffer the stream.
-    unbuffered = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+    unbuffered = [(name.encode(), value.encode()) for name, value in UNBUFFERED.items()]
     return {"type": "http.response.start", "status": status, "headers": headers + unbuffered}
 
 
@@ -227,8 +209,7 @@ def _body(body: bytes, *, more: bool) -> dict[str, object]:
 def _error_event(error: LlmError, shape: Shape) -> bytes:
     """An error event within a stream, as clients of this shape expect it."""
     data = json.dumps(error.in_shape(shape).body(), separators=(",", ":"))
-    event = "event: error\n" if shape is Shape.ANTHROPIC else ""
-    return f"{event}data: {data}\n\n".encode()
+    return format_sse_event(data_str=data, event="error" if shape is Shape.ANTHROPIC else None)
 
 
 def _message(body: str) -> str:

@@ -1,10 +1,12 @@
 """The built page, for installations where management serves it (others use Caddy or nginx).
 
 `index.html` answers the page's routes and is revalidated each time; files in `assets/` have their
-hash in the name and are immutable.
+hash in the name and are immutable. The build leaves a compressed copy beside each script, style
+sheet and page, so that nothing is compressed while it is served.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -12,12 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from ocmt_management.dependencies import Settings
 
 PAGE_ROUTES = ("/", "/sign-in", "/settings")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.[a-z0-9]{1,12}")
+_COPIES = (("br", ".br"), ("gzip", ".gz"))
+_NOT_AT_ALL = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
 
 router = APIRouter()
 
@@ -31,7 +34,7 @@ async def _index(request: Request, settings: Settings) -> Response:
             status_code=404,
         )
     try:
-        return await _file(settings.ui_dir, "index.html", request.scope, "no-cache")
+        return await _file(settings.ui_dir, "index.html", request, "no-cache")
     except HTTPException:
         return PlainTextResponse(
             "OCMT's page is missing: UI_DIR has no index.html.\n"
@@ -47,9 +50,7 @@ for path in PAGE_ROUTES:
 @router.get("/assets/{name:path}", include_in_schema=False)
 async def asset(name: str, request: Request, settings: Settings) -> Response:
     ui_dir = _served(settings.ui_dir)
-    return await _file(
-        ui_dir / "assets", name, request.scope, "public, max-age=31536000, immutable"
-    )
+    return await _file(ui_dir / "assets", name, request, "public, max-age=31536000, immutable")
 
 
 @router.get("/{name}", include_in_schema=False)
@@ -57,7 +58,7 @@ async def top_file(name: str, request: Request, settings: Settings) -> Response:
     """Files beside `index.html`, such as `favicon.svg`."""
     if not _FILE_NAME.fullmatch(name):
         raise HTTPException(404, "There is nothing at this address.")
-    return await _file(_served(settings.ui_dir), name, request.scope, "no-cache")
+    return await _file(_served(settings.ui_dir), name, request, "no-cache")
 
 
 def _served(ui_dir: Path | None) -> Path:
@@ -66,9 +67,29 @@ def _served(ui_dir: Path | None) -> Path:
     return ui_dir
 
 
-async def _file(folder: Path, name: str, scope: Scope, cache: str) -> Response:
+async def _file(folder: Path, name: str, request: Request, cache: str) -> Response:
     """A file below `folder`, with `ETag` and 304. StaticFiles rejects paths outside `folder`."""
     files = StaticFiles(directory=folder, check_dir=False)
-    response = await files.get_response(name, scope)
+    response = None
+    for encoding, suffix in _accepted(request):
+        with suppress(HTTPException):
+            response = await files.get_response(name + suffix, request.scope)
+            response.headers["Content-Encoding"] = encoding
+            break
+    if response is None:
+        response = await files.get_response(name, request.scope)
     response.headers["Cache-Control"] = cache
+    response.headers["Vary"] = "Accept-Encoding"
     return response
+
+
+def _accepted(request: Request) -> list[tuple[str, str]]:
+    """The encodings that the client accepts, with the endings of the copies made in them."""
+    accepted = {
+        name.strip().lower()
+        for name, _, weight in (
+            part.partition(";") for part in request.headers.get("accept-encoding", "").split(",")
+        )
+        if weight.replace(" ", "") not in _NOT_AT_ALL
+    }
+    return [(name, suffix) for name, suffix in _COPIES if name in accepted]

@@ -1,4 +1,4 @@
-"""Cross-site requests, rate limits, oversized bodies, headers: what is refused at the door."""
+"""Cross-site requests, rate limits, oversized bodies, headers: what is refused before a route."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.message import EmailMessage
@@ -23,7 +23,7 @@ MakeSettings = Callable[..., ManagementSettings]
 
 @pytest.fixture
 def database_url() -> str:
-    """What happens at the door is the same on both databases: the embedded one will do."""
+    """Nothing here depends on the database: the embedded one is enough."""
     return ""
 
 
@@ -272,7 +272,7 @@ class TestOverHttps:
 
 
 class TestSockets:
-    """The check every WebSocket asks for, on a socket that answers who it is."""
+    """The check that every WebSocket makes, on a socket that answers with its user."""
 
     @pytest.fixture
     async def settings(self, make_settings: MakeSettings) -> ManagementSettings:

@@ -1,6 +1,7 @@
 """`/health` and the built page."""
 
 import asyncio
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ NewBrowser = Callable[[], httpx2.AsyncClient]
 
 @pytest.fixture
 def ui_dir(tmp_path: Path) -> Path:
-    """A built page, beside something that is nobody's business."""
+    """A built page, beside a file that must not be served."""
     page = tmp_path / "page"
     (page / "assets").mkdir(parents=True)
     (page / "index.html").write_text("<!doctype html><title>OCMT</title>")
@@ -106,6 +107,34 @@ async def test_assets_are_cached_for_ever_and_other_files_are_not(new_browser: N
     assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert "javascript" in asset.headers["content-type"]
     assert icon.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("accepts", "encoding"),
+    [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip", "gzip"),
+        ("br;q=0, gzip;q=0.5", "gzip"),
+        ("identity", None),
+        ("", None),
+    ],
+)
+async def test_scripts_are_sent_in_the_copy_that_the_browser_takes(
+    new_browser: NewBrowser, ui_dir: Path, accepts: str, encoding: str | None
+) -> None:
+    script = ui_dir / "assets" / "index-4f3a.js"
+    written = script.read_bytes()
+    script.with_name(f"{script.name}.br").write_bytes(b"as brotli")
+    script.with_name(f"{script.name}.gz").write_bytes(gzip.compress(written))
+    sent = {"br": b"as brotli", "gzip": gzip.compress(written), None: written}[encoding]
+    request = new_browser().stream(
+        "GET", "/assets/index-4f3a.js", headers={"accept-encoding": accepts}
+    )
+    async with request as answer:
+        assert answer.headers.get("content-encoding") == encoding
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert "javascript" in answer.headers["content-type"]
+        assert answer.headers["content-length"] == str(len(sent))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is over is forgotten, and what is not is kept."""
+"""Housekeeping deletes what has expired and keeps the rest."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta

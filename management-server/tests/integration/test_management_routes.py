@@ -1,4 +1,4 @@
-"""Every route is documented, and every route but the open ones asks who is there."""
+"""Every route is documented, and every route but the open ones requires a session."""
 
 import re
 from collections.abc import Callable

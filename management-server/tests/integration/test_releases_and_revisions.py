@@ -71,7 +71,7 @@ class TestALink:
     def test_is_made_by_an_older_release_on_newer_tables(
         self, env_file: Path, database_url: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """After `rollback mgmt` over a migration; without mail it is the only way in."""
+        """As after `rollback mgmt` over a migration; without mail it is the only way to sign in."""
         url = parse_database_url(database_url)
         asyncio.run(migrate(url))
         asyncio.run(
@@ -129,7 +129,7 @@ async def test_health_says_that_the_tables_are_of_another_release(
 async def test_tables_of_a_newer_release_that_still_fit_are_no_fault(
     app: FastAPI, sign_in: SignIn
 ) -> None:
-    """So releases take over from each other, and go back."""
+    """Releases take over from each other and roll back like this."""
     browser = await sign_in(ADA)
     database: Database = app.state.database
     async with database.write() as session:

@@ -1,4 +1,4 @@
-"""What locks a row makes other transactions wait for it, until the transaction that has it ends."""
+"""A statement that locks a row makes other transactions wait until the lock's transaction ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.auth.service import lock_user
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.vault.repository import VaultRepository
-from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.people import signed_in_with_agent
 from sqlalchemy.ext.asyncio import AsyncSession
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
@@ -37,9 +37,7 @@ def settings(
 async def test_a_second_transaction_waits_for_the_first(
     app: FastAPI, sign_in: SignIn, lock: Lock
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
     assert (await browser.put("/api/secrets/KEY", json={"value": "a value"})).status_code == 200
     order: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Every statement a member's request runs on users' rows names that member, or their token."""
+"""Every statement that a member's request runs on users' rows names that member, or their token."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -19,7 +19,7 @@ OWNED = {table.name for table in Base.metadata.sorted_tables if "user_id" in tab
 
 @pytest.fixture
 def statements() -> Iterator[list[tuple[str, Any]]]:
-    """SQL with its parameters, as the driver gets it."""
+    """SQL with its parameters, as the driver receives it."""
     ran: list[tuple[str, Any]] = []
 
     def note(_: object, __: object, sql: str, parameters: Any, *___: object) -> None:

@@ -1,4 +1,4 @@
-"""Settings that are wrong, weak or missing refuse to start, naming the setting and the cure."""
+"""Wrong, weak or missing settings stop the start, with the setting's name and the remedy."""
 
 import base64
 import secrets

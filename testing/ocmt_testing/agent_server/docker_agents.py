@@ -61,7 +61,7 @@ async def bridge_of(root: Path) -> str:
 
 @contextmanager
 def running_instead(*command: str) -> Iterator[None]:
-    """In the block, agents' containers run `program` in place of a gateway."""
+    """During the block, agents' containers run `program` in place of a gateway."""
 
     def config(*given: Any, **named: Any) -> dict[str, Any]:
         return container_config(*given, **named) | {"Cmd": list(command)}

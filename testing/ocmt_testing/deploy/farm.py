@@ -209,7 +209,7 @@ def processes_below(folder: Path) -> list[int]:
 
 
 def end_processes_below(folder: Path) -> None:
-    """At once: what they would put in order is removed."""
+    """SIGKILL: they are about to be removed, so they need no clean end."""
     until = time.monotonic() + 10
     while (found := processes_below(folder)) and time.monotonic() < until:
         for pid in found:

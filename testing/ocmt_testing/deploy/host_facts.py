@@ -1,4 +1,4 @@
-"""What setup finds on a host of which nothing is set up yet."""
+"""What setup finds on a host on which nothing is set up yet."""
 
 from ocmt_cli.setup.facts import HostFacts
 
@@ -15,4 +15,8 @@ FRESH_HOST = HostFacts(
     resolvers=(),
     swap=False,
     listening=(),
+    time=1_796_000_000,
+    ssh_port=None,
+    firewall_loaded=False,
+    stale_units=False,
 )

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -23,20 +23,39 @@ _ANSWER_S = 60
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class Load:
+class _Threads:
+    """Threads that run during a `with` block, until `_stopping` is set."""
+
+    def __init__(self, threads: list[threading.Thread]) -> None:
+        self.failures: list[str] = []
+        self._stopping = threading.Event()
+        self._threads = threads
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Load(_Threads):
     """Requests the servers' health continuously, on old and new connections."""
 
     def __init__(self, *urls: str) -> None:
-        self.failures: list[str] = []
         self.versions: set[str] = set()
         self.count = 0
         self.slowest_s = 0.0
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(url, kept))
-            for url in urls
-            for kept in (True, False)
-        ]
+        super().__init__(
+            [
+                threading.Thread(target=self._run, args=(url, kept))
+                for url in urls
+                for kept in (True, False)
+            ]
+        )
 
     def _run(self, url: str, kept: bool) -> None:
         with ExitStack() as stack:
@@ -59,16 +78,6 @@ class Load:
                 # Some hundred a second in all would leave the machine no time for the deploy.
                 self._stopping.wait(0.03)
 
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
 
 def _waits_for_its_database(answer: httpx2.Response) -> bool:
     """Whether only a slow database makes it unhealthy, which happens on a busy machine."""
@@ -82,7 +91,8 @@ class Person:
     def __init__(
         self, farm: Farm, *, port: int = 0, python: Path | None = None, env_file: Path | None = None
     ) -> None:
-        """On another server than the farm's with its `port`, a Python that has it, and its file."""
+        """`port` is for a server other than the farm's, `python` has its packages, `env_file` is
+        its own."""
         self.farm = farm
         self.origin = f"http://127.0.0.1:{port or farm.port}"
         place = farm.component("mgmt")
@@ -124,7 +134,7 @@ class Person:
         return values["OCMT_AGENT_TOKEN"]
 
 
-class Chats:
+class Chats(_Threads):
     """Tabs of one user that send the next message after each answer.
 
     On close code 1012, each does as the page does: it reconnects, repeats unanswered messages with
@@ -134,14 +144,12 @@ class Chats:
     """
 
     def __init__(self, person: Person, count: int = 4) -> None:
-        self.failures: list[str] = []
         self.turns = 0
         self.restarts = 0
         """Sockets that were closed with 1012."""
         self.slowest_s = 0.0
         self._person = person
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(count)]
+        super().__init__([threading.Thread(target=self._run) for _ in range(count)])
 
     def _run(self) -> None:
         waiting: str | None = None
@@ -186,16 +194,6 @@ class Chats:
                 self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
                 return
 
-    def __enter__(self) -> "Chats":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
 
 def _send(chat: ClientConnection, message: str) -> None:
     chat.send(json.dumps({"type": "send", "id": message, "text": "Hello"}))
@@ -210,16 +208,14 @@ def _answers(frame: dict[str, Any], message: str) -> bool:
     return any(row["role"] == "assistant" for row in rows[asked:])
 
 
-class ModelCalls:
+class ModelCalls(_Threads):
     """An agent that calls its model continuously through the relay."""
 
     def __init__(self, farm: Farm, token: str) -> None:
-        self.failures: list[str] = []
         self.count = 0
         self._url = f"http://127.0.0.1:{farm.relay_port}/llm/v1/chat/completions"
         self._headers = {"authorization": f"Bearer {token}"}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        super().__init__([threading.Thread(target=self._run)])
 
     def _run(self) -> None:
         body = {
@@ -242,14 +238,6 @@ class ModelCalls:
             if answer.status_code != 200 or "[DONE]" not in answer.text:
                 self.failures.append(f"{answer.status_code} {answer.text[-200:]}")
             self._stopping.wait(0.02)
-
-    def __enter__(self) -> "ModelCalls":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
 
 
 def until(met: Callable[[], bool], *, within_s: float = 60) -> None:

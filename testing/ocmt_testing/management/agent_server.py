@@ -26,11 +26,21 @@ Refusal = tuple[int, str, str]
 """Status, code, detail."""
 
 
+_MAX_CHARS = 8_000
+_MAX_MESSAGE_BYTES = 128 * 1024
+
+
 class FakeGateway:
     """One user's OpenClaw: a transcript, runs with the test's text, and sockets."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.queues = False
+        """Whether a message that arrives during a run waits for its turn, as the real one does."""
+        self.pending: list[dict[str, Any]] = []
+        """Messages that wait, or never got their turn; oldest first."""
+        self.files: dict[str, tuple[str, bytes]] = {}
+        """Id → type and bytes of the files that the agent sent in the main session."""
         self.runs: dict[str, str] = {}
         self.sockets: list[WebSocket] = []
         self.subscribed: set[WebSocket] = set()
@@ -54,16 +64,25 @@ class FakeGateway:
             run_id, state="delta", deltaText=more, message=self._assistant(self.runs[run_id])
         )
 
+    async def call_tool(self, run_id: str) -> None:
+        """Store what the run said so far, which it does before it calls a tool."""
+        await self.row(self._row_of(run_id, self.runs[run_id]) | {"stopReason": "toolUse"})
+
     async def finish(self, run_id: str) -> None:
         text = self.runs.pop(run_id)
-        row = self._assistant(text) | {
-            "__openclaw": {"id": f"row-{len(self.rows)}", "runId": run_id}
-        }
-        await self.row(row)
+        await self.row(self._row_of(run_id, text))
         await self._chat(run_id, state="final", message=self._assistant(text))
+
+    async def take_up(self, run_id: str) -> None:
+        """Begin the turn of a message that waits."""
+        [item] = [item for item in self.pending if item["runId"] == run_id]
+        self.pending.remove(item)
+        self.runs[run_id] = ""
+        await self.row(item["message"] | {"idempotencyKey": f"{run_id}:user"})
 
     async def fail(self, run_id: str, message: str) -> None:
         self.runs.pop(run_id, None)
+        await self.row(self._row_of(run_id, f"⚠️ {message}") | {"stopReason": "error"})
         await self._chat(run_id, state="error", errorMessage=message)
         await self._chat(run_id, state="error", errorMessage=f"Agent failed: {message}")
 
@@ -81,6 +100,7 @@ class FakeGateway:
     async def crash(self) -> None:
         """Kill the gateway: drop its runs, and abort its sockets."""
         self.runs.clear()
+        self._end_waiting("interrupted")
         await self.drop()
 
     async def drop(self) -> None:
@@ -101,6 +121,16 @@ class FakeGateway:
     def _assistant(self, text: str) -> dict[str, Any]:
         content = [{"type": "text", "text": text}]
         return {"role": "assistant", "content": content, "timestamp": _now_ms()}
+
+    def _row_of(self, run_id: str, text: str) -> dict[str, Any]:
+        return self._assistant(text) | {
+            "__openclaw": {"id": f"row-{len(self.rows)}", "runId": run_id}
+        }
+
+    def _end_waiting(self, state: str) -> None:
+        for item in self.pending:
+            if item["state"] == "queued":
+                item["state"] = state
 
     async def serve(self, socket: WebSocket) -> None:
         self.sockets.append(socket)
@@ -127,34 +157,88 @@ class FakeGateway:
                 self.sockets.remove(socket)
 
     async def _do(self, method: str, params: dict[str, Any], socket: WebSocket) -> dict[str, Any]:
-        if method == "sessions.messages.subscribe":
-            self.subscribed.add(socket)
-            return {"subscribed": True, "key": "agent:main:main"}
-        if method == "chat.history":
-            flying = next(iter(self.runs.items()), None)
-            in_flight = {"inFlightRun": {"runId": flying[0], "text": flying[1]}} if flying else {}
-            return {"messages": self.rows[-params["limit"] :], **in_flight}
-        if method == "chat.abort":
-            for run_id in list(self.runs):
-                del self.runs[run_id]
-                await self._chat(run_id, state="aborted")
-            return {"ok": True}
-        assert method == "chat.send"
+        answer: dict[str, Any]
+        match method:
+            case "sessions.messages.subscribe":
+                self.subscribed.add(socket)
+                answer = {"subscribed": True, "key": "agent:main:main"}
+            case "chat.history":
+                answer = self._history(params)
+            case "chat.message.get":
+                answer = self._message(params)
+            case "chat.abort":
+                answer = {"ok": True}
+                self._end_waiting("cancelled")
+                for run_id in list(self.runs):
+                    del self.runs[run_id]
+                    await self._chat(run_id, state="aborted")
+            case _:
+                assert method == "chat.send"
+                answer = {"runId": params["idempotencyKey"], "status": await self._send(params)}
+        return answer
+
+    def _history(self, params: dict[str, Any]) -> dict[str, Any]:
+        max_chars = params.get("maxChars", _MAX_CHARS)
+        answer: dict[str, Any] = {
+            "messages": [_for_history(row, max_chars) for row in self.rows[-params["limit"] :]],
+            "pendingInputs": {
+                "items": list(reversed(self.pending))[:20],
+                "total": len(self.pending),
+            },
+        }
+        for run_id, text in list(self.runs.items())[:1]:
+            answer["inFlightRun"] = {"runId": run_id, "text": text}
+        return answer
+
+    def _message(self, params: dict[str, Any]) -> dict[str, Any]:
+        for row in self.rows:
+            if row.get("__openclaw", {}).get("id") == params["messageId"]:
+                return {"ok": True, "message": _cut(row, params["maxChars"])}
+        return {"ok": False, "unavailableReason": "not_found"}
+
+    async def _send(self, params: dict[str, Any]) -> str:
         run_id = params["idempotencyKey"]
         if run_id in self.runs:
-            return {"runId": run_id, "status": "in_flight"}
+            return "in_flight"
         if any(row.get("idempotencyKey") == f"{run_id}:user" for row in self.rows):
-            return {"runId": run_id, "status": "ok"}
-        self.runs[run_id] = ""
-        await self.row(
-            {
-                "role": "user",
-                "content": params["message"],
-                "timestamp": _now_ms(),
-                "idempotencyKey": f"{run_id}:user",
-            }
-        )
-        return {"runId": run_id, "status": "started"}
+            return "ok"
+        message = {"role": "user", "content": params["message"], "timestamp": _now_ms()}
+        if self.queues and self.runs:
+            item = {"id": f"input-{len(self.pending)}", "runId": run_id, "message": message}
+            self.pending.append(item | {"acceptedAt": _now_ms(), "state": "queued"})
+        else:
+            self.runs[run_id] = ""
+            await self.row(message | {"idempotencyKey": f"{run_id}:user"})
+        return "started"
+
+
+def _for_history(row: dict[str, Any], max_chars: int) -> dict[str, Any]:
+    """A row as `chat.history` has it (chat-history-pages in OpenClaw 2026.9.6)."""
+    shown = _cut(row, max_chars)
+    if len(json.dumps(shown, ensure_ascii=False).encode()) <= _MAX_MESSAGE_BYTES:
+        return shown
+    meta = row.get("__openclaw", {})
+    return {
+        "role": row["role"],
+        "timestamp": row.get("timestamp"),
+        "content": [{"type": "text", "text": "[chat.history omitted: message too large]"}],
+        "__openclaw": {"id": meta.get("id"), "truncated": True, "reason": "oversized"},
+    }
+
+
+def _cut(row: dict[str, Any], max_chars: int) -> dict[str, Any]:
+    def shortened(text: str) -> str:
+        return text if len(text) <= max_chars else f"{text[:max_chars]}\n...(truncated)..."
+
+    content = row.get("content")
+    if isinstance(content, str):
+        return row | {"content": shortened(content)}
+    parts = content if isinstance(content, list) else []
+    return row | {
+        "content": [
+            part | {"text": shortened(part["text"])} if "text" in part else part for part in parts
+        ]
+    }
 
 
 class FakeAgentServer:
@@ -199,6 +283,10 @@ class FakeAgentServer:
                 Route("/api/containers/{user_id}", self._remove, methods=["DELETE"]),
                 Route(
                     "/api/containers/{user_id}/tools-version", self._tools_version, methods=["PUT"]
+                ),
+                Route(
+                    "/api/containers/{user_id}/proxy/api/chat/media/outgoing/{key}/{file_id}/full",
+                    self._file,
                 ),
                 WebSocketRoute("/api/containers/{user_id}/proxy/", self._proxy),
             ]
@@ -267,6 +355,15 @@ class FakeAgentServer:
                 self.listeners.remove(listener)
 
         return StreamingResponse(stream(), media_type="text/event-stream")
+
+    async def _file(self, request: Request) -> Response:
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        gateway = self.gateways[request.path_params["user_id"]]
+        found = gateway.files.get(request.path_params["file_id"])
+        if found is None or request.path_params["key"] != "agent:main:main":
+            return Response("not found", 404)
+        return Response(found[1], media_type=found[0])
 
     async def _provision(self, request: Request) -> Response:
         if not self._known(request):

@@ -31,6 +31,7 @@ class Tab:
                 additional_headers={"cookie": cookies, "origin": str(browser.base_url).rstrip("/")},
                 proxy=None,
                 close_timeout=1,
+                max_size=None,  # as in browsers
             )
         )
 

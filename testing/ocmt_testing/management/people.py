@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import httpx2
@@ -46,6 +46,16 @@ async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
     except TimeoutError:
         now = await agents.view(user_id)
         raise AssertionError(f"not {states}, but {view}; asked once more: {now}") from None
+
+
+async def signed_in_with_agent(
+    app: FastAPI, sign_in: Callable[[str], Awaitable[httpx2.AsyncClient]]
+) -> tuple[httpx2.AsyncClient, str]:
+    """Ada's browser and her id, once her agent runs."""
+    browser = await sign_in("ada@example.com")
+    user_id = await id_of(browser)
+    await agent_is(app, user_id, "running")
+    return browser, user_id
 
 
 def hash_of(token: str) -> bytes:

@@ -196,6 +196,13 @@ class World:
         document: dict[str, Any] = self.ok("plan", "-o", str(out), *args)
         return document
 
+    def pick_held_commits(self) -> Path:
+        """Make a plan that picks the commits it would hold; returns its path."""
+        self.plan()
+        path = self.root / "plan.toml"
+        path.write_text(path.read_text().replace('{do = "hold"', '{do = "pick"'))
+        return path
+
     def apply(self) -> Any:
         return self.ok("apply", str(self.root / "plan.toml"))
 

@@ -1,4 +1,4 @@
-"""TLS_DIR folders as `ocmt setup` writes them, and with each thing wrong that can be."""
+"""TLS_DIR folders as `ocmt setup` writes them, and with each possible mistake."""
 
 import asyncio
 import contextlib

@@ -9,7 +9,7 @@ from ocmt_testing.sync.world import World, make_world
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """A fork one commit ahead of where upstream began, with its policy committed."""
+    """A fork one commit ahead of upstream's first, with its policy committed."""
     return make_world(tmp_path)
 
 
@@ -21,7 +21,7 @@ def new_world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], World]:
 
 @pytest.fixture
 def make_world_of(tmp_path: Path) -> Callable[[Mapping[str, str]], World]:
-    """A fork of an upstream with these files, which does not follow it yet."""
+    """A fork of an upstream with these files, without a policy yet."""
 
     def make(base: Mapping[str, str]) -> World:
         made = make_world(tmp_path, base=base, policy=None)

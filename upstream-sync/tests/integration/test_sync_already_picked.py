@@ -1,4 +1,4 @@
-"""What the fork has already, however it came."""
+"""Commits that the fork already has, in whatever form."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Bad input: a clear error, a stable exit code, and the repository exactly as it was."""
+"""Bad input: a clear error, a stable exit code, and an unchanged repository."""
 
 import fcntl
 import os
@@ -91,7 +91,7 @@ def test_a_dirty_sync_tree_and_a_checked_out_sync_branch_are_refused(world: Worl
     world.ok("fetch")
     world.plan()
     (world.tree / "stray.txt").write_text("mine\n")
-    refuse(world, "apply", str(world.root / "plan.toml"), code=7, says="changes of its own")
+    refuse(world, "apply", str(world.root / "plan.toml"), code=7, says="uncommitted changes")
     (world.tree / "stray.txt").unlink()
     world.git("worktree", "remove", "--force", str(world.tree))
     world.git("checkout", "-q", "upstream-sync")
@@ -104,7 +104,7 @@ def test_a_second_sync_at_once_is_refused(world: World) -> None:
     world.plan()
     with (world.fork / ".git/ocmt-sync/lock").open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        refuse(world, "apply", str(world.root / "plan.toml"), code=6, says="at work here")
+        refuse(world, "apply", str(world.root / "plan.toml"), code=6, says="running here")
 
 
 def test_a_conflict_that_is_aborted_leaves_everything_as_it_was(world: World) -> None:
@@ -112,9 +112,7 @@ def test_a_conflict_that_is_aborted_leaves_everything_as_it_was(world: World) ->
     world.upstream.commit({"core/a.txt": "fine\n"}, "fine")
     world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     before = world.snapshot()
     assert world.run("apply", str(path)).code == 5
     assert world.run("doctor", "--json").json["findings"][0]["code"] in ("unfinished", "dead-rule")
@@ -133,9 +131,7 @@ def test_a_conflicting_pick_can_be_left_out_with_a_reason(world: World) -> None:
     bad = world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.upstream.commit({"core/a.txt": "fine\n"}, "fine")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     assert world.run("apply", str(path)).code == 5
     assert world.ok("apply", "--skip", "ours is better")["picked"] == 1
     (entry,) = world.ok("ledger", bad)["entries"]
@@ -146,9 +142,7 @@ def test_a_resolution_is_remembered_for_the_next_time(world: World) -> None:
     world.local({"core/b.txt": "ours\n"})
     world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     assert world.run("apply", str(path)).code == 5
     (world.tree / "core/b.txt").write_text("both\n")
     world.git("-C", str(world.tree), "add", "core/b.txt")
@@ -253,7 +247,7 @@ def test_push_never_goes_to_upstream(world: World) -> None:
         (("list", "--since", "soon"), "soon"),
         (("plan", "--strategy", "rebase"), "rebase"),
         (("plan", "--tag", "v1"), "--tag"),
-        (("apply",), "name a plan"),
+        (("apply",), "Name a plan"),
         (("defer", "upstream/main", "--until", "soon", "--reason", "x"), "soon"),
     ],
 )
@@ -262,7 +256,7 @@ def test_wrong_options_are_named(world: World, args: tuple[str, ...], says: str)
 
 
 def limited(world: World, *args: str, largest_bytes: int) -> Ran:
-    """Run where no file can grow beyond this, which looks to git and to us like a full disk."""
+    """Run with a limit on the size of files, which looks like a full disk to git and to us."""
     # Left to itself the limit kills with a signal, where a full disk is an error of `write`.
     programs = world.root / "programs"
     programs.mkdir(exist_ok=True)

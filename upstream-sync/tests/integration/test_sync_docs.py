@@ -1,7 +1,7 @@
-"""docs/sync.md is true: its commands are run in order, as they stand, and its tables miss nothing.
+"""docs/sync.md is true: its commands are run in order, and its tables are complete.
 
-The environment has what the page presupposes and no more: the checkout at `~/ocmt`, upstream's
-address, and a network-free `npm`.
+The environment has only what the page presupposes: the checkout at `~/ocmt`, upstream's address,
+and a network-free `npm`.
 """
 
 import os
@@ -37,7 +37,7 @@ def sections() -> dict[str, list[str]]:
 
 
 def tree_for_the_default_policy() -> dict[str, str]:
-    """A file for every glob of the shipped policy, as OpenClaw has one."""
+    """A file for every glob of the shipped policy, like OpenClaw's own."""
     globs = [g for r in tomllib.loads(default_policy_bytes().decode())["rule"] for g in r["paths"]]
     names = [g + "some.ts" if g.endswith("/") else g.replace("*", "x") for g in globs]
     return dict.fromkeys(names, "upstream's\n") | {"src/infra/ports.ts": PORTS}
@@ -45,7 +45,7 @@ def tree_for_the_default_policy() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Walk:
-    """Runs a line of the page in the fork, as its operator's shell would."""
+    """Runs a line of the page in the fork, in the operator's shell."""
 
     world: World
     environment: dict[str, str]

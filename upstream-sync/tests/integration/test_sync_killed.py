@@ -43,7 +43,7 @@ def kill_at(step: int, *, after: bool) -> None:
 
 
 def run_killed(world: World, step: int, *args: str, after: bool) -> bool:
-    """Apply (or `args`) in a child that dies at `step`; False when it finished before."""
+    """Apply (or run `args`) in a child that dies at `step`; False if it finished before."""
     child = os.fork()
     if child == 0:
         try:
@@ -110,9 +110,7 @@ def test_killed_while_a_conflict_is_being_committed_it_resumes(
         world.upstream.commit({"core/b.txt": "one\nTHEIRS\nthree\n"}, "their two")
         world.upstream.commit({"core/a.txt": "short\n"}, "shorter")
         world.ok("fetch")
-        world.plan()
-        path = world.root / "plan.toml"
-        path.write_text(path.read_text().replace('{do = "hold"', '{do = "pick"'))
+        path = world.pick_held_commits()
         assert world.run("apply", str(path)).code == 5
         (world.tree / "core/b.txt").write_text("one\nBOTH\nthree\n")
         world.git("-C", str(world.tree), "add", "core/b.txt")

@@ -1,4 +1,5 @@
-"""A fork followed for a simulated month: nothing lost, nothing taken twice, all explained."""
+"""A fork that follows upstream for a simulated month: nothing is lost, picked twice or
+unexplained."""
 
 from collections import Counter
 

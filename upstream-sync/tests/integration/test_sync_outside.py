@@ -1,4 +1,4 @@
-"""What sync speaks to outside of git: an advisory server, and GitHub's `gh`."""
+"""The services that sync uses besides git: an advisory server, and GitHub's `gh`."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from ocmt_testing.sync.world import World
 
 @dataclass
 class Advisories:
-    """What the advisory server answers."""
+    """The advisory server's answers."""
 
     url: str = ""
     body: bytes = b"[]"
@@ -87,7 +87,7 @@ def test_advisories_come_from_a_url_and_a_bad_answer_keeps_the_last_good_ones(
 def test_advisories_are_not_read_over_plain_http_from_elsewhere(world: World) -> None:
     watch(world, "http://advisories.example/osv.json")
     said = world.run("fetch")
-    assert (said.code, "Advisories come over https" in said.err) == (4, True)
+    assert (said.code, "Advisories must come over https" in said.err) == (4, True)
 
 
 def test_a_redirect_may_not_lead_away_from_https(world: World, server: Advisories) -> None:
@@ -95,7 +95,7 @@ def test_a_redirect_may_not_lead_away_from_https(world: World, server: Advisorie
         server.status, server.leads_to = 302, other.url
         watch(world, server.url)
         said = world.run("fetch")
-        assert (said.code, "Advisories come over https" in said.err) == (4, True)
+        assert (said.code, "Advisories must come over https" in said.err) == (4, True)
     assert not list((world.fork / ".git/ocmt-sync").glob("advisories/*"))
 
 

@@ -50,7 +50,7 @@ def test_the_other_commands_and_wrong_usage_start_the_same_way(world: World) -> 
 
 
 def on_a_terminal(world: World, *words: str, **environment: str) -> str:
-    """What the command writes when all it has is a terminal."""
+    """What the command prints to a terminal."""
     leader, follower = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "ocmt_cli.main", "sync", "--repo", str(world.fork), *words],

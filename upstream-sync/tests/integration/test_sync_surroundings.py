@@ -1,4 +1,4 @@
-"""What surrounds sync on an operator's machine: their git settings, shell, terminal, folders."""
+"""An operator's machine around sync: git settings, shell, terminal, folders."""
 
 import json
 import os
@@ -15,7 +15,7 @@ OCMT = Path(sys.executable).with_name("ocmt")
 
 
 def shell(world: World, line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """A line of the operator's shell, in which `ocmt` is the real command."""
+    """Run a line in the operator's shell, in which `ocmt` is the real command."""
     return subprocess.run(
         ["bash", "-c", f"ocmt() {{ {OCMT} \"$@\"; }}; {line}"], cwd=world.fork,
         env={**world.variables(), **variables}, capture_output=True, text=True, check=False,
@@ -29,9 +29,7 @@ def conflicting(world: World) -> str:
     world.upstream.commit({"core/a.txt": "short\n"}, "fine")
     world.upstream.commit({"core/b.txt": "theirs\n"}, "theirs")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     return str(path)
 
 
@@ -181,9 +179,7 @@ def test_a_text_about_conflicts_is_no_conflict(world: World) -> None:
     text = "Markers\n=======\n<<<<<<< HEAD\none\n=======\ntwo\n>>>>>>> other\n"
     world.upstream.commit({"core/b.txt": text, "core/about.txt": text}, "about conflicts")
     world.ok("fetch")
-    world.plan()
-    path = world.root / "plan.toml"
-    path.write_text(path.read_text().replace('do = "hold"', 'do = "pick"'))
+    path = world.pick_held_commits()
     assert world.run("apply", str(path)).code == 5
     world.git("-C", str(world.tree), "checkout", "--theirs", "core/b.txt")
     world.git("-C", str(world.tree), "add", "core/b.txt")
@@ -220,7 +216,7 @@ def test_a_test_leaves_the_work_tree_as_it_was_and_runs_over_nobodys_edits(world
     )
     (world.tree / "core/b.txt").write_text("precious\n")
     ran = world.run("test")
-    assert (ran.code, "has changes of its own" in ran.err) == (7, True)
+    assert (ran.code, "has uncommitted changes" in ran.err) == (7, True)
     assert (world.tree / "core/b.txt").read_text() == "precious\n"
 
 

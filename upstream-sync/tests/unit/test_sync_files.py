@@ -1,4 +1,4 @@
-"""The two files people share: the plan and the ledger."""
+"""The two files that people exchange: the plan and the ledger."""
 
 from datetime import date
 

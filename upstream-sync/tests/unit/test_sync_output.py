@@ -1,4 +1,4 @@
-"""Text of upstream's commits is safe to print on a terminal."""
+"""Text of upstream's commits is printed safely on a terminal."""
 
 import pytest
 from ocmt_sync.console import say

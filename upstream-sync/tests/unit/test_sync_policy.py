@@ -153,7 +153,7 @@ def test_what_is_no_toml_is_refused(text: str | bytes) -> None:
 
 def test_a_name_that_git_would_take_for_an_option_is_refused() -> None:
     said = mistake('version = 1\n[upstream]\nremote = "--upload-pack=x"\n')
-    assert "no name that git allows" in said
+    assert "not a name that git allows" in said
 
 
 def test_without_a_policy_of_its_own_a_fork_has_the_shipped_one(tmp_path: Path) -> None:
@@ -201,18 +201,18 @@ def test_the_shipped_policy_has_no_overlap_on_a_tree_like_upstreams() -> None:
     [
         ("[securty]\n", "unknown section `securty` (did you mean `security`?)"),
         ("[fork]\nbranhc = 'x'\n", "unknown key `fork.branhc` (did you mean `branch`?)"),
-        ("[fork]\nledger = '../outside'\n", "`fork.ledger` = '../outside' is no folder inside"),
-        ("[fork]\nledger = '/root'\n", "is no folder inside the fork"),
-        ("[fork]\nledger = '.git/x'\n", "is no folder inside the fork"),
-        ("[fork]\nsync_branch = 'a..b'\n", "`fork.sync_branch` = 'a..b' is no name that git"),
+        ("[fork]\nledger = '../outside'\n", "`fork.ledger` = '../outside' is not a folder inside"),
+        ("[fork]\nledger = '/root'\n", "is not a folder inside the fork"),
+        ("[fork]\nledger = '.git/x'\n", "is not a folder inside the fork"),
+        ("[fork]\nsync_branch = 'a..b'\n", "`fork.sync_branch` = 'a..b' is not a name that git"),
         ("[fork]\nsync_branch = 'main'\n", "sync needs a branch of its own"),
-        ("[fork]\nbranch = ''\n", "`fork.branch` is a text in quotes, not ''"),
-        ("[test]\ncommands = 'npm test'\n", "`test.commands` is a list of texts"),
-        ("[security]\nkeywords = [3]\n", "`security.keywords` is a list of texts"),
-        ("[fetch]\nstale_after_h = 'soon'\n", "`fetch.stale_after_h` is a number above 0"),
-        ("[fetch]\nstale_after_h = nan\n", "`fetch.stale_after_h` is a number above 0"),
+        ("[fork]\nbranch = ''\n", "`fork.branch` must be a text in quotes, not ''"),
+        ("[test]\ncommands = 'npm test'\n", "`test.commands` must be a list of texts"),
+        ("[security]\nkeywords = [3]\n", "`security.keywords` must be a list of texts"),
+        ("[fetch]\nstale_after_h = 'soon'\n", "`fetch.stale_after_h` must be a number above 0"),
+        ("[fetch]\nstale_after_h = nan\n", "`fetch.stale_after_h` must be a number above 0"),
         ("[[rule]]\nclass='skip'\npath=['docs/']\n", "(did you mean `paths`?)"),
-        ("[[rule]]\nclass='alwys'\npaths=['docs/']\n", "(docs/): class 'alwys' is none of"),
+        ("[[rule]]\nclass='alwys'\npaths=['docs/']\n", "(docs/): class 'alwys' is not one of"),
     ],
 )
 def test_each_mistake_names_its_key_and_the_cure(text: str, says: str) -> None:

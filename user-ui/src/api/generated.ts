@@ -162,6 +162,13 @@ export interface Routes {
       server_id: string;
     };
   };
+  "GET /api/chat/files/{conversation}/{file_id}": {
+    answer: unknown;
+    path: {
+      conversation: string;
+      file_id: string;
+    };
+  };
   "GET /api/secrets": {
     answer: SecretsAnswer;
   };
@@ -528,11 +535,25 @@ export interface HistoryAnswer {
   type: "history";
   messages: WireMessage[];
 }
+/**
+ * `queued`: waits for its turn. `failed`: unanswered, for the reason in `detail`.
+ */
 export interface WireMessage {
   id: string;
   role: "user" | "assistant";
   text: string;
   at: string;
+  state?: "queued" | "failed" | "stopped";
+  detail?: string;
+  files?: WireFile[];
+}
+/**
+ * A file that the agent sent; without an address it could not be delivered.
+ */
+export interface WireFile {
+  kind: "image" | "audio" | "video" | "document";
+  name: string;
+  url: string | null;
 }
 export interface AcceptedFrame {
   type: "accepted";
@@ -540,6 +561,8 @@ export interface AcceptedFrame {
   runId: string;
 }
 /**
+ * More of an answer. The first one of a run may be empty: the agent works on it.
+ *
  * With `replace`, the text replaces all earlier deltas instead of following them.
  */
 export interface DeltaFrame {

@@ -24,8 +24,9 @@ export function fromWire(wire: WireMessage): Message {
         at,
         delivery: "sent",
         attempts: 1,
-        failure: null,
+        failure: wire.state === "failed" ? { detail: wire.detail ?? "", retry: true } : null,
         runId: null,
+        queued: wire.state === "queued",
       }
     : {
         role: "assistant",
@@ -33,8 +34,9 @@ export function fromWire(wire: WireMessage): Message {
         id: wire.id,
         runId: null,
         text: wire.text,
+        files: wire.files ?? [],
         at,
-        phase: "done",
+        phase: wire.state === "stopped" ? "stopped" : "done",
         live: false,
         doubtful: false,
       };
@@ -47,10 +49,11 @@ export function mergeHistory(
 ): Message[] {
   const merged = wires.map(fromWire);
   const known = new Set(shown.map((message) => message.id));
+  const indexes = new Map(merged.map((message, index) => [message.id, index]));
   const placed = new Map<Message, number>();
 
   for (const message of shown) {
-    let index = merged.findIndex((other) => other.id === message.id);
+    let index = indexes.get(message.id) ?? -1;
     if (index < 0 && message.role === "user" && message.runId !== null) {
       // Accepted: the gateway stores it under its own id.
       index = merged.findLastIndex(
@@ -73,17 +76,36 @@ export function mergeHistory(
     if (message.phase === "done") return message.live && message.at >= askedAt;
     return message.live && !answered(message, shown, merged, placed);
   });
-  return [...merged, ...rest];
+  return queuedLast([...merged, ...rest]);
+}
+
+/** `messages` with those that wait for the agent behind the answer that they wait for. */
+export function queuedLast(messages: Message[]): Message[] {
+  const first = messages.findIndex(waits);
+  if (first < 0 || messages.slice(first).every(waits)) return messages;
+  return [...messages.filter((message) => !waits(message)), ...messages.filter(waits)];
+}
+
+function waits(message: Message): boolean {
+  if (message.role === "assistant") return false;
+  return message.queued || message.delivery === "waiting" || message.delivery === "sending";
 }
 
 /** The page's own object where nothing changed, so that the message is not rendered again. */
 function keepIdentity(mine: Message, theirs: Message): Message {
   if (mine.role === "user" && theirs.role === "user") {
-    const same = mine.delivery === "sent" && mine.id === theirs.id && mine.failure === null;
-    return same ? mine : { ...mine, id: theirs.id, delivery: "sent" };
+    // A failure that this page saw may be missing in the history.
+    const failure = theirs.failure ?? (mine.runId === null ? null : mine.failure);
+    const same =
+      mine.delivery === "sent" &&
+      mine.id === theirs.id &&
+      mine.queued === theirs.queued &&
+      mine.failure?.detail === failure?.detail;
+    if (same) return mine;
+    return { ...mine, id: theirs.id, delivery: "sent", failure, queued: theirs.queued };
   }
   if (mine.role === "assistant" && theirs.role === "assistant") {
-    if (mine.text === theirs.text && mine.phase === "done") return mine;
+    if (mine.text === theirs.text && mine.phase === theirs.phase) return mine;
     return { ...theirs, key: mine.key, live: mine.live };
   }
   return theirs;

@@ -3,10 +3,10 @@
  * the history, when to send waiting messages, and when to give up on an answer.
  */
 
-import type { ServerFrame } from "../api/generated";
-import type { Kept } from "./kept";
+import type { AgentState, ServerFrame } from "../api/generated";
+import type { DraftStorage } from "./draft-storage";
 import { newId } from "./ids";
-import { canAnswer, canTakeMessages, HISTORY_LIMIT } from "./protocol";
+import { canAnswer, canTakeMessages, HISTORY_LIMIT, isAsleep } from "./protocol";
 import { ChatSocket, type SocketWorld } from "./socket";
 import { INITIAL, isStreaming, unsent, type ChatState, type Connection } from "./state";
 import { reduce, type Happening } from "./store";
@@ -30,11 +30,12 @@ export class ChatSession extends EventTarget {
   private cancelSilence: (() => void) | null = null;
   private cancelRecovery: (() => void) | null = null;
   private recoveries = 0;
+  private shown = false;
 
   constructor(
     url: string,
     private readonly world: SessionWorld,
-    readonly kept: Kept,
+    readonly kept: DraftStorage,
   ) {
     super();
     this.socket = new ChatSocket(url, world, {
@@ -58,13 +59,19 @@ export class ChatSession extends EventTarget {
     this.socket.end();
   }
 
+  /** The conversation is on the screen, or no longer: only then is it loaded. */
+  show(shown: boolean): void {
+    this.shown = shown;
+    this.proceed();
+  }
+
   write(text: string): void {
     this.happen({ type: "written", id: newId(), text, now: this.world.now() });
     this.proceed();
   }
 
   again(id: string): void {
-    this.happen({ type: "again", id, newId: newId(), now: this.world.now() });
+    this.happen({ type: "again", id, now: this.world.now() });
     this.proceed();
   }
 
@@ -121,9 +128,9 @@ export class ChatSession extends EventTarget {
 
   /** Send the requests that the current state needs. Safe to call at any time. */
   private proceed(): void {
-    const { connection, status, statusFresh, history, stale } = this.current;
+    const { connection, status, statusFresh } = this.current;
     if (connection !== "open" || !statusFresh || status === null) return;
-    if (stale && history !== "asked" && this.world.visible() && canAnswer(status.state)) {
+    if (this.needsHistory(status.state)) {
       if (this.socket.send({ type: "history", limit: HISTORY_LIMIT })) {
         this.happen({ type: "history-asked", now: this.world.now() });
         this.listen();
@@ -131,6 +138,15 @@ export class ChatSession extends EventTarget {
     }
     if (canTakeMessages(status.state)) this.sendWaiting();
     this.recover();
+  }
+
+  /** Whether to load the history. It wakes the agent, so a silent tab does not. */
+  private needsHistory(agent: AgentState): boolean {
+    const { history, stale, messages } = this.current;
+    if (!stale || history === "asked" || !this.shown || !this.world.visible()) return false;
+    if (!canAnswer(agent)) return false;
+    const doubtful = messages.some((message) => isStreaming(message) && message.doubtful);
+    return history === "missing" || doubtful || !isAsleep(agent);
   }
 
   private sendWaiting(): void {

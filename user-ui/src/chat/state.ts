@@ -1,6 +1,6 @@
 /** The view model of a conversation: the reducer computes it, the views show it. */
 
-import type { AgentView } from "../api/generated";
+import type { AgentView, WireFile } from "../api/generated";
 
 export type Connection = "connecting" | "open" | "waiting" | "offline";
 
@@ -22,6 +22,8 @@ export interface UserMessage {
   readonly failure: Failure | null;
   /** The run that answers it; null until it is accepted, and for messages from the history. */
   readonly runId: string | null;
+  /** The agent has it but works on an earlier message. */
+  readonly queued: boolean;
 }
 
 export interface AgentMessage {
@@ -30,6 +32,7 @@ export interface AgentMessage {
   readonly id: string | null;
   readonly runId: string | null;
   readonly text: string;
+  readonly files: readonly WireFile[];
   readonly at: number;
   readonly phase: "streaming" | "done" | "stopped" | "interrupted";
   /** Received while streaming on this page: such a message is never folded. */

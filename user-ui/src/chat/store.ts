@@ -1,7 +1,8 @@
 /** The chat protocol as a pure reducer: (state, event) → state. */
 
 import type { ServerFrame } from "../api/generated";
-import { fromWire, mergeHistory, timeOf } from "./history";
+import { fromWire, mergeHistory, queuedLast, timeOf } from "./history";
+import { nextAttempt } from "./ids";
 import { isAsleep } from "./protocol";
 import {
   isStreaming,
@@ -19,7 +20,7 @@ export type Happening =
   | { readonly type: "written"; readonly id: string; readonly text: string; readonly now: number }
   | { readonly type: "restored"; readonly messages: readonly UserMessage[] }
   | { readonly type: "sent-out"; readonly id: string }
-  | { readonly type: "again"; readonly id: string; readonly newId: string; readonly now: number }
+  | { readonly type: "again"; readonly id: string; readonly now: number }
   | { readonly type: "discarded"; readonly id: string }
   | { readonly type: "history-asked"; readonly now: number }
   | { readonly type: "history-wanted" }
@@ -43,7 +44,7 @@ export function reduce(state: ChatState, event: Happening): ChatState {
         attempts: message.attempts + 1,
       }));
     case "again":
-      return again(state, event.id, event.newId, event.now);
+      return again(state, event.id, event.now);
     case "discarded":
       return { ...state, messages: state.messages.filter((message) => message.id !== event.id) };
     case "history-asked":
@@ -68,6 +69,7 @@ export function written(id: string, text: string, now: number): UserMessage {
     attempts: 0,
     failure: null,
     runId: null,
+    queued: false,
   };
 }
 
@@ -102,6 +104,7 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
         ...answer,
         id: wire.id,
         text: wire.text === "" ? answer.text : wire.text,
+        files: wire.files,
         at: timeOf(frame.message.at) || now,
         phase: "done",
         doubtful: false,
@@ -136,18 +139,20 @@ function onConnection(state: ChatState, connection: Connection): ChatState {
 function onAccepted(state: ChatState, id: string, runId: string, now: number): ChatState {
   const question = state.messages.find((message) => message.id === id);
   if (question?.role !== "user" || question.runId !== null) return state;
+  const again = question.attempts > 1;
+  const queued = !again && state.messages.some((m) => isStreaming(m) && m.runId !== runId);
   const accepted = onUser(state, id, (message) => ({
     ...message,
     delivery: "sent",
     failure: null,
     runId,
+    queued,
   }));
-  const again = question.attempts > 1;
   if (again) {
     // The first attempt may have been received, and answered while disconnected.
     return withAnswer({ ...accepted, stale: true }, runId, now, { doubtful: true });
   }
-  return withAnswer(accepted, runId, now, {});
+  return queued ? accepted : withAnswer(accepted, runId, now, {});
 }
 
 function onDelta(
@@ -176,50 +181,60 @@ function onEnd(
   now: number,
   end: (answer: AgentMessage) => AgentMessage,
 ): ChatState {
-  const seen = answerOf(state, runId) !== undefined;
+  const question = state.messages.find((m) => m.role === "user" && m.runId === runId);
+  const seen = answerOf(state, runId) !== undefined || question !== undefined;
   const ready = withAnswer(state, runId, now, {});
-  // A run that this page did not start: its question came from another tab.
+  // The gateway may take up a queued message in a run that has another id.
+  const next = ready.messages.some((message) => message.role === "user" && message.queued);
   return {
     ...ready,
-    stale: ready.stale || !seen,
-    messages: ready.messages.map((message) =>
-      message.role === "assistant" && message.runId === runId ? end(message) : message,
-    ),
+    // A run that this page did not start: its question came from another tab.
+    stale: ready.stale || !seen || next,
+    messages: ready.messages.flatMap((message) => {
+      if (message.role === "user" || message.runId !== runId) return [message];
+      const ended = end(message);
+      // The message joined a run under way, which answers it.
+      const joined = ended.phase === "done" && ended.text === "" && ended.files.length === 0;
+      return joined ? [] : [ended];
+    }),
   };
 }
 
 function onError(state: ChatState, id: string | null, failure: Failure): ChatState {
-  const question = state.messages.find((message) => message.id === id || message.key === id);
+  const question = state.messages.find(
+    (message) => message.id === id || message.key === id || message.runId === id,
+  );
+  const runId = question?.runId ?? id;
+  const messages = state.messages.flatMap((message) => {
+    if (runId === null || !isStreaming(message) || message.runId !== runId) return [message];
+    return message.text === "" ? [] : [interrupted(message)];
+  });
   if (question?.role !== "user") {
     // Without a message it may be about the requested history: stop waiting for that.
     const history = state.history === "asked" ? "missing" : state.history;
-    return { ...state, notice: failure, history };
+    return { ...state, messages, notice: failure, history };
   }
-  const failed = onUser(state, question.id, (message) => ({
+  return onUser({ ...state, messages }, question.id, (message) => ({
     ...message,
     failure,
-    delivery: message.runId === null ? "failed" : "sent",
+    queued: false,
+    delivery: message.delivery === "sent" ? "sent" : "failed",
   }));
-  if (question.runId === null) return failed;
-  const messages = failed.messages.flatMap((message) => {
-    if (!isStreaming(message) || message.runId !== question.runId) return [message];
-    return message.text === "" ? [] : [interrupted(message)];
-  });
-  return { ...failed, messages };
 }
 
 /**
  * Send a failed message again: with the same id when it was never accepted, so that it is delivered
- * once; with a new id when its run failed, since the gateway ignores an id that it has seen.
+ * once; with the next id when its run failed, since the gateway ignores an id that it has seen.
  */
-function again(state: ChatState, id: string, newId: string, now: number): ChatState {
+function again(state: ChatState, id: string, now: number): ChatState {
   const message = state.messages.find((candidate) => candidate.id === id);
   if (message?.role !== "user") return state;
-  if (message.runId === null) {
+  if (message.delivery === "failed") {
     return onUser(state, id, (failed) => ({ ...failed, delivery: "waiting", failure: null }));
   }
   const cleared = onUser(state, id, (failed) => ({ ...failed, failure: null }));
-  return { ...cleared, messages: [...cleared.messages, written(newId, message.text, now)] };
+  const attempt = written(nextAttempt(id), message.text, now);
+  return { ...cleared, messages: [...cleared.messages, attempt] };
 }
 
 function interrupted(message: Message): Message {
@@ -246,13 +261,19 @@ function withAnswer(
     id: null,
     runId,
     text: "",
+    files: [],
     at: now,
     phase: "streaming",
     live: true,
     doubtful: false,
     ...more,
   };
-  return { ...state, messages: [...state.messages, answer] };
+  const messages = state.messages.map((message) =>
+    message.role === "user" && message.queued && (message.runId ?? message.id) === runId
+      ? { ...message, queued: false }
+      : message,
+  );
+  return { ...state, messages: queuedLast([...messages, answer]) };
 }
 
 function onUser(

@@ -3,6 +3,7 @@
 import { LitElement, html, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
+import type { WireFile } from "../api/generated";
 import type { AgentMessage, Message, UserMessage } from "../chat/state";
 import { MarkdownView, parseIntervalMs } from "../markdown/view";
 import { base, controls } from "../styles/controls";
@@ -14,7 +15,10 @@ import { fullLabel, timeLabel } from "./times";
 const LONG_QUESTION = 1_200;
 const LONG_ANSWER = 5_000;
 const LONG_LINES = 24;
+/** As much of a folded answer as is visible, and a little more. */
+const FOLDED_LENGTH = 2_500;
 const COPIED_MS = 2_000;
+const NAMES_SETTINGS = /\bsettings\b/i;
 
 @customElement("chat-message")
 export class ChatMessage extends LitElement {
@@ -40,13 +44,16 @@ export class ChatMessage extends LitElement {
     return message.role === "user" ? this.question(message) : this.answer(message);
   }
 
-  override updated(changed: PropertyValues<this>): void {
-    if (!changed.has("message") || this.message.role !== "assistant") return;
-    this.scheduleParse(this.message);
+  override updated(changed: PropertyValues): void {
+    if (this.message.role !== "assistant") return;
+    if (["message", "newest", "open"].some((name) => changed.has(name))) {
+      this.scheduleParse(this.message);
+    }
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
+    this.view?.stop();
     clearTimeout(this.parseTimer);
     clearTimeout(this.copiedTimer);
     this.parseTimer = 0;
@@ -62,14 +69,21 @@ export class ChatMessage extends LitElement {
         </div>
         ${this.fold(folded, message.text.length > LONG_QUESTION || isTall(message.text))}
         <div class="meta">
-          ${message.delivery === "sent" ? this.time(message.at) : this.delivery(message)}
+          ${
+            message.delivery === "sent" && !message.queued
+              ? this.time(message.at)
+              : this.delivery(message)
+          }
           ${this.copyButton()}
         </div>
         ${
           failed === null
             ? nothing
             : html`<div class="problem" role="alert">
-                <p>${failed.detail}</p>
+                <p>
+                  ${failed.detail}
+                  ${NAMES_SETTINGS.test(failed.detail) ? html`<a href="/settings">Open settings</a>` : nothing}
+                </p>
                 ${
                   failed.retry
                     ? html`<button class="small danger" @click=${() => this.emit("again")}>
@@ -91,7 +105,7 @@ export class ChatMessage extends LitElement {
   }
 
   private answer(message: AgentMessage) {
-    const long = !message.live && !this.newest && message.text.length > LONG_ANSWER;
+    const long = this.isLong(message);
     const folded = this.folded(long);
     const thinking = message.phase === "streaming" && message.text === "";
     return html`
@@ -103,8 +117,15 @@ export class ChatMessage extends LitElement {
         @focusin=${this.unfold}
       >
         <div class=${folded ? "folded" : ""}>
-          <div class="text markdown" ?hidden=${thinking}></div>
+          <div class="text markdown" ?hidden=${message.text === ""}></div>
         </div>
+        ${
+          message.files.length === 0
+            ? nothing
+            : html`<ul class="files">
+                ${message.files.map(file)}
+              </ul>`
+        }
         ${
           thinking
             ? html`<p class="thinking">
@@ -129,7 +150,7 @@ export class ChatMessage extends LitElement {
       waiting: "Waiting to be sent",
       sending: "Sending…",
       failed: "Not sent",
-      sent: "",
+      sent: "Waiting for its turn",
     }[message.delivery];
     return html`<span class="delivery" data-delivery=${message.delivery}>${words}</span>`;
   }
@@ -144,6 +165,10 @@ export class ChatMessage extends LitElement {
     return html`<button class="quiet" @click=${this.copy}>
       ${this.copied ? "Copied" : "Copy"}<span class="unseen"> message</span>
     </button>`;
+  }
+
+  private isLong(message: AgentMessage): boolean {
+    return !message.live && !this.newest && message.text.length > LONG_ANSWER;
   }
 
   private folded(long: boolean): boolean {
@@ -180,7 +205,9 @@ export class ChatMessage extends LitElement {
   private parse(): void {
     if (this.body === null) return;
     this.view ??= new MarkdownView(this.body);
-    this.view.show(this.message.text);
+    const { message } = this;
+    const folded = message.role === "assistant" && this.folded(this.isLong(message));
+    this.view.show(folded ? message.text.slice(0, FOLDED_LENGTH) : message.text);
     this.parsedAt = performance.now();
   }
 
@@ -201,6 +228,15 @@ export class ChatMessage extends LitElement {
     const event = new CustomEvent(name, { detail: this.message.id, bubbles: true, composed: true });
     this.dispatchEvent(event);
   }
+}
+
+function file({ kind, name, url }: WireFile) {
+  if (url === null) return html`<li class="muted">${name} could not be delivered.</li>`;
+  return kind === "image"
+    ? html`<li>
+        <a href=${url} target="_blank"><img src=${url} alt=${name} loading="lazy" /></a>
+      </li>`
+    : html`<li><a href=${url} download=${name}>${name}</a></li>`;
 }
 
 function isTall(text: string): boolean {

@@ -120,6 +120,12 @@ export const markdownStyles = css`
     text-align: start;
     vertical-align: top;
   }
+  [align="center"] {
+    text-align: center;
+  }
+  [align="right"] {
+    text-align: right;
+  }
   th {
     background: var(--sunken);
   }

@@ -100,7 +100,7 @@ export class MessageComposer extends LitElement {
                 class="stop"
                 aria-label="Stop"
                 title="Stop"
-                @click=${() => this.emit("stop", undefined)}
+                @click=${this.onStop}
               >
                 ${stopIcon}
               </button>`
@@ -126,6 +126,12 @@ export class MessageComposer extends LitElement {
   override focus(): void {
     void this.updateComplete.then(() => this.field.focus());
   }
+
+  private readonly onStop = () => {
+    this.emit("stop", undefined);
+    // This button vanishes: keep the focus, but open no keyboard on a phone.
+    if (matchMedia("(hover: hover)").matches) this.field.focus();
+  };
 
   private readonly onInput = () => this.emit("draft", this.field.value);
 

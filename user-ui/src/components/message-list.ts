@@ -2,10 +2,11 @@
  * The scrolling list of messages.
  *
  * It follows the newest text while it is scrolled to the end. Scrolling up stops that until the
- * reader returns to the end.
+ * reader returns to the end. Only the newest messages are rendered, and older ones as the reader
+ * scrolls up to them.
  */
 
-import { LitElement, css, html, nothing } from "lit";
+import { LitElement, css, html, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 
@@ -16,6 +17,8 @@ import { downIcon } from "./icons";
 import { dayLabel, startOfDay } from "./times";
 
 const NEAR_END_PX = 64;
+const NEAR_START_PX = 800;
+const STEP = 20;
 
 @customElement("message-list")
 export class MessageList extends LitElement {
@@ -24,11 +27,14 @@ export class MessageList extends LitElement {
   /** A banner covers the top: leave room, so that it does not hide a short conversation. */
   @property({ type: Boolean, reflect: true }) under = false;
   @state() private following = true;
+  @state() private rendered = STEP;
   @query(".scroll") private scroller!: HTMLElement;
   @query(".column") private column!: HTMLElement;
 
   private readonly resized = new ResizeObserver(() => this.follow());
   private lastTop = 0;
+  /** Distance from the end that rendering older messages must keep. */
+  private keptFromEnd: number | null = null;
 
   static override styles = [
     base,
@@ -40,6 +46,7 @@ export class MessageList extends LitElement {
         min-height: 0;
       }
       .scroll {
+        position: relative; /* Contains what is positioned in it, such as texts for screen readers. */
         height: 100%;
         overflow-y: auto;
         overscroll-behavior: contain;
@@ -68,8 +75,9 @@ export class MessageList extends LitElement {
       .jump {
         position: absolute;
         bottom: 0.75rem;
-        left: 50%;
-        translate: -50% 0;
+        inset-inline: 0;
+        width: max-content;
+        margin-inline: auto;
         border-color: var(--line);
         background: var(--surface);
         color: var(--ink);
@@ -84,6 +92,7 @@ export class MessageList extends LitElement {
   override render() {
     const newest = this.messages.findLast((message) => message.role === "assistant");
     const now = Date.now();
+    const shown = this.messages.slice(-this.rendered);
     let day = 0;
     return html`
       <div
@@ -97,7 +106,7 @@ export class MessageList extends LitElement {
         <div class="column">
           <slot></slot>
           ${repeat(
-            this.messages,
+            shown,
             (message) => message.key,
             (message) => {
               const before = day;
@@ -126,6 +135,19 @@ export class MessageList extends LitElement {
     this.resized.observe(this.scroller);
   }
 
+  override willUpdate(changed: PropertyValues<this>): void {
+    const before = changed.get("messages");
+    if (before === undefined || this.following) return;
+    // New messages at the end must not take away those that are being read.
+    this.rendered += Math.max(0, this.messages.length - before.length);
+  }
+
+  override updated(): void {
+    if (this.keptFromEnd === null) return;
+    this.scroller.scrollTop = this.scroller.scrollHeight - this.keptFromEnd;
+    this.keptFromEnd = null;
+  }
+
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.resized.disconnect();
@@ -139,6 +161,15 @@ export class MessageList extends LitElement {
 
   private follow(): void {
     if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.renderOlder();
+  }
+
+  /** Render more if the reader is near the oldest rendered message. */
+  private renderOlder(): void {
+    if (this.rendered >= this.messages.length || this.keptFromEnd !== null) return;
+    if (this.scroller.scrollTop > NEAR_START_PX) return;
+    this.keptFromEnd = this.scroller.scrollHeight - this.scroller.scrollTop;
+    this.rendered += STEP;
   }
 
   private readonly onScroll = () => {
@@ -148,6 +179,7 @@ export class MessageList extends LitElement {
     if (atEnd && scrollTop >= this.lastTop) this.following = true;
     else if (scrollTop < this.lastTop - 1 && !this.isAtVeryEnd()) this.following = false;
     this.lastTop = scrollTop;
+    this.renderOlder();
   };
 
   private isAtVeryEnd(): boolean {

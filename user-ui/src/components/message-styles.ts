@@ -28,6 +28,22 @@ export const messageStyles = css`
     margin: 0;
     white-space: pre-wrap;
   }
+  .files {
+    display: flex;
+    flex-direction: column;
+    gap: 0.5rem;
+    margin: 0.5rem 0 0;
+    padding: 0;
+    list-style: none;
+    overflow-wrap: anywhere;
+  }
+  .files img {
+    display: block;
+    max-width: 100%;
+    max-height: 24rem;
+    border-radius: var(--radius);
+    background: var(--sunken);
+  }
   .folded {
     max-height: 14rem;
     overflow: hidden;

@@ -88,7 +88,10 @@ export class SetupProgress extends LitElement {
             : " – usually under a minute, and only the first time."
         }
       </p>
-      <p>You can already write: your message is sent as soon as your agent is ready.</p>
+      <p>
+        You can already write. Your message is kept in this browser and sent when your agent is
+        ready and this page is open.
+      </p>
     `;
   }
 

@@ -1,10 +1,10 @@
 /** A banner over the conversation: what is wrong, and a button to retry. */
 
 import { LitElement, css, html, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { customElement, property } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import { sentence } from "../api/problem";
+import { RequestState } from "../api/request-state";
 import type { ChatSession } from "../chat/session";
 import type { ChatState } from "../chat/state";
 import { base, controls } from "../styles/controls";
@@ -19,8 +19,8 @@ export class TroubleBanner extends LitElement {
   @property({ attribute: false }) session!: ChatSession;
   @property({ attribute: false }) chat!: ChatState;
   @property({ attribute: false }) api!: Api;
-  @state() private busy = false;
-  @state() private problem = "";
+
+  private readonly work = new RequestState(this);
 
   static override styles = [
     base,
@@ -64,13 +64,15 @@ export class TroubleBanner extends LitElement {
         trouble === null
           ? nothing
           : html`<div class="banner">
-              <p>${trouble.text}${this.problem === "" ? nothing : html`<br />${this.problem}`}</p>
+              <p>
+                ${trouble.text}${this.work.problem === "" ? nothing : html`<br />${this.work.problem}`}
+              </p>
               ${
                 trouble.action === null
                   ? nothing
                   : html`<button
                       class="small danger"
-                      ?disabled=${this.busy}
+                      ?disabled=${this.work.busy}
                       @click=${trouble.action.run}
                     >
                       ${trouble.action.label}
@@ -108,15 +110,7 @@ export class TroubleBanner extends LitElement {
   }
 
   private async provision(): Promise<void> {
-    this.busy = true;
-    this.problem = "";
-    try {
-      await this.api.provision();
-    } catch (error) {
-      this.problem = sentence(error);
-    } finally {
-      this.busy = false;
-    }
+    await this.work.run(() => this.api.provision());
   }
 }
 

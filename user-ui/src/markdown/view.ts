@@ -2,13 +2,15 @@
  * Renders a growing markdown text into an element.
  *
  * Only blocks whose source changed are rendered again. In a streaming text that is the last one, so
- * the blocks above neither flicker nor lose the reader's selection.
+ * the blocks above neither flicker nor lose the reader's selection. A long text is rendered in
+ * slices, between which the page answers its user.
  */
 
 import { copyText } from "../components/clipboard";
 import { blocksOf, nodesOf, type Block } from "./render";
 
 const COPIED_MS = 2_000;
+const SLICE_MS = 12;
 /** Elements whose own text decides their direction, for Arabic and Hebrew. */
 const OWN_DIRECTION = "p, h1, h2, h3, h4, h5, h6, ul, ol, li, blockquote, td, th";
 
@@ -20,19 +22,42 @@ interface Shown {
 export class MarkdownView {
   private shown: Shown[] = [];
 
+  private timer = 0;
+
   constructor(private readonly root: HTMLElement) {}
 
   show(text: string): void {
-    const blocks = blocksOf(text);
-    blocks.forEach((block, index) => {
-      const old = this.shown[index];
-      if (old?.source === block.source) return;
-      const element = elementOf(block);
-      if (old === undefined) this.root.append(element);
-      else old.element.replaceWith(element);
-      this.shown[index] = { source: block.source, element };
-    });
+    this.stop();
+    this.render(blocksOf(text), 0);
+  }
+
+  /** Render no more of a long text. */
+  stop(): void {
+    clearTimeout(this.timer);
+  }
+
+  private render(blocks: readonly Block[], from: number): void {
+    const until = performance.now() + SLICE_MS;
+    let index = from;
+    for (const block of blocks.slice(from)) {
+      const changed = this.renderBlock(block, index);
+      index += 1;
+      if (changed && performance.now() > until && index < blocks.length) {
+        this.timer = window.setTimeout(() => this.render(blocks, index));
+        return;
+      }
+    }
     for (const extra of this.shown.splice(blocks.length)) extra.element.remove();
+  }
+
+  private renderBlock(block: Block, index: number): boolean {
+    const old = this.shown[index];
+    if (old?.source === block.source) return false;
+    const element = elementOf(block);
+    if (old === undefined) this.root.append(element);
+    else old.element.replaceWith(element);
+    this.shown[index] = { source: block.source, element };
+    return true;
   }
 }
 
@@ -77,7 +102,7 @@ function frameTable(table: HTMLTableElement): void {
   const frame = document.createElement("div");
   frame.className = "table";
   frame.tabIndex = 0;
-  frame.setAttribute("role", "region");
+  frame.setAttribute("role", "group"); // A region would be a landmark, and there may be many.
   frame.setAttribute("aria-label", "Table");
   table.replaceWith(frame);
   frame.append(table);

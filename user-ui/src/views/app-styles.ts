@@ -5,9 +5,12 @@ export const appStyles = css`
     display: grid;
     grid-template: auto minmax(0, 1fr) / minmax(0, 1fr);
     height: 100dvh;
+    position: relative;
+    overflow: clip; /* Only the views scroll, never the page around them. */
   }
   sign-in-view,
   .alone {
+    position: relative;
     grid-row: 1 / -1;
     overflow-y: auto;
   }

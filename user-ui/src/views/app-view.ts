@@ -7,7 +7,7 @@ import { Api } from "../api/client";
 import { Problem, sentence } from "../api/problem";
 import type { Me } from "../api/generated";
 import { browserWorld } from "../chat/browser";
-import { Kept } from "../chat/kept";
+import { DraftStorage } from "../chat/draft-storage";
 import { ChatSession } from "../chat/session";
 import { backIcon, settingsIcon } from "../components/icons";
 import { moodOf, type Mood } from "../components/status-pill";
@@ -144,7 +144,7 @@ export class AppView extends LitElement {
     const session = new ChatSession(
       this.api.chatUrl(location.origin),
       browserWorld(this.api),
-      new Kept(me.user.id),
+      new DraftStorage(me.user.id),
     );
     session.addEventListener("change", () => (this.mood = moodOf(session.state)));
     this.session = session;

@@ -41,6 +41,7 @@ export const chatStyles = css`
   }
   .loading {
     margin: auto;
+    text-align: center;
     color: var(--muted);
     animation: appear 300ms 400ms both;
   }

@@ -40,11 +40,13 @@ export class ChatView extends LitElement {
     this.chat = this.session.state;
     this.draft = this.session.kept.draft;
     this.session.addEventListener("change", this.onChange);
+    this.session.show(true);
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.session.removeEventListener("change", this.onChange);
+    this.session.show(false);
   }
 
   override firstUpdated(): void {

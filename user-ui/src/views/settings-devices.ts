@@ -5,11 +5,11 @@ import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
 import type { SessionView } from "../api/generated";
+import { RequestState } from "../api/request-state";
 import "../components/sure-button";
 import { fullLabel } from "../components/times";
 import { base, controls } from "../styles/controls";
 import { sectionStyles } from "./settings-styles";
-import { Work } from "./work";
 
 @customElement("settings-devices")
 export class SettingsDevices extends LitElement {
@@ -17,7 +17,7 @@ export class SettingsDevices extends LitElement {
   @property() email = "";
   @state() private sessions: readonly SessionView[] = [];
 
-  private readonly work = new Work(this);
+  private readonly work = new RequestState(this);
 
   static override styles = [base, controls, sectionStyles];
 

@@ -5,10 +5,10 @@ import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
 import type { ModelAnswer, ModelRequest, ProviderId, ProviderView } from "../api/generated";
+import { RequestState } from "../api/request-state";
 import "../components/sure-button";
 import { base, controls } from "../styles/controls";
 import { sectionStyles } from "./settings-styles";
-import { Work } from "./work";
 
 const DEMO: ProviderView = {
   id: "demo",
@@ -26,8 +26,8 @@ export class SettingsModel extends LitElement {
   @state() private model = "";
   @query("#key") private keyField!: HTMLInputElement | null;
 
-  private readonly loading = new Work(this);
-  private readonly saving = new Work(this);
+  private readonly loading = new RequestState(this);
+  private readonly saving = new RequestState(this);
 
   static override styles = [
     base,

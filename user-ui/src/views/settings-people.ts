@@ -5,12 +5,12 @@ import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
 import type { InvitationRow, UserChange, UserRow } from "../api/generated";
+import { RequestState } from "../api/request-state";
 import "../components/sure-button";
 import { fullLabel } from "../components/times";
 import { base, controls } from "../styles/controls";
 import { fieldText } from "./form";
 import { sectionStyles } from "./settings-styles";
-import { Work } from "./work";
 
 @customElement("settings-people")
 export class SettingsPeople extends LitElement {
@@ -24,8 +24,8 @@ export class SettingsPeople extends LitElement {
   /** The id of the user whose deletion awaits confirmation. */
   @state() private deleting: string | null = null;
 
-  private readonly listing = new Work(this);
-  private readonly inviting = new Work(this);
+  private readonly listing = new RequestState(this);
+  private readonly inviting = new RequestState(this);
 
   static override styles = [base, controls, sectionStyles];
 

@@ -24,6 +24,7 @@ export class SettingsView extends LitElement {
     css`
       :host {
         display: block;
+        position: relative; /* Contains what is positioned in it. */
         overflow-y: auto;
       }
       .column {
@@ -36,7 +37,9 @@ export class SettingsView extends LitElement {
         font-size: 1.625rem;
         line-height: 1.25;
         letter-spacing: -0.01em;
-        outline: 0;
+      }
+      h1:focus-visible {
+        outline: 0; /* It has the focus for screen readers, and does nothing. */
       }
       .version {
         color: var(--muted);

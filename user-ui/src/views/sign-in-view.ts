@@ -10,7 +10,8 @@ import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
 import type { LinkAccount } from "../api/generated";
-import { Problem, sentence } from "../api/problem";
+import { Problem } from "../api/problem";
+import { RequestState } from "../api/request-state";
 import { mailIcon } from "../components/icons";
 import { base, controls } from "../styles/controls";
 import { fieldText } from "./form";
@@ -32,9 +33,9 @@ export class SignInView extends LitElement {
   @state() private email = "";
   @state() private message = "";
   @state() private code = "";
-  @state() private busy = false;
-  @state() private problem = "";
   @query("h1") private heading!: HTMLElement | null;
+
+  private readonly work = new RequestState(this);
 
   static override styles = [base, controls, signInStyles];
 
@@ -59,7 +60,7 @@ export class SignInView extends LitElement {
     return html`<main>
       <img src="/favicon.svg" width="48" height="48" alt="" />
       ${this.stepContent()}
-      ${this.problem === "" ? nothing : html`<p class="problem" role="alert">${this.problem}</p>`}
+      ${this.work.problem === "" ? nothing : html`<p class="problem" role="alert">${this.work.problem}</p>`}
     </main>`;
   }
 
@@ -82,7 +83,9 @@ export class SignInView extends LitElement {
               placeholder="you@example.com"
               .value=${this.email}
             />
-            <button ?disabled=${this.busy}>${this.busy ? "Sending…" : "Mail me a link"}</button>
+            <button ?disabled=${this.work.busy}>
+              ${this.work.busy ? "Sending…" : "Mail me a link"}
+            </button>
           </form>
         `;
       case "mailed":
@@ -109,7 +112,7 @@ export class SignInView extends LitElement {
               required
               placeholder="000000"
             />
-            <button class="plain" ?disabled=${this.busy}>Sign in with the code</button>
+            <button class="plain" ?disabled=${this.work.busy}>Sign in with the code</button>
           </form>
           <button class="quiet" @click=${() => this.go("address")}>Use another address</button>
         `;
@@ -118,12 +121,15 @@ export class SignInView extends LitElement {
           <h1 tabindex="-1">Welcome</h1>
           ${this.account === null ? nothing : this.accountText(this.account)}
           ${
-            this.account === null && this.problem !== ""
+            this.account === null && this.work.problem !== ""
               ? html`<button @click=${() => void this.loadAccount(this.token ?? "")}>
                   Try again
                 </button>`
-              : html`<button ?disabled=${this.busy || this.account === null} @click=${this.onLink}>
-                  ${this.busy && this.account !== null ? "Signing in…" : "Sign in"}
+              : html`<button
+                  ?disabled=${this.work.busy || this.account === null}
+                  @click=${this.onLink}
+                >
+                  ${this.work.busy && this.account !== null ? "Signing in…" : "Sign in"}
                 </button>`
           }
           <button class="quiet" @click=${() => this.go("address")}>Request a new link</button>
@@ -163,7 +169,7 @@ export class SignInView extends LitElement {
   }
 
   private async loadAccount(token: string): Promise<void> {
-    await this.attempt(async () => {
+    await this.work.run(async () => {
       try {
         const account = await this.api.linkAccount(token);
         if (this.token === token) this.account = account;
@@ -176,14 +182,14 @@ export class SignInView extends LitElement {
 
   private go(step: Step): void {
     this.step = step;
-    this.problem = "";
+    this.work.clear();
     void this.updateComplete.then(() => this.heading?.focus());
   }
 
   private readonly onAddress = async (event: SubmitEvent) => {
     event.preventDefault();
     this.email = fieldText(event.target as HTMLFormElement, "email");
-    await this.attempt(async () => {
+    await this.work.run(async () => {
       this.message = (await this.api.askForLink(this.email)).message;
       this.go("mailed");
     });
@@ -192,7 +198,7 @@ export class SignInView extends LitElement {
   private readonly onCode = (event: SubmitEvent) => {
     event.preventDefault();
     const code = fieldText(event.target as HTMLFormElement, "code");
-    void this.attempt(async () => {
+    void this.work.run(async () => {
       await this.api.useCode(code);
       this.signedIn();
     });
@@ -200,7 +206,7 @@ export class SignInView extends LitElement {
 
   private readonly onLink = async () => {
     const token = this.token ?? "";
-    await this.attempt(async () => {
+    await this.work.run(async () => {
       const outcome = await this.api.useToken(token);
       this.token = null;
       if ("code" in outcome) {
@@ -211,18 +217,6 @@ export class SignInView extends LitElement {
       }
     });
   };
-
-  private async attempt(work: () => Promise<void>): Promise<void> {
-    this.busy = true;
-    this.problem = "";
-    try {
-      await work();
-    } catch (error) {
-      this.problem = sentence(error);
-    } finally {
-      this.busy = false;
-    }
-  }
 
   private readonly onVisible = () => {
     if (document.visibilityState === "visible" && this.step === "mailed") void this.checkSession();

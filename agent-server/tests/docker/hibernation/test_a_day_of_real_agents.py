@@ -1,7 +1,7 @@
-"""A whole day of real agents in minutes: the whole server, the real engine, the real OpenClaw.
+"""A compressed day of real agents: the whole server, the real engine, the real OpenClaw.
 
-Users who write, tabs left open, a long answer, a long tool run, scheduled jobs due in a paused and
-in a stopped agent. No reply is lost, no job missed or doubled, no run cut, and the agents sleep
+Users write, tabs stay open, an answer and a tool run take long, jobs come due in a paused and in a
+stopped agent. No reply is lost, no job is missed or run twice, no run is cut, and the agents sleep
 whenever they can.
 """
 
@@ -38,7 +38,7 @@ _JOB = 'cd ~; echo "begun $(date +%s)" >> ran; sleep 5; echo ended >> ran'
 
 
 class Rig:
-    """The server, its users' open tabs, and the day they live through."""
+    """The server, its users' open tabs, and their day."""
 
     def __init__(self, parts: Parts, day: Day, model: ScriptedModel, root: Path) -> None:
         self.parts = parts
@@ -52,7 +52,7 @@ class Rig:
         return self.parts.registry.get(user_id).state
 
     async def say(self, user_id: str, order: str) -> str:
-        """Write in the user's open tab; the agent's whole answer."""
+        """Send a message in the user's open tab; returns the agent's whole answer."""
         tab = self.tabs[user_id]
         self._said += 1
         run = f"run-{self._said}"
@@ -69,7 +69,7 @@ class Rig:
         return file.read_text().splitlines() if file.exists() else []
 
     async def schedule(self, user_id: str, *, real: datetime) -> None:
-        """Give the agent a job, named after it, that is due at that moment of the real clock."""
+        """Add a job, named after the agent, that is due at this moment of the real clock."""
         access = await self.parts.hibernation.wakes.awake(user_id, kind=ActivityKind.HTTP)
         await self.parts.admin.call(
             access,
@@ -85,7 +85,8 @@ class Rig:
 
 @asynccontextmanager
 async def a_day(tmp_path: Path) -> AsyncIterator[tuple[Rig, dict[str, datetime]]]:
-    """Three agents, each with a tab open; the policy's own times, looked at every two seconds."""
+    """Three agents with an open tab each; the default idle times, with a sweep every two
+    seconds."""
     root = tmp_path / "agents"
     bridge = await bridge_of(root)
     settings = settings_for(tmp_path, HIBERNATION_CHECK_INTERVAL="2000", WAKE_TIMEOUT_MS="480000")

@@ -1,4 +1,4 @@
-"""The agent server killed at each step of a real agent's pause and wake, and started again."""
+"""The agent server is killed at each step of a real agent's pause and wake, and restarted."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ WAKE = ("resume", "unpause")
 
 
 class Server:
-    """The agent server as a process of its own, to kill."""
+    """The agent server as a separate process that a test can kill."""
 
     def __init__(self, data: Path) -> None:
         ports = []
@@ -60,7 +60,7 @@ class Server:
 
     @contextmanager
     def running(self, *killed_at: str) -> Iterator[subprocess.Popen[bytes]]:
-        """`killed_at`: "before" or "after", and the call."""
+        """`killed_at` is "before" or "after", and the call."""
         program = ("-c", _KILLED, *killed_at) if killed_at else ("-m", "ocmt_agent")
         with subprocess.Popen(
             [sys.executable, *program],
@@ -74,7 +74,7 @@ class Server:
                 process.kill()
 
     async def ask(self, method: str, path: str, body: object = None) -> httpx2.Response:
-        """Once it answers; a request that it died over is an `httpx2.TransportError`."""
+        """Retry until it answers; a request during the kill raises `httpx2.TransportError`."""
         async with httpx2.AsyncClient(
             base_url=self.url, headers={AUTH_HEADER: TOKEN}, timeout=LIMIT_S
         ) as client:
@@ -130,7 +130,7 @@ async def awake(server: Server) -> None:
 
 
 async def paused(server: Server) -> None:
-    """Once its gateway agrees: it may be at its chores."""
+    """Retry until the gateway agrees: it may still work after its boot."""
     async with asyncio.timeout(LIMIT_S):
         while True:
             answer = await server.ask("POST", "/api/containers/ada/hibernate", {"mode": "pause"})

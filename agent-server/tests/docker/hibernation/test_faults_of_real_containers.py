@@ -1,4 +1,4 @@
-"""What befalls real containers: each ends in what was seen, and in an agent that answers."""
+"""Faults of real containers: each is reported as what it was, and the agent answers afterwards."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,7 @@ async def until_the_engine_is_missed(parts: Parts) -> None:
 
 
 async def pause(parts: Parts, user_id: str) -> None:
-    """As soon as its gateway agrees: it may still be at its chores after the boot."""
+    """Retry until the gateway agrees: it may still work after its boot."""
     async with asyncio.timeout(LIMIT_S):
         while True:
             try:
@@ -96,7 +96,7 @@ async def use(parts: Parts, *users: str) -> None:
 async def fail_half_way(
     parts: Parts, runtime: DockerRuntime, direct: DockerRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A freeze of ada's container that breaks off with its processes frozen."""
+    """A freeze of ada's container that fails and leaves its processes frozen."""
 
     async def stuck(user_id: str) -> None:
         where = await direct.whereabouts(user_id)
@@ -121,7 +121,7 @@ def freeze_behind_docker(pid: int) -> None:
 
 
 async def run_out_of_memory(runtime: DockerRuntime, user_id: str) -> None:
-    """Something in its container wants more than the limit, and the kernel picks the gateway."""
+    """A program in the container exceeds its memory limit, and the kernel kills the gateway."""
     where = await runtime.whereabouts(user_id)
     assert where is not None
     assert where.memory is not None
@@ -134,7 +134,7 @@ async def run_out_of_memory(runtime: DockerRuntime, user_id: str) -> None:
 
 
 def lower_limit(folder: Path) -> None:
-    """To a little more than what is held, swap included."""
+    """Lower the limit to slightly above the usage, swap included."""
     v2 = (folder / "memory.max").exists()
     held = int((folder / ("memory.current" if v2 else "memory.usage_in_bytes")).read_text())
     limit = str(held + (64 << 20))
@@ -153,7 +153,7 @@ def set_oom_score(pid: int) -> None:
 async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all_answer_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine's restart: it is gone for a while, and what ran before does not run after."""
+    """A restart of the engine: it is away for a while, and its containers do not run afterwards."""
     through, root = tmp_path / "engine.sock", tmp_path / "agents"
     async with docker_agents(root) as direct:
         await direct.observe_all()  # connected before anybody is sent through our socket

@@ -1,6 +1,6 @@
-"""Scheduled jobs of real agents that sleep: the whole server, the real engine, the real OpenClaw.
+"""Scheduled jobs of sleeping real agents: the whole server, the real engine, the real OpenClaw.
 
-Takes minutes of real time, because OpenClaw's schedule goes by the real clock.
+Takes minutes of real time, because OpenClaw's schedule follows the real clock.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _IN = timedelta(seconds=150)
 
 
 async def schedule(parts: Parts, user_id: str) -> Agent:
-    """Give the agent a job that is due in a while, and return it."""
+    """Add a job that is due in a while, and return it."""
     access = await parts.hibernation.wakes.awake(user_id, kind=ActivityKind.HTTP)
     due = parts.clock.now() + _IN
     await parts.admin.call(

@@ -1,6 +1,6 @@
-"""The drivers on the real kernel: a process of our own, out of RAM and back again.
+"""The memory drivers on the real kernel: a process is moved out of RAM and back.
 
-In this tier because they need what Docker needs: root, and control groups that we can make.
+In this tier because they need what Docker needs: root, and control groups that can be created.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ def group() -> Iterator[Cgroup]:
 
 @pytest.fixture
 def holder(group: Cgroup, tmp_path: Path) -> Whereabouts:
-    """A frozen process in a group of its own that holds 128 MB of its own."""
+    """A frozen process in its own control group that holds 128 MB of anonymous memory."""
     joins = "".join(f"echo $$ > {file}; " for file in group.join_files())
     ready = tmp_path / "ready"
     process = spawn(
@@ -112,7 +112,7 @@ def measured(where: Whereabouts) -> AgentMemory:
 
 
 async def take_out(driver: Driver, where: Whereabouts, executor: ThreadPoolExecutor) -> None:
-    """In rounds, as the server does: a moment later a disk has written what it was given."""
+    """Reclaim in rounds, as the server does: a disk needs a moment to write what it received."""
     held = measured(where).held
     while True:
         await driver.reclaim(where, executor)
@@ -231,7 +231,7 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
 async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
     holder: Whereabouts, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Meanwhile nothing else is read: the gateway's own reads would stand behind it."""
+    """Nothing else is read meanwhile: the gateway's own reads would have to wait behind it."""
     monkeypatch.setattr(prefetch, "_ANSWERS_WITHIN_S", 60.0)
     leader = holder.leader
     whole = max(resident_pages(holder)[leader], key=lambda one: one.size)
@@ -273,7 +273,7 @@ async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
 async def test_faulting_in_frees_the_places_the_pages_had_and_writes_nothing(
     group: Cgroup, holder: Whereabouts, executor: ThreadPoolExecutor
 ) -> None:
-    """Else the next sleep would leave them where they are, strewn over the disk."""
+    """Otherwise the next sleep would leave them scattered over the disk."""
     pid = holder.leader.pid
     held = max(resident_pages(holder)[holder.leader], key=lambda one: one.size)
     every_other = list(held.pieces(PAGE))[::2]
@@ -342,7 +342,7 @@ async def test_a_quiet_agent_under_pressure_keeps_just_what_its_next_answer_need
 
 
 def places_on_disk(pid: int, ranges: list[Range]) -> list[int]:
-    """Where in the swap each page lies that is there, by the kernel's `pagemap.rst`."""
+    """The position in the swap of each page that is there, by the kernel's `pagemap.rst`."""
     found = []
     with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
         for one in ranges:
@@ -358,7 +358,7 @@ def places_on_disk(pid: int, ranges: list[Range]) -> list[int]:
 async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fetched_in(
     holder: Whereabouts, tmp_path: Path
 ) -> None:
-    """However it is strewn over the process's memory, and whatever the kernel would take first."""
+    """However it is scattered over the address space, and in whatever order the kernel reclaims."""
     runtime = FakeRuntime()
     runtime.kernel["ada"] = holder
     whole = [r for ranges in resident_pages(holder).values() for r in ranges]

@@ -1,4 +1,4 @@
-"""A real agent's memory over its sleep: the whole server, the real engine, the real OpenClaw."""
+"""A real agent's memory while it sleeps: the whole server, the real engine, the real OpenClaw."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ async def _complete(request: web.Request) -> web.StreamResponse:
 
 @asynccontextmanager
 async def agent_server(tmp_path: Path) -> AsyncIterator[Parts]:
-    """A server with Docker, and a model that answers at once where its agents look for theirs."""
+    """A server with Docker, and a model at the relay's address that answers at once."""
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o711)  # a container's user passes through to its own folder
     build_image(installed_openclaw())
@@ -105,7 +105,7 @@ async def chat(parts: Parts) -> str:
 
 
 async def pause(parts: Parts) -> None:
-    """As soon as its gateway agrees: it may still have something to do after an answer."""
+    """Retry until the gateway agrees: it may still work after an answer."""
     async with asyncio.timeout(120):
         while True:
             try:

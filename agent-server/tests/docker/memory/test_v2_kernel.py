@@ -1,6 +1,6 @@
-"""Our drivers on a real kernel with cgroup v2 and quotas, whatever this machine runs.
+"""The drivers on a real kernel with cgroup v2 and quotas, independent of this machine's kernel.
 
-Needs QEMU (`apt-get install --no-install-recommends qemu-system-x86`) and fetches Debian's kernel
+Needs QEMU (`apt-get install --no-install-recommends qemu-system-x86`) and downloads Debian's kernel
 package (27 MB, once).
 """
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.needs("qemu")]
 
 
 def kernel() -> Path:
-    """Debian's kernel, unpacked and not installed: the folder with its `boot` and `lib`."""
+    """Debian's kernel, unpacked but not installed: the folder that contains `boot` and `lib`."""
     unpacked = _CACHE / "kernel"
     if not unpacked.exists():
         _CACHE.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def needed_files() -> Iterator[Path]:
 
 
 def file_system_with_quotas(file: Path) -> bytes:
-    """An empty ext4 that counts what each uid takes."""
+    """An empty ext4 file system with user quotas."""
     file.touch()
     os.truncate(file, 12 * MB)
     subprocess.run(["mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota", file], check=True)

@@ -1,6 +1,6 @@
-"""Runs as the first process of a virtual machine: our drivers on a kernel with cgroup v2 only.
+"""The first process of a virtual machine: the drivers on a kernel with cgroup v2 only.
 
-Prints one line, `RESULT` and JSON, and powers off. The test beside it makes the machine.
+Prints one line, `RESULT` and JSON, and powers off. `test_v2_kernel.py` makes the machine.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def hold(join: list[Path]) -> int:
-    """A child inside the group that holds memory, and tells when asked whether it is whole."""
+    """A child in the group that holds memory and, on request, reports whether it is intact."""
     pid = os.fork()
     if pid:
         until(Path("/ready").exists)
@@ -74,7 +74,7 @@ def cgroup_of(pid: int) -> str:
 
 
 def ask_for(folder: Path, size: int) -> str:
-    """Write to `memory.reclaim` as it is; what the kernel says."""
+    """Write to `memory.reclaim` directly; returns "taken" or the kernel's error text."""
     try:
         (folder / "memory.reclaim").write_text(str(size))
     except OSError as error:
@@ -88,7 +88,7 @@ def exit_code(pid: int) -> int:
 
 
 def as_user(uid: int, act: Callable[[], None]) -> int:
-    """Do it in a child of that uid; the number of the error that it ends with."""
+    """Run it in a child with that uid; returns the number of the error that ends it."""
     pid = os.fork()
     if pid == 0:
         os.setgid(uid)
@@ -102,7 +102,7 @@ def as_user(uid: int, act: Callable[[], None]) -> int:
 
 
 def quotas() -> dict[str, object]:
-    """An agent that writes more than it may, on a file system with user quotas."""
+    """An agent that writes more than its quota on a file system with user quotas."""
     from ocmt_agent.decisions.disk_limit import DiskLimit
     from ocmt_agent.disk.quota import FolderQuotas
     from ocmt_agent.runtime.accounts import account_of

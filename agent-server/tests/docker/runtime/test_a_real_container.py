@@ -1,4 +1,4 @@
-"""One real container of the real OpenClaw: it sleeps, is killed, frozen and removed."""
+"""One container of the real OpenClaw: it sleeps, is killed, frozen and removed."""
 
 import asyncio
 import signal
@@ -28,7 +28,7 @@ SPEC = spec_of("bob", number=7)
 
 @dataclass
 class Agent:
-    """One container of the whole file, which its tests leave running, but for the last."""
+    """One container for the whole file; every test but the last leaves it running."""
 
     root: Path
     session: aiohttp.ClientSession
@@ -133,7 +133,7 @@ async def test_a_killed_gateway_is_seen_and_starts_again_on_its_state(agent: Age
 
 
 async def test_a_container_frozen_behind_docker_s_back_is_let_go(agent: Agent) -> None:
-    """As a pause leaves it that failed half way, or an engine that was killed in one."""
+    """The state after a pause that failed half-way, or during which the engine was killed."""
     runtime, control = agent.runtime, OpenClawControl(agent.session)
 
     async def freeze() -> None:

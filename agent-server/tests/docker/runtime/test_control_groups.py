@@ -1,6 +1,6 @@
-"""Control groups of the real kernel, in every version this machine mounts.
+"""Control groups of the real kernel, in every version that this machine mounts.
 
-In this tier because they need what Docker needs: root, and a kernel that lets it make groups.
+In this tier because they need what Docker needs: root, and a kernel that lets it create groups.
 """
 
 import contextlib
@@ -169,7 +169,7 @@ def start_holding(group: Cgroup, mb: int) -> subprocess.Popen[bytes]:
 
 
 def held(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it came to hold all that it wants; it is killed otherwise."""
+    """Whether it could allocate all its memory; otherwise the kernel killed it."""
     assert process.stdout is not None
     return process.stdout.readline() == b"held\n"
 

@@ -115,7 +115,7 @@ async def test_equal_settings_keep_the_container_and_a_new_token_replaces_it(
 async def test_servers_that_make_the_same_container_at_once_share_it(
     runtime: DockerRuntime, image: str, tmp_path: Path
 ) -> None:
-    """As after a call that was cut short here but not at the engine: the name is taken, by ours."""
+    """The state after a call that was cut here but completed by the engine: our name is taken."""
     others = [runtime_on(tmp_path, image) for _ in range(3)]
     try:
         await asyncio.gather(*(each.create(spec_of("eve")) for each in (runtime, *others)))
@@ -170,8 +170,8 @@ async def test_a_state_that_went_back_to_its_copy_is_the_container_s_again(
     copy = await copies.take(state, "ada", version="2026.8.1", at=at)
     note.write_text("after")
     await runtime.remove("ada", with_state=False)
+    await copies.make_own(state)
     aside = copies.set_aside(state, "ada", version="2026.9.6", at=at)
-    await copies.make_own(aside)
     assert (aside.folder / "note").stat().st_uid == 0
     copies.put_back(copy, state)
 
@@ -242,7 +242,7 @@ async def test_a_missing_image_is_told_with_its_cure_and_leaves_nothing(tmp_path
 async def test_an_engine_that_goes_and_comes_back_is_told_and_used_again(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through a socket of our own that is cut and restored: the engine itself serves others."""
+    """Through a socket that the test cuts and restores, since others use the engine too."""
     path = tmp_path / "engine.sock"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     runtime = runtime_on(tmp_path, image)

@@ -1,6 +1,6 @@
-"""A tenant with a container of the real image tries to get at the host and at other tenants.
+"""A tenant in a container of the real image attacks the host and another tenant.
 
-`tenant.mjs` is the tenant; every test asks it for one kind of attempt, and nothing gets through.
+`tenant.mjs` is the tenant; each test makes it try one kind of attack, and none succeeds.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class Host:
     """Her container's address."""
 
     async def tries(self, attempt: str, *given: str) -> list[str]:
-        """What of an attempt gets through."""
+        """The parts of an attack that succeeded."""
         command = ("node", "--input-type=module", "-e", TENANT, attempt, *given)
         async with asyncio.timeout(60):
             said = await said_in(self.runtime, "eve", *command)
@@ -79,7 +79,7 @@ class Host:
 
     @asynccontextmanager
     async def holding(self, attempt: str, *given: str) -> AsyncIterator[list[str]]:
-        """The same, while the tenant holds what it took; the list is filled at the end."""
+        """The same, while the tenant keeps what it took; the list is filled at the end."""
         command = ("node", "--input-type=module", "-e", TENANT, attempt, *given)
         through: list[str] = []
         async with executed(self.runtime, "eve", *command) as stream, asyncio.timeout(90):
@@ -111,7 +111,7 @@ async def management(_: Request) -> PlainTextResponse:
 
 @asynccontextmanager
 async def listening(app: object, host: str, **options: object) -> AsyncIterator[int]:
-    """uvicorn at an address of this machine; its port."""
+    """Serve uvicorn at an address of this machine; yields its port."""
     listener = socket.create_server((host, 0), backlog=1024)
     config = uvicorn.Config(app, log_config=None, lifespan="off", **options)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
@@ -159,7 +159,7 @@ async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
 
 
 async def works(host: Host) -> bool:
-    """Whether the other tenant can start a program and watch a folder."""
+    """Whether the other tenant can still start a program and watch a folder."""
     command = ("node", "--input-type=module", "-e", TENANT, "watch")
     async with asyncio.timeout(30):
         return (await said_in(host.runtime, "ada", *command)).strip() == "[]"
@@ -238,7 +238,7 @@ async def test_nothing_of_the_host_or_of_another_is_written_or_read(host: Host) 
 
 
 async def test_who_breaks_out_gets_no_other_agent_s_memory_or_files(host: Host) -> None:
-    """As a process of the host with the uid that the tenant's container has."""
+    """Run as a process of the host with the uid of the tenant's container."""
     (host.root / "ada" / "state" / "secret").write_text("hers")
     shown = await host.runtime.whereabouts("ada")
     assert shown is not None

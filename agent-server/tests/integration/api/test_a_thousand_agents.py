@@ -1,4 +1,4 @@
-"""What a thousand agents cost when nothing happens: one look, and nothing else."""
+"""The cost of a thousand agents when nothing changes: one query of the runtime."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ SHOWN = {
 
 
 def know(host: Host, number: int) -> None:
-    """As if read back from the database: nine in ten sleep, every third has a job to come."""
+    """Agents as read from the database: nine in ten sleep, every third has a coming job."""
     now = host.clock.now()
     state = (S.RUNNING, S.STOPPED, *[S.PAUSED] * 8)[number % 10]
     agent = Agent.new(f"u{number:04}", agent_token="t" * 32, now=now)

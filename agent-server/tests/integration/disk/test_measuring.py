@@ -1,4 +1,4 @@
-"""What an agent takes of the disk, whatever it does with its files."""
+"""An agent's disk usage is measured right, whatever it does with its files."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""An agent that fills the disk: its user is told, it works on, and stopping it comes last."""
+"""An agent fills the disk: its user is warned, it works on, and stopping it is the last resort."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ SHORT = Room(10**12, 10**9, 10**6, 10**6)
 
 @dataclass
 class Disk:
-    """Agents on a disk of the test's, and the manager that measures them."""
+    """Agents on a simulated disk, and the manager that measures them."""
 
     host: Host
     manager: DiskManager
@@ -168,7 +168,7 @@ async def test_an_agent_that_cannot_be_stopped_now_is_stopped_later(tmp_path: Pa
 
 
 class KernelQuotas(FolderQuotas):
-    """A file system with quotas, or one that refuses them."""
+    """A file system with quotas, or one that rejects them."""
 
     def __init__(self, folder: Path, *, refuses: bool) -> None:
         super().__init__(folder)

@@ -1,4 +1,5 @@
-"""What the agent server relies on in a gateway: the real OpenClaw and its double, held alike."""
+"""What the agent server relies on in a gateway: the same tests for the real OpenClaw and its
+double."""
 
 import asyncio
 import json
@@ -56,12 +57,12 @@ class Gateway:
         return GatewayLinks(self.session, self.admin)
 
     def access(self, *, token: str = TOKEN) -> GatewayAccess:
-        """With a device that the gateway has never seen."""
+        """Access with a device that the gateway does not know."""
         return GatewayAccess("ada", self.endpoint, SecretText(token), DeviceKey.generate())
 
     @asynccontextmanager
     async def caller(self) -> AsyncIterator[Caller]:
-        """One behind the proxy, which holds the credentials."""
+        """A client behind the proxy, which holds the credentials."""
         waking = AlwaysAwake(self.endpoint)
         waking.access = self.access()
         async with open_session() as passing_on:
@@ -273,7 +274,7 @@ async def test_a_caller_may_say_nonsense_about_itself(gateway: Gateway) -> None:
 
 
 async def history_with(caller: Caller, run: str) -> list[dict[str, Any]]:
-    """Up to the answer of `run`, which is heard before it is in there."""
+    """The frames up to the answer of `run`, which is not among them."""
     async with asyncio.timeout(LIMIT_S):
         while True:
             history = await caller.ask("chat.history", "h", sessionKey="main", limit=10)
@@ -321,7 +322,7 @@ async def test_a_run_outlives_its_caller_and_an_id_is_answered_once(gateway: Gat
 
 
 async def test_answers_begin_with_type_and_id(gateway: Gateway) -> None:
-    """The proxy knows them by that, without reading whole answers."""
+    """The proxy recognises them by that, without parsing whole answers."""
     async with gateway.caller() as caller:
         await caller.ask("chat.history", "found-me", sessionKey="main", limit=1)
 
@@ -362,7 +363,7 @@ async def raw_connect(
     *,
     access: GatewayAccess | None = None,
 ) -> dict[str, Any]:
-    """The gateway's own answer to our `connect` with something changed in it."""
+    """The gateway's answer to our `connect` with one thing changed in it."""
     async with gateway.session.ws_connect(gateway.endpoint.url) as socket:
         challenge = (await socket.receive_json())["payload"]
         params = connect_params(
@@ -377,7 +378,7 @@ async def raw_connect(
 async def test_in_the_end_a_gateway_that_stops_says_so_and_closes_with_1012(
     gateway: Gateway,
 ) -> None:
-    """The last test: it takes the gateway of all others away."""
+    """The last test, since it stops the gateway that all others use."""
     link = await gateway.links.open(gateway.access(), caller_params={})
     stopping = asyncio.create_task(gateway.stop())
     announced: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Gateways from before cooperative suspension and `/startupz`: what cannot be told counts as no."""
+"""Gateways from before cooperative suspension and `/startupz`: an unknown answer counts as no."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ IDLE_SESSIONS = {"sessions": [{"key": "main", "hasActiveRun": False}]}
 
 @asynccontextmanager
 async def older_gateway(answers: Answers) -> AsyncIterator[tuple[GatewayAdmin, GatewayAccess]]:
-    """Knows only the methods in `answers`."""
+    """A gateway that knows only the methods in `answers`."""
 
     async def admin(request: Request) -> JSONResponse:
         method = (await request.json())["method"]
@@ -61,7 +61,7 @@ async def test_one_that_works_or_cannot_tell_stays_awake(answers: Answers, told:
 
 
 async def test_jobs_that_cannot_be_read_are_no_reason_to_sleep() -> None:
-    """The sleep asks for the next job first; its refusal calls the sleep off."""
+    """A sleep reads the next job first; if the gateway refuses, the sleep is cancelled."""
     async with older_gateway({"sessions.list": IDLE_SESSIONS}) as (admin, access):
         with pytest.raises(GatewayRefused):
             await admin.next_job_at(access)
@@ -92,7 +92,7 @@ async def test_one_without_the_probe_has_started_once_it_answers_a_call() -> Non
 async def test_a_busy_gateways_own_words_go_no_further(
     answer: dict[str, Any], told: list[str]
 ) -> None:
-    """They hold its user's command lines, and reach operators and admins."""
+    """They contain the user's command lines, and operators and admins would read them."""
     busy = {"status": "busy", **answer}
     async with older_gateway({"gateway.suspend.prepare": busy}) as (admin, access):
         assert await admin.suspend(access, request_id="r") == Busy(told, 10)

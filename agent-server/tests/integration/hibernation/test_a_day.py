@@ -1,4 +1,4 @@
-"""A whole day in seconds: users who come and go, tabs, long runs, jobs, and a storm of them."""
+"""A whole day in seconds: users come and go, tabs, long runs, jobs, and many jobs at once."""
 
 import asyncio
 import random
@@ -49,12 +49,12 @@ async def a_day(folder: Path, chance: random.Random) -> AsyncIterator[Day]:
 
 
 def some_arrive(chance: random.Random) -> list[str]:
-    """Who asks for something in this half minute."""
+    """The users who send a request in this half minute."""
     return [user_id for user_id in USERS if chance.random() < 1 / 400]
 
 
 def they_work(day: Day, user_id: str, chance: random.Random) -> None:
-    """What was asked for may take long after its answer."""
+    """The work of a request may continue long after its answer."""
     kind = chance.random()
     if kind < 0.3:
         day.work(user_id, timedelta(minutes=chance.randrange(2, 90)), registered=True)

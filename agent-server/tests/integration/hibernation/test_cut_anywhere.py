@@ -1,7 +1,7 @@
-"""Every transition, cut at every call to the outside: by a kill of the server, or by a fault.
+"""Every transition is cut at every outside call, by a kill of the server or by a fault.
 
-Then a look by the next server (or the same one), and a request. Whatever was cut, the record must
-be what the runtime shows, no gateway may stay closed, and the agent must answer.
+Then the next server (or the same one) sweeps, and a request comes. The record must match the
+runtime, no gateway may stay closed, and the agent must answer.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ MOST_CALLS = 40
 
 
 class Rig:
-    """What outlives a server."""
+    """The parts that outlive a server."""
 
     def __init__(self, interception: Interception) -> None:
         self.runtime, self.clock = FakeRuntime(), FakeClock()
@@ -96,7 +96,7 @@ class Rig:
         )
 
     async def check(self, host: Host) -> None:
-        """Two looks, then a request."""
+        """Two sweeps, then a request."""
         agent = host.parts.registry.get("ada")
         for _ in range(2):
             self.clock.advance(minutes=2)

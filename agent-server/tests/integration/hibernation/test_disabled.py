@@ -1,4 +1,4 @@
-"""A disabled agent is stopped and stays so, whatever asks for it and whatever breaks."""
+"""A disabled agent is stopped and stays stopped, whatever requests arrive and whatever fails."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""Random orders of requests, sweeps, crashes and faults; some things must hold after each."""
+"""Random sequences of requests, sweeps, crashes and faults, with invariants checked after each."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ async def outcome(work: Coroutine[Any, Any, None]) -> Problem | None:
 
 
 class HibernationMachine(RuleBasedStateMachine):
-    """One user on a host whose engine, gateway, clock and server misbehave in any order."""
+    """One user on a host whose engine, gateway, clock and server fail in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class HibernationMachine(RuleBasedStateMachine):
             setattr(self.runtime, call, self.one_at_a_time(call, getattr(self.runtime, call)))
 
     def one_at_a_time(self, call: str, change: Callable[..., Any]) -> Callable[..., Any]:
-        """Notes when two changes of the container overlap."""
+        """Records when two changes of the container overlap."""
 
         async def changing(*args: Any, **kwargs: Any) -> Any:
             self.overlapped += [f"{call} during {other}" for other in self.under_way]
@@ -90,7 +90,7 @@ class HibernationMachine(RuleBasedStateMachine):
         )
 
     def reported(self) -> None:
-        """The engine reports that something happened to the container."""
+        """The engine reports an event of the container."""
 
         async def settle() -> None:
             with contextlib.suppress(RuntimeFailed, RuntimeUnavailable):  # the watch logs them
@@ -108,7 +108,7 @@ class HibernationMachine(RuleBasedStateMachine):
 
     @rule(callers=st.integers(1, 5), kind=st.sampled_from(list(ActivityKind)))
     def requests_arrive(self, callers: int, kind: ActivityKind) -> None:
-        """Each is answered with an agent that works, or refused with what to do."""
+        """Each is answered by a working agent, or refused with what to do."""
 
         async def request() -> None:
             async with self.host.wakes.using("ada", kind=kind):
@@ -240,7 +240,7 @@ class HibernationMachine(RuleBasedStateMachine):
 
     @rule(at=st.integers(1, 12), when=st.sampled_from(["before", "after"]), gone=st.booleans())
     def a_call_of_a_transition_fails(self, at: int, when: When, gone: bool) -> None:
-        """Whatever is under way: a request and an order, with the nth call to the outside cut."""
+        """A request and an order at the same time, with the nth outside call cut."""
         fault: dict[str, Exception] = {
             "runtime": RuntimeUnavailable("gone") if gone else RuntimeFailed("cannot"),
             "gateway": GatewayUnreachable("gone"),
@@ -280,7 +280,7 @@ class HibernationMachine(RuleBasedStateMachine):
 
     @rule()
     def all_faults_end_and_a_request_is_answered(self) -> None:
-        """From wherever it is, it gets well by itself."""
+        """From any state, it recovers by itself."""
         self.runtime.faults.clear()
         self.gateway.faults.clear()
         self.host.room.figures = None

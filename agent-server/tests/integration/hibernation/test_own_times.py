@@ -1,4 +1,4 @@
-"""Policies of one's own, jobs and admission, from the sweep down to the runtime."""
+"""A user's own policy, jobs and admission, from the sweep down to the runtime."""
 
 import asyncio
 from datetime import timedelta
@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 
 async def pass_time(host: Host, *, minutes: int) -> None:
-    """Minute by minute, with a look at each."""
+    """Advance minute by minute, with a sweep after each."""
     for _ in range(minutes):
         host.clock.advance(minutes=1)
         await host.sweep()
@@ -68,7 +68,7 @@ async def test_an_agent_with_hourly_jobs_is_stopped_once_unused_for_long(tmp_pat
 
 
 async def test_a_used_agent_sleeps_long_before_its_job(tmp_path: Path) -> None:
-    """What it noted before an earlier sleep does not keep it awake until then."""
+    """A job time from before an earlier sleep does not keep it awake until then."""
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + 20 * HOUR

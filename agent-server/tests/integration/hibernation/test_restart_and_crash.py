@@ -1,4 +1,4 @@
-"""The server, the engine and gateways die in every order; what the runtime shows wins."""
+"""The server, the engine and gateways end in every order; the record follows the runtime."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -11,12 +11,12 @@ from ocmt_agent.wiring import watching
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_testing.agent_server.fake_clock import FakeClock
 from ocmt_testing.agent_server.fake_control import FakeControl
-from ocmt_testing.agent_server.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime, Gate
 from ocmt_testing.agent_server.host import Host, open_host
 
 
 class Machine:
-    """What outlives the server: its data folder, the engine, the gateways, the time."""
+    """The parts that outlive the server: its data folder, the engine, the gateways, the clock."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -32,6 +32,17 @@ class Machine:
             clock=self.clock,
             STOP_AGENTS_ON_EXIT=str(stop_agents_on_exit),
         )
+
+
+async def killed_before_the_freeze(machine: Machine) -> Gate:
+    """Kill the server between the gateway's consent and the freeze, which the gate holds up."""
+    async with machine.server() as host:
+        await host.provision()
+        gate = machine.runtime.hold("pause")
+        pausing = asyncio.create_task(host.orders.hibernate("ada", "pause"))
+        await gate.reached.wait()
+    await asyncio.gather(pausing, return_exceptions=True)
+    return gate
 
 
 async def test_who_exists_and_since_when_they_sleep_survives_a_restart(tmp_path: Path) -> None:
@@ -78,13 +89,8 @@ async def test_an_agent_in_use_until_the_restart_is_not_idle_after_it(tmp_path: 
 
 async def test_an_agent_frozen_by_a_killed_server_is_thawed_and_opened(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
-    async with machine.server() as host:
-        await host.provision()
-        gate = machine.runtime.hold("pause")
-        pausing = asyncio.create_task(host.orders.hibernate("ada", "pause"))
-        await gate.reached.wait()
-    # Killed between the gateway's consent and the freeze, which the engine still carried out.
-    await asyncio.gather(pausing, return_exceptions=True)
+    gate = await killed_before_the_freeze(machine)
+    # The engine still carried out the freeze.
     gate.open()
     await machine.runtime.pause("ada")
     async with machine.server() as host:
@@ -97,12 +103,7 @@ async def test_an_agent_frozen_by_a_killed_server_is_thawed_and_opened(tmp_path:
 
 async def test_a_gateway_closed_by_a_killed_server_is_opened_by_the_next(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
-    async with machine.server() as host:
-        await host.provision()
-        gate = machine.runtime.hold("pause")
-        pausing = asyncio.create_task(host.orders.hibernate("ada", "pause"))
-        await gate.reached.wait()
-    await asyncio.gather(pausing, return_exceptions=True)
+    await killed_before_the_freeze(machine)
     assert machine.gateway.closed("ada")
     async with machine.server() as host:
         await host.wakes.awake("ada", kind=ActivityKind.HTTP)
@@ -110,14 +111,9 @@ async def test_a_gateway_closed_by_a_killed_server_is_opened_by_the_next(tmp_pat
 
 
 async def test_a_request_thaws_what_a_killed_server_left_half_frozen(tmp_path: Path) -> None:
-    """The engine takes it for running; only the lease on record tells that a freeze was begun."""
+    """The engine reports it as running; only the recorded lease shows that a freeze had begun."""
     machine = Machine(tmp_path)
-    async with machine.server() as host:
-        await host.provision()
-        gate = machine.runtime.hold("pause")
-        pausing = asyncio.create_task(host.orders.hibernate("ada", "pause"))
-        await gate.reached.wait()
-    await asyncio.gather(pausing, return_exceptions=True)
+    await killed_before_the_freeze(machine)
     thaw = machine.runtime.unpause
     machine.gateway.silent = True
 
@@ -176,7 +172,8 @@ async def test_a_killed_gateway_is_noticed_at_once_and_started_by_the_next_reque
         agent = await host.provision()
         with host.parts.hub.subscribed() as news:
             host.runtime.die("ada", exit_code=137)
-            event = await news.next(within_s=60)
+            async with asyncio.timeout(60):
+                event = await news.next()
         assert event is not None
         assert event.to_state is S.STOPPED
         assert "exit code 137" in (agent.failure or "")

@@ -204,7 +204,7 @@ async def test_an_operator_cannot_freeze_a_busy_agent(tmp_path: Path) -> None:
 
 
 async def test_an_operator_cannot_freeze_an_agent_that_serves_a_request(tmp_path: Path) -> None:
-    """Its gateway may not count as work what the proxy still passes on."""
+    """Its gateway may not count the proxy's open exchange as work."""
     async with open_host(tmp_path) as host:
         await host.provision()
         async with host.wakes.using("ada", kind=ActivityKind.HTTP):

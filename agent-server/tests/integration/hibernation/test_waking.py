@@ -224,7 +224,7 @@ async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_tried_afres
 async def test_a_gateway_that_dies_while_starting_is_told_with_its_cause_and_the_cure(
     tmp_path: Path, exit_code: int, printed: str, cure: str
 ) -> None:
-    """Of this start, and without a word that the agent chose: it reaches the chat and admins."""
+    """Only of this start, and without the agent's own words: chat and admins see it."""
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         await host.orders.hibernate("ada", "stop")

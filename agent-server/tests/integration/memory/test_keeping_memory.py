@@ -1,4 +1,4 @@
-"""An agent's memory over its sleep, through the whole server, on a kernel of the test's own."""
+"""An agent's memory while it sleeps, through the whole server, on a simulated kernel."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

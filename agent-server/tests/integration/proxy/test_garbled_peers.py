@@ -1,4 +1,4 @@
-"""Gateways and management servers whose answer is cut or none: a problem, and never a crash."""
+"""Truncated or invalid answers of gateways and management servers: a problem, never a crash."""
 
 import asyncio
 import json

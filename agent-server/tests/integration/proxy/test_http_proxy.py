@@ -1,4 +1,4 @@
-"""The HTTP proxy in front of a gateway's stand-in, over real sockets."""
+"""The HTTP proxy in front of a gateway's double, over real sockets."""
 
 import asyncio
 import gzip
@@ -209,7 +209,7 @@ async def test_what_found_no_gateway_is_sent_after_a_wake(method: str) -> None:
 
 @asynccontextmanager
 async def hanging_up_on(requests: list[bytes]) -> AsyncIterator[Endpoint]:
-    """A gateway that takes a whole request and dies without a word."""
+    """A gateway that reads a whole request and ends without an answer."""
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The relay in front of a management server's stand-in."""
+"""The relay in front of a management server's double."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -164,7 +164,7 @@ async def test_no_socket_opens_at_the_relay(relay: str, agent: aiohttp.ClientSes
 
 async def test_one_address_cannot_hold_every_connection() -> None:
     async def all_of(reader: asyncio.StreamReader) -> bytes:
-        """What comes until the relay lets go of it."""
+        """The bytes that arrive until the relay closes the connection."""
         try:
             return await reader.read()
         except ConnectionResetError:

@@ -1,4 +1,4 @@
-"""The WebSocket proxy in front of a gateway's stand-in, over real sockets."""
+"""The WebSocket proxy in front of a gateway's double, over real sockets."""
 
 import asyncio
 import logging
@@ -172,7 +172,7 @@ async def test_a_silent_socket_survives_a_stop_and_its_next_frame_wakes_the_agen
 
 
 async def test_frames_that_wait_for_a_long_wake_keep_their_socket() -> None:
-    """Pongs wait behind them, so a pong that is late must not end it."""
+    """Pongs wait behind them, so a late pong must not end the connection."""
     async with open_rig(ping_interval_s=0.05) as rig, rig.caller() as caller:
 
         async def start() -> Endpoint:
@@ -266,7 +266,7 @@ async def test_a_caller_who_does_not_connect_first_is_sent_away(rig: Rig, first:
 
 
 async def test_frames_that_are_no_requests_pass_unchanged(rig: Rig) -> None:
-    """The gateway judges them; the proxy neither answers nor falls over."""
+    """The gateway judges them; the proxy neither answers nor fails."""
     async with rig.caller() as caller:
         await caller.socket.send_str("[" * 30_000)
         async with asyncio.timeout(LIMIT_S):
@@ -314,7 +314,7 @@ async def test_a_caller_who_vanishes_leaves_no_gateway_socket_behind(rig: Rig) -
 
 
 async def test_a_caller_who_reads_slowly_slows_the_gateway_down(rig: Rig) -> None:
-    """Nothing piles up in between: the gateway's own writes stop."""
+    """Nothing is buffered in between: the gateway's own writes stop."""
     sent = 0
 
     async def flood() -> None:

@@ -110,7 +110,7 @@ asyncio.run(main())
 
 
 async def test_only_what_could_not_be_found_out_again_waits_for_the_disk(tmp_path: Path) -> None:
-    """A move is on the way of a wake; a disk that is busy with swap can hold it up."""
+    """The move is part of a wake, and a disk that is busy with swap can delay it."""
     store = await AgentStore.open(tmp_path / "agent.db")
     asked: list[str] = []
     await store._db.set_trace_callback(asked.append)

@@ -1,6 +1,6 @@
-"""The real OpenClaw as a process: the contract that the process runtime and our admin calls have.
+"""The real OpenClaw as a process: what the process runtime and the admin calls rely on.
 
-One agent for all tests: it is asked, talked to, sleeps, wakes, is stopped and killed.
+One agent serves all tests: it answers, sleeps, wakes, is stopped and killed.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ SPEC = spec_of("ada")
 
 @dataclass
 class Agent:
-    """One agent of the whole file, which its tests leave running."""
+    """One agent for the whole file, which its tests leave running."""
 
     root: Path
     relay_port: int
@@ -48,7 +48,7 @@ class Agent:
         return OpenClawControl(self.session)
 
     async def suspended(self) -> Suspended:
-        """Ask until its own chores after the boot are done."""
+        """Retry until its own work after the boot is done."""
         async with asyncio.timeout(90):
             while True:
                 answer = await self.control.suspend(self.access, request_id="test")
@@ -108,7 +108,7 @@ async def agent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Agent
 
 
 async def until(probe: Callable[[GatewayAccess], Awaitable[bool]], access: GatewayAccess) -> None:
-    """Repeat a probe until it says yes: each is given up after a moment."""
+    """Repeat a probe until it succeeds; each attempt has a short timeout."""
     async with asyncio.timeout(60):
         while not await probe(access):  # noqa: ASYNC110 (no event of ours)
             await asyncio.sleep(0.1)
@@ -178,7 +178,7 @@ async def test_nobody_at_the_address_is_unreachable(agent: Agent) -> None:
 
 
 async def test_a_gateway_finds_its_model_and_its_tools_with_its_own_token(agent: Agent) -> None:
-    """Nobody serves tools here: the relay's 404 must neither hold up nor break a conversation."""
+    """No tools are served here: the relay's 404 must neither delay nor break a conversation."""
     reply = await agent.session.post(
         f"{agent.access.endpoint.url}/v1/chat/completions",
         json={"model": "openclaw", "messages": [{"role": "user", "content": "There?"}]},

@@ -1,4 +1,4 @@
-"""An engine that is upgraded, goes back, or is removing a container already."""
+"""An engine that is upgraded, downgraded, or already removing a container."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The process runtime's processes and files, with a stand-in for Node.js that starts at once."""
+"""The process runtime's processes and files, with a double of Node.js that starts at once."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from ocmt_testing.agent_server.real_gateway import access_to, boot, spec_of, unt
 
 @pytest.fixture
 def openclaw(tmp_path: Path) -> Path:
-    """A folder with the stand-in, and with what the runtime takes for OpenClaw."""
+    """A folder with the double, and with the files by which the runtime recognises OpenClaw."""
     folder = tmp_path / "openclaw"
     stand_in_for_node(folder)
     return folder

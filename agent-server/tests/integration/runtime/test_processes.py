@@ -1,4 +1,4 @@
-"""Families of real processes: found, stopped and let go as a whole, and never anybody else's."""
+"""Real process families: found, stopped and released as a whole, without touching any other."""
 
 import os
 import signal
@@ -79,7 +79,7 @@ async def test_a_family_that_cannot_be_stopped_in_time_is_let_go(mark: dict[str,
 
 
 class _Deaf(ProcessId):
-    """A process in a state no signal ends, such as one that waits for a dead disk."""
+    """A process that no signal ends, such as one that waits for a broken disk."""
 
     def signal(self, number: signal.Signals) -> bool:
         return True

@@ -35,7 +35,7 @@ class Server:
         }
 
     def refused(self) -> tuple[int, str]:
-        """Run to its end; the exit code and what it said."""
+        """Run it to its end; returns the exit code and its output."""
         done = subprocess.run(
             [sys.executable, "-m", "ocmt_agent"],
             env=self.environ,
@@ -48,7 +48,7 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[str]]:
-        """Running, once systemd would know it is ready."""
+        """Run it, from the moment at which systemd sees it ready."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             path = Path(self.environ["DATA_DIR"]).parent / "notify"
             path.unlink(missing_ok=True)

@@ -1,9 +1,11 @@
-"""A host that changes to another OpenClaw: agents' state is copied before, and has a way back."""
+"""A host changes to another OpenClaw: each agent's state is copied first and can be reverted."""
 
+import asyncio
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.decisions.disk_limit import Room, Usage
 from ocmt_agent.records.agent import Agent
-from ocmt_agent.runtime.base import ContainerStatus
+from ocmt_agent.runtime.base import AgentSpec, ContainerStatus
 from ocmt_agent.upgrades import copies
 from ocmt_agent.upgrades.copies import StateCopies
 from ocmt_common.agent_api import HibernationState as S
@@ -24,7 +26,7 @@ SHORT = Room(10**12, 10**9, 10**7, 10**7)
 
 
 class Installation:
-    """One host's folder, served by one release after another."""
+    """One host's folder, served by successive releases."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,13 +48,17 @@ class Installation:
         return sorted(read_state(copy.folder) for copy in self.copies.of("ada"))
 
     def release(self, openclaw: str) -> None:
-        """Another release, after which no container runs."""
+        """Start another release; no container runs then."""
         self.runtime = MigratingRuntime(self.agents, openclaw)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Installation:
     return Installation(tmp_path / "data")
+
+
+class Cut(BaseException):
+    """In place of a kill."""
 
 
 async def wake(host: Host) -> Agent:
@@ -72,7 +78,7 @@ async def refused(host: Host) -> Problem:
 
 
 async def upgraded(place: Installation) -> None:
-    """An agent whose user spoke with the old OpenClaw, and then with the new one."""
+    """An agent whose user chatted with the old OpenClaw, then with the new one."""
     async with open_host(place.folder, runtime=place.runtime) as host:
         await host.provision()
         place.says("before")
@@ -158,6 +164,37 @@ async def test_a_gateway_that_runs_is_stopped_before_its_state_is_exchanged(
         assert host.state() is S.STOPPED
         await wake(host)
     assert read_state(place.state) == (NEW, "after")
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("cut_at", ["set_aside", "set_openclaw", "put_back", ""])
+async def test_a_state_set_aside_is_not_its_agents_wherever_the_exchange_was_cut(
+    place: Installation, monkeypatch: pytest.MonkeyPatch, cut_at: str
+) -> None:
+    """Else it and the copy in its place both count for the agent's quota, which refuses a start."""
+    await upgraded(place)
+    for path in (place.state, *place.state.iterdir()):
+        os.chown(path, 12345, 12345)
+    place.release(OLD)
+    async with open_host(place.folder, runtime=place.runtime) as host:
+        states, registry = host.parts.states, host.parts.registry
+        agent = registry.get("ada")
+        copy = await states.copy_to_revert_to(agent)
+
+        def cut(*_: object, **__: object) -> None:
+            raise Cut
+
+        if cut_at in ("set_aside", "put_back"):
+            monkeypatch.setattr(states._copies, cut_at, cut)
+        elif cut_at == "set_openclaw":
+            monkeypatch.setattr(registry, cut_at, cut)
+            monkeypatch.setattr(states._copies, "put_back", cut)  # a kill undoes nothing
+        with contextlib.suppress(Cut):
+            await states.revert(agent, copy)
+    asides = [one.folder for one in place.copies.of("ada") if one.version == NEW]
+    assert len(asides) == (0 if cut_at == "set_aside" else 1)
+    for folder in asides:
+        assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {0}
 
 
 async def test_without_a_copy_the_refusal_points_to_the_backup(place: Installation) -> None:
@@ -279,6 +316,97 @@ async def test_a_container_that_still_runs_is_stopped_before_its_state_is_copied
         assert stopped == ["ada"]
         assert place.runtime.containers["ada"].status is ContainerStatus.EXITED
     assert place.copied() == [(OLD, "before")]
+
+
+@pytest.mark.parametrize("came", [NEW, NEWEST, "2026.8.1"])
+@pytest.mark.parametrize("how", ["wake", "restart", "provision"])
+async def test_an_openclaw_that_comes_while_an_agent_waits_to_start_is_not_started(
+    place: Installation, came: str, how: str
+) -> None:
+    """The state was prepared for the OpenClaw that was there before the wait."""
+    async with open_host(place.folder, runtime=place.runtime) as host:
+        await host.provision()
+        place.says("before")
+        if how == "wake":
+            await place.runtime.stop("ada", grace_s=0)
+            await host.parts.hibernation.reconciler.settle(host.parts.registry.get("ada"))
+        if how == "provision":
+            await host.client.delete("/api/containers/ada")
+        create = place.runtime.create
+
+        async def late(spec: AgentSpec) -> None:
+            place.runtime.openclaw = came
+            await create(spec)
+
+        place.runtime.create = late  # type: ignore[method-assign]
+        starts: dict[str, Callable[[], Awaitable[object]]] = {
+            "wake": lambda: wake(host),
+            "restart": lambda: host.parts.hibernation.orders.restart("ada"),
+            "provision": host.provision,
+        }
+        with pytest.raises(Problem, match="OpenClaw was replaced on this host"):
+            await starts[how]()
+        assert read_state(place.state) == (OLD, "before")
+        assert place.copied() == []
+        place.runtime.create = create  # type: ignore[method-assign]
+        if came == "2026.8.1":
+            place.runtime.openclaw = OLD
+        if how == "provision":
+            await host.provision()
+        else:
+            await wake(host)
+    assert place.copied() == ([] if came == "2026.8.1" else [(OLD, "before")])
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_no_copy_goes_while_one_has_to_take_the_states_place(
+    place: Installation, removed: bool
+) -> None:
+    """Going back was cut short, and the agent was perhaps removed, without its state."""
+    await upgraded(place)
+    place.release(OLD)
+    async with open_host(place.folder, runtime=place.runtime) as host:
+        agent = host.parts.registry.get("ada")
+        await host.parts.registry.set_openclaw(agent, OLD)
+        place.copies.set_aside(place.state, "ada", version=NEW, at=host.clock.now())
+        if removed:
+            assert (await host.client.delete("/api/containers/ada")).status_code == 204
+        await host.parts.states.tidy()
+        assert place.copied() == [(NEW, "after"), (OLD, "before")]
+        await (host.provision() if removed else wake(host))
+        assert read_state(place.state) == (OLD, "before")
+        await host.parts.states.tidy()
+    assert place.copied() == [(NEW, "after")]
+
+
+async def test_what_an_unknown_users_copies_leave_is_not_removed_during_a_copy(
+    place: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await upgraded(place)
+    place.release(NEWEST)
+    async with open_host(place.folder, runtime=place.runtime) as host:
+        assert (await host.client.delete("/api/containers/ada")).status_code == 204
+        run, begun, go_on = copies._run, asyncio.Event(), asyncio.Event()
+
+        async def slow(*command: str) -> None:
+            await run(*command)
+            if command[0] == "cp":
+                begun.set()
+                await go_on.wait()
+
+        monkeypatch.setattr(copies, "_run", slow)
+        find = host.parts.registry.find
+        provisioning = asyncio.create_task(host.provision())
+        await begun.wait()
+        # As read just before the agent was registered.
+        monkeypatch.setattr(host.parts.registry, "find", lambda _: None)
+        tidying = asyncio.create_task(host.parts.states.tidy())
+        await asyncio.wait({tidying}, timeout=0.2)
+        go_on.set()
+        await tidying
+        monkeypatch.setattr(host.parts.registry, "find", find)
+        await provisioning
+    assert (NEW, "after") in place.copied()
 
 
 # A tenant's files

@@ -1,7 +1,7 @@
-"""The agent server killed at each line of copying a state and of going back to a copy.
+"""The agent server is killed at each line of copying a state and of reverting to a copy.
 
-What is there under a copy's name is always a whole one, no state is lost, and the next server goes
-on. OpenClaw stands in as `MigratingRuntime`, which refuses what an older one may not be started on.
+A folder with a copy's name is always a whole copy, no state is lost, and the next server continues.
+`MigratingRuntime` stands for OpenClaw and refuses states that are too new for it.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ async def serve(folder: Path, openclaw: str, work: Callable[[Host], Awaitable[ob
 
 
 def kill_at_line(number: int) -> None:
-    """End this process at the nth line that it comes to for the first time."""
+    """End this process at the nth line that it reaches for the first time."""
     seen: set[tuple[str, int]] = set()
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -77,7 +77,7 @@ def kill_at_line(number: int) -> None:
 def killed_at(
     number: int, folder: Path, openclaw: str, work: Callable[[Host], Awaitable[object]]
 ) -> bool:
-    """Do that in a process killed at its nth line; `False` when it had fewer."""
+    """Run it in a process killed at its nth line; `False` if it had fewer."""
     child = os.fork()
     if child == 0:
         try:
@@ -97,7 +97,7 @@ def killed_at(
 
 
 def everything(folder: Path) -> set[tuple[str, str]]:
-    """All that the copies hold, each of which is whole and what its name says."""
+    """The content of the copies, after checking that each is whole and matches its name."""
     found = set()
     for copy in StateCopies(folder / "agents").of("ada"):
         version, said = read_state(copy.folder)
@@ -107,7 +107,7 @@ def everything(folder: Path) -> set[tuple[str, str]]:
 
 
 def prepared(folder: Path) -> Path:
-    """An agent last used by OLD, with a copy of a change before that; its state's folder."""
+    """An agent last used by OLD, with a copy from an earlier change; returns its state's folder."""
     (folder / "agents").mkdir(parents=True)
 
     async def old(host: Host) -> None:

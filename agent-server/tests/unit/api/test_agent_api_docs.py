@@ -1,4 +1,4 @@
-"""`docs/agent-api.md` is the API's page: neither says what the other does not."""
+"""`docs/agent-api.md` and the API list the same routes and codes."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What follows from an agent's use of the disk."""
+"""Decisions about an agent's disk usage."""
 
 import pytest
 from ocmt_agent.decisions.disk_limit import DiskLimit, Fullness, Room, Usage, standing

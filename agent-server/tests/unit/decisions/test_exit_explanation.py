@@ -1,4 +1,4 @@
-"""Why a gateway ended: the true cause and its cure, and none of the agent's own words."""
+"""Why a gateway ended: the true cause and its remedy, and none of the agent's own words."""
 
 import pytest
 from ocmt_agent.decisions.exit_explanation import how_it_ended

@@ -1,4 +1,4 @@
-"""One user's own times, against the server's."""
+"""One user's own times take precedence over the server's."""
 
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo

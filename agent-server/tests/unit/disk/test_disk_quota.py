@@ -1,4 +1,4 @@
-"""Where the file system bounds agents by itself, and what happens where it says so and does not."""
+"""File systems that enforce agents' limits, and those that only claim to."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What keeps an agent awake is told in kinds and counts, never in its user's words."""
+"""What keeps an agent awake is reported in kinds and counts, never in its user's words."""
 
 import pytest
 from ocmt_agent.gateway.blockers import kinds_and_counts

@@ -1,4 +1,4 @@
-"""Ranges of addresses against the plainest model of them: sets of pages."""
+"""Ranges of addresses compared with a plain model: sets of pages."""
 
 from itertools import pairwise
 

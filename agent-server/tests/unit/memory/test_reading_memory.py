@@ -1,4 +1,4 @@
-"""Host and agent memory, read from trees as kernels of both cgroup versions show them."""
+"""Host and agent memory, read from trees like those of both cgroup versions' kernels."""
 
 from dataclasses import replace
 from pathlib import Path

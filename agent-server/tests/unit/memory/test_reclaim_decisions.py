@@ -1,4 +1,4 @@
-"""When memory is worth moving, from figures alone."""
+"""When moving memory is worth it, decided from figures alone."""
 
 from dataclasses import replace
 

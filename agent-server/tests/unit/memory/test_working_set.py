@@ -1,4 +1,4 @@
-"""What is learned of an agent's working set, wake by wake."""
+"""How an agent's working set is learned, wake by wake."""
 
 from hypothesis import given
 from hypothesis import strategies as st

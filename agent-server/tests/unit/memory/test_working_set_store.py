@@ -1,4 +1,4 @@
-"""What was learned of a sleeper, written and read again: only where it is still true."""
+"""A sleeping agent's working set is written, and read again only while it is valid."""
 
 from collections.abc import Callable
 from dataclasses import replace

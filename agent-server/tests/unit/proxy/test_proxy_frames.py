@@ -9,7 +9,7 @@ from ocmt_common import gateway_frames
 
 
 def compact(frame: object) -> str:
-    """As the gateway writes: no spaces, nothing escaped that need not be."""
+    """JSON as the gateway writes it: no spaces, no needless escapes."""
     return json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
 
 

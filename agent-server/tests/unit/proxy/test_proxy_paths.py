@@ -10,7 +10,12 @@ from ocmt_common.problems import Problem
 PREFIX = b"/api/containers/ada/proxy/"
 
 
-@pytest.mark.parametrize("path", ["", "healthz", "v1/chat/completions", "v1/models/a%20b", "v1/"])
+FILE = "api/chat/media/outgoing/agent%3Amain%3Amain/0b8a3c1e-9a2b-4c3d-8e4f-5a6b7c8d9e0f/full"
+
+
+@pytest.mark.parametrize(
+    "path", ["", "healthz", "v1/chat/completions", "v1/models/a%20b", "v1/", FILE]
+)
 def test_a_plain_path_reaches_the_gateway_as_it_is(path: str) -> None:
     assert gateway_path(PREFIX + path.encode(), user_id="ada") == path
 
@@ -51,6 +56,9 @@ def test_a_path_that_could_mean_two_things_is_refused(path: str) -> None:
         "api/v1/admin/rpc",
         "API/v1/admin/rpc",
         "api",
+        "api/chat/media",
+        "api/chat/media/incoming/x",
+        "api/chat/Media/outgoing/x",
         "chat",
         "tools/invoke",
         "V1/models",

@@ -1,4 +1,4 @@
-"""A uid of its own for each agent, and a folder that is given to it without following links."""
+"""A uid for each agent, and a folder whose owner is changed without following links."""
 
 import os
 from pathlib import Path

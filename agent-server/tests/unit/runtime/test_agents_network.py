@@ -1,4 +1,4 @@
-"""Whether agents on one bridge are kept apart: what the kernel is set to decides."""
+"""Whether agents on one bridge are isolated depends on the kernel's settings."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What holds a folder's agents is decided once, and a slip of the disk does not decide it anew."""
+"""A folder's runtime is chosen once; a disk error does not lead to another choice."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ async def test_a_choice_made_by_the_operator_is_noted_and_kept(tmp_path: Path) -
 
 @pytest.fixture
 def no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host on which no engine was ever started, or one whose socket went with it."""
+    """A host on which no engine was ever started, or whose engine's socket is gone."""
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
     monkeypatch.setattr(aiodocker.docker, "_sock_search_paths", [])

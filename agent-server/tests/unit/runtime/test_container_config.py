@@ -1,4 +1,4 @@
-"""What a container and its gateway are made from, as the pure values they are."""
+"""The configuration of a container and its gateway, as pure values."""
 
 import json
 from collections import Counter

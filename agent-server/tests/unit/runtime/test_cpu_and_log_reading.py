@@ -1,4 +1,4 @@
-"""The kernel's CPU count by every driver and version, and the end of a log."""
+"""The kernel's CPU usage by every driver and version, and the end of a log."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A freeze that the kernel does not finish, and machines on which no group can be made."""
+"""A freeze that the kernel does not finish, and machines on which no group can be created."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folders that an agent owns: what it may have planted there is never followed."""
+"""Folders that an agent owns: links that it may have planted are never followed."""
 
 import os
 from pathlib import Path

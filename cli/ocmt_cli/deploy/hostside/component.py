@@ -10,6 +10,7 @@ journal.jsonl     a line per step: what, by whom, when
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -141,8 +142,8 @@ class Component:
             text = (self.path / "tls" / "host.pem").read_text(encoding="ascii")
         except (OSError, ValueError):
             return ""
-        begins = text.find("-----BEGIN CERTIFICATE-----")
-        return text[begins:] if begins >= 0 else ""
+        found = re.search("-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\n?", text)
+        return found[0] if found else ""
 
     def prune(self) -> list[str]:
         """Remove all but the current and the last healthy releases. Returns the names removed."""

@@ -77,10 +77,20 @@ def status(component: Component) -> dict[str, Any]:
 
 
 def health(component: Component) -> dict[str, Any] | None:
-    """What the current release says at `/health`; `None` when it does not answer."""
-    current = component.current
-    answer = ask(supervisor_of(component).gate(current)) if current else None
-    if answer is None or not answer.state:
+    """What the current release says at `/health`; `None` when it is stopped.
+
+    Raises `StepFailed` when it runs and does not answer.
+    """
+    current, supervisor = component.current, supervisor_of(component)
+    if not current:
+        return None
+    answer = ask(supervisor.gate(current))
+    if not answer.state:
+        if supervisor.is_alive(current):
+            raise StepFailed(
+                f"release {current} runs but does not answer ({answer.text}). Try again in a "
+                f"minute; if that fails too, see its log:\n{supervisor.log(current, 5)}"
+            )
         return None
     said: dict[str, Any] = json.loads(answer.body)
     return said

@@ -1,7 +1,8 @@
-"""The ports that are reachable from outside, and their programs."""
+"""The ports and IP protocols that are reachable from outside, and their programs."""
 
 import contextlib
 import ipaddress
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,20 @@ from typing import TypedDict
 
 # `st` of /proc/net/tcp (proc(5)): TCP_LISTEN, and TCP_CLOSE, the state of datagram sockets without
 # a peer.
-_TABLES = (("tcp", "tcp", "0A"), ("tcp6", "tcp", "0A"), ("udp", "udp", "07"), ("udp6", "udp", "07"))
+_TABLES = (
+    ("tcp", "tcp", "0A"), ("tcp6", "tcp", "0A"), ("udp", "udp", "07"), ("udp6", "udp", "07"),
+    ("udplite", "udplite", "07"), ("udplite6", "udplite", "07"),
+    # Raw sockets, with the IP protocol as port: VRRP, OSPF, GRE, …
+    ("raw", "ip", "07"), ("raw6", "ip", "07"),
+)  # fmt: skip
+# Allowed, covered by their ports, or only for sending.
+_NOT_TOLD = {
+    (socket.IPPROTO_ICMP, "ip"),
+    (socket.IPPROTO_ICMPV6, "ip"),
+    (socket.IPPROTO_TCP, "ip"),
+    (socket.IPPROTO_UDP, "ip"),
+    (socket.IPPROTO_RAW, "ip"),
+}
 _DOCKERS_PROXY = "docker-proxy"
 
 
@@ -28,6 +42,8 @@ def listening(proc: Path = Path("/proc")) -> list[Listening]:
         for address, port, inode in _sockets(proc / "net" / table, state):
             program = programs.get(inode, "")
             if address.is_loopback or (program == _DOCKERS_PROXY and address.version == 4):
+                continue
+            if (port, protocol) in _NOT_TOLD:
                 continue
             found[port, protocol] = found.get((port, protocol)) or program
     return [

@@ -1,18 +1,23 @@
 """Reads a host's facts and prints them as one JSON object (`setup.facts`)."""
 
 import contextlib
+import grp
 import hashlib
 import ipaddress
 import json
+import os
 import pwd
 import shutil
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from ocmt_cli.setup.hostside.listening import listening
+
+_STALE = ["systemctl", "show", "--property=NeedDaemonReload", "--value", "--"]
 
 
 def main() -> None:
@@ -34,9 +39,19 @@ def main() -> None:
                 "resolvers": _resolvers(),
                 "swap": any(not line.startswith("/dev/zram") for line in swaps),
                 "listening": listening(),
+                "time": time.time(),
+                "ssh_port": _ssh_port(os.environ.get("SSH_CONNECTION", "")),
+                "firewall_loaded": "ocmt" in _printed(["nft", "list", "table", "inet", "ocmt"]),
+                "stale_units": "yes" in _printed([*_STALE, *asked["units"]]),
             }
         )
     )
+
+
+def _ssh_port(connection: str) -> int | None:
+    """From SSH_CONNECTION (ssh(1)): the client's address and port, then the server's."""
+    words = connection.split()
+    return int(words[3]) if len(words) == 4 and words[3].isdecimal() else None
 
 
 def _installed(package: str) -> bool:
@@ -63,7 +78,11 @@ def _look(name: str) -> dict[str, Any] | None:
         return None
     regular = stat.S_ISREG(found.st_mode)
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if regular else ""
-    return {"sha256": digest, "mode": stat.S_IMODE(found.st_mode)}
+    try:
+        group = grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        group = str(found.st_gid)
+    return {"sha256": digest, "mode": stat.S_IMODE(found.st_mode), "group": group}
 
 
 def _text(name: str) -> str | None:

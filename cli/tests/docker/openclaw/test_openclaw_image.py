@@ -1,4 +1,4 @@
-"""The agents' image with the real engine: made from npm, and taken from a registry by digest."""
+"""The agents' image with the real engine: built from npm, and pulled from a registry by digest."""
 
 import gzip
 import hashlib
@@ -45,7 +45,8 @@ def image() -> str:
 
 @contextmanager
 def running(engine: Engine, image: str, command: list[str]) -> Iterator[str]:
-    """The path of a container as strict as an agent's, without a network, that runs this."""
+    """The API path of a container that runs this, as restricted as an agent's, without a
+    network."""
     host = {"ReadonlyRootfs": True, "CapDrop": ["ALL"], "NetworkMode": "none", "Init": True}
     settings = {"Image": image, "Cmd": command, "Tty": True, "HostConfig": host}
     made = engine.request("POST", "/containers/create", json=settings)
@@ -62,7 +63,7 @@ def said_in(engine: Engine, container: str) -> str:
 
 
 def said_by(engine: Engine, image: str, command: list[str]) -> str:
-    """What a command prints in such a container."""
+    """The output of a command in such a container."""
     with running(engine, image, command) as container:
         engine.request("POST", f"{container}/wait").raise_for_status()
         return said_in(engine, container)
@@ -150,7 +151,7 @@ def test_an_image_with_the_same_content_is_not_made_again(
 
 
 def load_tiny(engine: Engine, folder: Path, text: str) -> str:
-    """Load an image of one small file under `NAME`; its id."""
+    """Load an image with one small file under `NAME`; returns its id."""
     layer = folder / "layer.tar"
     with tarfile.open(layer, "w") as tar:
         (folder / "file").write_text(text)
@@ -180,7 +181,7 @@ def test_an_image_that_was_replaced_goes_with_its_last_container(
 
 
 class Registry:
-    """One image on loopback, as the OCI distribution API serves it; the engine checks each byte."""
+    """Serve one image on loopback by the OCI distribution API; the engine verifies each digest."""
 
     def __init__(self) -> None:
         layer = io.BytesIO()

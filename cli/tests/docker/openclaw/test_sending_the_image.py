@@ -1,4 +1,4 @@
-"""`ocmt image send`: from this machine's engine to a server's own, over a real ssh."""
+"""`ocmt image send`: from this machine's engine to a server's engine, over a real ssh."""
 
 import io
 import subprocess
@@ -30,9 +30,9 @@ def image() -> Iterator[str]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[str]:
-    """The server's engine: a second one, with nothing of the first. Its address.
+    """The address of the server's engine: a second one, without the first one's images.
 
-    In a network namespace of its own: an engine told to have no bridge takes the first one's away.
+    It runs in a network namespace of its own: an engine without a bridge removes the first one's.
     """
     address = f"unix://{tmp_path}/docker.sock"
     places = ("--data-root", tmp_path / "data", "--exec-root", tmp_path / "exec")

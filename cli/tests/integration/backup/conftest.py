@@ -1,4 +1,5 @@
-"""A host's agents in a temporary folder, backed up and restored by the real programs, no ssh."""
+"""A host's agents in a temporary folder, backed up and restored by the real programs, without
+ssh."""
 
 import io
 import json
@@ -21,7 +22,7 @@ Entry = tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]
 
 
 class Replaying(LocalHost):
-    """A host whose programs print what is in a file."""
+    """A host whose programs print a file's content."""
 
     def __init__(self, file: Path) -> None:
         super().__init__("host")
@@ -54,11 +55,11 @@ class Agents:
         return state
 
     def back_up(self) -> list[LeftOut]:
-        """What could not be stored."""
+        """Back up; returns what could not be stored."""
         return self._fetch(LocalHost("host"))
 
     def back_up_in_this_process(self) -> list[LeftOut]:
-        """The same, for tests that patch what runs on the host."""
+        """The same, for tests that patch the program on the host."""
         sent = self.folder / "sent"
         with sent.open("wb") as out:
             dump_agents(self.place, self.data_bytes, out)
@@ -71,7 +72,7 @@ class Agents:
         return left_out
 
     def restore(self) -> list[LeftOut]:
-        """What was refused. The old folder is kept beside."""
+        """Restore; returns what was refused. The old folder is kept beside the new one."""
         _, refused = send_agents(LocalHost("host"), str(self.place), self.copy, self.parts)
         return refused
 
@@ -81,7 +82,7 @@ class Agents:
         return [LeftOut("host", one, "", why) for one, why in json.loads(out.getvalue())["refused"]]
 
     def as_sent(self) -> io.BytesIO:
-        """What goes to the host to restore the backup."""
+        """The bytes sent to the host to restore the backup."""
         sent = io.BytesIO()
         for part in self.parts:
             agent = Path(part.file).name.removesuffix(".tar.gz")
@@ -92,7 +93,7 @@ class Agents:
         return io.BytesIO(sent.getvalue())
 
     def stored(self, agent: str = "u1") -> dict[str, tarfile.TarInfo]:
-        """An agent's archive: path → entry."""
+        """The entries of an agent's archive, by path."""
         with tarfile.open(self._archive(agent), errors="surrogateescape") as archive:
             return {one.name: one for one in archive}
 
@@ -106,7 +107,7 @@ class Agents:
         return next(self.copy / one.file for one in self.parts if f"/{agent}." in one.file)
 
     def craft(self, agent: str, *entries: Entry, before: Sequence[Entry] | None = None) -> None:
-        """Add an archive to the backup that no program of ours would write."""
+        """Add an archive to the backup that our programs would not write."""
         name = f"data/host-agents/{agent}.tar.gz"
         file = self.copy / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Backing up agents that do what they like with their folders: the others are backed up."""
+"""An agent whose folder is hostile does not keep the others from being backed up."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Agents' databases in backups: files of one moment, which nothing of ours opens as a database."""
+"""Agents' databases in backups: consistent files, which our code never opens as a database."""
 
 import itertools
 import os

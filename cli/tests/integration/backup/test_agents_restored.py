@@ -1,4 +1,4 @@
-"""Restoring archives that an agent has had a hand in: nothing outside of the agent is touched."""
+"""Archives that an agent has manipulated: restoring them changes nothing outside of the agent."""
 
 import errno
 import io
@@ -116,7 +116,7 @@ def _aimed(entry: Entry, outside: Path) -> Entry:
 
 
 def _tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """All below a folder: mode, owner and content."""
+    """Everything below a folder: mode, owner and content."""
     found = {}
     for one in [folder, *sorted(folder.rglob("*"))]:
         seen = one.lstat()

@@ -1,4 +1,4 @@
-"""Backups over real ssh, with a real SQLite database being written, and a real PostgreSQL."""
+"""Backups over real ssh, of a real SQLite database in use and a real PostgreSQL."""
 
 import gzip
 import json
@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,29 @@ def _agents(farm: Farm) -> Path:
     return data
 
 
+@contextmanager
+def pairs_written(connection: sqlite3.Connection, *, every_s: float) -> Iterator[None]:
+    """Insert rows in pairs during the block, each pair in one transaction."""
+    ended = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not ended.is_set():
+            with connection:
+                connection.execute("insert into pairs values (?, 1)", (number,))
+                connection.execute("insert into pairs values (?, 2)", (number,))
+            number += 1
+            ended.wait(every_s)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        writer.join()
+
+
 def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(
     farm: Farm, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,26 +85,10 @@ def test_sqlite_is_copied_whole_while_it_is_written_and_comes_back(
     connection = sqlite3.connect(data / "management.db", check_same_thread=False)
     connection.execute("pragma journal_mode = wal")
     connection.execute("create table pairs (a integer, b integer)")
-    ended = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not ended.is_set():
-            with connection:  # both rows or none
-                connection.execute("insert into pairs values (?, 1)", (number,))
-                connection.execute("insert into pairs values (?, 2)", (number,))
-            number += 1
-            ended.wait(0.002)
-
-    writer = threading.Thread(target=write)
-    writer.start()
     folder = farm.folder / "copy"
-    try:
+    with pairs_written(connection, every_s=0.002):
         assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
-    finally:
-        ended.set()
-        writer.join()
-        connection.close()
+    connection.close()
     told = capsys.readouterr().out
     keys = (folder / "keys" / "mgmt-mgmt.env").read_text()
     assert "VAULT_KEY=" in keys
@@ -130,26 +138,10 @@ def test_an_agents_database_is_copied_whole_while_it_is_written(farm: Farm) -> N
     connection.execute("pragma wal_autocheckpoint = 20")
     connection.execute("create table pairs (a integer, b integer)")
     connection.commit()
-    ended = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not ended.is_set():
-            with connection:
-                connection.execute("insert into pairs values (?, 1)", (number,))
-                connection.execute("insert into pairs values (?, 2)", (number,))
-            number += 1
-            ended.wait(0.01)
-
-    writer = threading.Thread(target=write)
-    writer.start()
     folder = farm.folder / "copy"
-    try:
+    with pairs_written(connection, every_s=0.01):
         assert _ocmt("backup", str(folder), "--inventory", str(farm.inventory)) == 0
-    finally:
-        ended.set()
-        writer.join()
-        connection.close()
+    connection.close()
     archive = folder / "data" / "agent-agents" / "u1.tar.gz"
     assert b"root's own" not in gzip.decompress(archive.read_bytes())
     shutil.rmtree(agent_data)
@@ -239,7 +231,7 @@ def test_a_backup_that_fails_leaves_nothing(farm: Farm, capsys: pytest.CaptureFi
 
 @pytest.fixture
 def postgres() -> Iterator[str]:
-    """A PostgreSQL of its own, with a password; its address."""
+    """The address of a PostgreSQL with a password, for this test."""
     require("postgresql")
     found = postgresql_programs()
     assert found is not None

@@ -1,4 +1,4 @@
-"""The servers' own databases are opened by SQLite, if nobody else can have put them there."""
+"""The servers' own databases are opened with SQLite only if no other user can have planted them."""
 
 import io
 import os
@@ -115,7 +115,7 @@ def _plain(own: Path) -> Path:
 
 
 def _behind_roots_links(own: Path) -> Path:
-    """As systemd's DynamicUser= makes them."""
+    """Folders as systemd's DynamicUser= creates them."""
     (own.parent.parent / "first").symlink_to("second")
     (own.parent.parent / "second").symlink_to(own.parent)
     return own.parent.parent / "first" / ".." / "data" / own.name

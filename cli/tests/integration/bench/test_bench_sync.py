@@ -1,4 +1,4 @@
-"""`ocmt bench sync --json` on a short history: every figure is there, beside its peers."""
+"""`ocmt bench sync --json` on a short history has every figure, and its peers'."""
 
 import json
 import subprocess

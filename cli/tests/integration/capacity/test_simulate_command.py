@@ -1,4 +1,4 @@
-"""The command and the agent server's program understand each other."""
+"""`ocmt capacity simulate` and the simulation's program fit together."""
 
 import json
 

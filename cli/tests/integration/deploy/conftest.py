@@ -1,4 +1,4 @@
-"""A checkout of one's own to commit in, and machines that the real servers were deployed to."""
+"""A checkout to commit in, and machines to which the real servers are deployed."""
 
 import subprocess
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def commit(checkout: Path) -> Iterator[Commit]:
-    """Replace a text in a file and commit that; undone, by a commit, when the test ends."""
+    """Replace a text in a file and commit it; a second commit undoes it when the test ends."""
     before = subprocess.run(
         ["git", "-C", str(checkout), "rev-parse", "HEAD"],
         check=True, capture_output=True, text=True,
@@ -49,7 +49,7 @@ def commit(checkout: Path) -> Iterator[Commit]:
 
 @pytest.fixture(scope="package")
 def deployed(checkout: Path) -> Iterator[Farm]:
-    """Three machines that everything was deployed to once."""
+    """Three machines to which everything was deployed once."""
     with farm() as made:
         done = deploy(deployer(made), read_source(checkout), builds=BUILDS)
         assert [(step.role, step.action) for step in done] == [
@@ -62,7 +62,7 @@ def deployed(checkout: Path) -> Iterator[Farm]:
 
 @pytest.fixture(scope="package")
 def person(deployed: Farm) -> Person:
-    """Somebody who has signed in and was answered once, so that their agent runs."""
+    """A signed-in user who got one answer, so that their agent runs."""
     made = Person(deployed)
     with Chats(made, 1) as chats:
         until(lambda: chats.turns > 0)

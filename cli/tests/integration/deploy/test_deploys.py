@@ -1,4 +1,5 @@
-"""Deploys of the real servers to real sshd hosts: what serves, what is kept, what is told."""
+"""Deploys of the real servers to real sshd hosts: which release serves, what is kept, what is
+printed."""
 
 import json
 import os
@@ -27,7 +28,7 @@ AGENT_FILE = "agent-server/ocmt_agent/__init__.py"
 
 
 def _deploy(farm: Farm, checkout: Path, *roles: Role) -> dict[str, str]:
-    """What was done for each component."""
+    """What the deploy did for each component."""
     made = deployer(farm, *roles)
     done = deploy(made, read_source(checkout), builds=BUILDS)
     return {step.role: step.action for step in done}
@@ -281,14 +282,14 @@ def _git(checkout: Path, *words: str) -> str:
 
 
 def _deploy_when_free(farm: Farm, checkout: Path, role: Role) -> None:
-    """The host's side of a killed deployer may still be ending its last step."""
+    """The host's side of a killed deploy may still be finishing its last step."""
     _when_free(lambda: _deploy(farm, checkout, role))
     # A deploy that finds all in order takes no lock; whoever comes next has to get it.
     _when_free(lambda: _lock(farm, role))
 
 
 def _lock(farm: Farm, role: Role) -> None:
-    """Take the component's lock and give it back."""
+    """Take the component's lock and release it."""
     with deployer(farm, role).sessions() as sessions:
         sessions[role].lock(role, what="a look")
 

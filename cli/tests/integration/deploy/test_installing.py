@@ -1,4 +1,4 @@
-"""Making a release's environment from real wheels, with the real uv."""
+"""Installing a release's environment from real wheels, with the real uv."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def _wheel(folder: Path, name: str, files: Mapping[str, str]) -> Path:
 
 @pytest.fixture
 def component(tmp_path: Path) -> Component:
-    """With uv and one library among its wheels."""
+    """A release with uv and one library among its wheels."""
     made = Component("mgmt", tmp_path, "pidfile", {}, 1, 1, 1, 3)
     (tmp_path / "tools").mkdir()
     (tmp_path / "wheels").mkdir()
@@ -46,7 +46,7 @@ def component(tmp_path: Path) -> Component:
 
 
 def _install(component: Component, name: str, own: Mapping[str, str]) -> Path:
-    """Install a release of the library and a package of ours; its site-packages."""
+    """Install a release of the library and a package of ours; returns its site-packages."""
     release = component.release(name)
     wheel = _wheel(release / "own", "ours", own)
     library = component.path / "wheels" / "library-1-py3-none-any.whl"
@@ -85,7 +85,7 @@ def test_what_did_not_change_is_not_compiled_again(component: Component) -> None
 
 @pytest.mark.parametrize("text", ["X = 2", "X = 1 + 1", "\nX = 2\n"])
 def test_what_changed_is_run_as_it_is_now(component: Component, text: str) -> None:
-    """Also when its size and date are those of the release before."""
+    """Also if its size and date equal those of the release before."""
     _install(component, "1", {"ours/__init__.py": "", "ours/a.py": "X = 1"})
     component.point("1")
 

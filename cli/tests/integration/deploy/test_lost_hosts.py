@@ -1,4 +1,4 @@
-"""A host that is lost at any moment of a conversation is named, and never a broken pipe."""
+"""A host lost at any point of the connection is named in the error; no broken pipe escapes."""
 
 import sys
 from collections.abc import Sequence

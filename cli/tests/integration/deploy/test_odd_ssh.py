@@ -1,4 +1,4 @@
-"""Hosts as people have them: shells that talk, csh, odd folders, jump hosts, IPv6."""
+"""Unusual hosts: shells that print, csh, odd folders, jump hosts, IPv6."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def made() -> Iterator[Farm]:
 
 @pytest.fixture
 def farm(made: Farm) -> Iterator[Farm]:
-    """The machines, put back as they were."""
+    """The machines, restored after the test."""
     inventory = made.inventory.read_text()
     yield made
     made.inventory.write_text(inventory)
@@ -92,7 +92,7 @@ def test_any_login_shell_will_do(
 
 
 def copied_and_read(inventory: Path, folder: Path) -> None:
-    """Writes, copies and runs on the host, with words that shells read in their own way."""
+    """Write, copy and run on the host, with words that shells interpret."""
     loaded = load_inventory(inventory)
     host = open_host(loaded.host("mgmt"), loaded.deploy)
     target = folder / "copied"
@@ -150,7 +150,7 @@ def test_any_temporary_folder_will_do(
 
 
 def accepted(farm: Farm, capsys: pytest.CaptureFixture[str], *, name: str) -> None:
-    """A new host: its fingerprint is shown, and taken."""
+    """A new host: its fingerprint is shown and accepted."""
     assert ocmt(farm.inventory, "setup", "mgmt", "--plan") == 1
     found = re.search(r"--host-key (SHA256:\S+)", told := capsys.readouterr().err)
     assert found is not None, told
@@ -165,7 +165,7 @@ def accepted(farm: Farm, capsys: pytest.CaptureFixture[str], *, name: str) -> No
 
 @pytest.fixture
 def ssh_config(farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What ~/.ssh/config is to ssh: the tests have no home of their own."""
+    """A file that ssh reads in place of ~/.ssh/config: the tests have no home folder."""
     config = tmp_path / "config"
     real = shutil.which("ssh")
     wrapper = tmp_path / "bin" / "ssh"

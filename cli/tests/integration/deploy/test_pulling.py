@@ -1,4 +1,4 @@
-"""What a server that deploys itself believes: real git, real signatures."""
+"""What a server that deploys itself trusts: real git, real signatures."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Real swap of 64 MB, made and removed by the kernel of this machine; root only."""
+"""Real swap of 64 MB, added and removed by this machine's kernel; root only."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ MIB = 1024**2
 
 
 class Here:
-    """This machine's kernel, with our own files in a folder of the test."""
+    """This machine's kernel, with configuration files in a folder of the test."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.file = tmp_path / "swap"
@@ -30,13 +30,13 @@ class Here:
         return replace(look(self.places, self.file), ram_bytes=128 * MIB)
 
     def areas(self) -> int:
-        """How many swap areas of this test's are on; another run's on this machine do not count."""
+        """How many of this test's swap areas are on; those of another run do not count."""
         look = self.look()
         ours = (str(self.file), look.zram_device)
         return sum(area.device in ours for area in look.areas)
 
     def enable(self, wish: Wish) -> int:
-        """How many steps it took."""
+        """Apply; returns the number of steps."""
         plan = plan_enable(wish, self.look(), read_made(self.places.record), self.places)
         apply(plan, say=lambda _: None)
         return len(plan.steps)
@@ -48,7 +48,7 @@ class Here:
 
 
 def _kernel_refuses(folder: Path) -> str | None:
-    """Why this machine cannot swap at all, asked with plain programs and not with our own."""
+    """Why this machine cannot swap at all, found with plain programs instead of ours."""
     if os.geteuid() != 0:
         return "only root may swap"
     probe = folder / "probe"

@@ -1,4 +1,4 @@
-"""The installation by the real npm, of a package that stands for OpenClaw: small, and watched."""
+"""The installation by the real npm, of a small package that stands for OpenClaw."""
 
 import json
 import os
@@ -23,7 +23,7 @@ if (process.env.OCMT_TEST_HOLD) readFileSync(process.env.OCMT_TEST_HOLD);
 
 
 class Pin:
-    """A pin of our own, and the program it installs."""
+    """A test's pin, and the program that it installs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "pin"

@@ -1,4 +1,4 @@
-"""The firewall, loaded where it guards nothing but network namespaces of the test's own."""
+"""The firewall, loaded in network namespaces of the test."""
 
 import json
 import subprocess
@@ -77,7 +77,7 @@ def run(*words: str, input: str | None = None) -> str:
 
 
 class Machines:
-    """An agents' host with our firewall, one of its containers, and the world beyond."""
+    """An agents' host with our firewall, one of its containers, and the world outside."""
 
     def __init__(self, stack: ExitStack, tmp_path: Path) -> None:
         name = uuid.uuid4().hex[:6]
@@ -135,11 +135,11 @@ class Machines:
         run("ip", "netns", "exec", self.host, "nft", "-f", "-", input=rules)
 
     def reach(self, address: str, *ports: int, start: str = "") -> list[int]:
-        """The ports that are reached, from the container if not told otherwise."""
+        """The ports that can be reached, by default from the container."""
         return [port for _, port in self._reached([(address, port) for port in ports], start)]
 
     def reach_all(self, addresses: Sequence[str], *ports: int) -> set[tuple[str, int]]:
-        """What a container reaches of these ports at each of these addresses."""
+        """Which of these ports a container reaches at each of these addresses."""
         return set(self._reached([(one, port) for one in addresses for port in ports], ""))
 
     def _reached(self, asked: list[tuple[str, int]], start: str) -> list[tuple[str, int]]:
@@ -196,7 +196,7 @@ def test_nobody_beyond_the_host_reaches_a_container(machines: Machines) -> None:
 def test_what_is_allowed_is_reached_from_where_it_is_allowed_and_never_by_agents(
     machines: Machines,
 ) -> None:
-    """4000 and 53 stand for whatever else listens on the host."""
+    """4000 and 53 stand for any other port that is open on the host."""
     outside, near_6 = "10.9.0.1", "2001:db8:9::1"
 
     def reached(*allow: str) -> tuple[list[int], list[int]]:

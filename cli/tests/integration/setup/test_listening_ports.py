@@ -54,6 +54,30 @@ def test_connections_are_left_out(stack: ExitStack) -> None:
     assert not used & {one["port"] for one in listening()}
 
 
+@pytest.mark.needs("root")
+@pytest.mark.parametrize(
+    ("address", "protocol", "found"),
+    [
+        ("0.0.0.0", 112, True),  # VRRP
+        ("0.0.0.0", 89, True),  # OSPF
+        ("::", 47, True),  # GRE
+        ("0.0.0.0", socket.IPPROTO_ICMP, False),
+        ("::", socket.IPPROTO_ICMPV6, False),
+        ("0.0.0.0", socket.IPPROTO_RAW, False),
+        ("0.0.0.0", socket.IPPROTO_TCP, False),
+        ("127.0.0.1", 112, False),
+    ],
+)
+def test_ip_protocols_of_their_own_are_found(
+    stack: ExitStack, address: str, protocol: int, found: bool
+) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = stack.enter_context(socket.socket(family, socket.SOCK_RAW, protocol))
+    made.bind((address, 0))
+    listed = {"port": protocol, "protocol": "ip", "program": ME} in listening()
+    assert listed is found
+
+
 HEAD = "  sl  local_address rem_address   st\n"
 SOCKET = "   0: {} 00000000:0000 {} 00000000:00000000 00:00000000 00000000  0  0 {} 1\n"
 
@@ -66,7 +90,7 @@ def _holds(proc: Path, pid: int, program: str, *inodes: int) -> None:
 
 
 def test_containers_the_kernel_and_systemds_sockets(tmp_path: Path) -> None:
-    """IPv4 ports of containers are forwarded, so no rule of ours for the host meets them."""
+    """Containers' IPv4 ports are forwarded, so our rules for the host do not apply to them."""
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "tcp").write_text(
         HEAD

@@ -1,8 +1,8 @@
-"""docs/operations.md followed word for word, from empty hosts to a restored installation.
+"""docs/operations.md is followed to the letter, from empty hosts to a restored installation.
 
-The guide's hosts are three sshd here; every line of its blocks is run as it is written, in a folder
-with the inventory. Only the release of `--to` is a real one, `--follow` is ended after a while, and
-the image is not made and sent (a test of the docker tier does).
+The guide's hosts are three sshd here; every line of its code blocks is run as it is written, in a
+folder with the inventory. Three things differ: the release of `--to` is a real one, `--follow` is
+ended after a while, and the image is not built and sent (a test of the docker tier does that).
 """
 
 import re
@@ -146,7 +146,7 @@ def _fill_in(farm: deploy_farm.Farm, inventory: Path) -> None:
 
 
 def _as_processes(farm: deploy_farm.Farm, kept: str) -> None:
-    """What the operator would write here: agents as processes, on the farm's ports."""
+    """The operator's settings here: agents as processes, on the farm's ports."""
     made = farm.component("agent") / ".env"
     token = re.search(r"^AUTH_TOKEN=.*$", made.read_text(), re.M)
     assert token is not None

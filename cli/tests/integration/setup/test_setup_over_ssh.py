@@ -1,11 +1,13 @@
 """`ocmt setup` against real sshd hosts on this machine, each with its own root folder."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from ocmt_cli.checkout import command
 from ocmt_cli.main import main
+from ocmt_cli.trust import authority
 from ocmt_testing.deploy import farm as deploy_farm
 from ocmt_testing.deploy.farm import Farm
 
@@ -116,7 +118,7 @@ def test_a_host_is_trusted_by_its_fingerprint_only(
 def test_the_web_servers_other_sites_stay(
     farm: Farm, capsys: pytest.CaptureFixture[str], theirs: bytes
 ) -> None:
-    """Which of the two web servers gets the site depends on what this machine has installed."""
+    """Which web server gets the site depends on what this machine has installed."""
     farm.inventory.write_text(
         farm.inventory.read_text().replace("[mgmt]\n", '[mgmt]\ndomain = "api.example.com"\n')
     )
@@ -247,6 +249,26 @@ def test_renewing_writes_both_hosts_and_one_token_is_left(
     tokens = {(_tls(apart, role) / "tokens").read_text() for role in ("mgmt", "agent")}
     assert len(tokens) == 1
     assert len(tokens.pop().split()) == 1
+
+
+def test_nothing_is_made_for_a_host_whose_clock_is_another(
+    apart: Farm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as off:
+        off.setattr(authority, "_SKEW", timedelta(days=-1))
+        assert _setup(apart, "mgmt") == 1
+        assert "mgmt: its clock shows 20" in capsys.readouterr().err
+    assert not (apart.folder / "ocmt.secrets").exists()
+    assert not _tls(apart, "mgmt").exists()
+    for name in ("mgmt", "agent"):
+        assert _setup(apart, name) == 0
+    before = _files(apart.folder / "ocmt.secrets"), _files(_tls(apart, "agent"))
+    capsys.readouterr()
+    with monkeypatch.context() as off:
+        off.setattr(authority, "_SKEW", timedelta(days=-1))
+        assert _ocmt("renew", "--inventory", str(apart.inventory)) == 1
+        assert "Correct the clock that is wrong" in capsys.readouterr().err
+    assert (_files(apart.folder / "ocmt.secrets"), _files(_tls(apart, "agent"))) == before
 
 
 def test_one_machine_has_nothing_to_renew(farm: Farm, capsys: pytest.CaptureFixture[str]) -> None:

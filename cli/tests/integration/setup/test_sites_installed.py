@@ -1,4 +1,4 @@
-"""`setup.hostside.site` with real web servers' own tests; what reloads them is a stand-in."""
+"""`setup.hostside.site` with the real web servers' own checks; the reload is a double."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ BLOG = "blog.example.com {\n\ttls internal\n\trespond theirs\n}\n"
 
 
 class Machine:
-    """A folder that stands for /etc, which a service's user may enter, and a `systemctl`."""
+    """A folder in place of /etc, which a service's user may enter, and a `systemctl`."""
 
     def __init__(self, folder: Path) -> None:
         self.etc, self.bin = folder / "etc", folder / "bin"
@@ -79,7 +79,7 @@ def _caddy(machine: Machine) -> Order:
 
 
 def _served(caddyfile: str) -> set[str]:
-    """The names that Caddy serves by a Caddyfile."""
+    """The names that Caddy serves according to a Caddyfile."""
     adapted = subprocess.run(
         ["caddy", "adapt", "--adapter", "caddyfile", "--config", caddyfile],
         check=True, capture_output=True, text=True,
@@ -181,7 +181,7 @@ def test_what_is_not_loaded_is_taken_back(machine: Machine, site_was_there: bool
 
 @pytest.mark.needs("caddy")
 def test_the_test_has_the_services_user_and_environment(machine: Machine) -> None:
-    """Else a log file becomes root's, and a name that the environment fills in is missing."""
+    """Otherwise a log file becomes root's, and a name from the environment is missing."""
     logs = machine.etc.parent / "logs"
     logs.mkdir()
     shutil.chown(logs, "nobody")

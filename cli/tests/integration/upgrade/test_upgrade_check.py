@@ -1,4 +1,4 @@
-"""`ocmt upgrade check` with the real npm client against a registry of our own."""
+"""`ocmt upgrade check` with the real npm client against a registry of the test."""
 
 import base64
 import hashlib
@@ -112,7 +112,7 @@ def test_without_npm_the_reason_is_told(
 def test_what_npm_once_said_is_no_answer_without_a_network(
     registry: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pinned: str
 ) -> None:
-    """npm answers from its cache then, and says nothing of it."""
+    """npm answers from its cache then, without saying so."""
     compare(pinned, tag="latest", changes=False, data=DataFolder(tmp_path))
     # The same address, so that the cache would do, and nothing behind it.
     monkeypatch.setenv("npm_config_proxy", "http://127.0.0.1:9")

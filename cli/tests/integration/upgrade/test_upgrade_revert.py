@@ -1,4 +1,4 @@
-"""`ocmt upgrade revert` against an agent server of the test's."""
+"""`ocmt upgrade revert` against an agent server's double."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ANSWERS: dict[str, tuple[int, object]] = {
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The requests of a run, and an installation that takes them."""
+    """An installation that answers the command, and its recorded requests."""
     found: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -56,7 +56,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def reverted(*words: str, data: Path) -> int:
-    """The exit code."""
+    """Run the command; returns the exit code."""
     try:
         return main(["upgrade", "revert", *words, "--data", str(data)])
     except SystemExit as end:

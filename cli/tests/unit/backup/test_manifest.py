@@ -1,4 +1,4 @@
-"""A backup's list of contents, of this format and of the one before."""
+"""A backup's manifest, of this format and the one before."""
 
 import json
 from pathlib import Path

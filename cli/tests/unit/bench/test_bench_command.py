@@ -1,4 +1,4 @@
-"""`ocmt bench` finds the checkout's benchmarks, and becomes the one that was asked for."""
+"""`ocmt bench` finds the checkout's benchmarks and executes the chosen one."""
 
 import signal
 import subprocess
@@ -36,7 +36,7 @@ command.app()
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
-    """Begins `ocmt bench` of a checkout that has these two."""
+    """Starts `ocmt bench` in a checkout with these two benchmarks."""
     (tmp_path / "echo.py").write_text(ECHO, encoding="utf-8")
     (tmp_path / "tidy.py").write_text(TIDY, encoding="utf-8")
     return [sys.executable, "-c", BENCH, str(tmp_path)]

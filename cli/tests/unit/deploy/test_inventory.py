@@ -1,4 +1,4 @@
-"""The inventory: the example holds, and every mistake is told with file, key and cure."""
+"""The inventory: the example is valid, and every mistake is reported with file, key and remedy."""
 
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +10,7 @@ WORKING = '[hosts.one]\naddress = "192.0.2.1"\nroles = ["mgmt", "agent", "ui"]\n
 
 
 def _load(tmp_path: Path, text: str) -> str:
-    """What is said about an inventory that must not be accepted."""
+    """The error for an inventory that must be refused."""
     file = tmp_path / "ocmt.toml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(InventoryError) as refused:

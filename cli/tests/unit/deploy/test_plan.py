@@ -1,4 +1,4 @@
-"""What a deploy decides from what hosts say, and how a failure of ssh is told."""
+"""What a deploy plans from the hosts' states, and how an ssh failure is reported."""
 
 from datetime import UTC, datetime
 from pathlib import Path

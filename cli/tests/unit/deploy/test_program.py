@@ -1,4 +1,4 @@
-"""What is sent to a host has all that it imports, beside Python's own library."""
+"""The program sent to a host contains all that it imports beyond Python's standard library."""
 
 import io
 import subprocess

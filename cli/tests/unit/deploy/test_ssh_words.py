@@ -1,4 +1,4 @@
-"""ssh's command line: plain whatever the paths are, and the same in every login shell."""
+"""ssh's command line: unambiguous for any path, and the same in every login shell."""
 
 import shutil
 import subprocess

@@ -7,7 +7,7 @@ from ocmt_cli.sizes import parse_size, show_size
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    """A small tree in the shape of /proc and /sys."""
+    """A small tree like /proc and /sys."""
     root = tmp_path / "root"
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/meminfo").write_text("MemTotal: 8000 kB\nMemAvailable: 6000 kB\n")

@@ -42,7 +42,7 @@ PLAIN = Made(str(FILE), 32 * GIB, encrypted=False, zram_bytes=0, zswap_before=No
 
 
 def on(made: Made, machine: Machine = BARE, *, used_bytes: int = 0) -> Machine:
-    """The machine as it is once `made` was made."""
+    """The machine after `made` was applied."""
     area = Area(made.file or "", made.file_bytes, used_bytes, 10)
     return replace(
         machine, areas=(area,), file_bytes=made.file_bytes, unit_there=True, unit_enabled=True

@@ -1,4 +1,4 @@
-"""The inventory that the repository shows."""
+"""The repository's example inventory."""
 
 import pytest
 from ocmt_cli.checkout import ROOT

@@ -1,4 +1,4 @@
-"""`[firewall] allow`: what it takes, what it refuses, and what becomes of it."""
+"""`[firewall] allow`: what it accepts, what it refuses, and the resulting rules."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""docs/operations.md: every command in it is one that exists, with options that exist."""
+"""docs/operations.md: every command in it exists, with its options."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The templates, filled in and asked what the programs that read them think."""
+"""The rendered templates, checked by the programs that read them."""
 
 import dataclasses
 import re
@@ -25,7 +25,7 @@ FRESH = replace(FRESH_HOST, resolvers=RESOLVERS)
 
 @pytest.fixture
 def units(inventory: Inventory, tmp_path: Path) -> Path:
-    """All units as files, with a Python that is here, and an instance of each template."""
+    """All units as files, with an installed Python, and an instance of each template."""
     agent = inventory.agent.model_copy(update={"relay_bind": "10.213.0.1"})
     pull = inventory.pull.model_copy(update={"source": "https://git.example.com/you/ocmt.git"})
     whole = inventory.model_copy(update={"agent": agent, "pull": pull})
@@ -147,7 +147,7 @@ def test_caddy_accepts_its_site(
 
 @pytest.fixture
 def apart(tmp_path: Path) -> Inventory:
-    """The page on a host of its own."""
+    """The page on a separate host."""
     text = (ROOT / "deploy" / "ocmt.example.toml").read_text()
     page = '\n[hosts.page]\naddress = "203.0.113.20"\nroles = ["ui"]\n'
     file = tmp_path / "ocmt.toml"
@@ -158,7 +158,7 @@ def apart(tmp_path: Path) -> Inventory:
 def test_managements_front_believes_the_pages_hosts_who_their_clients_are(
     inventory: Inventory, apart: Inventory
 ) -> None:
-    """Or all their people would share one limit on signing in."""
+    """Otherwise all its users would share one sign-in limit."""
     front = apart.host("front")
     caddy = files.caddyfile(apart, front)
     assert "@front remote_ip 203.0.113.20\n" in caddy
@@ -254,13 +254,13 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
     writes = [step for step in steps if isinstance(step, Write)]
     writes += [write for step in installs for write in step.writes]
     paths = {
-        str(write.path): Found(hashlib.sha256(write.text.encode()).hexdigest(), write.mode)
+        str(write.path): Found(hashlib.sha256(write.text.encode()).hexdigest(), write.mode, "root")
         for write in writes
     }
     texts = {str(write.path): write.text for write in writes}
     texts |= {str(step.append_to): f"# Theirs\n{step.line}\n" for step in installs}
     runs = [step.argv for step in steps if isinstance(step, Run)]
-    paths |= {words[-1]: Found("", 0o755) for words in runs if words[0] == "mkdir"}
+    paths |= {words[-1]: Found("", 0o755, "root") for words in runs if words[0] == "mkdir"}
     after = dataclasses.replace(
         FRESH,
         packages=frozenset(word for words in runs if "install" in words for word in words),
@@ -270,6 +270,7 @@ def test_what_the_plan_writes_is_not_written_again(inventory: Inventory, name: s
         texts=texts,
         keys=frozenset({"ssh-ed25519 A"}),
         swap=True,
+        firewall_loaded=True,
     )
     assert planned(after) == []
 

@@ -1,6 +1,7 @@
-"""Certificates: when a host gets another one, and what is in it."""
+"""Certificates: when a host gets a new one, and its content."""
 
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def test_only_the_ca_signs_and_a_host_does_not() -> None:
         ("203.0.113.99", ROLES, timedelta(), True),
         ("203.0.113.10", ["agent"], timedelta(), True),
         ("203.0.113.10", ["mgmt", "agent"], timedelta(), True),
+        ("203.0.113.10", ROLES, timedelta(days=-1), False),
+        ("203.0.113.10", ROLES, timedelta(days=-2), True),
+        ("203.0.113.10", ROLES, -LIFE, True),
     ],
 )
 def test_a_host_gets_another_certificate_when_it_needs_one(
@@ -69,6 +73,33 @@ def test_a_certificate_of_another_ca_or_none_is_replaced() -> None:
     text = issue(other, host="front", address="::1", roles=ROLES, now=NOW)
     assert needs_issuing(text, one, address="::1", roles=ROLES, now=NOW)
     assert needs_issuing(None, one, address="::1", roles=ROLES, now=NOW)
+
+
+def _certificate_alone(text: str) -> str:
+    return text[text.index("-----BEGIN CERTIFICATE") :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: "nonsense",
+        lambda text: text[: len(text) // 2],
+        lambda text: text[:-40],
+        _certificate_alone,
+        lambda text: text.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+        lambda text: new_authority(NOW).key + _certificate_alone(text),
+        lambda text: text.replace(
+            "-----BEGIN CERTIFICATE-----\nMII", "-----BEGIN CERTIFICATE-----\nAAA"
+        ),
+        lambda text: new_authority(NOW).key + new_authority(NOW).certificate,
+    ],
+)
+def test_a_damaged_certificate_or_key_is_replaced(damage: Callable[[str], str]) -> None:
+    authority = new_authority(NOW)
+    text = issue(authority, host="front", address="::1", roles=ROLES, now=NOW)
+    assert not needs_issuing(text, authority, address="::1", roles=ROLES, now=NOW)
+    assert needs_issuing(damage(text), authority, address="::1", roles=ROLES, now=NOW)
 
 
 def test_keys_and_certificates_are_what_openssl_takes(tmp_path: Path) -> None:

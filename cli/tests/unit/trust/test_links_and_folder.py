@@ -1,5 +1,9 @@
 """Which hosts need TLS, what their settings say, and the operator's folder of the CA."""
 
+import contextlib
+import subprocess
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,8 +16,8 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup.files import agent_env, management_env, units
 from ocmt_cli.setup.firewall import openings
 from ocmt_cli.trust import ending
-from ocmt_cli.trust.authority import LIFE
-from ocmt_cli.trust.folder import new_token, open_trust
+from ocmt_cli.trust.authority import CA_LIFE, LIFE, new_authority
+from ocmt_cli.trust.folder import locked, new_token, open_trust, refuse_another_clock
 from ocmt_cli.trust.links import linked_hosts
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.settings import load
@@ -24,7 +28,7 @@ VAULT = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 def _inventory(folder: Path, *hosts: tuple[str, str, str], more: str = "") -> Inventory:
-    """Of (name, address, roles)."""
+    """An inventory of (name, address, roles)."""
     file = folder / "ocmt.toml"
     file.write_text(
         "".join(
@@ -37,7 +41,7 @@ def _inventory(folder: Path, *hosts: tuple[str, str, str], more: str = "") -> In
 
 
 def _load(inventory: Inventory, folder: Path) -> tuple[ManagementSettings, AgentSettings]:
-    """What both servers make of the files that setup writes."""
+    """How both servers read the files that setup writes."""
     texts = (
         management_env(
             inventory,
@@ -129,7 +133,7 @@ def test_the_folder_is_for_the_operators_eyes_and_is_read_again_as_it_was(tmp_pa
     assert saved.path == tmp_path / "ocmt.secrets"
     modes = {file.name: file.stat().st_mode & 0o777 for file in saved.path.iterdir()}
     assert modes == dict.fromkeys(
-        ("ca.key", "ca.pem", "tokens", "front.pem", "agents-1.pem"), 0o600
+        (".gitignore", "ca.key", "ca.pem", "tokens", "front.pem", "agents-1.pem"), 0o600
     )
     assert saved.path.stat().st_mode & 0o777 == 0o700
     again = open_trust(inventory, NOW)
@@ -159,6 +163,126 @@ def test_a_folder_that_lost_a_file_is_refused_instead_of_a_second_ca(
     (folder / lost).unlink()
     with pytest.raises(CommandFailed, match=rf"lacks {lost}. Restore the complete folder"):
         open_trust(inventory, NOW)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("ca.key", "", "is damaged"),
+        ("ca.key", "nonsense", "is damaged"),
+        ("ca.pem", "nonsense", "is damaged"),
+        ("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is damaged"),
+        ("ca.key", new_authority(NOW).key, "do not belong together"),
+        ("ca.pem", new_authority(NOW).certificate, "do not belong together"),
+        ("tokens", "\n", "tokens has no token"),
+        ("tokens", "half-a-token\n", "tokens has no token"),
+        ("tokens", "t" * 40 + "\0\n", "tokens has no token"),
+    ],
+)
+def test_a_damaged_folder_is_refused_with_the_cure_and_without_its_secrets(
+    tmp_path: Path, file: str, text: str, says: str
+) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    folder = open_trust(inventory, NOW).saved().path
+    (folder / file).write_text(text)
+    with pytest.raises(CommandFailed, match=says) as refused:
+        open_trust(inventory, NOW)
+    assert "Restore the complete folder from a copy" in str(refused.value)
+    assert "half-a-token" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("later", "says"),
+    [
+        (
+            timedelta(days=-2),
+            "is valid from 2026-11-29 only, but this machine's clock shows 2026-11-28",
+        ),
+        (timedelta(days=-3650), "clock shows 2016"),
+        (CA_LIFE, "ended on 2046"),
+    ],
+)
+def test_a_ca_that_is_not_valid_now_is_refused(tmp_path: Path, later: timedelta, says: str) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    open_trust(inventory, NOW).saved()
+    with pytest.raises(CommandFailed, match=says):
+        open_trust(inventory, NOW + later)
+
+
+@pytest.mark.parametrize(
+    ("there", "fits"),
+    [
+        (NOW, True),
+        (NOW - timedelta(hours=23), True),
+        (NOW + timedelta(days=30), True),
+        (NOW - timedelta(hours=25), False),
+        (NOW + LIFE, False),
+        (datetime(1970, 1, 1, tzinfo=UTC), False),
+    ],
+)
+def test_no_certificate_is_made_that_the_hosts_clock_takes_for_invalid(
+    tmp_path: Path, there: datetime, fits: bool
+) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    host = inventory.host("a")
+    if fits:
+        refuse_another_clock(host, there.timestamp(), NOW)
+        return
+    with pytest.raises(CommandFailed, match=rf"a: its clock shows {there:%Y-%m-%d %H:%M} UTC"):
+        refuse_another_clock(host, there.timestamp(), NOW)
+
+
+@pytest.mark.parametrize("file", ["ocmt.toml", "prod/eu.toml", "hosts.production.toml"])
+def test_git_ignores_the_folder_wherever_the_inventory_is(tmp_path: Path, file: str) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    trust = open_trust(inventory.model_copy(update={"file": tmp_path / file}), NOW).saved()
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    words = ["git", "-C", str(tmp_path), "status", "--porcelain", "--untracked-files=all"]
+    seen = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "ocmt.toml" in seen
+    assert trust.path.name not in seen
+
+
+def test_a_host_may_not_take_the_cas_file(tmp_path: Path) -> None:
+    inventory = _inventory(tmp_path, ("ca", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    with pytest.raises(CommandFailed, match="Rename it in the inventory"):
+        open_trust(inventory, NOW).with_certificate(inventory.host("ca"), NOW)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_two_commands_do_not_change_the_folder_at_once(
+    tmp_path: Path, fails: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second sees what the first saved, or makes the CA that the first did not."""
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    opened, seen = threading.Event(), []
+
+    def second() -> None:
+        opened.wait()
+        with locked(inventory):
+            seen.append(open_trust(inventory, NOW).saved())
+
+    other = threading.Thread(target=second)
+    other.start()
+    with contextlib.suppress(CommandFailed), locked(inventory):
+        first = open_trust(inventory, NOW)
+        opened.set()
+        while "Waiting for another `./ocmt setup`" not in capsys.readouterr().out:
+            time.sleep(0.001)
+        if fails:
+            raise CommandFailed("the host is away")
+        first.saved()
+    other.join()
+    assert (seen[0].authority == first.authority) is not fails
+    assert open_trust(inventory, NOW).authority == seen[0].authority
+
+
+def test_a_command_that_saved_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
+    with locked(inventory):
+        path = open_trust(inventory, NOW).path
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ _PATHS = re.compile(r"^\s*paths(-ignore)?\s*:", re.M)
 
 
 def problems(text: str) -> list[str]:
-    """What our own rules say about a workflow."""
+    """Findings of our own rules about a workflow."""
     found = []
     if _DEAD.search(text):
         found.append("asks for files that events do not have")

@@ -1,4 +1,4 @@
-"""The first tables: people, links, sessions, invitations, the vault, the audit trail."""
+"""The first tables: users, links, sessions, invitations, the vault, the audit trail."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Agents and the hash of their token; chosen models; what was used."""
+"""Agents and the hash of their token; chosen models; usage."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Browsers in which links work that were mailed before they asked."""
+"""Browsers that requested a link after one was mailed: the earlier link works in them too."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""From where what is in the audit trail was asked."""
+"""The client's address of each event in the audit trail."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What is said of an agent is what its server says now, or that nothing is known."""
+"""An agent's status is what its server reports now, or unknown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN, FakeAgentServer
-from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.people import agent_is, id_of, signed_in_with_agent
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
@@ -31,9 +31,7 @@ async def test_nobody_without_an_agent_is_told_of_one(
 async def test_every_change_is_followed(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
 
     for state in ("paused", "waking", "running", "stopped"):
         agent_server.move(user_id, state)
@@ -47,9 +45,7 @@ async def test_every_change_is_followed(
 async def test_news_of_a_sleepers_memory_do_not_change_since_when_it_sleeps(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
     agent_server.move(user_id, "paused")
     asleep = await agent_is(app, user_id, "paused")
     agent_server.move(user_id, "paused")
@@ -90,9 +86,7 @@ async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
 async def test_an_agent_server_that_is_gone_makes_no_state_up(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
 
     agent_server.hang_up()
     await agent_server.server.stop()
@@ -120,9 +114,7 @@ async def test_only_one_stream_is_opened_for_everybody(
 async def test_waking_is_passed_on_under_the_requests_id(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
     agent_server.move(user_id, "stopped")
     await agent_is(app, user_id, "stopped")
 
@@ -199,9 +191,7 @@ async def test_a_fault_of_our_own_ends_the_stream_but_not_the_following(
     agent_server: FakeAgentServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
     statuses = app.state.agents.statuses
     apply, faults = statuses._apply, [KeyError("a fault"), RuntimeError("another")]
 

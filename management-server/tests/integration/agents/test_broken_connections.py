@@ -1,4 +1,4 @@
-"""A connection that the agent server closes just as it is used again costs no order."""
+"""An order survives a kept connection that the agent server closes just as it is reused."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
 @asynccontextmanager
 async def closing(after: int, *, heads: list[bytes]) -> AsyncIterator[str]:
-    """A server that answers `after` requests of a connection and hangs up on the next."""
+    """A server that answers `after` requests of a connection and closes it on the next."""
 
     connections: set[asyncio.Task[None]] = set()
 

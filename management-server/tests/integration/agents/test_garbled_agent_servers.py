@@ -1,4 +1,4 @@
-"""An agent server, or what answers in its place, that talks nonsense: a problem with the cure."""
+"""An agent server, or another program at its address, sends garbage: a problem with the remedy."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -12,7 +12,7 @@ USER = "0" * 32
 
 
 async def told(asking: Awaitable[object]) -> Problem | None:
-    """The problem that a call ends in; `None` for an answer in which nothing is."""
+    """The problem that a call raises; `None` if it succeeds."""
     try:
         assert await asking in (None, [])
     except Problem as problem:

@@ -1,4 +1,5 @@
-"""Everybody gets an agent: once, in the background, in spite of troubles, and again when lost."""
+"""Every user gets an agent: once, in the background, despite failures, and again when it is
+lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ from ocmt_management.app import create_app
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import TOKEN as AGENT_SERVER_TOKEN
 from ocmt_testing.management.agent_server import FakeAgentServer
-from ocmt_testing.management.people import agent_is, hash_of, id_of, until
+from ocmt_testing.management.people import agent_is, hash_of, id_of, signed_in_with_agent, until
 from sqlalchemy import select
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
@@ -42,10 +43,7 @@ async def token_hash_in(app: FastAPI, user_id: str) -> bytes:
 async def test_the_first_sign_in_makes_the_agent(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
 
     shown = (await browser.get("/api/agent")).json()
     assert (shown["state"], shown["detail"]) == ("running", None)
@@ -55,8 +53,7 @@ async def test_the_first_sign_in_makes_the_agent(
 async def test_of_the_agents_token_only_a_hash_is_kept(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    user_id = await id_of(await sign_in("ada@example.com"))
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
 
     token = agent_server.provisioned[0][1]
     assert len(token) == 43
@@ -66,9 +63,7 @@ async def test_of_the_agents_token_only_a_hash_is_kept(
 async def test_a_ready_agent_is_left_alone(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, _ = await signed_in_with_agent(app, sign_in)
 
     await sign_in("ada@example.com")
     assert (await browser.post("/api/agent")).status_code == 202
@@ -156,7 +151,7 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
-    """Also while the earlier server still is there, as when one release takes over from another."""
+    """Also while the earlier server still runs, as when one release takes over from another."""
     agent_server.hold = asyncio.Event()
     user_id = await id_of(await sign_in("ada@example.com"))
     await agent_is(app, user_id, "provisioning")
@@ -177,7 +172,7 @@ async def test_a_restart_goes_on_with_what_was_not_finished(
 
 
 async def begin_elsewhere(app: FastAPI, user_id: str) -> None:
-    """As another server does that begins to make the agent, and then is killed."""
+    """As if another server began to provision the agent and was killed."""
     async with app.state.database.write() as session:
         now = app.state.clock()
         await AgentRepository(session).begin(user_id, b"another server's", now)
@@ -190,8 +185,7 @@ async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
-    user_id = await id_of(await sign_in("ada@example.com"))
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
     state, waited, looks = app.state, [], asyncio.Semaphore(0)
     await begin_elsewhere(app, user_id)
 
@@ -232,8 +226,7 @@ async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
     sign_in: SignIn,
     agent_server: FakeAgentServer,
 ) -> None:
-    user_id = await id_of(await sign_in("ada@example.com"))
-    await agent_is(app, user_id, "running")
+    _, user_id = await signed_in_with_agent(app, sign_in)
     state, waited = app.state, []
 
     async def wait(seconds: float) -> None:
@@ -297,9 +290,7 @@ async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
 async def test_an_agent_that_its_server_lost_is_made_again_under_a_new_token(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
-    browser = await sign_in("ada@example.com")
-    user_id = await id_of(browser)
-    await agent_is(app, user_id, "running")
+    browser, user_id = await signed_in_with_agent(app, sign_in)
     agent_server.forget(user_id)
     agent_server.hold = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A suspended user's agent stays stopped; a deleted user leaves nothing, whatever breaks off."""
+"""A suspended user's agent stays stopped; a deleted user leaves nothing, whatever fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -204,7 +204,7 @@ async def test_changing_ones_mind_while_it_is_under_way_ends_as_decided_last(
 
 
 async def everything_of(app: FastAPI, user_id: str, email: str) -> dict[str, int]:
-    """Rows that say anything of this user, by table; the audit trail left out."""
+    """Rows that mention this user, by table, without the audit trail."""
     found: dict[str, int] = {}
     async with app.state.database.read() as session:
         for table in Base.metadata.sorted_tables:
@@ -336,13 +336,13 @@ async def test_an_agent_that_is_being_made_does_not_come_back_after_the_deletion
 
 
 class TestKilled:
-    """The server dies at every step of it; the next one goes on."""
+    """The server is killed at every step of the deletion; the next one continues it."""
 
     @pytest.fixture
     async def start(
         self, settings: ManagementSettings
     ) -> AsyncIterator[Callable[[], Awaitable[FastAPI]]]:
-        """Starts a server; starting another cuts the one before short."""
+        """Starts a server; starting another one ends the one before."""
         await migrate(settings.database)
         running: list[AsyncExitStack] = []
 

@@ -43,7 +43,7 @@ async def browser_at(app: FastAPI) -> AsyncIterator[BrowserAt]:
 
 @pytest.fixture
 def attack(browser_at: BrowserAt) -> Callable[..., Awaitable[None]]:
-    """Ask for links to an address from many networks."""
+    """Request links to an address from many networks."""
 
     async def ask(hosts: str, *, networks: int, each: int) -> None:
         for number in range(networks):

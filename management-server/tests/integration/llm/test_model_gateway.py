@@ -1,4 +1,4 @@
-"""`/llm` between an agent and a real HTTP server in the provider's place."""
+"""`/llm` between an agent and a real HTTP server that stands for the provider."""
 
 import asyncio
 import json

@@ -1,11 +1,11 @@
-"""OpenClaw's events and history, as recorded from it, as frames for the page."""
+"""OpenClaw's recorded events and history, as frames for the page."""
 
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ocmt_management.chat import transcript
+from ocmt_management.chat import history
 from ocmt_management.chat.transcript import Failed, Runs
 
 KEY = "agent:main:main"
@@ -38,6 +38,7 @@ def test_an_answer_streams_in_and_ends() -> None:
     )
 
     assert frames == [
+        {"type": "delta", "runId": "r1", "text": ""},
         {"type": "delta", "runId": "r1", "text": "Hello"},
         {"type": "delta", "runId": "r1", "text": " there"},
         {
@@ -65,6 +66,15 @@ def test_deltas_joined_are_the_text_whatever_was_missed(pieces: list[str]) -> No
     assert page == text.strip()
 
 
+def test_a_run_of_another_tab_is_announced_before_its_first_word() -> None:
+    runs = Runs()
+    runs.begin("mine")  # the page knows it by `accepted`
+
+    assert runs.update("mine", "") is None
+    assert runs.update("other", "") == {"type": "delta", "runId": "other", "text": ""}
+    assert runs.update("other", "") is None
+
+
 def test_text_that_was_taken_back_replaces_what_was_told() -> None:
     frames = frames_of(Runs(), delta("Let me think"), delta("Paris."))
 
@@ -78,7 +88,7 @@ def test_the_final_message_has_the_id_it_has_in_the_history() -> None:
     final = frames_of(runs, chat("final", message=assistant("Hello")))[0]
 
     assert final["message"]["id"] == "row-7"
-    assert transcript.history({"messages": [row]})[0]["id"] == "row-7"
+    assert history.messages({"messages": [row]})[0]["id"] == "row-7"
 
 
 def test_a_message_that_joined_a_run_under_way_ends_with_an_empty_answer() -> None:
@@ -161,60 +171,3 @@ def test_messages_of_other_tabs_are_told_from_ones_own() -> None:
     assert not runs.is_from_another_tab({"sessionKey": KEY, "message": user("x", "mine")})
     assert runs.is_from_another_tab({"sessionKey": KEY, "message": user("x", "other")})
     assert not runs.is_from_another_tab({"sessionKey": KEY, "message": assistant("x")})
-
-
-def test_the_history_has_what_was_said_newest_last() -> None:
-    tool_use = {
-        "role": "assistant",
-        "content": [
-            {"type": "thinking", "thinking": "hm"},
-            {"type": "text", "text": "Let me look."},
-            {"type": "toolCall", "name": "exec", "arguments": {}},
-        ],
-        "stopReason": "toolUse",
-        "__openclaw": {"id": "row-2", "runId": "r1"},
-    }
-    answer = assistant("Done.") | {"__openclaw": {"id": "row-4", "runId": "r1"}}
-    messages = [
-        user("Do it", "sent-id"),
-        tool_use,
-        {"role": "toolResult", "content": "hi"},
-        answer,
-        {"role": "custom", "content": "This turn ended before a reply"},
-        {"role": "assistant", "content": []},
-    ]
-
-    history = transcript.history({"messages": messages})
-
-    assert [(m["id"], m["role"], m["text"]) for m in history] == [
-        ("sent-id", "user", "Do it"),
-        ("row-4", "assistant", "Let me look.\n\nDone."),
-    ]
-
-
-def test_a_run_that_joined_two_questions_stays_apart_in_the_history() -> None:
-    part = assistant("a") | {"__openclaw": {"id": "row-2", "runId": "r1"}}
-    messages = [user("1", "m1"), part, user("2", "m2"), part | {"content": "b"}]
-
-    assert [m["text"] for m in transcript.history({"messages": messages})] == ["1", "a", "2", "b"]
-
-
-@pytest.mark.parametrize("payload", [{}, {"messages": 5}, {"messages": [None, 3, {"role": []}]}])
-def test_an_odd_history_is_an_empty_one(payload: dict[str, Any]) -> None:
-    assert transcript.history(payload) == []
-    assert transcript.run_states(payload).answers == {}
-
-
-def test_the_history_says_how_runs_stand() -> None:
-    done = assistant("Done.") | {"__openclaw": {"runId": "done"}, "stopReason": "stop"}
-    busy = assistant("Looking.") | {"__openclaw": {"runId": "busy"}, "stopReason": "toolUse"}
-    run_states = transcript.run_states(
-        {
-            "messages": [done, busy],
-            "inFlightRun": {"runId": "flying", "text": "Hel"},
-            "pendingInputs": {"items": [{"runId": "queued"}, {}]},
-        }
-    )
-
-    assert run_states.in_progress == {"flying": "Hel", "queued": ""}
-    assert run_states.answers == {"done": ("Done.", 1795455435245)}

@@ -1,4 +1,4 @@
-"""Envelope encryption: secrets decrypt under their own user, name and version only."""
+"""Envelope encryption: a secret decrypts only under its own user, name and version."""
 
 import copy
 import pickle

@@ -1,18 +1,23 @@
-/** A section's current request: whether it is running, and its outcome to show in the section. */
+/**
+ * The current request of a view: whether it is running, and its outcome to show.
+ *
+ * Not `@lit/task`: a Task runs one function and drops its last value on an error. The requests of a
+ * view (load, change, remove) share one outcome with a success text, and what was loaded stays.
+ */
 
 import { html, nothing, type ReactiveControllerHost } from "lit";
 
-import { sentence } from "../api/problem";
+import { sentence } from "./problem";
 
-export class Work {
+export class RequestState {
   busy = false;
-  private problem = "";
+  problem = "";
   private done = "";
 
   constructor(private readonly host: ReactiveControllerHost) {}
 
   /** Run `task`, then show `done` or the problem. Resolves to whether it succeeded. */
-  async run(task: () => Promise<void>, done = ""): Promise<boolean> {
+  async run(task: () => Promise<unknown>, done = ""): Promise<boolean> {
     this.busy = true;
     this.problem = this.done = "";
     this.host.requestUpdate();
@@ -27,6 +32,12 @@ export class Work {
       this.busy = false;
       this.host.requestUpdate();
     }
+  }
+
+  /** Show no outcome any more. */
+  clear(): void {
+    this.problem = this.done = "";
+    this.host.requestUpdate();
   }
 
   outcome() {

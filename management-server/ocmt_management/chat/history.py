@@ -1,0 +1,217 @@
+"""OpenClaw's `chat.history` as the page's messages, and what it says about runs. Pure.
+
+Facts from OpenClaw 2026.9.6: messages that wait for their turn are not among `messages` but in
+`pendingInputs`, newest first. After a restart they are `interrupted` there, after a stop
+`cancelled`, and the agent never reads them; they stay listed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ocmt_common.gateway_frames import as_object
+
+from ocmt_management.chat import frames
+from ocmt_management.chat.error_messages import of_run
+from ocmt_management.chat.frames import WireMessage
+from ocmt_management.chat.rows import (
+    failure_of,
+    files_of,
+    is_omitted,
+    next_attempt,
+    row_id,
+    run_of,
+    sent_with,
+    text_of,
+    was_stopped,
+)
+
+BETWEEN_PARTS = "\n\n"
+TOO_LONG = "This message is too long to be shown here."
+_UNREAD = {
+    "interrupted": "Your agent restarted before it read this message.",
+    "cancelled": "You stopped your agent before it read this message.",
+}
+
+
+def messages(payload: dict[str, Any], *, last_error: str | None = None) -> list[WireMessage]:
+    """The messages, oldest first, without thoughts and tool calls.
+
+    The answer in progress is left out: `run_states` has its text. `last_error` says why the user's
+    last model request failed, which OpenClaw's notice does not.
+    """
+    flying = _flying(payload)[0]
+    shown: list[WireMessage] = []
+    last_run: str | None = None
+    failed: WireMessage | None = None
+    """The question whose turn failed, if nothing follows it."""
+    for row in _rows(payload):
+        run_id = run_of(row)
+        if run_id is not None and run_id == flying:
+            continue
+        message, notice = _message(row, len(shown)), failure_of(row)
+        if notice is not None:
+            failed = _fail(shown, notice)
+            if notice == text_of(row) or row.get("role") == "custom":
+                continue
+        elif message is not None:
+            if failed is not None and message["role"] == "assistant":
+                del failed["state"], failed["detail"]  # another attempt answered
+            failed = None
+        if message is None:
+            continue
+        if message["role"] == "assistant" and run_id is not None and run_id == last_run:
+            _append(shown[-1], message)
+            continue
+        shown.append(message)
+        last_run = run_id if message["role"] == "assistant" else None
+    if failed is not None and last_error is not None:
+        failed["detail"] = last_error
+    _insert_pending(shown, payload)
+    return _without_repeated_failures(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStates:
+    """The state of runs according to `chat.history`."""
+
+    in_progress: dict[str, str]
+    """The run in progress, if any, with its text so far."""
+    queued: frozenset[str]
+    """Runs that wait for their turn."""
+    answers: dict[str, tuple[str, Any]]
+    """Ended runs, with their answer's text and time."""
+
+
+def run_states(payload: dict[str, Any]) -> RunStates:
+    answers: dict[str, tuple[str, Any]] = {}
+    unfinished: set[str] = set()
+    for row in _rows(payload):
+        run_id, text = run_of(row), text_of(row)
+        if row.get("role") == "assistant" and run_id is not None and text:
+            before = answers.get(run_id, ("", None))[0]
+            joined = before + BETWEEN_PARTS + text if before else text
+            answers[run_id] = (joined, row.get("timestamp"))
+            # Text before a tool call is not the answer yet.
+            (unfinished.add if row.get("stopReason") == "toolUse" else unfinished.discard)(run_id)
+    flying, text = _flying(payload)
+    in_progress: dict[str, str] = {}
+    if flying is not None:
+        stored = answers.get(flying, ("", None))[0]
+        in_progress[flying] = text if len(text) >= len(stored) else stored
+    return RunStates(
+        in_progress,
+        frozenset(run for state, run, _ in _pending(payload) if state == "queued" and run),
+        {
+            run_id: found
+            for run_id, found in answers.items()
+            if run_id not in unfinished and run_id != flying
+        },
+    )
+
+
+def omitted(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The placeholders in the history whose messages `chat.message.get` has, newest first."""
+    return [
+        row
+        for row in reversed(_rows(payload))
+        if is_omitted(row) and row_id(row) and row.get("role") in ("user", "assistant")
+    ]
+
+
+def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = payload.get("messages")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _flying(payload: dict[str, Any]) -> tuple[str | None, str]:
+    run = as_object(payload.get("inFlightRun"))
+    run_id = run.get("runId")
+    return (run_id, str(run.get("text") or "")) if isinstance(run_id, str) else (None, "")
+
+
+def _pending(payload: dict[str, Any]) -> list[tuple[str, str | None, dict[str, Any]]]:
+    """State, run and message of inputs that are in no turn, oldest first."""
+    items = as_object(payload.get("pendingInputs")).get("items")
+    return [
+        (str(item.get("state") or "queued"), _text_or_none(item.get("runId")), item)
+        for item in reversed(items if isinstance(items, list) else [])
+        if isinstance(item, dict)
+    ]
+
+
+def _message(row: dict[str, Any], index: int) -> WireMessage | None:
+    role, text, files = row.get("role"), text_of(row), files_of(row)
+    if role not in ("user", "assistant") or not (text or files):
+        return None
+    message = frames.message(
+        sent_with(row) or row_id(row) or f"row-{index}",
+        role=role,
+        text=TOO_LONG if is_omitted(row) else text,
+        at_ms=_time(row.get("timestamp")),
+    )
+    if files:
+        message["files"] = files
+    if was_stopped(row):
+        message["state"] = "stopped"
+    return message
+
+
+def _append(message: WireMessage, more: WireMessage) -> None:
+    texts = [part["text"] for part in (message, more) if part["text"]]
+    message["id"] = more["id"]
+    message["text"] = BETWEEN_PARTS.join(texts)
+    if files := [*message.get("files", []), *more.get("files", [])]:
+        message["files"] = files
+    if "state" in more:
+        message["state"] = more["state"]
+
+
+def _fail(shown: list[WireMessage], notice: str) -> WireMessage | None:
+    """Mark the question whose turn failed."""
+    for message in reversed(shown):
+        if message["role"] == "user":
+            message["state"] = "failed"
+            message["detail"] = of_run(notice)[1]
+            return message
+    return None
+
+
+def _insert_pending(shown: list[WireMessage], payload: dict[str, Any]) -> None:
+    known = {message["id"] for message in shown}
+    for state, run_id, item in _pending(payload):
+        row = as_object(item.get("message")) | {"role": "user"}
+        message = _message(row | {"timestamp": item.get("acceptedAt")}, len(shown))
+        if message is None or run_id in known:
+            continue
+        message["id"] = run_id or message["id"]
+        if state in _UNREAD:
+            at = sum(1 for other in shown if other["at"] <= message["at"])
+            if at == 0 and payload.get("hasMore"):
+                continue  # older than this page of the history
+            message["state"] = "failed"
+            message["detail"] = _UNREAD[state]
+            shown.insert(at, message)
+        else:
+            message["state"] = "queued"
+            shown.append(message)
+
+
+def _without_repeated_failures(shown: list[WireMessage]) -> list[WireMessage]:
+    """Drop unread messages, and the failures of read ones, that were sent again since."""
+    known = {message["id"] for message in shown}
+    kept: list[WireMessage] = []
+    for message in shown:
+        if message.get("state") == "failed" and next_attempt(message["id"]) in known:
+            if message.get("detail") in _UNREAD.values():
+                continue
+            del message["state"], message["detail"]
+        kept.append(message)
+    return kept
+
+
+def _time(at: Any) -> float | None:
+    return at if isinstance(at, int | float) else None
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,109 @@
+"""One message of OpenClaw's transcript: its text, its files, its ids, and how its turn ended. Pure.
+
+Facts from OpenClaw 2026.9.6. `chat.history` replaces a message of more than 128 KiB with a
+placeholder that has its id. A turn that failed ends in a message of the agent with `stopReason`
+"error", whose text is OpenClaw's notice, or what the agent said before the failure; or in a
+"custom" message if it failed before. A stopped answer has `openclawAbort`. Files that the agent
+sends are parts with the gateway's path to them.
+"""
+
+import re
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from ocmt_common.gateway_frames import as_object
+
+from ocmt_management.chat.frames import FileKind, WireFile
+
+FILE_ID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+CONVERSATION = r"[A-Za-z0-9][A-Za-z0-9:._-]{0,199}"
+_USER_SUFFIX = ":user"
+_FILE_PATH = re.compile(rf"/api/chat/media/outgoing/({CONVERSATION})/({FILE_ID})/full")
+_KINDS: dict[object, FileKind] = {
+    "image": "image",
+    "audio": "audio",
+    "video": "video",
+    "document": "document",
+}
+_NOTICE = re.compile(r"⚠️|The agent run failed before producing a reply\.")
+
+
+def text_of(row: dict[str, Any]) -> str:
+    """The text of a message, without thoughts, tool calls and files."""
+    content = row.get("content")
+    if isinstance(content, str):
+        return content.strip()
+    parts = (part.get("text") for part in _parts(row) if part.get("type") == "text")
+    return "".join(part for part in parts if isinstance(part, str)).strip()
+
+
+def files_of(row: dict[str, Any]) -> list[WireFile]:
+    """The files of a message, with the addresses under which this server has them."""
+    files: list[WireFile] = []
+    for part in _parts(row):
+        described = as_object(part.get("attachment")) or part
+        kind = _KINDS.get(described.get("kind") or part.get("type"))
+        if kind is None:
+            continue
+        name = described.get("label") or described.get("fileName") or described.get("alt")
+        file: WireFile = {"kind": kind, "name": str(name or kind)[:200], "url": None}
+        path = _FILE_PATH.fullmatch(unquote(urlsplit(str(described.get("url") or "")).path))
+        if path is not None:
+            file["url"] = f"/api/chat/files/{path[1]}/{path[2]}"
+        files.append(file)
+    return files
+
+
+def failure_of(row: dict[str, Any]) -> str | None:
+    """OpenClaw's notice if the message says that its turn failed; empty if it gives no reason."""
+    if row.get("role") == "custom" and row.get("customType") == "run-failed-before-reply":
+        return ""
+    if row.get("role") != "assistant" or row.get("stopReason") != "error":
+        return None
+    text = text_of(row)
+    return text if _NOTICE.match(text) else ""
+
+
+def was_stopped(row: dict[str, Any]) -> bool:
+    return as_object(row.get("openclawAbort")).get("aborted") is True
+
+
+def is_omitted(row: dict[str, Any]) -> bool:
+    """Whether a placeholder stands for a message that is too large for `chat.history`."""
+    return as_object(row.get("__openclaw")).get("reason") == "oversized"
+
+
+def row_id(row: dict[str, Any]) -> str | None:
+    found = as_object(row.get("__openclaw")).get("id")
+    return found if isinstance(found, str) else None
+
+
+def run_of(row: dict[str, Any]) -> str | None:
+    """The run in which the agent said this."""
+    found = as_object(row.get("__openclaw")).get("runId")
+    return found if isinstance(found, str) and row.get("role") != "user" else None
+
+
+def sent_with(row: dict[str, Any]) -> str | None:
+    """The id that a user's message was sent with."""
+    key = row.get("idempotencyKey") or as_object(row.get("__openclaw")).get("idempotencyKey")
+    if row.get("role") == "user" and isinstance(key, str) and key.endswith(_USER_SUFFIX):
+        return key.removesuffix(_USER_SUFFIX)
+    return None
+
+
+def next_attempt(message_id: str) -> str | None:
+    """The id that the page gives a message when it is sent again after its run failed.
+
+    It follows from the first id, so that every device knows which messages were sent again.
+    """
+    try:
+        return str(UUID(int=UUID(message_id).int + 1))
+    except ValueError:
+        return None
+
+
+def _parts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    content = row.get("content")
+    return [as_object(part) for part in content] if isinstance(content, list) else []

@@ -1,0 +1,96 @@
+/**
+ * The draft and the unsent messages, kept in this browser's storage until they are sent: across
+ * reloads, sign-ins and closed tabs.
+ *
+ * The keys contain the user's id: another user of the same browser does not get them. Each message
+ * has a key of its own, so that two tabs do not overwrite each other's.
+ */
+
+import type { UserMessage } from "./state";
+import { written } from "./store";
+
+interface KeptMessage {
+  readonly id: string;
+  readonly text: string;
+  readonly at: number;
+}
+
+export class DraftStorage {
+  /** Ids of the kept messages that this tab shows. */
+  private mine: readonly string[] = [];
+
+  constructor(
+    private readonly userId: string,
+    private readonly storage: Storage = localStorage,
+  ) {}
+
+  get draft(): string {
+    return this.read("draft") ?? "";
+  }
+
+  set draft(text: string) {
+    this.write("draft", text);
+  }
+
+  get outbox(): UserMessage[] {
+    const kept = this.ids().flatMap((id) => this.message(id) ?? []);
+    kept.sort((one, other) => one.at - other.at);
+    this.mine = kept.map(({ id }) => id);
+    // They may have been sent before the reload, so the next attempt is not the first.
+    return kept.map(({ id, text, at }) => ({ ...written(id, text, at), attempts: 1 }));
+  }
+
+  set outbox(messages: readonly UserMessage[]) {
+    const before = new Set(this.mine);
+    this.mine = messages.map(({ id }) => id);
+    for (const { id, text, at } of messages) {
+      if (!before.delete(id)) this.write(`outbox.${id}`, JSON.stringify({ id, text, at }));
+    }
+    for (const gone of before) this.write(`outbox.${gone}`, "");
+  }
+
+  clear(): void {
+    this.write("draft", "");
+    for (const id of this.ids()) this.write(`outbox.${id}`, "");
+  }
+
+  private ids(): string[] {
+    const start = this.key("outbox.");
+    try {
+      return Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index))
+        .filter((key) => key?.startsWith(start) === true)
+        .map((key) => (key ?? "").slice(start.length));
+    } catch {
+      return [];
+    }
+  }
+
+  private message(id: string): KeptMessage | null {
+    try {
+      return JSON.parse(this.read(`outbox.${id}`) ?? "null") as KeptMessage | null;
+    } catch {
+      return null;
+    }
+  }
+
+  private key(name: string): string {
+    return `ocmt.${this.userId}.${name}`;
+  }
+
+  private read(name: string): string | null {
+    try {
+      return this.storage.getItem(this.key(name));
+    } catch {
+      return null; // Some private modes refuse storage; the page works without it.
+    }
+  }
+
+  private write(name: string, value: string): void {
+    try {
+      if (value === "") this.storage.removeItem(this.key(name));
+      else this.storage.setItem(this.key(name), value);
+    } catch {
+      // Refused as above, or full: the text is kept in memory only.
+    }
+  }
+}
