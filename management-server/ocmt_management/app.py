@@ -37,9 +37,11 @@ from ocmt_management.settings import ManagementSettings
 from ocmt_management.static_page import endpoints as static_page
 from ocmt_management.static_page.headers import SecurityHeadersMiddleware
 from ocmt_management.tools import admin_endpoints as shared_tools
+from ocmt_management.tools import approval_endpoints as approvals_api
 from ocmt_management.tools import endpoints as tools_api
 from ocmt_management.tools import gateway as tool_gateway
 from ocmt_management.tools import passthrough as tool_passthrough
+from ocmt_management.tools.approval_assembly import running_approvals
 from ocmt_management.tools.service import Tools
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
@@ -53,6 +55,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     model_gateway.router,
     tools_api.router,
     shared_tools.router,
+    approvals_api.router,
     tool_gateway.router,
     tool_passthrough.router,
     chat.router,
@@ -107,6 +110,18 @@ def create_app(
                 )
             )
 
+            approvals = await stack.enter_async_context(
+                running_approvals(
+                    settings=settings,
+                    database=database,
+                    keys=keys,
+                    clock=clock,
+                    agents=agents,
+                    mail_queue=mail_queue,
+                    tools=tools,
+                )
+            )
+
             def user_deleted(user_id: str) -> None:
                 llm.user_changed(user_id)
                 tools.user_changed(user_id)
@@ -129,6 +144,7 @@ def create_app(
             app.state.reconciler = reconciler
             app.state.llm = llm
             app.state.tools = tools
+            app.state.approvals = approvals
             app.state.open_chats = OpenChats()
             yield
 

@@ -7,8 +7,9 @@ callers answer alike and recover once the cause is gone.
 
 import os
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,13 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
         # without waiting for the busy timeout; so writers take the lock first.
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def invalidated(connection: Any, *_: object) -> None:
+        # The connection of a cancelled task is closed, but SQLite keeps it, and its write lock, for
+        # as long as Python keeps the interrupted cursor.
+        with suppress(sqlite3.Error, ValueError):  # one that is closed or broken
+            connection.rollback()
 
     return engine
 

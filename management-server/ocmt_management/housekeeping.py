@@ -11,6 +11,7 @@ from ocmt_management.auth.sessions import delete_expired_sessions
 from ocmt_management.auth.sign_in import delete_expired
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.tools.service import delete_old_approvals
 from ocmt_management.vault.keys import KeyRing
 from ocmt_management.vault.rotation import rotate
 
@@ -20,11 +21,12 @@ _EVERY_S = 3600
 
 
 async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
-    """Delete expired links, invitations, sessions and old audit events; rotate data keys."""
+    """Delete what is expired or old: links, sessions, audit events, approvals; rotate data keys."""
     async with database.write() as session:
         await delete_expired(session, clock)
         await delete_expired_sessions(session, clock)
         await Audit(session, clock).delete_old()
+        await delete_old_approvals(session, clock)
     await rotate(database, keys)
 
 

@@ -5,7 +5,8 @@ from ocmt_management.audit import models as audit
 from ocmt_management.auth import models as auth
 from ocmt_management.db import Base
 from ocmt_management.llm import models as llm
+from ocmt_management.tools import approval_models as tool_approvals
 from ocmt_management.tools import models as tools
 from ocmt_management.vault import models as vault
 
-__all__ = ["Base", "agents", "audit", "auth", "llm", "tools", "vault"]
+__all__ = ["Base", "agents", "audit", "auth", "llm", "tool_approvals", "tools", "vault"]

@@ -18,6 +18,7 @@ from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.agents.client import NO_SUCH_AGENT, AgentServer, NoSuchAgent
+from ocmt_management.agents.gateway import SESSION_KEY, Gateway, GatewayError
 from ocmt_management.agents.models import Agent, Stage
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentRow, AgentState, AgentView
@@ -30,11 +31,14 @@ from ocmt_management.tokens import is_token, new_token, token_hash
 
 __all__ = [
     "NO_SUCH_AGENT",
+    "SESSION_KEY",
     "AgentRow",
     "AgentServer",
     "AgentState",
     "AgentView",
     "Agents",
+    "Gateway",
+    "GatewayError",
     "NoSuchAgent",
 ]
 

@@ -1,11 +1,12 @@
-"""The mails of sign-in, as plain text with a simple HTML alternative."""
+"""The mails of sign-in."""
 
 from email.message import EmailMessage
-from html import escape
+
+from ocmt_management.mail.service import link_mail
 
 
 def sign_in_mail(*, to: str, link: str, life_minutes: int) -> EmailMessage:
-    return _mail(
+    return link_mail(
         to=to,
         subject="Your sign-in link for OCMT",
         before=f"Open this link within {life_minutes} minutes to sign in. It works once.",
@@ -16,7 +17,7 @@ def sign_in_mail(*, to: str, link: str, life_minutes: int) -> EmailMessage:
 
 
 def invitation_mail(*, to: str, invited_by: str, link: str, life_days: int) -> EmailMessage:
-    return _mail(
+    return link_mail(
         to=to,
         subject="You are invited to OCMT",
         before=f"{invited_by} invites you to OCMT, where you get an agent of your own. Sign in "
@@ -24,17 +25,3 @@ def invitation_mail(*, to: str, invited_by: str, link: str, life_days: int) -> E
         link=link,
         after="If you do not know the sender, ignore this mail.",
     )
-
-
-def _mail(*, to: str, subject: str, before: str, link: str, after: str) -> EmailMessage:
-    message = EmailMessage()
-    message["To"] = to
-    message["Subject"] = subject
-    message.set_content(f"{before}\n\n{link}\n\n{after}\n")
-    message.add_alternative(
-        f"<p>{escape(before)}</p>"
-        f'<p><a href="{escape(link)}">{escape(link)}</a></p>'
-        f"<p>{escape(after)}</p>",
-        subtype="html",
-    )
-    return message

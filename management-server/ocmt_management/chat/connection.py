@@ -20,6 +20,7 @@ from ocmt_management.chat.frame_queue import FrameQueue, TooSlow
 from ocmt_management.chat.frames import MAX_FRAME_BYTES
 from ocmt_management.chat.open_chats import MAX_PER_USER, OpenChats
 from ocmt_management.llm.service import Llm
+from ocmt_management.tools.service import Approvals
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,7 @@ class ChatConnection:
         *,
         agents: Agents,
         llm: Llm,
+        approvals: Approvals,
         open_chats: OpenChats,
     ) -> None:
         self._socket = socket
@@ -56,6 +58,7 @@ class ChatConnection:
         self._user_id = session.user.user_id
         self._agents = agents
         self._llm = llm
+        self._approvals = approvals
         self._open_chats = open_chats
         self._queue = FrameQueue()
 
@@ -80,6 +83,7 @@ class ChatConnection:
                         group=group,
                     )
                     group.create_task(self._watch_agent(conversation))
+                    group.create_task(self._watch_approvals())
                     group.create_task(conversation.watch_for_silence())
                     group.create_task(self._read(conversation, group))
             except* _Close as closes:
@@ -148,6 +152,22 @@ class ChatConnection:
                     self._queue.put(frames.status(view))
                     conversation.agent_changed(view.state, before=last.state if last else None)
                     last = view
+                await changed.wait()
+
+    async def _watch_approvals(self) -> None:
+        """Send each open approval at the start, and every approval whenever it changes."""
+        sent: dict[str, int] = {}
+        with self._approvals.watchers.watch(self._user_id) as changed:
+            while True:
+                changed.clear()
+                try:
+                    updates = await self._approvals.updates(self._user_id, sent)
+                except Problem:  # the database is away; /health reports it
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                for approval in updates:
+                    self._queue.put(frames.approval(approval))
+                    sent[approval["id"]] = approval["version"]
                 await changed.wait()
 
     async def _close_when_signed_out(self) -> None:

@@ -11,13 +11,19 @@ from typing import Any
 import structlog
 from ocmt_common.problems import Problem
 
-from ocmt_management.agents.service import Agents, AgentState, NoSuchAgent
+from ocmt_management.agents.service import (
+    SESSION_KEY,
+    Agents,
+    AgentState,
+    Gateway,
+    GatewayError,
+    NoSuchAgent,
+)
 from ocmt_management.chat import frames, history
 from ocmt_management.chat.error_messages import for_page, of_run
 from ocmt_management.chat.frames import Frame, FromPage, HistoryFrame, SendFrame
-from ocmt_management.chat.gateway import Gateway, GatewayError
 from ocmt_management.chat.rows import row_id
-from ocmt_management.chat.transcript import SESSION_KEY, Failed, Runs
+from ocmt_management.chat.transcript import Failed, Runs
 from ocmt_management.llm.service import Llm
 
 log = structlog.get_logger(__name__)

@@ -13,6 +13,7 @@ from ocmt_management.chat.connection import ChatConnection
 from ocmt_management.chat.dependencies import OpenChats
 from ocmt_management.chat.rows import CONVERSATION, FILE_ID
 from ocmt_management.llm.dependencies import Llm
+from ocmt_management.tools.dependencies import Approvals
 
 router = APIRouter()
 
@@ -22,9 +23,17 @@ _PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 @router.websocket("/api/chat")
 async def chat(
-    socket: WebSocket, session: SocketSession, agents: Agents, llm: Llm, open_chats: OpenChats
+    *,
+    socket: WebSocket,
+    session: SocketSession,
+    agents: Agents,
+    llm: Llm,
+    approvals: Approvals,
+    open_chats: OpenChats,
 ) -> None:
-    chat = ChatConnection(socket, session, agents=agents, llm=llm, open_chats=open_chats)
+    chat = ChatConnection(
+        socket, session, agents=agents, llm=llm, approvals=approvals, open_chats=open_chats
+    )
     await chat.run()
 
 

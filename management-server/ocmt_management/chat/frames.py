@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ocmt_management.agents.service import AgentState, AgentView
+from ocmt_management.tools.service import ApprovalView
 
 MAX_FRAME_BYTES = 256 * 1024
 
@@ -102,6 +103,13 @@ class AbortedFrame(TypedDict):
     runId: str
 
 
+class ApprovalFrame(TypedDict):
+    """A call that waits for the user's decision, or what became of it."""
+
+    type: Literal["approval"]
+    approval: ApprovalView
+
+
 class ErrorFrame(TypedDict):
     type: Literal["error"]
     id: str | None
@@ -117,6 +125,7 @@ Frame = (
     | DeltaFrame
     | FinalFrame
     | AbortedFrame
+    | ApprovalFrame
     | ErrorFrame
 )
 
@@ -175,6 +184,10 @@ def final(run_id: str, answer: WireMessage) -> FinalFrame:
 
 def aborted(run_id: str) -> AbortedFrame:
     return {"type": "aborted", "runId": run_id}
+
+
+def approval(view: ApprovalView) -> ApprovalFrame:
+    return {"type": "approval", "approval": view}
 
 
 def error(about: str | None, *, code: str, detail: str, retry: bool) -> ErrorFrame:

@@ -17,6 +17,7 @@ from ocmt_management.chat.rows import (
     failure_of,
     files_of,
     is_omitted,
+    is_outcome,
     next_attempt,
     row_id,
     run_of,
@@ -24,6 +25,7 @@ from ocmt_management.chat.rows import (
     text_of,
     was_stopped,
 )
+from ocmt_management.tools.service import OUTCOME_KEY_PREFIX
 
 BETWEEN_PARTS = "\n\n"
 TOO_LONG = "This message is too long to be shown here."
@@ -44,13 +46,20 @@ def messages(payload: dict[str, Any], *, last_error: str | None = None) -> list[
     last_run: str | None = None
     failed: WireMessage | None = None
     """The question whose turn failed, if nothing follows it."""
+    told = False
+    """Whether the turn is about a decision, of which the server told the agent."""
     for row in _rows(payload):
         run_id = run_of(row)
         if run_id is not None and run_id == flying:
             continue
+        if row.get("role") == "user":
+            told = is_outcome(row)
+            if told:
+                failed = None
+                continue
         message, notice = _message(row, len(shown)), failure_of(row)
         if notice is not None:
-            failed = _fail(shown, notice)
+            failed = None if told else _fail(shown, notice)
             if notice == text_of(row) or row.get("role") == "custom":
                 continue
         elif message is not None:
@@ -181,7 +190,7 @@ def _insert_pending(shown: list[WireMessage], payload: dict[str, Any]) -> None:
     for state, run_id, item in _pending(payload):
         row = as_object(item.get("message")) | {"role": "user"}
         message = _message(row | {"timestamp": item.get("acceptedAt")}, len(shown))
-        if message is None or run_id in known:
+        if message is None or run_id in known or (run_id or "").startswith(OUTCOME_KEY_PREFIX):
             continue
         message["id"] = run_id or message["id"]
         if state in _UNREAD:

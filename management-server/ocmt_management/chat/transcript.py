@@ -13,11 +13,11 @@ from typing import Any
 
 from ocmt_common.gateway_frames import as_object
 
+from ocmt_management.agents.service import SESSION_KEY
 from ocmt_management.chat import frames
 from ocmt_management.chat.frames import Frame, WireFile
 from ocmt_management.chat.rows import files_of, sent_with, text_of
 
-SESSION_KEY = "main"
 _CANONICAL_KEY = "agent:main:main"
 _REMEMBERED = 256
 

@@ -14,9 +14,18 @@ import structlog
 
 from ocmt_management.clock import utc_now
 from ocmt_management.mail.failures import MailFailure, explain
+from ocmt_management.mail.templates import link_mail
 from ocmt_management.settings import ManagementSettings
 
-__all__ = ["MailFailure", "MailQueue", "Mailer", "NullMailer", "SmtpMailer", "mailer_for"]
+__all__ = [
+    "MailFailure",
+    "MailQueue",
+    "Mailer",
+    "NullMailer",
+    "SmtpMailer",
+    "link_mail",
+    "mailer_for",
+]
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Protocol
 from ocmt_management.tools.calls import ToolCall
 
 
-class Approvals(Protocol):
+class CallHolder(Protocol):
     async def hold(self, call: ToolCall, *, rules_version: int, account_version: int) -> bytes:
         """Ask the person, and wait a while. Returns a `CallToolResult` as JSON.
 

@@ -19,6 +19,14 @@ async def _tools(connection: HTTPConnection) -> service.Tools:
 Tools = Annotated[service.Tools, Depends(_tools)]
 
 
+async def _approvals(connection: HTTPConnection) -> service.Approvals:
+    approvals: service.Approvals = connection.app.state.approvals
+    return approvals
+
+
+Approvals = Annotated[service.Approvals, Depends(_approvals)]
+
+
 async def _tool_views(
     user: CurrentUser, db: Transaction, keys: KeyRing, clock: Clock
 ) -> views.ToolViews:

@@ -16,7 +16,9 @@ from ocmt_management.db import Database
 from ocmt_management.outbound.service import Client
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tokens import KeyedHash
-from ocmt_management.tools.approval_protocol import Approvals
+from ocmt_management.tools.approval_protocol import CallHolder
+from ocmt_management.tools.approval_schemas import OUTCOME_KEY_PREFIX, ApprovalView
+from ocmt_management.tools.approvals import Approvals, delete_old_approvals
 from ocmt_management.tools.breaker import Breaker
 from ocmt_management.tools.built_in_protocol import BuiltIn
 from ocmt_management.tools.calls import Standing, ToolCall, ToolCalls
@@ -37,7 +39,16 @@ from ocmt_management.tools.use_recorder import UseRecorder
 from ocmt_management.tools.version_sender import VersionSender
 from ocmt_management.vault.service import KeyRing
 
-__all__ = ["Approvals", "BuiltIn", "Standing", "ToolCall", "ToolCalls", "Tools"]
+__all__ = [
+    "OUTCOME_KEY_PREFIX",
+    "ApprovalView",
+    "Approvals",
+    "Standing",
+    "ToolCall",
+    "ToolCalls",
+    "Tools",
+    "delete_old_approvals",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +98,7 @@ class Tools:
             on_trouble=self._troubled,
             on_served=self._served,
         )
-        self.approvals: Approvals | None = None
+        self.approvals: CallHolder | None = None
         self.built_in: BuiltIn | None = None
         self._recorder = recorder
         self._sender = sender

@@ -4,6 +4,7 @@ Everything is AES-256-GCM with a fresh 96-bit nonce in front. The user, name and
 ciphertext's associated data, so a row copied to another of them does not decrypt.
 """
 
+import hmac
 import json
 import secrets
 from collections.abc import Mapping
@@ -54,6 +55,18 @@ class DataKey:
 
     def decrypt(self, sealed: bytes, *, name: str, version: int) -> str:
         return _open(self._key, sealed, self._user_id, name, version).decode()
+
+    def seal(self, value: bytes, *, purpose: str) -> bytes:
+        """Encrypt what is not a secret with a name, for `purpose` alone."""
+        return _seal(self._key, value, self._user_id, "sealed", purpose)
+
+    def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
+        return _open(self._key, sealed, self._user_id, "sealed", purpose)
+
+    def digest(self, value: bytes, *, purpose: str) -> bytes:
+        """32 bytes, equal for equal values, from which nobody without the key can guess them."""
+        key = hmac.digest(self._key, _associated((self._user_id, "digest", purpose)), "sha256")
+        return hmac.digest(key, value, "sha256")
 
     def __repr__(self) -> str:
         return "DataKey(•••)"

@@ -2,6 +2,10 @@
 
 Other domains store credentials under a namespaced name (`model:openai`); names without a colon are
 the user's own. Each reading of a value is audited with its reason.
+
+`seal` encrypts under the same data key what another domain stores in its own tables. A rotation of
+`VAULT_KEY` rewraps the data key only, so sealed values stay as they are; `shred` makes them
+unreadable.
 """
 
 from collections.abc import Sequence
@@ -104,6 +108,19 @@ class Vault:
         if deleted:
             self._audit.record("secret.delete", user_id=user_id, actor=actor, subject=name)
         return deleted
+
+    async def seal(self, user_id: str, value: bytes, *, purpose: str) -> bytes:
+        """`value`, encrypted with the user's data key. Needs a writing transaction."""
+        return (await self._key_for_change(user_id)).seal(value, purpose=purpose)
+
+    async def unseal(self, user_id: str, sealed: bytes, *, purpose: str) -> bytes | None:
+        """What was sealed for the same purpose; `None` when the user's data key is shredded."""
+        stored = await self._rows.data_key(user_id)
+        return None if stored is None else self._unwrap(stored).unseal(sealed, purpose=purpose)
+
+    async def digest(self, user_id: str, value: bytes, *, purpose: str) -> bytes:
+        """A digest to find equal values of one user by. Needs a writing transaction."""
+        return (await self._key_for_change(user_id)).digest(value, purpose=purpose)
 
     async def shred(self, user_id: str, *, actor: str) -> None:
         """Delete the user's data key, without which no secret of theirs can be decrypted."""

@@ -284,3 +284,30 @@ async def test_what_expands_after_what_takes_away_is_refused_with_what_to_deploy
         await migrate(url, expand_only=True)
 
     assert await _has(url, "secrets")
+
+
+async def test_a_writer_that_is_cancelled_at_any_moment_leaves_no_lock(database_url: str) -> None:
+    url = parse_database_url(database_url)
+    await migrate(url)
+    database, other = Database(url), Database(url)
+
+    async def write() -> None:
+        async with database.write() as session:
+            await session.execute(text("SELECT count(*) FROM installation"))
+            await session.execute(text("UPDATE installation SET id = id RETURNING id"))
+
+    kept: list[object] = []
+    for turns in range(150):
+        writing = asyncio.create_task(write())
+        for _ in range(turns % 20):
+            await asyncio.sleep(0)
+        await asyncio.sleep(turns / 20_000)
+        writing.cancel()
+        # Its result is kept, as a supervisor or a log would: it holds the interrupted statement.
+        kept += await asyncio.gather(writing, return_exceptions=True)
+        async with asyncio.timeout(4), other.write() as session:
+            await session.execute(text("UPDATE installation SET id = id"))
+
+    assert any(isinstance(one, asyncio.CancelledError) for one in kept)
+    await database.close()
+    await other.close()

@@ -11,10 +11,24 @@ export type Transport = "http" | "stdio";
 export type AccountState = "ok" | "missing" | "refused";
 export type Rule = "allow" | "ask" | "deny";
 export type DefinitionState = "new" | "ok" | "extended" | "changed" | "gone";
+export type State =
+  "waiting" | "approved" | "denied" | "expired" | "running" | "done" | "failed" | "uncertain";
+export type Decision = "once" | "always" | "no";
+/**
+ * What changed since the person was last asked.
+ */
+export type Change = "definition" | "rule" | "credential" | "server" | "account";
 export type Status = "active" | "suspended" | "deleting";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
-  StatusFrame | HistoryAnswer | AcceptedFrame | DeltaFrame | FinalFrame | AbortedFrame | ErrorFrame;
+  | StatusFrame
+  | HistoryAnswer
+  | AcceptedFrame
+  | DeltaFrame
+  | FinalFrame
+  | AbortedFrame
+  | ApprovalFrame
+  | ErrorFrame;
 
 export interface Management {
   routes: Routes;
@@ -160,6 +174,16 @@ export interface Routes {
     body: RuleBody;
     path: {
       server_id: string;
+    };
+  };
+  "GET /api/approvals": {
+    answer: ApprovalsAnswer;
+  };
+  "POST /api/approvals/{approval_id}/decision": {
+    answer: ApprovalView;
+    body: DecisionBody;
+    path: {
+      approval_id: string;
     };
   };
   "GET /api/chat/files/{conversation}/{file_id}": {
@@ -437,6 +461,30 @@ export interface PackageBody {
    */
   arguments?: string[];
 }
+export interface ApprovalsAnswer {
+  approvals: ApprovalView[];
+}
+export interface ApprovalView {
+  id: string;
+  number: number;
+  server: string;
+  tool: string;
+  arguments: string | null;
+  state: State;
+  decision: Decision | null;
+  detail: string | null;
+  version: number;
+  changed: Change[];
+  repeats: number | null;
+  createdAt: string;
+  expiresAt: string;
+  decidedAt: string | null;
+  finishedAt: string | null;
+}
+export interface DecisionBody {
+  decision: Decision;
+  version: number;
+}
 export interface SecretsAnswer {
   secrets: SecretView[];
 }
@@ -579,6 +627,13 @@ export interface FinalFrame {
 export interface AbortedFrame {
   type: "aborted";
   runId: string;
+}
+/**
+ * A call that waits for the user's decision, or what became of it.
+ */
+export interface ApprovalFrame {
+  type: "approval";
+  approval: ApprovalView;
 }
 export interface ErrorFrame {
   type: "error";

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import httpx2
 import pytest
 from ocmt_common.bounded_json import MOST_VALUES
-from ocmt_management.chat import gateway as client
+from ocmt_management.agents import gateway as client
 from ocmt_testing.management.agent_server import FakeGateway
 from ocmt_testing.management.page import Tab
 

@@ -276,3 +276,13 @@ def test_placeholders_of_large_messages_are_found_and_said_in_words() -> None:
 @pytest.mark.parametrize("message_id", ["row-1", "", "not-a-uuid"])
 def test_only_ids_of_the_page_have_a_next_attempt(message_id: str) -> None:
     assert next_attempt(message_id) is None
+
+
+def test_what_the_server_tells_the_agent_of_a_decision_is_not_a_message_of_the_user() -> None:
+    outcome = user("[OCMT] About call number 1", "approval:0b6c:done")
+    later = waiting("[OCMT] About call number 2", "approval:0b6d:done")
+    failed = assistant("⚠️ The model failed.", "approval:0b6c:done", stopReason="error")
+
+    payload = of(user("Hi", "m1"), assistant("Sent.", "m1"), outcome, failed, pending=(later,))
+
+    assert shown(payload) == [("Hi", ""), ("Sent.", "")]

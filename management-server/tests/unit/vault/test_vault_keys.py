@@ -78,6 +78,45 @@ def test_rewrapping_keeps_the_data_key() -> None:
     assert opened.decrypt(sealed, name="n", version=1) == "value"
 
 
+@given(value=st.binary(), purpose=NAMES)
+def test_a_sealed_value_comes_back_as_it_was(value: bytes, purpose: str) -> None:
+    key, _ = ring().new_data_key("ada")
+
+    sealed = key.seal(value, purpose=purpose)
+
+    assert key.unseal(sealed, purpose=purpose) == value
+    assert sealed != key.seal(value, purpose=purpose)
+
+
+@given(purpose=NAMES)
+def test_a_sealed_value_opens_for_its_own_user_and_purpose_only(purpose: str) -> None:
+    keys = ring()
+    (key, _), (bobs, _) = keys.new_data_key("ada"), keys.new_data_key("bob")
+    sealed = key.seal(b"value", purpose=purpose)
+
+    with pytest.raises(Problem, match="does not decrypt"):
+        bobs.unseal(sealed, purpose=purpose)
+    with pytest.raises(Problem, match="does not decrypt"):
+        key.unseal(sealed, purpose=purpose + "x")
+    with pytest.raises(Problem, match="does not decrypt"):
+        key.decrypt(sealed, name="sealed", version=1)
+
+
+@given(value=st.binary(), other=st.binary(), purpose=NAMES)
+def test_a_digest_finds_equal_values_of_one_user_and_purpose(
+    value: bytes, other: bytes, purpose: str
+) -> None:
+    keys = ring()
+    key, wrapped = keys.new_data_key("ada")
+    again = keys.unwrap(wrapped, key_id="k1", user_id="ada")
+    digest = key.digest(value, purpose=purpose)
+
+    assert digest == again.digest(value, purpose=purpose)
+    assert (digest == key.digest(other, purpose=purpose)) == (value == other)
+    assert digest != key.digest(value, purpose=purpose + "x")
+    assert digest != keys.new_data_key("bob")[0].digest(value, purpose=purpose)
+
+
 def test_nothing_secret_shows_itself() -> None:
     key = secrets.token_bytes(32)
     value = SecretValue("sk-abcdefghijklmnop")

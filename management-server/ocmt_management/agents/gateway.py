@@ -18,7 +18,7 @@ from ocmt_common.version import release_version
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from ocmt_management.agents.service import NO_SUCH_AGENT, AgentServer, NoSuchAgent
+from ocmt_management.agents.client import NO_SUCH_AGENT, AgentServer, NoSuchAgent
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +26,8 @@ _CHALLENGE_TIMEOUT_S = 15
 _ANSWER_TIMEOUT_S = 180
 _RETRIES_FOR_S = 10
 _RETRY_S = 0.5
+SESSION_KEY = "main"
+"""The conversation with the agent's user, in the gateway's requests."""
 _TOO_LARGE = "The agent's answer is too large to show here."
 
 

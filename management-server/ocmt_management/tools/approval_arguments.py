@@ -1,0 +1,50 @@
+"""A call's arguments as they are sealed, compared, shown and run. Pure.
+
+The person must see exactly what runs. So the arguments are parsed once and written anew: of a name
+given twice, one value is left; and what is shown is written from the same value as what is run.
+"""
+
+import json
+import re
+
+import msgspec
+from ocmt_common import bounded_json
+from ocmt_common.bounded_json import NotJson
+
+MAX_BYTES = 32 * 1024
+
+# Controls, and characters that hide, join or reorder what stands around them.
+_MISLEADING = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+    "\U000e0000-\U000e0fff]"
+)
+
+
+class ArgumentsRefused(ValueError):
+    """The arguments cannot be shown to a person; `str()` says why."""
+
+
+def canonical(arguments: bytes) -> bytes:
+    """The arguments written anew, equal for equal arguments. Raises `ArgumentsRefused`."""
+    if len(arguments) > MAX_BYTES:
+        raise ArgumentsRefused(
+            f"they have {len(arguments)} bytes; a person is asked for at most {MAX_BYTES}"
+        )
+    try:
+        value = bounded_json.read(arguments)
+    except NotJson as error:
+        raise ArgumentsRefused(str(error)) from error
+    if not isinstance(value, dict):
+        raise ArgumentsRefused("they are not an object")
+    return msgspec.json.encode(value, order="sorted")
+
+
+def shown(arguments: bytes) -> str:
+    """Canonical arguments as indented text in which no character hides or reorders another."""
+    text = json.dumps(json.loads(arguments), indent=2, ensure_ascii=False)
+    return _MISLEADING.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1] if ord(character) != 0x7F else "\\u007f"

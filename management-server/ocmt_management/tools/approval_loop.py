@@ -1,0 +1,93 @@
+"""Attends to approvals when they are due: run, expire, mail, deliver, and recover after a crash.
+
+Each approval has the time at which it needs attention next, so one query finds what is to be done,
+also what a process that died left behind.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from ocmt_common.problems import Problem
+
+from ocmt_management.tools.approval_delivery import ApprovalDelivery
+from ocmt_management.tools.approval_mail import ApprovalMail
+from ocmt_management.tools.approval_repository import ApprovalRepository, Due
+from ocmt_management.tools.approval_runner import ApprovalRunner
+from ocmt_management.tools.approval_states import Delivery, State
+from ocmt_management.tools.approval_store import ApprovalStore
+from ocmt_management.tools.approvals import Approvals
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S = 0.5
+_AT_ONCE = 200
+
+
+class ApprovalLoop:
+    """Enter `running` for the server's lifetime."""
+
+    def __init__(
+        self,
+        store: ApprovalStore,
+        approvals: Approvals,
+        *,
+        runner: ApprovalRunner,
+        delivery: ApprovalDelivery,
+        mail: ApprovalMail,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._approvals = approvals
+        self._runner = runner
+        self._delivery = delivery
+        self._mail = mail
+        self._sleep = sleep
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._runner.close()
+            await self._approvals.close()
+            await self._delivery.close()
+
+    async def attend(self) -> None:
+        """One pass over what is due. Raises `Problem` while the database is away."""
+        await self._approvals.forget_answered()
+        async with self._store.database.read() as session:
+            due = await ApprovalRepository(session).due(self._store.clock(), limit=_AT_ONCE)
+        for one in due:
+            try:
+                await self._attend_to(one)
+            except Problem as problem:
+                log.warning("approval not attended to", approval=one.id, reason=problem.detail)
+
+    async def _attend_to(self, one: Due) -> None:
+        if one.state is State.WAITING and one.expires_at <= self._store.clock():
+            await self._approvals.expire(one.user_id, one.id)
+        elif one.state is State.WAITING:
+            await self._mail.remind(one.user_id)
+        elif one.state is State.APPROVED:
+            self._runner.start(one.user_id, one.id)
+        elif one.state is State.RUNNING:
+            await self._runner.lose(one.user_id, one.id)
+        elif one.delivery is Delivery.HELD:
+            await self._approvals.release_held(one.user_id, one.id)
+        else:
+            self._delivery.start(one.user_id)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.attend()
+            except Problem as problem:  # the database is away; /health reports it
+                log.warning("approvals not attended to", reason=problem.detail)
+            except Exception:
+                log.exception("approvals not attended to")
+            await self._sleep(_EVERY_S)

@@ -1,0 +1,69 @@
+"""The table of approvals: calls that their person decides."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ocmt_management.db import Base
+from ocmt_management.tools.models import NAME_CHARACTERS, TOOL_CHARACTERS
+
+DETAIL_CHARACTERS = 300
+
+
+class ToolApproval(Base):
+    """One call. Arguments and result are sealed with the data key, and go with it."""
+
+    __tablename__ = "tool_approvals"
+    __table_args__ = (
+        UniqueConstraint("user_id", "number"),
+        Index(None, "user_id", "digest"),
+        Index(None, "next_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("data_keys.user_id", ondelete="CASCADE"))
+    number: Mapped[int]
+    """Counts the user's approvals; what people and agents call it by."""
+    server_id: Mapped[str] = mapped_column(String(36))
+    """No foreign key: the record outlives the server."""
+    server: Mapped[str] = mapped_column(String(NAME_CHARACTERS))
+    tool: Mapped[str] = mapped_column(String(TOOL_CHARACTERS))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    """Of server, tool and arguments, keyed: equal for identical calls."""
+    arguments: Mapped[bytes | None] = mapped_column(LargeBinary)
+    result: Mapped[bytes | None] = mapped_column(
+        LargeBinary, deferred=True, deferred_raiseload=True
+    )
+    """Large, so it is read by a query of its own."""
+    pin: Mapped[bytes] = mapped_column(LargeBinary(32))
+    server_version: Mapped[int]
+    rules_version: Mapped[int] = mapped_column(BigInteger)
+    account_version: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+    version: Mapped[int]
+    """Raised with each change that the person should see before they decide."""
+    decision: Mapped[str | None] = mapped_column(String(8))
+    detail: Mapped[str | None] = mapped_column(String(DETAIL_CHARACTERS))
+    """Why it was denied without the person, for the person and the agent to read."""
+    changed: Mapped[str] = mapped_column(String(64))
+    """What changed since the person was first asked, comma-separated."""
+    repeats: Mapped[int | None]
+    """The number of the user's last identical call."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    mail_at: Mapped[datetime | None]
+    """When to mail the person; NULL once that is done, or without a mail server."""
+    run_by: Mapped[str | None] = mapped_column(String(36))
+    """The process that runs the call."""
+    lease_until: Mapped[datetime | None]
+    delivery: Mapped[str] = mapped_column(String(8))
+    held_until: Mapped[datetime]
+    deliver_at: Mapped[datetime]
+    """When to try next to deliver the outcome."""
+    sends: Mapped[int]
+    """How often its message was sent without a sign that it arrived."""
+    next_at: Mapped[datetime | None]
+    """When a server has to look at it."""

@@ -1,0 +1,85 @@
+"""`CallToolResult`s of approvals, as JSON. Pure."""
+
+from typing import Any
+
+import msgspec
+from ocmt_common import bounded_json
+from ocmt_common.bounded_json import NotJson
+
+from ocmt_management.tools.approval_states import State
+
+MAX_STORED_BYTES = 1024 * 1024
+_MAX_TEXT_CHARACTERS = 4000
+
+
+def text_result(text: str, *, error: bool = False) -> bytes:
+    """A result of one text."""
+    result: dict[str, Any] = {"content": [{"type": "text", "text": text}]}
+    if error:
+        result["isError"] = True
+    return msgspec.json.encode(result)
+
+
+def is_error(result: bytes) -> bool:
+    """Whether a call's result says that it failed; what cannot be read did."""
+    try:
+        return bytes(bounded_json.members(result).get("isError", b"")) == b"true"
+    except NotJson:
+        return True
+
+
+def storable(result: bytes) -> bytes:
+    """The result, or what is kept instead of one that is too large."""
+    if len(result) <= MAX_STORED_BYTES:
+        return result
+    return text_result(
+        f"The call ran, but its result is too large to keep ({len(result)} bytes, at most "
+        f"{MAX_STORED_BYTES}).",
+        error=is_error(result),
+    )
+
+
+def text_of(result: bytes) -> str:
+    """The result's text, cut; names what else it holds."""
+    try:
+        value = bounded_json.read(result)
+    except NotJson:
+        return "(a result that cannot be read)"
+    content = value.get("content") if isinstance(value, dict) else None
+    parts: list[str] = []
+    for part in content if isinstance(content, list) else ():
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get("text") if kind == "text" else None
+        parts.append(text if isinstance(text, str) else f"({kind})")
+    whole = "\n".join(parts)
+    if len(whole) <= _MAX_TEXT_CHARACTERS:
+        return whole
+    return f"{whole[:_MAX_TEXT_CHARACTERS]}\n(cut: {len(whole)} characters)"
+
+
+def waits(number: int, link: str) -> bytes:
+    """What the agent gets when its call was not decided in time."""
+    return text_result(
+        f"This call waits for the decision of your person: it is number {number}. Do not call it "
+        "again. When they decide, the call is run for you and its result comes as a message, also "
+        "hours later. Tell them that it waits, with this link, then go on or end your turn: "
+        f"{link}"
+    )
+
+
+def ended(state: State, number: int, detail: str | None, result: bytes | None) -> bytes:
+    """What the agent gets as the result of a call that was decided."""
+    if state in (State.DONE, State.FAILED):
+        return result or text_result(
+            f"Call number {number} ran, but its result is no longer kept.", error=True
+        )
+    texts = {
+        State.DENIED: f"Your person said no to call number {number}, so it did not run. Do not "
+        "call it again unless they ask you to.",
+        State.EXPIRED: f"Nobody decided on call number {number} in time, so it did not run.",
+        State.UNCERTAIN: f"It is not known whether call number {number} ran: a server failed while "
+        "it was run. It is not repeated. Find out whether it had its effect before you call again.",
+    }
+    if state is State.DENIED and detail:
+        return text_result(f"Call number {number} did not run. {detail}", error=True)
+    return text_result(texts[state], error=True)

@@ -1,0 +1,162 @@
+"""The states of an approval, and when it needs attention next. Pure.
+
+A call runs at most once because `RUNNING` is entered from `APPROVED` alone and never left to a
+state from which a call begins. A process that dies while it runs a call leaves `RUNNING` with a
+lease that ends: the call may or may not have reached its server, so it becomes `UNCERTAIN`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from ocmt_management.tools.calls import Standing
+from ocmt_management.tools.models import Rule
+
+EXPIRES_AFTER = timedelta(hours=24)
+MAIL_AFTER = timedelta(minutes=1)
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    """For the person's decision."""
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    """The call's result is an error."""
+    UNCERTAIN = "uncertain"
+    """Begun by a process that died; never repeated."""
+
+
+class Event(StrEnum):
+    APPROVE = "approve"
+    DENY = "deny"
+    EXPIRE = "expire"
+    ASK_AGAIN = "ask again"
+    """What the person saw has changed."""
+    REFUSE = "refuse"
+    """A rule denies the tool by now, or it is gone."""
+    BEGIN = "begin"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    LOSE = "lose"
+    """The process that ran the call is gone."""
+
+
+_TRANSITIONS = {
+    (State.WAITING, Event.APPROVE): State.APPROVED,
+    (State.WAITING, Event.DENY): State.DENIED,
+    (State.WAITING, Event.EXPIRE): State.EXPIRED,
+    (State.WAITING, Event.ASK_AGAIN): State.WAITING,
+    (State.WAITING, Event.REFUSE): State.DENIED,
+    (State.APPROVED, Event.ASK_AGAIN): State.WAITING,
+    (State.APPROVED, Event.REFUSE): State.DENIED,
+    (State.APPROVED, Event.BEGIN): State.RUNNING,
+    (State.RUNNING, Event.SUCCEED): State.DONE,
+    (State.RUNNING, Event.FAIL): State.FAILED,
+    (State.RUNNING, Event.LOSE): State.UNCERTAIN,
+    # The process was only taken for dead: its call did end.
+    (State.UNCERTAIN, Event.SUCCEED): State.DONE,
+    (State.UNCERTAIN, Event.FAIL): State.FAILED,
+}
+
+OPEN = frozenset({State.WAITING, State.APPROVED, State.RUNNING})
+"""An identical call joins an approval in one of these states."""
+TOLD = frozenset({State.DENIED, State.DONE, State.FAILED, State.UNCERTAIN})
+"""The agent is told of these. An expired approval does not wake it."""
+
+
+class Decision(StrEnum):
+    ONCE = "once"
+    ALWAYS = "always"
+    """This call, and from now on every call of exactly this definition."""
+    NO = "no"
+
+
+class Delivery(StrEnum):
+    """How the outcome reaches the agent."""
+
+    HELD = "held"
+    """By the answer to its call, which waits until `held_until`."""
+    DUE = "due"
+    """By a message in its conversation."""
+    DONE = "done"
+
+
+class Change(StrEnum):
+    """What changed since the person was last asked."""
+
+    DEFINITION = "definition"
+    RULE = "rule"
+    CREDENTIAL = "credential"
+    SERVER = "server"
+    """Its address or settings."""
+    ACCOUNT = "account"
+    """The person was suspended meanwhile."""
+
+
+def after(state: State, event: Event) -> State | None:
+    """The state after `event`; `None` if it does not happen in this state."""
+    return _TRANSITIONS.get((state, event))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What held for the tool when the person was asked."""
+
+    pin: bytes
+    server_version: int
+    rules_version: int
+    account_version: int
+
+
+def refusal(standing: Standing) -> str | None:
+    """Why the call may not run at all now; `None` if it may."""
+    if standing.rule is Rule.DENY:
+        return "A rule denies this tool now."
+    if standing.pin is None:
+        return "The tool is no longer connected, or its definition has to be accepted again first."
+    return None
+
+
+def changes(asked: Asked, standing: Standing, *, server_version: int) -> frozenset[Change]:
+    """What the person has to see before the call may run."""
+    found: set[Change] = set()
+    if server_version != asked.server_version:
+        found.add(Change.SERVER)
+    if standing.pin != asked.pin:
+        found.add(Change.DEFINITION)
+    if standing.account_version != asked.account_version:
+        found.add(Change.CREDENTIAL)
+    # A tool that needs no decision any more, as after "always", is not asked for again.
+    if standing.rule is Rule.ASK and standing.rules_version != asked.rules_version:
+        found.add(Change.RULE)
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """The moments of an approval that decide when it needs attention."""
+
+    created_at: datetime
+    expires_at: datetime
+    lease_until: datetime | None
+    held_until: datetime
+    deliver_at: datetime
+    mail_at: datetime | None
+    """When to mail the person; `None` if that is done or no mail server is set."""
+
+
+def next_attention(state: State, delivery: Delivery, times: Times) -> datetime | None:
+    """When a server has to look at the approval; `None` for never."""
+    if state is State.WAITING:
+        return min(times.expires_at, times.mail_at or times.expires_at)
+    if state is State.APPROVED:
+        return times.created_at
+    if state is State.RUNNING:
+        return times.lease_until
+    if state not in TOLD or delivery is Delivery.DONE:
+        return None
+    return times.held_until if delivery is Delivery.HELD else times.deliver_at

@@ -1,0 +1,356 @@
+"""Decisions that outlive the call: hold a call, let its person decide, run it once.
+
+A call that has to be asked for becomes a row, which the page shows. The agent's request waits for
+the decision for a while. If none comes, the agent goes on, and a later outcome is delivered to its
+conversation (`approval_delivery`). The row is the only state: any process can go on after another.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from uuid import uuid4
+
+from ocmt_common.problems import Problem
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ocmt_management.clock import Clock
+from ocmt_management.tools.approval_arguments import ArgumentsRefused, canonical, shown
+from ocmt_management.tools.approval_models import ToolApproval
+from ocmt_management.tools.approval_repository import ApprovalRepository
+from ocmt_management.tools.approval_results import ended, text_result, waits
+from ocmt_management.tools.approval_runner import ApprovalRunner
+from ocmt_management.tools.approval_schemas import ApprovalView, view
+from ocmt_management.tools.approval_states import (
+    EXPIRES_AFTER,
+    MAIL_AFTER,
+    OPEN,
+    Decision,
+    Delivery,
+    Event,
+    State,
+)
+from ocmt_management.tools.approval_store import ApprovalStore, UserApprovals
+from ocmt_management.tools.calls import ToolCall
+from ocmt_management.tools.repository import ToolRepository
+
+HOLD_S = 45.0
+MAX_WAITING = 20
+"""Waiting approvals of one user. More would be an agent that runs in a circle."""
+_HELD_FOR = timedelta(seconds=HOLD_S + 5)
+_POLL_S = 2.0
+"""The delay before a decision in another process is noticed."""
+_SHOWN = 50
+_CONTENTS_KEPT_FOR = timedelta(days=7)
+_KEPT_FOR = timedelta(days=180)
+
+
+class Approvals:
+    """`links` makes the address of the page at which an approval, by its number, is decided."""
+
+    def __init__(
+        self,
+        store: ApprovalStore,
+        runner: ApprovalRunner,
+        *,
+        link: Callable[[int], str],
+        mail: bool,
+        hold_s: float = HOLD_S,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._link = link
+        self._mail = mail
+        self._hold_s = hold_s
+        self._holders: Counter[str] = Counter()
+        self._answered: dict[str, str] = {}
+        """Approvals whose outcome was returned to a held call, with their user."""
+        self._letting_go: set[asyncio.Task[None]] = set()
+        self.watchers = store.watchers
+
+    # For the agent
+
+    async def hold(self, call: ToolCall, *, rules_version: int, account_version: int) -> bytes:
+        """Ask the person, and wait a while. Returns a `CallToolResult` as JSON.
+
+        Cancel it when the agent's request ends: the outcome is then delivered to its conversation.
+        """
+        try:
+            arguments = canonical(call.arguments)
+        except ArgumentsRefused as reason:
+            return text_result(
+                "This call needs the decision of your person, but its arguments cannot be shown to "
+                f"them: {reason}. Call it with smaller arguments in plain JSON.",
+                error=True,
+            )
+        try:
+            opened = await self._open(
+                call, arguments, rules_version=rules_version, account_version=account_version
+            )
+        except Problem as problem:
+            return text_result(f"Your person cannot be asked now. {problem.detail}", error=True)
+        if isinstance(opened, bytes):
+            return opened
+        approval_id, number = opened
+        try:
+            with self._holding(approval_id):
+                outcome = await self._wait(call.user_id, approval_id)
+        except asyncio.CancelledError:
+            letting_go = asyncio.create_task(self._let_go(call.user_id, approval_id))
+            self._letting_go.add(letting_go)
+            letting_go.add_done_callback(self._letting_go.discard)
+            raise
+        if outcome is not None:
+            self._answered[approval_id] = call.user_id
+            return outcome
+        await self._let_go(call.user_id, approval_id)
+        # Decided in the last moment: the outcome is delivered as well.
+        return waits(number, self._link(number))
+
+    async def outcome(self, user_id: str, number: int) -> bytes | None:
+        """A call's result, or what else became of it; `None` if there is no such call."""
+        async with self._store.reading(user_id) as mine:
+            row = await mine.rows.by_number(user_id, number)
+            if row is None:
+                return None
+            if row.state in OPEN:
+                return waits(number, self._link(number))
+            return ended(State(row.state), number, row.detail, await mine.result(row))
+
+    # For the person
+
+    async def latest(self, user_id: str) -> list[ApprovalView]:
+        """All of the user's open approvals and their last others, newest first."""
+        async with self._store.reading(user_id) as mine:
+            rows = await mine.rows.latest(user_id, limit=_SHOWN)
+            return [await _view(mine, row) for row in rows]
+
+    async def updates(self, user_id: str, sent: Mapping[str, int]) -> list[ApprovalView]:
+        """What a page lacks that was sent these versions: the open approvals, and changes."""
+        async with self._store.reading(user_id) as mine:
+            rows = await mine.rows.latest(user_id, limit=_SHOWN)
+            return [
+                await _view(mine, row)
+                for row in reversed(rows)
+                if sent.get(row.id) != row.version and (row.id in sent or row.state in OPEN)
+            ]
+
+    async def decide(
+        self, user_id: str, approval_id: str, decision: Decision, *, version: int
+    ) -> ApprovalView:
+        """Store the decision, then run the call if it is approved.
+
+        Raises `Problem` if it was decided before, or has changed since the person saw `version`.
+        """
+        async with self._store.changing(user_id) as mine:
+            row = await mine.get(approval_id)
+            if row is None:
+                raise Problem(404, "approval-unknown", "There is no such call. Reload the page.")
+            problem = await _decide(mine, row, decision, version=version)
+            decided = await _view(mine, row)
+        if problem is not None:  # raised after the commit: what has changed is stored
+            raise problem
+        if decided["state"] is State.APPROVED:
+            self._runner.start(user_id, approval_id)
+        return decided
+
+    # For the loop
+
+    async def forget_answered(self) -> None:
+        """Outcomes that were returned to held calls need no delivery.
+
+        This comes a moment after the return: if the process dies before the answer is sent, the
+        outcome is delivered.
+        """
+        answered, self._answered = self._answered, {}
+        for approval_id, user_id in answered.items():
+            with suppress(Problem):
+                async with self._store.changing(user_id) as mine:
+                    row = await mine.get(approval_id)
+                    if row is not None and row.delivery == Delivery.HELD and row.state not in OPEN:
+                        await mine.rows.note(row, delivery=Delivery.DONE)
+
+    async def expire(self, user_id: str, approval_id: str) -> None:
+        async with self._store.changing(user_id) as mine:
+            row = await mine.get(approval_id)
+            if row is not None and row.expires_at <= mine.now:
+                await _expire(mine, row)
+
+    async def close(self) -> None:
+        """Finish what is under way, so that another process delivers the outcomes at once."""
+        await asyncio.gather(*self._letting_go, return_exceptions=True)
+        await self.forget_answered()
+
+    async def release_held(self, user_id: str, approval_id: str) -> None:
+        """The request that waited for the outcome is gone, with its process or before."""
+        if not self._holders[approval_id] and approval_id not in self._answered:
+            await self._let_go(user_id, approval_id)
+
+    # Holding
+
+    async def _open(
+        self, call: ToolCall, arguments: bytes, *, rules_version: int, account_version: int
+    ) -> tuple[str, int] | bytes:
+        """The approval of this call, a new one or that of an identical call; or a refusal."""
+        async with self._store.changing(call.user_id) as mine:
+            server = await ToolRepository(mine.session).server_for(call.user_id, call.server_id)
+            if server is None or not await mine.is_active():
+                return text_result("This tool is no longer connected.", error=True)
+            digest = await mine.digest(
+                server_id=call.server_id, tool=call.tool, arguments=arguments
+            )
+            last = await mine.rows.latest_identical(call.user_id, digest)
+            held_until = mine.now + _HELD_FOR
+            if last is not None and (last.state in OPEN or last.delivery != Delivery.DONE):
+                await mine.rows.note(last, delivery=Delivery.HELD, held_until=held_until)
+                return last.id, last.number
+            if await mine.rows.waiting(call.user_id) >= MAX_WAITING:
+                return text_result(
+                    f"{MAX_WAITING} calls wait for the decision of your person already, so this "
+                    "one was not asked for. End your turn, and ask them to decide on those first.",
+                    error=True,
+                )
+            approval_id, number = str(uuid4()), await mine.rows.last_number(call.user_id) + 1
+            mine.rows.add(
+                ToolApproval(
+                    id=approval_id,
+                    user_id=call.user_id,
+                    number=number,
+                    server_id=call.server_id,
+                    server=server.name,
+                    tool=call.tool,
+                    digest=digest,
+                    arguments=await mine.seal(approval_id, "arguments", arguments),
+                    pin=call.pin,
+                    server_version=server.version,
+                    rules_version=rules_version,
+                    account_version=account_version,
+                    state=State.WAITING,
+                    version=1,
+                    changed="",
+                    repeats=None if last is None else last.number,
+                    created_at=mine.now,
+                    expires_at=mine.now + EXPIRES_AFTER,
+                    mail_at=mine.now + MAIL_AFTER if self._mail else None,
+                    delivery=Delivery.HELD,
+                    held_until=held_until,
+                    deliver_at=mine.now,
+                    sends=0,
+                )
+            )
+            return approval_id, number
+
+    async def _wait(self, user_id: str, approval_id: str) -> bytes | None:
+        """The call's outcome; `None` when it did not come in time."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._hold_s
+        with self.watchers.watch(user_id) as changed:
+            while True:
+                changed.clear()
+                with suppress(Problem):  # the database is away: wait on
+                    outcome = await self._outcome(user_id, approval_id)
+                    if outcome is not None:
+                        return outcome
+                left_s = until - loop.time()
+                if left_s <= 0:
+                    return None
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left_s, _POLL_S)):
+                        await changed.wait()
+
+    async def _outcome(self, user_id: str, approval_id: str) -> bytes | None:
+        async with self._store.reading(user_id) as mine:
+            row = await mine.get(approval_id)
+            if row is None:
+                return text_result("This call was withdrawn.", error=True)
+            if row.state in OPEN:
+                return None
+            return ended(State(row.state), row.number, row.detail, await mine.result(row))
+
+    @contextmanager
+    def _holding(self, approval_id: str) -> Iterator[None]:
+        self._holders[approval_id] += 1
+        try:
+            yield
+        finally:
+            self._holders[approval_id] -= 1
+            if not self._holders[approval_id]:
+                del self._holders[approval_id]
+
+    async def _let_go(self, user_id: str, approval_id: str) -> None:
+        """From now on the outcome is delivered to the conversation."""
+        if self._holders[approval_id]:
+            return
+        with suppress(Problem):  # else another attempt follows when `held_until` has passed
+            async with self._store.changing(user_id) as mine:
+                row = await mine.get(approval_id)
+                if row is not None and row.delivery == Delivery.HELD:
+                    await mine.rows.note(row, delivery=Delivery.DUE, deliver_at=mine.now)
+
+
+async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
+    """Erase contents and delete records of calls that ended long ago."""
+    rows = ApprovalRepository(session)
+    await rows.erase_before(clock() - _CONTENTS_KEPT_FOR)
+    await rows.delete_before(clock() - _KEPT_FOR)
+
+
+async def _decide(
+    mine: UserApprovals, row: ToolApproval, decision: Decision, *, version: int
+) -> Problem | None:
+    if row.state != State.WAITING:
+        return _decided_before(row)
+    if row.expires_at <= mine.now:
+        await _expire(mine, row)
+        return _decided_before(row)
+    if row.version != version:
+        return _changed()
+    decided = {"decision": decision, "decided_at": mine.now}
+    if decision is Decision.NO:
+        await mine.rows.move(row, Event.DENY, **decided, finished_at=mine.now)
+    elif not await mine.still_as_asked(row):
+        return _changed() if row.state == State.WAITING else _decided_before(row)
+    else:
+        rules_version = row.rules_version
+        if decision is Decision.ALWAYS:
+            rules_version = await mine.allow_always(row)
+        await mine.rows.move(row, Event.APPROVE, **decided, rules_version=rules_version)
+    mine.audit.record(
+        "tool.decided",
+        user_id=row.user_id,
+        actor=row.user_id,
+        subject=f"{row.server}: {row.tool}",
+        detail=f"{decision} (number {row.number})",
+    )
+    return None
+
+
+async def _expire(mine: UserApprovals, row: ToolApproval) -> None:
+    """An expired call does not wake the agent."""
+    held = row.delivery == Delivery.HELD and row.held_until > mine.now
+    delivery = Delivery.HELD if held else Delivery.DONE
+    await mine.rows.move(row, Event.EXPIRE, finished_at=mine.now, delivery=delivery)
+
+
+def _changed() -> Problem:
+    return Problem(
+        409,
+        "approval-changed",
+        "This call has changed since it was shown to you, so nothing was decided. Check it again.",
+    )
+
+
+def _decided_before(row: ToolApproval) -> Problem:
+    if row.state == State.EXPIRED:
+        return Problem(
+            409, "approval-expired", "This call has expired. Ask your agent to make it again."
+        )
+    if row.detail is not None:
+        return Problem(409, "approval-refused", row.detail)
+    return Problem(409, "approval-decided", "This call was decided before, perhaps in another tab.")
+
+
+async def _view(mine: UserApprovals, row: ToolApproval) -> ApprovalView:
+    arguments = await mine.arguments(row)
+    return view(row, arguments=None if arguments is None else shown(arguments))

@@ -1,0 +1,100 @@
+"""Calls at `/mcp` that have to be asked for: a real tool server counts what reaches it."""
+
+import asyncio
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_testing.management.mcp_servers import RealServer
+from ocmt_testing.management.tool_user import ToolUser, text_of
+
+
+async def waiting(user: ToolUser) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while True:
+            answer = await user.browser.get("/api/approvals")
+            for approval in answer.json()["approvals"]:
+                if approval["state"] == "waiting":
+                    found: dict[str, Any] = approval
+                    return found
+            await asyncio.sleep(0.02)
+
+
+async def decide(user: ToolUser, approval: dict[str, Any], decision: str) -> httpx2.Response:
+    body = {"decision": decision, "version": approval["version"]}
+    return await user.browser.post(f"/api/approvals/{approval['id']}/decision", json=body)
+
+
+async def until_nobody_waits(app: FastAPI) -> None:
+    """Until the server has noticed that the agent's request is gone."""
+    async with asyncio.timeout(5):
+        for _ in range(500):
+            if not app.state.approvals._holders:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_call_waits_for_its_person_and_runs_once(ada: ToolUser, real: RealServer) -> None:
+    await ada.add("Notes", real.url)
+
+    for path, name in (("/mcp", "notes__echo"), ("/mcp/notes", "echo")):
+        calling = asyncio.create_task(ada.call(name, {"text": path}, path=path))
+        shown = await waiting(ada)
+        assert real.calls["echo"] == 0 if path == "/mcp" else 1
+        assert (await decide(ada, shown, "once")).status_code == 200
+        assert "isError" not in await calling or not (await calling)["isError"]
+
+    assert real.calls["echo"] == 2
+
+
+async def test_always_lets_the_next_call_through(ada: ToolUser, real: RealServer) -> None:
+    await ada.add("Notes", real.url)
+    calling = asyncio.create_task(ada.call("notes__echo", {"text": "1"}))
+    await decide(ada, await waiting(ada), "always")
+    await calling
+
+    await ada.call("notes__echo", {"text": "2"})
+
+    assert real.calls["echo"] == 2
+
+
+async def test_a_denied_call_does_not_reach_the_server(ada: ToolUser, real: RealServer) -> None:
+    await ada.add("Notes", real.url)
+    calling = asyncio.create_task(ada.call("notes__echo"))
+    await decide(ada, await waiting(ada), "no")
+
+    result = await calling
+
+    assert result["isError"]
+    assert "said no" in text_of(result)
+    assert real.calls["echo"] == 0
+
+
+async def test_an_agent_that_hung_up_gets_the_result_in_its_conversation(
+    app: FastAPI, ada: ToolUser, real: RealServer, agent_server: FakeAgentServer
+) -> None:
+    await ada.add("Notes", real.url)
+    calling = asyncio.create_task(ada.call("notes__echo", {"text": "hello"}))
+    shown = await waiting(ada)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    await until_nobody_waits(app)
+    agent_server.move(ada.id, "paused")
+    gateway = agent_server.gateways[ada.id]
+
+    await decide(ada, shown, "once")
+    async with asyncio.timeout(10):
+        while not gateway.rows:
+            await gateway.requests.get()
+
+    assert real.calls["echo"] == 1
+    assert f"number {shown['number']}" in gateway.rows[0]["content"]
+
+
+async def test_the_built_in_tools_are_listed_and_served(ada: ToolUser, real: RealServer) -> None:
+    await ada.add("Notes", real.url)
+
+    assert "ocmt_list_tool_servers" in await ada.listed()
+    assert "Notes: connected, 2 tools." in text_of(await ada.call("ocmt_list_tool_servers"))
+    assert (await ada.call("ocmt_decision_result", {"number": 1}))["isError"]

@@ -1,0 +1,141 @@
+"""Approvals' states: a call begins at most once, and only by a decision about what holds now."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ocmt_management.tools.approval_states import (
+    OPEN,
+    TOLD,
+    Asked,
+    Change,
+    Delivery,
+    Event,
+    State,
+    Times,
+    after,
+    changes,
+    next_attention,
+    refusal,
+)
+from ocmt_management.tools.calls import Standing
+from ocmt_management.tools.models import Rule
+
+EVENTS = st.lists(st.sampled_from(Event), max_size=40)
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+MOMENTS = st.integers(0, 10_000).map(lambda s: NOW + timedelta(seconds=s))
+
+
+def happened(events: list[Event]) -> list[tuple[State, Event, State]]:
+    """What a row that starts to wait does at these events; the others leave it as it is."""
+    state, steps = State.WAITING, []
+    for event in events:
+        new = after(state, event)
+        if new is not None:
+            steps.append((state, event, new))
+            state = new
+    return steps
+
+
+@given(EVENTS)
+def test_a_call_begins_at_most_once_whatever_happens(events: list[Event]) -> None:
+    assert [event for _, event, _ in happened(events)].count(Event.BEGIN) <= 1
+
+
+@given(EVENTS)
+def test_a_call_begins_by_a_decision_about_what_was_last_shown(events: list[Event]) -> None:
+    so_far = [event for _, event, _ in happened(events)]
+    if Event.BEGIN in so_far:
+        before = so_far[: so_far.index(Event.BEGIN)]
+        assert before[-1] is Event.APPROVE
+
+
+@given(EVENTS)
+def test_what_has_ended_stays_ended_but_a_lost_call_may_still_report(events: list[Event]) -> None:
+    for state, event, new in happened(events):
+        if state not in OPEN:
+            assert (state, event in (Event.SUCCEED, Event.FAIL)) == (State.UNCERTAIN, True)
+            assert new in (State.DONE, State.FAILED)
+
+
+@given(EVENTS)
+def test_a_decision_is_never_lost(events: list[Event]) -> None:
+    """After an approval the call runs, is asked for again, or is refused with a reason."""
+    for state, event, _ in happened(events):
+        if state is State.APPROVED:
+            assert event in (Event.BEGIN, Event.ASK_AGAIN, Event.REFUSE)
+
+
+@pytest.mark.parametrize("event", list(Event))
+def test_a_denied_call_can_do_nothing_more(event: Event) -> None:
+    assert after(State.DENIED, event) is None
+    assert after(State.EXPIRED, event) is None
+
+
+@given(
+    state=st.sampled_from(State),
+    delivery=st.sampled_from(Delivery),
+    moments=st.tuples(*[MOMENTS] * 6),
+    mailed=st.booleans(),
+)
+def test_whatever_is_not_finished_gets_attention(
+    state: State, delivery: Delivery, moments: tuple[datetime, ...], mailed: bool
+) -> None:
+    created, expires, lease, held, deliver, mail = moments
+    found = next_attention(
+        state,
+        delivery,
+        Times(
+            created_at=created,
+            expires_at=expires,
+            lease_until=lease,
+            held_until=held,
+            deliver_at=deliver,
+            mail_at=None if mailed else mail,
+        ),
+    )
+
+    finished = state not in OPEN and (state not in TOLD or delivery is Delivery.DONE)
+    assert (found is None) == finished
+    if state is State.WAITING:
+        assert found == (expires if mailed else min(expires, mail))
+
+
+STANDING = Standing(rule=Rule.ASK, pin=b"p" * 32, rules_version=1, account_version=1)
+ASKED = Asked(pin=b"p" * 32, server_version=1, rules_version=1, account_version=1)
+
+
+def standing(**other: object) -> Standing:
+    values = {name: getattr(STANDING, name) for name in Standing.__slots__}
+    return Standing(**(values | other))
+
+
+def test_a_call_runs_when_nothing_has_changed() -> None:
+    assert refusal(STANDING) is None
+    assert changes(ASKED, STANDING, server_version=1) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("now", "server_version", "change"),
+    [
+        (standing(pin=b"q" * 32), 1, Change.DEFINITION),
+        (standing(account_version=2), 1, Change.CREDENTIAL),
+        (standing(rules_version=2), 1, Change.RULE),
+        (STANDING, 2, Change.SERVER),
+    ],
+)
+def test_a_change_is_asked_for_again(now: Standing, server_version: int, change: Change) -> None:
+    assert changes(ASKED, now, server_version=server_version) == {change}
+
+
+def test_a_tool_that_is_allowed_by_now_is_not_asked_for_again() -> None:
+    """Such as after "always" for another call of it."""
+    allowed = standing(rule=Rule.ALLOW, rules_version=2)
+
+    assert changes(ASKED, allowed, server_version=1) == frozenset()
+
+
+@pytest.mark.parametrize("now", [standing(rule=Rule.DENY), standing(pin=None)])
+def test_a_denied_or_missing_tool_is_refused_with_the_reason(now: Standing) -> None:
+    assert refusal(now)
