@@ -9,6 +9,7 @@ const KNOWN: Record<ServerFrame["type"], true> = {
   delta: true,
   final: true,
   aborted: true,
+  approval: true,
   error: true,
 };
 

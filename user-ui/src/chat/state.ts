@@ -1,6 +1,6 @@
 /** The view model of a conversation: the reducer computes it, the views show it. */
 
-import type { AgentView, WireFile } from "../api/generated";
+import type { AgentView, ApprovalView, WireFile } from "../api/generated";
 
 export type Connection = "connecting" | "open" | "waiting" | "offline";
 
@@ -54,6 +54,8 @@ export interface ChatState {
   /** Whether the gateway may have messages that are not shown. */
   readonly stale: boolean;
   readonly historyAskedAt: number;
+  /** Calls that wait for the user's decision or run, and what became of the last ones; by number. */
+  readonly approvals: readonly ApprovalView[];
   /** An error that is not about one message. */
   readonly notice: Failure | null;
 }
@@ -66,6 +68,7 @@ export const INITIAL: ChatState = {
   history: "missing",
   stale: true,
   historyAskedAt: 0,
+  approvals: [],
   notice: null,
 };
 

@@ -1,6 +1,7 @@
 /** The chat protocol as a pure reducer: (state, event) → state. */
 
-import type { ServerFrame } from "../api/generated";
+import type { ApprovalView, ServerFrame } from "../api/generated";
+import { isOpen, withApproval } from "./approvals";
 import { fromWire, mergeHistory, queuedLast, timeOf } from "./history";
 import { nextAttempt } from "./ids";
 import { isAsleep } from "./protocol";
@@ -25,6 +26,7 @@ export type Happening =
   | { readonly type: "history-asked"; readonly now: number }
   | { readonly type: "history-wanted" }
   | { readonly type: "given-up" }
+  | { readonly type: "decided"; readonly approval: ApprovalView }
   | { readonly type: "notice"; readonly notice: Failure | null };
 
 export function reduce(state: ChatState, event: Happening): ChatState {
@@ -34,7 +36,11 @@ export function reduce(state: ChatState, event: Happening): ChatState {
     case "connection":
       return onConnection(state, event.connection);
     case "written":
-      return { ...state, messages: [...state.messages, written(event.id, event.text, event.now)] };
+      return {
+        ...state,
+        messages: [...state.messages, written(event.id, event.text, event.now)],
+        approvals: onlyOpen(state.approvals),
+      };
     case "restored":
       return { ...state, messages: [...state.messages, ...event.messages] };
     case "sent-out":
@@ -53,6 +59,8 @@ export function reduce(state: ChatState, event: Happening): ChatState {
       return { ...state, stale: true, notice: null };
     case "given-up":
       return { ...state, messages: state.messages.map(interrupted) };
+    case "decided":
+      return { ...state, approvals: withApproval(state.approvals, event.approval) };
     case "notice":
       return { ...state, notice: event.notice };
   }
@@ -112,6 +120,8 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
     }
     case "aborted":
       return onEnd(state, frame.runId, now, (answer) => ({ ...answer, at: now, phase: "stopped" }));
+    case "approval":
+      return { ...state, approvals: withApproval(state.approvals, frame.approval) };
     case "error":
       return onError(state, frame.id, { detail: frame.detail, retry: frame.retry });
   }
@@ -119,7 +129,11 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
 
 function onConnection(state: ChatState, connection: Connection): ChatState {
   if (connection === state.connection) return state;
-  if (state.connection !== "open") return { ...state, connection };
+  if (state.connection !== "open") {
+    // The server sends the open approvals to each new connection, but not those that ended meanwhile.
+    const approvals = connection === "open" ? state.approvals.filter(ended) : state.approvals;
+    return { ...state, connection, approvals };
+  }
   return {
     ...state,
     connection,
@@ -134,6 +148,15 @@ function onConnection(state: ChatState, connection: Connection): ChatState {
       return isStreaming(message) ? { ...message, doubtful: true } : message;
     }),
   };
+}
+
+function ended(approval: ApprovalView): boolean {
+  return !isOpen(approval);
+}
+
+/** The same list if none of it has ended. */
+function onlyOpen(approvals: readonly ApprovalView[]): readonly ApprovalView[] {
+  return approvals.some(ended) ? approvals.filter(isOpen) : approvals;
 }
 
 function onAccepted(state: ChatState, id: string, runId: string, now: number): ChatState {

@@ -2,9 +2,11 @@
 
 import { LitElement, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
+import { repeat } from "lit/directives/repeat.js";
 
 import type { Api } from "../api/client";
-import type { Me } from "../api/generated";
+import type { ApprovalView, Me } from "../api/generated";
+import { isWaiting } from "../chat/approvals";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
 import { INITIAL, isRunning, type ChatState } from "../chat/state";
@@ -39,6 +41,7 @@ export class ChatView extends LitElement {
     super.connectedCallback();
     this.chat = this.session.state;
     this.draft = this.session.kept.draft;
+    this.loadCards();
     this.session.addEventListener("change", this.onChange);
     this.session.show(true);
   }
@@ -69,6 +72,11 @@ export class ChatView extends LitElement {
           @discard=${(event: CustomEvent<string>) => this.session.discard(event.detail)}
         >
           ${this.beginning()}
+          ${repeat(
+            this.chat.approvals,
+            ({ id }) => id,
+            (approval) => this.approval(approval),
+          )}
         </message-list>
       </div>
       <div class="foot">
@@ -98,6 +106,19 @@ export class ChatView extends LitElement {
       </div>
       <div class="unseen" aria-live="polite">${this.spoken}</div>
     `;
+  }
+
+  /** A call to decide on. Until its card is loaded, a link to the inbox is in its place. */
+  private approval(approval: ApprovalView) {
+    return html`<approval-card
+      slot="end"
+      .api=${this.api}
+      .approval=${approval}
+      email=${this.me.user.email}
+      @decided=${(event: CustomEvent<ApprovalView>) => this.session.decided(event.detail)}
+    >
+      <a href="/tools">A call waits for your decision</a>
+    </approval-card>`;
   }
 
   /** The content above the first message. */
@@ -144,6 +165,12 @@ export class ChatView extends LitElement {
     return "Agents can make mistakes. Check important answers.";
   }
 
+  private loadCards(): void {
+    if (this.chat.approvals.length === 0) return;
+    // Without it the link stays; the next change tries again.
+    import("../components/approval-card").catch(() => undefined);
+  }
+
   private setDraft(text: string): void {
     this.draft = text;
     this.session.kept.draft = text;
@@ -158,6 +185,11 @@ export class ChatView extends LitElement {
   private readonly onChange = () => {
     const before = this.chat;
     this.chat = this.session.state;
+    this.loadCards();
+    const waited = before.approvals.filter(isWaiting).length;
+    if (this.chat.approvals.filter(isWaiting).length > waited) {
+      this.spoken = "Your agent waits for your decision on a call.";
+    }
     const wasRunning = isRunning(before);
     const running = isRunning(this.chat);
     if (running && !wasRunning) this.spoken = "Your agent is answering.";
