@@ -89,18 +89,20 @@ export class ToolsDecisions extends LitElement {
     `;
   }
 
+  override willUpdate(): void {
+    if (this.wanted === null || !this.loaded) return;
+    const { open, past } = inbox(this.approvals, this.decidedHere);
+    if (past.some(({ number }) => number === this.wanted)) this.showsPast = true;
+    else if (!open.some(({ number }) => number === this.wanted)) this.wanted = null;
+  }
+
   override updated(): void {
     if (this.wanted === null || !this.loaded) return;
-    const wanted = this.approvals.find(({ number }) => number === this.wanted);
     const card = [...this.cards].find(({ approval }) => approval.number === this.wanted);
     if (card !== undefined) {
       this.wanted = null;
       card.scrollIntoView({ block: "center" });
       card.focus({ preventScroll: true });
-    } else if (wanted !== undefined) {
-      this.showsPast = true;
-    } else {
-      this.wanted = null;
     }
   }
 
