@@ -2,7 +2,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 
 import type { SharedServerView } from "../src/api/generated";
-import "../src/views/settings-shared-tools";
 import { answering, buttonIn, everything, fieldIn, settled, textOf, unfold } from "./tools-made";
 
 const FILES: SharedServerView = {
@@ -21,6 +20,7 @@ const FILES: SharedServerView = {
 };
 const ADD = "POST /api/admin/tools/servers";
 
+/** The section, whose code comes after it the first time, as on the page. */
 async function shown(answers: Record<string, (body: unknown) => unknown> = {}) {
   const { api, sent } = answering({
     "GET /api/admin/tools": () => ({ servers: [FILES] }),
@@ -29,6 +29,7 @@ async function shown(answers: Record<string, (body: unknown) => unknown> = {}) {
   const view = document.createElement("settings-shared-tools");
   view.api = api;
   document.body.append(view);
+  await import("../src/views/settings-shared-tools");
   await settled();
   return { sent, text: () => textOf(document.body) };
 }

@@ -51,13 +51,13 @@ export class ApprovalCard extends LitElement {
       article.waiting {
         border-color: var(--waking);
       }
-      h3 {
-        margin: 0 0 0.375rem;
-        font-size: 1rem;
-        line-height: 1.4;
-      }
       p {
         margin: 0.5rem 0 0;
+      }
+      #title {
+        margin: 0 0 0.375rem;
+        font-weight: 600;
+        line-height: 1.4;
       }
       .question {
         margin: 0 0 0.5rem;
@@ -81,8 +81,8 @@ export class ApprovalCard extends LitElement {
         margin-top: 0.75rem;
       }
       .acts button {
-        flex: 0 1 auto;
-        min-width: 5.5rem;
+        min-width: 4.5rem;
+        padding-inline: 0.875rem;
       }
     `,
   ];
@@ -107,10 +107,10 @@ export class ApprovalCard extends LitElement {
     const waits = isWaiting(this.approval);
     const name = visibleName(tool);
     return html`<article class=${waits ? "waiting" : ""} aria-labelledby="title">
-      <h3 id="title">
+      <p id="title">
         ${waits ? "Your agent wants to call" : "Call"} <bdi>${name}</bdi> of
         <bdi>${visibleName(server)}</bdi>
-      </h3>
+      </p>
       ${waits ? this.question() : nothing}
       ${
         given === null
@@ -144,7 +144,7 @@ export class ApprovalCard extends LitElement {
 
   private acts(name: string) {
     const off = this.work.busy || !this.settled;
-    const what = html`<span class="unseen">: ${name}, number ${this.approval.number}</span>`;
+    const what = html`<span class="unseen"> ${name}, number ${this.approval.number}</span>`;
     return html`<div class="acts">
         <button ?disabled=${off} @click=${() => this.decide("once")}>Once${what}</button>
         <button class="plain" ?disabled=${off} @click=${() => this.decide("always")}>

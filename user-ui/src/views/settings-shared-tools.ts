@@ -28,8 +28,8 @@ export class SettingsSharedTools extends LitElement {
 
   static override styles = [base, controls, sectionStyles, toolsStyles];
 
-  override connectedCallback(): void {
-    super.connectedCallback();
+  /** Not on connection: the element may be on the page before its code, and has no `api` then. */
+  override firstUpdated(): void {
     this.tools = new ToolsApi(this.api);
     this.reload();
   }
