@@ -54,11 +54,6 @@ describe("the rule that holds", () => {
     expect(serverNote(server({ adminRule: "allow", ownRule: "ask" }))).toBeNull();
   });
 
-  it("does not allow a new tool by the server's rule, and says so", () => {
-    const added = tool("t", { state: "new", rule: "ask" });
-    expect(toolNote(server({ ownRule: "allow" }), added)).toContain("this tool is new");
-  });
-
   it("is the server's for a tool without one", () => {
     expect(inherited(server({ ownRule: "deny" }))).toBe("As the server: Deny");
     expect(inherited(server())).toBe("No rule: ask first");

@@ -144,13 +144,18 @@ export class ApprovalCard extends LitElement {
 
   private acts(name: string) {
     const off = this.work.busy || !this.settled;
-    const what = html`<span class="unseen"> ${name}, number ${this.approval.number}</span>`;
+    const button = (label: string, kind: string, decision: Decision) =>
+      html`<button
+        class=${kind}
+        aria-label="${label} ${name}, number ${this.approval.number}"
+        ?disabled=${off}
+        @click=${() => this.decide(decision)}
+      >
+        ${label}
+      </button>`;
     return html`<div class="acts">
-        <button ?disabled=${off} @click=${() => this.decide("once")}>Once${what}</button>
-        <button class="plain" ?disabled=${off} @click=${() => this.decide("always")}>
-          Always${what}
-        </button>
-        <button class="danger" ?disabled=${off} @click=${() => this.decide("no")}>No${what}</button>
+        ${button("Once", "", "once")} ${button("Always", "plain", "always")}
+        ${button("No", "danger", "no")}
       </div>
       <p class="muted small">
         “Always” also runs later calls of this tool without asking, until its definition changes.

@@ -5,7 +5,7 @@ import type { DefinitionState, ToolView } from "../api/generated";
 /** What a state means for the user; null when there is nothing to say. */
 export const STATE_NOTES: Record<DefinitionState, string | null> = {
   ok: null,
-  new: "New since you connected this server. Your agent can use it, and asks first until you accept it.",
+  new: "New since you connected this server. Your rule for the whole server does not allow it until you accept it.",
   extended: "The server added optional parameters. Your agent uses what you accepted.",
   changed: "The server changed this tool. Your agent cannot use it until you accept the change.",
   gone: "The server no longer offers this tool.",

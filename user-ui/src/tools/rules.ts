@@ -30,9 +30,6 @@ export function toolNote(server: ServerView, tool: ToolView): string | null {
   if (tool.rule === admin && isStricter(admin, own)) {
     return `${holds}: an admin’s rule for ${scope} is stricter than yours.`;
   }
-  if (tool.state === "new" && own === "allow" && tool.rule === "ask") {
-    return `${holds}: this tool is new, so your rule for the server does not allow it yet.`;
-  }
   return null;
 }
 

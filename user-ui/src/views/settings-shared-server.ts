@@ -61,10 +61,11 @@ export class SettingsSharedServer extends LitElement {
               ></sure-button>`
             : html`<button
                 class="small plain"
+                aria-label="Enable ${name}"
                 ?disabled=${this.work.busy}
                 @click=${() => this.enable(true)}
               >
-                Enable<span class="unseen"> ${name}</span>
+                Enable
               </button>`
         }
         <sure-button

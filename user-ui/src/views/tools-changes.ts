@@ -105,8 +105,13 @@ export class ToolsChanges extends LitElement {
             </div>`,
         )}
       </div>
-      <button class="small" ?disabled=${this.work.busy} @click=${() => this.accept(change)}>
-        Accept<span class="unseen"> the definition of ${name}</span>
+      <button
+        class="small"
+        aria-label="Accept the definition of ${name}"
+        ?disabled=${this.work.busy}
+        @click=${() => this.accept(change)}
+      >
+        Accept
       </button>
     </section>`;
   }

@@ -68,75 +68,76 @@ export class ToolsServer extends LitElement {
 
   private facts() {
     const { url, package: packed, listedAt, credentialHint } = this.server;
-    const place = visibleName(url ?? packed ?? "", 300);
     const listed =
       listedAt === null
         ? nothing
         : html` · tools read ${timeLabel(new Date(listedAt).getTime(), Date.now())}`;
-    return html`<bdi>${place}</bdi
-      >${credentialHint === null ? nothing : ` · key ${credentialHint}`}${listed}`;
+    const hint =
+      credentialHint === null ? nothing : html` · <span class="whole">key ${credentialHint}</span>`;
+    return html`<bdi>${visibleName(url ?? packed ?? "", 300)}</bdi>${hint}${listed}`;
   }
 
+  /** What the server needs now, in sight; everything else is folded. */
   private acts() {
     const { server } = this;
-    const name = html`<span class="unseen"> ${visibleName(server.name)}</span>`;
-    const off = this.work.busy;
     if (!server.connected) {
+      const label = this.work.busy ? "Connecting…" : "Connect";
+      return html`<div class="acts">${this.button(label, "", this.onConnect)}</div>`;
+    }
+    if (!server.enabled) {
       return html`<div class="acts">
-        <button class="small" ?disabled=${off} @click=${this.onConnect}>
-          ${off ? "Connecting…" : "Connect"}${name}
-        </button>
+        ${this.button("Enable", "", () => this.enable(true))} ${this.deleteButton()}
       </div>`;
     }
-    return html`<div class="acts">
-      ${
-        server.credentialName !== null
-          ? html`<button
-              class="small ${server.credentialState === "ok" ? "plain" : ""}"
-              ?disabled=${off}
-              @click=${() => (this.entering = true)}
-            >
-              ${server.credentialState === "missing" ? "Enter key" : "Replace key"}${name}
-            </button>`
-          : nothing
-      }
-      <button class="small plain" ?disabled=${off} @click=${this.onRefresh}>
-        Read tools again${name}
-      </button>
-      ${
-        server.shared
-          ? html`<sure-button
-              label="Disconnect"
-              what=" ${visibleName(server.name)}"
-              @sure=${this.onDisconnect}
-            ></sure-button>`
-          : this.ownActs()
-      }
-    </div>`;
+    const enter = () => (this.entering = true);
+    const needsKey = server.credentialState === "missing" || server.credentialState === "refused";
+    return html`
+      ${needsKey ? html`<div class="acts">${this.button("Enter key", "", enter)}</div>` : nothing}
+      <details>
+        <summary>Manage<span class="unseen"> ${visibleName(server.name)}</span></summary>
+        <div class="acts">
+          ${this.button("Read tools again", "plain", this.onRefresh)}
+          ${server.credentialState === "ok" ? this.button("Replace key", "plain", enter) : nothing}
+          ${server.shared ? this.disconnectButton("Disconnect") : this.ownActs()}
+        </div>
+      </details>
+    `;
   }
 
   private ownActs() {
-    const { server } = this;
-    const name = visibleName(server.name);
+    const { credentialState } = this.server;
+    const hasKey = credentialState === "ok" || credentialState === "refused";
     return html`
-      ${
-        server.credentialState === "ok" || server.credentialState === "refused"
-          ? html`<sure-button
-              label="Remove key"
-              what=" for ${name}"
-              @sure=${this.onDisconnect}
-            ></sure-button>`
-          : nothing
-      }
-      <button
-        class="small plain"
-        ?disabled=${this.work.busy}
-        @click=${() => this.take(() => this.tools.change(server.id, { enabled: !server.enabled }))}
-      >
-        ${server.enabled ? "Disable" : "Enable"}<span class="unseen"> ${name}</span>
-      </button>
-      <sure-button label="Delete" what=" ${name}" @sure=${this.onDelete}></sure-button>
+      ${hasKey ? this.disconnectButton("Remove key") : nothing}
+      ${this.button("Disable", "plain", () => this.enable(false))} ${this.deleteButton()}
     `;
+  }
+
+  private button(label: string, kind: string, run: () => unknown) {
+    return html`<button
+      class="small ${kind}"
+      aria-label="${label} ${visibleName(this.server.name)}"
+      ?disabled=${this.work.busy}
+      @click=${run}
+    >
+      ${label}
+    </button>`;
+  }
+
+  private disconnectButton(label: string) {
+    return html`<sure-button
+      label=${label}
+      what=" ${visibleName(this.server.name)}"
+      @sure=${this.onDisconnect}
+    ></sure-button>`;
+  }
+
+  private deleteButton() {
+    return html`<sure-button
+      label="Delete"
+      what=" ${visibleName(this.server.name)}"
+      @sure=${this.onDelete}
+    ></sure-button>`;
   }
 
   private keyForm() {
@@ -233,6 +234,10 @@ export class ToolsServer extends LitElement {
 
   private setRule(tool: string | null, rule: Rule | null): Promise<boolean> {
     return this.take(() => this.tools.setRule(this.server.id, tool, rule));
+  }
+
+  private enable(enabled: boolean): void {
+    void this.take(() => this.tools.change(this.server.id, { enabled }));
   }
 
   private take(request: () => Promise<ServerView>, done = ""): Promise<boolean> {

@@ -3,13 +3,22 @@
 import { css } from "lit";
 
 export const toolsStyles = css`
+  /* They inherit from a box of the browser in between, which has none of the page's styles. */
+  details > * {
+    box-sizing: border-box;
+  }
+  details {
+    margin-top: 0.25rem;
+  }
   details > summary {
     display: flex;
     align-items: center;
     gap: 0.5rem;
     min-height: 2.75rem;
+    padding: 0.375rem 0;
     border-radius: 8px;
     color: var(--accent);
+    line-height: 1.35;
     font-weight: 600;
     cursor: pointer;
   }
@@ -90,6 +99,9 @@ export const toolsStyles = css`
     max-width: 100%;
     min-height: 2.25rem;
     padding: 0.25rem 0.625rem;
+  }
+  .whole {
+    white-space: nowrap;
   }
   .note {
     margin: 0.25rem 0 0;
