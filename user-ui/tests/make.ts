@@ -1,6 +1,6 @@
 /** Short constructors of frames and events, for the chat tests. */
 
-import type { ServerFrame, WireMessage } from "../src/api/generated";
+import type { ApprovalView, ServerFrame, WireMessage } from "../src/api/generated";
 import { INITIAL, type ChatState, type Message } from "../src/chat/state";
 import { reduce, type Happening } from "../src/chat/store";
 
@@ -27,4 +27,26 @@ export function after(...happenings: Happening[]): ChatState {
 
 export function texts(state: ChatState): string[] {
   return state.messages.map((message: Message) => `${message.role}: ${message.text}`);
+}
+
+/** A call that waits for a decision, with these differences. */
+export function asked(changes: Partial<ApprovalView> = {}): ApprovalView {
+  return {
+    id: "a1",
+    number: 1,
+    server: "Mail",
+    tool: "send",
+    arguments: "{}",
+    state: "waiting",
+    decision: null,
+    detail: null,
+    version: 1,
+    changed: [],
+    repeats: null,
+    createdAt: new Date(NOON).toISOString(),
+    expiresAt: new Date(NOON).toISOString(),
+    decidedAt: null,
+    finishedAt: null,
+    ...changes,
+  };
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import { isRunning, unsent, type UserMessage } from "../src/chat/state";
 import { reduce, type Happening } from "../src/chat/store";
-import { after, frame, NOON, status, texts, wire } from "./make";
+import { after, asked as waiting, frame, NOON, status, texts, wire } from "./make";
 
 const opened: Happening = { type: "connection", connection: "open" };
 const lost: Happening = { type: "connection", connection: "waiting" };
@@ -280,5 +280,29 @@ describe("a lost connection", () => {
       type: "given-up",
     });
     expect(state.messages[1]).toMatchObject({ text: "Half", phase: "interrupted" });
+  });
+});
+
+describe("calls that wait for a decision", () => {
+  const approval = (changes: Parameters<typeof waiting>[0]) =>
+    frame({ type: "approval", approval: waiting(changes) });
+  const states = (...happenings: Happening[]) =>
+    after(opened, ...happenings).approvals.map((one) => `${one.id} ${one.state}`);
+  const one = approval({});
+  const two = approval({ id: "a2", number: 2 });
+  const done = approval({ state: "done", version: 4 });
+
+  it("are shown by number, each in its newest state", () => {
+    expect(states(two, one)).toEqual(["a1 waiting", "a2 waiting"]);
+    expect(states(one, two, done, one)).toEqual(["a1 done", "a2 waiting"]);
+  });
+
+  it("stay until the user goes on after they ended", () => {
+    expect(states(one, two, done, written)).toEqual(["a2 waiting"]);
+  });
+
+  it("come again from the server after a reconnect", () => {
+    expect(states(one, two, done, lost)).toEqual(["a1 done"]);
+    expect(states(one, two, lost, opened, two)).toEqual(["a2 waiting"]);
   });
 });

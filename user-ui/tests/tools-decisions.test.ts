@@ -4,22 +4,18 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { ApprovalView } from "../src/api/generated";
 import type { ChatSession } from "../src/chat/session";
 import { INITIAL, type ChatState } from "../src/chat/state";
-import { SETTLE_MS } from "../src/components/approval-card";
+import { SETTLE_MS } from "../src/components/decision-card";
 import "../src/views/tools-decisions";
-import { answering, approval, buttonIn, everything, settled, textOf } from "./tools-made";
+import { asked as approval } from "./make";
+import { answering, buttonIn, everything, settled, textOf } from "./tools-made";
 
 /** A session whose state the test sets. */
 class SessionDouble extends EventTarget {
   state: ChatState = { ...INITIAL, connection: "open" };
-  readonly noted: ApprovalView[] = [];
 
   set(changes: Partial<ChatState>): void {
     this.state = { ...this.state, ...changes };
     this.dispatchEvent(new Event("change"));
-  }
-
-  decided(one: ApprovalView): void {
-    this.noted.push(one);
   }
 }
 
@@ -58,7 +54,7 @@ describe("the inbox of decisions", () => {
 
   it("has what waits in sight, and the earlier calls folded", async () => {
     const { text } = await shown(() => [DONE, approval()]);
-    expect(text()).toContain("send_mail");
+    expect(text()).toContain("of Mail");
     expect(text()).not.toContain("old_call");
     expect(text()).toContain("Earlier calls (1)");
   });
@@ -67,7 +63,7 @@ describe("the inbox of decisions", () => {
     const { session, text } = await shown(() => []);
     session.set({ approvals: [approval()] });
     await settled();
-    expect(text()).toContain("send_mail");
+    expect(text()).toContain("of Mail");
     session.set({ approvals: [approval({ state: "denied", version: 2 })] });
     await settled();
     expect(text()).toContain("No call waits for your decision");
@@ -91,12 +87,11 @@ describe("the inbox of decisions", () => {
       () => decided,
     );
     await settled(SETTLE_MS + 50);
-    buttonIn(document.body, "Always")?.click();
+    buttonIn(document.body, "Always allow")?.click();
     await settled();
     session.set({ approvals: [{ ...decided, state: "done", version: 4 }] });
     await settled();
-    expect(text()).toContain("You allowed this tool from now on. The call ran.");
-    expect(session.noted).toEqual([decided]);
+    expect(text()).toContain("Allowed, and done.");
     expect(events).toEqual(["rules-changed"]);
   });
 
@@ -109,7 +104,7 @@ describe("the inbox of decisions", () => {
     const { text } = await shown(() => [DONE, approval()]);
     await settled();
     expect(text()).toContain("old_call");
-    expect(scrolledTo.map(({ tagName }) => tagName)).toEqual(["APPROVAL-CARD"]);
+    expect(scrolledTo.map(({ tagName }) => tagName)).toEqual(["DECISION-CARD"]);
     const active = everything(document.body).find((one) => one.matches("tools-decisions"));
     expect(active?.shadowRoot?.activeElement?.shadowRoot?.textContent).toContain("old_call");
   });
@@ -120,7 +115,7 @@ describe("the inbox of decisions", () => {
       history.replaceState(null, "", `/tools?${query}`);
       const { text } = await shown(() => [DONE, approval()]);
       await settled();
-      expect(text()).toContain("send_mail");
+      expect(text()).toContain("of Mail");
       expect(text()).not.toContain("old_call");
     },
   );

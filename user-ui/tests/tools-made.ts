@@ -1,7 +1,7 @@
-/** Tool servers, approvals and a server that answers for them, for the tests of the tools' views. */
+/** Tool servers, and an API that answers for them, for the tests of the tools' views. */
 
 import { Api } from "../src/api/client";
-import type { ApprovalView, ServerView, ToolView } from "../src/api/generated";
+import type { ServerView, ToolView } from "../src/api/generated";
 
 export function tool(name: string, changes: Partial<ToolView> = {}): ToolView {
   return {
@@ -37,27 +37,6 @@ export function server(changes: Partial<ServerView> = {}): ServerView {
     adminRule: null,
     ownRule: null,
     tools: [],
-    ...changes,
-  };
-}
-
-export function approval(changes: Partial<ApprovalView> = {}): ApprovalView {
-  return {
-    id: "a1",
-    number: 1,
-    server: "Mail",
-    tool: "send_mail",
-    arguments: '{\n  "to": "bob@a.io"\n}',
-    state: "waiting",
-    decision: null,
-    detail: null,
-    version: 1,
-    changed: [],
-    repeats: null,
-    createdAt: "2026-11-27T10:00:00Z",
-    expiresAt: "2026-11-28T10:00:00Z",
-    decidedAt: null,
-    finishedAt: null,
     ...changes,
   };
 }

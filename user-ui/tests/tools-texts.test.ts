@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 
 import { diffLines, toAcceptSummary } from "../src/tools/definitions";
-import { changedText, inbox, outcomeText } from "../src/tools/approval-texts";
+import { inbox } from "../src/tools/approval-texts";
 import { inherited, serverNote, toolNote } from "../src/tools/rules";
 import { serverTags, troubleText } from "../src/tools/servers";
 import { visible, visibleName } from "../src/tools/visible-text";
-import { approval, server, tool } from "./tools-made";
+import { asked as approval } from "./make";
+import { server, tool } from "./tools-made";
 
 describe("texts of tool servers", () => {
   it.each([
@@ -108,22 +109,6 @@ describe("definitions to accept", () => {
 });
 
 describe("a call to decide on", () => {
-  it("says what changed since it was first shown", () => {
-    expect(changedText(approval())).toBeNull();
-    expect(changedText(approval({ changed: ["definition"] }))).toContain("the tool’s definition.");
-    expect(changedText(approval({ changed: ["definition", "rule", "server"] }))).toContain(
-      "the tool’s definition, the rule for it and the server’s address or settings",
-    );
-  });
-
-  it("says what became of it", () => {
-    expect(outcomeText(approval({ state: "done", decision: "always" }))).toContain("from now on");
-    expect(outcomeText(approval({ state: "denied", detail: "A rule denies it." }))).toBe(
-      "A rule denies it.",
-    );
-    expect(outcomeText(approval({ state: "uncertain" }))).toContain("Check before you repeat it");
-  });
-
   it("stands before the earlier ones, and stays there once it was decided here", () => {
     const numbered = (number: number, state: "waiting" | "done") =>
       approval({ id: `a${number}`, number, state });

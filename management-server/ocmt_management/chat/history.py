@@ -17,7 +17,6 @@ from ocmt_management.chat.rows import (
     failure_of,
     files_of,
     is_omitted,
-    is_outcome,
     next_attempt,
     row_id,
     run_of,
@@ -46,20 +45,19 @@ def messages(payload: dict[str, Any], *, last_error: str | None = None) -> list[
     last_run: str | None = None
     failed: WireMessage | None = None
     """The question whose turn failed, if nothing follows it."""
-    told = False
-    """Whether the turn is about a decision, of which the server told the agent."""
+    of_outcome = False
+    """Whether the turn answers an outcome, which this server sent and the page does not show."""
     for row in _rows(payload):
         run_id = run_of(row)
         if run_id is not None and run_id == flying:
             continue
         if row.get("role") == "user":
-            told = is_outcome(row)
-            if told:
-                failed = None
-                continue
+            of_outcome = (sent_with(row) or "").startswith(OUTCOME_KEY_PREFIX)
         message, notice = _message(row, len(shown)), failure_of(row)
+        if of_outcome and (notice is not None or row.get("role") == "user"):
+            continue
         if notice is not None:
-            failed = None if told else _fail(shown, notice)
+            failed = _fail(shown, notice)
             if notice == text_of(row) or row.get("role") == "custom":
                 continue
         elif message is not None:

@@ -15,7 +15,6 @@ from uuid import UUID
 from ocmt_common.gateway_frames import as_object
 
 from ocmt_management.chat.frames import FileKind, WireFile
-from ocmt_management.tools.service import OUTCOME_KEY_PREFIX
 
 FILE_ID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 CONVERSATION = r"[A-Za-z0-9][A-Za-z0-9:._-]{0,199}"
@@ -92,11 +91,6 @@ def sent_with(row: dict[str, Any]) -> str | None:
     if row.get("role") == "user" and isinstance(key, str) and key.endswith(_USER_SUFFIX):
         return key.removesuffix(_USER_SUFFIX)
     return None
-
-
-def is_outcome(row: dict[str, Any]) -> bool:
-    """Whether the server sent this message to tell the agent of a decision."""
-    return (sent_with(row) or "").startswith(OUTCOME_KEY_PREFIX)
 
 
 def next_attempt(message_id: str) -> str | None:

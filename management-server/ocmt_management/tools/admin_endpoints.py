@@ -45,8 +45,10 @@ async def change_shared_server(
 @router.delete("/servers/{server_id}", status_code=204)
 async def delete_shared_server(server_id: UUID, admin: AdminUser, tools: Tools) -> None:
     async with tools.changing_shared(admin.user_id) as servers:
-        changed = await servers.delete(str(server_id))
+        changed, over_stdio = await servers.delete(str(server_id))
     tools.changed(changed)
+    if over_stdio:
+        tools.disconnected(str(server_id), changed)
 
 
 @router.put("/servers/{server_id}/rule")

@@ -2,8 +2,8 @@
 
 A gateway acknowledges a message before it is in its transcript, and recognises a repeated key only
 until it restarts. So the transcript confirms a delivery, and is read before a second attempt. A
-message that was queued when the gateway died stays `interrupted` and is not answered: it is sent
-again. (OpenClaw 2026.9.6)
+message that was queued when the gateway died or its user stopped it stays `interrupted` or
+`cancelled` there, and is never read: it is sent again. (OpenClaw 2026.9.6)
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from ocmt_management.agents.service import SESSION_KEY, Agents, Gateway, Gateway
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_results import text_of
 from ocmt_management.tools.approval_schemas import OUTCOME_KEY_PREFIX
-from ocmt_management.tools.approval_states import Decision, Delivery, State
+from ocmt_management.tools.approval_states import ApprovalState, Decision, Delivery
 from ocmt_management.tools.approval_store import ApprovalStore, UserApprovals
 
 log = structlog.get_logger(__name__)
@@ -146,7 +146,7 @@ def place_of(history: dict[str, Any], key: str) -> Place:
     if any(row.get("idempotencyKey") == f"{key}:user" for row in _objects(history, "messages")):
         return Place.TRANSCRIPT
     for item in _objects(as_object(history.get("pendingInputs")), "items"):
-        if item.get("runId") == key and item.get("state") != "interrupted":
+        if item.get("runId") == key and item.get("state") == "queued":
             return Place.QUEUE
     return Place.NOWHERE
 
@@ -160,11 +160,11 @@ async def _text(mine: UserApprovals, row: ToolApproval) -> str:
     """The message, with the result marked as data: a server's words are not the person's."""
     call = f"call number {row.number} (`{row.tool}` of {row.server})"
     fetch = f'Use the tool `ocmt_decision_result` with {{"number": {row.number}}}'
-    state = State(row.state)
-    if state is State.DENIED:
+    state = ApprovalState(row.state)
+    if state is ApprovalState.DENIED:
         reason = row.detail or "I said no."
         return f"[OCMT] About {call}: it did not run. {reason}"
-    if state is State.UNCERTAIN:
+    if state is ApprovalState.UNCERTAIN:
         return (
             f"[OCMT] About {call}: I approved it, but a server failed while it was run. It is not "
             "known whether it had its effect, and it is not repeated. Find out before you call it "
@@ -174,7 +174,7 @@ async def _text(mine: UserApprovals, row: ToolApproval) -> str:
     if result is None:
         return f"[OCMT] About {call}: I approved it and it ran. Its result is no longer kept."
     always = ", and every later call of it" if row.decision == Decision.ALWAYS else ""
-    outcome = "it ran" if state is State.DONE else "it ran and failed"
+    outcome = "it ran" if state is ApprovalState.DONE else "it ran and failed"
     mark = secrets.token_hex(6)
     return (
         f"[OCMT] About {call}: I approved it{always}, and {outcome}. Between the two lines is its "

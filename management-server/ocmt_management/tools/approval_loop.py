@@ -15,7 +15,7 @@ from ocmt_management.tools.approval_delivery import ApprovalDelivery
 from ocmt_management.tools.approval_mail import ApprovalMail
 from ocmt_management.tools.approval_repository import ApprovalRepository, Due
 from ocmt_management.tools.approval_runner import ApprovalRunner
-from ocmt_management.tools.approval_states import Delivery, State
+from ocmt_management.tools.approval_states import ApprovalState, Delivery
 from ocmt_management.tools.approval_store import ApprovalStore
 from ocmt_management.tools.approvals import Approvals
 
@@ -69,13 +69,13 @@ class ApprovalLoop:
                 log.warning("approval not attended to", approval=one.id, reason=problem.detail)
 
     async def _attend_to(self, one: Due) -> None:
-        if one.state is State.WAITING and one.expires_at <= self._store.clock():
+        if one.state is ApprovalState.WAITING and one.expires_at <= self._store.clock():
             await self._approvals.expire(one.user_id, one.id)
-        elif one.state is State.WAITING:
+        elif one.state is ApprovalState.WAITING:
             await self._mail.remind(one.user_id)
-        elif one.state is State.APPROVED:
+        elif one.state is ApprovalState.APPROVED:
             self._runner.start(one.user_id, one.id)
-        elif one.state is State.RUNNING:
+        elif one.state is ApprovalState.RUNNING:
             await self._runner.lose(one.user_id, one.id)
         elif one.delivery is Delivery.HELD:
             await self._approvals.release_held(one.user_id, one.id)

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_states import (
     OPEN,
+    ApprovalState,
     Delivery,
     Event,
-    State,
     Times,
     after,
     next_attention,
@@ -26,7 +26,7 @@ class Due:
 
     user_id: str
     id: str
-    state: State
+    state: ApprovalState
     delivery: Delivery
     expires_at: datetime
 
@@ -78,7 +78,7 @@ class ApprovalRepository:
             await self._session.scalar(
                 select(func.count())
                 .select_from(ToolApproval)
-                .where(ToolApproval.user_id == user_id, ToolApproval.state == State.WAITING)
+                .where(ToolApproval.user_id == user_id, ToolApproval.state == ApprovalState.WAITING)
             )
             or 0
         )
@@ -121,7 +121,7 @@ class ApprovalRepository:
             select(ToolApproval)
             .where(
                 ToolApproval.user_id == user_id,
-                ToolApproval.state == State.WAITING,
+                ToolApproval.state == ApprovalState.WAITING,
                 ToolApproval.mail_at <= now,
             )
             .order_by(ToolApproval.number)
@@ -143,7 +143,7 @@ class ApprovalRepository:
             .limit(limit)
         )
         return [
-            Due(user_id, approval_id, State(state), Delivery(delivery), expires_at)
+            Due(user_id, approval_id, ApprovalState(state), Delivery(delivery), expires_at)
             for user_id, approval_id, state, delivery, expires_at in rows
         ]
 
@@ -155,13 +155,13 @@ class ApprovalRepository:
         """Apply `event` by one conditional UPDATE; `False` if the row has changed since it was
         read, or nothing happens to it by this event.
         """
-        state = after(State(row.state), event)
+        state = after(ApprovalState(row.state), event)
         if state is None:
             return False
         return await self._update(row, state=state, version=row.version + 1, **changes)
 
     async def note(self, row: ToolApproval, **changes: Any) -> bool:
-        """Change what is not the person's to see; `False` if the row has changed since."""
+        """ApprovalChange what is not the person's to see; `False` if the row has changed since."""
         return await self._update(row, **changes)
 
     async def extend_lease(
@@ -172,7 +172,7 @@ class ApprovalRepository:
             .where(
                 ToolApproval.user_id == user_id,
                 ToolApproval.id == approval_id,
-                ToolApproval.state == State.RUNNING,
+                ToolApproval.state == ApprovalState.RUNNING,
                 ToolApproval.run_by == run_by,
             )
             .values(lease_until=until, next_at=until)
@@ -223,7 +223,7 @@ def _next_at(row: ToolApproval, changes: dict[str, Any]) -> datetime | None:
         return changes.get(name, getattr(row, name))
 
     return next_attention(
-        State(value("state")),
+        ApprovalState(value("state")),
         Delivery(value("delivery")),
         Times(
             created_at=row.created_at,

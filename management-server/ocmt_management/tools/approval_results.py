@@ -6,7 +6,7 @@ import msgspec
 from ocmt_common import bounded_json
 from ocmt_common.bounded_json import NotJson
 
-from ocmt_management.tools.approval_states import State
+from ocmt_management.tools.approval_states import ApprovalState
 
 MAX_STORED_BYTES = 1024 * 1024
 _MAX_TEXT_CHARACTERS = 4000
@@ -67,19 +67,21 @@ def waits(number: int, link: str) -> bytes:
     )
 
 
-def ended(state: State, number: int, detail: str | None, result: bytes | None) -> bytes:
+def ended(state: ApprovalState, number: int, detail: str | None, result: bytes | None) -> bytes:
     """What the agent gets as the result of a call that was decided."""
-    if state in (State.DONE, State.FAILED):
+    if state in (ApprovalState.DONE, ApprovalState.FAILED):
         return result or text_result(
             f"Call number {number} ran, but its result is no longer kept.", error=True
         )
     texts = {
-        State.DENIED: f"Your person said no to call number {number}, so it did not run. Do not "
-        "call it again unless they ask you to.",
-        State.EXPIRED: f"Nobody decided on call number {number} in time, so it did not run.",
-        State.UNCERTAIN: f"It is not known whether call number {number} ran: a server failed while "
-        "it was run. It is not repeated. Find out whether it had its effect before you call again.",
+        ApprovalState.DENIED: f"Your person said no to call number {number}, so it did not run. Do "
+        "not call it again unless they ask you to.",
+        ApprovalState.EXPIRED: f"Nobody decided on call number {number} in time, so it did not "
+        "run.",
+        ApprovalState.UNCERTAIN: f"It is not known whether call number {number} ran: a server "
+        "failed while it was run. It is not repeated. Find out whether it had its effect before "
+        "you call again.",
     }
-    if state is State.DENIED and detail:
+    if state is ApprovalState.DENIED and detail:
         return text_result(f"Call number {number} did not run. {detail}", error=True)
     return text_result(texts[state], error=True)

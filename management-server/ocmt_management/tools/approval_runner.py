@@ -18,7 +18,7 @@ from ocmt_common.problems import Problem
 
 from ocmt_management.tools.approval_repository import ApprovalRepository
 from ocmt_management.tools.approval_results import is_error, storable
-from ocmt_management.tools.approval_states import Delivery, Event, State
+from ocmt_management.tools.approval_states import ApprovalState, Delivery, Event
 from ocmt_management.tools.approval_store import ApprovalStore
 from ocmt_management.tools.calls import ToolCall
 
@@ -106,7 +106,7 @@ class ApprovalRunner:
         """Take an approved call to run it; `None` if there is nothing to run."""
         async with self._store.changing(user_id) as mine:
             row = await mine.get(approval_id)
-            if row is None or row.state != State.APPROVED:
+            if row is None or row.state != ApprovalState.APPROVED:
                 return None
             if not await mine.still_as_asked(row):
                 return None

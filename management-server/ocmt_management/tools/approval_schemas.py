@@ -7,7 +7,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ocmt_management.tools.approval_models import ToolApproval
-from ocmt_management.tools.approval_states import Change, Decision, State
+from ocmt_management.tools.approval_states import ApprovalChange, ApprovalState, Decision
 
 OUTCOME_KEY_PREFIX = "approval:"
 """Of the idempotency keys with which agents are told of outcomes."""
@@ -20,13 +20,13 @@ class ApprovalView(TypedDict):
     tool: str
     arguments: str | None
     """Indented JSON in which hidden characters are escaped; `None` once it is erased."""
-    state: State
+    state: ApprovalState
     decision: Decision | None
     detail: str | None
     """Why it was denied without the person; `None` otherwise."""
     version: int
     """Send it with a decision: a decision about another version is refused."""
-    changed: list[Change]
+    changed: list[ApprovalChange]
     """What changed since the person was first asked."""
     repeats: int | None
     """The number of the last identical call, which was decided before."""
@@ -54,11 +54,11 @@ def view(row: ToolApproval, *, arguments: str | None) -> ApprovalView:
         "server": row.server,
         "tool": row.tool,
         "arguments": arguments,
-        "state": State(row.state),
+        "state": ApprovalState(row.state),
         "decision": None if row.decision is None else Decision(row.decision),
         "detail": row.detail,
         "version": row.version,
-        "changed": [Change(one) for one in row.changed.split(",") if one],
+        "changed": [ApprovalChange(one) for one in row.changed.split(",") if one],
         "repeats": row.repeats,
         "createdAt": row.created_at.isoformat(),
         "expiresAt": row.expires_at.isoformat(),

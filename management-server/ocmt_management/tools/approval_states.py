@@ -16,7 +16,7 @@ EXPIRES_AFTER = timedelta(hours=24)
 MAIL_AFTER = timedelta(minutes=1)
 
 
-class State(StrEnum):
+class ApprovalState(StrEnum):
     WAITING = "waiting"
     """For the person's decision."""
     APPROVED = "approved"
@@ -46,25 +46,27 @@ class Event(StrEnum):
 
 
 _TRANSITIONS = {
-    (State.WAITING, Event.APPROVE): State.APPROVED,
-    (State.WAITING, Event.DENY): State.DENIED,
-    (State.WAITING, Event.EXPIRE): State.EXPIRED,
-    (State.WAITING, Event.ASK_AGAIN): State.WAITING,
-    (State.WAITING, Event.REFUSE): State.DENIED,
-    (State.APPROVED, Event.ASK_AGAIN): State.WAITING,
-    (State.APPROVED, Event.REFUSE): State.DENIED,
-    (State.APPROVED, Event.BEGIN): State.RUNNING,
-    (State.RUNNING, Event.SUCCEED): State.DONE,
-    (State.RUNNING, Event.FAIL): State.FAILED,
-    (State.RUNNING, Event.LOSE): State.UNCERTAIN,
+    (ApprovalState.WAITING, Event.APPROVE): ApprovalState.APPROVED,
+    (ApprovalState.WAITING, Event.DENY): ApprovalState.DENIED,
+    (ApprovalState.WAITING, Event.EXPIRE): ApprovalState.EXPIRED,
+    (ApprovalState.WAITING, Event.ASK_AGAIN): ApprovalState.WAITING,
+    (ApprovalState.WAITING, Event.REFUSE): ApprovalState.DENIED,
+    (ApprovalState.APPROVED, Event.ASK_AGAIN): ApprovalState.WAITING,
+    (ApprovalState.APPROVED, Event.REFUSE): ApprovalState.DENIED,
+    (ApprovalState.APPROVED, Event.BEGIN): ApprovalState.RUNNING,
+    (ApprovalState.RUNNING, Event.SUCCEED): ApprovalState.DONE,
+    (ApprovalState.RUNNING, Event.FAIL): ApprovalState.FAILED,
+    (ApprovalState.RUNNING, Event.LOSE): ApprovalState.UNCERTAIN,
     # The process was only taken for dead: its call did end.
-    (State.UNCERTAIN, Event.SUCCEED): State.DONE,
-    (State.UNCERTAIN, Event.FAIL): State.FAILED,
+    (ApprovalState.UNCERTAIN, Event.SUCCEED): ApprovalState.DONE,
+    (ApprovalState.UNCERTAIN, Event.FAIL): ApprovalState.FAILED,
 }
 
-OPEN = frozenset({State.WAITING, State.APPROVED, State.RUNNING})
+OPEN = frozenset({ApprovalState.WAITING, ApprovalState.APPROVED, ApprovalState.RUNNING})
 """An identical call joins an approval in one of these states."""
-TOLD = frozenset({State.DENIED, State.DONE, State.FAILED, State.UNCERTAIN})
+TOLD = frozenset(
+    {ApprovalState.DENIED, ApprovalState.DONE, ApprovalState.FAILED, ApprovalState.UNCERTAIN}
+)
 """The agent is told of these. An expired approval does not wake it."""
 
 
@@ -85,7 +87,7 @@ class Delivery(StrEnum):
     DONE = "done"
 
 
-class Change(StrEnum):
+class ApprovalChange(StrEnum):
     """What changed since the person was last asked."""
 
     DEFINITION = "definition"
@@ -97,7 +99,7 @@ class Change(StrEnum):
     """The person was suspended meanwhile."""
 
 
-def after(state: State, event: Event) -> State | None:
+def after(state: ApprovalState, event: Event) -> ApprovalState | None:
     """The state after `event`; `None` if it does not happen in this state."""
     return _TRANSITIONS.get((state, event))
 
@@ -121,18 +123,18 @@ def refusal(standing: Standing) -> str | None:
     return None
 
 
-def changes(asked: Asked, standing: Standing, *, server_version: int) -> frozenset[Change]:
+def changes(asked: Asked, standing: Standing, *, server_version: int) -> frozenset[ApprovalChange]:
     """What the person has to see before the call may run."""
-    found: set[Change] = set()
+    found: set[ApprovalChange] = set()
     if server_version != asked.server_version:
-        found.add(Change.SERVER)
+        found.add(ApprovalChange.SERVER)
     if standing.pin != asked.pin:
-        found.add(Change.DEFINITION)
+        found.add(ApprovalChange.DEFINITION)
     if standing.account_version != asked.account_version:
-        found.add(Change.CREDENTIAL)
+        found.add(ApprovalChange.CREDENTIAL)
     # A tool that needs no decision any more, as after "always", is not asked for again.
     if standing.rule is Rule.ASK and standing.rules_version != asked.rules_version:
-        found.add(Change.RULE)
+        found.add(ApprovalChange.RULE)
     return frozenset(found)
 
 
@@ -149,13 +151,13 @@ class Times:
     """When to mail the person; `None` if that is done or no mail server is set."""
 
 
-def next_attention(state: State, delivery: Delivery, times: Times) -> datetime | None:
+def next_attention(state: ApprovalState, delivery: Delivery, times: Times) -> datetime | None:
     """When a server has to look at the approval; `None` for never."""
-    if state is State.WAITING:
+    if state is ApprovalState.WAITING:
         return min(times.expires_at, times.mail_at or times.expires_at)
-    if state is State.APPROVED:
+    if state is ApprovalState.APPROVED:
         return times.created_at
-    if state is State.RUNNING:
+    if state is ApprovalState.RUNNING:
         return times.lease_until
     if state not in TOLD or delivery is Delivery.DONE:
         return None

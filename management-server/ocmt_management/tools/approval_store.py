@@ -17,8 +17,8 @@ from ocmt_management.tools.approval_models import DETAIL_CHARACTERS, ToolApprova
 from ocmt_management.tools.approval_repository import ApprovalRepository
 from ocmt_management.tools.approval_states import (
     EXPIRES_AFTER,
+    ApprovalChange,
     Asked,
-    Change,
     Event,
     changes,
     refusal,
@@ -106,7 +106,7 @@ class UserApprovals:
         )
         found = set(changes(asked, standing, server_version=server.version))
         if not await self.is_active():
-            found.add(Change.ACCOUNT)
+            found.add(ApprovalChange.ACCOUNT)
         if not found:
             return True
         await self.rows.move(
@@ -150,7 +150,7 @@ class ApprovalStore:
 
     @asynccontextmanager
     async def changing(self, user_id: str) -> AsyncIterator[UserApprovals]:
-        """Change a user's approvals; their watchers are notified once it is committed."""
+        """ApprovalChange a user's approvals; their watchers are notified once it is committed."""
         async with self.database.write() as session:
             await lock_user(session, user_id)
             yield UserApprovals(session, self._keys, self.clock, self._policy, user_id)

@@ -6,6 +6,7 @@ conversation (`approval_delivery`). The row is the only state: any process can g
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
 from ocmt_management.tools.approval_arguments import ArgumentsRefused, canonical, shown
+from ocmt_management.tools.approval_decisions import decide, expire
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_repository import ApprovalRepository
 from ocmt_management.tools.approval_results import ended, text_result, waits
@@ -26,10 +28,9 @@ from ocmt_management.tools.approval_states import (
     EXPIRES_AFTER,
     MAIL_AFTER,
     OPEN,
+    ApprovalState,
     Decision,
     Delivery,
-    Event,
-    State,
 )
 from ocmt_management.tools.approval_store import ApprovalStore, UserApprovals
 from ocmt_management.tools.calls import ToolCall
@@ -41,6 +42,7 @@ MAX_WAITING = 20
 _HELD_FOR = timedelta(seconds=HOLD_S + 5)
 _POLL_S = 2.0
 """The delay before a decision in another process is noticed."""
+_ANSWERED_AFTER_S = 2.0
 _SHOWN = 50
 _CONTENTS_KEPT_FOR = timedelta(days=7)
 _KEPT_FOR = timedelta(days=180)
@@ -64,8 +66,8 @@ class Approvals:
         self._mail = mail
         self._hold_s = hold_s
         self._holders: Counter[str] = Counter()
-        self._answered: dict[str, str] = {}
-        """Approvals whose outcome was returned to a held call, with their user."""
+        self._answered: dict[str, tuple[str, float]] = {}
+        """Approvals whose outcome was returned to a held call: their user, and when."""
         self._letting_go: set[asyncio.Task[None]] = set()
         self.watchers = store.watchers
 
@@ -102,7 +104,7 @@ class Approvals:
             letting_go.add_done_callback(self._letting_go.discard)
             raise
         if outcome is not None:
-            self._answered[approval_id] = call.user_id
+            self._answered[approval_id] = call.user_id, time.monotonic()
             return outcome
         await self._let_go(call.user_id, approval_id)
         # Decided in the last moment: the outcome is delivered as well.
@@ -116,7 +118,7 @@ class Approvals:
                 return None
             if row.state in OPEN:
                 return waits(number, self._link(number))
-            return ended(State(row.state), number, row.detail, await mine.result(row))
+            return ended(ApprovalState(row.state), number, row.detail, await mine.result(row))
 
     # For the person
 
@@ -147,24 +149,27 @@ class Approvals:
             row = await mine.get(approval_id)
             if row is None:
                 raise Problem(404, "approval-unknown", "There is no such call. Reload the page.")
-            problem = await _decide(mine, row, decision, version=version)
+            problem = await decide(mine, row, decision, version=version)
             decided = await _view(mine, row)
         if problem is not None:  # raised after the commit: what has changed is stored
             raise problem
-        if decided["state"] is State.APPROVED:
+        if decided["state"] is ApprovalState.APPROVED:
             self._runner.start(user_id, approval_id)
         return decided
 
     # For the loop
 
-    async def forget_answered(self) -> None:
+    async def forget_answered(self, *, after_s: float = _ANSWERED_AFTER_S) -> None:
         """Outcomes that were returned to held calls need no delivery.
 
         This comes a moment after the return: if the process dies before the answer is sent, the
         outcome is delivered.
         """
-        answered, self._answered = self._answered, {}
-        for approval_id, user_id in answered.items():
+        until = time.monotonic() - after_s
+        for approval_id, (user_id, at) in list(self._answered.items()):
+            if at > until:
+                continue
+            del self._answered[approval_id]
             with suppress(Problem):
                 async with self._store.changing(user_id) as mine:
                     row = await mine.get(approval_id)
@@ -175,12 +180,12 @@ class Approvals:
         async with self._store.changing(user_id) as mine:
             row = await mine.get(approval_id)
             if row is not None and row.expires_at <= mine.now:
-                await _expire(mine, row)
+                await expire(mine, row)
 
     async def close(self) -> None:
         """Finish what is under way, so that another process delivers the outcomes at once."""
         await asyncio.gather(*self._letting_go, return_exceptions=True)
-        await self.forget_answered()
+        await self.forget_answered(after_s=0)
 
     async def release_held(self, user_id: str, approval_id: str) -> None:
         """The request that waited for the outcome is gone, with its process or before."""
@@ -202,7 +207,12 @@ class Approvals:
             )
             last = await mine.rows.latest_identical(call.user_id, digest)
             held_until = mine.now + _HELD_FOR
-            if last is not None and (last.state in OPEN or last.delivery != Delivery.DONE):
+            untold = (
+                last is not None
+                and last.delivery != Delivery.DONE
+                and last.id not in self._answered
+            )
+            if last is not None and (last.state in OPEN or untold):
                 await mine.rows.note(last, delivery=Delivery.HELD, held_until=held_until)
                 return last.id, last.number
             if await mine.rows.waiting(call.user_id) >= MAX_WAITING:
@@ -226,7 +236,7 @@ class Approvals:
                     server_version=server.version,
                     rules_version=rules_version,
                     account_version=account_version,
-                    state=State.WAITING,
+                    state=ApprovalState.WAITING,
                     version=1,
                     changed="",
                     repeats=None if last is None else last.number,
@@ -266,7 +276,7 @@ class Approvals:
                 return text_result("This call was withdrawn.", error=True)
             if row.state in OPEN:
                 return None
-            return ended(State(row.state), row.number, row.detail, await mine.result(row))
+            return ended(ApprovalState(row.state), row.number, row.detail, await mine.result(row))
 
     @contextmanager
     def _holding(self, approval_id: str) -> Iterator[None]:
@@ -294,61 +304,6 @@ async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
     rows = ApprovalRepository(session)
     await rows.erase_before(clock() - _CONTENTS_KEPT_FOR)
     await rows.delete_before(clock() - _KEPT_FOR)
-
-
-async def _decide(
-    mine: UserApprovals, row: ToolApproval, decision: Decision, *, version: int
-) -> Problem | None:
-    if row.state != State.WAITING:
-        return _decided_before(row)
-    if row.expires_at <= mine.now:
-        await _expire(mine, row)
-        return _decided_before(row)
-    if row.version != version:
-        return _changed()
-    decided = {"decision": decision, "decided_at": mine.now}
-    if decision is Decision.NO:
-        await mine.rows.move(row, Event.DENY, **decided, finished_at=mine.now)
-    elif not await mine.still_as_asked(row):
-        return _changed() if row.state == State.WAITING else _decided_before(row)
-    else:
-        rules_version = row.rules_version
-        if decision is Decision.ALWAYS:
-            rules_version = await mine.allow_always(row)
-        await mine.rows.move(row, Event.APPROVE, **decided, rules_version=rules_version)
-    mine.audit.record(
-        "tool.decided",
-        user_id=row.user_id,
-        actor=row.user_id,
-        subject=f"{row.server}: {row.tool}",
-        detail=f"{decision} (number {row.number})",
-    )
-    return None
-
-
-async def _expire(mine: UserApprovals, row: ToolApproval) -> None:
-    """An expired call does not wake the agent."""
-    held = row.delivery == Delivery.HELD and row.held_until > mine.now
-    delivery = Delivery.HELD if held else Delivery.DONE
-    await mine.rows.move(row, Event.EXPIRE, finished_at=mine.now, delivery=delivery)
-
-
-def _changed() -> Problem:
-    return Problem(
-        409,
-        "approval-changed",
-        "This call has changed since it was shown to you, so nothing was decided. Check it again.",
-    )
-
-
-def _decided_before(row: ToolApproval) -> Problem:
-    if row.state == State.EXPIRED:
-        return Problem(
-            409, "approval-expired", "This call has expired. Ask your agent to make it again."
-        )
-    if row.detail is not None:
-        return Problem(409, "approval-refused", row.detail)
-    return Problem(409, "approval-decided", "This call was decided before, perhaps in another tab.")
 
 
 async def _view(mine: UserApprovals, row: ToolApproval) -> ApprovalView:

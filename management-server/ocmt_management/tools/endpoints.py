@@ -71,7 +71,9 @@ async def connect_server(
 @router.delete("/servers/{server_id}/connection", status_code=204)
 async def disconnect_server(server_id: UUID, user: CurrentUser, tools: Tools) -> None:
     async with tools.changing(user.user_id) as servers:
-        await servers.disconnect(str(server_id))
+        over_stdio = await servers.disconnect(str(server_id))
+    if over_stdio:
+        tools.disconnected(str(server_id), [user.user_id])
 
 
 @router.post("/servers/{server_id}/refresh")

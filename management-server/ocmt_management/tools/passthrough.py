@@ -201,17 +201,20 @@ class _Passed(Response):
     async def _stream(self, reply: Reply, headers: list[tuple[bytes, bytes]], send: Send) -> str:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         self._started = True
-        outcome = "ok"
+        outcome, resumable = "", False
         async for block, data in self._blocks(reply):
             piece = block
+            resumable = resumable or block.startswith(b"id:") or b"\nid:" in block
             if data and self._message is not None:
                 answer, found = await self._checked(data, streamed=True)
                 outcome = found or outcome
                 if answer is not data:
                     piece = sse.event(answer)
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+        if self._tool is not None and not outcome and not resumable:
+            raise trouble.broken_off(self._connection.name)
         await send({"type": "http.response.body", "body": b""})
-        return outcome
+        return outcome or "ok"
 
     async def _blocks(self, reply: Reply) -> AsyncIterator[tuple[bytes, bytes]]:
         limit = _MAX_STREAM_BYTES if self._message is None else 2 * MAX_RESULT_BYTES

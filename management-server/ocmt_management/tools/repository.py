@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.tools.models import (
+    Rule,
     ToolAccount,
     ToolCatalogue,
     ToolDefinition,
@@ -147,21 +148,26 @@ class ToolRepository:
         rows = await self._session.scalars(select(ToolRule).where(ToolRule.user_id.is_(None)))
         return rows.all()
 
-    async def rule(self, user_id: str | None, server_id: str, tool: str) -> ToolRule | None:
-        """A user's rule, or the admins' (`None`); an empty `tool` is the whole server."""
-        return await self._session.scalar(
-            select(ToolRule).where(
+    async def set_rule(
+        self,
+        user_id: str | None,
+        server_id: str,
+        tool: str,
+        rule: Rule | None,
+        pin: bytes | None,
+    ) -> None:
+        """Replace a user's rule, or the admins' (`None`); an empty `tool` is the whole server."""
+        await self._session.execute(
+            delete(ToolRule).where(
                 ToolRule.user_id == user_id if user_id else ToolRule.user_id.is_(None),
                 ToolRule.server_id == server_id,
                 ToolRule.tool == tool,
             )
         )
-
-    def add_rule(self, rule: ToolRule) -> None:
-        self._session.add(rule)
-
-    async def delete_rule(self, rule: ToolRule) -> None:
-        await self._session.delete(rule)
+        if rule is not None:
+            self._session.add(
+                ToolRule(user_id=user_id, server_id=server_id, tool=tool, rule=rule, pin=pin)
+            )
 
     # Versions
 

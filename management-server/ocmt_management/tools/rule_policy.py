@@ -13,7 +13,6 @@ from ocmt_management.tools.calls import Standing
 from ocmt_management.tools.models import DefinitionState, Rule
 from ocmt_management.tools.repository import ToolRepository
 from ocmt_management.tools.rules import effective, version_of
-from ocmt_management.tools.servers import put_rule
 from ocmt_management.tools.snapshot import rules_by_tool, rules_for, usable_definition
 
 
@@ -48,5 +47,5 @@ class RulePolicy:
     ) -> None:
         rows = ToolRepository(session)
         await rows.raise_version(user_id)
-        await put_rule(rows, user_id, server_id, tool, Rule.ALLOW, pin)
+        await rows.set_rule(user_id, server_id, tool, Rule.ALLOW, pin)
         after_commit(session, lambda: self._changed(user_id))

@@ -22,7 +22,6 @@ from ocmt_management.tools.models import (
     Rule,
     ToolAccount,
     ToolDefinition,
-    ToolRule,
     ToolServer,
     Transport,
 )
@@ -113,8 +112,11 @@ class UserServers:
         await self._connect(server, credential)
         self._record("tools.connected", server)
 
-    async def disconnect(self, server_id: str) -> None:
-        """Delete the credential; of a shared server also its tools and rules here."""
+    async def disconnect(self, server_id: str) -> bool:
+        """Delete the credential; of a shared server also its tools and rules here.
+
+        Returns whether it is over stdio, so that it has a container.
+        """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         account = await self._rows.account(self._user_id, server_id)
@@ -127,6 +129,7 @@ class UserServers:
             account.version = _new_version()
             account.state = _state(server, has_credential=False)
         self._record("tools.disconnected", server)
+        return server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> None:
         """Set the user's rule. `allow` for a tool is for the definition that is accepted now."""
@@ -144,7 +147,7 @@ class UserServers:
                 pin = usable[1]
         elif await self._rows.account(self._user_id, server_id) is None:
             raise _not_connected()
-        await put_rule(self._rows, self._user_id, server_id, tool or "", rule, pin)
+        await self._rows.set_rule(self._user_id, server_id, tool or "", rule, pin)
         self._record("tools.rule", server, detail=f"{tool or 'all'}: {rule or 'none'}")
 
     async def accept(self, server_id: str, tool: str, pin: bytes) -> None:
@@ -257,21 +260,24 @@ class SharedServers:
         self._record("tools.shared.changed", server)
         return list(changed)
 
-    async def delete(self, server_id: str) -> list[str]:
-        """Delete a server with everybody's credentials for it. Returns the users concerned."""
+    async def delete(self, server_id: str) -> tuple[list[str], bool]:
+        """Delete a server with everybody's credentials for it.
+
+        Returns the users concerned, and whether it is over stdio, so that they have containers.
+        """
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
         for user_id in changed:
             await self._vault.delete(user_id, secret_name(server_id), actor=self._admin_id)
         await self._rows.delete_server(server)
         self._record("tools.shared.deleted", server)
-        return list(changed)
+        return list(changed), server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> list[str]:
         """Set the admins' rule. Returns the users concerned."""
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
-        await put_rule(self._rows, None, server_id, tool or "", rule, None)
+        await self._rows.set_rule(None, server_id, tool or "", rule, None)
         self._record("tools.shared.rule", server, detail=f"{tool or 'all'}: {rule or 'none'}")
         return list(changed)
 
@@ -285,24 +291,6 @@ class SharedServers:
         self._audit.record(
             action, user_id=self._admin_id, actor=self._admin_id, subject=server.slug, detail=detail
         )
-
-
-async def put_rule(  # noqa: PLR0917
-    rows: ToolRepository,
-    user_id: str | None,
-    server_id: str,
-    tool: str,
-    rule: Rule | None,
-    pin: bytes | None,
-) -> None:
-    row = await rows.rule(user_id, server_id, tool)
-    if rule is None:
-        if row is not None:
-            await rows.delete_rule(row)
-    elif row is None:
-        rows.add_rule(ToolRule(user_id=user_id, server_id=server_id, tool=tool, rule=rule, pin=pin))
-    else:
-        row.rule, row.pin = rule, pin
 
 
 def checked_url(text: str, private_hosts: frozenset[str]) -> str:

@@ -214,6 +214,11 @@ class Tools:
             self.snapshots.forget(user_id)
         self._sender.changed()
 
+    def disconnected(self, server_id: str, user_ids: Iterable[str]) -> None:
+        """Remove these users' containers of a server over stdio, with the credential in them."""
+        for user_id in user_ids:
+            self._spawn(self._agents.server.remove_tool_server(user_id, server_id))
+
     def user_changed(self, user_id: str) -> None:
         """Drop what is cached of this user: their token or status changed."""
         self.snapshots.forget(user_id)
@@ -318,7 +323,7 @@ class Tools:
     async def _run(self, work: Awaitable[None]) -> None:
         try:
             await work
-        except Problem as problem:  # shown again with the next trouble
-            log.warning("state of a tool server not stored", reason=problem.detail)
+        except Problem as problem:
+            log.warning("work on a tool server not done", reason=problem.detail)
         except Exception:
-            log.exception("state of a tool server not stored")
+            log.exception("work on a tool server not done")

@@ -22,7 +22,8 @@ async def blocks(
         if received > max_bytes:
             raise TooMuch
         pending += chunk
-        if b"\n" not in chunk and b"\r" not in chunk:
+        new = pending[-len(chunk) - 1 :]
+        if b"\n" not in new and b"\r" not in new:
             continue
         whole = bytes(pending)
         # A carriage return at the end may be the first half of a line's end.

@@ -1,11 +1,12 @@
 """How a message reaches a server: over the network, or through the agent server to a package."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
+import httpx2
 from ocmt_common.problems import Problem
 from yarl import URL
 
@@ -17,6 +18,7 @@ from ocmt_management.tools.trouble import Kind, Trouble
 
 _CONNECT_TIMEOUT_S = 10
 _MAX_DEFINED = 10_000
+_NO_SUCH_SERVER = "no-such-tool-server"
 Headers = list[tuple[str, str]]
 
 
@@ -108,16 +110,36 @@ class PackageTransport:
         self, connection: Connection, method: str, headers: Headers, body: bytes | None
     ) -> AsyncIterator[Reply]:
         try:
-            await self._define(connection)
-            async with self._agent_server.tool_server(
-                connection.user_id, connection.server_id, method, headers=headers, body=body
-            ) as response:
+            async with AsyncExitStack() as stack:
+                try:
+                    response = await self._begin(stack, connection, method, headers, body)
+                except Problem as problem:
+                    if problem.code != _NO_SUCH_SERVER:
+                        raise
+                    # It was restarted since: it keeps no credential on its disk.
+                    self._defined.discard(connection.session_key)
+                    response = await self._begin(stack, connection, method, headers, body)
                 yield Reply(
                     response.status_code, list(response.headers.items()), response.aiter_raw()
                 )
         except Problem as problem:
             self._defined.discard(connection.session_key)
             raise Trouble(Kind.UNREACHABLE, f"{connection.name}: {problem.detail}") from problem
+
+    async def _begin(
+        self,
+        stack: AsyncExitStack,
+        connection: Connection,
+        method: str,
+        headers: Headers,
+        body: bytes | None,
+    ) -> httpx2.Response:
+        await self._define(connection)
+        return await stack.enter_async_context(
+            self._agent_server.tool_server(
+                connection.user_id, connection.server_id, method, headers=headers, body=body
+            )
+        )
 
     async def _define(self, connection: Connection) -> None:
         """Give the agent server the package and the credential, unless it has them."""

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx2
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -264,6 +265,12 @@ class FakeAgentServer:
         """`(user id, version)` in the order received."""
         self.tools_version_refusals: list[Refusal] = []
         """Answers to the next versions of tools."""
+        self.tool_servers: dict[tuple[str, str], dict[str, Any]] = {}
+        """`(user id, server id)` → the definition."""
+        self.tool_server_refusals: list[Refusal] = []
+        """Answers to the next definitions."""
+        self.tool_server_url = ""
+        """Where requests to tool servers go instead of to a container."""
         self.tokens: set[str | None] = set()
         self.request_ids: list[str | None] = []
         self.containers: dict[str, dict[str, Any]] = {}
@@ -279,6 +286,16 @@ class FakeAgentServer:
                 Route("/api/containers", self._list),
                 Route("/api/containers", self._provision, methods=["POST"]),
                 Route("/api/containers/{user_id}/wake", self._wake, methods=["POST"]),
+                Route(
+                    "/api/containers/{user_id}/tool-servers/{server_id}",
+                    self._tool_server,
+                    methods=["PUT", "DELETE"],
+                ),
+                Route(
+                    "/api/containers/{user_id}/tool-servers/{server_id}/mcp",
+                    self._tool_server_mcp,
+                    methods=["GET", "POST", "DELETE"],
+                ),
                 Route("/api/containers/{user_id}/{order:str}", self._order, methods=["POST"]),
                 Route("/api/containers/{user_id}", self._remove, methods=["DELETE"]),
                 Route(
@@ -403,6 +420,38 @@ class FakeAgentServer:
             return _problem(404, "no-such-agent", "This user has no agent here.")
         self.tools_versions.append((user_id, (await request.json())["version"]))
         return Response(status_code=204)
+
+    async def _tool_server(self, request: Request) -> Response:
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        key = (request.path_params["user_id"], request.path_params["server_id"])
+        if request.method == "DELETE":
+            self.tool_servers.pop(key, None)
+        elif self.tool_server_refusals:
+            return _problem(*self.tool_server_refusals.pop(0))
+        else:
+            self.tool_servers[key] = await request.json()
+        return Response(status_code=204)
+
+    async def _tool_server_mcp(self, request: Request) -> Response:
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        key = (request.path_params["user_id"], request.path_params["server_id"])
+        if key not in self.tool_servers:
+            return _problem(404, "no-such-tool-server", "Send its definition first.")
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            headers = {k: v for k, v in request.headers.items() if k.startswith(("mcp-", "acc"))}
+            answer = await client.request(
+                request.method,
+                self.tool_server_url,
+                headers={**headers, "content-type": "application/json"},
+                content=await request.body(),
+            )
+        return Response(
+            answer.content,
+            status_code=answer.status_code,
+            headers={k: v for k, v in answer.headers.items() if k in ("content-type",)},
+        )
 
     async def _order(self, request: Request) -> Response:
         user_id, order = request.path_params["user_id"], request.path_params["order"]

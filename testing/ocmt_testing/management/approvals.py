@@ -27,7 +27,7 @@ from ocmt_management.tools.approvals import Approvals
 from ocmt_management.tools.calls import Standing, ToolCall
 from ocmt_management.tools.models import Rule, ToolServer
 from ocmt_management.vault.keys import KeyRing
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 PIN = b"p" * 32
@@ -207,9 +207,15 @@ class World:
             if not other.killing.dead:
                 await other.idle()
         process = self.start(mail=mail)
-        for _ in range(20):
+        end = self.now + timedelta(minutes=10)
+        while self.now < end:
             await process.attend()
-            self.now += timedelta(seconds=30)
+            async with self.database.read() as session:
+                next_at = await session.scalar(
+                    select(func.min(ToolApproval.next_at)).where(ToolApproval.next_at < end)
+                )
+            # At least a second later: what cannot be done now stays due.
+            self.now = max(self.now + timedelta(seconds=1), next_at or end)
 
     async def close_processes(self) -> None:
         while self.processes:
@@ -331,7 +337,8 @@ class Process:
         return await self.approvals.decide(user_id, shown["id"], decision, version=shown["version"])
 
     async def attend(self) -> None:
-        """One pass of the loop, with all that it starts."""
+        """One pass of the loop, with all that it starts, long after the last answer."""
+        await self.approvals.forget_answered(after_s=0)
         await self.loop.attend()
         await self.idle()
 

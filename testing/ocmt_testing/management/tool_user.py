@@ -96,7 +96,9 @@ class ToolUser:
 
     async def listed(self, *, path: str = "/mcp") -> list[str]:
         answer = await self.rpc("tools/list", path=path)
-        return [tool["name"] for tool in answer["result"]["tools"]]
+        """The names of its servers' tools."""
+        names = [tool["name"] for tool in answer["result"]["tools"]]
+        return [name for name in names if not name.startswith("ocmt_")]
 
 
 def text_of(result: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 /** The management server's API as functions; a failed request throws a `Problem`. */
 
-import type { ModelRequest, ProviderId, Routes, UserChange } from "./generated";
+import type { Decision, ModelRequest, ProviderId, Routes, UserChange } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
 type Send = (url: string, init: RequestInit) => Promise<Response>;
@@ -37,6 +37,13 @@ export class Api {
     this.call("DELETE /api/auth/sessions/{session_id}", { path: { session_id: id } });
 
   provision = () => this.call("POST /api/agent", {});
+
+  /** `version` is that of the approval which the user saw. */
+  decide = (id: string, decision: Decision, version: number) =>
+    this.call("POST /api/approvals/{approval_id}/decision", {
+      path: { approval_id: id },
+      body: { decision, version },
+    });
 
   model = () => this.call("GET /api/model", {});
   chooseModel = (body: ModelRequest) => this.call("PUT /api/model", { body });

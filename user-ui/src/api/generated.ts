@@ -11,13 +11,13 @@ export type Transport = "http" | "stdio";
 export type AccountState = "ok" | "missing" | "refused";
 export type Rule = "allow" | "ask" | "deny";
 export type DefinitionState = "new" | "ok" | "extended" | "changed" | "gone";
-export type State =
+export type ApprovalState =
   "waiting" | "approved" | "denied" | "expired" | "running" | "done" | "failed" | "uncertain";
 export type Decision = "once" | "always" | "no";
 /**
  * What changed since the person was last asked.
  */
-export type Change = "definition" | "rule" | "credential" | "server" | "account";
+export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
 export type Status = "active" | "suspended" | "deleting";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
@@ -470,11 +470,11 @@ export interface ApprovalView {
   server: string;
   tool: string;
   arguments: string | null;
-  state: State;
+  state: ApprovalState;
   decision: Decision | null;
   detail: string | null;
   version: number;
-  changed: Change[];
+  changed: ApprovalChange[];
   repeats: number | null;
   createdAt: string;
   expiresAt: string;

@@ -1,7 +1,7 @@
 /** The routes of the tools' pages, as functions. Loaded with those pages only. */
 
 import type { Api } from "./client";
-import type { Decision, NewServer, NewSharedServer, Rule, ServerChange } from "./generated";
+import type { NewServer, NewSharedServer, Rule, ServerChange } from "./generated";
 
 export class ToolsApi {
   constructor(private readonly api: Api) {}
@@ -39,12 +39,6 @@ export class ToolsApi {
   uses = async () => (await this.api.call("GET /api/tools/uses", {})).uses;
 
   approvals = async () => (await this.api.call("GET /api/approvals", {})).approvals;
-  /** `version` is that of the approval that the user saw. */
-  decide = (id: string, decision: Decision, version: number) =>
-    this.api.call("POST /api/approvals/{approval_id}/decision", {
-      path: { approval_id: id },
-      body: { decision, version },
-    });
 
   shared = async () => (await this.api.call("GET /api/admin/tools", {})).servers;
   addShared = (body: NewSharedServer) => this.api.call("POST /api/admin/tools/servers", { body });

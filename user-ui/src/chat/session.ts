@@ -3,7 +3,7 @@
  * the history, when to send waiting messages, and when to give up on an answer.
  */
 
-import type { AgentState, ApprovalView, ServerFrame } from "../api/generated";
+import type { AgentState, ServerFrame } from "../api/generated";
 import type { DraftStorage } from "./draft-storage";
 import { newId } from "./ids";
 import { canAnswer, canTakeMessages, HISTORY_LIMIT, isAsleep } from "./protocol";
@@ -86,11 +86,6 @@ export class ChatSession extends EventTarget {
   askHistory(): void {
     this.happen({ type: "history-wanted" });
     this.proceed();
-  }
-
-  /** The server stored the user's decision. */
-  decided(approval: ApprovalView): void {
-    this.happen({ type: "decided", approval });
   }
 
   dismissNotice(): void {

@@ -54,7 +54,7 @@ export interface ChatState {
   /** Whether the gateway may have messages that are not shown. */
   readonly stale: boolean;
   readonly historyAskedAt: number;
-  /** Calls that wait for the user's decision or run, and what became of the last ones; by number. */
+  /** Calls that wait for a decision or run, and those that ended since the user last wrote. */
   readonly approvals: readonly ApprovalView[];
   /** An error that is not about one message. */
   readonly notice: Failure | null;
@@ -71,6 +71,15 @@ export const INITIAL: ChatState = {
   approvals: [],
   notice: null,
 };
+
+/** Whether a call is still to be decided or run. */
+export function isOpen(approval: ApprovalView): boolean {
+  return ["waiting", "approved", "running"].includes(approval.state);
+}
+
+export function isWaiting({ state }: ApprovalView): boolean {
+  return state === "waiting";
+}
 
 export function isStreaming(message: Message): message is AgentMessage {
   return message.role === "assistant" && message.phase === "streaming";

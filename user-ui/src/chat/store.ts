@@ -1,11 +1,11 @@
 /** The chat protocol as a pure reducer: (state, event) → state. */
 
 import type { ApprovalView, ServerFrame } from "../api/generated";
-import { isOpen, withApproval } from "./approvals";
 import { fromWire, mergeHistory, queuedLast, timeOf } from "./history";
 import { nextAttempt } from "./ids";
 import { isAsleep } from "./protocol";
 import {
+  isOpen,
   isStreaming,
   type AgentMessage,
   type ChatState,
@@ -26,7 +26,6 @@ export type Happening =
   | { readonly type: "history-asked"; readonly now: number }
   | { readonly type: "history-wanted" }
   | { readonly type: "given-up" }
-  | { readonly type: "decided"; readonly approval: ApprovalView }
   | { readonly type: "notice"; readonly notice: Failure | null };
 
 export function reduce(state: ChatState, event: Happening): ChatState {
@@ -39,7 +38,7 @@ export function reduce(state: ChatState, event: Happening): ChatState {
       return {
         ...state,
         messages: [...state.messages, written(event.id, event.text, event.now)],
-        approvals: onlyOpen(state.approvals),
+        approvals: state.approvals.filter(isOpen),
       };
     case "restored":
       return { ...state, messages: [...state.messages, ...event.messages] };
@@ -59,8 +58,6 @@ export function reduce(state: ChatState, event: Happening): ChatState {
       return { ...state, stale: true, notice: null };
     case "given-up":
       return { ...state, messages: state.messages.map(interrupted) };
-    case "decided":
-      return { ...state, approvals: withApproval(state.approvals, event.approval) };
     case "notice":
       return { ...state, notice: event.notice };
   }
@@ -127,17 +124,26 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
   }
 }
 
+/** The list by number with this approval in it, unless it has a later version. */
+export function withApproval(
+  approvals: readonly ApprovalView[],
+  changed: ApprovalView,
+): readonly ApprovalView[] {
+  const known = approvals.find((one) => one.id === changed.id);
+  if (known !== undefined && known.version > changed.version) return approvals;
+  const others = approvals.filter((one) => one.id !== changed.id);
+  return [...others, changed].sort((a, b) => a.number - b.number);
+}
+
 function onConnection(state: ChatState, connection: Connection): ChatState {
   if (connection === state.connection) return state;
-  if (state.connection !== "open") {
-    // The server sends the open approvals to each new connection, but not those that ended meanwhile.
-    const approvals = connection === "open" ? state.approvals.filter(ended) : state.approvals;
-    return { ...state, connection, approvals };
-  }
+  if (state.connection !== "open") return { ...state, connection };
   return {
     ...state,
     connection,
     statusFresh: false,
+    // The server sends the open ones again; what ended meanwhile it does not.
+    approvals: state.approvals.filter((one) => !isOpen(one)),
     // A history request whose answer was lost with the connection has to be repeated.
     history: state.history === "asked" ? "missing" : state.history,
     stale: state.stale || state.history === "asked",
@@ -148,15 +154,6 @@ function onConnection(state: ChatState, connection: Connection): ChatState {
       return isStreaming(message) ? { ...message, doubtful: true } : message;
     }),
   };
-}
-
-function ended(approval: ApprovalView): boolean {
-  return !isOpen(approval);
-}
-
-/** The same list if none of it has ended. */
-function onlyOpen(approvals: readonly ApprovalView[]): readonly ApprovalView[] {
-  return approvals.some(ended) ? approvals.filter(isOpen) : approvals;
 }
 
 function onAccepted(state: ChatState, id: string, runId: string, now: number): ChatState {

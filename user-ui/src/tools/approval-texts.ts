@@ -1,47 +1,39 @@
 /** Approvals in words. Pure. */
 
-import type { ApprovalView, Change } from "../api/generated";
-import { isOpen } from "../chat/approvals";
+import type { ApprovalChange, ApprovalState, ApprovalView } from "../api/generated";
+import { isOpen } from "../chat/state";
 
-const CHANGES: Record<Change, string> = {
+const CHANGES: Record<ApprovalChange, string> = {
   definition: "the tool’s definition",
-  rule: "the rule for it",
+  rule: "its rule",
   credential: "your key for the server",
   server: "the server’s address or settings",
-  account: "your account, which was suspended",
+  account: "your account’s status",
+};
+
+const OUTCOMES: Record<ApprovalState, string> = {
+  waiting: "It waits for your decision.",
+  approved: "Allowed. It runs in a moment.",
+  running: "Allowed. It is running…",
+  done: "Allowed, and done.",
+  failed: "Allowed, but it failed. Your agent has the reason.",
+  denied: "Not allowed.",
+  expired: "It was not decided within a day, so it did not run.",
+  uncertain:
+    "Allowed, but a server failed while it ran. It may have had its effect and is not repeated: " +
+    "check before you ask for it again.",
 };
 
 /** What changed since the user was first asked; null if nothing did. */
 export function changedText({ changed }: ApprovalView): string | null {
   if (changed.length === 0) return null;
-  const parts = changed.map((change) => CHANGES[change]);
-  const last = parts.pop() ?? "";
-  const list = parts.length === 0 ? last : `${parts.join(", ")} and ${last}`;
+  const list = changed.map((change) => CHANGES[change]).join(", ");
   return `Changed since you were first asked: ${list}. Check the call again.`;
 }
 
-/** What became of a call that does not wait for a decision. */
-export function outcomeText({ state, decision, detail }: ApprovalView): string {
-  switch (state) {
-    case "waiting":
-      return "Waits for your decision.";
-    case "approved":
-      return "You approved it. It runs in a moment.";
-    case "running":
-      return "It is running.";
-    case "done":
-      return decision === "always"
-        ? "You allowed this tool from now on. The call ran."
-        : "You approved it. The call ran.";
-    case "failed":
-      return "You approved it. The call ran, and its result is an error.";
-    case "denied":
-      return detail ?? "You said no. The call did not run.";
-    case "expired":
-      return "It was not decided in time. The call did not run.";
-    case "uncertain":
-      return "The server failed while the call ran: it may have had its effect. Check before you repeat it.";
-  }
+/** What became of a call. */
+export function outcomeText({ state, detail }: ApprovalView): string {
+  return detail ?? OUTCOMES[state];
 }
 
 /**

@@ -6,10 +6,9 @@ import { repeat } from "lit/directives/repeat.js";
 
 import type { Api } from "../api/client";
 import type { ApprovalView, Me } from "../api/generated";
-import { isWaiting } from "../chat/approvals";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
-import { INITIAL, isRunning, type ChatState } from "../chat/state";
+import { INITIAL, isRunning, isWaiting, type ChatState } from "../chat/state";
 import "../components/empty-chat";
 import "../components/message-composer";
 import type { MessageComposer } from "../components/message-composer";
@@ -58,7 +57,7 @@ export class ChatView extends LitElement {
   }
 
   override render() {
-    const { messages, notice } = this.chat;
+    const { messages, notice, approvals } = this.chat;
     return html`
       <h1 class="unseen">Chat with your agent</h1>
       <div class="conversation">
@@ -73,7 +72,7 @@ export class ChatView extends LitElement {
         >
           ${this.beginning()}
           ${repeat(
-            this.chat.approvals,
+            approvals,
             ({ id }) => id,
             (approval) => this.approval(approval),
           )}
@@ -110,15 +109,14 @@ export class ChatView extends LitElement {
 
   /** A call to decide on. Until its card is loaded, a link to the inbox is in its place. */
   private approval(approval: ApprovalView) {
-    return html`<approval-card
+    return html`<decision-card
       slot="end"
-      .api=${this.api}
       .approval=${approval}
+      .api=${this.api}
       email=${this.me.user.email}
-      @decided=${(event: CustomEvent<ApprovalView>) => this.session.decided(event.detail)}
     >
       <a href="/tools">A call waits for your decision</a>
-    </approval-card>`;
+    </decision-card>`;
   }
 
   /** The content above the first message. */
@@ -168,7 +166,7 @@ export class ChatView extends LitElement {
   private loadCards(): void {
     if (this.chat.approvals.length === 0) return;
     // Without it the link stays; the next change tries again.
-    import("../components/approval-card").catch(() => undefined);
+    import("../components/decision-card").catch(() => undefined);
   }
 
   private setDraft(text: string): void {

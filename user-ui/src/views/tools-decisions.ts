@@ -12,10 +12,10 @@ import type { Api } from "../api/client";
 import type { ApprovalView } from "../api/generated";
 import { RequestState } from "../api/request-state";
 import { ToolsApi } from "../api/tools";
-import { withApproval } from "../chat/approvals";
 import type { ChatSession } from "../chat/session";
-import "../components/approval-card";
-import type { ApprovalCard } from "../components/approval-card";
+import { withApproval } from "../chat/store";
+import "../components/decision-card";
+import type { DecisionCard } from "../components/decision-card";
 import { base, controls } from "../styles/controls";
 import { inbox } from "../tools/approval-texts";
 import { wantedNumber } from "./location";
@@ -30,7 +30,7 @@ export class ToolsDecisions extends LitElement {
   @state() private approvals: readonly ApprovalView[] = [];
   @state() private loaded = false;
   @state() private showsPast = false;
-  @queryAll("approval-card") private cards!: NodeListOf<ApprovalCard>;
+  @queryAll("decision-card") private cards!: NodeListOf<DecisionCard>;
 
   private readonly loading = new RequestState(this);
   private connected = false;
@@ -45,7 +45,7 @@ export class ToolsDecisions extends LitElement {
     sectionStyles,
     toolsStyles,
     css`
-      approval-card {
+      decision-card {
         margin: 0.75rem 0;
       }
     `,
@@ -107,14 +107,15 @@ export class ToolsDecisions extends LitElement {
   }
 
   private readonly card = (approval: ApprovalView) =>
-    html`<approval-card
+    html`<decision-card
+      whole
       tabindex="-1"
       .api=${this.api}
       .approval=${approval}
       email=${this.email}
       @decided=${this.onDecided}
       @undecided=${() => void this.load()}
-    ></approval-card>`;
+    ></decision-card>`;
 
   private async load(): Promise<void> {
     await this.loading.run(async () => {
@@ -142,7 +143,6 @@ export class ToolsDecisions extends LitElement {
 
   private readonly onDecided = ({ detail }: CustomEvent<ApprovalView>) => {
     this.decidedHere.add(detail.id);
-    this.session.decided(detail);
     this.add(detail);
     if (detail.decision === "always") this.dispatchEvent(new CustomEvent("rules-changed"));
   };

@@ -146,7 +146,6 @@ async def test_a_repetition_after_the_result_is_asked_for_and_named_as_one(world
     held = server.hold(world.call(ada))
     await server.decide(ada)
     await held
-    await server.attend()
 
     await server.gives_up(world.call(ada))
 

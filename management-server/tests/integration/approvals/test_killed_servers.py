@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import pytest
 from ocmt_common.problems import Problem
-from ocmt_management.tools.approval_states import Decision, State
+from ocmt_management.tools.approval_states import ApprovalState, Decision
 from ocmt_testing.management.approvals import RESULT, Killed, Process, World
 
 Life = Callable[[World, Process, str], Awaitable[bytes | None]]
@@ -109,7 +109,11 @@ async def test_a_server_killed_at_any_step(world: World, life: Life, decision: D
             break
 
     assert at > 10
-    assert states == ({State.DENIED} if decision is Decision.NO else {State.DONE, State.UNCERTAIN})
+    assert states == (
+        {ApprovalState.DENIED}
+        if decision is Decision.NO
+        else {ApprovalState.DONE, ApprovalState.UNCERTAIN}
+    )
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ async def test_an_agent_that_hung_up_gets_the_result_in_its_conversation(
 async def test_the_built_in_tools_are_listed_and_served(ada: ToolUser, real: RealServer) -> None:
     await ada.add("Notes", real.url)
 
-    assert "ocmt_list_tool_servers" in await ada.listed()
+    listed = (await ada.rpc("tools/list"))["result"]["tools"]
+    assert [one["name"] for one in listed if one["name"].startswith("ocmt_")] == [
+        "ocmt_list_tool_servers",
+        "ocmt_link_for_person",
+        "ocmt_decision_result",
+    ]
     assert "Notes: connected, 2 tools." in text_of(await ada.call("ocmt_list_tool_servers"))
     assert (await ada.call("ocmt_decision_result", {"number": 1}))["isError"]

@@ -280,9 +280,9 @@ def test_only_ids_of_the_page_have_a_next_attempt(message_id: str) -> None:
 
 def test_what_the_server_tells_the_agent_of_a_decision_is_not_a_message_of_the_user() -> None:
     outcome = user("[OCMT] About call number 1", "approval:0b6c:done")
-    later = waiting("[OCMT] About call number 2", "approval:0b6d:done")
-    failed = assistant("⚠️ The model failed.", "approval:0b6c:done", stopReason="error")
+    told = waiting("[OCMT] About call number 2", "approval:17aa:done", "interrupted")
+    failed = assistant("⚠️ The model is away", "r2", stopReason="error")
 
-    payload = of(user("Hi", "m1"), assistant("Sent.", "m1"), outcome, failed, pending=(later,))
+    whole = of(user("Hi", "m1"), assistant("Sent.", "r1"), outcome, failed, pending=(told,))
 
-    assert shown(payload) == [("Hi", ""), ("Sent.", "")]
+    assert shown(whole) == [("Hi", ""), ("Sent.", "")]

@@ -13,7 +13,7 @@ from ocmt_management.tools.approval_results import (
     text_of,
     text_result,
 )
-from ocmt_management.tools.approval_states import OPEN, State
+from ocmt_management.tools.approval_states import OPEN, ApprovalState
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_a_long_text_is_cut() -> None:
     assert len(text_of(text_result("x" * 100_000))) < 4100
 
 
-@pytest.mark.parametrize("state", sorted(set(State) - OPEN))
-def test_every_end_is_a_result_that_says_what_became_of_the_call(state: State) -> None:
+@pytest.mark.parametrize("state", sorted(set(ApprovalState) - OPEN))
+def test_every_end_is_a_result_that_says_what_became_of_the_call(state: ApprovalState) -> None:
     result = json.loads(ended(state, 12, None, b'{"content":[]}'))
 
-    ran = state in (State.DONE, State.FAILED)
+    ran = state in (ApprovalState.DONE, ApprovalState.FAILED)
     assert result == {"content": []} if ran else "number 12" in result["content"][0]["text"]
 
 
@@ -73,11 +73,13 @@ def test_a_message_is_found_in_the_transcript_or_in_the_queue() -> None:
     said = {"messages": [{"role": "user", "idempotencyKey": "k:user"}]}
     queued = {"pendingInputs": {"items": [{"runId": "k", "state": "queued"}]}}
     interrupted = {"pendingInputs": {"items": [{"runId": "k", "state": "interrupted"}]}}
+    cancelled = {"pendingInputs": {"items": [{"runId": "k", "state": "cancelled"}]}}
 
     assert place_of(said, "k") is Place.TRANSCRIPT
     assert place_of({**interrupted, **said}, "k") is Place.TRANSCRIPT
     assert place_of(queued, "k") is Place.QUEUE
     assert place_of(interrupted, "k") is Place.NOWHERE
+    assert place_of(cancelled, "k") is Place.NOWHERE
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from ocmt_management.tools.approval_states import (
     OPEN,
     TOLD,
+    ApprovalChange,
+    ApprovalState,
     Asked,
-    Change,
     Delivery,
     Event,
-    State,
     Times,
     after,
     changes,
@@ -27,9 +27,9 @@ NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 MOMENTS = st.integers(0, 10_000).map(lambda s: NOW + timedelta(seconds=s))
 
 
-def happened(events: list[Event]) -> list[tuple[State, Event, State]]:
+def happened(events: list[Event]) -> list[tuple[ApprovalState, Event, ApprovalState]]:
     """What a row that starts to wait does at these events; the others leave it as it is."""
-    state, steps = State.WAITING, []
+    state, steps = ApprovalState.WAITING, []
     for event in events:
         new = after(state, event)
         if new is not None:
@@ -55,32 +55,32 @@ def test_a_call_begins_by_a_decision_about_what_was_last_shown(events: list[Even
 def test_what_has_ended_stays_ended_but_a_lost_call_may_still_report(events: list[Event]) -> None:
     for state, event, new in happened(events):
         if state not in OPEN:
-            assert (state, event in (Event.SUCCEED, Event.FAIL)) == (State.UNCERTAIN, True)
-            assert new in (State.DONE, State.FAILED)
+            assert (state, event in (Event.SUCCEED, Event.FAIL)) == (ApprovalState.UNCERTAIN, True)
+            assert new in (ApprovalState.DONE, ApprovalState.FAILED)
 
 
 @given(EVENTS)
 def test_a_decision_is_never_lost(events: list[Event]) -> None:
     """After an approval the call runs, is asked for again, or is refused with a reason."""
     for state, event, _ in happened(events):
-        if state is State.APPROVED:
+        if state is ApprovalState.APPROVED:
             assert event in (Event.BEGIN, Event.ASK_AGAIN, Event.REFUSE)
 
 
 @pytest.mark.parametrize("event", list(Event))
 def test_a_denied_call_can_do_nothing_more(event: Event) -> None:
-    assert after(State.DENIED, event) is None
-    assert after(State.EXPIRED, event) is None
+    assert after(ApprovalState.DENIED, event) is None
+    assert after(ApprovalState.EXPIRED, event) is None
 
 
 @given(
-    state=st.sampled_from(State),
+    state=st.sampled_from(ApprovalState),
     delivery=st.sampled_from(Delivery),
     moments=st.tuples(*[MOMENTS] * 6),
     mailed=st.booleans(),
 )
 def test_whatever_is_not_finished_gets_attention(
-    state: State, delivery: Delivery, moments: tuple[datetime, ...], mailed: bool
+    state: ApprovalState, delivery: Delivery, moments: tuple[datetime, ...], mailed: bool
 ) -> None:
     created, expires, lease, held, deliver, mail = moments
     found = next_attention(
@@ -98,7 +98,7 @@ def test_whatever_is_not_finished_gets_attention(
 
     finished = state not in OPEN and (state not in TOLD or delivery is Delivery.DONE)
     assert (found is None) == finished
-    if state is State.WAITING:
+    if state is ApprovalState.WAITING:
         assert found == (expires if mailed else min(expires, mail))
 
 
@@ -119,13 +119,15 @@ def test_a_call_runs_when_nothing_has_changed() -> None:
 @pytest.mark.parametrize(
     ("now", "server_version", "change"),
     [
-        (standing(pin=b"q" * 32), 1, Change.DEFINITION),
-        (standing(account_version=2), 1, Change.CREDENTIAL),
-        (standing(rules_version=2), 1, Change.RULE),
-        (STANDING, 2, Change.SERVER),
+        (standing(pin=b"q" * 32), 1, ApprovalChange.DEFINITION),
+        (standing(account_version=2), 1, ApprovalChange.CREDENTIAL),
+        (standing(rules_version=2), 1, ApprovalChange.RULE),
+        (STANDING, 2, ApprovalChange.SERVER),
     ],
 )
-def test_a_change_is_asked_for_again(now: Standing, server_version: int, change: Change) -> None:
+def test_a_change_is_asked_for_again(
+    now: Standing, server_version: int, change: ApprovalChange
+) -> None:
     assert changes(ASKED, now, server_version=server_version) == {change}
 
 

@@ -1,5 +1,5 @@
 /**
- * A call of a tool that waits for the user's decision, or what became of it.
+ * A call of a tool that waits for the user's decision, with its buttons; then what became of it.
  *
  * A card that has just appeared or changed takes no decision for a moment: a press that was meant
  * for what stood there before decides on nothing.
@@ -11,8 +11,7 @@ import { customElement, property, query, state } from "lit/decorators.js";
 import type { Api } from "../api/client";
 import type { ApprovalView, Decision } from "../api/generated";
 import { RequestState } from "../api/request-state";
-import { ToolsApi } from "../api/tools";
-import { isWaiting } from "../chat/approvals";
+import { isWaiting } from "../chat/state";
 import { base, controls } from "../styles/controls";
 import { changedText, outcomeText } from "../tools/approval-texts";
 import { visibleName } from "../tools/visible-text";
@@ -21,12 +20,14 @@ import { fullLabel, timeLabel } from "./times";
 
 export const SETTLE_MS = 500;
 
-@customElement("approval-card")
-export class ApprovalCard extends LitElement {
-  @property({ attribute: false }) api!: Api;
+@customElement("decision-card")
+export class DecisionCard extends LitElement {
   @property({ attribute: false }) approval!: ApprovalView;
+  @property({ attribute: false }) api!: Api;
   /** The user's address: whose account the call is for. */
   @property() email = "";
+  /** Show the arguments of a call that was decided, too. */
+  @property({ type: Boolean }) whole = false;
   @state() private settled = false;
   @query(".outcome") private outcome!: HTMLElement | null;
 
@@ -42,7 +43,7 @@ export class ApprovalCard extends LitElement {
         min-width: 0;
       }
       article {
-        padding: 0.875rem 1rem;
+        padding: 0.75rem 1rem;
         border: 1px solid var(--line);
         border-radius: var(--radius);
         background: var(--surface);
@@ -54,13 +55,11 @@ export class ApprovalCard extends LitElement {
       p {
         margin: 0.5rem 0 0;
       }
-      #title {
-        margin: 0 0 0.375rem;
-        font-weight: 600;
-        line-height: 1.4;
+      p:first-child {
+        margin: 0;
       }
-      .question {
-        margin: 0 0 0.5rem;
+      folded-text {
+        margin-top: 0.5rem;
       }
       .small {
         font-size: 0.875rem;
@@ -74,22 +73,18 @@ export class ApprovalCard extends LitElement {
         background: var(--waking-soft);
         color: var(--waking);
       }
-      .acts {
+      .buttons {
         display: flex;
         flex-wrap: wrap;
         gap: 0.5rem;
         margin-top: 0.75rem;
       }
-      .acts button {
-        min-width: 4.5rem;
-        padding-inline: 0.875rem;
-      }
     `,
   ];
 
   override willUpdate(changed: PropertyValues<this>): void {
-    const before = changed.get("approval");
     if (!changed.has("approval") || !isWaiting(this.approval)) return;
+    const before = changed.get("approval");
     if (before?.id === this.approval.id && before.version === this.approval.version) return;
     this.settled = false;
     clearTimeout(this.timer);
@@ -103,32 +98,34 @@ export class ApprovalCard extends LitElement {
   }
 
   override render() {
-    const { tool, server, arguments: given, number } = this.approval;
+    const { tool, server, number } = this.approval;
     const waits = isWaiting(this.approval);
-    const name = visibleName(tool);
-    return html`<article class=${waits ? "waiting" : ""} aria-labelledby="title">
-      <p id="title">
-        ${waits ? "Your agent wants to call" : "Call"} <bdi>${name}</bdi> of
-        <bdi>${visibleName(server)}</bdi>
+    const account = this.email === "" ? nothing : html` for you (${this.email})`;
+    return html`<article class=${waits ? "waiting" : ""} aria-label="Decision ${number}">
+      <p>
+        ${waits ? "Your agent wants to use" : "Your agent asked to use"}
+        <strong><bdi>${visibleName(tool)}</bdi></strong> of
+        <strong><bdi>${visibleName(server)}</bdi></strong
+        >${account}.
       </p>
-      ${waits ? this.question() : nothing}
-      ${
-        given === null
-          ? html`<p class="muted small">Its arguments were erased.</p>`
-          : html`<folded-text code what="arguments" .text=${given}></folded-text>`
-      }
+      ${waits || this.whole ? this.given() : nothing}
       <div aria-live="polite">
-        ${waits ? this.warnings() : html`<p class="outcome" tabindex="-1">${outcomeText(this.approval)}</p>`}
+        ${
+          waits
+            ? this.warnings()
+            : html`<p class="outcome" tabindex="-1">${outcomeText(this.approval)}</p>`
+        }
       </div>
-      ${waits ? this.acts(name) : nothing} ${this.work.outcome()}
-      <p class="muted small">Number ${number} · ${this.times()}</p>
+      ${waits ? this.buttons() : nothing} ${this.work.outcome()}
+      ${waits || this.whole ? html`<p class="muted small">Number ${number} · ${this.times()}</p>` : nothing}
     </article>`;
   }
 
-  private question() {
-    return html`<p class="small question">
-      For you${this.email === "" ? nothing : html` (${this.email})`}, with these arguments:
-    </p>`;
+  private given() {
+    const given = this.approval.arguments;
+    return given === null
+      ? html`<p class="muted small">Its arguments were erased.</p>`
+      : html`<folded-text code what="arguments" .text=${given}></folded-text>`;
   }
 
   private warnings() {
@@ -138,28 +135,32 @@ export class ApprovalCard extends LitElement {
     ${
       repeats === null
         ? nothing
-        : html`<p class="small">The same call was made before: number ${repeats}.</p>`
+        : html`<p class="small">
+            This call repeats number ${repeats}, which you were asked before.
+          </p>`
     }`;
   }
 
-  private acts(name: string) {
-    const off = this.work.busy || !this.settled;
-    const button = (label: string, kind: string, decision: Decision) =>
-      html`<button
-        class=${kind}
-        aria-label="${label} ${name}, number ${this.approval.number}"
-        ?disabled=${off}
-        @click=${() => this.decide(decision)}
-      >
-        ${label}
-      </button>`;
-    return html`<div class="acts">
-        ${button("Once", "", "once")} ${button("Always", "plain", "always")}
-        ${button("No", "danger", "no")}
+  private buttons() {
+    return html`<div class="buttons">
+        ${this.button("once", "Allow once", "")} ${this.button("always", "Always allow", "plain")}
+        ${this.button("no", "Do not allow", "plain")}
       </div>
       <p class="muted small">
-        “Always” also runs later calls of this tool without asking, until its definition changes.
+        “Always allow” also runs later calls of this tool without asking, until its definition
+        changes.
       </p>`;
+  }
+
+  private button(decision: Decision, label: string, look: string) {
+    return html`<button
+      class="small ${look}"
+      aria-label="${label}: ${visibleName(this.approval.tool)}, number ${this.approval.number}"
+      ?disabled=${this.work.busy || !this.settled}
+      @click=${() => this.decide(decision)}
+    >
+      ${label}
+    </button>`;
   }
 
   private times() {
@@ -177,8 +178,10 @@ export class ApprovalCard extends LitElement {
   private async decide(decision: Decision): Promise<void> {
     const { id, version } = this.approval;
     const done = await this.work.run(async () => {
-      const detail = await new ToolsApi(this.api).decide(id, decision, version);
-      this.dispatchEvent(new CustomEvent("decided", { detail }));
+      const decided = await this.api.decide(id, decision, version);
+      // A frame with a later state may have come first.
+      if (decided.version > this.approval.version) this.approval = decided;
+      this.dispatchEvent(new CustomEvent("decided", { detail: this.approval }));
     });
     if (!done) {
       this.dispatchEvent(new CustomEvent("undecided"));
@@ -191,6 +194,6 @@ export class ApprovalCard extends LitElement {
 
 declare global {
   interface HTMLElementTagNameMap {
-    "approval-card": ApprovalCard;
+    "decision-card": DecisionCard;
   }
 }
