@@ -47,6 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before any fixture is made: some are what the machine lacks."""
+    """Runs before any fixture is made, since some need what the machine lacks."""
     for mark in item.iter_markers("needs"):
         require(*mark.args)

@@ -66,7 +66,7 @@ def test_the_hibernate_and_wake_lines_of_the_specification(stack: Stack, agent: 
         "http://YOUR_AGENT_SERVER_IP:4000/api/containers/:userId/wake"
     ).replace(":userId", agent)
 
-    stack.hibernate(agent, "pause")  # once it agrees, the line itself finds it so
+    stack.hibernate(agent, "pause")  # once the gateway agrees, the line itself succeeds
     assert curl(stack, hibernate)["hibernationState"] == "paused"
     assert curl(stack, wake)["hibernationState"] == "running"
 

@@ -113,7 +113,7 @@ def tenants(stack: Stack, browser: Browser) -> Any:
             second_token=agent_token_of(stack, second_id),
             marks=(mark, SECRET, SECRET[-4:], "first-tenant@example.org", sessions[0]["id"]),
         )
-        # Whatever the second one tried, the first one's world is as it was.
+        # Whatever the second one tried, nothing of the first one's has changed.
         assert first.get("/api/me").json()["user"]["id"] == first_id
         assert [s["name"] for s in first.get("/api/secrets").json()["secrets"]] == ["mine"]
         one.page.reload()

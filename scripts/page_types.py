@@ -72,7 +72,7 @@ def _json_of(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _untitled_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without the titles that pydantic gives fields: each would become a type of its own."""
+    """Remove the titles that pydantic gives fields: each would become a type."""
     return {
         name: {key: value for key, value in schema.items() if key != "title"}
         for name, schema in fields.items()

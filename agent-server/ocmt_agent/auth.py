@@ -21,7 +21,7 @@ class TokenMiddleware:
     """Rejects HTTP requests and WebSocket handshakes without the right `x-auth-token`."""
 
     def __init__(self, app: ASGIApp, *, accepts: Callable[[str], bool], called: str) -> None:
-        """`called` is what the operator knows the token as."""
+        """`called` names the token in error messages."""
         self.app = app
         self._accepts = accepts
         self._called = called

@@ -129,7 +129,7 @@ class AgentSettings(Settings):
     @classmethod
     def _only_an_address(cls, url: AnyHttpUrl) -> AnyHttpUrl:
         if url.username or url.password or url.query or url.fragment:
-            raise ValueError("must be scheme, host, port and perhaps a path, nothing else")
+            raise ValueError("must be scheme, host, port and an optional path, nothing else")
         if url.scheme == "http" and not is_loopback(url.host):
             raise ValueError(
                 "must be https:// unless management is on this machine, since agents' tokens and "

@@ -281,7 +281,7 @@ async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
     for one in (port, port + 1, port + 2):
         if not is_free(one):
             sys.exit(
-                f"Port {one} is taken by {holder(one) or 'another'}: stop that, or use --port."
+                f"Port {one} is taken by {holder(one) or 'a program'}: stop it, or use --port."
             )
     token = secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory(prefix="ocmt-bench-") as folder:

@@ -57,10 +57,10 @@ def require_free(ports: dict[int, str], *, instead: Callable[[int], str]) -> Non
     """
     for port, purpose in ports.items():
         if not is_free(port):
-            by = f" by {who}" if (who := holder(port)) else ""
+            taken_by = holder(port) or "another program"
             raise CommandFailed(
-                f"Port {port} ({purpose}) is taken{by}. Stop it, or choose another: "
-                f"{instead(free_base(next(iter(ports)) + 100))}",
+                f"Port {port} ({purpose}) is taken by {taken_by}. Stop that program, or choose "
+                f"another port: {instead(free_base(next(iter(ports)) + 100))}",
                 exit_code=75,
             )
 

@@ -26,7 +26,7 @@ class FileLock:
 
 
 def lock(path: Path) -> FileLock:
-    """Wait for the lock on `path`, a folder or a file, which is made if missing.
+    """Wait for the lock on `path`: a folder, or a file, which is created if missing.
 
     Raises `OSError` if it cannot be opened.
     """

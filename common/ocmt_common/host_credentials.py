@@ -116,7 +116,7 @@ class HostCredentials:
 
     @property
     def ends_at(self) -> datetime:
-        """The end of the host's certificate."""
+        """When the host's certificate expires."""
         return self._files.ends_at
 
     @property
@@ -124,7 +124,7 @@ class HostCredentials:
         """Why this host's own certificate is not valid now, with the remedy; "" if it is."""
         now, files = self._now(), self._files
         if now >= files.ends_at:
-            return f"ended on {files.ends_at:%Y-%m-%d}; run `./ocmt renew`"
+            return f"expired on {files.ends_at:%Y-%m-%d}; run `./ocmt renew`"
         if now < files.begins_at:
             return (
                 f"is valid from {files.begins_at:%Y-%m-%d %H:%M} UTC; compare the clocks of this "

@@ -1,4 +1,4 @@
-"""Plain http is for one machine: which addresses never leave it."""
+"""Plain http is allowed within one machine only: which addresses never leave it."""
 
 import ipaddress
 

@@ -33,7 +33,7 @@ def tls_reason(error: BaseException, own: HostCredentials | None) -> str | None:
 
 def _refused(code: int, message: str, own: HostCredentials | None) -> str:
     if code == _ENDED:
-        return "its certificate has ended; run `./ocmt renew`"
+        return "its certificate has expired; run `./ocmt renew`"
     if code == _NOT_YET:
         return (
             "its certificate is not valid yet; compare the clocks of both hosts and of the machine "

@@ -209,7 +209,7 @@ class ManagementSettings(Settings):
     def _http_url(cls, value: str) -> str:
         parts = _address(value)
         if parts.query or parts.fragment or parts.username:
-            raise ValueError("must be scheme, host, port and perhaps a path, nothing else")
+            raise ValueError("must be scheme, host, port and an optional path, nothing else")
         return value.rstrip("/")
 
     @field_validator("agent_server_url")

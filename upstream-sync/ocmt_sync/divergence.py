@@ -51,7 +51,7 @@ def _named(policy: Policy) -> list[str]:
 
 
 def read_refs(repository: Repository, policy: Policy) -> Refs:
-    """Find the branches. Raises `SyncError` that names a missing one and how to get it."""
+    """Resolve the branches. Raises `SyncError`, with the remedy, if one is missing."""
     git = repository.git
     refs = dict(
         line.split(" ", 1)[::-1]

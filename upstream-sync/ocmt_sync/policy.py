@@ -30,7 +30,7 @@ _RULE_KEYS = ("class", "paths", "why")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One glob of the policy, in order."""
+    """A glob of the policy, and the class of its files. A file has the class of its first match."""
 
     pattern: str
     cls: Class

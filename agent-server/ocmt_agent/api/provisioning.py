@@ -55,7 +55,7 @@ class Provisioning:
 
     async def _provision(self, agent: Agent, token: str) -> None:
         if agent.removed:
-            raise Problem(409, "agent-removed", "This agent was removed meanwhile. Try again.")
+            raise Problem(409, "agent-removed", "This agent was removed. Try again.")
         refuse_disabled(agent)
         if agent.state is HibernationState.PROVISIONING:
             await self._registry.insert(agent)
@@ -118,7 +118,7 @@ class Provisioning:
 
     async def _revert(self, agent: Agent) -> None:
         if agent.removed:
-            raise Problem(409, "agent-removed", "This agent was removed meanwhile.")
+            raise Problem(409, "agent-removed", "This agent was removed in the meantime.")
         with runtime_problems():
             copy = await self._states.copy_to_revert_to(agent)
             self._memory.ended(agent)

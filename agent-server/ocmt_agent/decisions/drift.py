@@ -18,10 +18,10 @@ class Correction:
 
 
 def half_asleep(state: HibernationState, suspension_id: str | None) -> bool:
-    """Whether a sleep broke off: the container runs, but its gateway is suspended or half frozen.
+    """Whether a hibernation was cut short: the container runs, but its gateway is suspended.
 
-    This happens when this server crashes between the lease and the freeze, or when the runtime goes
-    away in between.
+    Some of its processes may be frozen. This happens when this server crashes, or loses the
+    runtime, between the lease and the freeze.
     """
     return state is HibernationState.RUNNING and suspension_id is not None
 

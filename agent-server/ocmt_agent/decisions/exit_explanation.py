@@ -52,7 +52,7 @@ _CAUSES = tuple(
 def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
     """The sentence about a container that exited; `printed` is the log since its last start."""
     if observed is None:
-        return "Its container is gone; the next request makes it again."
+        return "Its container is gone; the next request creates it again."
     if observed.oom_killed:
         return (
             "It ran out of memory and was killed. Operator: raise AGENT_MEMORY_MB if this repeats."
@@ -62,7 +62,7 @@ def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
             return sentence
     if observed.exit_code == 78:
         return (
-            "OpenClaw finds its configuration unusable (exit code 78). Operator: run `openclaw "
+            "OpenClaw rejected its configuration (exit code 78). Operator: run `openclaw "
             "doctor --fix` on its state folder, then wake it again."
         )
     if observed.exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL):

@@ -102,5 +102,5 @@ def _gb(count: int) -> str:
 def _version(text: str) -> Version:
     parsed = parse_version(text)
     if parsed is None:
-        raise ValueError(f"{text!r} is no version of OpenClaw")
+        raise ValueError(f"{text!r} is not a version of OpenClaw")
     return parsed

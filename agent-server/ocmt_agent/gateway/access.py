@@ -1,4 +1,4 @@
-"""Address and credentials of one user's gateway, in memory only; they never leave this server."""
+"""Address and credentials of one user's gateway; this server never sends them to a caller."""
 
 from dataclasses import dataclass
 

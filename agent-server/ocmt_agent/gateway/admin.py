@@ -86,10 +86,10 @@ class GatewayAdmin:
             raise GatewayUnreachable(f"{method} got no answer: {reason}") from error
         except ValueError as error:
             raise GatewayUnreachable(
-                f"{method} got HTTP {status} and no JSON that is read ({error})"
+                f"{method} got HTTP {status} without valid JSON ({error})"
             ) from error
         if not isinstance(answer, dict):
-            raise GatewayUnreachable(f"{method} got HTTP {status} and no object")
+            raise GatewayUnreachable(f"{method} got HTTP {status} without a JSON object")
         return payload_of(method, answer)
 
     async def health(self, access: GatewayAccess) -> None:

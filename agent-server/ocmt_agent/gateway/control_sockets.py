@@ -60,7 +60,7 @@ class ControlSockets:
     async def call(
         self, access: GatewayAccess, method: str, params: dict[str, Any], *, timeout_s: float
     ) -> dict[str, Any]:
-        """One call's payload. Raises `GatewayRefused`, or `GatewayUnreachable` and drops it."""
+        """Make a call; returns its payload. Drops the socket if it raises `GatewayUnreachable`."""
         socket = self._open[access.user_id].socket
         try:
             async with asyncio.timeout(timeout_s):

@@ -104,7 +104,7 @@ async def _shake_hands(
     payload = as_object(challenge.get("payload"))
     signed_at_ms = payload.get("ts")
     if not isinstance(signed_at_ms, int | float):
-        raise ValueError("the gateway's challenge has no time")
+        raise ValueError("the gateway's challenge has no timestamp")
     params = connect_params(
         access,
         caller_params,
@@ -189,5 +189,5 @@ async def _next(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
         raise OSError(f"the gateway closed the socket (code {socket.close_code})")
     frame = bounded_json.read(message.data)
     if not isinstance(frame, dict):
-        raise ValueError("the gateway sent something that is no frame")
+        raise ValueError("the gateway sent an invalid frame")
     return frame

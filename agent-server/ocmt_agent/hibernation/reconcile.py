@@ -1,4 +1,4 @@
-"""Correcting an agent's record by what the runtime shows, and undoing what was broken off."""
+"""Corrects an agent's record by what the runtime shows, and undoes interrupted hibernations."""
 
 import asyncio
 from contextlib import suppress
@@ -52,7 +52,7 @@ class Reconciler:
     async def settle(self, agent: Agent) -> None:
         """Correct one agent's record after any transition in flight, and finish what is undone.
 
-        A disabled agent that runs is stopped; a sleep that broke off is undone.
+        A disabled agent that runs is stopped; a hibernation that was cut short is undone.
         """
         async with agent.lock:
             if agent.removed:
@@ -78,8 +78,8 @@ class Reconciler:
     async def open(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
         """With the lock held: access to a container found running, once its gateway answers.
 
-        Gives back the lease of a sleep that broke off. Raises `RuntimeFailed` if the gateway does
-        not answer in time.
+        Gives back the lease of a hibernation that was cut short. Raises `RuntimeFailed` if the
+        gateway does not answer in time.
         """
         try:
             async with asyncio.timeout(self._wake_timeout_s):

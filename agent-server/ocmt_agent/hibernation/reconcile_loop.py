@@ -105,8 +105,8 @@ class ReconcileLoop:
                     # A hint only (as old as the list): the transition reads the container afresh.
                     wrong = correction(agent.state, observed.get(agent.user_id)) is not None
                     runs = agent.state in AWAKE_OR_PAUSED
-                    broken_off = half_asleep(agent.state, agent.suspension_id)
-                    if wrong or broken_off or (agent.disabled and runs):
+                    cut_short = half_asleep(agent.state, agent.suspension_id)
+                    if wrong or cut_short or (agent.disabled and runs):
                         group.create_task(self._put_right(agent))
                     else:
                         self._act(agent, group)

@@ -75,7 +75,7 @@ class Resumer:
                 await self._thaw(agent, access)
                 return access
             if agent.suspension_id is not None:
-                # A freeze that broke off may have left some processes frozen.
+                # A freeze that was cut short may have left some processes frozen.
                 await self._runtime.unpause(agent.user_id)
         await self._until(agent, self._is_live, access)
         if not boots:

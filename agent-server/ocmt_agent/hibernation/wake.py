@@ -120,7 +120,7 @@ class WakeTransitions:
         try:
             async with agent.lock:
                 if agent.removed:
-                    raise Problem(409, "agent-removed", "This agent was removed meanwhile.")
+                    raise Problem(409, "agent-removed", "This agent was removed in the meantime.")
                 if agent.access is not None:  # a pause was cancelled while we waited
                     return agent.access
                 return await self.bring_up(agent, why=why)

@@ -108,7 +108,7 @@ class MemoryManager:
     # Notifications from transitions
 
     def slept(self, agent: Agent) -> None:
-        """It was paused: start to reclaim its memory."""
+        """The agent was paused: start to reclaim its memory."""
         tracked = self._tracked(agent)
         tracked.unseen = False
         _cancel(tracked.returning)  # what it used so far is recorded first
@@ -116,7 +116,7 @@ class MemoryManager:
             tracked.reclaiming = self._own(self._give_back(agent, tracked))
 
     def wakes(self, agent: Agent) -> None:
-        """Its thaw begins: stop reclaiming, and prefetch what it will use."""
+        """The agent's thaw begins: stop reclaiming, and prefetch what it will use."""
         tracked = self._tracked(agent)
         _cancel(tracked.reclaiming, tracked.returning)
         tracked.awake, tracked.answered = asyncio.Event(), asyncio.Event()
@@ -125,7 +125,7 @@ class MemoryManager:
             tracked.returning = self._own(self._return(agent, tracked, learns=reclaimed))
 
     def woke(self, agent: Agent) -> None:
-        """It accepts requests again."""
+        """The agent accepts requests again."""
         tracked = self._tracked(agent)
         tracked.unseen = False
         tracked.awake.set()
@@ -141,7 +141,7 @@ class MemoryManager:
             tracked.answered.set()
 
     def ended(self, agent: Agent) -> None:
-        """Its processes are gone, or about to be: forget what was known of their memory."""
+        """The agent's processes are gone, or about to be: forget what was known of their memory."""
         tracked = self._agents.pop(agent.user_id, None)
         if tracked is not None:
             _cancel(tracked.reclaiming, tracked.returning)
@@ -327,7 +327,7 @@ class MemoryManager:
         return where
 
     def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:
-        """Update `agent.memory`; `False`, and `None` there, if it is gone."""
+        """Update `agent.memory`. Returns `False`, and sets it to `None`, if it has no processes."""
         agent.memory = read_agent_memory(where, host)
         return agent.memory is not None
 

@@ -78,7 +78,7 @@ async def bring_in(
 
 
 def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range]]]:
-    """The pages in turns of a few megabytes, up to `at_most` bytes in all."""
+    """The pages in batches of a few megabytes, up to `at_most` bytes in all."""
     left = at_most
     for process, ranges in pages.items():
         for batch in batches(ranges, most=_BATCH):

@@ -51,7 +51,7 @@ def process_madvise(pidfd: int, ranges: Sequence[Range], advice: Advice) -> int:
 
 
 def batches(ranges: Iterable[Range], *, most: int) -> Iterator[list[Range]]:
-    """Ranges in turns of about `most` bytes, so that advice can be cancelled in between."""
+    """The ranges in batches of at most `most` bytes: advice can be cancelled between two."""
     batch: list[Range] = []
     size = 0
     for whole in ranges:

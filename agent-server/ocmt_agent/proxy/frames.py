@@ -50,7 +50,7 @@ def _string(literal: str) -> str | None:
 
 
 def is_shutdown(text: str) -> bool:
-    """Whether the gateway announces its shutdown."""
+    """Whether this frame announces the gateway's shutdown."""
     return text.startswith('{"type":"event","event":"shutdown"')
 
 

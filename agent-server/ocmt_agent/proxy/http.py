@@ -74,6 +74,6 @@ class HttpProxy:
                         raise Problem(
                             502,
                             "gateway-lost",
-                            "The agent's gateway went away before it answered. Send the request "
-                            "again: it is started if it is not running.",
+                            "The agent's gateway ended before it answered. Send the request again; "
+                            "that restarts the gateway.",
                         ) from error

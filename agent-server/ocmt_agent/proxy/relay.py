@@ -23,7 +23,7 @@ from ocmt_agent.proxy.paths import plain_query
 
 log = structlog.get_logger(__name__)
 
-# No escapes and no dot segments: what is asked for is what management is asked for.
+# No escapes and no dot segments: the path checked is the path sent to management.
 _SEGMENT = r"/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*"
 _REACHABLE = re.compile(rf"/mcp/?|/(?:llm|mcp)(?:{_SEGMENT})+/?")
 

@@ -138,7 +138,7 @@ class _Conversation:
         return True
 
     async def _linked(self) -> Link:
-        """A link to the awake agent; the present one if it has its endpoint. Raises `Problem`."""
+        """A link to the awake agent: the open one if its endpoint is the same. Raises `Problem`."""
         access = await self._awake()
         old = self._link
         if old is not None:

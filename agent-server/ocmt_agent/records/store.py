@@ -256,9 +256,9 @@ class AgentStore:
             yield
         except aiosqlite.Error as error:
             raise StoreError(
-                f"The agent server's database {self._path.name} does not work: {error}. Make room "
-                "on its disk, check its permissions and that no other program holds it; the server "
-                "goes on by itself after that."
+                f"The agent server's database {self._path.name} cannot be used: {error}. Free "
+                "space on its disk, check its permissions, and check that no other program holds "
+                "it; the server then continues by itself."
             ) from error
 
     @asynccontextmanager

@@ -37,8 +37,8 @@ async def open_runtime(
 ) -> Runtime:
     """The runtime of this host. `relay_host` overrides the address at which agents reach the relay.
 
-    Raises `RuntimeUnavailable` when the choice cannot work on this host at all. With an engine that
-    is only down, the server starts, reports it, and recovers with it.
+    Raises `RuntimeUnavailable` when the choice cannot work on this host at all. If the
+    engine is only down, the server starts, reports that, and recovers when the engine is up.
     """
     chosen = state_root / ".runtime"
     with _explained(state_root):

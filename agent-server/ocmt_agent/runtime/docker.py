@@ -189,7 +189,7 @@ class DockerRuntime:
         return False
 
     async def _image_id(self) -> str:
-        """The id of the image's name now; a rebuilt image is used from the next boot on."""
+        """The id that the image's name has now; a rebuilt image is used from the next boot on."""
         return str((await self._shown_image())["Id"])
 
     async def _shown_image(self) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
             _give_away(home / "state", account)
     except OSError as error:
         raise RuntimeFailed(
-            f"The agent's folders cannot be made: {error}. Free space on the disk, and run this "
+            f"The agent's folders cannot be created: {error}. Free space on the disk, and run this "
             "server as root, so that agents can own their state."
         ) from error
 

@@ -1,4 +1,4 @@
-"""The engine's client, and its errors as the runtime's."""
+"""The Docker Engine's client; raises its errors as the runtime's."""
 
 import asyncio
 import calendar
@@ -77,7 +77,7 @@ def translated() -> Iterator[None]:
 
 @contextlib.contextmanager
 def already(*messages: str) -> Iterator[None]:
-    """Ignore the engine's errors with one of `messages`: the state is reached already."""
+    """Ignore an engine error with one of `messages`: the container is already in that state."""
     try:
         yield
     except DockerError as error:

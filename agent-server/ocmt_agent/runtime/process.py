@@ -108,7 +108,7 @@ class ProcessRuntime:
             try:
                 home.make()
             except OSError as error:
-                raise RuntimeFailed(f"The state folder cannot be made: {error}.") from error
+                raise RuntimeFailed(f"The state folder cannot be created: {error}.") from error
             self._specs[spec.user_id] = spec
 
     async def start(self, user_id: str) -> Endpoint:

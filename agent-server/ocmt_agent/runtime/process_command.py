@@ -83,7 +83,7 @@ class GatewayCommand:
         return gateway_config(self.relay, user_id=user_id, bind="loopback", port=port)
 
     def fingerprint(self, spec: AgentSpec, home: AgentHome) -> str:
-        """Equal for equal settings, without the port, which changes at each start."""
+        """A hash of all settings but the port, which changes at each start."""
         limits = self.limits
         return fingerprint(
             [

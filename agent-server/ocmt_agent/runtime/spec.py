@@ -155,5 +155,5 @@ def _digest(user_id: str) -> bytes:
 
 
 def fingerprint(parts: object) -> str:
-    """Equal for equal settings; a container with another fingerprint is replaced."""
+    """A hash of settings; a container with another fingerprint is replaced."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

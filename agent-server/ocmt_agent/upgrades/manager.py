@@ -99,7 +99,7 @@ class StateCopyManager:
                     state, agent.user_id, version=last, at=self._clock.now()
                 )
             except CopyFailed as error:
-                why = f"{error}. Operator: see to that in {state}"
+                why = f"{error}. Operator: correct that in {state}"
                 raise Problem(503, "copy-failed", _not_copied(last, now, why)) from error
             log.info("state copied", user_id=agent.user_id, before=last, to=now, usage=usage)
             others = [one for one in self._copies.of(agent.user_id) if one != copy]
@@ -234,13 +234,13 @@ def _not_exchanged(state: Path, error: Exception) -> Problem:
     return Problem(
         503,
         "copy-failed",
-        f"The agent's state cannot be exchanged for its copy: {error}. Operator: see to the folder "
-        f"{state.parent}, then do it again.",
+        f"The agent's state cannot be exchanged for its copy: {error}. Operator: correct that in "
+        f"{state.parent}, then try again.",
     )
 
 
 def _not_copied(last: str, now: str, why: str) -> str:
     return (
         f"The agent changes from OpenClaw {last} to {now}, which changes its state for good, so it "
-        f"is copied before; that failed: {why}; then start the agent again."
+        f"is copied first; that failed: {why}; then start the agent again."
     )

@@ -86,5 +86,5 @@ def test_a_folder_is_the_same_wherever_it_is_asked_for() -> None:
     assert settings.node_binary == Path.cwd() / "node"
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [n for n, f in AgentSettings.model_fields.items() if not f.description] == []

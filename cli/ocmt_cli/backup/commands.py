@@ -66,7 +66,7 @@ def restore_command(
 
 
 def _tell(what: str, lacking: Sequence[LeftOut]) -> None:
-    """Raise `CommandFailed` with the list if anything is lacking; all else is done by then."""
+    """Raise `CommandFailed` with the list if anything is lacking; the rest is done by then."""
     if lacking:
         lines = "\n".join(f"  {one}" for one in lacking)
         raise CommandFailed(f"{what}\n{lines}", exit_code=INCOMPLETE)

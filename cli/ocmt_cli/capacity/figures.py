@@ -22,7 +22,7 @@ class Figures:
     awake_mb: float
     """A gateway that has never slept, after a chat."""
     woken_mb: float
-    """One that has slept and woken, trimmed, since memory is short on a full host."""
+    """An agent that slept, was woken and trimmed, since memory is short on a full host."""
     asleep_mb: float
     swap_mb: float
     """A sleeping one's memory in swap."""

@@ -103,7 +103,7 @@ def _write_manifest(made: Path) -> None:
 
 
 def _wheelhouse(source: Source, role: Role, platform: Platform, builds: Path) -> Path:
-    """Fetch the lock's wheels for `platform` and uv's, once per lock, with hashes checked."""
+    """Download the lock's and uv's wheels for `platform`, hashes checked; reuse a download."""
     lock = source.checkout / "requirements" / _LOCKS[role]
     with_uv = lock.read_text(encoding="utf-8") + _pin_of_uv(source.checkout)
     key = hashlib.sha256(with_uv.encode()).hexdigest()[:16]

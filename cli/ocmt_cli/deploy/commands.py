@@ -183,7 +183,7 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
     elif not status["ok"]:
         state = f"NOT HEALTHY: run `{command('deploy')}` or `{command('rollback')}`"
     elif ending.has_ended(status["certificate"], now):
-        state = "NOT HEALTHY: its certificate ended"
+        state = "NOT HEALTHY: its certificate expired"
     elif drifted:
         state = f"drifted: run `{command('deploy')}`"
     elif status["settings_changed"]:

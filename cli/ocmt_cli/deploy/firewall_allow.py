@@ -78,7 +78,7 @@ def parse(text: object) -> Allowed:
 def _ports(word: str, text: str) -> Ports:
     found = _PORTS.fullmatch(word)
     if found is None:
-        raise ValueError(f"{text!r} is not understood: {_HOW}")
+        raise ValueError(f"{text!r} is not valid: {_HOW}")
     first, last = int(found[1]), int(found[2] or found[1])
     if not 1 <= first <= last <= 65535:
         raise ValueError(f"{text!r}: ports are 1 to 65535, the lower one first")
@@ -89,7 +89,7 @@ def _network(word: str, text: str) -> Network:
     try:
         whole = ipaddress.ip_network(word, strict=False)
     except ValueError:
-        raise ValueError(f"{text!r} is not understood: {_HOW}") from None
+        raise ValueError(f"{text!r} is not valid: {_HOW}") from None
     if "/" in word and str(whole.network_address) != str(
         ipaddress.ip_address(word.partition("/")[0])
     ):

@@ -89,7 +89,7 @@ class HostEntry(_Table):
                 ipaddress.IPv6Address(bare)
             except ValueError as error:
                 raise ValueError(
-                    "is not a host name or an IP address; a port is ssh_port"
+                    "is not a host name or an IP address; a port goes into ssh_port"
                 ) from error
         elif bare != value or not _ADDRESS.fullmatch(value):
             raise ValueError("is not a host name or an IP address")

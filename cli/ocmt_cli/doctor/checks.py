@@ -33,7 +33,7 @@ _INSTALL_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`missing` prevents `ocmt up`; a `note` only limits it."""
+    """The result of one check. `missing` prevents `ocmt up`; `note` does not."""
 
     name: str
     level: Level
@@ -178,7 +178,7 @@ def _ports(data: DataFolder, port: int) -> Iterator[Check]:
                 "port",
                 "missing",
                 f"{number}: taken by {holder(number) or 'another process'}",
-                f"Stop it, or choose other ports: {others}",
+                f"Stop that program, or choose other ports: {others}",
             )
 
 

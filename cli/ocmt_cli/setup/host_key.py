@@ -43,8 +43,8 @@ def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> Non
         )
     if accepted != found:
         raise CommandFailed(
-            f"{host.name} has the key {found}, not {accepted}. Do not continue: another machine "
-            "answers at its address."
+            f"{host.name} has the key {found}, not {accepted}. Do not continue before you know "
+            "why: another machine may answer at its address."
         )
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with file.open("a+b") as known_hosts:

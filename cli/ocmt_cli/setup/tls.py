@@ -57,7 +57,7 @@ def files_for(
 ) -> dict[str, str]:
     """Name → text of the files in a server's TLS_DIR.
 
-    After a renewal that broke off, the agent server may accept only one of the two tokens, so
+    After a renewal that was cut short, the agent server may accept only one of the two tokens, so
     management keeps the one that it sends.
     """
     files = trust.files(host, role)

@@ -159,9 +159,9 @@ def _only_where(tiers: Sequence[str]) -> list[str]:
 
 
 def _to_its_end(words: Sequence[str]) -> int:
-    """Run a program and return its exit code. On Ctrl-C, wait until pytest has cleaned up.
+    """Run pytest and return its exit code.
 
-    Raises `KeyboardInterrupt` then.
+    On Ctrl-C, wait until it has cleaned up, then raise `KeyboardInterrupt`.
     """
     # The tests start many Python processes, and each would compile the modules anew.
     environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}

@@ -46,7 +46,7 @@ def why_unusable(authority: Authority, now: datetime) -> str:
             f"clock shows {now:%Y-%m-%d}: one of the two is wrong"
         )
     if now >= certificate.not_valid_after_utc:
-        return f"ended on {certificate.not_valid_after_utc:%Y-%m-%d}"
+        return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     return ""
 
 
@@ -114,7 +114,7 @@ def needs_issuing(
 
 
 def ends_at(text: str) -> datetime | None:
-    """The end of the first certificate in a PEM text; `None` without one."""
+    """When the first certificate in a PEM text expires; `None` without one."""
     try:
         return x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
     except ValueError:

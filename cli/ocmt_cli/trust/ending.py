@@ -19,7 +19,7 @@ def warning(text: str, now: datetime) -> str:
     end = ends_at(text)
     if end is None or now < end - NEAR_END:
         return ""
-    verb = "ended" if now >= end else "ends"
+    verb = "expired" if now >= end else "expires"
     return f"the certificate for the other host {verb} on {end:%Y-%m-%d}; run `{command('renew')}`"
 
 

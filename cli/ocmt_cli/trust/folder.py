@@ -69,7 +69,7 @@ class TrustFolder:
         return replace(self, tokens=tokens, unsaved={**self.unsaved, "tokens": text})
 
     def ends_at(self, hosts: Iterable[HostEntry]) -> datetime:
-        """The end of the host certificate that expires first."""
+        """When the first of the host certificates expires."""
         texts = [self.certificate(host.name) or "" for host in hosts]
         return min(end for text in texts if (end := authority.ends_at(text)) is not None)
 

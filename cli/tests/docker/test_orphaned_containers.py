@@ -59,7 +59,7 @@ def test_running_and_paused_containers_of_this_folder_are_stopped_and_no_others(
             engine.request("DELETE", f"/containers/{container}", params={"force": "true"})
 
 
-def test_the_engine_tells_its_version_and_whether_it_has_an_image(engine: Engine) -> None:
+def test_the_engine_reports_its_version_and_whether_it_has_an_image(engine: Engine) -> None:
     assert engine.version()
     assert engine.has_image(default_image())
     assert not engine.has_image("ocmt/openclaw:never-made")

@@ -90,7 +90,7 @@ def test_one_that_refuses_is_no_engine_and_leaves_nothing_to_end(
 
 
 @pytest.mark.usefixtures("hanging")
-def test_one_that_hangs_is_not_taken_for_none(engine: Engine) -> None:
+def test_a_hanging_engine_is_not_mistaken_for_a_missing_one(engine: Engine) -> None:
     with pytest.raises(EngineSlow, match=r"takes too long to answer .*systemctl status docker"):
         engine.version()
     with pytest.raises(EngineSlow):
@@ -98,7 +98,7 @@ def test_one_that_hangs_is_not_taken_for_none(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("hanging")
-def test_down_does_not_say_that_nothing_is_left_when_the_engine_hangs(
+def test_down_does_not_claim_that_nothing_is_left_when_the_engine_hangs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(CommandFailed, match=r"could not be stopped: containers.*run this again"):

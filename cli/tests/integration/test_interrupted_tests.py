@@ -39,7 +39,7 @@ command.run_tiers(Report([TIERS["unit"], TIERS["docker"]]), ["-n0", "-s"], Path(
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("started", ["by hand", "in the background of a script"])
-def test_what_a_test_started_is_taken_down_and_nothing_more_is_run(
+def test_what_a_test_started_is_stopped_and_no_further_test_runs(
     tmp_path: Path, started: str
 ) -> None:
     (tmp_path / "test_long.py").write_text(TESTS)

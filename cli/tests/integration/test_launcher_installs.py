@@ -44,7 +44,7 @@ def launch(program: Path, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_set_up_is_made_anew_once_however_many_start(
+def test_a_killed_set_up_is_repeated_once_however_many_start(
     checkout: Path, tmp_path: Path
 ) -> None:
     killed = launch(checkout / "ocmt", tmp_path)
@@ -104,7 +104,7 @@ def test_after_that_it_only_reads_a_few_files_and_becomes_the_command(checkout: 
     assert set(read) == {f"read {checkout / file}" for file in files}
 
 
-# The environment's Python, in an installation that waits to be told to go on.
+# The environment's Python, in an installation that waits for a signal to continue.
 WAITING_PYTHON = """#!/bin/sh
 case "$*" in *--version) exit 0;; esac
 echo begun > begun
@@ -140,7 +140,9 @@ def test_what_a_killed_set_up_started_is_waited_for(tmp_path: Path) -> None:
             one.communicate()
 
 
-def test_without_the_venv_module_it_says_what_to_install(checkout: Path, tmp_path: Path) -> None:
+def test_without_the_venv_module_it_names_the_package_to_install(
+    checkout: Path, tmp_path: Path
+) -> None:
     """Debian's Python without python3-venv: `venv` can be imported, `ensurepip` is missing."""
     bare = tmp_path / "bare"
     bare.mkdir()

@@ -121,7 +121,7 @@ def test_a_frozen_one_is_thawed_to_hear_the_request(started: list[Started]) -> N
     assert frozen.process.wait(60) == -signal.SIGTERM
 
 
-def test_a_process_that_ended_but_was_not_waited_for_is_gone(started: list[Started]) -> None:
+def test_a_zombie_process_counts_as_ended(started: list[Started]) -> None:
     zombie = start(started)
     held = processes.Process(zombie.pid)
     assert start_ticks(zombie.pid) is not None
@@ -195,7 +195,7 @@ def test_a_taken_port_is_reported_with_its_holder_and_another_to_choose(taken: i
     assert re.search(r"choose another: try \d+$", str(caught.value))
 
 
-def test_a_port_that_nobody_has_is_free(taken: int) -> None:
+def test_an_unused_port_is_free(taken: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         unused = probe.getsockname()[1]

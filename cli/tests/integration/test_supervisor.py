@@ -130,7 +130,7 @@ async def test_one_that_refuses_its_settings_ends_all_with_its_words(stage: Stag
     assert not any(start_ticks(record.pid) for record in stage.running.values())
 
 
-async def test_one_whose_port_is_taken_is_not_tried_again(stage: Stage) -> None:
+async def test_a_server_whose_port_is_taken_is_not_restarted(stage: Stage) -> None:
     with pytest.raises(CommandFailed, match="Port 3000 is taken") as caught:
         await stage.supervisor(stage.server("agent", EXIT="75", WORDS="Port 3000 is taken")).run(
             lambda: None
@@ -139,7 +139,7 @@ async def test_one_whose_port_is_taken_is_not_tried_again(stage: Stage) -> None:
     assert stage.starts("agent") == 1
 
 
-async def test_one_that_never_starts_is_given_up_with_what_it_said(stage: Stage) -> None:
+async def test_a_server_that_never_starts_is_given_up_with_its_last_output(stage: Stage) -> None:
     with pytest.raises(CommandFailed, match="no such module") as caught:
         await stage.supervisor(stage.server("agent", EXIT="1", WORDS="no such module")).run(
             lambda: None

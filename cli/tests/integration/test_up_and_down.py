@@ -135,7 +135,7 @@ def test_up_ends_with_the_address_and_a_link_and_the_page_answers(stopped: Insta
     assert answered == 200
 
 
-def test_status_tells_both_servers_healthy(running: Installation) -> None:
+def test_status_reports_both_servers_healthy(running: Installation) -> None:
     found = running.status()
     assert found["running"]
     assert found["phase"] == "running"
@@ -158,7 +158,7 @@ def test_the_audit_trail_of_a_running_installation_is_shown(running: Installatio
     assert "No user has the address nobody@example.com." in nobody.stdout + nobody.stderr
 
 
-def test_a_second_up_says_where_it_runs_and_how_to_stop_it(running: Installation) -> None:
+def test_a_second_up_reports_where_it_runs_and_how_to_stop_it(running: Installation) -> None:
     again = running.up("--detach")
     assert again.returncode == 0
     assert f"already running at http://127.0.0.1:{running.port}" in again.stdout
@@ -166,7 +166,7 @@ def test_a_second_up_says_where_it_runs_and_how_to_stop_it(running: Installation
     assert running.up().returncode == 1
 
 
-def test_another_installation_on_the_same_port_is_told_who_has_it(
+def test_another_installation_on_the_same_port_is_told_which_program_has_it(
     running: Installation, tmp_path: Path
 ) -> None:
     other = Installation(DataFolder(tmp_path / "other"), running.port, running.full)
@@ -232,7 +232,7 @@ def test_a_full_disk_ends_nothing_that_runs_and_keeps_nothing_from_ending(
         running.full.unlink()
 
 
-def test_down_finds_what_runs_when_its_folder_was_taken_away(running: Installation) -> None:
+def test_down_finds_running_processes_when_its_folder_was_removed(running: Installation) -> None:
     away = running.data.root.with_name("away")
     running.data.root.rename(away)
     try:

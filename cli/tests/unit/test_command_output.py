@@ -16,7 +16,7 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.main import main
 
 
-def test_status_shows_what_a_server_says_without_its_control_characters(
+def test_status_shows_a_server_s_text_without_control_characters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {
@@ -85,7 +85,7 @@ def test_a_closed_standard_output_is_no_failure() -> None:
 
 
 @pytest.mark.parametrize("words", [("--help",), ("capacity", "--ram", "8GB")])
-def test_a_full_disk_below_standard_output_is_told(words: tuple[str, ...]) -> None:
+def test_a_full_disk_below_standard_output_is_reported(words: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123
         done = ocmt(*words, stdout=full)
     assert done.stderr.endswith(

@@ -70,7 +70,7 @@ def test_a_setting_that_would_have_no_effect_is_refused(
         refuse_ineffective_settings(data)
 
 
-def test_a_folder_below_a_file_is_refused_with_a_way_out(tmp_path: Path) -> None:
+def test_a_folder_below_a_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CommandFailed, match="--data"):
         open_data_folder(tmp_path / "file" / "data")

@@ -6,7 +6,7 @@ _MEMINFO = "MemTotal:       16000000 kB\nMemFree: 1 kB\nMemAvailable:   8000000 
 _HEAD = "Filename\tType\tSize\tUsed\tPriority\n"
 
 
-def test_swap_on_disk_and_compressed_swap_are_told_apart(tmp_path: Path) -> None:
+def test_swap_on_disk_and_compressed_swap_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text(_MEMINFO)
     (tmp_path / "swaps").write_text(
         f"{_HEAD}/swapfile file 4000 0 -2\n/dev/zram0 partition 1000 0 100\n"

@@ -89,7 +89,7 @@ def test_an_installation_killed_in_the_middle_does_not_count(checkout: Path) -> 
     assert not launcher.satisfied("run")
 
 
-def test_uv_is_taken_with_its_hashes_from_the_lock(checkout: Path) -> None:
+def test_uv_is_installed_with_its_hashes_from_the_lock(checkout: Path) -> None:
     launcher = launcher_of(checkout)
     pinned = launcher.locked("uv", launcher.LOCKS["run"].read_text()).splitlines()
     assert pinned[0].startswith("uv==")
@@ -151,7 +151,7 @@ def test_the_environment_of_running_servers_stays_as_it_is(
     assert installs == ["run"]
 
 
-def test_servers_of_another_checkout_are_not_in_the_way(
+def test_servers_of_another_checkout_do_not_matter(
     checkout: Path, installs: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     launcher = watched(checkout, installs, monkeypatch)
@@ -162,7 +162,7 @@ def test_servers_of_another_checkout_are_not_in_the_way(
     assert installs == ["run"]
 
 
-def test_an_environment_that_was_never_whole_is_made_whatever_runs(
+def test_an_incomplete_environment_is_made_whatever_runs(
     checkout: Path, installs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher = watched(checkout, installs, monkeypatch)
@@ -174,7 +174,7 @@ def test_an_environment_that_was_never_whole_is_made_whatever_runs(
 
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("shut", ["no .venv", "Python", "a lock file", "the command"])
-def test_a_checkout_of_another_user_is_told_in_a_sentence(checkout: Path, shut: str) -> None:
+def test_a_checkout_of_another_user_is_reported_in_a_sentence(checkout: Path, shut: str) -> None:
     """Run as `nobody` in root's checkout."""
     with TemporaryDirectory() as made:
         folder = Path(made)

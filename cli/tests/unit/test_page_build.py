@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("build", [build_page, install_page_tools])
-def test_it_is_told_whose_checkout_it_is(
+def test_the_checkout_s_owner_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: object
 ) -> None:
     shutil.copy(ROOT / "user-ui" / "package-lock.json", tmp_path)

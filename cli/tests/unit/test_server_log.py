@@ -29,14 +29,14 @@ def record(level: str, event: str) -> str:
     return json.dumps({"level": level, "event": event})
 
 
-def test_everything_is_kept_and_only_the_important_is_told(told: Told) -> None:
+def test_everything_is_logged_and_only_the_important_is_printed(told: Told) -> None:
     told.log.line(record("info", "request"))
     told.log.line(record("error", "the engine is gone"))
     assert len(told.file()) == 2
     assert told.lines == ["agent: the engine is gone"]
 
 
-def test_what_a_server_says_in_plain_words_is_remembered_as_its_last_words(told: Told) -> None:
+def test_a_server_s_plain_output_is_kept_as_its_last_words(told: Told) -> None:
     told.log.line(record("info", "starting"))
     told.log.line("PORT is wrong")
     assert told.log.last_words == "PORT is wrong"

@@ -28,13 +28,13 @@ def test_an_agents_memory_is_what_the_server_measured() -> None:
     assert agent_memory({"memory": memory}) == ", 40 MB of RAM"
 
 
-def test_what_nobody_measured_is_not_shown() -> None:
+def test_figures_that_were_not_measured_are_not_shown() -> None:
     assert agent_memory({"memory": None, "memoryBytes": None}) == ""
     assert agent_memory({"memoryBytes": 900e6}) == ", 900 MB"
     assert list(host_memory({"status": "ok"})) == []
 
 
-def test_the_hosts_memory_and_its_means_are_told_with_the_advice() -> None:
+def test_the_hosts_memory_and_its_swap_are_shown_with_the_advice() -> None:
     assert list(host_memory({"memory": MEMORY})) == [
         "memory: 2.0 of 8.0 GB available, 2.0 of 32.0 GB of swap used; "
         "reclaim by memory.reclaim, swap on disk, prefetch",
@@ -44,7 +44,7 @@ def test_the_hosts_memory_and_its_means_are_told_with_the_advice() -> None:
     assert "no swap or compression" in next(iter(host_memory({"memory": bare})))
 
 
-def test_what_an_agent_s_files_take_is_told_where_it_is_known() -> None:
+def test_an_agent_s_disk_usage_is_shown_where_it_is_known() -> None:
     disk = {
         "bytes": 2_400_000_000,
         "files": 12,

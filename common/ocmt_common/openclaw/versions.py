@@ -23,7 +23,7 @@ class Version:
 
 
 def parse_version(text: str) -> Version | None:
-    """The version, or None when `text` is not one of OpenClaw."""
+    """The version, or None when `text` is not an OpenClaw version."""
     found = _SHAPE.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
     if found is None:
         return None

@@ -226,7 +226,7 @@ async def test_what_stops_is_answered_and_closed(impatient: Connection, begun: b
     assert PATIENCE_S * 0.9 < time.monotonic() - started < 10 * PATIENCE_S + 2
 
 
-async def test_a_connection_that_says_nothing_is_closed_without_a_word(
+async def test_a_silent_connection_is_closed_without_an_answer(
     impatient: Connection,
 ) -> None:
     assert await all_of(impatient[0]) == b""

@@ -149,7 +149,7 @@ def test_a_release_in_standby_answers_at_its_gate_only_until_it_is_current(
         assert httpx2.get(url).text == "new"
 
 
-def test_what_arrives_while_nobody_accepts_waits_for_the_next_release(
+def test_connections_that_arrive_meanwhile_wait_for_the_next_release(
     tmp_path: Path, listener: socket.socket
 ) -> None:
     with socket.create_connection(listener.getsockname()) as waiting:
@@ -160,7 +160,7 @@ def test_what_arrives_while_nobody_accepts_waits_for_the_next_release(
             assert b"200" in waiting.recv(1000)
 
 
-def test_who_has_connected_and_not_asked_yet_is_answered_by_the_release_that_ends(
+def test_a_connection_without_a_request_yet_is_answered_by_the_ending_release(
     tmp_path: Path, listener: socket.socket
 ) -> None:
     _point(tmp_path, "old")
@@ -181,7 +181,7 @@ def test_who_has_connected_and_not_asked_yet_is_answered_by_the_release_that_end
         assert old.wait(timeout=60) is not None
 
 
-def test_who_never_asks_does_not_keep_a_release_from_ending(
+def test_a_silent_connection_does_not_keep_a_release_from_ending(
     tmp_path: Path, listener: socket.socket
 ) -> None:
     _point(tmp_path, "old")
@@ -196,7 +196,7 @@ def test_who_never_asks_does_not_keep_a_release_from_ending(
         old.wait(timeout=60)
 
 
-def test_one_that_was_admitted_and_does_not_serve_yet_ends_when_told_to(tmp_path: Path) -> None:
+def test_a_release_that_does_not_serve_yet_ends_on_request(tmp_path: Path) -> None:
     gate, release = tmp_path / "new.sock", tmp_path / "releases" / "new"
     release.mkdir(parents=True)
     environment = {

@@ -35,7 +35,7 @@ def test_colours_stay_where_a_command_gives_its_own() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_every_way_to_print_is_safe(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_print_function_is_safe(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     say(text)
     complain(text)
     say_json({"said": text})

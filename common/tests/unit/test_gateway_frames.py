@@ -62,6 +62,6 @@ def test_each_frame_is_the_protocol_s(frame: str, shown: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("value", [None, 1, "text", [], [{"a": 1}], True])
-def test_what_is_no_object_is_empty(value: object) -> None:
+def test_anything_but_an_object_is_empty(value: object) -> None:
     assert gateway_frames.as_object(value) == {}
     assert gateway_frames.as_object({"a": value}) == {"a": value}

@@ -35,7 +35,7 @@ def test_the_start_is_in_ticks_since_boot() -> None:
 
 
 @pytest.mark.parametrize("name", ["sleep", "a b", "x) S 1 (", ")))", "(", "é ü"])
-def test_a_program_s_name_is_not_taken_for_fields(tmp_path: Path, name: str) -> None:
+def test_a_program_s_name_is_not_mistaken_for_fields(tmp_path: Path, name: str) -> None:
     shutil.copy("/bin/sleep", tmp_path / name)
     with sleeper(str(tmp_path / name)) as process, sleeper() as next_one:
         found, later = live_process(process.pid), start_ticks(next_one.pid)

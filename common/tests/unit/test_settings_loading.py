@@ -61,7 +61,7 @@ def test_a_line_that_sets_nothing_is_refused_rather_than_left_out(
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_value_is_taken_as_it_stands(tmp_path: Path) -> None:
+def test_a_value_is_taken_literally(tmp_path: Path) -> None:
     """Passwords contain dollars and braces; the shell's variables are not expanded."""
     env_file = tmp_path / ".env"
     env_file.write_text("\ufeff# from an editor on Windows\r\nAUTH_TOKEN=pa${HOME}$$word\r\n")
@@ -69,7 +69,7 @@ def test_a_value_is_taken_as_it_stands(tmp_path: Path) -> None:
     assert load(Example, env_file=env_file, environ={}).auth_token == "pa${HOME}$$word"
 
 
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_with_the_reason(tmp_path: Path) -> None:
     latin = tmp_path / "latin.env"
     latin.write_bytes("AUTH_TOKEN=für-immer".encode("latin-1"))
 
@@ -99,7 +99,7 @@ def test_a_near_miss_in_the_environment_is_refused() -> None:
         load(Example, environ={"AUTH_TOKEN": "long enough", "PAUSE_AFTER_M": "5"})
 
 
-def test_what_other_programs_keep_in_the_environment_is_left_alone() -> None:
+def test_other_programs_variables_in_the_environment_are_ignored() -> None:
     loaded = load(Example, environ={"AUTH_TOKEN": "long enough", "PATH": "/bin", "LANG": "C"})
 
     assert loaded.auth_token == "long enough"

@@ -13,7 +13,7 @@ def test_ordinary_ids_name_a_user(good: str) -> None:
     "bad",
     ["", ".", "..", "a/b", "a\\b", "-rf", "_x", "A", "a b", "a\n", "a\0", "é", "a" * 64, "%2f"],
 )
-def test_anything_a_path_or_flag_could_be_made_of_does_not(bad: str) -> None:
+def test_ids_that_could_form_a_path_or_flag_do_not(bad: str) -> None:
     assert not is_user_id(bad)
 
 

@@ -62,7 +62,7 @@ def test_a_problem_becomes_problem_json_with_retry_after(client: TestClient) -> 
     assert response.json()["detail"] == "Try again in a moment."
 
 
-def test_a_crash_tells_the_caller_nothing_of_the_inside(client: TestClient) -> None:
+def test_a_crash_reveals_nothing_internal_to_the_caller(client: TestClient) -> None:
     response = client.get("/crash")
 
     assert response.status_code == 500
@@ -82,7 +82,7 @@ def test_an_unknown_path_is_a_problem_too(client: TestClient) -> None:
     assert client.get("/nowhere").json()["code"] == "http-404"
 
 
-def test_a_well_formed_request_id_is_kept_and_a_wild_one_replaced(client: TestClient) -> None:
+def test_a_well_formed_request_id_is_kept_and_any_other_replaced(client: TestClient) -> None:
     kept = client.get("/nowhere", headers={"x-request-id": "abc-1"})
     replaced = client.get("/nowhere", headers={"x-request-id": "evil id"})
 

@@ -325,11 +325,11 @@ def _refusal(status: int, body: bytes) -> Problem:
     if status == 401:
         return AgentServerRefusesUs()
     if status not in _REFUSALS:
-        return AgentServerUnreachable(f"something else answers there, with {status}")
+        return AgentServerUnreachable(f"another program answers there, with status {status}")
     try:
         problem = _ProblemBody.model_validate_json(body)
     except ValidationError:
-        return AgentServerUnreachable(f"it answered {status} without saying why")
+        return AgentServerUnreachable(f"it answered {status} without a reason")
     if problem.code == "wrong-host":
         return AgentServerRefusesUs(_OTHER_ROLE)
     if problem.code == NO_SUCH_AGENT:
@@ -343,11 +343,11 @@ class _ProblemBody(Wire):
 
 
 class _valid_answer:
-    """Reports an answer that does not validate as coming from something else."""
+    """Raises `AgentServerUnreachable` for an answer that does not validate."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, ValidationError):
-            raise AgentServerUnreachable("something else answers there") from error
+            raise AgentServerUnreachable("another program answers there") from error

@@ -234,7 +234,8 @@ class Agents:
     async def _provision_with(self, user_id: str, token: str) -> bool:
         """Provision the agent with this token, or store the failure for the user to see.
 
-        `False` if the agent has another token by now. Raises `Problem` if it is transient.
+        Returns `False` if the agent has another token by now. Raises `Problem` if the failure is
+        transient.
         """
         async with self._database.read() as session:
             if not await is_active(session, user_id):  # suspended or deleted since `_begin`

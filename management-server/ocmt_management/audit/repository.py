@@ -19,7 +19,10 @@ class AuditRepository:
     async def latest(
         self, *, limit: int, before: int | None, user_id: str | None
     ) -> Sequence[AuditEvent]:
-        """Newest first, with an id below `before`; only about or by `user_id` if given."""
+        """The latest events before the id `before`, newest first.
+
+        With `user_id`, only the events about or by this user.
+        """
         query = select(AuditEvent).order_by(AuditEvent.id.desc()).limit(limit)
         if before is not None:
             query = query.where(AuditEvent.id < before)
@@ -28,7 +31,7 @@ class AuditRepository:
     async def following(
         self, *, limit: int, after: int, since: datetime | None, user_id: str | None
     ) -> Sequence[AuditEvent]:
-        """Oldest first, with an id above `after`."""
+        """The first events after the id `after`, oldest first."""
         query = select(AuditEvent).order_by(AuditEvent.id).limit(limit)
         query = query.where(AuditEvent.id > after, *_of(user_id))
         if since is not None:

@@ -26,7 +26,10 @@ class AuditThrottle:
         self._this_hour = 0
 
     def take(self, action: str, client: str) -> int | None:
-        """How many such events were skipped since the last; `None` to skip this one as well."""
+        """Count this event. Returns how many like it were skipped since the last recorded one.
+
+        `None` to skip this one too.
+        """
         now = self._clock()
         if now - self._hour >= timedelta(hours=1):
             self._hour, self._this_hour = now, 0

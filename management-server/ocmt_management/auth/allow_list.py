@@ -14,7 +14,7 @@ from ocmt_management.settings import ManagementSettings
 
 
 class AllowList:
-    """Decides within one transaction."""
+    """Decides which addresses may sign in, and adds their users, within one transaction."""
 
     def __init__(self, session: AsyncSession, settings: ManagementSettings, clock: Clock) -> None:
         self._users = UserRepository(session)

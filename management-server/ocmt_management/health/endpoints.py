@@ -6,9 +6,12 @@ from typing import Literal
 
 from fastapi import APIRouter
 from ocmt_common.agent_api import Wire
+from ocmt_common.loopback import is_loopback
 from ocmt_common.problems import Problem
 from ocmt_common.version import release_version
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ocmt_management.agents.dependencies import Agents
@@ -21,6 +24,8 @@ router = APIRouter()
 
 VERSION = release_version("ocmt-management")
 _CHECK_TIMEOUT_S = 1.5
+_FORWARDED = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip"})
+"""Headers of requests that came through a front on this machine."""
 
 
 class Check(Wire):
@@ -60,8 +65,16 @@ async def health(
 
 
 @router.get("/metrics")
-async def metrics(tools: Tools) -> Response:
+async def metrics(request: Request, tools: Tools) -> Response:
+    """For a Prometheus on this machine: browsers reach this server's port, too."""
+    if not _is_of_this_machine(request):
+        raise HTTPException(404)
     return Response(tools.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    forwarded = not _FORWARDED.isdisjoint(request.headers)
+    return request.client is not None and is_loopback(request.client.host) and not forwarded
 
 
 def _mail(failure: MailFailure | None) -> Check:

@@ -117,7 +117,11 @@ def _parse(body: bytes) -> _Body:
     if bytes(memoryview(members.get("messages", b""))[:1]) != b"[":
         raise errors.bad_request("no-messages", "Send a JSON object with a list of messages.")
     if not isinstance(model, str) or len(model) > MODEL_CHARACTERS or not _MODEL.fullmatch(model):
-        raise errors.bad_request("no-model", "Name the model in plain text, such as `default`.")
+        raise errors.bad_request(
+            "no-model",
+            f"`model` must be 1 to {MODEL_CHARACTERS} printable ASCII characters without spaces, "
+            "such as `default`.",
+        )
     return _Body(members, model, stream=bytes(members.get("stream", b"")) == b"true")
 
 

@@ -36,6 +36,7 @@ _INVALID_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 """The headers of a stream: reverse proxies must not buffer it."""
+_UNBUFFERED = [(name.encode(), value.encode()) for name, value in UNBUFFERED.items()]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -198,8 +199,7 @@ def _forwarded_headers(headers: httpx2.Headers) -> Headers:
 
 
 def _start(status: int, headers: Headers) -> dict[str, object]:
-    unbuffered = [(name.encode(), value.encode()) for name, value in UNBUFFERED.items()]
-    return {"type": "http.response.start", "status": status, "headers": headers + unbuffered}
+    return {"type": "http.response.start", "status": status, "headers": headers + _UNBUFFERED}
 
 
 def _body(body: bytes, *, more: bool) -> dict[str, object]:

@@ -48,7 +48,7 @@ class UsageRecorder:
         self._pending.set()
 
     async def write(self) -> None:
-        """Write the sums. On an error, which it raises, the sums are kept."""
+        """Write the sums to the database. If that raises, they are kept for the next attempt."""
         written, self._sums = self._sums, defaultdict(UsageSum)
         self._pending.clear()
         try:

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `migrate` handed over."""
+"""Alembic's environment script: runs the migrations on the connection from `migrate`."""
 
 from alembic import context
 from sqlalchemy import Connection

@@ -6,8 +6,11 @@ Private addresses, this machine's, and clouds' metadata are refused unless the o
 host in PRIVATE_HOSTS. Redirects are never followed, so a credential goes to no other address.
 """
 
+import asyncio
 import ipaddress
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -17,8 +20,8 @@ from ocmt_management.outbound.addresses import Address, is_allowed
 
 __all__ = ["AddressRefused", "Client", "check_literal"]
 
-_CONNECTIONS = 500
-_CONNECTIONS_PER_HOST = 100
+_RESOLVING_AT_ONCE = 16
+_RESOLVE_TIMEOUT_S = 10
 _KEEPALIVE_S = 4
 """Shorter than most servers' limit (5 s): no request meets a connection that is being closed."""
 
@@ -33,14 +36,46 @@ class AddressRefused(OSError):
         )
 
 
+class SystemResolver(AbstractResolver):
+    """Resolves names by the system, in threads of its own.
+
+    A name whose servers do not answer holds its thread for many seconds. In the event loop's shared
+    threads, a few of them would keep all of this server from resolving any name.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_RESOLVING_AT_ONCE, thread_name_prefix="resolver")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        ask = partial(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 class CheckedResolver(AbstractResolver):
-    """Resolves names by the system, and refuses those with any address that may not be dialled."""
+    """Refuses names with any address that may not be dialled."""
 
     def __init__(
         self, allowed_hosts: frozenset[str], resolver: AbstractResolver | None = None
     ) -> None:
         self._allowed_hosts = allowed_hosts
-        self._resolver = resolver or aiohttp.ThreadedResolver()
+        self._resolver = resolver or SystemResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -86,8 +121,7 @@ class Client:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(
-                limit=_CONNECTIONS,
-                limit_per_host=_CONNECTIONS_PER_HOST,
+                limit=0,  # the callers' own limits keep one user from holding up others
                 keepalive_timeout=_KEEPALIVE_S,
                 resolver=CheckedResolver(allowed_hosts),
                 ttl_dns_cache=10,

@@ -11,7 +11,7 @@ from ocmt_management.tools.trouble import Kind, Trouble
 Key = TypeVar("Key")
 
 MAX_CALLS_PER_CONNECTION = 8
-MAX_REQUESTS_PER_USER = 32
+MAX_REQUESTS_PER_USER = 16
 CALL_TIMEOUT_S = 100.0
 """Below the 120 s after which OpenClaw gives a call up."""
 LIST_TIMEOUT_S = 15.0
@@ -33,6 +33,12 @@ class CallLimits:
         if self._calls[key] >= MAX_CALLS_PER_CONNECTION:
             raise trouble.too_many_calls(name, MAX_CALLS_PER_CONNECTION)
         with _counted(self._calls, key):
+            yield
+
+    @contextmanager
+    def stream(self, key: object, name: str) -> Iterator[None]:
+        """One open stream of a server, which lasts as long as the agent keeps it."""
+        with self.call(("stream", key), name):
             yield
 
     @contextmanager

@@ -79,7 +79,7 @@ class Vault:
     async def use(self, user_id: str, name: str) -> SecretValue | None:
         """The secret's value, unaudited: the caller must call `record_use` later for all uses.
 
-        For callers to whom one write per use would cost too much time.
+        For callers that cannot afford a write per use.
         """
         found = await self._rows.secret_and_key(user_id, name)
         if found is None:

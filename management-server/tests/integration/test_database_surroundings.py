@@ -126,7 +126,7 @@ async def test_a_database_that_turned_read_only_is_a_503_and_works_again_at_once
     reading = await browser.get("/api/secrets")
     writing = await browser.put("/api/secrets/FOO", json={"value": "y"})
     health = await browser.get("/health")
-    # Connections that are opened now, and only read, are in nobody's way later.
+    # Connections that are opened now, and only read, do no harm later.
     await asyncio.gather(*(browser.get("/api/secrets") for _ in range(5)))
 
     assert reading.status_code == 200
@@ -155,7 +155,7 @@ async def test_a_read_only_database_stops_the_start_with_the_cure(
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-async def test_an_embedded_database_that_may_not_be_written_is_told_by_health(
+async def test_a_read_only_embedded_database_is_reported_by_health(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = parse_database_url(database_url)
@@ -197,7 +197,7 @@ async def _ping(url: str) -> None:
 
 
 @only_postgresql
-async def test_a_certificate_of_an_authority_of_ones_own_is_checked(
+async def test_a_certificate_of_a_private_authority_is_verified(
     direct: tuple[Path, str], certificate: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "root.pem"

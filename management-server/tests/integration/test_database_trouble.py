@@ -1,6 +1,6 @@
 """The database gone, full, behind or ahead: clear answers, and recovery without a restart."""
 
-# ruff: noqa: ASYNC240 (a rename in a test blocks nobody)
+# ruff: noqa: ASYNC240 (a rename in a test blocks nothing)
 
 import asyncio
 import os
@@ -90,7 +90,7 @@ async def test_an_unreachable_database_stops_the_start_with_the_cure() -> None:
         await migrate(parse_database_url("postgresql://ocmt@127.0.0.1:1/ocmt"))
 
 
-async def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(MigrationError, match="could not be migrated"):
@@ -198,9 +198,7 @@ async def test_an_embedded_database_that_vanished_is_a_503_and_never_a_new_empty
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-async def test_a_full_disk_is_a_507_and_over_when_there_is_room(
-    app: FastAPI, sign_in: SignIn
-) -> None:
+async def test_a_full_disk_is_a_507_until_space_is_freed(app: FastAPI, sign_in: SignIn) -> None:
     browser = await sign_in(ADA)
     database: Database = app.state.database
     async with database.read() as session:
@@ -253,7 +251,7 @@ async def _has(url: URL, table: str) -> bool:
     return table in names
 
 
-async def test_what_takes_away_waits_until_the_release_before_has_ended(
+async def test_contracting_migrations_wait_until_the_release_before_has_ended(
     database_url: str, later: AddLater
 ) -> None:
     url = parse_database_url(database_url)
@@ -273,7 +271,7 @@ async def test_what_takes_away_waits_until_the_release_before_has_ended(
     await migrate(url, expand_only=True)
 
 
-async def test_what_expands_after_what_takes_away_is_refused_with_what_to_deploy_first(
+async def test_expanding_after_contracting_is_refused_with_the_commit_to_deploy_first(
     database_url: str, later: AddLater
 ) -> None:
     url = parse_database_url(database_url)

@@ -67,7 +67,9 @@ async def test_another_sites_page_cannot_act_with_the_session(
         {},
     ],
 )
-async def test_our_own_page_and_programs_may(sign_in: SignIn, headers: dict[str, str]) -> None:
+async def test_our_own_page_and_programs_may_send_requests(
+    sign_in: SignIn, headers: dict[str, str]
+) -> None:
     browser = await sign_in(ADA)
     del browser.headers["sec-fetch-site"]
 
@@ -108,7 +110,7 @@ async def test_one_client_gets_a_few_links_an_hour_whatever_the_address(
         ("2001:db8:1:2::7", "2001:db8:1:3::7", False),
     ],
 )
-async def test_clients_are_told_apart_by_what_they_own(
+async def test_clients_are_distinguished_by_their_networks(
     app: FastAPI, one: str, other: str, together: bool
 ) -> None:
     async def asks(address: str) -> int:
@@ -128,7 +130,7 @@ async def test_clients_are_told_apart_by_what_they_own(
         ("2001:db8:1:{}::7", "2001:db8:2::7"),
     ],
 )
-async def test_whoever_has_a_whole_network_is_slowed_down_alone(
+async def test_a_client_with_a_whole_network_is_limited_alone(
     app: FastAPI, network: str, elsewhere: str
 ) -> None:
     async def asks(host: str, number: int) -> int:

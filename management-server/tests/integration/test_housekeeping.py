@@ -24,7 +24,7 @@ async def counts(app: FastAPI) -> dict[str, int]:
 
 
 @pytest.mark.both_databases
-async def test_what_is_over_is_forgotten_and_what_is_not_is_kept(
+async def test_expired_rows_are_deleted_and_others_kept(
     app: FastAPI, sign_in_admin: SignIn, advance: Callable[[timedelta], None]
 ) -> None:
     state = app.state

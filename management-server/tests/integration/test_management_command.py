@@ -95,7 +95,7 @@ def test_it_serves_signs_in_by_an_operator_link_and_stops_cleanly(
     assert "Traceback" not in log
 
 
-def test_a_taken_port_is_said_and_is_exit_code_75(env_file: Path, port: int) -> None:
+def test_a_taken_port_is_reported_with_exit_code_75(env_file: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         ended = run("serve", "--env-file", str(env_file))
 

@@ -85,7 +85,7 @@ class TestALink:
         assert "/sign-in#" in capsys.readouterr().out
 
     @pytest.mark.both_databases
-    def test_says_so_where_the_tables_do_not_fit_or_are_not_there(
+    def test_is_refused_when_the_tables_do_not_fit_or_are_missing(
         self, env_file: Path, database_url: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert self.make(env_file) == 1

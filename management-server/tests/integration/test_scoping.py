@@ -46,7 +46,7 @@ async def test_a_members_requests_touch_only_their_own_rows(
     advance: Callable[[timedelta], None],
     statements: list[tuple[str, Any]],
 ) -> None:
-    # Nobody's agent is made meanwhile, which is tried again and again without an agent server.
+    # No agent is provisioned meanwhile, which is retried constantly without an agent server.
     app.state.on_sign_in = lambda _: None
     # Nor are agents made to list their tools again, for which all users' versions are read.
     app.state.tools._sender.changed = lambda: None

@@ -104,7 +104,7 @@ def test_a_wrong_setting_is_refused_with_the_cure(
     assert KEY not in str(refused.value)
 
 
-def test_lists_and_senders_are_taken_as_people_write_them(make_settings: Make) -> None:
+def test_lists_and_senders_are_accepted_as_people_write_them(make_settings: Make) -> None:
     settings = make_settings(
         allowed_emails="Ada@Example.com, bob@example.com,",
         allowed_domains="@acme.io, Example.COM",
@@ -213,5 +213,5 @@ def test_secrets_are_masked_when_settings_are_shown(make_settings: Make) -> None
     assert "hunter2" not in repr(settings)
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     assert not [n for n, field in ManagementSettings.model_fields.items() if not field.description]

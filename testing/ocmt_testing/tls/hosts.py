@@ -72,7 +72,7 @@ class _Server(HandoverServer):
 async def serving_hosts(
     app: ASGIApp, credentials: HostCredentials, *, role: str
 ) -> AsyncIterator[int]:
-    """Serve `app` to hosts of `role`; the TLS port."""
+    """Serve `app` to hosts of `role`; yields the TLS port."""
 
     def config(http: type[asyncio.Protocol]) -> uvicorn.Config:
         return uvicorn.Config(

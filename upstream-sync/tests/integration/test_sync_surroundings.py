@@ -168,7 +168,7 @@ def test_a_resolution_that_is_not_finished_is_not_committed(world: World) -> Non
     resolve(world)
     (world.tree / "core/a.txt").write_text("edited after the add\n")
     ran = world.run("apply", "--continue")
-    assert (ran.code, "Edited and not added: core/a.txt" in ran.err) == (5, True)
+    assert (ran.code, "Edited but not added: core/a.txt" in ran.err) == (5, True)
     assert (world.tree / "core/a.txt").read_text() == "edited after the add\n"
     world.git("-C", str(world.tree), "restore", "core/a.txt")
     assert world.ok("apply", "--continue")["picked"] == 2

@@ -156,7 +156,7 @@ async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all
     """A restart of the engine: it is away for a while, and its containers do not run afterwards."""
     through, root = tmp_path / "engine.sock", tmp_path / "agents"
     async with docker_agents(root) as direct:
-        await direct.observe_all()  # connected before anybody is sent through our socket
+        await direct.observe_all()  # connected before a client is sent through the test's socket
         monkeypatch.setenv("DOCKER_HOST", f"unix://{through}")
         async with (
             EngineSocket(through),
@@ -190,7 +190,7 @@ async def test_containers_half_frozen_killed_removed_or_lost_with_the_engine_all
             assert (refused.value.code, refused.value.status) == ("runtime-unavailable", 503)
             assert refused.value.retry_after_s
             states = [parts.registry.get(user).state for user in ("ada", "ben")]
-            assert states == [S.RUNNING, S.PAUSED]  # nothing was seen, so nothing is believed
+            assert states == [S.RUNNING, S.PAUSED]  # no event was seen, so nothing is assumed
             for user in ("ada", "ben"):
                 async with container_of(direct, user) as container:
                     await container.kill()

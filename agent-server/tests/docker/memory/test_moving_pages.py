@@ -129,7 +129,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driver.name)
-async def test_a_frozen_process_is_taken_out_of_ram_and_is_whole_when_thawed(
+async def test_a_frozen_process_is_moved_out_of_ram_and_is_intact_when_thawed(
     driver: Driver, holder: Whereabouts, group: Cgroup, executor: ThreadPoolExecutor
 ) -> None:
     assert driver.fits(holder)
@@ -139,7 +139,7 @@ async def test_a_frozen_process_is_taken_out_of_ram_and_is_whole_when_thawed(
 
     after = measured(holder)
     assert after.anon < 0.2 * before.anon
-    if driver.name != "process_madvise":  # which leaves what it wrote until somebody needs the room
+    if driver.name != "process_madvise":  # which leaves what it wrote until the space is needed
         assert after.usage < 0.3 * before.usage
         assert after.swap > 0.8 * _HELD
     group.set_frozen(False)
@@ -147,7 +147,7 @@ async def test_a_frozen_process_is_taken_out_of_ram_and_is_whole_when_thawed(
     assert await holder.leader.ended() == 3
 
 
-async def test_what_was_recorded_is_fetched_ahead_and_not_taken_for_used(
+async def test_recorded_pages_are_prefetched_and_do_not_count_as_used(
     holder: Whereabouts, executor: ThreadPoolExecutor
 ) -> None:
     recorded = resident_pages(holder)
@@ -182,7 +182,7 @@ async def test_pages_are_brought_in_for_good_but_for_those_whose_use_is_to_show(
     assert size(pages_anywhere(holder)) >= size(recorded)
 
 
-async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
+async def test_all_pages_of_an_unknown_agent_are_read_and_its_use_is_learned(
     holder: Whereabouts, executor: ThreadPoolExecutor
 ) -> None:
     await page_out(resident_pages(holder), executor)
@@ -228,7 +228,7 @@ async def test_of_an_agent_nobody_knows_all_is_read_and_its_use_learned(
     assert size(resident_pages(holder)) < 1 * MB
 
 
-async def test_while_it_is_unknown_what_comes_first_the_first_answer_shows_it(
+async def test_the_first_answer_shows_which_pages_are_needed_first(
     holder: Whereabouts, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing else is read meanwhile: the gateway's own reads would have to wait behind it."""
@@ -378,7 +378,7 @@ async def test_what_the_next_wake_fetches_lies_on_the_disk_in_the_order_it_is_fe
         assert onward > 0.9 * len(places)
 
 
-async def test_a_process_that_is_gone_is_passed_over(
+async def test_a_process_that_ended_is_skipped(
     holder: Whereabouts, group: Cgroup, executor: ThreadPoolExecutor
 ) -> None:
     recorded = resident_pages(holder)

@@ -146,7 +146,7 @@ async def test_a_sleeping_agent_costs_little_and_wakes_whole_whenever_it_is_need
         assert await chat(parts) == _ANSWER
         assert agent.state is HibernationState.RUNNING
 
-        # Woken while its memory is still being taken: it goes first, and nothing is lost.
+        # Woken while its memory is being reclaimed: the wake has priority, and nothing is lost.
         await pause(parts)
         assert await chat(parts) == _ANSWER
         assert agent.paused_memory is None

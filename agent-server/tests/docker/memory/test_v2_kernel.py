@@ -155,7 +155,7 @@ def test_reclaim_freeze_and_prefetch_on_a_real_kernel_with_cgroup_v2(tmp_path: P
     assert asleep["swap"] > 90 * MB
     assert 0.4 * asleep["swap"] < asleep["compressed"] < 0.8 * asleep["swap"]
     assert found["more_than_there_is"] == os.strerror(11)  # EAGAIN
-    # Fetched ahead: charged again, and not taken for used. And it is whole.
+    # Prefetched: charged again, not counted as used, and intact.
     assert found["fetched"]["usage"] > asleep["usage"] + 60 * MB
     # What stays is the guest's own Python: the child shares it, another group is charged with it.
     assert found["fetched"]["resident"] < 30 * MB

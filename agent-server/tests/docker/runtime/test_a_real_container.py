@@ -104,7 +104,7 @@ async def test_a_container_sleeps_is_found_again_and_wakes_with_its_lease(agent:
     await until_open(agent.access, agent.session)
 
 
-async def test_a_killed_gateway_is_seen_and_starts_again_on_its_state(agent: Agent) -> None:
+async def test_a_killed_gateway_is_noticed_and_restarts_on_its_state(agent: Agent) -> None:
     runtime = agent.runtime
     database = agent.root / "bob" / "state" / "state" / "openclaw.sqlite"
     made = database.stat().st_ino
@@ -132,7 +132,7 @@ async def test_a_killed_gateway_is_seen_and_starts_again_on_its_state(agent: Age
     assert used_s == pytest.approx(asked_s, abs=5)
 
 
-async def test_a_container_frozen_behind_docker_s_back_is_let_go(agent: Agent) -> None:
+async def test_a_container_frozen_without_docker_is_thawed(agent: Agent) -> None:
     """The state after a pause that failed half-way, or during which the engine was killed."""
     runtime, control = agent.runtime, OpenClawControl(agent.session)
 

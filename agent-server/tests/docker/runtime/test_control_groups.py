@@ -101,7 +101,7 @@ def test_frozen_means_no_cpu_at_all_and_thawed_means_it_goes_on(group: Cgroup) -
         pass
 
 
-async def test_a_frozen_process_that_was_killed_is_gone_once_thawed(group: Cgroup) -> None:
+async def test_a_frozen_process_that_was_killed_ends_when_thawed(group: Cgroup) -> None:
     process = start_inside(group, "while True: pass")
     group.set_frozen(True)
     process.signal(signal.SIGKILL)

@@ -125,7 +125,7 @@ async def test_servers_that_make_the_same_container_at_once_share_it(
             await other.close()
 
 
-async def test_a_foreign_container_of_the_same_name_is_told_and_left_alone(
+async def test_a_foreign_container_of_the_same_name_is_reported_and_not_touched(
     runtime: DockerRuntime, image: str
 ) -> None:
     async with aiodocker.Docker() as docker:
@@ -229,7 +229,9 @@ async def test_the_engine_reports_what_happens(runtime: DockerRuntime) -> None:
     assert {("ada", "start"), ("ada", "die"), ("ada", "remove")} <= set(seen)
 
 
-async def test_a_missing_image_is_told_with_its_cure_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_missing_image_is_reported_with_its_remedy_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
     runtime = runtime_on(tmp_path, "ocmt/no-such-image:1")
 
     assert "ocmt image build" in (await runtime.problems())[0]
@@ -239,7 +241,7 @@ async def test_a_missing_image_is_told_with_its_cure_and_leaves_nothing(tmp_path
     await runtime.close()
 
 
-async def test_an_engine_that_goes_and_comes_back_is_told_and_used_again(
+async def test_an_engine_that_goes_away_is_reported_and_used_again_when_it_returns(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through a socket that the test cuts and restores, since others use the engine too."""
@@ -269,7 +271,7 @@ async def test_an_engine_that_goes_and_comes_back_is_told_and_used_again(
     await runtime.close()
 
 
-async def test_auto_takes_docker_and_keeps_to_it_while_the_engine_is_gone(
+async def test_auto_chooses_docker_and_keeps_it_while_the_engine_is_away(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def opened(choice: RuntimeChoice, root: Path) -> Runtime:

@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("root"
 TENANT = Path(__file__).with_name("tenant.mjs").read_text(encoding="utf-8")
 LIMITS = Limits(memory_mb=160, cpus=1.0, pids=64)
 MB = 1 << 20
-# Clears the screen, and writes into the clipboard of who looks at the log.
+# Clears the screen, and writes into the clipboard of the log's reader.
 ESCAPES = r"\033[2J\033]52;c;ZXZpbA==\007\n"
 VICTIM = """
 const fs = require("fs"), dgram = require("dgram"), net = require("net");
@@ -187,8 +187,8 @@ async def test_its_own_tools_work_for_a_uid_that_the_image_does_not_know(host: H
 # Network
 
 
-async def test_no_other_agent_is_reached_and_no_address_is_forged(host: Host) -> None:
-    # The host reaches her, so somebody listens.
+async def test_no_other_agent_can_be_reached_and_no_address_forged(host: Host) -> None:
+    # The host reaches her, so the port is open.
     with socket.create_connection((host.ada, GATEWAY_PORT), 3):
         pass
     assert await host.tries("connect", f"{host.ada}:{GATEWAY_PORT}") == []
@@ -204,7 +204,7 @@ async def test_no_other_agent_is_reached_and_no_address_is_forged(host: Host) ->
     assert heard.read_text() == "from the host\n"
 
 
-async def test_what_listens_on_the_host_s_own_loopback_is_not_reached(host: Host) -> None:
+async def test_the_host_s_loopback_cannot_be_reached(host: Host) -> None:
     with socket.create_server(("127.0.0.1", 0)) as own:
         port = own.getsockname()[1]
         places = [f"{address}:{port}" for address in (host.bridge, "127.0.0.1", "127.0.0.2")]
@@ -237,7 +237,7 @@ async def test_nothing_of_the_host_or_of_another_is_written_or_read(host: Host) 
     assert await host.tries("others", *words) == []
 
 
-async def test_who_breaks_out_gets_no_other_agent_s_memory_or_files(host: Host) -> None:
+async def test_breaking_out_gives_no_access_to_another_agent_s_memory_or_files(host: Host) -> None:
     """Run as a process of the host with the uid of the tenant's container."""
     (host.root / "ada" / "state" / "secret").write_text("hers")
     shown = await host.runtime.whereabouts("ada")
@@ -302,7 +302,7 @@ async def test_what_it_takes_of_the_disk_is_seen_and_has_it_stopped(host: Host) 
 # Relay
 
 
-async def test_the_relay_takes_its_own_token_for_its_own_paths_only(host: Host) -> None:
+async def test_the_relay_accepts_the_agent_s_token_for_its_paths_only(host: Host) -> None:
     place = (host.bridge, str(host.relay_port))
     guesses = ("null", "Bearer", "../", host.tokens["ada"][:-1])
     assert await host.tries("relay", *place, host.tokens["eve"], *guesses) == []
@@ -312,7 +312,7 @@ async def test_a_flood_of_headers_is_cut_off(host: Host) -> None:
     assert await host.tries("headers", host.bridge, str(host.relay_port), "64") == []
 
 
-async def test_while_one_holds_all_its_connections_others_are_served(host: Host) -> None:
+async def test_others_are_served_while_one_agent_holds_all_its_connections(host: Host) -> None:
     place = (host.bridge, str(host.relay_port))
     async with host.holding("hog", *place, str(2 * MOST_PER_ADDRESS)) as through:
         headers = {"Authorization": f"Bearer {host.tokens['ada']}"}

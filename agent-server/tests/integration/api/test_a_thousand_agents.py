@@ -30,7 +30,7 @@ def know(host: Host, number: int) -> None:
     host.runtime.containers[agent.user_id] = container
 
 
-async def test_a_look_at_a_thousand_of_whom_none_changed_asks_the_runtime_once(
+async def test_a_sweep_of_a_thousand_unchanged_agents_queries_the_runtime_once(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -44,7 +44,9 @@ async def test_a_look_at_a_thousand_of_whom_none_changed_asks_the_runtime_once(
         assert not host.gateway.calls
 
 
-async def test_a_thousand_are_listed_from_memory_with_all_there_is_to_tell(tmp_path: Path) -> None:
+async def test_a_thousand_agents_are_listed_from_memory_with_all_their_fields(
+    tmp_path: Path,
+) -> None:
     async with open_host(tmp_path) as host:
         for number in range(1000):
             know(host, number)

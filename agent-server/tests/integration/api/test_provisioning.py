@@ -20,7 +20,7 @@ async def test_two_provisions_at_once_make_one_container(tmp_path: Path) -> None
         assert host.runtime.calls["start"] == 1
 
 
-async def test_the_same_again_changes_nothing_and_wakes_nobody(tmp_path: Path) -> None:
+async def test_repeating_a_provision_changes_nothing_and_wakes_no_agent(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         await host.orders.hibernate("ada", "pause")
@@ -54,7 +54,7 @@ async def test_another_token_makes_the_container_anew_on_the_same_state(tmp_path
         ("create", RuntimeUnavailable("Docker does not answer. Start it."), 503),
     ],
 )
-async def test_a_failed_provision_cleans_up_says_why_and_can_be_repeated(
+async def test_a_failed_provision_cleans_up_gives_the_reason_and_can_be_repeated(
     tmp_path: Path, call: str, fault: Exception, status: int
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -85,7 +85,7 @@ async def test_an_agent_that_took_long_to_make_is_not_idle_when_it_is_there(
         assert agent.last_activity_at == host.clock.now()
 
 
-async def test_a_caller_who_leaves_does_not_cut_a_provision_short(tmp_path: Path) -> None:
+async def test_a_caller_that_disconnects_does_not_cancel_a_provision(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         gate = host.runtime.hold("start")
         caller = asyncio.create_task(host.provision())
@@ -99,7 +99,7 @@ async def test_a_caller_who_leaves_does_not_cut_a_provision_short(tmp_path: Path
         assert host.parts.registry.get("ada").state is S.RUNNING
 
 
-async def test_what_is_removed_is_gone_and_can_be_provisioned_again(tmp_path: Path) -> None:
+async def test_a_removed_agent_is_gone_and_can_be_provisioned_again(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         assert (await host.client.delete("/api/containers/ada")).status_code == 204
@@ -110,7 +110,7 @@ async def test_what_is_removed_is_gone_and_can_be_provisioned_again(tmp_path: Pa
         assert (await host.client.post("/api/containers", json=BODY)).status_code == 201
 
 
-async def test_the_users_folder_goes_only_when_asked(tmp_path: Path) -> None:
+async def test_the_users_folder_is_deleted_only_on_request(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         answer = await host.client.delete("/api/containers/ada", params={"state": "delete"})
@@ -119,7 +119,7 @@ async def test_the_users_folder_goes_only_when_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["eve", "../ada", "ADA", "ada%2F..%2Feve"])
-async def test_deleting_the_state_of_nobody_deletes_what_an_earlier_removal_left(
+async def test_deleting_state_without_an_agent_deletes_what_an_earlier_removal_left(
     tmp_path: Path, user_id: str
 ) -> None:
     async with open_host(tmp_path) as host:

@@ -77,7 +77,7 @@ async def test_what_an_agent_takes_is_shown(tmp_path: Path) -> None:
         assert shown["warning"] is None
 
 
-async def test_who_is_nearly_full_or_over_is_told_and_works_on(tmp_path: Path) -> None:
+async def test_a_nearly_full_or_overfull_agent_is_warned_and_keeps_working(tmp_path: Path) -> None:
     async with disk_of(tmp_path) as disk:
         await disk.host.provision()
         for used_mb, words in ((950, "more than 90 %"), (1900, "more than the 0.977 GB")):
@@ -140,7 +140,9 @@ async def test_on_a_host_that_is_nearly_full_those_that_are_over_are_stopped(
         assert disk.host.state("ada") is S.RUNNING
 
 
-async def test_a_sleeper_is_measured_once_and_who_is_awake_each_minute(tmp_path: Path) -> None:
+async def test_a_sleeping_agent_is_measured_once_and_an_awake_one_each_minute(
+    tmp_path: Path,
+) -> None:
     async with disk_of(tmp_path) as disk:
         await disk.host.provision("ada")
         await disk.host.provision("ben")

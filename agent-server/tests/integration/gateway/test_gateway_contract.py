@@ -154,7 +154,7 @@ def control_sockets_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("control_sockets_take_their_time")
-async def test_a_lease_goes_back_over_the_control_socket_it_was_given_on(
+async def test_a_lease_is_given_back_over_its_control_socket(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
@@ -175,7 +175,7 @@ async def test_a_lease_goes_back_over_the_control_socket_it_was_given_on(
 
 
 @pytest.mark.usefixtures("control_sockets_take_their_time")
-async def test_without_its_control_socket_a_lease_goes_back_by_http(gateway: Gateway) -> None:
+async def test_without_its_control_socket_a_lease_is_given_back_by_http(gateway: Gateway) -> None:
     control, access = OpenClawControl(gateway.session), gateway.access()
     lease = await suspended(control, access)
     await control.close()
@@ -265,7 +265,7 @@ async def test_a_hello_carries_credentials_and_callers_get_none_of_them(gateway:
     assert not [text for text in secret if text in shown]
 
 
-async def test_a_caller_may_say_nonsense_about_itself(gateway: Gateway) -> None:
+async def test_a_caller_may_send_nonsense_about_itself(gateway: Gateway) -> None:
     nonsense = {"caps": 5, "locale": [], "userAgent": {}, "scopes": ["operator.admin"]}
     link = await gateway.links.open(gateway.access(), caller_params=nonsense)
     await link.socket.close()
@@ -336,7 +336,7 @@ async def test_our_rights_end_before_administration(gateway: Gateway) -> None:
     assert answer["error"]["code"] == "FORBIDDEN"
 
 
-async def test_a_suspended_gateway_asks_to_be_called_later(gateway: Gateway) -> None:
+async def test_a_suspended_gateway_refuses_calls_with_a_later_time(gateway: Gateway) -> None:
     access = gateway.access()
     async with gateway.caller() as caller, asyncio.timeout(LIMIT_S):
         while True:
@@ -375,7 +375,7 @@ async def raw_connect(
         return answer
 
 
-async def test_in_the_end_a_gateway_that_stops_says_so_and_closes_with_1012(
+async def test_a_stopping_gateway_announces_it_and_closes_with_1012(
     gateway: Gateway,
 ) -> None:
     """The last test, since it stops the gateway that all others use."""

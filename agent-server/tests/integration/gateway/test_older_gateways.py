@@ -38,10 +38,10 @@ async def older_gateway(answers: Answers) -> AsyncIterator[tuple[GatewayAdmin, G
         yield GatewayAdmin(session), access
 
 
-async def test_one_without_an_active_run_may_sleep_without_a_lease() -> None:
+async def test_an_older_gateway_without_an_active_run_may_sleep_without_a_lease() -> None:
     async with older_gateway({"sessions.list": IDLE_SESSIONS}) as (admin, access):
         assert await admin.suspend(access, request_id="r") == Suspended(NO_LEASE)
-        await admin.resume(access, NO_LEASE)  # nothing to give back, nothing asked
+        await admin.resume(access, NO_LEASE)  # nothing to give back, no call made
 
 
 @pytest.mark.parametrize(
@@ -53,21 +53,23 @@ async def test_one_without_an_active_run_may_sleep_without_a_lease() -> None:
         ({"sessions.list": {}}, "too old"),
     ],
 )
-async def test_one_that_works_or_cannot_tell_stays_awake(answers: Answers, told: str) -> None:
+async def test_an_older_gateway_that_works_or_cannot_tell_stays_awake(
+    answers: Answers, told: str
+) -> None:
     async with older_gateway(answers) as (admin, access):
         answer = await admin.suspend(access, request_id="r")
         assert isinstance(answer, Busy)
         assert told in answer.blockers[0]
 
 
-async def test_jobs_that_cannot_be_read_are_no_reason_to_sleep() -> None:
+async def test_unreadable_jobs_keep_an_agent_awake() -> None:
     """A sleep reads the next job first; if the gateway refuses, the sleep is cancelled."""
     async with older_gateway({"sessions.list": IDLE_SESSIONS}) as (admin, access):
         with pytest.raises(GatewayRefused):
             await admin.next_job_at(access)
 
 
-async def test_one_without_the_probe_has_started_once_it_answers_a_call() -> None:
+async def test_a_gateway_without_the_probe_has_started_once_it_answers_a_call() -> None:
     answers: Answers = {}
     async with older_gateway(answers) as (_, access), aiohttp.ClientSession() as session:
         control = OpenClawControl(session)
@@ -89,7 +91,7 @@ async def test_one_without_the_probe_has_started_once_it_answers_a_call() -> Non
         ({"blockers": "curl bank", "retryAfterMs": "curl bank"}, ["it is working"]),
     ],
 )
-async def test_a_busy_gateways_own_words_go_no_further(
+async def test_a_busy_gateways_own_words_are_not_forwarded(
     answer: dict[str, Any], told: list[str]
 ) -> None:
     """They contain the user's command lines, and operators and admins would read them."""

@@ -164,7 +164,7 @@ FAULTS: dict[str, dict[str, Exception]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_a_fault_at_any_call_is_put_right_by_the_next_look(
+async def test_a_fault_at_any_call_is_corrected_by_the_next_sweep(
     tmp_path: Path, name: str, when: When, fault: str
 ) -> None:
     before, transition = SCENARIOS[name]

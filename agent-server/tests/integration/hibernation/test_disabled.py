@@ -119,7 +119,7 @@ async def test_neither_jobs_nor_office_hours_nor_a_policy_wake_it(tmp_path: Path
             assert host.runtime.calls["start"] == boots
 
 
-async def test_what_waits_for_a_wake_under_way_is_refused(tmp_path: Path) -> None:
+async def test_requests_that_wait_for_a_running_wake_are_refused(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         await stopped(host)

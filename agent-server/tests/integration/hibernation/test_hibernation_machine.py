@@ -232,7 +232,7 @@ class HibernationMachine(RuleBasedStateMachine):
             asked.cancel()
             with contextlib.suppress(asyncio.CancelledError, Problem):
                 await asked
-            if self.agent.waking is not None:  # nobody waits for it any more; it goes on
+            if self.agent.waking is not None:  # no caller waits for it any more; it continues
                 with contextlib.suppress(Problem):
                     await asyncio.shield(self.agent.waking)
 

@@ -31,7 +31,7 @@ async def set_policy(host: Host, **values: object) -> None:
     await host.parts.registry.set_policy(agent, AgentPolicy.model_validate(values))
 
 
-async def test_an_agent_goes_back_to_how_deep_it_slept_after_its_job(tmp_path: Path) -> None:
+async def test_after_its_job_an_agent_returns_to_the_state_it_slept_in(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         job_at = host.gateway.jobs["ada"] = host.clock.now() + 6 * HOUR
@@ -134,7 +134,7 @@ async def test_a_measured_slow_boot_makes_the_next_job_wake_earlier(tmp_path: Pa
         assert timedelta(seconds=302) <= left <= timedelta(seconds=362)
 
 
-async def test_a_jump_of_the_wall_clock_puts_nobody_to_sleep_nor_keeps_them_up(
+async def test_a_jump_of_the_wall_clock_neither_puts_agents_to_sleep_nor_keeps_them_awake(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -150,7 +150,9 @@ async def test_a_jump_of_the_wall_clock_puts_nobody_to_sleep_nor_keeps_them_up(
         assert agent.state is S.PAUSED
 
 
-async def test_office_hours_wake_it_keep_it_and_let_it_go(tmp_path: Path) -> None:
+async def test_office_hours_wake_an_agent_keep_it_awake_and_then_let_it_sleep(
+    tmp_path: Path,
+) -> None:
     async with open_host(tmp_path) as host:  # Monday, 9:00 UTC
         agent = await host.provision()
         await set_policy(
@@ -190,7 +192,7 @@ async def test_an_agent_that_never_sleeps_comes_back_after_a_crash_unless_ordere
         assert host.state() is S.STOPPED
 
 
-async def test_an_agent_awake_for_as_long_as_it_may_rests_though_it_was_used(
+async def test_an_agent_sleeps_after_its_maximum_time_awake_even_if_used(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -241,7 +243,7 @@ async def test_a_wake_that_does_not_fit_stops_the_longest_paused(tmp_path: Path)
         assert 'ocmt_host_memory_bytes{kind="available"} 4.294967296e+09' in metrics
 
 
-async def test_an_idle_agent_that_works_unseen_does_not_give_way(tmp_path: Path) -> None:
+async def test_an_idle_agent_with_unreported_work_is_not_evicted(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         for user in ("ada", "ben"):
             await host.provision(user)
@@ -261,7 +263,7 @@ async def test_an_idle_agent_that_works_unseen_does_not_give_way(tmp_path: Path)
         assert host.runtime.containers["ben"].status is ContainerStatus.RUNNING
 
 
-async def test_a_wake_for_which_nobody_can_give_way_is_503_with_what_to_do(
+async def test_a_wake_without_an_agent_to_evict_is_503_with_the_remedy(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -280,7 +282,9 @@ async def test_a_wake_for_which_nobody_can_give_way_is_503_with_what_to_do(
         assert (await host.client.post("/api/containers/ada/wake")).status_code == 200
 
 
-async def test_a_job_refused_for_want_of_memory_is_tried_at_the_next_look(tmp_path: Path) -> None:
+async def test_a_job_refused_for_lack_of_memory_is_retried_at_the_next_sweep(
+    tmp_path: Path,
+) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         host.gateway.jobs["ada"] = host.clock.now() + HOUR
@@ -329,7 +333,7 @@ async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
         ]
         await asyncio.sleep(0)
         users = [asyncio.create_task(wakes.awake(n, kind=ActivityKind.HTTP)) for n in names[500:]]
-        # Somebody asks for one that waits in the queue for its job.
+        # A request comes for one that waits in the queue for its job.
         hurried = asyncio.create_task(wakes.awake(names[499], kind=ActivityKind.HTTP))
         while f"ocmt_agent_queued_wakes {float(len(names) - slots)}" not in (  # noqa: ASYNC110 (only the figure tells)
             host.parts.registry.metrics.text().decode()
@@ -345,7 +349,7 @@ async def test_a_thousand_wakes_at_once_boot_a_few_at_a_time_and_users_first(
         assert {a.state for a in host.parts.registry.all()} == {S.RUNNING}
 
 
-async def test_who_waits_for_a_turn_in_vain_hears_of_it_and_nothing_is_stopped(
+async def test_a_wake_that_gets_no_turn_in_time_is_refused_and_nothing_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_host(tmp_path) as host:

@@ -45,7 +45,7 @@ async def killed_before_the_freeze(machine: Machine) -> Gate:
     return gate
 
 
-async def test_who_exists_and_since_when_they_sleep_survives_a_restart(tmp_path: Path) -> None:
+async def test_agents_and_their_times_asleep_survive_a_restart(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     async with machine.server() as host:
         for user in ("ada", "ben", "eve"):

@@ -76,14 +76,14 @@ async def test_a_request_in_flight_keeps_an_agent_awake_and_idle_counts_from_its
         assert host.state() is S.PAUSED
 
 
-async def test_a_busy_gateway_is_not_frozen_and_says_why(tmp_path: Path) -> None:
+async def test_a_busy_gateway_is_not_frozen_and_gives_its_reasons(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         host.gateway.busy["ada"] = Busy(["1 active request"], retry_after_s=90)
         await host.fall_asleep()
         assert (agent.state, agent.blockers) == (S.RUNNING, ["1 active request"])
 
-        # It is not asked again before it said it would be worth it.
+        # It is not asked again before the time that it named.
         asked = host.gateway.calls["suspend"]
         host.clock.advance(seconds=60)
         await host.sweep()
@@ -94,7 +94,7 @@ async def test_a_busy_gateway_is_not_frozen_and_says_why(tmp_path: Path) -> None
         assert (agent.state, agent.blockers) == (S.PAUSED, [])
 
 
-async def test_a_request_that_arrives_while_the_gateway_agrees_calls_the_pause_off(
+async def test_a_request_during_the_gateway_s_consent_cancels_the_pause(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -133,7 +133,7 @@ async def test_a_request_that_arrives_while_it_freezes_wakes_it_again(tmp_path: 
         assert not host.gateway.closed("ada")
 
 
-async def test_work_that_nobody_registered_is_seen_by_its_cpu_use(tmp_path: Path) -> None:
+async def test_unreported_work_is_detected_by_its_cpu_use(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         agent = await host.provision()
         host.clock.advance(minutes=30)
@@ -157,7 +157,7 @@ async def test_work_that_nobody_registered_is_seen_by_its_cpu_use(tmp_path: Path
         ("suspend", GatewayRefused("INTERNAL", "broken")),
     ],
 )
-async def test_a_gateway_that_cannot_be_asked_counts_as_busy(
+async def test_an_unreachable_gateway_counts_as_busy(
     tmp_path: Path, call: str, fault: Exception
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -180,7 +180,7 @@ async def test_a_freeze_that_fails_is_undone(tmp_path: Path) -> None:
         await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
 
-async def test_an_engine_that_goes_away_in_the_middle_of_a_freeze_leaves_no_closed_gateway(
+async def test_an_engine_lost_during_a_freeze_leaves_no_closed_gateway(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -257,7 +257,7 @@ async def test_an_agent_whose_job_is_near_is_not_put_to_sleep(tmp_path: Path) ->
         assert host.gateway.calls["suspend"] == 0
 
 
-async def test_a_slow_agent_holds_up_no_other(tmp_path: Path) -> None:
+async def test_a_slow_agent_delays_no_other(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         for user in ("ada", "ben", "eve"):
             await host.provision(user)

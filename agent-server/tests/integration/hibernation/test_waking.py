@@ -38,7 +38,7 @@ async def test_twenty_requests_to_an_agent_that_cannot_start_cause_one_attempt(
         assert host.runtime.calls["start"] == 1
 
 
-async def test_a_running_agent_is_reached_without_asking_the_runtime(tmp_path: Path) -> None:
+async def test_a_running_agent_is_reached_without_querying_the_runtime(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         host.runtime.calls.clear()
@@ -59,7 +59,7 @@ async def test_after_a_thaw_the_gateway_is_resumed_before_anything_is_forwarded(
         assert not host.gateway.closed("ada")
 
 
-async def test_a_thawed_gateway_is_asked_once_and_that_call_waits_for_it_before_the_thaw(
+async def test_a_thawed_gateway_gets_one_call_which_is_sent_before_the_thaw(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -80,7 +80,7 @@ async def test_a_thawed_gateway_is_asked_once_and_that_call_waits_for_it_before_
         assert host.runtime.calls == {"unpause": 1}
 
 
-async def test_a_gateway_that_answers_is_awake_whatever_the_engine_is_still_at(
+async def test_a_gateway_that_answers_is_awake_whatever_the_engine_is_still_doing(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -148,7 +148,7 @@ async def test_one_that_ended_in_its_sleep_unnoticed_is_booted_by_the_same_wake(
         assert not host.gateway.closed("ada")
 
 
-async def test_a_runtime_that_is_away_at_the_thaw_leaves_the_sleeper_as_it_was(
+async def test_a_runtime_that_is_away_at_the_thaw_leaves_the_agent_asleep(
     tmp_path: Path,
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -163,7 +163,7 @@ async def test_a_runtime_that_is_away_at_the_thaw_leaves_the_sleeper_as_it_was(
         assert not host.gateway.closed("ada")
 
 
-async def test_one_that_somebody_else_froze_is_awake_once_it_answers(tmp_path: Path) -> None:
+async def test_an_agent_frozen_by_another_program_is_awake_once_it_answers(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         host.runtime.containers["ada"].status = ContainerStatus.PAUSED
@@ -173,7 +173,9 @@ async def test_one_that_somebody_else_froze_is_awake_once_it_answers(tmp_path: P
         assert host.gateway.calls == {"is_live": 1}
 
 
-async def test_a_caller_who_leaves_does_not_leave_the_agent_half_awake(tmp_path: Path) -> None:
+async def test_a_caller_that_disconnects_does_not_leave_the_agent_half_awake(
+    tmp_path: Path,
+) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         await host.orders.hibernate("ada", "stop")
@@ -189,7 +191,7 @@ async def test_a_caller_who_leaves_does_not_leave_the_agent_half_awake(tmp_path:
         assert host.runtime.calls["start"] == 2
 
 
-async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_tried_afresh(
+async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_host(tmp_path) as host:
@@ -221,7 +223,7 @@ async def test_a_gateway_that_does_not_answer_in_time_is_stopped_and_tried_afres
         (1, "Error {secret}", "exit code 1"),
     ],
 )
-async def test_a_gateway_that_dies_while_starting_is_told_with_its_cause_and_the_cure(
+async def test_a_gateway_that_ends_while_starting_is_reported_with_cause_and_remedy(
     tmp_path: Path, exit_code: int, printed: str, cure: str
 ) -> None:
     """Only of this start, and without the agent's own words: chat and admins see it."""
@@ -247,7 +249,7 @@ async def test_a_gateway_that_dies_while_starting_is_told_with_its_cause_and_the
         assert agent.failure == refused.value.detail
 
 
-async def test_a_runtime_that_is_gone_is_503_and_changes_no_record(tmp_path: Path) -> None:
+async def test_a_missing_runtime_is_503_and_changes_no_record(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         await host.orders.hibernate("ada", "stop")
@@ -276,7 +278,7 @@ async def test_a_runtime_that_goes_in_the_middle_of_a_wake_leaves_the_record_as_
         assert agent.state is S.STOPPED
 
 
-async def test_a_container_the_engine_lost_is_made_again(tmp_path: Path) -> None:
+async def test_a_container_that_the_engine_lost_is_created_again(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         await host.orders.hibernate("ada", "pause")
@@ -285,7 +287,7 @@ async def test_a_container_the_engine_lost_is_made_again(tmp_path: Path) -> None
         assert host.runtime.containers["ada"].spec.agent_token == AGENT_TOKEN
 
 
-async def test_a_failed_start_is_told_and_tried_again(tmp_path: Path) -> None:
+async def test_a_failed_start_is_reported_and_retried(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
         await host.orders.hibernate("ada", "stop")
@@ -297,7 +299,7 @@ async def test_a_failed_start_is_told_and_tried_again(tmp_path: Path) -> None:
         assert host.state() is S.RUNNING
 
 
-async def test_nobody_wakes_an_agent_that_does_not_exist(tmp_path: Path) -> None:
+async def test_an_agent_that_does_not_exist_cannot_be_woken(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         with pytest.raises(Problem) as refused:
             await host.wakes.awake("nobody", kind=ActivityKind.HTTP)

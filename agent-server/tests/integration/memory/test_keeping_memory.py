@@ -72,7 +72,7 @@ async def test_a_paused_agent_s_memory_is_given_back_and_the_api_shows_it(
         assert (await shown(host))["pausedMemory"] is None
 
 
-async def test_what_a_busy_disk_had_not_written_yet_is_taken_in_another_round(
+async def test_pages_that_a_busy_disk_had_not_written_are_reclaimed_in_another_round(
     tmp_path: Path, memory: FakeMemory
 ) -> None:
     async with host_with(tmp_path, memory) as host:
@@ -109,7 +109,7 @@ async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
         await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
 
 
-async def test_the_keeper_is_told_once_a_request_is_answered_to_its_end(
+async def test_the_memory_manager_is_notified_when_an_answer_is_complete(
     tmp_path: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
@@ -125,7 +125,7 @@ async def test_the_keeper_is_told_once_a_request_is_answered_to_its_end(
         assert told == ["ada"]
 
 
-async def test_what_a_sleeper_needs_to_wake_outlives_this_server_and_not_its_gateway(
+async def test_a_working_set_outlives_the_server_but_not_the_gateway(
     tmp_path: Path, memory: FakeMemory
 ) -> None:
     runtime, leader = FakeRuntime(), memory.where().leader
@@ -175,7 +175,7 @@ async def test_without_swap_nothing_is_reclaimed_and_health_says_what_is_missing
         assert any("no swap" in sentence for sentence in health["advice"])
         assert health["host"]["total"] == 8 << 30
 
-        # Swap made meanwhile is taken into use for who sleeps already.
+        # New swap is used for agents that already sleep.
         memory.has_swap = True
         await host.parts.memory.look()
         await until(lambda: agent.paused_memory is PausedMemory.RECLAIMED)
@@ -234,7 +234,7 @@ async def test_a_stopped_agent_has_no_memory(tmp_path: Path, memory: FakeMemory)
         assert (agent.memory, agent.paused_memory) == (None, None)
 
 
-async def test_an_agent_that_is_being_stopped_is_not_taken_up_by_the_look(
+async def test_a_sweep_skips_an_agent_that_is_being_stopped(
     tmp_path: Path, memory: FakeMemory
 ) -> None:
     async with host_with(tmp_path, memory) as host:

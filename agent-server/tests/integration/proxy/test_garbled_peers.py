@@ -47,7 +47,7 @@ async def test_any_answer_that_is_passed_on_is_an_answer_or_breaks_off(
 
 
 @pytest.mark.parametrize("said", GARBLED.values(), ids=GARBLED.keys())
-async def test_any_answer_of_a_gateway_to_us_is_told_as_unreachable(said: bytes) -> None:
+async def test_any_invalid_answer_of_a_gateway_counts_as_unreachable(said: bytes) -> None:
     async with answering(said) as url, open_session() as session, asyncio.timeout(30):
         admin, access = GatewayAdmin(session), access_to(url)
         for asking in (
@@ -94,7 +94,7 @@ DEEP = "[" * 50_000 + "]" * 50_000
     ],
     ids=lambda payload: payload[:60],
 )
-async def test_any_payload_of_a_gateway_is_understood_or_told(payload: str) -> None:
+async def test_any_payload_of_a_gateway_is_understood_or_reported(payload: str) -> None:
     said = answer_of(f'{{"ok":true,"payload":{payload}}}')
     async with answering(said) as url, open_session() as session, asyncio.timeout(30):
         admin, access = GatewayAdmin(session), access_to(url)
@@ -107,7 +107,7 @@ async def test_any_payload_of_a_gateway_is_understood_or_told(payload: str) -> N
             )
 
 
-async def test_what_a_gateway_says_of_itself_is_bounded() -> None:
+async def test_a_gateway_s_description_of_itself_is_bounded() -> None:
     blockers = json.dumps(["x" * 10_000] * 100)
     said = answer_of(f'{{"ok":true,"payload":{{"status":"busy","blockers":{blockers}}}}}')
     async with answering(said) as url, open_session() as session:
@@ -147,7 +147,7 @@ CHALLENGE = '{"event":"connect.challenge","payload":{"nonce":"n","ts":1}}'
     ],
     ids=lambda frames: " ".join(frames)[:80],
 )
-async def test_any_handshake_is_told_as_refused_or_unreachable(frames: list[str]) -> None:
+async def test_any_invalid_handshake_counts_as_refused_or_unreachable(frames: list[str]) -> None:
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})
         for text in frames:

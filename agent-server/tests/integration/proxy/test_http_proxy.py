@@ -78,7 +78,7 @@ async def test_method_path_query_and_body_arrive_unchanged(method: str) -> None:
     assert told["body"] == "hello"
 
 
-async def test_credentials_are_taken_out_and_ours_put_in() -> None:
+async def test_credentials_are_removed_and_ours_added() -> None:
     theirs = {
         "Authorization": "Bearer stolen",
         "Cookie": "session=1",
@@ -148,7 +148,7 @@ async def test_an_agent_counts_as_in_use_only_while_the_answer_runs() -> None:
         assert proxy.waking.wakes[ActivityKind.HTTP] == 1
 
 
-async def test_a_caller_who_leaves_ends_the_gateway_s_work() -> None:
+async def test_a_caller_that_disconnects_ends_the_gateway_s_work() -> None:
     ended = asyncio.Event()
 
     async def endless(_: Request) -> Response:
@@ -188,7 +188,7 @@ async def test_an_answer_that_breaks_off_does_not_look_complete() -> None:
             await answer.read()
 
 
-async def test_a_gateway_that_is_not_there_is_doubted_and_asked_once_more() -> None:
+async def test_an_unreachable_gateway_is_checked_and_tried_once_more() -> None:
     async with proxy_to(Endpoint("127.0.0.1", 1)) as proxy:
         async with proxy.session.get(proxy.url("healthz")) as answer:
             assert answer.status == 502
@@ -197,7 +197,7 @@ async def test_a_gateway_that_is_not_there_is_doubted_and_asked_once_more() -> N
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_what_found_no_gateway_is_sent_after_a_wake(method: str) -> None:
+async def test_a_request_that_found_no_gateway_is_sent_again_after_a_wake(method: str) -> None:
     async with (
         serving(Starlette(routes=[Route("/{path:path}", tell, methods=["GET", "POST"])])) as there,
         proxy_to(Endpoint("127.0.0.1", 1)) as proxy,
@@ -241,7 +241,7 @@ async def test_a_get_that_may_have_been_seen_is_sent_again_after_a_wake() -> Non
     assert len(seen) > 1
 
 
-async def test_a_caller_who_leaves_in_the_middle_of_its_body_blames_nobody() -> None:
+async def test_a_caller_that_disconnects_within_its_body_does_not_mark_the_gateway() -> None:
     async def patient(request: Request) -> Response:
         await request.body()
         return Response()
@@ -309,7 +309,7 @@ async def test_a_body_above_the_limit_is_refused(declared: bool) -> None:
             assert answer.status == 413
 
 
-async def test_a_wake_that_fails_is_told_as_it_is() -> None:
+async def test_a_failed_wake_is_answered_with_its_own_problem() -> None:
     async with proxied(tell) as proxy:
         proxy.waking.problem = Problem(503, "runtime-unavailable", "Docker is gone.")
         async with proxy.session.get(proxy.url("healthz")) as answer:
@@ -317,7 +317,7 @@ async def test_a_wake_that_fails_is_told_as_it_is() -> None:
             assert (await answer.json())["detail"] == "Docker is gone."
 
 
-async def test_another_user_s_name_reaches_nobody() -> None:
+async def test_another_user_s_name_reaches_no_agent() -> None:
     async with (
         proxied(tell) as proxy,
         proxy.session.get(proxy.url("healthz", user="bob")) as answer,

@@ -20,7 +20,7 @@ LIMIT_S = 120
 
 
 @pytest.mark.nightly  # four boots of the real gateway; its double is tested in each change
-async def test_a_conversation_goes_on_whatever_happens_to_the_gateway(tmp_path: Path) -> None:
+async def test_a_conversation_continues_whatever_happens_to_the_gateway(tmp_path: Path) -> None:
     said = "".join(REPLY)
     async with lan_gateway(tmp_path, token=GATEWAY_TOKEN) as gateway, open_session() as session:
         waking = Sleepy(gateway.endpoint)

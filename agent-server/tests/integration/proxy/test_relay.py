@@ -94,7 +94,7 @@ async def test_without_a_token_of_this_host_s_agents_nothing_is_passed_on(
         assert answer.status == 401
 
 
-async def test_a_management_server_that_is_gone_is_told(agent: aiohttp.ClientSession) -> None:
+async def test_a_missing_management_server_is_reported(agent: aiohttp.ClientSession) -> None:
     async with (
         open_session() as session,
         serving(relay_app("http://127.0.0.1:1", TOKEN.__eq__, session)) as here,
@@ -190,7 +190,7 @@ async def test_one_address_cannot_hold_every_connection() -> None:
             read = await asyncio.gather(*reading)
         assert sorted(said[:8] for said in read) == [b"", b"", *[b"HTTP/1.1"] * 3]
 
-        for _ in range(5):  # what was let go of counts no more, also after a refused socket
+        for _ in range(5):  # a closed connection no longer counts, also after a refused socket
             async with aiohttp.ClientSession() as agent:
                 with pytest.raises(aiohttp.WSServerHandshakeError):
                     await agent.ws_connect(f"{here.url}/mcp")

@@ -187,7 +187,7 @@ async def test_frames_that_wait_for_a_long_wake_keep_their_socket() -> None:
             assert (await caller.until(type="res"))["id"] == request
 
 
-async def test_requests_under_way_when_the_gateway_dies_are_answered(rig: Rig) -> None:
+async def test_requests_in_progress_when_the_gateway_ends_are_answered(rig: Rig) -> None:
     async with rig.caller() as caller:
         await caller.ask("chat.history", "done", sessionKey="main")
         await caller.send("never.answered", "lost-1")
@@ -258,7 +258,7 @@ async def test_only_the_gateway_s_protocol_is_a_socket(rig: Rig, path: str) -> N
     ["no json", "[]", '{"type":"req","id":"1","method":"chat.send"}', "[" * 30_000],
     ids=["no json", "no object", "another method", "deeply nested"],
 )
-async def test_a_caller_who_does_not_connect_first_is_sent_away(rig: Rig, first: str) -> None:
+async def test_a_caller_that_does_not_connect_first_is_refused(rig: Rig, first: str) -> None:
     async with rig.caller(introduced=False) as caller:
         await caller.next()
         await caller.socket.send_str(first)
@@ -303,7 +303,7 @@ async def test_the_caller_s_close_code_reaches_the_gateway(rig: Rig) -> None:
     assert rig.double.closed_with == [4001]
 
 
-async def test_a_caller_who_vanishes_leaves_no_gateway_socket_behind(rig: Rig) -> None:
+async def test_a_caller_that_vanishes_leaves_no_gateway_socket_behind(rig: Rig) -> None:
     async with rig.caller() as caller:
         await rig.settled(lambda: len(rig.double.sockets) == 1)
         connection = caller.socket._response.connection
@@ -313,7 +313,7 @@ async def test_a_caller_who_vanishes_leaves_no_gateway_socket_behind(rig: Rig) -
         await rig.settled(lambda: not rig.double.sockets)
 
 
-async def test_a_caller_who_reads_slowly_slows_the_gateway_down(rig: Rig) -> None:
+async def test_a_caller_that_reads_slowly_slows_the_gateway_down(rig: Rig) -> None:
     """Nothing is buffered in between: the gateway's own writes stop."""
     sent = 0
 

@@ -157,7 +157,7 @@ async def test_giving_a_lease_back_twice_or_a_lost_one_is_no_error(agent: Agent)
     await agent.control.resume(agent.access, "a-lease-of-an-earlier-process")
 
 
-async def test_a_wrong_gateway_token_is_not_taken_for_a_gateway_that_starts(
+async def test_a_wrong_gateway_token_is_not_mistaken_for_a_starting_gateway(
     agent: Agent,
 ) -> None:
     access = agent.access
@@ -167,7 +167,7 @@ async def test_a_wrong_gateway_token_is_not_taken_for_a_gateway_that_starts(
     assert not getattr(refused.value, "passing", False)
 
 
-async def test_nobody_at_the_address_is_unreachable(agent: Agent) -> None:
+async def test_an_address_without_a_gateway_is_unreachable(agent: Agent) -> None:
     nowhere = GatewayAccess(
         "ada", Endpoint("127.0.0.1", 9), agent.access.gateway_token, agent.access.device
     )

@@ -64,7 +64,7 @@ async def test_an_engine_of_another_version_is_spoken_to_without_a_restart(
         assert engine.asked.count("GET /version") == 2
 
 
-async def test_another_refusal_is_not_taken_for_a_matter_of_versions(
+async def test_another_refusal_is_not_mistaken_for_a_version_mismatch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
@@ -84,7 +84,7 @@ async def test_another_refusal_is_not_taken_for_a_matter_of_versions(
     ],
     ids=["gone", "going", "going for longer", "busy"],
 )
-async def test_removing_what_is_gone_or_going_is_no_error(
+async def test_removing_a_container_that_is_gone_or_being_removed_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[tuple[int, str]]
 ) -> None:
     async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
@@ -107,7 +107,7 @@ async def test_one_that_goes_before_it_is_thawed_is_removed_all_the_same(
         assert engine.gone
 
 
-async def test_a_removal_that_never_ends_is_told_with_the_cure(
+async def test_a_removal_that_never_ends_is_reported_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):
@@ -125,7 +125,7 @@ async def test_another_refusal_to_remove_is_an_error(
             await runtime.remove("ada", with_state=False)
 
 
-async def test_the_log_of_one_start_is_asked_for_since_that_start(
+async def test_the_log_of_one_start_is_requested_from_that_start_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with engine_and_runtime(tmp_path, monkeypatch) as (engine, runtime):

@@ -76,7 +76,7 @@ asyncio.run(serve())
 """
 
 
-async def test_a_gateway_outlives_a_killed_server_and_the_next_one_sees_to_it(
+async def test_a_gateway_outlives_a_killed_server_and_the_next_one_manages_it(
     runtime: ProcessRuntime, session: aiohttp.ClientSession, tmp_path: Path, openclaw: Path
 ) -> None:
     root = tmp_path / "agents"
@@ -116,7 +116,7 @@ async def test_a_gateway_outlives_a_killed_server_and_the_next_one_sees_to_it(
     await heir.close()
 
 
-async def test_a_killed_gateway_is_seen_at_once_and_leaves_nothing_that_it_started(
+async def test_a_killed_gateway_is_noticed_at_once_and_its_children_end(
     runtime: ProcessRuntime, session: aiohttp.ClientSession
 ) -> None:
     spec = spec_of("bob")
@@ -175,7 +175,7 @@ async def test_no_token_is_on_a_command_line_or_readable_by_others(
         assert str(spec.gateway_token) not in file.read_text()
 
 
-async def test_a_pid_that_was_reused_is_neither_believed_nor_signalled(
+async def test_a_reused_pid_is_neither_trusted_nor_signalled(
     runtime: ProcessRuntime, tmp_path: Path
 ) -> None:
     await runtime.create(spec_of("max"))
@@ -217,7 +217,7 @@ async def test_a_link_planted_in_the_agent_s_folder_leads_nowhere(
     assert not state.exists()
 
 
-async def test_a_missing_openclaw_is_told_with_its_cure(tmp_path: Path) -> None:
+async def test_a_missing_openclaw_is_reported_with_its_remedy(tmp_path: Path) -> None:
     runtime = runtime_on(tmp_path / "agents", tmp_path / "nowhere")
     assert "OPENCLAW_DIR" in (await runtime.problems())[0]
 
@@ -230,7 +230,7 @@ async def test_a_missing_openclaw_is_told_with_its_cure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "manifest", [None, "", "[]", "{}", '{"version": "latest"}', '{"version": "2026.9.6/../x"}']
 )
-async def test_an_openclaw_of_which_nobody_knows_the_version_is_refused_with_what_to_do(
+async def test_an_openclaw_of_unknown_version_is_refused_with_the_remedy(
     runtime: ProcessRuntime, openclaw: Path, manifest: str | None
 ) -> None:
     assert await runtime.openclaw_version() == "2026.9.6"

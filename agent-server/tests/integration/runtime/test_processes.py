@@ -65,7 +65,7 @@ async def test_a_whole_family_stops_and_goes_on(mark: dict[str, str]) -> None:
         pass  # each of them computes again, or the test times out
 
 
-async def test_a_family_that_cannot_be_stopped_in_time_is_let_go(mark: dict[str, str]) -> None:
+async def test_a_family_that_cannot_be_stopped_in_time_is_released(mark: dict[str, str]) -> None:
     leader = start_tree(mark)
 
     def with_one_that_never_stops() -> set[ProcessId]:
@@ -98,7 +98,7 @@ async def test_what_a_dead_leader_left_behind_is_found_by_its_marks(mark: dict[s
     assert await leader.ended() == -signal.SIGKILL
 
 
-async def test_a_session_whose_number_was_reused_is_somebody_else_s(mark: dict[str, str]) -> None:
+async def test_a_reused_session_number_is_not_ours(mark: dict[str, str]) -> None:
     stranger = start_tree(mark)
     once = ProcessId(stranger.pid, stranger.started_ticks - 1)
 
@@ -108,7 +108,7 @@ async def test_a_session_whose_number_was_reused_is_somebody_else_s(mark: dict[s
     assert stranger.state() is not None
 
 
-async def test_the_end_of_a_child_is_told_with_its_exit_code(tmp_path: Path) -> None:
+async def test_the_end_of_a_child_is_reported_with_its_exit_code(tmp_path: Path) -> None:
     go_on = tmp_path / "go_on"
     os.mkfifo(go_on)
     with (tmp_path / "out").open("wb") as out:
@@ -125,7 +125,7 @@ async def test_the_end_of_a_child_is_told_with_its_exit_code(tmp_path: Path) -> 
     assert (tmp_path / "out").read_text() == "said\n"
 
 
-async def test_the_end_of_somebody_else_s_child_is_told_without_a_code(
+async def test_the_end_of_another_process_s_child_is_reported_without_a_code(
     mark: dict[str, str],
 ) -> None:
     leader = start_tree(mark)

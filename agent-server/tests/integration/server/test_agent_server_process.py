@@ -67,7 +67,7 @@ class Server:
                     process.kill()
 
 
-def test_it_serves_tells_systemd_and_ends_cleanly_with_a_listener_attached(
+def test_it_serves_notifies_systemd_and_ends_cleanly_with_an_open_event_stream(
     tmp_path: Path,
 ) -> None:
     server = Server(tmp_path / "data")

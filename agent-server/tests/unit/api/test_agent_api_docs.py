@@ -63,6 +63,6 @@ def test_every_state_is_on_the_page() -> None:
         assert re.search(rf"^\| `{state}` \|", PAGE, flags=re.MULTILINE), state
 
 
-def test_the_page_says_what_is_open() -> None:
+def test_the_page_lists_the_open_routes() -> None:
     for path in OPEN_PATHS:
         assert f"`{path}`" in PAGE.partition("###")[0]

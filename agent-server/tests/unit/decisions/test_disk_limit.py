@@ -22,7 +22,7 @@ GB = 1024**3
         (Usage(1, 700_000), False, Fullness.OVER),
         (Usage(1, 1_400_000), False, Fullness.STOPPED),
         (None, False, Fullness.OVER),  # more than can be counted
-        # The host's disk is nearly full: only who is over has to stop.
+        # The host's disk is nearly full: only agents over their limit have to stop.
         (Usage(10 * GB, 10), True, Fullness.NEARLY),
         (Usage(11 * GB, 10), True, Fullness.STOPPED),
         (None, True, Fullness.STOPPED),

@@ -50,7 +50,7 @@ def test_a_corrected_record_needs_no_second_correction(state: S, observed: Obser
         assert correction(fix.to, observed) is None
 
 
-def test_a_crash_is_told_with_its_reason() -> None:
+def test_a_crash_is_reported_with_its_reason() -> None:
     fix = correction(S.RUNNING, STARVED)
     assert fix is not None
     assert "AGENT_MEMORY_MB" in (fix.failure or "")
@@ -60,7 +60,7 @@ def test_a_crash_is_told_with_its_reason() -> None:
     ("state", "report"),
     [(S.WAKING, "unpause"), (S.RUNNING, "unpause"), (S.RUNNING, "start"), (S.PAUSED, "pause")],
 )
-def test_the_echo_of_our_own_transition_is_no_news(state: S, report: str) -> None:
+def test_the_event_of_our_own_transition_is_not_news(state: S, report: str) -> None:
     assert not is_news(state, report)
 
 
@@ -74,5 +74,5 @@ def test_an_end_is_always_news(state: S, report: str) -> None:
     ("state", "report"),
     [(S.PAUSED, "unpause"), (S.RUNNING, "pause"), (S.STOPPED, "start"), (S.FAILED, "start")],
 )
-def test_what_somebody_else_did_is_news(state: S, report: str) -> None:
+def test_a_change_by_another_program_is_news(state: S, report: str) -> None:
     assert is_news(state, report)

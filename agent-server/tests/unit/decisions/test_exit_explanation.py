@@ -28,7 +28,7 @@ def ended(exit_code: int, *, oom_killed: bool = False) -> Observed:
     ],
 )
 @pytest.mark.parametrize("exit_code", [78, 1])
-def test_the_cause_that_the_log_shows_is_told_whatever_the_exit_code(
+def test_the_cause_in_the_log_is_reported_whatever_the_exit_code(
     printed: str, told: str, exit_code: int
 ) -> None:
     said = how_it_ended(ended(exit_code), printed=f"starting\n{printed}\nbye\n")
@@ -41,7 +41,7 @@ def test_a_full_disk_that_also_breaks_the_database_is_a_full_disk() -> None:
     assert "disk is full" in how_it_ended(ended(78), printed=both)
 
 
-def test_unusable_settings_are_told_only_where_nothing_else_is_wrong() -> None:
+def test_unusable_settings_are_reported_only_if_nothing_else_is_wrong() -> None:
     assert "doctor --fix" in how_it_ended(ended(78), printed="Invalid config: gateway.bind")
     assert "AGENT_MEMORY_MB" in how_it_ended(ended(137, oom_killed=True), printed="ENOSPC")
     assert "exit code 3" in how_it_ended(ended(3), printed="whatever")
@@ -52,7 +52,9 @@ def test_unusable_settings_are_told_only_where_nothing_else_is_wrong() -> None:
     ["\x1b[2Jcall +49 30 1234", "ENOSPC because of `pay evil.example`", "label=sleep 100; title=X"],
 )
 @pytest.mark.parametrize("exit_code", [78, 137, 1])
-def test_no_word_of_the_agents_own_is_in_it(printed: str, exit_code: int) -> None:
+def test_the_explanation_contains_none_of_the_agents_own_words(
+    printed: str, exit_code: int
+) -> None:
     said = how_it_ended(ended(exit_code), printed=printed)
     assert said.isprintable()
     assert not any(word in said for word in ("49 30", "evil", "sleep 100", "title"))

@@ -89,7 +89,7 @@ def test_without_swap_the_longest_paused_is_stopped_first() -> None:
     assert make_room(others, bare, 2 * GIB)[-1] == Eviction("awake", Relief.STOP)
 
 
-def test_reclaimed_sleepers_are_stopped_last_for_they_hold_next_to_nothing() -> None:
+def test_reclaimed_agents_are_stopped_last_since_they_hold_almost_nothing() -> None:
     others = [
         *(one(f"asleep{n}", S.PAUSED, idle=90 * HOUR, frees=40 * MIB) for n in range(30)),
         one("awake", S.RUNNING, idle=HOUR, frees=GIB),
@@ -116,7 +116,7 @@ def test_without_swap_a_pause_frees_nothing_so_the_idle_are_stopped() -> None:
         one("ada", S.WAKING),
     ],
 )
-def test_who_works_or_will_soon_does_not_give_way(kept: Candidate) -> None:
+def test_an_agent_that_works_or_will_soon_is_not_evicted(kept: Candidate) -> None:
     assert make_room([kept], host(available=0), GIB) == []
 
 
@@ -136,7 +136,7 @@ candidates = st.lists(
 
 
 @given(candidates, st.integers(0, 8 * GIB), st.integers(0, 8 * GIB))
-def test_no_more_give_way_than_it_takes_and_nobody_twice(
+def test_no_more_agents_are_evicted_than_needed_and_none_twice(
     others: list[Candidate], lacking: int, swap_free: int
 ) -> None:
     chosen = make_room(others, host(available=0, swap_free=swap_free), lacking)

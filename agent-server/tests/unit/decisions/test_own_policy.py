@@ -37,7 +37,7 @@ def awake(*, idle: timedelta, wishes: Wishes, in_state: timedelta = HOUR) -> Sit
     return Situation(S.RUNNING, idle, in_state, in_flight=0, until_job=None, wishes=wishes)
 
 
-def test_own_times_go_before_the_servers() -> None:
+def test_own_times_take_precedence_over_the_servers() -> None:
     patient = Wishes(pause_after=2 * HOUR, stop_after=MINUTE)
     assert decide(awake(idle=119 * MINUTE, wishes=patient), TIMES) is Action.NOTHING
     assert decide(awake(idle=120 * MINUTE, wishes=patient), TIMES) is Action.PAUSE
@@ -61,7 +61,7 @@ def test_an_agent_that_never_sleeps_stays_awake_and_is_woken_after_a_crash() -> 
     ("in_state", "in_flight", "rest"),
     [(59 * MINUTE, 0, None), (60 * MINUTE, 0, SleepReason.MAX_AWAKE), (60 * MINUTE, 1, None)],
 )
-def test_an_agent_is_awake_no_longer_than_it_may_but_what_it_does_is_not_cut(
+def test_an_agent_is_awake_no_longer_than_allowed_but_its_work_is_not_cut(
     in_state: timedelta, in_flight: int, rest: SleepReason | None
 ) -> None:
     short = Wishes(max_awake=HOUR)
@@ -97,7 +97,7 @@ def test_office_hours_are_those_of_the_users_time_zone(at: str, began: str | Non
     assert since == (None if began is None else datetime.fromisoformat(began))
 
 
-def test_a_night_shift_goes_into_the_day_after() -> None:
+def test_a_night_shift_extends_into_the_next_day() -> None:
     nights = Hours(ZoneInfo("UTC"), frozenset({4}), time(22), time(6))  # from Friday evening
     friday_evening = datetime(2026, 11, 27, 22, 0, tzinfo=UTC)
     assert nights.since(datetime(2026, 11, 28, 5, 59, tzinfo=UTC)) == friday_evening
@@ -144,14 +144,14 @@ def test_hours_begin_again_within_eight_days_and_hold_then(
             "timeZone": "UTC", "days": [], "from": "09:00", "to": "10:00"}}, "1 item"),
     ],
 )  # fmt: skip
-def test_a_policy_that_cannot_be_is_refused_with_the_reason(
+def test_an_impossible_policy_is_refused_with_the_reason(
     body: dict[str, object], told: str
 ) -> None:
     with pytest.raises(ValidationError, match=told):
         AgentPolicy.model_validate(body)
 
 
-def test_a_policy_becomes_what_the_decisions_take() -> None:
+def test_a_policy_is_mapped_to_the_decisions_input() -> None:
     policy = AgentPolicy.model_validate(
         {
             "pauseAfterMs": 60_000,
@@ -176,7 +176,7 @@ def test_a_policy_becomes_what_the_decisions_take() -> None:
         (-HOUR, 60.0, -HOUR - MINUTE),
     ],
 )
-def test_a_jump_of_the_clock_is_told_from_drift(
+def test_a_jump_of_the_clock_is_distinguished_from_drift(
     wall: timedelta, monotonic_s: float, jump: timedelta | None
 ) -> None:
     assert clock_jump(wall, monotonic_s) == jump

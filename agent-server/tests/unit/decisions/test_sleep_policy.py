@@ -73,7 +73,7 @@ def test_an_agent_in_use_is_never_put_to_sleep(
 
 
 @given(until_job=durations)
-def test_nothing_is_put_to_sleep_that_the_next_look_would_wake(until_job: timedelta) -> None:
+def test_no_agent_is_put_to_sleep_that_the_next_sweep_would_wake(until_job: timedelta) -> None:
     if worth_sleeping(until_job, TIMES):
         at_next_look = until_job - TIMES.check_interval
         for state in (S.PAUSED, S.STOPPED):

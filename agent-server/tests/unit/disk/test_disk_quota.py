@@ -28,7 +28,7 @@ def test_quotas_are_used_where_the_file_system_is_mounted_with_them(kind: str, o
     assert not enforces(others, DEVICE)
 
 
-def test_a_file_system_that_has_none_after_all_says_so(tmp_path: Path) -> None:
+def test_a_file_system_without_working_quotas_is_reported(tmp_path: Path) -> None:
     device = tmp_path.stat().st_dev
     mounts = tmp_path / "mounts"
     number = f"{os.major(device)}:{os.minor(device)}"

@@ -36,7 +36,7 @@ def test_details_are_not_counted_beside_their_total() -> None:
         None,
     ],
 )
-def test_what_is_no_known_kind_is_another_task(hostile: object) -> None:
+def test_an_unknown_kind_counts_as_another_task(hostile: object) -> None:
     assert kinds_and_counts([hostile]) == ["1 other task"]
 
 

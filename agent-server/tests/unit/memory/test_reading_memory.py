@@ -143,7 +143,7 @@ def test_a_group_of_v2_with_a_part_in_zswap(tmp_path: Path) -> None:
     assert memory.host == 360
 
 
-def test_a_group_that_is_gone_has_no_memory(tmp_path: Path) -> None:
+def test_a_missing_group_has_no_memory(tmp_path: Path) -> None:
     host = read_host_memory(full_host(tmp_path))
     assert read_group_memory(tmp_path / "gone", host) is None
 

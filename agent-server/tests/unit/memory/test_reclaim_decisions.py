@@ -58,7 +58,7 @@ def test_where_a_paused_agent_s_memory_is(anon: int, swap: int, expected: Paused
     assert paused_memory(agent(anon=anon, swap=swap)) is expected
 
 
-def test_memory_is_taken_only_where_there_is_somewhere_to_put_it() -> None:
+def test_memory_is_reclaimed_only_if_there_is_swap_for_it() -> None:
     awake = agent(anon=900 * MB)
     assert worth_reclaiming(awake, HOST)
     assert not worth_reclaiming(awake, replace(HOST, swaps=()))
@@ -104,7 +104,7 @@ def test_a_quiet_agent_is_trimmed_under_pressure() -> None:
     assert worth_taking(50 * MB, PRESSED)
 
 
-def test_so_little_is_not_taken_nor_what_the_swap_has_no_room_for() -> None:
+def test_tiny_amounts_and_more_than_the_swap_can_hold_are_not_reclaimed() -> None:
     assert not worth_taking(10 * MB, PRESSED)
     assert not worth_taking(50 * MB, replace(PRESSED, swaps=()))
 

@@ -40,11 +40,11 @@ def test_what_was_only_read_and_not_touched_is_forgotten_and_nothing_else() -> N
         unmapped={NODE: pages(40, 10)},  # seven of these ten were touched
     )
     assert after.first == {NODE: pages(0, 12)}
-    # Those from 90 on were not reached this time: nobody knows yet.
+    # Those from 90 on were not reached this time: it is unknown yet.
     assert after.then == {NODE: [*pages(20, 27), *pages(50, 50), *pages(200, 5)]}
 
 
-def test_what_was_read_for_the_gaps_says_nothing_about_whether_a_turn_followed() -> None:
+def test_pages_read_to_fill_gaps_do_not_show_whether_a_turn_followed() -> None:
     known = WorkingSet({}, {NODE: [*pages(0, 4), *pages(20, 40)]})
     after = learned(
         known,
@@ -68,7 +68,7 @@ def test_a_wake_without_a_turn_forgets_nothing() -> None:
     assert after == WorkingSet({NODE: pages(0, 10)}, {NODE: [*pages(10, 2), *pages(20, 80)]})
 
 
-def test_what_was_mapped_for_the_gaps_is_not_taken_for_used() -> None:
+def test_pages_mapped_to_fill_gaps_do_not_count_as_used() -> None:
     known = WorkingSet({NODE: pages(0, 2)}, {NODE: pages(10, 2)})
     everything = {NODE: pages(0, 20)}
     after = learned(known, first={}, used=everything, mapped=everything, unmapped={})
@@ -78,7 +78,7 @@ def test_what_was_mapped_for_the_gaps_is_not_taken_for_used() -> None:
     assert after.then == {NODE: pages(2, 18)}
 
 
-def test_what_it_needs_to_come_back_is_found_out_even_if_it_was_taken_for_later_before() -> None:
+def test_pages_needed_first_are_learned_even_if_they_were_read_later_before() -> None:
     known = WorkingSet({}, {NODE: pages(0, 30)})
     everything = {NODE: pages(0, 30)}
     # It had these itself before the rest was brought in for it.
@@ -89,7 +89,7 @@ def test_what_it_needs_to_come_back_is_found_out_even_if_it_was_taken_for_later_
     assert after.then == {NODE: [*pages(0, 4), *pages(10, 20)]}
 
 
-def test_what_it_made_since_it_woke_was_not_used_of_what_it_held() -> None:
+def test_pages_created_since_the_wake_do_not_count_as_used() -> None:
     after = learned(
         None,
         held={NODE: pages(0, 20)},
@@ -106,7 +106,7 @@ def test_every_turn_of_reading_is_left_unmapped_once_in_a_round_of_wakes() -> No
         assert sum(left_unmapped(wake, turn) for wake in range(8)) == 1
 
 
-def test_small_gaps_are_filled_with_the_pages_there_are_but_not_in_what_comes_first() -> None:
+def test_small_gaps_are_filled_with_existing_pages_except_in_the_first_part() -> None:
     known = WorkingSet({NODE: [*pages(0, 2), *pages(6, 2)]}, {NODE: [*pages(9, 4), *pages(30, 2)]})
     full = known.filled({NODE: [*pages(0, 4), *pages(5, 5), *pages(11, 40)]})
     assert full.first == {NODE: [*pages(0, 2), *pages(6, 2)]}
@@ -132,7 +132,7 @@ def some_pages(draw: st.DrawFn) -> Pages:
 
 
 @given(some_pages(), some_pages(), some_pages())
-def test_filling_adds_only_what_is_there_and_drops_only_what_is_gone(
+def test_filling_adds_only_existing_pages_and_drops_only_missing_ones(
     first: Pages, then: Pages, held: Pages
 ) -> None:
     def numbers(found: Pages) -> set[int]:
@@ -170,7 +170,7 @@ def test_turns_end_where_the_bound_is() -> None:
     ]
 
 
-def test_a_look_that_came_too_late_is_not_taken_for_what_a_gateway_needs_first() -> None:
+def test_a_late_reading_does_not_define_what_a_gateway_needs_first() -> None:
     late, used = pages(0, 30_000), pages(0, 60_000)
     fresh = learned(None, first={NODE: late}, used={NODE: used}, mapped={}, unmapped={})
     assert size(fresh.first) == 0

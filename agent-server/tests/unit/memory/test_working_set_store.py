@@ -66,7 +66,7 @@ def test_it_comes_back_as_it_was(
     assert as_lists(found) == as_lists(learned)
 
 
-def test_it_is_nobody_else_s_and_of_no_other_boot(
+def test_a_working_set_is_valid_for_one_agent_and_one_boot_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = WorkingSetStore(tmp_path)
@@ -99,7 +99,7 @@ def test_a_broken_file_is_as_none(tmp_path: Path, broken: Callable[[bytes], byte
     assert store.load("ada", LEADER) is not None
 
 
-def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+def test_a_read_only_folder_stops_no_agent(tmp_path: Path) -> None:
     (tmp_path / "sets").write_text("a file is in the way")
     store = WorkingSetStore(tmp_path / "sets")
     store.save("ada", LEARNED, wanted=always)
@@ -117,7 +117,7 @@ def test_it_is_readable_by_us_alone_leaves_no_drafts_and_can_be_forgotten(tmp_pa
     assert store.load("ada", LEADER) is None
 
 
-def test_only_the_same_gateway_is_known_again_and_news_count_more() -> None:
+def test_only_the_same_gateway_is_recognised_and_recent_use_counts_more() -> None:
     prefetcher = Prefetcher()
     prefetcher.belongs_to(replace(LEADER, pid=42))
     prefetcher.restore(LEARNED)
@@ -137,7 +137,7 @@ def test_ranges_are_bytes_of_whole_ranges() -> None:
         PackedRanges.of(b"12345678")
 
 
-def test_what_is_not_wanted_any_more_when_it_is_written_is_not_kept(tmp_path: Path) -> None:
+def test_a_working_set_forgotten_while_it_is_written_is_not_kept(tmp_path: Path) -> None:
     store = WorkingSetStore(tmp_path)
     store.save("ada", LEARNED, wanted=lambda: False)
     assert list(tmp_path.iterdir()) == []

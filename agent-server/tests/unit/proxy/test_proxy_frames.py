@@ -14,14 +14,14 @@ def compact(frame: object) -> str:
 
 
 @given(st.text(max_size=20), st.booleans())
-def test_an_answer_is_known_by_its_request_whatever_the_id(request: str, ok: bool) -> None:
+def test_an_answer_is_recognised_by_its_request_whatever_the_id(request: str, ok: bool) -> None:
     frame = compact({"type": "res", "id": request, "ok": ok, "payload": {"id": "inner"}})
 
     assert frames.answered_id(frame) == request
 
 
 @given(st.text(max_size=20), st.permutations(["type", "id", "method"]), st.booleans())
-def test_a_request_is_known_by_its_id_however_it_is_written(
+def test_a_request_is_recognised_by_its_id_however_it_is_spelled(
     request: str, order: list[str], spaced: bool
 ) -> None:
     frame = {"type": "req", "id": request, "method": "chat.send"}
@@ -80,7 +80,7 @@ def test_a_refusal_is_an_answer_in_the_gateway_s_own_shape(request: str) -> None
     }
 
 
-def test_our_shutdown_reads_like_the_gateway_s() -> None:
+def test_our_shutdown_frame_equals_the_gateway_s() -> None:
     assert frames.is_shutdown(frames.shutdown("gateway lost"))
     assert not frames.is_shutdown(gateway_frames.event("chat", {"event": "shutdown"}))
 

@@ -67,7 +67,7 @@ def test_a_path_that_could_mean_two_things_is_refused(path: str) -> None:
         "v1;x/models",
     ],
 )
-def test_what_nobody_may_reach_is_not_there(path: str) -> None:
+def test_other_paths_of_the_gateway_are_not_found(path: str) -> None:
     with pytest.raises(Problem) as caught:
         gateway_path(PREFIX + path.encode(), user_id="ada")
 

@@ -15,10 +15,10 @@ UNPRIVILEGED_LXC = "         0     100000      65536\n"
 SPLIT = "0 1000 1\n1 100000 65535\n"
 
 
-def test_every_number_has_a_uid_of_its_own_that_nobody_else_is_given() -> None:
+def test_every_agent_number_has_a_uid_of_its_own() -> None:
     uids = [account_of(number, WHOLE_HOST).uid for number in range(1, 5000)]
     assert len(set(uids)) == len(uids)
-    # Past the people, systemd's own, its containers and /etc/subuid.
+    # Above the uids of people, systemd's own, its containers' and /etc/subuid's.
     assert min(uids) > 0x6FFF_FFFF
     assert max(uids) < 2**31 - 1
 
@@ -34,7 +34,7 @@ def test_a_host_with_few_uids_gives_those_that_it_has(uid_map: str) -> None:
     ("number", "uid_map"),
     [(40_000, UNPRIVILEGED_LXC), (2**30, WHOLE_HOST), (1, "0 1000 1\n"), (1, "")],
 )
-def test_a_host_without_a_uid_for_it_is_told(number: int, uid_map: str) -> None:
+def test_a_host_without_enough_uids_is_reported(number: int, uid_map: str) -> None:
     with pytest.raises(ValueError, match=f"number {number}"):
         account_of(number, uid_map)
 
@@ -110,7 +110,7 @@ def test_files_that_a_container_keeps_using_are_on_disk_before_it_is_made(
 
 
 @pytest.mark.needs("root")
-def test_state_that_cannot_be_given_away_is_told_and_tried_again(
+def test_state_whose_owner_cannot_be_changed_is_reported_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require("root")

@@ -17,7 +17,7 @@ from ocmt_agent.runtime.docker_network import bridge_of, keeps_apart
         (None, None, False),
     ],
 )
-def test_agents_are_kept_apart_only_if_the_firewall_sees_their_traffic(
+def test_agents_are_isolated_only_if_the_firewall_sees_their_traffic(
     tmp_path: Path, everywhere: str | None, here: str | None, apart: bool
 ) -> None:
     bridge = tmp_path / "sys/class/net/ocmt0/bridge"

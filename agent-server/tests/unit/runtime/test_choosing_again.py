@@ -34,7 +34,7 @@ async def test_a_damaged_note_never_turns_containers_into_processes(
     assert (tmp_path / ".runtime").read_text() == damaged
 
 
-async def test_a_choice_made_by_the_operator_is_noted_and_kept(tmp_path: Path) -> None:
+async def test_an_operators_choice_is_recorded_and_kept(tmp_path: Path) -> None:
     (tmp_path / ".runtime").write_text("")
     await (await choose(tmp_path, "docker")).close()
     assert (tmp_path / ".runtime").read_text() == "docker"
@@ -68,7 +68,7 @@ async def test_an_engine_without_its_socket_is_one_that_is_down(tmp_path: Path) 
     await chosen.close()
 
 
-async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(RuntimeUnavailable, match="cannot be used: Not a directory"):

@@ -7,7 +7,7 @@ from ocmt_agent.runtime.cgroup import Cgroup, CgroupTree, probe
 from ocmt_agent.runtime.spec import Limits
 
 
-def test_a_freeze_that_does_not_finish_is_taken_back(tmp_path: Path) -> None:
+def test_a_freeze_that_does_not_finish_is_undone(tmp_path: Path) -> None:
     folder = tmp_path / "ada"
     folder.mkdir()
     (folder / "cgroup.events").write_text("populated 1\nfrozen 0\n")
@@ -18,7 +18,7 @@ def test_a_freeze_that_does_not_finish_is_taken_back(tmp_path: Path) -> None:
     assert (folder / "cgroup.freeze").read_text() == "0"
 
 
-def test_where_no_group_can_be_made_nothing_is_limited_and_nothing_fails(tmp_path: Path) -> None:
+def test_without_control_groups_nothing_is_limited_and_nothing_fails(tmp_path: Path) -> None:
     tree = probe("ocmt", root=tmp_path)
     assert not tree.limits_memory
     group = Cgroup(tree, "ada")

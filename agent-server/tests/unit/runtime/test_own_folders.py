@@ -94,7 +94,7 @@ def test_removing_a_folder_leaves_what_its_links_lead_to(tmp_path: Path, preciou
     assert (outside / "file").read_text() == "as it was"
 
 
-def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path, precious: Path) -> None:
+def test_a_folder_that_cannot_be_removed_is_reported(tmp_path: Path, precious: Path) -> None:
     (tmp_path / "ada").mkdir()
 
     with pytest.raises(RuntimeFailed, match=r"cannot be removed: .+ Remove it by hand"):

@@ -92,7 +92,9 @@ class AgentDraft:
     def _count(self, entries: int) -> None:
         self._entries += entries
         if self._entries > MAX_ENTRIES:
-            raise Refused(f"it has more than {MAX_ENTRIES:,} files, folders and gaps in files")
+            raise Refused(
+                f"it has more than {MAX_ENTRIES:,} files, folders, links and holes in sparse files"
+            )
 
     def _owner(self, parts: list[str]) -> Owner:
         if parts[1:2] == ["state"] and self._state is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ocmt_cli.backup.hostside.no_follow import Refused, shown
 
 MAX_ENTRIES = 1_000_000
-"""Most files, folders, links and gaps of one agent. Each costs memory and an inode."""
+"""Most files, folders, links and holes of one agent. Each costs memory, and most an inode."""
 MAX_DEPTH = 256
 """Most nested folders. Each level is an open descriptor, of which a process has 1,024."""
 MAX_FILE_BYTES = 16 * 1000**4
@@ -31,8 +31,8 @@ class Budget:
         self.entries -= 1
         if self.entries < 0:
             raise OverBudget(
-                f"it has more than {MAX_ENTRIES:,} files, folders and gaps in files. Remove some "
-                "of them, then back up again"
+                f"it has more than {MAX_ENTRIES:,} files, folders, links and holes in sparse "
+                "files. Remove some of them, then back up again"
             )
 
     def take_bytes(self, count: int) -> None:

@@ -13,7 +13,7 @@ Extent = tuple[int, int]
 
 
 def extents_of(file: int, size: int, budget: Budget) -> list[Extent]:
-    """The parts of a file of `size` bytes with data. Each gap takes an entry of the budget."""
+    """The parts of a file of `size` bytes with data. Each hole takes an entry of the budget."""
     found: list[Extent] = []
     end = 0
     while end < size:
@@ -23,7 +23,7 @@ def extents_of(file: int, size: int, budget: Budget) -> list[Extent]:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            break  # only a gap from here on
+            break  # only a hole from here on
         if end <= start:
             break  # data beyond the size given
         if found:
@@ -75,7 +75,7 @@ class ExtentReader(io.RawIOBase):
 
 
 def copied(file: int, extents: Sequence[Extent], size: int, target: int) -> None:
-    """Copy the extents of a file to another, keeping gaps."""
+    """Copy the extents of a file to another, keeping holes."""
     os.ftruncate(target, size)
     for start, length in extents:
         offset, end = start, start + length

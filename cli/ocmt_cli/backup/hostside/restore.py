@@ -96,7 +96,7 @@ class _Restore:
         self._refused: dict[str, str] = {}
 
     def all(self, source: IO[bytes]) -> list[tuple[str, str]]:
-        """Restore all. Returns the refused agents, and why."""
+        """Restore all agents from `source`. Returns those refused, each with the reason."""
         incoming = frames.received(source)
         for kind, payload in incoming:
             if kind != frames.BEGIN:

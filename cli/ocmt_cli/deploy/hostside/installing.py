@@ -38,7 +38,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _keep_old_assets(component: Component, folder: Path) -> None:
-    """Keep earlier releases' files, which open pages still request."""
+    """Link the current release's assets into the new one: open pages still request them."""
     current = component.current
     if current is None or not (component.release(current) / "assets").is_dir():
         return

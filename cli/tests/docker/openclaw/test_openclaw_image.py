@@ -97,12 +97,12 @@ const env = require("child_process").execFileSync("env", { encoding: "utf8" });
 """
 
 
-def test_a_gateways_heap_lies_together_and_what_it_starts_is_left_alone(
+def test_a_gateways_heap_is_contiguous_and_its_children_are_unaffected(
     engine: Engine, image: str
 ) -> None:
     compact, inherited = said_by(engine, image, ["node", "-p", ALLOCATING]).split()
     assert inherited == "false"
-    # Started by something else in the container it is not preloaded: V8's own way.
+    # Started by another program in the container, nothing is preloaded: V8's own behaviour.
     strewn, _ = said_by(engine, image, ["sh", "-c", 'node -p "$0"', ALLOCATING]).split()
     assert 0 < int(compact) < int(strewn) / 3
 
@@ -142,7 +142,7 @@ def test_a_timer_stands_still_while_its_container_is_frozen_and_clocks_do_not(
         assert 3 + (thaws - frozen) - 1 < passed_s < 3 + (thawed - freezes) + 10
 
 
-def test_an_image_with_the_same_content_is_not_made_again(
+def test_an_image_with_the_same_content_is_not_built_again(
     image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(commands, "make_base", lambda _: pytest.fail("made again"))
@@ -253,7 +253,7 @@ def test_an_image_is_pulled_by_its_digest_and_given_the_name(engine: Engine) -> 
     assert shown["RepoDigests"] == [f"{repository}@{registry.digest}"]
 
 
-def test_an_image_that_is_not_what_its_digest_says_is_refused(engine: Engine) -> None:
+def test_an_image_that_does_not_match_its_digest_is_refused(engine: Engine) -> None:
     registry = Registry()
     registry.served[registry.digest] = registry.served[registry.digest] + b" "
     with registry.listening() as repository, pytest.raises(CommandFailed, match="Pulling"):
@@ -261,7 +261,7 @@ def test_an_image_that_is_not_what_its_digest_says_is_refused(engine: Engine) ->
     assert not engine.has_image(NAME)
 
 
-def test_a_digest_that_the_registry_does_not_have_is_told(engine: Engine) -> None:
+def test_a_digest_that_the_registry_lacks_is_reported(engine: Engine) -> None:
     digest = "sha256:" + "0" * 64
     with Registry().listening() as repository, pytest.raises(CommandFailed, match=digest):
         engine_images.pull(engine, repository, digest, name=NAME)

@@ -210,7 +210,7 @@ def test_names_of_every_kind_come_back(agents: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES[:4])
-def test_a_name_is_fit_for_the_operators_terminal_when_it_is_told(agents: Any, name: bytes) -> None:
+def test_a_name_is_printed_safely_on_the_operators_terminal(agents: Any, name: bytes) -> None:
     file = Path(os.fsdecode(os.fsencode(agents.state()) + b"/" + name))
     file.touch()
     os.truncate(file, 17 * TB)
@@ -389,7 +389,7 @@ def test_the_first_reasons_are_named_and_all_are_counted(agents: Any) -> None:
     assert left_out[-1].path == "30 more paths"
 
 
-def test_a_disk_that_does_not_give_a_part_is_told(
+def test_an_unreadable_part_of_a_file_is_reported(
     agents: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (agents.state() / "f").write_bytes(b"x" * 3_000_000)
@@ -433,7 +433,7 @@ class _Saying(LocalHost):
         "exit 3",
     ],
 )
-def test_a_host_that_says_something_else_is_named(agents: Any, program: str) -> None:
+def test_a_host_with_an_unexpected_answer_is_named(agents: Any, program: str) -> None:
     with pytest.raises(HostFailed, match=r"^host: back up the agents: "):
         fetch_agents(_Saying(program), str(agents.place), agents.copy, data_bytes=1)
 

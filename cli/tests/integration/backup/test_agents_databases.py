@@ -73,7 +73,7 @@ os._exit(0)
     [("wal", "half", "-wal"), ("wal", "whole", "-wal"), ("delete", "half", "-journal"),
      ("truncate", "half", "-journal"), ("delete", "whole", "")],
 )  # fmt: skip
-def test_a_database_in_use_is_recovered_by_who_opens_it_after_a_restore(
+def test_a_database_in_use_is_recovered_when_it_is_opened_after_a_restore(
     agents: Any, mode: str, moment: str, beside: str
 ) -> None:
     place = agents.state() / "m.db"

@@ -168,7 +168,9 @@ def test_an_archive_that_cannot_be_read_fails_that_agent(agents: Any, spoil: byt
 
 
 @pytest.mark.parametrize("uid", [0, 33, 4_000_000])
-def test_the_owner_is_the_agent_whatever_the_archive_says(agents: Any, uid: int) -> None:
+def test_restored_files_belong_to_the_agent_whatever_the_archive_says(
+    agents: Any, uid: int
+) -> None:
     agents.craft(
         "u1", _file("u1/state/f", uid=uid), _folder("u1/state/d"), _link("u1/state/l", "f"),
         _file("u1/state/d/f", uid=uid), _file("u1/openclaw.json", uid=uid),
@@ -282,7 +284,7 @@ def test_a_full_disk_ends_the_restore_before_anything_is_replaced(
     assert [one.name for one in agents.place.parent.iterdir()] == ["agents"]
 
 
-def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(
+def test_a_folder_that_cannot_be_replaced_stays_as_it_was(
     agents: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (agents.state() / "f").write_text("there before")

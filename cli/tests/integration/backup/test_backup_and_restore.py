@@ -147,7 +147,7 @@ def test_an_agents_database_is_copied_whole_while_it_is_written(farm: Farm) -> N
     shutil.rmtree(agent_data)
     words = ("restore", str(folder), "--force", "--inventory", str(farm.inventory))
     assert _ocmt(*words) == 0
-    # Its log comes back too, and is played back by who opens the database: here, this test.
+    # Its log is restored too, and is replayed when the database is opened: here, by this test.
     restored = sqlite3.connect(state / "memory.db")
     assert restored.execute("pragma integrity_check").fetchall() == [("ok",)]
     rows = restored.execute("select a, count(*) from pairs group by a").fetchall()
@@ -197,7 +197,7 @@ def test_a_spoiled_backup_is_refused_before_anything_is_written(
     assert not agent_data.exists()
 
 
-def test_what_one_agent_has_too_much_is_told_and_everything_else_comes_back(
+def test_one_agent_s_excess_is_reported_and_everything_else_is_restored(
     farm: Farm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (farm.folder / "mgmt-data").mkdir()

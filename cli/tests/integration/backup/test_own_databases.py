@@ -96,7 +96,7 @@ def _a_pipe(own: Path) -> Path:
         _a_pipe,
     ],
 )
-def test_a_database_that_others_may_have_put_there_is_not_opened(
+def test_a_database_that_others_may_have_planted_is_not_opened(
     own: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path]
 ) -> None:
     place = make(own)

@@ -22,7 +22,7 @@ SCENARIO = {
 }
 
 
-def test_days_are_played_with_progress_and_told() -> None:
+def test_days_are_simulated_with_progress_and_reported() -> None:
     hours: list[str] = []
     outcome = simulate(SCENARIO, progress=hours.append)
     assert hours[0] == "day 1 00:00:00"

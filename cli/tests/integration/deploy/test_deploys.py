@@ -284,7 +284,7 @@ def _git(checkout: Path, *words: str) -> str:
 def _deploy_when_free(farm: Farm, checkout: Path, role: Role) -> None:
     """The host's side of a killed deploy may still be finishing its last step."""
     _when_free(lambda: _deploy(farm, checkout, role))
-    # A deploy that finds all in order takes no lock; whoever comes next has to get it.
+    # A deploy that finds all in order takes no lock; the next deploy has to get it.
     _when_free(lambda: _lock(farm, role))
 
 

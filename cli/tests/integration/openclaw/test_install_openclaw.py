@@ -14,7 +14,7 @@ from ocmt_cli.node import npm_program, run_node
 from ocmt_cli.openclaw import install
 from ocmt_cli.openclaw.install import install_openclaw, is_installed
 
-# Notes each start, and holds until a reader comes when told to.
+# Records each start and, on request, waits for a reader.
 _PROGRAM = """
 import { appendFileSync, readFileSync } from "node:fs";
 appendFileSync(process.env.OCMT_TEST_STARTS, "started\\n");

@@ -40,7 +40,7 @@ def _files(root: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_a_plan_changes_nothing_and_a_set_up_does_what_it_said(
+def test_a_plan_changes_nothing_and_setup_does_what_was_planned(
     farm: Farm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = farm.machines["mgmt"].root

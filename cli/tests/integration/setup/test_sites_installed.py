@@ -166,7 +166,7 @@ def test_what_caddy_would_not_start_with_changes_nothing(
 
 @pytest.mark.needs("caddy")
 @pytest.mark.parametrize("site_was_there", [False, True])
-def test_what_is_not_loaded_is_taken_back(machine: Machine, site_was_there: bool) -> None:
+def test_a_site_that_is_not_loaded_is_removed_again(machine: Machine, site_was_there: bool) -> None:
     order = _caddy(machine)
     Path(order["append_to"]).write_text(BLOG)
     if site_was_there:

@@ -114,7 +114,7 @@ def test_what_npm_once_said_is_no_answer_without_a_network(
 ) -> None:
     """npm answers from its cache then, without saying so."""
     compare(pinned, tag="latest", changes=False, data=DataFolder(tmp_path))
-    # The same address, so that the cache would do, and nothing behind it.
+    # The same address, so that the cache could answer, with no registry behind it.
     monkeypatch.setenv("npm_config_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("npm_config_noproxy", "")
     monkeypatch.setenv("no_proxy", "")

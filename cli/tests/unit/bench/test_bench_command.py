@@ -42,7 +42,7 @@ def words(tmp_path: Path) -> list[str]:
     return [sys.executable, "-c", BENCH, str(tmp_path)]
 
 
-def test_every_benchmark_of_the_checkout_says_what_it_measures() -> None:
+def test_every_benchmark_of_the_checkout_has_a_summary() -> None:
     found = benchmarks(FOLDER)
     assert {"llm", "proxy", "sync"} <= set(found)
     assert all(found.values())
@@ -65,7 +65,7 @@ def test_an_interrupted_benchmark_tidies_up(words: list[str]) -> None:
         assert bench.stdout.read() == "tidied\n"
 
 
-def test_an_unknown_benchmark_is_answered_with_those_there_are() -> None:
+def test_an_unknown_benchmark_is_answered_with_the_known_ones() -> None:
     done = CliRunner().invoke(command.app, ["nothing"])
     assert isinstance(done.exception, CommandFailed)
     assert "there are: control, density" in str(done.exception)

@@ -22,12 +22,12 @@ def test_the_table_has_the_seeds_rows_and_columns() -> None:
     ]
 
 
-def test_nobody_awake_is_bounded_by_the_sleepers_and_everybody_awake_by_the_awake() -> None:
+def test_sleeping_agents_bound_the_capacity_if_none_is_awake_else_awake_ones_do() -> None:
     assert users(4000, RECORDED, 0.0) == 166
     assert users(3000, RECORDED, 1.0) == 8
 
 
-def test_a_machine_too_small_for_anything_holds_nobody() -> None:
+def test_a_machine_that_is_too_small_holds_no_agent() -> None:
     assert row(GIB // 2, figures=RECORDED, shares=BUSY_TO_CALM).most == 0
 
 
@@ -35,7 +35,7 @@ def test_a_machine_too_small_for_anything_holds_nobody() -> None:
     ram=st.integers(GIB, 512 * GIB),
     shares=st.lists(st.floats(0, 1), min_size=2, max_size=5),
 )
-def test_what_is_promised_fits_and_more_activity_never_holds_more(
+def test_the_promised_number_fits_and_more_activity_never_means_more_agents(
     ram: int, shares: list[float]
 ) -> None:
     held = [row(ram, figures=RECORDED, shares=(share, share)).most for share in sorted(shares)]

@@ -70,7 +70,7 @@ def test_one_host_may_be_everything_below_its_own_root(tmp_path: Path) -> None:
         ("[hosts.one]\naddress='a'\nroles=['mgnt']\n", "hosts.one.roles.0"),
         ("[hosts.one]\naddress='a'\nroles=[]\n", "hosts.one.roles"),
         ("[hosts.one]\naddress='-oProxyCommand=x'\nroles=['ui']\n", "hosts.one.address"),
-        ("[hosts.one]\naddress='one.example:22'\nroles=['ui']\n", "a port is ssh_port"),
+        ("[hosts.one]\naddress='one.example:22'\nroles=['ui']\n", "a port goes into ssh_port"),
         ("[hosts.one]\naddress='[one]'\nroles=['ui']\n", "hosts.one.address"),
         ("[hosts.one]\naddress=':::1'\nroles=['ui']\n", "hosts.one.address"),
         ("[hosts.'a b']\naddress='a'\nroles=['ui']\n", "a host's name may have"),

@@ -9,7 +9,7 @@ from ocmt_cli.memory.apply import apply
 from ocmt_cli.memory.plan import Plan, Run, Write
 
 
-def test_a_program_that_never_ends_is_told_as_any_that_fails(
+def test_a_program_that_never_ends_is_reported_like_any_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_SLOWEST_S", 0.05)

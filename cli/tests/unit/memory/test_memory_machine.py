@@ -33,7 +33,7 @@ def test_a_bare_machine_is_read_without_error(places: Places, tmp_path: Path) ->
     assert not found.systemd
 
 
-def test_what_is_there_is_found(places: Places, tmp_path: Path) -> None:
+def test_existing_features_are_found(places: Places, tmp_path: Path) -> None:
     (places.zswap).mkdir(parents=True)
     for name, value in (("enabled", "Y"), ("compressor", "lz4"), ("max_pool_percent", "20")):
         (places.zswap / name).write_text(value + "\n")

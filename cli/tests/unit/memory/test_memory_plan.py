@@ -82,7 +82,7 @@ def test_after_a_boot_without_systemd_only_the_swapping_starts_again() -> None:
     assert plan.not_permanent == ("swapon --priority 10 /srv/swap",)
 
 
-def test_a_file_that_was_cut_short_is_made_anew() -> None:
+def test_a_truncated_file_is_written_again() -> None:
     machine = replace(BARE, file_bytes=GIB)
     assert "fallocate" in said(plan_enable(Wish(FILE), machine, PLAIN, PLACES))
 

@@ -55,9 +55,7 @@ def content_of(tar: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def test_an_archive_names_its_layers_and_what_they_were_made_from(
-    openclaw_dir: Path, tmp_path: Path
-) -> None:
+def test_an_archive_names_its_layers_and_their_sources(openclaw_dir: Path, tmp_path: Path) -> None:
     layer = make_openclaw(tmp_path, openclaw_dir)
     archive = tmp_path / "image.tar"
     write_archive(archive, [layer], name="some/image:1")

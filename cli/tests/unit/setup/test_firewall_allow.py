@@ -85,7 +85,7 @@ def test_nftables_accepts_every_way_to_write_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_agents_are_let_into_nothing_that_is_allowed(tmp_path: Path) -> None:
+def test_allowed_ports_are_not_open_to_agents(tmp_path: Path) -> None:
     inventory = _inventory(tmp_path, "0.0.0.0/0", "9100/tcp")
     rules = firewall(inventory, inventory.host("box"), []).splitlines()
     lines = [line.strip() for line in rules]
@@ -93,7 +93,7 @@ def test_agents_are_let_into_nothing_that_is_allowed(tmp_path: Path) -> None:
     assert lines.index("iifname ocmt0 drop") < lines.index("tcp dport 9100 accept")
 
 
-def test_what_listens_and_is_not_let_in_is_what_is_shut(tmp_path: Path) -> None:
+def test_listening_ports_that_are_not_allowed_are_blocked(tmp_path: Path) -> None:
     inventory = _inventory(tmp_path, "51820/udp", "60000-61000/udp", "9100/tcp from 10.0.0.7")
     host = inventory.host("box")
     kept = [(22, "tcp"), (80, "tcp"), (443, "udp"), (51820, "udp"), (60500, "udp"), (9100, "tcp")]

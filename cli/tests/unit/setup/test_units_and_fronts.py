@@ -155,7 +155,7 @@ def apart(tmp_path: Path) -> Inventory:
     return load_inventory(file)
 
 
-def test_managements_front_believes_the_pages_hosts_who_their_clients_are(
+def test_managements_front_trusts_the_pages_hosts_for_their_clients_addresses(
     inventory: Inventory, apart: Inventory
 ) -> None:
     """Otherwise all its users would share one sign-in limit."""

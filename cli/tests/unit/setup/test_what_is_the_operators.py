@@ -342,9 +342,7 @@ def test_an_env_file_that_came_meanwhile_is_kept(
     "theirs",
     ["PERCENT=25\n", "ALGO=lz4\nPERCENT=50\nPRIORITY=100\n", "# ours\nSIZE=256\n\n#ALGO=lz4\n"],
 )
-def test_settings_of_zram_that_are_the_operators_are_kept(
-    inventory: Inventory, theirs: str
-) -> None:
+def test_the_operators_zram_settings_are_kept(inventory: Inventory, theirs: str) -> None:
     facts = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: theirs})
     changes = _plan(inventory, facts, host="agents-1")
     written = [step.path for one in changes for step in one.steps if isinstance(step, Write)]
@@ -353,7 +351,9 @@ def test_settings_of_zram_that_are_the_operators_are_kept(
 
 
 @pytest.mark.parametrize("there", [None, "", "# Compression\n#ALGO=lz4\n\n#PERCENT=50\n"])
-def test_zram_is_set_where_nobody_has(inventory: Inventory, there: str | None) -> None:
+def test_zram_is_configured_if_the_operator_has_not(
+    inventory: Inventory, there: str | None
+) -> None:
     facts = FRESH
     if there is not None:
         facts = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: there})
@@ -479,7 +479,7 @@ KEY = "ssh-ed25519 AAAAC3Nz ops@desk"
 @pytest.mark.parametrize(
     "line", [KEY, 'from="203.0.113.0/24",no-pty ssh-ed25519 AAAAC3Nz old', "ssh-ed25519 AAAAC3Nz"]
 )
-def test_a_key_that_is_let_in_is_not_added_without_its_restrictions(
+def test_an_accepted_key_is_not_added_without_its_restrictions(
     inventory: Inventory, line: str
 ) -> None:
     for keys, added in (({line}, False), ({f"# {line}"}, True), ({"ssh-ed25519 AAAAother"}, True)):

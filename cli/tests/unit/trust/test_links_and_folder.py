@@ -199,7 +199,7 @@ def test_a_damaged_folder_is_refused_with_the_cure_and_without_its_secrets(
             "is valid from 2026-11-29 only, but this machine's clock shows 2026-11-28",
         ),
         (timedelta(days=-3650), "clock shows 2016"),
-        (CA_LIFE, "ended on 2046"),
+        (CA_LIFE, "expired on 2046"),
     ],
 )
 def test_a_ca_that_is_not_valid_now_is_refused(tmp_path: Path, later: timedelta, says: str) -> None:
@@ -290,13 +290,13 @@ def test_a_command_that_saved_nothing_leaves_no_folder(tmp_path: Path) -> None:
     [
         (730, "", False),
         (61, "", False),
-        (60, "ends on", False),
-        (1, "ends on", False),
-        (0, "ended on", True),
-        (-30, "ended on", True),
+        (60, "expires on", False),
+        (1, "expires on", False),
+        (0, "expired on", True),
+        (-30, "expired on", True),
     ],
 )
-def test_a_certificate_near_its_end_is_told_with_the_cure(
+def test_a_certificate_near_its_expiry_is_reported_with_the_remedy(
     tmp_path: Path, days_before: int, warned: str, ended: bool
 ) -> None:
     inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))

@@ -56,7 +56,7 @@ def test_the_rules_find_what_they_are_for(line: str) -> None:
     assert len(problems(f"permissions: {{}}\n{line}\n")) == 1
 
 
-def test_a_deploy_is_never_cancelled_half_way() -> None:
+def test_a_deploy_is_never_cancelled() -> None:
     text = (FOLDER / "deploy.yml").read_text()
     assert "cancel-in-progress: false" in text
     assert "environment:" in text
@@ -118,7 +118,7 @@ def test_the_newest_tag_of_each_component_counts_and_seconds_tell_them_apart() -
     assert last_deployed(tags) == {"mgmt": "b" * 12, "ui": "c" * 12}
 
 
-def test_what_changed_is_told_from_the_last_deployed_commit_not_from_the_last_one() -> None:
+def test_changes_are_shown_since_the_last_deployed_commit_not_the_last_one() -> None:
     contents = {
         ("a" * 12, "mgmt"): "old", ("HEAD", "mgmt"): "new",
         ("b" * 12, "agent"): "same", ("HEAD", "agent"): "same",

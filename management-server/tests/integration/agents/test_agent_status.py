@@ -20,7 +20,7 @@ def settings(
     return make_settings(**its_settings)
 
 
-async def test_nobody_without_an_agent_is_told_of_one(
+async def test_a_user_without_an_agent_sees_none(
     sign_in: SignIn, agent_server: FakeAgentServer, app: FastAPI
 ) -> None:
     view = await app.state.agents.view("nobody")
@@ -42,7 +42,7 @@ async def test_every_change_is_followed(
     assert (await agent_is(app, user_id, "failed")).detail == "The gateway ended by itself."
 
 
-async def test_news_of_a_sleepers_memory_do_not_change_since_when_it_sleeps(
+async def test_events_about_memory_do_not_change_since_when_an_agent_sleeps(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     _, user_id = await signed_in_with_agent(app, sign_in)
@@ -57,7 +57,7 @@ async def test_news_of_a_sleepers_memory_do_not_change_since_when_it_sleeps(
     assert (await app.state.agents.view(user_id)).since == asleep.since
 
 
-async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
+async def test_a_full_disk_is_reported_while_it_lasts_and_changes_nothing_else(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     browser = await sign_in("ada@example.com")
@@ -83,7 +83,7 @@ async def test_a_full_disk_is_told_as_long_as_it_is_and_changes_nothing_else(
     assert (await told("running", None))["warning"] is None
 
 
-async def test_an_agent_server_that_is_gone_makes_no_state_up(
+async def test_a_missing_agent_server_leads_to_an_unknown_state(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     browser, user_id = await signed_in_with_agent(app, sign_in)
@@ -147,7 +147,7 @@ class TestWithAnotherToken:
     ) -> ManagementSettings:
         return make_settings(**{**its_settings, "agent_auth_token": "not-the-token-" + "7x" * 20})
 
-    async def test_the_operator_is_told_which_settings_differ(
+    async def test_the_log_names_the_settings_that_differ(
         self, app: FastAPI, sign_in: SignIn
     ) -> None:
         browser = await sign_in("ada@example.com")
@@ -185,7 +185,7 @@ class TestWithSomethingElseThere:
         assert "AGENT_SERVER_URL" in check["detail"]
 
 
-async def test_a_fault_of_our_own_ends_the_stream_but_not_the_following(
+async def test_a_fault_of_our_own_ends_the_stream_but_not_the_next_one(
     app: FastAPI,
     sign_in: SignIn,
     agent_server: FakeAgentServer,

@@ -50,7 +50,7 @@ async def test_the_first_sign_in_makes_the_agent(
     assert [made for made, _ in agent_server.provisioned] == [user_id]
 
 
-async def test_of_the_agents_token_only_a_hash_is_kept(
+async def test_only_a_hash_of_the_agent_token_is_stored(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     _, user_id = await signed_in_with_agent(app, sign_in)
@@ -94,7 +94,7 @@ async def test_a_fault_of_our_own_leaves_no_agent_half_made(
 
 
 @pytest.mark.both_databases
-async def test_two_who_ask_at_once_make_one_agent(
+async def test_simultaneous_requests_provision_one_agent(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     agent_server.hold = asyncio.Event()
@@ -106,7 +106,7 @@ async def test_two_who_ask_at_once_make_one_agent(
     assert len(agent_server.provisioned) == 1
 
 
-async def test_an_agent_server_that_is_away_is_waited_for(
+async def test_provisioning_waits_for_an_agent_server_that_is_away(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     await agent_server.server.stop()
@@ -128,7 +128,7 @@ async def test_an_agent_server_that_is_away_is_waited_for(
 
 
 @pytest.mark.both_databases
-async def test_a_failure_is_kept_and_shown_until_somebody_tries_again(
+async def test_a_failure_is_kept_and_shown_until_the_next_attempt(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     agent_server.refusals = [(503, "gateway-exited", "The gateway did not start. Disk full.")]
@@ -179,7 +179,7 @@ async def begin_elsewhere(app: FastAPI, user_id: str) -> None:
 
 
 @pytest.mark.both_databases
-async def test_what_another_server_makes_is_left_to_it_and_told_here_too(
+async def test_what_another_server_provisions_is_left_to_it_and_shown_here(
     settings: ManagementSettings,
     app: FastAPI,
     sign_in: SignIn,
@@ -248,7 +248,7 @@ async def test_what_another_server_began_and_left_is_begun_again_after_a_minute(
 
 
 @pytest.mark.both_databases
-async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
+async def test_a_token_renewed_just_after_provisioning_is_not_lost(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     agent_server.hold = asyncio.Event()
@@ -271,7 +271,7 @@ async def test_a_token_renewed_just_when_the_agent_was_made_is_not_forgotten(
 
 
 @pytest.mark.both_databases
-async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
+async def test_a_token_renewed_during_provisioning_is_the_one_used(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     agent_server.hold = asyncio.Event()
@@ -287,7 +287,7 @@ async def test_a_token_renewed_while_the_agent_is_made_is_the_one_it_gets(
     assert [token for _, token in agent_server.provisioned] == agent_server.held[1:]
 
 
-async def test_an_agent_that_its_server_lost_is_made_again_under_a_new_token(
+async def test_a_lost_agent_is_provisioned_again_with_a_new_token(
     app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
 ) -> None:
     browser, user_id = await signed_in_with_agent(app, sign_in)

@@ -84,7 +84,7 @@ async def gone(admin: httpx2.AsyncClient, user_id: str) -> None:
     await row_becomes(admin, user_id, lambda row: row is None)
 
 
-async def test_a_suspended_users_agent_is_stopped_until_they_are_let_in_again(
+async def test_a_suspended_users_agent_is_stopped_until_they_are_reinstated(
     app: FastAPI,
     admin: httpx2.AsyncClient,
     bob: httpx2.AsyncClient,
@@ -157,7 +157,7 @@ async def test_what_the_agent_server_cannot_do_yet_is_tried_until_it_can(
     assert [order for order, _ in agent_server.orders] == ["disable"] * 4
 
 
-async def test_an_agent_server_that_is_away_gets_the_order_when_it_is_back(
+async def test_an_agent_server_that_was_away_gets_the_order_when_it_returns(
     app: FastAPI,
     admin: httpx2.AsyncClient,
     bob: httpx2.AsyncClient,
@@ -189,7 +189,7 @@ async def test_an_agent_server_that_lost_the_order_gets_it_again(
     assert agent_server.containers[user_id]["hibernationState"] == "stopped"
 
 
-async def test_changing_ones_mind_while_it_is_under_way_ends_as_decided_last(
+async def test_a_decision_changed_during_the_order_ends_as_decided_last(
     admin: httpx2.AsyncClient, bob: httpx2.AsyncClient, agent_server: FakeAgentServer
 ) -> None:
     user_id = await id_of(bob)
@@ -306,7 +306,7 @@ async def test_the_last_admin_stays_and_members_delete_nobody(
 
 
 @pytest.mark.both_databases
-async def test_usage_counted_of_a_deleted_user_holds_up_nobodys(
+async def test_usage_of_a_deleted_user_does_not_block_that_of_others(
     app: FastAPI, admin: httpx2.AsyncClient
 ) -> None:
     usage, ada = app.state.llm.usage, await id_of(admin)

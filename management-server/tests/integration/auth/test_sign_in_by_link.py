@@ -142,7 +142,7 @@ async def operator_token(app: FastAPI, email: str, seen_secrets: set[str]) -> st
     return token
 
 
-async def test_an_operators_link_says_whose_account_it_is_before_it_is_used(
+async def test_an_operators_link_shows_its_account_before_it_is_used(
     app: FastAPI, new_browser: NewBrowser, sign_in: SignIn, seen_secrets: set[str]
 ) -> None:
     token = await operator_token(app, "mallory@evil.example", seen_secrets)
@@ -159,7 +159,7 @@ async def test_an_operators_link_says_whose_account_it_is_before_it_is_used(
     assert (await use(new_browser(), token=token)).status_code == 200
 
 
-async def test_a_mailed_link_says_so_too_and_in_which_browser_it_signs_in(
+async def test_a_mailed_link_shows_its_account_and_the_browser_it_signs_in(
     new_browser: NewBrowser, ask_for_link: AskForLink
 ) -> None:
     asking, other = new_browser(), new_browser()
@@ -171,7 +171,7 @@ async def test_a_mailed_link_says_so_too_and_in_which_browser_it_signs_in(
 
 
 @pytest.mark.parametrize("kind", ["made up", "used", "expired", "suspended", "no token"])
-async def test_without_a_link_that_works_nothing_is_told(
+async def test_an_invalid_link_reveals_nothing(
     *,
     app: FastAPI,
     new_browser: NewBrowser,
@@ -337,7 +337,7 @@ async def test_a_session_ends_after_ninety_days_however_busy(
     assert not await is_signed_in(browser)
 
 
-async def test_signing_out_ends_the_session_and_tells_open_sockets(
+async def test_signing_out_ends_the_session_and_notifies_open_sockets(
     app: FastAPI, sign_in: SignIn
 ) -> None:
     browser = await sign_in(ADA)
@@ -364,7 +364,7 @@ async def test_sessions_are_listed_and_revoked_from_another(sign_in: SignIn) -> 
     assert (await laptop.delete(f"/api/auth/sessions/{other}")).status_code == 404
 
 
-async def test_the_page_is_told_who_is_signed_in(sign_in: SignIn) -> None:
+async def test_the_page_learns_the_signed_in_user(sign_in: SignIn) -> None:
     me = (await (await sign_in(ADA)).get("/api/me")).json()
 
     assert me["user"].keys() == {"id", "email", "role"}

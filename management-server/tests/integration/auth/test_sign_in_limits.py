@@ -131,7 +131,7 @@ async def test_a_browser_waits_no_longer_than_a_link_lives(
     assert "code" in shown.json()
 
 
-async def test_nobody_learns_from_the_answers_who_is_known(
+async def test_answers_do_not_reveal_which_addresses_are_known(
     app: FastAPI, browser_at: BrowserAt
 ) -> None:
     async def answers(email: str, host: str) -> list[tuple[int, str]]:

@@ -41,7 +41,7 @@ async def link_for(app: FastAPI, email: str | None = None) -> str:
     return link.partition("#")[2]
 
 
-async def test_whoever_signs_in_first_is_a_member(sign_in: SignIn) -> None:
+async def test_the_first_user_to_sign_in_is_a_member(sign_in: SignIn) -> None:
     for email in (ADA, "eve@example.com"):
         member = await sign_in(email)
         assert (await member.get("/api/me")).json()["user"]["role"] == "member"
@@ -49,7 +49,7 @@ async def test_whoever_signs_in_first_is_a_member(sign_in: SignIn) -> None:
 
 
 @pytest.mark.both_databases
-async def test_many_who_come_first_at_once_make_no_admin(
+async def test_many_simultaneous_first_sign_ins_make_no_admin(
     new_browser: NewBrowser, ask_for_link: AskForLink
 ) -> None:
     browsers = [new_browser() for _ in range(4)]
@@ -85,7 +85,7 @@ async def test_the_operator_makes_a_member_the_admin_while_there_is_none(
     assert (await users(member))["eve@example.com"]["role"] == "member"
 
 
-async def test_without_an_admin_a_link_for_nobody_in_particular_makes_one(
+async def test_without_an_admin_a_link_without_an_address_makes_one(
     app: FastAPI, sign_in: SignIn, new_browser: NewBrowser
 ) -> None:
     await sign_in(ADA)
@@ -169,7 +169,7 @@ async def test_what_is_no_address_is_refused(new_browser: NewBrowser, email: str
 
 
 @pytest.mark.both_databases
-async def test_an_invited_address_may_sign_in_once_told_by_mail(
+async def test_an_invited_address_may_sign_in_after_the_mail(
     new_browser: NewBrowser,
     sign_in: SignIn,
     sign_in_admin: SignIn,
@@ -190,7 +190,7 @@ async def test_an_invited_address_may_sign_in_once_told_by_mail(
 
 
 @pytest.mark.both_databases
-async def test_a_revoked_invitation_stops_a_link_that_is_out_already(
+async def test_a_revoked_invitation_invalidates_a_mailed_link(
     new_browser: NewBrowser, ask_for_link: AskForLink, sign_in_admin: SignIn
 ) -> None:
     admin = await sign_in_admin(ADA)
@@ -228,7 +228,7 @@ async def test_an_invitation_expires_and_inviting_again_renews_it(
     await sign_in(BOB)
 
 
-async def test_a_suspended_user_is_out_at_once_and_cannot_come_back(
+async def test_a_suspended_user_is_signed_out_at_once_and_cannot_sign_in(
     app: FastAPI,
     new_browser: NewBrowser,
     ask_for_link: AskForLink,
@@ -264,7 +264,7 @@ async def test_the_last_admin_cannot_be_suspended(sign_in_admin: SignIn) -> None
     assert (await users(admin))[ADA]["status"] == "active"
 
 
-async def test_changing_nobody_is_a_404_and_nonsense_a_422(sign_in_admin: SignIn) -> None:
+async def test_changing_an_unknown_user_is_a_404_and_nonsense_a_422(sign_in_admin: SignIn) -> None:
     admin = await sign_in_admin(ADA)
 
     async def change(path: str, status: str) -> int:

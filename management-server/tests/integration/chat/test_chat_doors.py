@@ -28,7 +28,7 @@ OpenTab = Callable[[httpx2.AsyncClient], Awaitable[Tab]]
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
 
-async def test_everybody_speaks_to_their_own_agent_only(
+async def test_each_user_reaches_only_their_own_agent(
     app: FastAPI,
     ada: httpx2.AsyncClient,
     sign_in: SignIn,
@@ -65,7 +65,7 @@ async def test_a_frame_cannot_name_another_user_or_session(
     assert gateway.asked == []
 
 
-async def test_a_stranger_is_not_let_in(served: Server, ada: httpx2.AsyncClient) -> None:
+async def test_a_stranger_is_refused(served: Server, ada: httpx2.AsyncClient) -> None:
     cookies = "; ".join(f"{name}={value}" for name, value in ada.cookies.items())
     origin = str(ada.base_url).rstrip("/")
     for headers in (
@@ -211,7 +211,7 @@ async def test_what_is_not_understood_is_answered_and_the_chat_goes_on(tab: Tab)
     await tab.gets("accepted")
 
 
-async def test_more_chats_than_the_bound_are_turned_away(
+async def test_more_chats_than_the_limit_are_refused(
     app: FastAPI, ada: httpx2.AsyncClient, open_tab: OpenTab
 ) -> None:
     tabs = [await open_tab(ada) for _ in range(MAX_PER_USER)]
@@ -226,7 +226,7 @@ async def test_more_chats_than_the_bound_are_turned_away(
     await (await open_tab(ada)).gets("status")
 
 
-async def test_a_browser_that_does_not_read_is_let_go(
+async def test_a_browser_that_does_not_read_is_disconnected(
     ada: httpx2.AsyncClient,
     served: Server,
     gateway: FakeGateway,

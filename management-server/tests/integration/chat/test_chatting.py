@@ -21,7 +21,7 @@ def methods(gateway: FakeGateway) -> list[str]:
     return [method for method, _ in gateway.asked]
 
 
-async def test_an_open_chat_tells_the_agents_state_and_never_wakes_it(
+async def test_an_open_chat_shows_the_agents_state_and_never_wakes_it(
     app: FastAPI,
     tab: Tab,
     gateway: FakeGateway,
@@ -147,7 +147,7 @@ async def test_a_message_that_joins_a_run_ends_without_an_answer_of_its_own(
     assert (await tab.gets("final", runId=first))["message"]["text"] == "both"
 
 
-async def test_a_failed_run_says_why_the_model_failed(
+async def test_a_failed_run_shows_why_the_model_failed(
     app: FastAPI, tab: Tab, gateway: FakeGateway, ada: httpx2.AsyncClient
 ) -> None:
     sent = await tab.say("Hello?")
@@ -168,9 +168,7 @@ async def test_a_failed_run_says_why_the_model_failed(
     assert [frame for frame in tab.frames if frame["type"] == "error"] == []
 
 
-async def test_a_gateway_that_is_just_coming_up_is_asked_again(
-    tab: Tab, gateway: FakeGateway
-) -> None:
+async def test_a_starting_gateway_is_tried_again(tab: Tab, gateway: FakeGateway) -> None:
     starting = {"code": "UNAVAILABLE", "message": "startup", "retryable": True, "retryAfterMs": 5}
     gateway.refusals = [starting, starting]
     sent = await tab.say("Hello?")
@@ -178,7 +176,7 @@ async def test_a_gateway_that_is_just_coming_up_is_asked_again(
     await tab.gets("accepted", id=sent)
 
 
-async def test_what_the_gateway_refuses_is_told_for_that_message(
+async def test_a_refusal_of_the_gateway_is_shown_for_its_message(
     tab: Tab, gateway: FakeGateway
 ) -> None:
     await tab.send(type="history")
@@ -196,7 +194,7 @@ async def test_an_answer_goes_on_after_the_connection_broke(tab: Tab, gateway: F
     await tab.gets("accepted")
     await gateway.say(sent, "Once")
     await tab.gets("delta", text="Once")
-    gateway.runs[sent] += " upon"  # said while nobody listens any more
+    gateway.runs[sent] += " upon"  # said while no client is connected
     await gateway.drop()
 
     assert (await tab.gets("delta", runId=sent))["text"] == " upon"
@@ -205,7 +203,7 @@ async def test_an_answer_goes_on_after_the_connection_broke(tab: Tab, gateway: F
     assert (await tab.gets("final", runId=sent))["message"]["text"] == "Once upon a time."
 
 
-async def test_an_answer_that_ended_unheard_is_found_in_the_history(
+async def test_an_answer_that_ended_while_disconnected_is_found_in_the_history(
     tab: Tab, gateway: FakeGateway
 ) -> None:
     sent = await tab.say("Hello?")
@@ -217,7 +215,7 @@ async def test_an_answer_that_ended_unheard_is_found_in_the_history(
     assert (await tab.gets("final", runId=sent))["message"]["text"] == "Hi."
 
 
-async def test_an_answer_that_died_with_its_gateway_can_be_asked_for_again(
+async def test_an_answer_lost_with_its_gateway_can_be_requested_again(
     tab: Tab, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation, "_RESUMED_WITHIN_S", 0.0)
@@ -235,7 +233,7 @@ async def test_an_answer_that_died_with_its_gateway_can_be_asked_for_again(
     assert (await tab.gets("final", runId=again))["message"]["text"] == "Hi."
 
 
-async def test_an_answer_that_a_restarted_gateway_takes_up_goes_on_in_its_place(
+async def test_an_answer_resumed_by_a_restarted_gateway_continues_in_place(
     tab: Tab, gateway: FakeGateway
 ) -> None:
     sent = await tab.say("Hello?")
@@ -269,12 +267,12 @@ async def test_the_chat_outlives_an_agent_server_that_goes_and_comes_back(
 
     await agent_server.server.start()
     await tab.gets("status", state="running")
-    await tab.gets("history")  # what happened meanwhile, unasked
+    await tab.gets("history")  # what happened meanwhile, without a request
     await tab.say("Hello?", sent)
     await tab.gets("accepted", id=sent)
 
 
-async def test_a_tab_that_only_listens_is_kept_up_to_date_when_the_agent_comes_back(
+async def test_an_idle_tab_is_updated_when_the_agent_returns(
     tab: Tab, gateway: FakeGateway, agent_server: FakeAgentServer, ada: httpx2.AsyncClient
 ) -> None:
     await tab.send(type="history")
@@ -289,7 +287,7 @@ async def test_a_tab_that_only_listens_is_kept_up_to_date_when_the_agent_comes_b
     assert methods(gateway).count("sessions.messages.subscribe") == 2
 
 
-async def test_an_agent_that_its_server_lost_is_made_again(
+async def test_an_agent_that_its_server_lost_is_provisioned_again(
     app: FastAPI, tab: Tab, agent_server: FakeAgentServer, ada: httpx2.AsyncClient
 ) -> None:
     await tab.gets("status", state="running")
@@ -304,7 +302,7 @@ async def test_an_agent_that_its_server_lost_is_made_again(
     await tab.gets("accepted", id=sent)
 
 
-async def test_an_agent_still_being_made_is_not_spoken_to(
+async def test_an_agent_being_provisioned_gets_no_messages(
     sign_in: SignIn, open_tab: OpenTab, agent_server: FakeAgentServer, app: FastAPI
 ) -> None:
     agent_server.hold = asyncio.Event()
@@ -322,7 +320,7 @@ async def test_an_agent_still_being_made_is_not_spoken_to(
     await tab.gets("accepted", id=sent)
 
 
-async def test_an_agent_left_unfinished_by_a_server_that_ended_is_made_for_who_looks(
+async def test_an_agent_left_unfinished_by_an_ended_server_is_provisioned_on_the_next_view(
     sign_in: SignIn, open_tab: OpenTab, agent_server: FakeAgentServer, app: FastAPI
 ) -> None:
     bob = await sign_in("bob@example.com")

@@ -86,7 +86,7 @@ async def test_any_frame_leaves_the_chat_usable(tab: Tab, gateway: FakeGateway, 
         '"ok":[],"payload":[]',
     ],
 )
-async def test_any_history_is_shown_or_told_as_an_error(
+async def test_any_history_is_shown_or_reported_as_an_error(
     tab: Tab, gateway: FakeGateway, answer: str
 ) -> None:
     gateway.garbled["chat.history"] = answer
@@ -110,7 +110,7 @@ async def test_any_history_is_shown_or_told_as_an_error(
     ],
     ids=["many", "none", "text", "odd", "odd time", "long time", "cut", "deep"],
 )
-async def test_an_answer_that_is_none_is_told_in_words(
+async def test_an_invalid_answer_is_reported_in_words(
     tab: Tab, gateway: FakeGateway, answer: str, detail: str
 ) -> None:
     gateway.garbled["chat.send"] = answer
@@ -133,7 +133,7 @@ async def test_an_answer_that_is_none_is_told_in_words(
     ],
     ids=["cut", "no error", "odd error", "odd message", "deep", "many"],
 )
-async def test_a_handshake_that_is_none_is_told_in_words(
+async def test_an_invalid_handshake_is_reported_in_words(
     open_tab: Callable[[httpx2.AsyncClient], Awaitable[Tab]],
     ada: httpx2.AsyncClient,
     gateway: FakeGateway,

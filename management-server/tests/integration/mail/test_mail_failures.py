@@ -92,7 +92,7 @@ class TestWithoutMail:
     def settings(self, make_settings: Callable[..., ManagementSettings]) -> ManagementSettings:
         return make_settings()
 
-    async def test_nobody_is_left_waiting_for_a_link(
+    async def test_requests_for_a_link_never_wait_for_mail(
         self, new_browser: Callable[[], httpx2.AsyncClient]
     ) -> None:
         for email in ("ada@example.com", "bob@example.com"):
@@ -101,7 +101,7 @@ class TestWithoutMail:
             assert "ocmt link --email" in answer.json()["detail"]
 
 
-async def test_closing_waits_for_mails_on_their_way(link_mail: EmailMessage) -> None:
+async def test_closing_waits_for_mails_being_sent(link_mail: EmailMessage) -> None:
     go = asyncio.Event()
 
     class Slow(FailsAtFirst):
@@ -213,7 +213,7 @@ def settings_at(
         ("DATA", "432 something new", "for now"),
     ],
 )
-async def test_a_mail_refused_for_now_is_tried_until_it_is_taken(
+async def test_a_temporarily_refused_mail_is_retried_until_accepted(
     *,
     settings_at: Callable[..., ManagementSettings],
     link_mail: EmailMessage,
@@ -250,7 +250,7 @@ async def test_a_mail_refused_for_now_is_tried_until_it_is_taken(
         ("DATA", "571 something new", "for good"),
     ],
 )
-async def test_a_mail_refused_for_good_is_not_tried_again_and_the_cure_fits(
+async def test_a_permanently_refused_mail_is_not_retried_and_the_remedy_fits(
     *,
     settings_at: Callable[..., ManagementSettings],
     link_mail: EmailMessage,
@@ -280,7 +280,7 @@ async def test_a_mail_refused_for_good_is_not_tried_again_and_the_cure_fits(
         "550 ada@example.com is unknown; see https://help.example/why",
     ],
 )
-async def test_the_reply_is_told_without_the_address_and_the_link(
+async def test_the_reply_is_logged_without_the_address_and_the_link(
     settings_at: Callable[..., ManagementSettings],
     link_mail: EmailMessage,
     quiet_logs: list[dict[str, object]],
@@ -345,7 +345,7 @@ class TestHealth:
         async with refusing.running() as port:
             yield settings_at(port, allowed_domains="example.com")
 
-    async def test_health_says_why_no_mail_goes_until_one_does(
+    async def test_health_reports_why_no_mail_is_sent_until_one_is(
         self, app: FastAPI, new_browser: Callable[[], httpx2.AsyncClient]
     ) -> None:
         browser = new_browser()

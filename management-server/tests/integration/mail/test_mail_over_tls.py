@@ -87,7 +87,7 @@ async def mail_server(certificate: Path, *, mode: str, taken: list[str]) -> Asyn
     await server.wait_closed()
 
 
-# The server asks for a password inside TLS from the first byte, which aiosmtpd cannot know.
+# The server asks for a password inside TLS from the first byte, which aiosmtpd does not expect.
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 @pytest.mark.parametrize("mode", ["starttls", "tls"])
 @pytest.mark.parametrize(

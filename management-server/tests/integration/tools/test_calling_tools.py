@@ -287,7 +287,9 @@ async def test_last_uses_have_shapes_and_no_values(
     assert (use["server"], use["tool"], use["outcome"]) == ("notes", "echo", "ok")
     assert use["shape"] == "text: text 18, 1 more"
     assert "private" not in answer.text
-    metrics = await ada.browser.get("/metrics")
+    metrics = await ada.agent.get("/metrics")
+    forwarded = await ada.agent.get("/metrics", headers={"x-forwarded-for": "127.0.0.1"})
+    assert forwarded.status_code == 404
     assert 'ocmt_tool_calls_total{outcome="ok"} 1.0' in metrics.text
 
 

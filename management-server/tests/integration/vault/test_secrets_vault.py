@@ -80,7 +80,7 @@ async def test_no_answer_ever_holds_a_secret(sign_in: SignIn) -> None:
     assert not [answer.text for answer in answers if LONG[:8] in answer.text]
 
 
-async def test_one_users_secrets_are_nobody_elses(app: FastAPI, sign_in: SignIn) -> None:
+async def test_one_users_secrets_are_invisible_to_others(app: FastAPI, sign_in: SignIn) -> None:
     ada, bob = await sign_in(ADA), await sign_in(BOB)
     await ada.put("/api/secrets/FOO", json={"value": LONG})
 
@@ -250,7 +250,7 @@ async def test_rotation_moves_every_user_to_the_new_key_and_the_old_one_can_go(
         assert await reveal(app, await user_id(app, email), "FOO", only_new) == LONG
 
 
-async def test_rotation_leaves_what_it_has_no_key_for_and_says_so(
+async def test_rotation_skips_and_reports_secrets_without_a_key(
     app: FastAPI, sign_in: SignIn, quiet_logs: list[dict[str, str]]
 ) -> None:
     await (await sign_in(ADA)).put("/api/secrets/FOO", json={"value": LONG})
@@ -262,7 +262,7 @@ async def test_rotation_leaves_what_it_has_no_key_for_and_says_so(
     assert await reveal(app, await user_id(app, ADA), "FOO") == LONG
 
 
-async def test_the_database_alone_gives_no_secret_away(app: FastAPI, sign_in: SignIn) -> None:
+async def test_the_database_alone_reveals_no_secret(app: FastAPI, sign_in: SignIn) -> None:
     await (await sign_in(ADA)).put("/api/secrets/FOO", json={"value": LONG})
     ada = await user_id(app, ADA)
 

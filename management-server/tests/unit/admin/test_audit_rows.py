@@ -64,7 +64,7 @@ class TestThrottle:
     def test_one_a_minute_is_noted_with_how_many_were_not(self) -> None:
         assert self.at(0, 1, 59, 60, 61, 130) == [0, None, None, 2, None, 1]
 
-    def test_askers_and_actions_are_told_apart(self) -> None:
+    def test_clients_and_actions_are_counted_separately(self) -> None:
         throttle = AuditThrottle(lambda: datetime(2026, 11, 23, tzinfo=UTC))
         for action, who in (("a", "one"), ("a", "two"), ("b", "one")):
             assert throttle.take(action, who) == 0

@@ -41,7 +41,7 @@ def shown(payload: dict[str, Any], last_error: str | None = None) -> list[tuple[
     return [(message["text"], message.get("state", "")) for message in messages]
 
 
-def test_it_has_what_was_said_newest_last() -> None:
+def test_it_has_the_messages_newest_last() -> None:
     tool_use = {
         "role": "assistant",
         "content": [
@@ -80,7 +80,7 @@ def test_an_odd_history_is_an_empty_one(payload: dict[str, Any]) -> None:
     assert history.run_states(payload).answers == {}
 
 
-def test_it_says_how_runs_stand() -> None:
+def test_it_shows_the_state_of_runs() -> None:
     done = assistant("Done.", "done", stopReason="stop")
     busy = assistant("Looking.", "busy", stopReason="toolUse")
     states = history.run_states(

@@ -75,7 +75,7 @@ def test_a_run_of_another_tab_is_announced_before_its_first_word() -> None:
     assert runs.update("other", "") is None
 
 
-def test_text_that_was_taken_back_replaces_what_was_told() -> None:
+def test_withdrawn_text_replaces_what_was_shown() -> None:
     frames = frames_of(Runs(), delta("Let me think"), delta("Paris."))
 
     assert frames[1] == {"type": "delta", "runId": "r1", "text": "Paris.", "replace": True}
@@ -91,13 +91,13 @@ def test_the_final_message_has_the_id_it_has_in_the_history() -> None:
     assert history.messages({"messages": [row]})[0]["id"] == "row-7"
 
 
-def test_a_message_that_joined_a_run_under_way_ends_with_an_empty_answer() -> None:
+def test_a_message_that_joined_a_running_answer_ends_with_an_empty_one() -> None:
     frame = frames_of(Runs(), chat("final", "r2"))[0]
 
     assert (frame["type"], frame["runId"], frame["message"]["text"]) == ("final", "r2", "")
 
 
-def test_a_failure_is_told_once() -> None:
+def test_a_failure_is_reported_once() -> None:
     failures = frames_of(
         Runs(),
         chat("error", errorMessage="request failed"),
@@ -164,7 +164,7 @@ def user(text: str, message_id: str) -> dict[str, Any]:
     }
 
 
-def test_messages_of_other_tabs_are_told_from_ones_own() -> None:
+def test_messages_of_other_tabs_are_distinguished_from_the_tabs_own() -> None:
     runs = Runs()
     runs.record_sent("mine")
 

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -10,7 +11,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_management.outbound.addresses import is_allowed, is_public
-from ocmt_management.outbound.service import AddressRefused, CheckedResolver, check_literal
+from ocmt_management.outbound.service import (
+    AddressRefused,
+    CheckedResolver,
+    SystemResolver,
+    check_literal,
+)
 from yarl import URL
 
 
@@ -88,3 +94,27 @@ def test_the_address_that_was_checked_is_the_one_that_is_dialled() -> None:
     assert asyncio.run(allowed.resolve("notes.lan", 443))[0]["host"] == "10.0.0.7"
     with pytest.raises(AddressRefused):
         asyncio.run(private.resolve("mcp.example.com", 443))
+
+
+def test_slow_names_hold_no_thread_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def slow(host: str, port: int, **_: Any) -> Any:
+        if host == "slow.example":
+            go_on.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", port))]
+
+    async def resolve() -> list[ResolveResult]:
+        resolver = SystemResolver()
+        waiting = [asyncio.create_task(resolver.resolve("slow.example")) for _ in range(12)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await asyncio.to_thread(lambda: None)  # what other parts of the server do
+            found = await resolver.resolve("fast.example", 443)
+        go_on.set()
+        await asyncio.gather(*waiting)
+        await resolver.close()
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    assert asyncio.run(resolve())[0]["host"] == "1.1.1.1"

@@ -117,7 +117,7 @@ def test_a_digest_finds_equal_values_of_one_user_and_purpose(
     assert digest != keys.new_data_key("bob")[0].digest(value, purpose=purpose)
 
 
-def test_nothing_secret_shows_itself() -> None:
+def test_secrets_are_hidden_in_text_and_repr() -> None:
     key = secrets.token_bytes(32)
     value = SecretValue("sk-abcdefghijklmnop")
     shown = f"{value!r} {value} {DataKey(key, 'ada')!r} {KeyRing({'k1': key})!r}"
