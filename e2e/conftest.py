@@ -26,6 +26,9 @@ def stack(
     for above in (folder, *list(folder.parents)[:2]):
         above.chmod(0o711)
     running = Stack(runtime=runtime, data=folder / "data")
+    running.data.mkdir(mode=0o700)
+    # The tests' tool servers are on this machine.
+    (running.data / "management.env").write_text("PRIVATE_HOSTS=127.0.0.1\n", encoding="utf-8")
     running.first_link = running.up()
     try:
         yield running

@@ -143,7 +143,7 @@ export class ToolsServer extends LitElement {
   private keyForm() {
     const { server } = this;
     return html`<form class="acts" @submit=${this.onKey} autocomplete="off">
-      <div class="field" style="flex:1 1 100%;margin:0">
+      <div class="field wide">
         <label for="key">Your key for ${visibleName(server.name)}</label>
         <input
           id="key"

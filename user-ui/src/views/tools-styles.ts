@@ -74,6 +74,10 @@ export const toolsStyles = css`
   .field {
     margin-bottom: 1rem;
   }
+  .field.wide {
+    flex: 1 1 100%;
+    margin: 0;
+  }
   .field small {
     display: block;
     margin-top: 0.375rem;
