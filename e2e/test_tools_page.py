@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -15,7 +16,7 @@ from ocmt_testing.management.mcp_servers import RealServer, tool
 from ocmt_testing.system.chat import ChatPage
 from ocmt_testing.system.looks import barriers, wider_than_their_place
 from ocmt_testing.system.stack import Stack
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">\u202e"
 LONG = "delete_everything_" + "y" * 110
@@ -83,7 +84,7 @@ def test_a_person_connects_tools_decides_on_calls_and_accepts_changes(
 
         page.get_by_role("link", name="Tools").click()
         page.get_by_text("Add a server").click()
-        page.get_by_label("Name").fill("Notes")
+        page.get_by_label("Name", exact=True).fill("Notes")
         page.get_by_label("Address").fill(tools.url)
         page.get_by_label("Key (if the server needs one)").fill("k-1")
         page.get_by_role("button", name="Add", exact=True).click()
@@ -94,7 +95,7 @@ def test_a_person_connects_tools_decides_on_calls_and_accepts_changes(
         calling = agent.submit(call, stack, token, "notes__echo", HOSTILE)
         expect(page.get_by_role("link", name="Tools, 1 call waits for you")).to_be_visible()
         page.get_by_role("link", name="Back to the chat").click()
-        card = page.get_by_role("article", name="Decision 1")
+        card = page.get_by_role("article", name=re.compile("^Decision"))
         expect(card).to_contain_text("<img src=x")
         card.get_by_role("button", name="Allow once").click()
         ran = json.loads(text_of(calling.result(timeout=30)))
@@ -111,10 +112,13 @@ def test_a_person_connects_tools_decides_on_calls_and_accepts_changes(
         notes.get_by_text("Manage").click()
         notes.get_by_role("button", name="Read tools again").click()
         notes.get_by_text("Look at 1 changed tool").click()
-        expect(notes.get_by_label("Definition of echo")).to_contain_text("Another description.")
+        expect(notes.get_by_role("group", name="Definition of echo")).to_contain_text(
+            "Another description."
+        )
         notes.get_by_role("button", name="Accept").click()
         expect(notes.get_by_text("All definitions are accepted.")).to_be_visible()
         notes.get_by_label("Rule for all tools of Notes").select_option("allow")
+        notes.get_by_text("2 tools").click()
         expect(notes.get_by_label("Rule for echo")).to_contain_text("As the server: Allow")
         assert not call(stack, token, "notes__echo", "at once").get("isError")
 
@@ -131,7 +135,7 @@ def share_and_connect(page: Page, url: str) -> None:
     """Share a server, connect it, and see the admins' rule hold."""
     page.get_by_role("link", name="Settings").first.click()
     page.get_by_text("Share a server").click()
-    page.get_by_label("Name").fill("Wiki")
+    page.get_by_label("Name", exact=True).fill("Wiki")
     page.get_by_label("Address", exact=True).fill(url)
     page.get_by_role("button", name="Share", exact=True).click()
     wiki = page.get_by_role("article", name="Wiki")
@@ -197,7 +201,8 @@ ANSWERS: dict[str, Any] = {
     },
     "/api/tools/servers/Notes/changes": {
         "changes": [
-            {"tool": LONG, "publicName": "p", "state": "changed", "pin": "p", "difference": DIFFERENCE}
+            {"tool": LONG, "publicName": "p", "state": "changed", "pin": "p",
+             "difference": DIFFERENCE}
         ]
     },
     "/api/tools/uses": {
@@ -220,6 +225,10 @@ ANSWERS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def answer(route: Route) -> None:
+    route.fulfill(json=ANSWERS[urlsplit(route.request.url).path])
+
+
 def chat_socket(socket: WebSocketRoute) -> None:
     status = {"type": "status", "state": "running", "detail": None, "since": "x", "warning": None}
     socket.on_message(lambda _: socket.send(json.dumps({"type": "history", "messages": []})))
@@ -235,10 +244,8 @@ def test_no_state_of_tools_has_a_barrier_or_sticks_out(
         page = chat.page
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.route_web_socket(re.compile("/api/chat$"), chat_socket)
-        for path, answer in ANSWERS.items():
-            page.route(
-                f"{stack.url}{path}", lambda route, answer=answer: route.fulfill(json=answer)
-            )
+        for path in ANSWERS:
+            page.route(f"{stack.url}{path}", answer)
         chat.sign_in(stack.link("admin@localhost"))
         expect(page.get_by_role("button", name="Allow once")).to_be_enabled()
         assert (barriers(page), wider_than_their_place(page)) == ([], [])
@@ -251,7 +258,7 @@ def test_no_state_of_tools_has_a_barrier_or_sticks_out(
         page.get_by_role("button", name="Enter key Rejected").click()
         expect(page.get_by_label("Your key for Rejected")).to_be_visible()
         expect(page.get_by_text("server in trouble")).to_be_visible()
-        expect(page.get_by_label(f"Definition of {LONG}")).to_be_visible()
+        expect(page.get_by_role("group", name=f"Definition of {LONG}")).to_be_visible()
         assert (barriers(page), wider_than_their_place(page)) == ([], [])
 
         page.get_by_role("link", name="Settings").first.click()
