@@ -133,6 +133,15 @@ class Stack:
         subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
         return pid
 
+    def agent_token(self, user_id: str) -> str:
+        """The token with which a user's running agent calls OCMT."""
+        environ = Path(f"/proc/{self.gateway_pids(user_id)[0]}/environ").read_bytes()
+        return next(
+            part.partition(b"=")[2].decode()
+            for part in environ.split(b"\0")
+            if part.startswith(b"OCMT_AGENT_TOKEN=")
+        )
+
     def gateway_pids(self, user_id: str) -> list[int]:
         """The host pids of a user's gateway, oldest first, without its helper processes.
 

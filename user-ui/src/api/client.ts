@@ -83,7 +83,8 @@ export class Api {
   revokeInvitation = (id: string) =>
     this.call("DELETE /api/admin/invitations/{invitation_id}", { path: { invitation_id: id } });
 
-  private async call<R extends keyof Routes>(
+  /** Send one request of a route; views that are loaded on demand have their routes with them. */
+  async call<R extends keyof Routes>(
     route: R,
     { path = {}, query, body }: Omit<Routes[R], "answer"> & AnyRequest,
   ): Promise<Routes[R]["answer"]> {
