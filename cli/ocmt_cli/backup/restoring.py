@@ -1,8 +1,8 @@
-"""Restores a backup: checks everything, stops the servers, replaces their data, and says when done.
+"""Restores a backup: checks everything, stops the servers, then replaces their data.
 
 Each host records the restore before its data changes, and ends that record when all data is
 replaced. Nothing is deployed or rolled back on a host with such a record, so servers never run on
-data of two times; running the restore again completes it.
+data from two points in time; running the restore again completes it.
 """
 
 import sqlite3
@@ -37,8 +37,8 @@ Target = tuple[str, Role]
 def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> list[LeftOut]:
     """Restore a backup. Everything is checked before the first byte is written.
 
-    Returns the parts of single agents that were not restored: missing in the backup, or refused.
-    Raises `CommandFailed` when there is data already and not `force`.
+    Returns the parts of agents that were not restored: missing in the backup, or refused. Raises
+    `CommandFailed` if the hosts have data and `force` is false.
     """
     manifest = read_manifest(folder)
     lacking = list(manifest.left_out)
@@ -56,7 +56,7 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
             if part.kind != "files":
                 say(f"{part.host}: {part.file}")
                 if kept := _put_back(inventory, folder, part, hosts[part.host]):
-                    say(f"{part.host}: the database before is in {kept}")
+                    say(f"{part.host}: the old database is in {kept}")
         for host, place in _agents_folders(manifest).items():
             archives = [one for one in manifest.parts if (one.host, one.kind) == (host, "files")]
             say(f"{host}: agents' state")
@@ -74,7 +74,11 @@ def _targets(manifest: Manifest) -> list[Target]:
 
 
 def _require_fitting(inventory: Inventory, folder: Path, manifest: Manifest, hosts: Hosts) -> None:
-    """Raise `CommandFailed` unless the servers' settings lead to the backup's data, and read it."""
+    """Raise `CommandFailed` unless the backup fits the hosts.
+
+    Their `.env` must have the same paths, kind of database and vault keys, and their disks the
+    space.
+    """
     for host, role in _targets(manifest):
         path = inventory.component_path(inventory.host(host), role) / ".env"
         there = exists(hosts[host], path)
@@ -121,7 +125,7 @@ def _require_same_database(
 
 
 def _places(role: Role, settings: Mapping[str, str]) -> dict[str, str]:
-    """Where a server's data is by its settings: a part's kind → the path."""
+    """A server's data by its settings: kind of part → path."""
     if role == "mgmt":
         kind, where = database_of(dict(settings))
         return {"sqlite": where} if kind == "sqlite" else {}
@@ -135,11 +139,11 @@ def _keys(settings: Mapping[str, str]) -> set[str]:
 
 def _free(remote: Host, place: str) -> int:
     argv, first = program("free", place)
-    return int(remote.run(argv, step="look for room", stdin=first, timeout_s=60).stdout)
+    return int(remote.run(argv, step="read the free space", stdin=first, timeout_s=60).stdout)
 
 
 def _sessions(inventory: Inventory, manifest: Manifest, stack: ExitStack) -> dict[Target, Session]:
-    """A session with each server to restore, with its deploy lock until `stack` is closed."""
+    """A host connection for each component to restore; its lock is held until `stack` closes."""
     sessions: dict[Target, Session] = {}
     for host, role in _targets(manifest):
         entry = inventory.host(host)
@@ -152,7 +156,7 @@ def _sessions(inventory: Inventory, manifest: Manifest, stack: ExitStack) -> dic
 def _require_known_tables(
     folder: Path, manifest: Manifest, sessions: Mapping[Target, Session]
 ) -> None:
-    """Raise `CommandFailed` if the backup is of a newer release than the deployed one."""
+    """Raise `CommandFailed` if the backup's SQLite tables are newer than the deployed release."""
     for part in manifest.parts:
         if part.role == "mgmt" and part.kind == "sqlite":
             current = sessions[part.host, part.role].ask("status", part.role)
@@ -167,7 +171,7 @@ def _require_known_tables(
 
 
 def _revision(database: Path) -> str | None:
-    """The revision of management's tables in a backup; `None` if it has none."""
+    """The revision of management's tables in a backup; `None` if they have none."""
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as opened:
             row = opened.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -177,7 +181,7 @@ def _revision(database: Path) -> str | None:
 
 
 def _agents_folders(manifest: Manifest) -> dict[str, str]:
-    """Host → its folder of agents, also of hosts without agents in the backup."""
+    """Host → its agents' folder, also for hosts without agents in the backup."""
     found: dict[str, str] = {}
     for part in manifest.parts:
         if part.role == "agent" and part.kind == "sqlite":
@@ -188,7 +192,7 @@ def _agents_folders(manifest: Manifest) -> dict[str, str]:
 
 
 def _halt(manifest: Manifest, sessions: Mapping[Target, Session], say: Say) -> None:
-    """Stop the servers and agents."""
+    """Stop the servers and agents that the backup has data of."""
     agents = _agents_folders(manifest)
     for (host, role), session in sessions.items():
         say(f"{host}: {role}: stop")
@@ -233,18 +237,21 @@ def _postgres_tables(inventory: Inventory, part: Part, remote: Host) -> list[str
 
 
 def _keep_postgres(inventory: Inventory, folder: Path, part: Part, remote: Host) -> str:
-    """Dump the database that is about to be replaced to this machine; empty without tables."""
+    """Dump the PostgreSQL database that is about to be replaced to this machine.
+
+    Returns where the dump is; empty if the database has no tables.
+    """
     if not _postgres_tables(inventory, part, remote):
         return ""
     env = inventory.component_path(inventory.host(part.host), "mgmt") / ".env"
     argv, first = postgres_dump(database_of(settings_of(remote, env)[1])[1])
     kept = folder.with_name(f"{folder.name}.before-restore-{time.time_ns() // 1_000_000}.pgdump")
-    fetch(remote, argv, kept, step="keep the database before", first=first)
+    fetch(remote, argv, kept, step="keep the old database", first=first)
     return f"{kept} on this machine"
 
 
 def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> str:
-    """Put a part in its place. Returns where the database before is kept, if there was one."""
+    """Put a part in its place. Returns where the old database is kept; empty if there was none."""
     file = folder / part.file
     if part.kind == "env":
         # An existing .env belongs to the operator and is not replaced.

@@ -1,4 +1,4 @@
-"""Backs up over the deploy's transport."""
+"""Backs up the servers' data over ssh, as a deploy connects to hosts."""
 
 import hashlib
 import shutil
@@ -46,7 +46,7 @@ class Hosts:
 
 
 def require_silent(remote: Host) -> None:
-    """Raise `HostFailed` if the host prints into the output of commands, and so into a backup."""
+    """Raise `HostFailed` if the host's login shell prints into the output of commands."""
     done = remote.run(("true",), step="sign in", check=False, timeout_s=60)
     if done.stdout.strip():
         raise not_ours(remote.name, "sign in", done.stdout)
@@ -77,7 +77,7 @@ def database_of(settings: dict[str, str]) -> tuple[Kind, str]:
 
 
 def postgres_words(program: str, url: str) -> tuple[list[str], str]:
-    """A command line and the password, kept apart, since every user can read the process list."""
+    """A PostgreSQL program's command line, which every user can read, and the password."""
     parts = urlsplit(url)
     query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
     words = [program, f"--host={parts.hostname or unquote(query.get('host', 'localhost'))}"]
@@ -99,8 +99,8 @@ def backup(
 ) -> Manifest:
     """Copy every server's data and settings into the new folder `folder`.
 
-    Of each agent at most `agent_bytes`; the manifest lists what was left out of single agents.
-    Raises `CommandFailed` for any other failure, and removes the incomplete folder.
+    An agent with more than `agent_bytes` bytes of data is left out; the manifest lists what was
+    left out. Raises `CommandFailed` for any other failure, and removes the incomplete folder.
     """
     if folder.exists():
         raise CommandFailed(f"{folder} exists. Choose another name for the backup.")
@@ -153,7 +153,7 @@ def _back_up_management(
 def _back_up_agent_server(
     inventory: Inventory, host: HostEntry, remote: Host, folder: Path, say: Say
 ) -> tuple[PurePosixPath, list[Part]]:
-    """Back up its settings and database. Returns its data folder, and the files."""
+    """Back up an agent server's settings and database. Returns its data folder, and the files."""
     text, settings = settings_of(remote, inventory.component_path(host, "agent") / ".env")
     data = PurePosixPath(settings["DATA_DIR"])
     parts = [_keep_env(inventory, host, "agent", folder, text)]
@@ -180,7 +180,9 @@ def _keep_env(inventory: Inventory, host: HostEntry, role: Role, folder: Path, t
 
 def exists(remote: Host, place: PurePosixPath) -> bool:
     argv, first = program("exists", str(place))
-    return remote.run(argv, step="look", stdin=first, timeout_s=60).stdout.strip() == "True"
+    return (
+        remote.run(argv, step="check for data", stdin=first, timeout_s=60).stdout.strip() == "True"
+    )
 
 
 def with_password(words: Sequence[str]) -> list[str]:

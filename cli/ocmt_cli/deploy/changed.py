@@ -1,8 +1,8 @@
 """`ocmt changed`: which components differ from the last deploy.
 
-Each component is compared with the commit of its newest tag, of a deploy or a rollback. That is
-correct after a push of many commits or of more than 300 files, and after a failed deploy, where the
-changed files of the last commit are not.
+Each component is compared with the commit of its newest tag, of a deploy or a rollback. That stays
+correct after a push of many commits or of more than 300 files, and after a failed deploy; a list of
+the last commit's changed files does not.
 """
 
 import json
@@ -24,7 +24,7 @@ def changed(tags: Iterable[str], *, now: str, content: Callable[[str, Role], str
     """The components to deploy at commit `now`, in order.
 
     `content(commit, role)` is a digest of a component's sources, or empty for a commit that is not
-    here. That counts as changed, since a deploy of equal content does nothing.
+    in the checkout. That counts as changed, since a deploy of equal content does nothing.
     """
     last = last_deployed(tags)
     return [

@@ -76,7 +76,7 @@ def deploy_command(
     pull: PullOption = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Deploy this commit without losing requests. A failed health check changes nothing."""
+    """Deploy this commit without losing requests. If its health check fails, the old one serves."""
     deployer = _deployer(inventory, what, quiet=as_json, local=pull)
     if pull is not None and not plan_only and pull_checkout(ROOT, deployer.inventory.pull):
         start_anew(ROOT)
@@ -158,7 +158,9 @@ def releases_command(
 @journal_app.command()
 def journal_command(
     what: WhatArgument = What.all,
-    lines: Annotated[int, typer.Option(min=1, max=100_000, help="How many of each server.")] = 20,
+    lines: Annotated[
+        int, typer.Option(min=1, max=100_000, help="How many events of each server.")
+    ] = 20,
     as_json: JsonOption = False,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
@@ -224,7 +226,7 @@ def logs_command(
                     complain(f"{failure}\nIts log follows as soon as it answers.")
                 sessions[name].disconnect()
             for name in away.keys() - failures.keys():
-                complain(f"{name}: it answers again")
+                complain(f"{name} answers again.")
             away = failures
             _pause(_LOG_POLL_S)
     if failures:

@@ -3,16 +3,16 @@
 from ocmt_cli.deploy.inventory import Policy, Role
 
 _LOGIN_S = 30.0
-"""For ssh to connect and sign in, and for the host's Python to start."""
+"""Seconds for ssh to connect and sign in, and for the host's Python to start."""
 _QUICK_S = 30.0
 _COPY_S = 1800.0
 _MIGRATION_S = 6 * 3600.0
-"""A migration may rewrite large tables. It continues on the host when the command gives up."""
+"""A migration may rewrite large tables. It continues on the host if the command gives up."""
 _GRACE_S = 60.0
 
 
 def deadline_s(step: str, role: Role, policy: Policy) -> float:
-    """Seconds from the request to the answer, with a connection to be made."""
+    """Seconds that a host may take to answer a step, including those to connect."""
     gate = policy.gate_timeout_s + _GRACE_S
     drain = policy.drain_s + _GRACE_S
     settle = drain + (_MIGRATION_S if role == "mgmt" else 0)

@@ -1,4 +1,4 @@
-"""The hosts and components that a command concerns, and its sessions with them."""
+"""The hosts and components that a command is for, and its host connections."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """The hosts and components of a deploy or rollback, and connections to them."""
+    """The hosts and components that a command is for; opens connections to the hosts."""
 
     inventory: Inventory
     roles: Sequence[Role]
@@ -45,7 +45,7 @@ class Deployer:
 
     @contextmanager
     def sessions(self) -> Iterator[dict[str, Session]]:
-        """A session with each host needed, by name."""
+        """A host connection to each target's host, by the host's name."""
         made: dict[str, Session] = {}
         try:
             for name in dict.fromkeys(name for _, name in self.targets()):
@@ -59,7 +59,10 @@ class Deployer:
                 list(pool.map(lambda session: session.close(), made.values()))
 
     def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
-        """The answers of all targets, hosts in parallel. Raises all failures as one."""
+        """Call `ask` for all targets, hosts in parallel, and return the answers.
+
+        Raises `CommandFailed` with the failures of all hosts.
+        """
         answers, failures = self.each_that_answers(ask)
         if failures:
             raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
@@ -68,7 +71,10 @@ class Deployer:
     def each_that_answers(
         self, ask: Callable[[Role, str], Any]
     ) -> tuple[dict[tuple[Role, str], Any], dict[str, HostFailed]]:
-        """The answers of all targets, and host → failure of the unreachable ones."""
+        """Call `ask` for all targets, hosts in parallel.
+
+        Returns the answers, and host → failure for the hosts that failed.
+        """
         by_host: dict[str, list[Role]] = {}
         for role, name in self.targets():
             by_host.setdefault(name, []).append(role)

@@ -74,7 +74,7 @@ _PRINTED = (
 
 
 def not_ours(host: str, step: str, printed: str) -> Refused:
-    """The failure of a host that printed something else than an answer."""
+    """The failure of a host that printed something other than an answer."""
     first = next((line.strip() for line in printed.splitlines() if line.strip()), "")[:200]
     found, cure = next(
         (found, cure) for words, cure in _PRINTED if (found := re.search(words, printed, re.I))
@@ -85,7 +85,7 @@ def not_ours(host: str, step: str, printed: str) -> Refused:
 def answer_of(host: str, step: str, printed: str) -> dict[str, Any]:
     """Parse the JSON object that a program printed on a host.
 
-    Raises `Refused` with other output, such as of a login shell or a locked account.
+    Raises `Refused` if it is something else, such as the output of a login shell.
     """
     try:
         answer = json.loads(printed)

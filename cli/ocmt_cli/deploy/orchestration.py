@@ -34,7 +34,7 @@ from ocmt_cli.failure import CommandFailed
 def plan(
     deployer: Deployer, source: Source, sessions: Mapping[str, Session], *, force: bool = False
 ) -> list[Step]:
-    """The steps to do. Raises `CommandFailed` with all problems of the preflight."""
+    """The steps of a deploy. Raises `CommandFailed` with all problems of the preflight."""
     return _plan(deployer, source, _facts(deployer, sessions), force=force)
 
 
@@ -70,7 +70,7 @@ def _plan(deployer: Deployer, source: Source, facts: Facts, *, force: bool) -> l
 
 
 def _regretted(role: Role, facts: Facts) -> dict[str, str]:
-    """The releases that were rolled back on any host of the component."""
+    """Release → content, for the releases that were rolled back on any host of the component."""
     hosts = [known for (named, _), known in facts.items() if named == role]
     return {name: content for known in hosts for name, content in known["regretted"].items()}
 
@@ -87,7 +87,7 @@ def _age(source: Source, running: dict[str, Any], content: str) -> Age:
 def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = False) -> list[Step]:
     """Deploy `source` to all targets and return the steps done.
 
-    With `force` also an older commit, or one that was rolled back. Raises `CommandFailed` at the
+    With `force`, also if the commit is older or was rolled back. Raises `CommandFailed` at the
     first failure; the remaining hosts keep their releases.
     """
     with deployer.sessions() as sessions:
@@ -129,7 +129,7 @@ def _facts(deployer: Deployer, sessions: Mapping[str, Session]) -> Facts:
 
 
 def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source) -> None:
-    """Take or keep the lock of every target: without requests, a session times out."""
+    """Take the lock of every target; repeated, it keeps the host connections from timing out."""
     for step in steps:
         sessions[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
 
@@ -181,7 +181,7 @@ class _Rollout:
     def _report_difference(
         self, role: Role, release: str, steps: Sequence[Step], done: Sequence[Step]
     ) -> None:
-        """After a failure at one of several hosts, tell which of them have the new release."""
+        """After a failure at one of several hosts, report which of them have the new release."""
         new = [step.host for step in done if step.current == release]
         if new:
             old = [f"{step.host} ({step.current})" for step in steps if step.host not in new]
@@ -193,7 +193,8 @@ class _Rollout:
     def _release_of(self, steps: Sequence[Step]) -> tuple[str, str]:
         """The name and commit of a component's release.
 
-        Hosts that lack what others run get the same release, so that one rollback suits all.
+        Hosts that lack what others run get the same release, so that one rollback undoes the deploy
+        on all.
         """
         lacking = [self.facts[step.role, step.host] for step in steps if step.action != "unchanged"]
         there = max(

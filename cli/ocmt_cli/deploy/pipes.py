@@ -1,4 +1,4 @@
-"""Pipes to a program on a host, of which any write, flush or close may fail.
+"""Pipes to a program on a host, where any write, flush or close may fail.
 
 A broken pipe is a return value here and not an exception: the reason is in the program's exit code
 and standard error.
@@ -20,7 +20,7 @@ def pipes_of(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def give(pipe: IO[bytes], data: bytes | IO[bytes]) -> bool:
-    """Write to a program's standard input and flush. False if the pipe is broken."""
+    """Write to a program's standard input and flush. Returns `False` if the pipe is broken."""
     try:
         if isinstance(data, bytes):
             pipe.write(data)
@@ -40,9 +40,9 @@ def close(pipe: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def ended_after(process: subprocess.Popen[bytes], within_s: float) -> Iterator[threading.Event]:
-    """Kill a program that takes longer than `within_s`, so that reading from it ends.
+    """Kill a program that takes longer than `within_s` seconds, so that reading from it ends.
 
-    The event tells whether it was killed.
+    The event is set if the program was killed.
     """
     overdue = threading.Event()
 

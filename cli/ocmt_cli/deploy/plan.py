@@ -9,7 +9,7 @@ from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 
 Action = Literal["deploy", "restart", "unchanged", "refused"]
 Age = Literal["newer", "older", "unknown"]
-"""A commit's age relative to the one that runs; unknown if that one is not in the checkout."""
+"""The commit's age relative to the deployed one; unknown if the checkout lacks that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def decide(
 ) -> Step:
     """The step for a component; `unchanged` if content and settings are equal and it is healthy.
 
-    `revisions` are the commit's migrations, in order. Only with `force`, content that was rolled
-    back is deployed again, and an older commit at all.
+    `revisions` are the commit's migrations, in order. Without `force`, neither content that was
+    rolled back nor an older commit is deployed.
     """
     current = facts["current"]
     action: Action = "deploy"
@@ -98,10 +98,11 @@ def _of_other_content(
 
 
 def unfinished_restore(record: dict[str, Any]) -> str:
-    """Why nothing may start on a host whose data is being replaced."""
+    """Why nothing may be deployed on a host with an unfinished restore, and what to do."""
     return (
         f"the restore of the backup of {record['backup']} is unfinished (by {record['who']}, "
-        f"{record['at']}), so its data may be of two times; run `{command('restore')}` again"
+        f"{record['at']}), so its data may be from two points in time; run "
+        f"`{command('restore')}` again"
     )
 
 
@@ -114,7 +115,7 @@ def _pending(facts: dict[str, Any]) -> str:
 
 
 def _content_being_left(facts: dict[str, Any]) -> str | None:
-    """The content that an unfinished rollback leaves, once it has switched."""
+    """The content of the release that an unfinished rollback replaces; `None` without one."""
     pending = facts["rollback"]
     return pending["content"] if pending else None
 
@@ -144,7 +145,7 @@ def problems(
             "synchronisation where it is wrong (timedatectl set-ntp true)"
         )
     if facts["current_is_folder"]:
-        found.append(f"{path}/current is no link to a release; move it away, then deploy")
+        found.append(f"{path}/current is not a link to a release; move it away, then deploy")
     if role != "ui":
         if not facts["env_file"]:
             found.append(

@@ -16,11 +16,11 @@ from ocmt_cli.deploy.tag_signatures import mistrust
 from ocmt_cli.failure import CommandFailed
 
 _VERIFIED = "ocmt.verified"
-"""git's setting in the checkout for the tag that was verified last."""
+"""The checkout's git setting that stores the last verified tag and its commit."""
 
 
 def pull(checkout: Path, settings: Pull) -> bool:
-    """Check out the commit to deploy. Returns whether it changed. Raises `CommandFailed`."""
+    """Check out the commit to deploy. Returns whether it is a new one. Raises `CommandFailed`."""
     if "origin" not in git(checkout, "remote").split():
         return False
     _fetch(checkout)
@@ -36,7 +36,7 @@ def pull(checkout: Path, settings: Pull) -> bool:
 
 
 def _fetch(checkout: Path) -> None:
-    """Fetch all but the tags that were moved: those stay as they were fetched first."""
+    """Fetch branches and new tags. A tag that was moved at origin stays as first fetched."""
     try:
         git(checkout, "fetch", "--tags", "origin")
     except CommandFailed as failure:
@@ -67,7 +67,7 @@ def _branch(checkout: Path, settings: Pull, here: str) -> str:
 
 
 def _signed(checkout: Path, signers: Path, pattern: str, here: str) -> str:
-    """The commit of the newest tag that counts; `here` if no newer one does."""
+    """The commit of the newest tag that a signer signed; `here` if no newer one is signed."""
     # v2.0.0-rc1 comes before v2.0.0, as in Semantic Versioning.
     words = ["-c", "versionsort.suffix=-", "tag", "--list", pattern]
     names = git(checkout, *words, "--sort=-version:refname").split()
@@ -89,5 +89,5 @@ def _signed(checkout: Path, signers: Path, pattern: str, here: str) -> str:
 
 
 def _verified(checkout: Path) -> str:
-    """The tag that was verified last, and its commit."""
+    """The last verified tag and its commit; empty if there is none."""
     return git(checkout, "config", "--default", "", "--get", _VERIFIED).strip()

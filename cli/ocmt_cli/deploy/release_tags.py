@@ -72,7 +72,7 @@ def last_deployed(tags: Iterable[str]) -> dict[str, str]:
 
 
 def tag_what_runs(report: Report, source: Source, steps: Sequence[Step]) -> None:
-    """Make missing tags of running releases, after a deploy that was killed at its end."""
+    """Make the missing tags of running releases, after a deploy that was killed at its end."""
     tags = release_tags(source.checkout)
     for role, release in dict.fromkeys((step.role, str(step.current)) for step in steps):
         if f"deploy/{role}/{release}" not in tags:
@@ -83,7 +83,7 @@ def tag_what_runs(report: Report, source: Source, steps: Sequence[Step]) -> None
 
 
 def tag_rollbacks(report: Report, source: Source, steps: Sequence[Step], facts: Facts) -> None:
-    """Make the missing tag of a rollback that was interrupted before its end."""
+    """Make the missing tag of a rollback that was killed at its end."""
     newest = last_deployed(release_tags(source.checkout))
     for role in dict.fromkeys(step.role for step in steps if step.action == "unchanged"):
         (current, *others) = {str(step.current) for step in steps if step.role == role}
@@ -141,7 +141,7 @@ def _tag(report: Report, checkout: Path, tag: str, commit: str, message: str) ->
 
 
 def _tagger(checkout: Path) -> list[str]:
-    """git's options for an annotated tag where the user has not told git their name."""
+    """git's options for an annotated tag, if git has no name and address for the user."""
     try:
         git(checkout, "var", "GIT_COMMITTER_IDENT")
     except CommandFailed:

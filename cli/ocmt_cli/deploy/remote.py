@@ -48,7 +48,10 @@ class Host(Protocol):
         check: bool = True,
         timeout_s: float = 600,
     ) -> Finished:
-        """Run as root and wait. With `check`, raises `HostFailed` for an exit code other than 0."""
+        """Run a command as root and wait for its end.
+
+        With `check`, raises `HostFailed` for an exit code other than 0.
+        """
         ...
 
     def put(self, text: str, path: PurePosixPath, *, mode: int, step: str) -> None:

@@ -23,10 +23,10 @@ Metas = Mapping[tuple[Role, str], Mapping[str, dict[str, Any]]]
 
 
 def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[Move | Stay]:
-    """Roll back to `to`, or to before the last deploy; returns what was done for each target.
+    """Roll back to `to`, or to before the last deploy. Returns what was done for each target.
 
-    All targets are checked before the first is changed. The page is first and management last,
-    the opposite of a deploy.
+    All targets are checked before the first is changed. The page is first and management last, the
+    opposite of a deploy.
     """
     with deployer.sessions() as sessions:
         for role, name in deployer.targets():
@@ -82,7 +82,7 @@ def record_rollback(
 ) -> str:
     """Record a rollback on its hosts, and return its reason.
 
-    One that is resumed keeps its reason if `why` is empty.
+    A resumed rollback keeps its reason if `why` is empty.
     """
     reasons = [str(known["rollback"]["why"]) for known in facts.values() if known["rollback"]]
     said = why or next((reason for reason in reasons if reason), "")
@@ -96,13 +96,13 @@ def confirm_rollback(
 ) -> None:
     """Remove the records of a rollback that all hosts have done.
 
-    A host that is lost now keeps its record, and the next rollback or deploy removes it.
+    A host that is unreachable keeps its record until the next rollback or deploy removes it.
     """
     for one in moves:
         try:
             sessions[one.host].ask("confirm_rollback", one.role)
         except HostFailed as failure:
-            deployer.report(f"rolled back, but this is not recorded there: {failure}")
+            deployer.report(f"rolled back, but the record of it was not removed: {failure}")
 
 
 def _require_runnable(facts: Facts, moves: Iterable[Move], metas: Metas) -> None:

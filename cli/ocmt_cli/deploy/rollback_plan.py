@@ -1,8 +1,8 @@
 """What a rollback changes, computed from the hosts' facts. Pure.
 
 A rollback undoes the last deploy: the newest release that serves somewhere, on every host where it
-serves. All hosts of a component go to one release, the one before. A rollback that was interrupted
-is resumed instead, from what it recorded on the hosts.
+serves. All hosts of a component go back to one release, the previous one. A rollback that was
+interrupted is resumed instead, from what it recorded on the hosts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ class Stay:
 
 
 def choose(facts: Facts, wanted: str | None) -> list[Move | Stay]:
-    """A decision for each target: back to `wanted`, of one component, or to before the last deploy.
+    """A decision for each target: back to the release `wanted`, or to before the last deploy.
 
     Raises `CommandFailed` if nothing can go back.
     """
@@ -50,7 +50,7 @@ def choose(facts: Facts, wanted: str | None) -> list[Move | Stay]:
 
 
 def unfinished(facts: Facts) -> list[Move]:
-    """What is left to do of an interrupted rollback; empty without one."""
+    """The moves that an interrupted rollback has left to do; empty without one."""
     if not any(known["rollback"] for known in facts.values()):
         return []
     return [decision for decision in _decisions(facts) if isinstance(decision, Move)]
@@ -122,7 +122,7 @@ def _one_release(
     leaving: dict[str, dict[str, Any]],
     back: dict[str, list[str]],
 ) -> str | None:
-    """The release that all hosts of a component that leave theirs go to; `None` without one."""
+    """The one release that the `leaving` hosts of a component go back to; `None` without one."""
     recorded = [one["rollback"]["to"] for one in leaving.values() if one["rollback"]]
     if recorded:
         return str(max(recorded))

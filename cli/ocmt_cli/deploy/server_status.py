@@ -20,9 +20,9 @@ NOT_REACHABLE = "NOT REACHABLE"
 
 
 def show_servers(file: Path, *, as_json: bool) -> bool:
-    """Show each host's releases and their health.
+    """Show each host's releases and their health. Returns whether all is well.
 
-    Returns whether all is well. A host that does not answer does not hide the others.
+    A host that does not answer is shown as such, beside the others.
     """
     inventory = load_inventory(file)
     in_use = [role for role in ORDER if inventory.with_role(role)]
@@ -73,7 +73,8 @@ def differences(told: Sequence[dict[str, Any]]) -> list[str]:
 def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
     """One component's state: healthy, drifted (another release runs than `current`) or not healthy.
 
-    An unfinished rollback comes first. A degraded one serves, and reports its problems.
+    An unfinished restore or rollback comes first. A degraded component serves, and reports its
+    problems.
     """
     drifted = not status["settled"]
     if status["restore"]:
@@ -112,7 +113,7 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
 
 
 def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
-    """The line of an unreachable host."""
+    """The line of a component on an unreachable host."""
     return {
         "component": role,
         "host": host,

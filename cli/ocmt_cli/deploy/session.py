@@ -1,6 +1,6 @@
-"""A session with a host: sends a program there, and runs its steps.
+"""A host connection: sends a program to a host, and runs its steps.
 
-The program is packed into the first bytes of its input (`program`).
+The program is packed into the first bytes of its standard input (`program`).
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from ocmt_cli.trust import links
 
 _PING_EVERY_S = 60.0
 _END_S = 10.0
-"""For a host to end its program; a step that it still runs continues there."""
+"""Seconds for a host to end its program; a step that still runs continues on the host."""
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -67,7 +67,7 @@ def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str,
 
 
 class Session:
-    """Steps on one host, over one connection; a context manager."""
+    """Runs steps on one host over one connection; a context manager."""
 
     def __init__(self, host: Host, entry: HostEntry, inventory: Inventory) -> None:
         self.host = host
@@ -86,7 +86,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End the session, which releases its locks."""
+        """Close the host connection for good, which releases its locks."""
         self._closing.set()
         if self._keeper is not None:
             self._keeper.join()
@@ -103,13 +103,13 @@ class Session:
             end(process, within_s=_END_S)
 
     def lock(self, role: Role, *, what: str) -> None:
-        """Hold the component's lock on the host until the session ends. Raises `Busy`."""
+        """Hold the component's lock on the host until `close`. Raises `Busy`."""
         holder = self.ask("lock", role, who=f"{deployer_name()}: {what}")
         if holder is not None:
             raise Busy(
                 self.host.name,
                 f"{role}: lock",
-                f"another deploy is in progress ({holder}). Wait for its end; if its machine is "
+                f"another deploy is in progress ({holder}). Wait until it ends; if its machine is "
                 "gone, the lock is released within minutes.",
             )
         if self._keeper is None:
@@ -117,7 +117,7 @@ class Session:
             self._keeper.start()
 
     def _keep(self, role: Role) -> None:
-        """Keep the locks while this machine builds or copies: a silent session ends."""
+        """Ping the host while this machine builds or copies: the host ends an idle program."""
         with contextlib.suppress(HostFailed):  # the next step reports it
             while not self._closing.wait(_PING_EVERY_S):
                 self.ask("ping", role)

@@ -1,7 +1,7 @@
 """Verifies the SSH signatures of git tags at the present time.
 
-`git verify-tag` judges a key by the date in the tag, which its maker chooses: with a stolen key
-that has expired, a tag can be dated back.
+`git verify-tag` checks whether a key was valid at the date in the tag, which its maker chooses:
+with a stolen key that has expired, a tag can be backdated.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ _NAMESPACE = "git"
 
 
 def mistrust(checkout: Path, tag: str, signers: Path) -> str | None:
-    """Why a tag does not count; `None` if one of `signers` signed it and may sign now."""
+    """Why a tag does not count; `None` if one of `signers` signed it with a key valid now."""
     try:
         kind = git(checkout, "cat-file", "-t", f"refs/tags/{tag}").strip()
         # The signature covers the name inside, so an old tag cannot be renamed to a newer one.

@@ -1,4 +1,4 @@
-"""The program that `ocmt backup` and `ocmt restore` run on a server, with a step's arguments."""
+"""The program that `ocmt backup` and `ocmt restore` run on a host; its arguments name the step."""
 
 import os
 import shutil

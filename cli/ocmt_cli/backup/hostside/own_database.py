@@ -15,9 +15,9 @@ from ocmt_cli.backup.hostside.no_follow import Refused, own_folder
 
 
 def dump_database(database: Path, out: IO[bytes]) -> None:
-    """Copy a database in use, with SQLite's online backup (sqlite.org/backup.html).
+    """Copy a database to `out`, even while it is in use (sqlite.org/backup.html).
 
-    Raises `Refused` when another user could have written it.
+    Raises `Refused` if another user could have written it, or it is damaged.
     """
     place = own_folder(database.parent) / database.name
     _require_own(place)
@@ -37,10 +37,10 @@ def dump_database(database: Path, out: IO[bytes]) -> None:
 
 
 def restore_database(database: Path, source: IO[bytes], out: IO[str]) -> None:
-    """Replace a database atomically, with the old one's owner and mode, or the folder's owner.
+    """Replace a database atomically. The new one has the owner of the old one or of the folder.
 
-    The old database is kept beside it, complete; its name is printed. Its journals are removed,
-    since they do not fit the new one. Raises `Refused`.
+    The old database is kept beside it, complete; its path is written to `out`. Its journals are
+    removed, since they do not fit the new one. Raises `Refused`.
     """
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = own_folder(database.parent) / database.name
@@ -63,7 +63,7 @@ def restore_database(database: Path, source: IO[bytes], out: IO[str]) -> None:
 
 
 def _keep_aside(place: Path) -> Path:
-    """Copy a database that no server uses, with what is still in its journals."""
+    """Copy a database that no server uses, with what its journals hold. Returns the copy's path."""
     kept = place.with_name(f"{place.name}.before-restore-{time.time_ns() // 1_000_000}")
     with replacing_file(kept) as draft:
         source, target = sqlite3.connect(place), sqlite3.connect(draft.name)

@@ -1,10 +1,10 @@
 """A component's folder on a host: its releases, the current one, and their state.
 
-.env              the operator's settings; never written here
+.env              the operator's settings; a deploy never writes it
 tls/              certificate, CA and tokens, which `ocmt setup` writes (TLS_DIR)
 releases/ID/      VERSION, release.json, venv (servers) or the page's files
 current           a link to the release that serves; replaced atomically
-state.json        the healthy releases, among others; not which one runs
+state.json        the healthy releases, unfinished rollbacks and restores
 journal.jsonl     a line per step: what, by whom, when
 """
 
@@ -109,7 +109,7 @@ class Component:
         replace_file(self.path / "state.json", json.dumps(state), mode=0o644)
 
     def healthy(self) -> list[str]:
-        """The releases that passed the health check and still exist, the newest last."""
+        """The complete releases that passed the health check, the newest last."""
         return [name for name in self.state()["healthy"] if self.is_complete(name)]
 
     def contracted(self) -> list[str]:
@@ -122,15 +122,16 @@ class Component:
         return sorted(applied)
 
     def record_settings(self, name: str) -> None:
-        """Record the settings that a release is about to be started with."""
+        """Record a digest of the settings that a release is about to be started with."""
         state = self.state()
         self.save({**state, "env": {**state["env"], name: self.env_digest()}})
 
     def mark_healthy(self, name: str) -> None:
-        """Record that `name` serves. A rollback to another release is thereby given up.
+        """Record that `name` serves. That cancels a recorded rollback to another release.
 
-        A rollback to `name` stays on record until it is confirmed. A release that was rolled back
-        is never a way back again; its content counts as good again once it becomes healthy.
+        A rollback to `name` stays on record until it is confirmed. A later rollback never chooses a
+        release that was rolled back; its content may be deployed again once it has become healthy
+        again.
         """
         state = self.state()
         state["healthy"] = [one for one in state["healthy"] if one != name] + [name]
@@ -174,12 +175,12 @@ class Component:
         self.save(state)
 
     def begin_restore(self, backup: str, *, who: str) -> None:
-        """Record that data is about to be replaced, so that nothing starts on half of it."""
+        """Record that data is about to be replaced, so that nothing starts on incomplete data."""
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.save({**self.state(), "restore": {"backup": backup, "who": who, "at": at}})
 
     def end_restore(self) -> None:
-        """Record that all data is replaced, and forget what was known of the database before."""
+        """Record that all data is replaced, and forget which migrations the old database had."""
         state = self.state()
         state |= {"restore": None, "contracted": [], "forgotten": state["healthy"]}
         self.save({**state, "unmigrated": True})
@@ -198,7 +199,7 @@ class Component:
             journal.write(json.dumps(line) + "\n")
 
     def certificate(self) -> str:
-        """The certificate, without its key, that the other host sees; empty without one."""
+        """The certificate that the other host sees, without its key; empty if there is none."""
         try:
             text = (self.path / "tls" / "host.pem").read_text(encoding="ascii")
         except (OSError, ValueError):
@@ -207,7 +208,10 @@ class Component:
         return found[0] if found else ""
 
     def prune(self) -> list[str]:
-        """Remove all but the current and the last healthy releases. Returns the names removed."""
+        """Remove all releases but the current one and the last `keep_releases` healthy ones.
+
+        Returns the names of those removed.
+        """
         keep = set(self.healthy()[-self.keep_releases :]) | {self.current}
         gone = [name for name in self.releases() if name not in keep]
         for name in gone:

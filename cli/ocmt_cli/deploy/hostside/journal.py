@@ -41,7 +41,7 @@ def _told(step: str, entry: dict[str, Any]) -> tuple[str, str]:
     told = {
         ("switch", "done"): (f"deploy: {words[0]} serves", ""),
         ("intend_rollback", "begin"): (f"rollback to {words[0]} begins", "".join(words[1:2])),
-        ("finish_rollback", "done"): ("rollback: the release before serves", ""),
+        ("finish_rollback", "done"): ("rollback: the earlier release serves", ""),
         ("converge", "done"): ("recovered from an interruption", ""),
         ("begin_restore", "begin"): (f"restore of the backup of {words[0]} begins", ""),
         ("end_restore", "done"): ("restore is complete", ""),

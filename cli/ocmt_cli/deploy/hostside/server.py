@@ -1,6 +1,6 @@
 """The host's side of a deploy: locks, and steps requested as lines of JSON.
 
-The locks are file locks of this process, which ends with its connection or after a time without
+The locks are file locks of this process, which ends with its connection or after 15 minutes without
 requests. So a lock never goes stale, however the deployer ended.
 """
 

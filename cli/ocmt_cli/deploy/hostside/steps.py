@@ -43,7 +43,7 @@ def facts(component: Component) -> dict[str, Any]:
 
 
 def status(component: Component) -> dict[str, Any]:
-    """The running and the desired release, and their health."""
+    """The current release and its health, the running releases, and the recorded state."""
     current = component.current
     healthy = component.healthy()
     state = component.state()
@@ -86,9 +86,9 @@ def status(component: Component) -> dict[str, Any]:
 
 
 def health(component: Component) -> dict[str, Any] | None:
-    """What the current release says at `/health`; `None` when it is stopped.
+    """The current release's answer at `/health`; `None` if it is stopped.
 
-    Raises `StepFailed` when it runs and does not answer.
+    Raises `StepFailed` if it runs but does not answer.
     """
     current, supervisor = component.current, supervisor_of(component)
     if not current:
@@ -126,7 +126,7 @@ def prepare(component: Component, release: str) -> None:
 
 
 def migrate(component: Component, release: str) -> None:
-    """Run the expanding migrations of `release`, with which the serving one still works.
+    """Run the expanding migrations of `release`, after which the serving release still works.
 
     Contracting ones (`contract = True`) wait for `settle`, unless no release serves.
     """
@@ -137,7 +137,7 @@ def migrate(component: Component, release: str) -> None:
 
 
 def _migration_failed(output: str, current: str | None) -> str:
-    """The cause, which a traceback has in its last line, before the end of the output."""
+    """A failed migration's message: the cause (its output's last line), then the output's end."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()] or ["no output"]
     shown = "".join(f"\n  | {line}" for line in lines[-_SHOWN_LINES:]) if len(lines) > 1 else ""
     output_ends = f"\nIts output ends with:{shown}" if shown else ""
@@ -149,7 +149,7 @@ def _migration_failed(output: str, current: str | None) -> str:
 
 
 def _contract(component: Component, supervisor: Supervisor, release: str) -> None:
-    """Run contracting migrations; recorded first, so that no rollback goes before them."""
+    """Run contracting migrations. They are recorded first, so that no rollback crosses them."""
     wanted = component.meta(release).get("contracts", [])
     if set(wanted) <= set(component.contracted()):
         return
@@ -165,7 +165,7 @@ def _contract(component: Component, supervisor: Supervisor, release: str) -> Non
 
 
 def _migrate_restored(component: Component, release: str) -> None:
-    """Migrate a database that was restored since a release was healthy on it."""
+    """Migrate management's database if it was restored and no release was healthy on it since."""
     if component.role == "mgmt" and component.state()["unmigrated"]:
         migrate(component, release)
 
@@ -196,7 +196,7 @@ def _launch(component: Component, supervisor: Supervisor, release: str) -> None:
 
 
 def switch(component: Component, release: str) -> None:
-    """Make `release` serve; if its health check fails, switch back to the one before."""
+    """Make `release` serve; if its health check fails, switch back to the previous release."""
     before = component.current
     component.point(release)
     if component.role == "ui":
@@ -251,7 +251,7 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
 
 
 def settle(component: Component, release: str) -> list[str]:
-    """Drain the release before, record this one as healthy, prune; returns the names pruned."""
+    """Drain the other releases, record this one as healthy, and prune. Returns the names pruned."""
     if component.role != "ui":
         supervisor = supervisor_of(component)
         for other in supervisor.running():
@@ -298,7 +298,7 @@ def end_restore(component: Component) -> None:
 
 
 def confirm_rollback(component: Component) -> None:
-    """Remove the record, once the deployer knows that all hosts have rolled back.
+    """Remove a rollback's record, once the deployer knows that all hosts have rolled back.
 
     Before that, repeating the command resumes it; afterwards, it goes back one more release.
     """

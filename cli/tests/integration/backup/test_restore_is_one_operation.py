@@ -221,7 +221,7 @@ def test_a_restore_that_is_cut_is_told_and_completed_by_the_next(
     assert installed.ocmt("status") == 1
     assert "RESTORE UNFINISHED" in capsys.readouterr().out
     assert installed.ocmt("rollback", "mgmt") == 1
-    assert "so its data may be of two times" in capsys.readouterr().err
+    assert "so its data may be from two points in time" in capsys.readouterr().err
 
     assert installed.restore() == 0
     assert installed.found() == ("old", "old", "old")

@@ -28,7 +28,7 @@ LOCK = line("lock", who="ada@laptop: deploy of 0123456789ab, since now")
         ),
         (
             line("finish_rollback", words=[], phase="done"),
-            "rollback: the release before serves",
+            "rollback: the earlier release serves",
             "",
         ),
         (

@@ -59,7 +59,7 @@ def test_only_what_differs_or_does_not_do_well_is_deployed(
         ({"free_mb": 3}, "only 3 MB are free"),
         ({"time": 1100.0}, "its clock and this machine's differ by +100 s"),
         ({"env_file": False}, "`./ocmt setup agents-1`"),
-        ({"current_is_folder": True}, "/opt/ocmt/agent-server/current is no link to a release"),
+        ({"current_is_folder": True}, "/opt/ocmt/agent-server/current is not a link to a release"),
         ({"systemd": False}, 'supervisor = "pidfile"'),
     ],
 )
