@@ -40,7 +40,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         ("smtp_user", "ocmt", "SMTP_USER and SMTP_PASS together"),
         ("agent_server_url", "127.0.0.1:4000", "not an http"),
         ("agent_server_url", "http://agents:70000", "not an http"),
-        ("agent_server_url", "http://agents:4000/?token=x", "nothing else"),
+        ("agent_server_url", "http://agents:4000/?token=x", "must contain only"),
         ("agent_server_url", "http://agents:4000", "must be https:// unless"),
         (
             "agent_server_url",
@@ -51,7 +51,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         ("agent_server_url", "http://127.0.0.1.example:4000", "must be https:// unless"),
         ("tls_dir", "/etc/tls", "AGENT_SERVER_URL must be https://"),
         ("agent_auth_token", "é" * 20 + "0123456789abcdef" * 2, "tokens never have"),
-        ("openai_base_url", "https://user@openai.example/v1", "nothing else"),
+        ("openai_base_url", "https://user@openai.example/v1", "must contain only"),
         ("base_url", "https://ocmt example.com", "not an http"),
         ("base_url", "https://ocmt.example.com:99999", "not an http"),
         ("allowed_emails", "ada@example.com bob@example.com", "commas"),
@@ -90,7 +90,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         (
             "database_url",
             "postgresql://one,two/ocmt?target_session_attrs=standby",
-            "not a writable server",
+            "does not select a writable server",
         ),
         ("database_url", "postgresql://one/ocmt?target_session_attrs=wrong", "is not known"),
     ],
