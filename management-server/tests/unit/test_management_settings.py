@@ -45,7 +45,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         (
             "agent_server_url",
             "http://203.0.113.11:4000",
-            "TLS_PORT and TLS_DIR, which `./ocmt setup`",
+            "TLS_PORT and set TLS_DIR, which",
         ),
         ("agent_server_url", "http://[2001:db8::1]:4000", "must be https:// unless"),
         ("agent_server_url", "http://127.0.0.1.example:4000", "must be https:// unless"),
