@@ -57,7 +57,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
         ("allowed_emails", "ada@example.com bob@example.com", "commas"),
         ("allowed_domains", "*.example.com", "not a domain"),
         ("allowed_domains", "b ü.example", "not a domain"),
-        ("allowed_emails", "büro@example.com", "not ASCII"),
+        ("allowed_emails", "büro@example.com", "non-ASCII"),
         ("allowed_emails", "ada@-ü-.example", "spelling"),
         ("smtp_ehlo_name", "my host", "not a host name"),
         ("smtp_ehlo_name", "host\r\nMAIL", "not a host name"),
