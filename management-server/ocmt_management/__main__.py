@@ -1,6 +1,6 @@
-"""`python -m ocmt_management`: serve, migrate, make a sign-in link, or print the audit.
+"""`python -m ocmt_management`: serve, migrate, make a sign-in link, or print the audit trail.
 
-Exit codes: 78 wrong settings, 75 port taken, 1 any other failure.
+Exit codes: 78 for wrong settings, 75 if a port is taken, 1 for any other failure.
 """
 
 import argparse
@@ -223,14 +223,20 @@ class _CannotListen(Exception):
 
 
 def _listen(host: str, port: int, prefix: str) -> socket.socket:
-    """`prefix` is that of the settings HOST and PORT. Raises `_CannotListen`."""
+    """Listen on `host` and `port`. Raises `_CannotListen`.
+
+    `prefix` goes before HOST and PORT in its message: `TLS_` for the second listener.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            taken = f"Port {port} on {host} is taken. Stop what listens there, or choose another "
-            raise _CannotListen(f"{taken}{prefix}PORT.", _EXIT_PORT_TAKEN) from error
+            raise _CannotListen(
+                f"Port {port} on {host} is taken. Stop the program that listens on it, or choose "
+                f"another {prefix}PORT.",
+                _EXIT_PORT_TAKEN,
+            ) from error
         raise _CannotListen(
             f"Cannot listen on {host}: {error.strerror}. Check {prefix}HOST.", _EXIT_SETTINGS
         ) from error

@@ -179,7 +179,7 @@ def create_app(
 
 
 class _BodyLimits:
-    """Model requests carry images and long histories, calls of tools whole files."""
+    """Bounds request bodies: model requests may hold images, and tool calls whole files."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)

@@ -13,10 +13,10 @@ _KEPT = 2
 
 
 def copy_before_migration(database: Path, *, revision: str) -> Path:
-    """Copy the database, which is at `revision`, beside itself.
+    """Copy the database, which is at `revision`, to a file in its folder, and return its path.
 
-    Raises `OSError` or `sqlite3.Error`. The caller holds the migrations' lock. Keeps the newest
-    copies and removes older ones.
+    Raises `OSError` or `sqlite3.Error`. The caller holds the migrations' lock. Removes
+    all but the two newest copies.
     """
     target = database.with_name(f"{database.name}.at-{revision}")
     remove_drafts(target)

@@ -1,4 +1,4 @@
-"""Parses DATABASE_URL as libpq and hosted databases write it, for the async drivers.
+"""Parses DATABASE_URL, in the forms of libpq and hosted databases, for the async drivers.
 
 Unsupported parameters are rejected at start, with what to write instead.
 """
@@ -45,9 +45,9 @@ def parse_database_url(text: str) -> URL:
 
 
 def tls_context(url: URL) -> ssl.SSLContext | None:
-    """The TLS context for `sslrootcert=`, a certificate authority of the operator's own.
+    """A TLS context that trusts `sslrootcert=`, a file or `system`; `None` without it.
 
-    Raises `ValueError` if the file has no certificate.
+    Raises `ValueError` if the file cannot be read or has no certificate.
     """
     root = url.query.get(ROOT_CERTIFICATE)
     if root is None:
@@ -70,7 +70,7 @@ def _postgresql(url: URL, several: str) -> URL:
             raise ValueError(f"has the parameter {name}, which is not supported; leave it out")
     if given.pop("channel_binding", "prefer") not in ("prefer", "disable"):
         raise ValueError(
-            "asks for channel_binding, which is not supported; write "
+            "requires channel_binding, which is not supported; write "
             "sslmode=verify-full&sslrootcert=system instead, which prevents the same attack"
         )
     mode = given.pop("sslmode", given.get("ssl"))
@@ -80,7 +80,7 @@ def _postgresql(url: URL, several: str) -> URL:
         raise ValueError("has an sslrootcert, which needs sslmode=verify-full beside it")
     wanted = given.get("target_session_attrs", "read-write")
     if wanted not in _WRITABLE:
-        known = "is not a writable server" if wanted in _SESSIONS else "is not known"
+        known = "does not select a writable server" if wanted in _SESSIONS else "is not known"
         raise ValueError(f"has target_session_attrs={wanted}, which {known}; leave it out")
     query: dict[str, str | tuple[str, ...]] = {**url.query, **given}
     for name in ("sslmode", "channel_binding"):
@@ -100,7 +100,7 @@ def _host(text: str) -> str:
     found = _ONE_HOST.fullmatch(text)
     if found is None or int(found[2] or 5432) > 65535:
         raise ValueError(
-            "has several hosts, and one is not a name or an IPv4 address with perhaps a port; "
+            "has several hosts, and one is not a name or an IPv4 address, optionally with a port; "
             "write postgresql://USER:PASSWORD@one:5432,two:5432/NAME"
         )
     return f"{found[1]}:{found[2] or 5432}"

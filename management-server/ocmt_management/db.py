@@ -1,8 +1,8 @@
-"""The database: one engine, and the only two ways to a session.
+"""The database: one engine, and the only two ways to open a database session.
 
 `Database.read()` and `Database.write()` are transactions, committed once at their end; no other
 code commits. They also turn an unreachable database or a full disk into problems, so that all
-callers answer alike and recover once the cause is gone.
+requests get the same answer, and work again once the cause is gone.
 """
 
 import os
@@ -60,8 +60,8 @@ _OTHER_TABLES_STATES = ("42P01", "42703")
 _NO_SUCH = re.compile(r"^no such (table|column)|has no column named")
 OTHER_RELEASE = (
     "The database's tables are those of another release, so this one cannot use them. Nothing is "
-    "lost. Operator: run the release that migrated the database, or put the copy made before that "
-    "back (docs/operations.md)."
+    "lost. Operator: run the release that migrated the database, or restore the copy made "
+    "before that migration (docs/operations.md)."
 )
 READ_ONLY = (
     "The database is read-only now, so nothing is saved. Operator: make it writable again (after a "
@@ -71,7 +71,7 @@ READ_ONLY = (
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime on both databases; SQLite alone would drop the zone."""
+    """An aware UTC datetime on both databases; SQLite itself drops the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -80,7 +80,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a datetime without a zone must not be stored")
+            raise ValueError("a datetime without a time zone must not be stored")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -148,7 +148,7 @@ class Database:
             raise _read_only(None)
 
     async def check(self) -> None:
-        """`ping`, and raises `Problem` when the tables lack a column of this release.
+        """Like `ping`; also raises `Problem` when the tables lack a column that this release needs.
 
         A release may run on the tables of another, so columns are checked instead of the revision,
         once for each revision that the database has.
@@ -174,12 +174,12 @@ def after_commit(session: AsyncSession, action: Callable[[], None]) -> None:
 
 
 def writing(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine and pool, whose transactions take SQLite's write lock when they begin."""
+    """The same engine and pool; its transactions take SQLite's write lock when they begin."""
     return engine.execution_options(**{_WRITES: True})
 
 
 def make_engine(url: URL, *, command_timeout_s: float | None = None) -> AsyncEngine:
-    """An engine for either database.
+    """An engine for SQLite or PostgreSQL.
 
     `command_timeout_s` bounds requests to a PostgreSQL that accepts connections but does not
     answer; migrations run without it.
@@ -322,13 +322,13 @@ class _problems:
         if is_read_only(error):
             raise _read_only(error) from error
         if state in _OTHER_TABLES_STATES or _NO_SUCH.search(str(error.orig)):
-            log.error("database is of another release", kind=type(error.orig).__name__)
+            log.error("database tables do not fit this release", kind=type(error.orig).__name__)
             raise Problem(503, "database-unavailable", OTHER_RELEASE, retry_after_s=30) from error
         if state in _CONFLICT_STATES:
             raise Problem(
                 503,
                 "database-unavailable",
-                "The data was changed at the same time, so nothing was saved. Try again.",
+                "Another request changed the same data, so nothing was saved. Try again.",
                 retry_after_s=1,
             ) from error
         if state == _DISK_FULL_STATE or "disk is full" in str(error.orig):

@@ -1,4 +1,4 @@
-"""Ends work for a client that has left."""
+"""Cancels work for a client that has disconnected."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -27,7 +27,7 @@ def normalise(address: str) -> str:
     """The one spelling under which an address is stored. Raises `ValueError` if it is invalid."""
     local, at, domain = address.strip().rpartition("@")
     if at and not local.isascii():
-        raise ValueError("has letters before the @ that are not ASCII; no mail can be sent to it")
+        raise ValueError("has non-ASCII characters before the @; OCMT cannot send mail to it")
     text = f"{local.lower()}{at}{ascii_domain(domain)}"
     if len(text) > 254 or not _ADDRESS.fullmatch(text) or ".." in text:
         raise ValueError("is not an e-mail address, such as ada@example.com")

@@ -1,4 +1,4 @@
-"""What an agent server on another host reaches of management: its agents' models and tools."""
+"""The part of management that agent servers on other hosts reach: models and tools."""
 
 from ocmt_common.problems import Problem
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -7,13 +7,13 @@ _REACHABLE = ("/llm/", "/mcp/")
 
 
 def hosts_app(app: ASGIApp) -> ASGIApp:
-    """`app` without what people and operators use."""
+    """`app` with /llm and /mcp only; other paths answer 404."""
 
     async def only_for_agents(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and f"{scope['path']}/".startswith(_REACHABLE):
             await app(scope, receive, send)
             return
-        problem = Problem(404, "no-such-path", "Agent servers reach /llm and /mcp here.")
+        problem = Problem(404, "no-such-path", "Agent servers can use only /llm and /mcp here.")
         await problem.response()(scope, receive, send)
 
     return only_for_agents

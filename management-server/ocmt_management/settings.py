@@ -1,7 +1,7 @@
 """Every setting of the management server, validated at start.
 
-The server refuses to start, with the cure, when a setting is missing, malformed or weak: running
-with a guessable vault key is worse than not running.
+When a setting is missing, malformed or weak, the server reports the cure and refuses to start:
+running with a guessable vault key is worse than not running.
 """
 
 import base64
@@ -219,7 +219,7 @@ class ManagementSettings(Settings):
     def _http_url(cls, value: str) -> str:
         parts = _address(value)
         if parts.query or parts.fragment or parts.username:
-            raise ValueError("must be scheme, host, port and an optional path, nothing else")
+            raise ValueError("must contain only a scheme, a host, a port and an optional path")
         return value.rstrip("/")
 
     @field_validator("agent_server_url")
@@ -228,9 +228,9 @@ class ManagementSettings(Settings):
         parts = urlsplit(value)
         if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError(
-                "must be https:// unless the agent server is on this machine, since its token and "
-                "conversations would travel in the clear; use its TLS_PORT and TLS_DIR, which "
-                "`./ocmt setup` prepares"
+                "must be https:// unless the agent server is on this machine: its token and the "
+                "conversations would travel in the clear; use the agent server's TLS_PORT and set "
+                "TLS_DIR, which `./ocmt setup` prepares"
             )
         return value
 
@@ -269,7 +269,7 @@ class ManagementSettings(Settings):
         if self.tls_dir is not None and not self.agent_server_url.startswith("https://"):
             raise ValueError(
                 "TLS_DIR is for an agent server on another host: AGENT_SERVER_URL must be https:// "
-                "with its TLS_PORT"
+                "with that server's TLS_PORT"
             )
         if self.tls_dir is not None and self.tls_port == self.port:
             raise ValueError("PORT and TLS_PORT must differ; change one of them")
@@ -321,7 +321,7 @@ class ManagementSettings(Settings):
 
 
 def _address(value: str) -> SplitResult:
-    """Raises `ValueError` unless it is a web address."""
+    """Parse a web address. Raises `ValueError` if `value` is not one."""
     wrong = ValueError("is not an http:// or https:// address")
     try:
         parts = urlsplit(value)

@@ -1,4 +1,4 @@
-"""Imports every table, for migrations and foreign keys. A new domain adds its line."""
+"""Imports every domain's tables, for migrations and foreign keys. A new domain adds its models."""
 
 from ocmt_management.agents import models as agents
 from ocmt_management.audit import models as audit

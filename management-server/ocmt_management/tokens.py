@@ -27,7 +27,7 @@ def is_token(text: str) -> bool:
 
 
 def token_hash(token: str) -> bytes:
-    """SHA-256 suffices: 256 random bits cannot be guessed."""
+    """The token's SHA-256, which suffices: 256 random bits cannot be guessed."""
     return hashlib.sha256(token.encode()).digest()
 
 

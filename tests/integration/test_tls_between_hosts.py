@@ -113,7 +113,7 @@ async def test_a_gateways_socket_passes_over_tls(hosts: Hosts) -> None:
             {}, {"issued_ago": timedelta(days=-3)},
             "agent-server-unreachable", "own certificate is valid from",
         ),
-        ({}, {"roles": ["agent"]}, "agent-server-refuses-us", "not of a management host"),
+        ({}, {"roles": ["agent"]}, "agent-server-refuses-us", "not for a management host"),
         ({}, {"tokens": ["x" * 32]}, "agent-server-refuses-us", "run `./ocmt renew`"),
         ({}, {"tokens": [TOKEN[:-1] + "0"]}, "agent-server-refuses-us", "run `./ocmt renew`"),
     ],

@@ -48,7 +48,7 @@ class AuditRow(Wire):
     """A user id, or `operator`, `agent`, `server`, `stranger`."""
     actor_email: str | None
     user_id: str
-    """The user whose account or secret it concerns; empty if unknown."""
+    """The user whose account or secret the event concerns; empty if unknown."""
     user_email: str | None
     subject: str
     detail: str
@@ -60,7 +60,7 @@ class AuditAnswer(Wire):
     events: list[AuditRow]
     """Newest first."""
     earlier: int | None
-    """`before` of the next page; `None` when this is the last."""
+    """The `before` of the next page; `None` on the last page."""
 
 
 class InvitationRequest(Command):

@@ -1,6 +1,6 @@
 """A client of the agent server's API, with typed errors.
 
-Every call carries our token and the current request's id. Users are known here by id only.
+Every call sends this server's token and the current request's id, and names users by id only.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -46,7 +46,9 @@ _MAX_GATEWAY_FRAME_BYTES = 32 * 1024 * 1024
 
 _CONTAINERS = TypeAdapter(list[Container])
 _OTHER_TOKENS = "run `./ocmt renew`, which gives both hosts the same token in TLS_DIR."
-_OTHER_ROLE = "the certificate in TLS_DIR is not of a management host; run `./ocmt setup` for it."
+_OTHER_ROLE = (
+    "the certificate in TLS_DIR is not for a management host; run `./ocmt setup` for this host."
+)
 _OUR_WORDS = {
     "agent-disabled": "The agent is disabled. It can be woken a moment after its user is "
     "reinstated."
@@ -78,7 +80,7 @@ class AgentServerRefusesUs(Problem):
     """The agent server rejects our token, or our certificate."""
 
     def __init__(
-        self, cure: str = "set AGENT_AUTH_TOKEN here and AUTH_TOKEN there to the same value."
+        self, cure: str = "set AGENT_AUTH_TOKEN to the agent server's AUTH_TOKEN."
     ) -> None:
         super().__init__(
             503,
@@ -98,7 +100,7 @@ class NoSuchAgent(Problem):
 
 
 NO_SUCH_AGENT = "no-such-agent"
-"""The agent server's code for this, in problems and as a close reason."""
+"""The agent server's code for an agent that it does not have, in problems and close reasons."""
 
 
 class NoSuchFile(Problem):
@@ -109,14 +111,14 @@ class NoSuchFile(Problem):
 
 
 class AgentsSnapshot(Wire):
-    """The first event of the stream: all agents."""
+    """The first event of the agent server's stream: all agents."""
 
     containers: list[Container]
 
 
 class AgentServer:
     def __init__(self, url: str, token: str, *, credentials: HostCredentials | None = None) -> None:
-        """`credentials` are for an agent server on another host; their token is sent then."""
+        """`credentials` are for an agent server on another host; they replace `token`."""
         self._socket_url = "ws" + url.removeprefix("http")
         self._token = token
         self._credentials = credentials
@@ -140,7 +142,7 @@ class AgentServer:
         )
 
     async def wake(self, user_id: str) -> Container:
-        """Returns once the agent is awake."""
+        """Wake the agent. Returns once it is awake."""
         return await self._container(
             "POST", f"/api/containers/{user_id}/wake", timeout=_WAKE_TIMEOUT
         )
@@ -155,7 +157,7 @@ class AgentServer:
         return await self._container("POST", f"/api/containers/{user_id}/enable")
 
     async def remove(self, user_id: str) -> None:
-        """Remove the agent and its state; no error if there is none."""
+        """Remove the agent and its state; no error if the user has no agent."""
         await self._request(
             "DELETE",
             f"/api/containers/{user_id}",
@@ -181,7 +183,7 @@ class AgentServer:
             )
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
-        """Make the agent list its tools again if this is another version. It wakes no agent."""
+        """Make the agent list its tools again if its version differs. Does not wake the agent."""
         await self._request(
             "PUT", f"/api/containers/{user_id}/tools-version", json={"version": version}
         )
@@ -189,13 +191,13 @@ class AgentServer:
     async def define_tool_server(
         self, user_id: str, server_id: str, definition: Mapping[str, Any]
     ) -> None:
-        """Set the package that serves a user's tools over stdio, before it is first called."""
+        """Set the package that serves a user's tools over stdio. Call this before `tool_server`."""
         await self._request(
             "PUT", f"/api/containers/{user_id}/tool-servers/{server_id}", json=dict(definition)
         )
 
     async def remove_tool_server(self, user_id: str, server_id: str) -> None:
-        """Stop and remove a user's tool server; no error if there is none."""
+        """Stop and remove a user's tool server; no error if it does not exist."""
         with suppress(NoSuchAgent):
             await self._request("DELETE", f"/api/containers/{user_id}/tool-servers/{server_id}")
 
@@ -209,7 +211,7 @@ class AgentServer:
         headers: Sequence[tuple[str, str]],
         body: bytes | None,
     ) -> AsyncIterator[httpx2.Response]:
-        """One request to a user's tool server, whose answer is streamed. Raises `Problem`."""
+        """Send a request to a user's tool server; its answer is streamed. Raises `Problem`."""
         own = self._headers()
         try:
             async with self._http.stream(
@@ -260,7 +262,7 @@ class AgentServer:
             raise self._unreachable(error) from error
 
     async def open_gateway(self, user_id: str) -> ClientConnection:
-        """Open a WebSocket to this user's gateway through the agent server, without a handshake."""
+        """Open a WebSocket to this user's gateway through the agent server; send no handshake."""
         try:
             return await _Connecting(
                 f"{self._socket_url}/api/containers/{user_id}/proxy/",
@@ -285,7 +287,7 @@ class AgentServer:
             return Container.model_validate_json(response.content)
 
     async def _request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """Send a request, and once more if the connection broke: every call is idempotent."""
+        """Send a request; retry once if the connection breaks, since every call is idempotent."""
         request = partial(self._http.request, method, path, headers=self._headers(), **options)
         try:
             try:
@@ -321,11 +323,11 @@ def _request_id() -> dict[str, str]:
 
 
 def _refusal(status: int, body: bytes) -> Problem:
-    """The agent server's problem as ours; its code and detail reach the user."""
+    """Convert the agent server's refusal to a problem; its code and detail reach the user."""
     if status == 401:
         return AgentServerRefusesUs()
     if status not in _REFUSALS:
-        return AgentServerUnreachable(f"another program answers there, with status {status}")
+        return AgentServerUnreachable(f"another program answers there: status {status}")
     try:
         problem = _ProblemBody.model_validate_json(body)
     except ValidationError:

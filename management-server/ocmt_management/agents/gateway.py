@@ -1,7 +1,7 @@
 """A client of OpenClaw's gateway protocol, version 4, through the agent server.
 
-The agent server signs the handshake, so this server holds no credential of the gateway. It also
-wakes the agent for the handshake and for every request: an answer may take as long as a wake.
+The agent server signs the handshake, so this server holds no credential of the gateway. The agent
+server also wakes the agent for every request, so an answer may take as long as a wake.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _ANSWER_TIMEOUT_S = 180
 _RETRIES_FOR_S = 10
 _RETRY_S = 0.5
 SESSION_KEY = "main"
-"""The conversation with the agent's user, in the gateway's requests."""
+"""The key of the user's conversation in requests to the gateway."""
 _TOO_LARGE = "The agent's answer is too large to show here."
 
 
@@ -35,7 +35,7 @@ class GatewayError(Exception):
     """The gateway answered a request with an error; `str()` is its message."""
 
     def __init__(self, error: dict[str, Any]) -> None:
-        super().__init__(str(error.get("message") or "The agent refused."))
+        super().__init__(str(error.get("message") or "The agent refused the request."))
         self.code = str(error.get("code") or "UNKNOWN")
         self.retryable = bool(error.get("retryable"))
         retry_ms = error.get("retryAfterMs")
@@ -48,7 +48,7 @@ def connection_lost() -> Problem:
 
 
 class Gateway:
-    """One connection. Requests are answered only while `events` is being iterated."""
+    """One connection to a gateway. Requests are answered only while `events` is being iterated."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -88,9 +88,9 @@ class Gateway:
                     future.set_result(None)
 
     async def request(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a request, and retry while the gateway is starting.
+        """Send a request; retry for up to 10 s while the gateway answers with a retryable error.
 
-        All requests made here are idempotent. Raises `GatewayError` and `Problem`.
+        All requests sent here are idempotent. Raises `GatewayError` and `Problem`.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + _RETRIES_FOR_S

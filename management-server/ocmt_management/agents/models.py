@@ -1,4 +1,4 @@
-"""The table of agents: each with the hash of the token that authenticates it at `/llm`."""
+"""The table of agents: each with the hash of the token for `/llm` and `/mcp`."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -28,5 +28,5 @@ class Agent(Base):
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     stage: Mapped[str] = mapped_column(String(16))
     failure: Mapped[str | None] = mapped_column(String(FAILURE_CHARACTERS))
-    """Why it is not ready yet, for the user to read."""
+    """Why the agent is not ready yet, for the user to read."""
     since: Mapped[datetime]

@@ -2,7 +2,7 @@
 
 The users' status in the database is the desired state: a suspended user's agent is disabled; a
 deleted user's agent is removed with its state, and only then the user's row. No other state is
-kept, so after a crash of either server the work continues from there until it is done.
+stored, so after a crash of either server the work simply continues.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ log = structlog.get_logger(__name__)
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 30.0
 _CHECK_EVERY_S = 60.0
-"""For changes by another server process or on the agents' host."""
+"""Finds changes made by another server process or on the agents' host."""
 
 
 class Reconciler:
-    """Enter `running` for the server's lifetime. `on_deleted` gets the id of a deleted user."""
+    """Enter `running` for the server's lifetime. Calls `on_deleted` with each deleted user's id."""
 
     def __init__(
         self, database: Database, agents: Agents, clock: Clock, *, on_deleted: Callable[[str], None]
@@ -104,7 +104,7 @@ class Reconciler:
             self._begin(user_id, Status.ACTIVE)
 
     def _begin(self, user_id: str, status: Status) -> None:
-        """Start a task per user, so that an agent that is slow to stop delays no other."""
+        """Start a task for this user: an agent that is slow to stop must not delay others."""
         if user_id in self._tasks:
             return
         if status is not Status.ACTIVE:

@@ -19,7 +19,7 @@ class AgentRepository:
     async def locked(self, user_id: str) -> Agent | None:
         """The user's agent, locked until the transaction ends.
 
-        Lock the user first: no agent row may exist yet.
+        Lock the user's row first: the agent's row may not exist yet.
         """
         return await self._session.get(Agent, user_id, with_for_update=True)
 

@@ -48,7 +48,7 @@ _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 30.0
 _POLL_S = 1.0
 _OTHER_SERVERS_TURN_S = 60.0
-"""How long provisioning by another server is left alone; a slow boot takes half of it."""
+"""How long to wait for another server's provisioning; a slow boot takes half of that time."""
 # Transient problems of the installation, not of this agent: provisioning retries until they pass.
 _TRANSIENT = frozenset(
     {
@@ -105,7 +105,7 @@ class Agents:
         return self._view(agent)
 
     async def rows(self) -> list[AgentRow]:
-        """All agents, for an admin. While the agent server is away, its own figures are missing."""
+        """All agents, for an admin. Idle times and blockers are missing if it is unreachable."""
         async with self._database.read() as session:
             agents = await AgentRepository(session).all()
         try:
@@ -151,7 +151,7 @@ class Agents:
         self.ensure(user_id)
 
     async def wait_provisioned(self, user_id: str) -> None:
-        """Wait until no task here provisions this user's agent."""
+        """Wait for the task of this server that provisions the user's agent, if there is one."""
         task = self._provisioning.get(user_id)
         if task is not None:
             await asyncio.wait({task})
@@ -162,7 +162,7 @@ class Agents:
         self.ensure(user_id)
 
     async def wake(self, user_id: str) -> None:
-        """Start waking the agent in the background. Raises `Problem` unless it is ready."""
+        """Start waking the agent in the background. Raises `Problem` if it is not ready."""
         await self.require_ready(user_id)
         if user_id not in self._waking:
             waking = self._waking[user_id] = asyncio.create_task(self._wake(user_id))
@@ -186,7 +186,7 @@ class Agents:
             raise Problem(409, "agent-failed", f"{view.detail} Set it up again.")
 
     async def user_of(self, session: AsyncSession, token: str) -> str | None:
-        """The user of the agent with this token; `None` if unknown or the user is suspended."""
+        """The user of the agent with this token; `None` if unknown or the user is not active."""
         if not is_token(token):
             return None
         user_id = await AgentRepository(session).user_of(token_hash(token))
@@ -210,7 +210,7 @@ class Agents:
             self.ensure(user_id)
 
     async def _provision(self, user_id: str) -> None:
-        """Retry until the agent is ready, or until it fails for a reason of its own."""
+        """Provision the agent; retry until it is ready or fails for a reason of its own."""
         token: str | None = None
         retry_s = _FIRST_RETRY_S
         while True:
@@ -259,9 +259,10 @@ class Agents:
         return finished
 
     async def _must_restart(self, user_id: str) -> bool:
-        """Whether to start provisioning again although another server has started since.
+        """Whether to provision again after another server has replaced this server's token.
 
-        Not while the other server may be at work: each would revoke the other's token forever.
+        Waits first until the other server is done or out of time: two servers that retry at once
+        would keep revoking each other's tokens.
         """
         waited_s = 0.0
         while user_id not in self._renewed and waited_s < _OTHER_SERVERS_TURN_S:

@@ -36,7 +36,7 @@ class AgentStatus:
 
 
 class AgentStatuses:
-    """Run `follow` for the server's lifetime."""
+    """The last known status of each agent. Run `follow` for the server's lifetime."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class AgentStatuses:
         self._sleep = sleep
         self._statuses: dict[str, AgentStatus] = {}
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self.unreachable: Problem | None = AgentServerUnreachable("not connected yet")
+        self.unreachable: Problem | None = AgentServerUnreachable("no connection was made yet")
         """Why the stream is down; `None` while it is up."""
         self.unreachable_since = clock()
         self.connected = asyncio.Event()
-        """Set whenever the stream connects. The reader clears it."""
+        """Set whenever the stream connects. The reconciler clears it."""
 
     def of(self, user_id: str) -> AgentStatus | None:
-        """The agent's status; `None` if it does not exist. Check `unreachable` first."""
+        """The agent's status; `None` if the agent does not exist. Check `unreachable` first."""
         return self._statuses.get(user_id)
 
     def add(self, container: Container) -> None:
@@ -65,9 +65,9 @@ class AgentStatuses:
         self._statuses.setdefault(container.user_id, _status(container))
 
     def set_disabled(self, container: Container) -> None:
-        """Take `disabled`, which events lack, from an answer of the agent server.
+        """Update `disabled`, which events lack, from an answer of the agent server.
 
-        Not the state: a newer event may have arrived before the answer.
+        The state is not updated: a newer event may have arrived before the answer.
         """
         known = self._statuses.get(container.user_id, _status(container))
         self._statuses[container.user_id] = replace(known, disabled=container.disabled)
@@ -78,7 +78,7 @@ class AgentStatuses:
         return frozenset(user_id for user_id, seen in self._statuses.items() if seen.disabled)
 
     def forget(self, user_id: str) -> None:
-        """Drop the agent: the agent server answered a request that it does not have it."""
+        """Drop the agent: it was removed, or the agent server does not have it."""
         self._statuses.pop(user_id, None)
         self.notify(user_id)
 
@@ -107,7 +107,9 @@ class AgentStatuses:
                 async for event in self._server.events():
                     retry_s = _FIRST_RETRY_S
                     self._apply(event)
-                self._disconnected(AgentServerUnreachable("it ended the stream"))
+                self._disconnected(
+                    AgentServerUnreachable("the agent server ended the event stream")
+                )
             except Problem as problem:
                 self._disconnected(problem)
             except Exception as error:

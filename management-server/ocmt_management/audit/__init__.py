@@ -1,1 +1,1 @@
-"""The audit trail: what happened to accounts and secrets, by whom and why."""
+"""The audit trail: who did what to whose account or secrets."""

@@ -19,7 +19,7 @@ class AuditEvent(Base):
     actor: Mapped[str] = mapped_column(String(254))
     """A user id, or `operator`, `agent`, `server`; `stranger` for an unknown client."""
     user_id: Mapped[str] = mapped_column(String(63))
-    """The user whose account or secret it concerns; empty if unknown."""
+    """The user whose account or secret the event concerns; empty if unknown."""
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(String(128))
     detail: Mapped[str] = mapped_column(String(300))

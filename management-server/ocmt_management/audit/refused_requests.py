@@ -1,4 +1,4 @@
-"""Records requests that were refused because their sender lacks the permission."""
+"""Records refused requests: invalid links, missing permissions, other sites, rate limits."""
 
 import structlog
 from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
@@ -22,7 +22,7 @@ _RECORDED = {
 
 
 class RefusedRequestsMiddleware:
-    """Adds the event in a transaction of its own, since the request's was rolled back."""
+    """Records the refusal in a transaction of its own, since the request's was rolled back."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -37,7 +37,7 @@ class RefusedRequestsMiddleware:
 
 
 async def _record(scope: Scope, action: str, state: State) -> None:
-    """Never raises: the refusal is answered even when it cannot be recorded."""
+    """A database failure is only logged: the refusal is answered in any case."""
     database: Database = state.database
     clock: Clock = state.clock
     throttle: AuditThrottle = state.audit_throttle

@@ -30,7 +30,7 @@ class Audit:
     def record(
         self, action: str, *, user_id: str, actor: str, subject: str = "", detail: str = ""
     ) -> None:
-        """Add an event. `detail` must not hold a secret; long texts are cut."""
+        """Add an event. `detail` must not hold a secret; long texts are truncated."""
         self._events.add(
             AuditEvent(
                 at=self._clock(),
@@ -46,7 +46,7 @@ class Audit:
     async def latest(
         self, *, limit: int, before: int | None = None, user_id: str | None = None
     ) -> Sequence[AuditEvent]:
-        """Newest first; `before` is the last id of the previous page."""
+        """A page of events, newest first; `before` is the last id of the previous page."""
         return await self._events.latest(limit=limit, before=before, user_id=user_id)
 
     async def delete_old(self) -> None:
@@ -56,7 +56,7 @@ class Audit:
 async def trail(
     database: Database, *, since: datetime | None = None, user_id: str | None = None
 ) -> AsyncIterator[Sequence[AuditEvent]]:
-    """The whole trail, oldest first, in batches; no transaction stays open between them."""
+    """The trail, oldest first, in batches; no transaction stays open between them."""
     after = 0
     while True:
         async with database.read() as session:

@@ -17,7 +17,7 @@ class _Recorded:
 
 
 class AuditThrottle:
-    """Allows one event per action and client a minute, and 300 events an hour in total."""
+    """Allows one event a minute for each action and client, and 300 an hour in total."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -28,7 +28,7 @@ class AuditThrottle:
     def take(self, action: str, client: str) -> int | None:
         """Count this event. Returns how many like it were skipped since the last recorded one.
 
-        `None` to skip this one too.
+        Returns `None` if this event must be skipped, too.
         """
         now = self._clock()
         if now - self._hour >= timedelta(hours=1):

@@ -11,7 +11,7 @@ class ClientAddress:
     host: str
     """An IPv4 address, or the /64 network that an IPv6 customer has."""
     network: str
-    """The range in which one party easily has more addresses: IPv4 /24, IPv6 /48."""
+    """The range in which one party can easily use other addresses: IPv4 /24, IPv6 /48."""
 
 
 def client_address_of(connection: HTTPConnection) -> ClientAddress:

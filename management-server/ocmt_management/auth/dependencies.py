@@ -38,7 +38,7 @@ from ocmt_management.mail.dependencies import MailQueue
 async def user_of(connection: HTTPConnection, *, used: bool) -> Principal | None:
     """The signed-in user of a request or socket, by its session cookie.
 
-    `used`: a person acts, which extends the session's idle time.
+    With `used`, a person acts, so the session's idle time restarts.
     """
     settings = await settings_of(connection)
     token = session_cookie(secure=settings.secure).read(connection)
@@ -73,7 +73,7 @@ async def _present_user(connection: HTTPConnection) -> Principal:
 
 
 PresentUser = Annotated[Principal, Depends(_present_user)]
-"""For requests that an open page makes on its own: they do not extend the session's idle time."""
+"""For requests that an open page makes on its own: they do not restart the session's idle time."""
 
 
 async def _admin_user(user: CurrentUser) -> Principal:
@@ -119,7 +119,7 @@ async def _socket_session(
 
 
 SocketSession = Annotated[socket_session.SocketSession, Depends(_socket_session)]
-"""For a WebSocket: without a session it is refused before it is accepted."""
+"""For a WebSocket, which is refused if it has no session or comes from another site."""
 
 
 async def _sessions(db: Transaction, clock: Clock, revocations: Revocations) -> sessions.Sessions:

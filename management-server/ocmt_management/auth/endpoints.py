@@ -62,7 +62,7 @@ async def request_link(
     await sign_in.request_link(body.email, verifier=verifier, client=client.host)
     return LinkAnswer(
         message="If this address may sign in, a link is on its way or in its mailbox already. "
-        "Each works for ten minutes."
+        "A link works for ten minutes."
     )
 
 

@@ -11,7 +11,7 @@ def sign_in_mail(*, to: str, link: str, life_minutes: int) -> EmailMessage:
         subject="Your sign-in link for OCMT",
         before=f"Open this link within {life_minutes} minutes to sign in. It works once.",
         link=link,
-        after="If you did not ask for it, ignore this mail; your account stays as it is. If a page "
+        after="If you did not ask for it, ignore this mail; your account is unchanged. If a page "
         "shows you a code, type it only into the page where you asked to sign in.",
     )
 

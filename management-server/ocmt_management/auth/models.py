@@ -1,4 +1,4 @@
-"""Tables of users and how they sign in. Tokens are stored as hashes only."""
+"""Tables of users, invitations, sign-in links and sessions. Tokens are stored as hashes only."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -46,7 +46,7 @@ class User(Base):
 
 
 class Invitation(Base):
-    """Allows one address to sign in; deleted when it does, or when revoked."""
+    """Allows one address to sign in. Deleted at the first sign-in, or when revoked."""
 
     __tablename__ = "invitations"
 
@@ -58,7 +58,7 @@ class Invitation(Base):
 
 
 class SignInLink(Base):
-    """A mailed or operator-made link. `verifier_hash` binds it to the requesting browser."""
+    """A mailed or operator-made link. `verifier_hash` binds a mailed one to its browser."""
 
     __tablename__ = "sign_in_links"
     __table_args__ = (
@@ -105,4 +105,4 @@ class UserSession(Base):
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime]
     expires_at: Mapped[datetime]
-    """The absolute end; idleness may end it earlier."""
+    """The absolute end; idleness may end the session earlier."""

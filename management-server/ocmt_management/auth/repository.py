@@ -72,7 +72,7 @@ class UserRepository:
         return {user_id: email for user_id, email in rows}
 
     async def delete(self, user_id: str) -> None:
-        """The user's rows in other tables are deleted by their foreign keys."""
+        """Delete the user. Foreign keys delete the user's rows in other tables."""
         await self._session.execute(delete(User).where(User.id == user_id))
 
     def add(self, user: User) -> None:
@@ -138,7 +138,7 @@ class LinkRepository:
         self._session.add(browser)
 
     async def waits(self, verifier_hash: bytes, email: str, now: datetime) -> bool:
-        """Whether this browser requested a link while the address had enough unused ones."""
+        """Whether this browser requested a link while the address had the maximum of them."""
         return bool(
             await self._session.scalar(
                 select(
@@ -165,7 +165,7 @@ class LinkRepository:
     async def show_code(
         self, link_id: str, code_hash: bytes, *, at_most: int, now: datetime
     ) -> bool:
-        """Give the link a new code in place of its last; `False` when it had too many."""
+        """Replace the link's code; `False` if it had `at_most` codes, was used or expired."""
         shown = await self._session.scalars(
             update(SignInLink)
             .where(SignInLink.id == link_id, SignInLink.codes_shown < at_most, *_live(now))
@@ -178,9 +178,9 @@ class LinkRepository:
     async def count_attempt(
         self, verifier_hash: bytes, *, at_most: int, now: datetime
     ) -> Sequence[tuple[str, str, bytes]]:
-        """Count one guess against every link this browser waits for.
+        """Count one guess at the code of every live link that this browser requested.
 
-        Returns `(link id, address, code hash)` of those that may still be guessed at.
+        Returns `(link id, address, code hash)` of the links that had attempts left.
         """
         rows = await self._session.execute(
             update(SignInLink)
@@ -212,7 +212,7 @@ def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 class SessionRepository:
-    """Every query names the session's token hash or its user."""
+    """Every query names a token hash or a user, except the deletion of expired sessions."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -223,7 +223,7 @@ class SessionRepository:
     async def live(
         self, token_hash: bytes, *, now: datetime, used_after: datetime
     ) -> tuple[UserSession, User] | None:
-        """The session with this token and its user, unless expired, idle too long or suspended."""
+        """The session with this token, and its user, unless it expired or the user is suspended."""
         row = (
             await self._session.execute(
                 select(UserSession, User)

@@ -26,11 +26,11 @@ class LinkAccount(Wire):
     """What the button on a link's page would do."""
 
     email: str
-    """The account it signs in to."""
+    """The account that the link signs in to."""
     here: bool
-    """Whether it signs in this browser; otherwise it shows digits for the requesting one."""
+    """Whether the link signs in this browser; otherwise it shows digits for the requesting one."""
     signed_in_as: str | None
-    """The account of this browser's present session, which would end."""
+    """The account of this browser's present session, which signing in would end."""
 
 
 class SessionRequest(Command):

@@ -46,12 +46,12 @@ async def inactive_users(session: AsyncSession) -> Sequence[User]:
 
 
 async def existing_users(session: AsyncSession, user_ids: Collection[str]) -> frozenset[str]:
-    """Those of these ids that belong to a user."""
+    """Those of `user_ids` that belong to a user."""
     return await UserRepository(session).existing(user_ids)
 
 
 async def email_addresses_of(session: AsyncSession, user_ids: Collection[str]) -> dict[str, str]:
-    """The addresses of those of these users that exist, by user id."""
+    """User id → address, for those of `user_ids` that belong to a user."""
     return await UserRepository(session).email_addresses(user_ids)
 
 

@@ -1,7 +1,7 @@
 """Announces ended sessions to sockets that outlive the request in which they were checked.
 
 Signing out, revoking a session or suspending its user must close open sockets at once. This reaches
-the sockets of one server process, which is how management runs.
+the sockets of this process; another one notices within a minute (`SocketSession`).
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class SessionRevocations:
                 del self._watchers[session_id]
 
     def announce(self, session_ids: Iterable[str]) -> None:
-        """These sessions ended."""
+        """Set the events of these sessions, which have ended."""
         for session_id in session_ids:
             for event in self._watchers.get(session_id, ()):
                 event.set()

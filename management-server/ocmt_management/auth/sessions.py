@@ -21,7 +21,7 @@ _USER_AGENT_CHARACTERS = 200
 
 
 class Sessions:
-    """Sessions within one transaction."""
+    """Begins, lists and ends sessions, within one transaction."""
 
     def __init__(
         self, session: AsyncSession, clock: Clock, revocations: SessionRevocations
@@ -55,7 +55,7 @@ class Sessions:
     async def end(self, user_id: str, session_id: str, *, action: str) -> bool:
         """End one session of this user; `False` when the user has no such session.
 
-        `action` is its name in the audit trail.
+        `action` names the event in the audit trail.
         """
         ended = await self._rows.delete(user_id, session_id)
         if ended:
@@ -71,10 +71,10 @@ class Sessions:
 
 
 async def find(database: Database, token: str, *, clock: Clock, used: bool) -> Principal | None:
-    """The user of the session with this token; `None` when it is unknown, ended or suspended.
+    """The user of the session with this token; `None` when unknown, ended or suspended.
 
-    `used`: a person acts, so the session's idle time restarts. Runs in transactions of its own, so
-    that a request's transaction begins with the request's own first statement.
+    With `used`, a person acts, so the session's idle time restarts. Runs in its own transactions,
+    so that a request's transaction begins with the request's first statement.
     """
     now = clock()
     async with database.read() as reading:
@@ -100,7 +100,7 @@ async def find(database: Database, token: str, *, clock: Clock, used: bool) -> P
 async def note_use(
     database: Database, user_id: str, session_id: str, *, last_used_at: datetime, clock: Clock
 ) -> datetime:
-    """Record that a person used the session, at most every few minutes; returns the last record."""
+    """Record that a person used the session, at most every 5 minutes; returns the recorded time."""
     now = clock()
     if now - last_used_at < _TOUCH_EVERY:
         return last_used_at

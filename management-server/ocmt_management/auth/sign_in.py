@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 _READING_TIME = timedelta(minutes=1)
 LINKS_PER_ADDRESS = 3
-"""Unused links per address, each valid for ten minutes; this bounds the mails to it."""
+"""Most unused links of an address, each valid for ten minutes; this bounds the mails to it."""
 CODES_PER_LINK = 5
 TRIES_PER_LINK = 5
 LOCAL_ADMIN = "admin@localhost"
@@ -101,13 +101,15 @@ class SignIn:
                 expires_at=now + LINK_LIFE,
             )
             self._links.add_waiting(browser)
-            self._record_request(email, client, "no mail: it has enough links")
+            self._record_request(
+                email, client, "no mail: the address has the maximum of unused links"
+            )
             log.info(
                 "no link sent: the address has the maximum of unused links", domain=domain(email)
             )
             return
         token = _add_link(self._links, self._hash, email, clock=self._clock, verifier=verifier)
-        self._record_request(email, client, "mailed" if allowed else "no mail: it may not sign in")
+        self._record_request(email, client, "mailed" if allowed else "no mail: not allowed")
         if not allowed:
             log.info("no link sent: the address may not sign in", domain=domain(email))
             return
@@ -206,7 +208,8 @@ async def operator_link(
 
     The operator can read the database and its keys, so the link needs no further permission: in an
     installation without an admin its user becomes the admin; later, a new address becomes a
-    member. Without `email` it is for the first admin. Raises `Problem` when the user is suspended.
+    member. Without `email` the link is for the first admin. Raises `Problem` unless the
+    user is active.
     """
     users = UserRepository(session)
     allow_list = AllowList(session, settings, clock)
@@ -256,7 +259,7 @@ def _address(settings: ManagementSettings, token: str) -> str:
 async def warn_without_admin(database: Database, settings: ManagementSettings) -> None:
     """Log at start how to make the first admin, if there is none.
 
-    Not on a single machine without mail, where `ocmt up` prints the first link.
+    Logs nothing on a single machine without mail, where `ocmt up` prints the first link.
     """
     if not (settings.smtp_host or settings.secure):
         return

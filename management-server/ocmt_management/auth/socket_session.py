@@ -13,11 +13,11 @@ from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 
 _CHECK_EVERY_S = 60.0
-"""The delay before a session's end in another server process is noticed."""
+"""The longest delay before a session's end in another server process is noticed."""
 
 
 class SocketSession:
-    """`find` reads the session from the database again; `None` when it has ended."""
+    """`find` reads the session from the database again; it returns `None` if that has ended."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The conversation behind one chat: frames become gateway requests, gateway events become frames.
 
 When an answer is in progress and the connection breaks, the agent stops, or no event arrives for
-long, the state of the answer is read from the history.
+75 s, the state of the answer is read from the history.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ class Conversation:
             self._to_page(frames.error(about, code=code, detail=detail, retry=retry))
 
     def agent_changed(self, state: AgentState, *, before: AgentState | None) -> None:
-        """The agent's state changed from `before`; `None` for the first known state."""
+        """Handle a change of the agent's state; `before` is `None` for the first known state."""
         if state in _ASLEEP_OR_GONE:
             self._subscribed = False
             if self._runs.in_progress:
@@ -114,7 +114,7 @@ class Conversation:
                 self._begin_refresh()
 
     async def watch_for_silence(self) -> None:
-        """Catch up when an answer in progress sends no more events; runs as long as the chat."""
+        """Read the history when no event arrives during an answer; runs as long as the chat."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SILENT_AFTER_S / 5)
@@ -167,7 +167,7 @@ class Conversation:
         )
 
     async def _fetch_whole(self, placeholder: dict[str, Any]) -> None:
-        """Replace a placeholder of the history by its message, if the gateway still has it."""
+        """Replace a placeholder of the history with its message, if the gateway still has it."""
         gateway = await self._attached()
         try:
             answer = await gateway.request(
@@ -243,7 +243,7 @@ class Conversation:
                 "chat.history", sessionKey=SESSION_KEY, limit=_NEWEST, maxChars=1
             )
         except (Problem, GatewayError) as error:
-            log.info("files not looked for", reason=str(error))
+            log.info("files of an answer not read", reason=str(error))
             return
         if run_id in history.runs_with_files(payload):
             self._begin_refresh()
@@ -255,7 +255,7 @@ class Conversation:
             self._refresh_again = True  # what it read may be older
 
     async def _refresh(self) -> None:
-        """Send the page messages of other tabs, or of the agent itself, that it missed."""
+        """Send the page the history again, with messages of other tabs or of the agent itself."""
         try:
             while True:
                 self._refresh_again = False
@@ -272,11 +272,11 @@ class Conversation:
             self._catching_up = self._group.create_task(self._read_answers_from_history())
 
     async def _read_answers_from_history(self) -> None:
-        """Find out whether answers in progress went on, ended or were lost meanwhile."""
+        """Read from the history whether answers in progress continue, have ended or are lost."""
         loop = asyncio.get_running_loop()
         answered_at: float | None = None
         give_up_at = loop.time() + _CATCH_UP_FOR_S
-        reason = "Your agent was interrupted before it answered. Send it again."
+        reason = "Your agent was interrupted before it answered. Send your message again."
         try:
             while self._runs.in_progress and loop.time() < give_up_at:
                 try:
@@ -328,7 +328,7 @@ class Conversation:
     # Failures
 
     def _send_failure(self, run_id: str, message: str) -> None:
-        """OpenClaw hides why a model request failed; use the reason recorded by `/llm`, if any."""
+        """Send a run's failure, with the reason that `/llm` recorded, since OpenClaw gives none."""
         error = self._llm.last_errors.of(self._user_id)
         code, detail = (error.code, error.detail) if error else of_run(message)
         self._to_page(frames.error(run_id, code=code, detail=detail, retry=True))

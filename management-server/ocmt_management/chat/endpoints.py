@@ -44,7 +44,7 @@ async def file(
     user: PresentUser,
     agents: Agents,
 ) -> StreamingResponse:
-    """Stream a file that the user's agent sent. Its bytes are the agent's: never a page of ours."""
+    """Stream a file that the user's agent sent. Browsers never render it as a page of ours."""
     async with AsyncExitStack() as stack:
         answer = await stack.enter_async_context(
             agents.server.file(user.user_id, conversation, file_id)

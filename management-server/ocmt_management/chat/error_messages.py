@@ -1,16 +1,16 @@
-"""Replaces OpenClaw's error messages by texts the user can act on."""
+"""Replaces OpenClaw's error messages with texts that the user can act on."""
 
 import re
 
 DISK_FULL = (
     "The disk of the machine that runs your agent is full, so it could not answer. Operator: free "
-    "some space there; no restart is needed. Then send it again."
+    "some space there; no restart is needed. Then send your message again."
 )
 # Messages of SQLite and the system (seen in 2026.9.6: "SqliteWorkerError: database or disk is
 # full").
 _DISK_FULL = re.compile(r"disk is full|ENOSPC|no space left", re.IGNORECASE)
 
-_NO_REASON = "Your agent could not answer. Send it again."
+_NO_REASON = "Your agent could not answer. Send your message again."
 # OpenClaw's notices after a failed turn, such as "⚠️ LLM request failed (rate limited, HTTP 429)."
 # 424 is what `/llm` answers when the user's key, or their account, is the reason.
 _NOTICES = (
@@ -18,29 +18,30 @@ _NOTICES = (
         r"\bHTTP 424\b|authenticat|\bHTTP 40[123]\b|billing",
         "model-refused",
         "Your model provider did not accept the request. Check your key and your model in the "
-        "settings, then send it again.",
+        "settings, then send your message again.",
     ),
     (
         r"rate limited|\bHTTP 429\b",
         "model-limits",
-        "Your model provider’s rate limit was reached. Wait a minute, then send it again.",
+        "Your model provider’s rate limit was reached. Wait a minute, then send your message "
+        "again.",
     ),
     (
         r"overloaded|internal error|timed out|timeout|\bHTTP (?:408|5\d\d)\b",
         "model-trouble",
-        "Your model provider had a problem. Send it again in a moment.",
+        "Your model provider had a problem. Send your message again in a moment.",
     ),
     (
         r"context limit|context overflow",
         "conversation-too-long",
-        "The conversation has become too long for your model. Choose a model that takes more, or "
-        "send /compact to have your agent shorten it.",
+        "The conversation has become too long for your model. Choose a model with a larger "
+        "context, or send /compact to have your agent shorten it.",
     ),
     (
         r"model not found|\bHTTP 404\b",
         "model-unknown",
         "Your model provider does not have the model you chose. Choose another in the settings, "
-        "then send it again.",
+        "then send your message again.",
     ),
 )
 _SIGN = re.compile(r"^\s*⚠️?\s*")
@@ -51,14 +52,14 @@ _STOPPED = re.compile(r"admission ended or was cancelled", re.IGNORECASE)
 
 
 def for_page(code: str, message: str) -> tuple[str, str]:
-    """The code and the text for the page."""
+    """The code and the text that the page shows for an error of OpenClaw."""
     if _STOPPED.search(message):
         return "agent-stopped", STOPPED
     return ("disk-full", DISK_FULL) if _DISK_FULL.search(message) else (code, message)
 
 
 def of_run(message: str) -> tuple[str, str]:
-    """The same for the notice of a failed turn; empty if OpenClaw gives no reason."""
+    """Like `for_page`, for the notice of a failed turn, which is empty without a reason."""
     for pattern, code, detail in _NOTICES:
         if re.search(pattern, message, re.IGNORECASE):
             return code, detail

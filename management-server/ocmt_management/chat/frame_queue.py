@@ -1,4 +1,4 @@
-"""A bounded queue of frames to one browser, so that a slow one cannot fill memory."""
+"""A bounded queue of frames to one browser, so that a slow browser cannot fill memory."""
 
 import asyncio
 import json

@@ -40,7 +40,7 @@ FileKind = Literal["image", "audio", "video", "document"]
 
 
 class WireFile(TypedDict):
-    """A file that the agent sent; without an address it could not be delivered."""
+    """A file that the agent sent; `url` is `None` if it cannot be delivered."""
 
     kind: FileKind
     name: str
@@ -81,7 +81,7 @@ class AcceptedFrame(TypedDict):
 
 
 class DeltaFrame(TypedDict):
-    """More of an answer. The first one of a run may be empty: the agent works on it.
+    """More of an answer. The first of a run may be empty: the agent has begun to work.
 
     With `replace`, the text replaces all earlier deltas instead of following them.
     """
@@ -131,7 +131,7 @@ Frame = (
 
 
 def read(text: str) -> FromPage:
-    """Raises `ValueError` with the reason, without the frame's text."""
+    """Parse a frame. Raises `ValueError` with the reason, which does not quote the frame."""
     try:
         return _FROM_PAGE.validate_json(text)
     except ValidationError as error:
@@ -191,5 +191,5 @@ def approval(view: ApprovalView) -> ApprovalFrame:
 
 
 def error(about: str | None, *, code: str, detail: str, retry: bool) -> ErrorFrame:
-    """`about` is the id of the message it concerns, which is also its run's id."""
+    """`about` is the id of the message that failed, which is also its run's id."""
     return {"type": "error", "id": about, "code": code, "detail": detail, "retry": retry}

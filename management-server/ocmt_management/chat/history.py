@@ -1,10 +1,10 @@
-"""OpenClaw's `chat.history` as the page's messages, and what it says about runs. Pure.
+"""Converts OpenClaw's `chat.history` to the page's messages and the states of runs. Pure.
 
 Facts from OpenClaw 2026.9.6: messages that wait for their turn are not among `messages` but in
-`pendingInputs`, and for a moment one that begins. After a restart they are `interrupted` there,
-after a stop `cancelled`, and the agent never reads them; they stay listed. The run of a message
-that waits is the one in flight until it ends without a text, when the message joins the run before
-it or a later one. What the agent says before it calls a tool is stored before the call.
+`pendingInputs`, as is, for a moment, one whose turn begins. After a restart they are `interrupted`
+there, after a stop `cancelled`, and the agent never reads them; they stay listed. The run of a
+message that waits is the one in flight until it ends without a text, when the message joins the run
+before it or a later one. What the agent says before it calls a tool is stored before the call.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _UNREAD = {
 def messages(
     payload: dict[str, Any], *, last_error: str | None = None, now_ms: float = 0
 ) -> list[WireMessage]:
-    """The messages, oldest first, without thoughts and tool calls.
+    """The messages to show, oldest first, without thoughts and tool calls.
 
     The answer in progress is left out: `run_states` has its text. `last_error` says why the user's
     last model request failed, which OpenClaw's notice does not.
@@ -145,9 +145,9 @@ def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _was_left(payload: dict[str, Any], now_ms: float) -> bool:
-    """Whether nothing has come of the newest message, and no run is to answer it.
+    """Whether the newest message is over 60 s old, and no run is to answer it.
 
-    Between two runs the gateway has none for a moment, and after a crash for some seconds.
+    The gateway has no run for a moment between two runs, and for some seconds after a crash.
     """
     idle = as_object(payload.get("sessionInfo")).get("hasActiveRun") is False
     at = _time(_rows(payload)[-1].get("timestamp"))
@@ -161,14 +161,14 @@ def _flying(payload: dict[str, Any]) -> tuple[str | None, str]:
 
 
 def _queued(payload: dict[str, Any]) -> list[str]:
-    """The runs of messages that wait. The oldest one begins if it is the run in flight."""
+    """The runs of waiting messages, without the oldest if it is in flight: its turn begins."""
     waiting = [run for state, run, _ in _pending(payload) if state == "queued" and run]
     begins = waiting[:1] == [as_object(payload.get("inFlightRun")).get("runId")]
     return waiting[1:] if begins else waiting
 
 
 def _pending(payload: dict[str, Any]) -> list[tuple[str, str | None, dict[str, Any]]]:
-    """State, run and message of inputs that are in no turn, oldest first."""
+    """`(state, run, input)` of the inputs that are in no turn, oldest first."""
     items = as_object(payload.get("pendingInputs")).get("items")
     return [
         (str(item.get("state") or "queued"), _text_or_none(item.get("runId")), item)
@@ -240,7 +240,7 @@ def _insert_pending(shown: list[WireMessage], payload: dict[str, Any]) -> None:
 
 
 def _without_repeated_failures(shown: list[WireMessage]) -> list[WireMessage]:
-    """Drop unread messages, and the failures of read ones, that were sent again since."""
+    """Of messages that were sent again, drop the unread ones, and the failures of the others."""
     known = {message["id"] for message in shown}
     kept: list[WireMessage] = []
     for message in shown:

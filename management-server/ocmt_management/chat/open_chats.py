@@ -13,7 +13,7 @@ class OpenChats:
 
     @contextmanager
     def add(self, user_id: str) -> Iterator[bool]:
-        """Count one more during the block; yields whether the count is within the bound."""
+        """Count one more chat during the block; yields whether the count is within the bound."""
         self._open[user_id] += 1
         try:
             yield self._open[user_id] <= MAX_PER_USER

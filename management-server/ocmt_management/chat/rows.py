@@ -42,7 +42,7 @@ def text_of(row: dict[str, Any]) -> str:
 
 
 def files_of(row: dict[str, Any]) -> list[WireFile]:
-    """The files of a message, with the addresses under which this server has them."""
+    """The files of a message, with the addresses at which this server serves them."""
     files: list[WireFile] = []
     for part in _parts(row):
         described = as_object(part.get("attachment")) or part
@@ -59,7 +59,7 @@ def files_of(row: dict[str, Any]) -> list[WireFile]:
 
 
 def failure_of(row: dict[str, Any]) -> str | None:
-    """OpenClaw's notice if the message says that its turn failed; empty if it gives no reason."""
+    """OpenClaw's notice of a failed turn, empty without a reason; `None` for other messages."""
     if row.get("role") == "custom" and row.get("customType") == _ENDED_EARLY:
         return None if was_stopped(row) else ""
     if row.get("role") != "assistant" or row.get("stopReason") != "error":
@@ -77,7 +77,7 @@ def was_stopped(row: dict[str, Any]) -> bool:
 
 
 def is_omitted(row: dict[str, Any]) -> bool:
-    """Whether a placeholder stands for a message that is too large for `chat.history`."""
+    """Whether the row is a placeholder for a message that is too large for `chat.history`."""
     return as_object(row.get("__openclaw")).get("reason") == "oversized"
 
 
@@ -87,7 +87,7 @@ def row_id(row: dict[str, Any]) -> str | None:
 
 
 def run_of(row: dict[str, Any]) -> str | None:
-    """The run in which the agent said this."""
+    """The run in which the agent wrote this message."""
     found = as_object(row.get("__openclaw")).get("runId")
     return found if isinstance(found, str) and row.get("role") != "user" else None
 
@@ -103,7 +103,7 @@ def sent_with(row: dict[str, Any]) -> str | None:
 def next_attempt(message_id: str) -> str | None:
     """The id that the page gives a message when it is sent again after its run failed.
 
-    It follows from the first id, so that every device knows which messages were sent again.
+    It is computed from the first id, so that every device can tell which were sent again.
     """
     try:
         return str(UUID(int=UUID(message_id).int + 1))

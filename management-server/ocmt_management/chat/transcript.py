@@ -41,9 +41,9 @@ class Runs:
     _ended: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _row_ids: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _waiting: set[str] = field(default_factory=set)
-    """Messages sent from here that the agent has, and reads later."""
+    """Messages sent by this browser that the agent has received and reads later."""
     _resumes: OrderedDict[str, str] = field(default_factory=OrderedDict)
-    """Runs with which a restarted gateway resumes an earlier one, by the new id."""
+    """New run id → the interrupted run that a restarted gateway resumes under it."""
 
     def begin(self, run_id: str) -> None:
         if run_id not in self._ended:
@@ -58,7 +58,7 @@ class Runs:
         return True
 
     def resumed_by(self, run_id: str, resumed_id: str) -> None:
-        """A restarted gateway continues `run_id` in another run; the page sees one run."""
+        """Record that a restarted gateway continues `run_id` in another run; the page sees one."""
         _remember(self._resumes, resumed_id, run_id)
 
     def record_sent(self, message_id: str) -> None:
@@ -67,7 +67,7 @@ class Runs:
     def is_news(self, payload: dict[str, Any]) -> bool:
         """Whether the page must read the history for a `session.message`.
 
-        So it is for what the user sent in another tab, and for a message that waited.
+        It must for a message that the user sent in another tab, and for one that waited.
         """
         row = as_object(payload.get("message"))
         if row.get("role") != "user" or not _is_ours(payload):
@@ -139,7 +139,7 @@ class Runs:
 
 
 def gained_row(payload: dict[str, Any]) -> bool:
-    """Whether a `sessions.changed` is about a message that no `session.message` had.
+    """Whether a `sessions.changed` is about a message that no `session.message` reported.
 
     OpenClaw stores an answer's files in such a message, after the answer's end.
     """

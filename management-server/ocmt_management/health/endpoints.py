@@ -1,4 +1,4 @@
-"""`GET /health`: the state of each dependency and its cure, within two seconds; `GET /metrics`."""
+"""`GET /health`: the state of each dependency, with the cure, within 2 s; and `GET /metrics`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -67,7 +67,7 @@ async def health(
 
 @router.get("/metrics")
 async def metrics(request: Request, llm: Llm, tools: Tools) -> Response:
-    """For a Prometheus on this machine: browsers reach this server's port, too."""
+    """For Prometheus on this machine only, since browsers reach this server's port, too."""
     if not _is_of_this_machine(request):
         raise HTTPException(404)
     return Response(llm.metrics.text() + tools.metrics.text(), media_type=CONTENT_TYPE_LATEST)
@@ -79,7 +79,7 @@ def _is_of_this_machine(request: Request) -> bool:
 
 
 def _mail(failure: MailFailure | None) -> Check:
-    """By the last attempt. The mail server's reply is in the log only: /health is public."""
+    """Judge mail by the last attempt. Only the log has the reply, since /health is public."""
     if failure is None:
         return Check(ok=True)
     code = "" if failure.code is None else f" (reply {failure.code})"

@@ -1,4 +1,4 @@
-"""Reserves what a request may cost before it is made, in one transaction with the check of limits.
+"""Checks the budgets and reserves what a request may cost, in one transaction before it is sent.
 
 Several servers may reserve at once: the budgets' rows are locked meanwhile. A reservation is
 deleted in the transaction that writes the request's cost (`usage_recorder`).
@@ -19,11 +19,11 @@ from ocmt_management.llm.usage import UsageKey
 log = structlog.get_logger(__name__)
 
 _ABANDONED_AFTER = timedelta(hours=2)
-"""Longer than a request takes. What is older was made by a server that was lost."""
+"""Longer than any request takes: the server that made an older reservation has crashed."""
 
 
 class BudgetReached(Exception):
-    """A hard limit leaves no room. `total`: it is the one of all users together."""
+    """A hard limit leaves no room for a request. `total`: it limits all users together."""
 
     def __init__(self, period: Period, *, total: bool) -> None:
         super().__init__(period)
@@ -55,8 +55,8 @@ class BudgetLedger:
 
 
 async def settle_abandoned(database: Database, clock: Clock) -> None:
-    """Count what servers that were lost had reserved as spent."""
+    """Count the reservations of crashed servers as spent."""
     async with database.write() as session:
         count = await UsageRepository(session).settle_abandoned(clock() - _ABANDONED_AFTER)
     if count:
-        log.warning("reservations of a lost server counted as spent", count=count)
+        log.warning("reservations of a crashed server counted as spent", count=count)

@@ -15,7 +15,7 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one budget, in nano-dollars; `None` is no limit."""
+    """The limits of one budget, in nano-dollars; `None` is no limit."""
 
     day_soft: int | None = None
     day_hard: int | None = None
@@ -25,13 +25,13 @@ class Limits:
 
     @property
     def refuses(self) -> bool:
-        """Whether a request can be refused for these limits."""
+        """Whether these limits can make a request be refused."""
         return self.day_hard is not None or self.month_hard is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Written costs and open reservations of a day, and of its month."""
+    """Written costs and open reservations of a day, and of its month, in nano-dollars."""
 
     day: int = 0
     month: int = 0
@@ -40,8 +40,8 @@ class Spent:
 def reached(limits: Limits, spent: Spent, source: Source) -> Period | None:
     """The hard limit that leaves no room for another request; `None` while there is room.
 
-    A request begins while anything is left, so a limit is passed by less than one request's
-    reserve.
+    A request may begin while anything is left, so spending exceeds a limit by less than one
+    request's reservation.
     """
     kept = limits.kept_for_jobs if source is Source.CHAT else 0
     for period, hard, sum_ in (
@@ -54,7 +54,7 @@ def reached(limits: Limits, spent: Spent, source: Source) -> Period | None:
 
 
 def told(limits: Limits, spent: Spent) -> Period | None:
-    """The soft limit that is passed."""
+    """The soft limit that is reached; `None` if none is."""
     if limits.day_soft is not None and spent.day >= limits.day_soft:
         return Period.DAY
     if limits.month_soft is not None and spent.month >= limits.month_soft:
@@ -63,7 +63,7 @@ def told(limits: Limits, spent: Spent) -> Period | None:
 
 
 def day_of(now: datetime, time_zone: str) -> date:
-    """The day that it is in a time zone; in UTC, should the zone no longer be known."""
+    """The current date in a time zone; in UTC if this system does not know the zone."""
     try:
         return now.astimezone(ZoneInfo(time_zone)).date()
     except (ZoneInfoNotFoundError, ValueError, OSError):

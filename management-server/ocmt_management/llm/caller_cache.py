@@ -61,6 +61,6 @@ class CallerCache:
             del self._entries[key]
 
     def forget_all(self) -> None:
-        """Evict everybody: the budget of all changed. Call after the commit."""
+        """Evict all users: the total budget changed. Call after the commit."""
         self._changes += 1
         self._entries.clear()

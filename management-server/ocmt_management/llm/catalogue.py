@@ -1,4 +1,4 @@
-"""Asks a provider about a key: whether it counts when it is saved, and which models it may use."""
+"""Checks a key with its provider when it is saved, and lists the models that it may use."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ MOST_SHOWN = 200
 class KeyCheck(StrEnum):
     OK = "ok"
     UNCHECKED = "unchecked"
-    """The provider did not answer, or not to this question; the key is stored all the same."""
+    """The provider gave no clear answer; the key is stored nevertheless."""
 
 
 class NoList(Exception):
-    """The provider gave no list. `str()` says why, for the user."""
+    """The provider gave no list of models. `str()` says why, for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Catalogue:
         self._lists: dict[tuple[str, str], tuple[list[str], datetime]] = {}
 
     async def check(self, provider: Provider, key: SecretValue) -> KeyCheck:
-        """Raises a 422 `Problem` when the provider says that the key does not count."""
+        """Check a key with its provider. Raises a 422 `Problem` if the provider rejects it."""
         try:
             answer = await self._get(provider, key, provider.check_path)
         except httpx2.HTTPError as error:
@@ -70,12 +70,12 @@ class Catalogue:
         raise Problem(
             422,
             "key-refused",
-            f"{provider.name} does not take this key, so it was not saved. Copy it again. "
+            f"{provider.name} rejects this key, so it was not saved. Copy it again. "
             f"{provider.name} says: “{explained.reason}”",
         )
 
     async def models(self, user_id: str, provider: Provider, key: SecretValue) -> list[str]:
-        """The names of the models that the key may use, kept for ten minutes. Raises `NoList`."""
+        """The names of the models that the key may use, cached for ten minutes. Raises `NoList`."""
         names, until = self._lists.get((user_id, provider.id), ([], None))
         if until is not None and self._clock() < until:
             return names

@@ -68,7 +68,7 @@ class UserModelChoice:
         )
 
     async def choose(self, request: ModelRequest) -> None:
-        """Use this model from the next request on; a key in the request replaces the stored one."""
+        """Use this model from the agent's next request on; a `key` replaces the stored one."""
         provider = PROVIDERS[request.provider]
         if provider.id is ProviderId.DEMO:
             if request.key is not None:

@@ -68,7 +68,7 @@ class RequestLimits:
 
     @contextmanager
     def slot(self, user_id: str) -> Iterator[RequestSlot]:
-        """A slot for the block, or until its response is sent. Raises a 429 `LlmError`."""
+        """A slot for the block, or for `release_after`'s response. Raises a 429 `LlmError`."""
         if self._requests[user_id] >= MAX_PER_USER:
             raise errors.too_many_requests(MAX_PER_USER)
         slot = RequestSlot(self._requests, self._bytes_held, user_id)

@@ -62,7 +62,7 @@ async def list_models(
     provider: ProviderId,
     search: Annotated[str, Query(max_length=100)] = "",
 ) -> ModelsAnswer:
-    """The models that the user's key may use; without an answer, suggestions."""
+    """The models that the user's key may use; suggestions if the provider gives no list."""
     chosen, problem = PROVIDERS[provider], None
     async with database.write() as session:
         key = await choices.UserModelChoice(session, keys, clock, user.user_id).key_for_list(chosen)
@@ -153,7 +153,7 @@ async def set_user_budget(
     *, user_id: UserId, body: BudgetRequest, _: AdminUser, llm: Llm, db: Transaction, clock: Clock
 ) -> BudgetsAnswer:
     if not await existing_users(db, {user_id}):
-        raise Problem(404, "user-unknown", "There is no such user.")
+        raise Problem(404, "user-unknown", "This user does not exist. Reload the list.")
     await UsageRepository(db).set_budget(user_id, body.limits(), clock())
     after_commit(db, lambda: llm.budgets_changed(user_id))
     return await UsageReport(db, clock).budgets()

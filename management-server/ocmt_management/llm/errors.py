@@ -3,10 +3,11 @@
 Clients of OpenAI and of Anthropic read `error.message`; other clients of this server read a
 problem (RFC 9457). The body is both at once.
 
-Status and words matter to OpenClaw. After a text that reads like a problem with a key or an account
-it disables the provider for minutes, so a corrected key would not work at once: such errors are
-answered as 424 in OCMT's own words, which name nothing but the provider. It repeats an error of a
-server up to eight times within 90 seconds, and does not repeat an `invalid_request_error`.
+OpenClaw acts on the status and the words. After a text that reads like a problem with a key or an
+account, it disables the provider for minutes, so a corrected key would not work at once: such
+errors are answered as 424 in OCMT's own words, which name nothing but the provider. OpenClaw
+retries after a server's error up to eight times within 90 seconds, and never after an
+`invalid_request_error`.
 """
 
 import re
@@ -24,7 +25,7 @@ from ocmt_management.llm.providers import Shape
 
 REPLACED_STATUS = 424
 FINAL = "invalid_request_error"
-"""The kind of an error that OpenClaw does not repeat."""
+"""The kind of error after which OpenClaw does not retry."""
 _REPEATED = "server_error"
 _MAX_QUOTED = 300
 # The forms of the keys that providers give out, which some of their errors repeat.
@@ -65,7 +66,7 @@ def not_an_agent() -> LlmError:
 
 
 def agent_token_unknown() -> LlmError:
-    """For a token that was renewed, or a user who was suspended: not for OpenClaw to remember."""
+    """For a replaced token or a suspended user: a 401 would make OpenClaw disable the provider."""
     return LlmError(
         REPLACED_STATUS,
         "agent-token-wrong",
@@ -190,7 +191,7 @@ class ModelError:
 class Explained:
     """A provider's error: for the user, for the log, and for the agent.
 
-    `in_place` is what the agent gets instead of the provider's answer; `None` if it may have that.
+    `in_place` replaces the provider's answer to the agent; `None` if the agent may get that answer.
     """
 
     user: ModelError
@@ -250,7 +251,7 @@ _ALWAYS_REPLACED = frozenset({Cause.KEY, Cause.UNPAID, Cause.BLOCKED})
 def explain(
     provider: str, model: str, error: ProviderError, *, mask: Mapping[str, str]
 ) -> Explained:
-    """A provider's error in words the user can act on. `mask` has secrets and what to show."""
+    """A provider's error in words the user can act on. `mask` maps secrets to what is shown."""
     reason = " ".join(error.message.split())
     for secret, shown in mask.items():
         reason = reason.replace(secret, shown)

@@ -1,6 +1,6 @@
-"""Looks into an answer's bytes as they pass: its token counts, its end, and errors within it.
+"""Reads an answer's bytes as they pass: its token counts, its end, and errors within it.
 
-A stream is passed on line by line: the part of a line that has arrived is held back, since no
+A stream is passed on line by line: an incomplete line is held back, since no
 client can use it and it may be the first part of an error that must not reach the agent.
 """
 
@@ -28,25 +28,25 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 class AnswerReader(Protocol):
-    """`feed` gives what may be passed on. Once there is an error, nothing more is."""
+    """`feed` returns what may be passed on. After an error in the answer, nothing more may be."""
 
     error: ProviderError | None
     withheld: bytes
-    """The error as it was written, and what came with it."""
+    """The bytes of the error, with those that followed in the same chunk."""
     streamed: bool
     content_type: bytes
 
     def feed(self, chunk: bytes) -> bytes: ...
 
     def end(self) -> bytes:
-        """What was still held back, at the answer's end."""
+        """What was held back until the answer's end."""
         ...
 
     def failed(self) -> bool: ...
 
     @property
     def complete(self) -> bool:
-        """Whether what was read ends as an answer does."""
+        """Whether the bytes read end as a whole answer does."""
         ...
 
     def tokens(self) -> TokenCounts | None: ...
@@ -145,7 +145,7 @@ class EventStreamReader:
         return lines
 
     def _take(self, data: bytes) -> bool:
-        """Read an event's usage and error; whether it has an error."""
+        """Read an event's usage and error; returns whether it has an error."""
         if _USAGE.search(data):
             self._usage.take(data)
         if b'"error"' in data and (event := _object(data)):
@@ -154,7 +154,7 @@ class EventStreamReader:
 
 
 class WholeReader:
-    """For an answer that is one JSON object; held back while it is short enough for an error."""
+    """For an answer that is one JSON object. Up to 64 KiB are held back: it may be an error."""
 
     streamed = False
     content_type = b"application/json"

@@ -1,4 +1,4 @@
-"""An agent's request as one to the provider that its user chose."""
+"""Forwards an agent's request to the provider that its user chose."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _DEFAULT_NAMES = frozenset({"default", "ocmt/default"})
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """All members as the agent wrote them, and the two that are read here."""
+    """All members as the agent wrote them, and the two that this server reads."""
 
     members: dict[str, Raw]
     model: str
@@ -95,7 +95,7 @@ def _no_key(llm: Llm, caller: Caller) -> NoReturn:
 
 
 def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]:
-    """The headers of the upstream request; of the agent's, only those that name a version."""
+    """The headers for the provider; of the agent's, only those that name an API version."""
     headers = {
         "content-type": "application/json",
         "accept": "text/event-stream, application/json",

@@ -29,7 +29,7 @@ class LastErrors:
         return error
 
     def just_unanswered(self, user_id: str) -> bool:
-        """Whether the last request, moments ago, got no answer from its provider."""
+        """Whether the last request, less than 2 minutes ago, got no answer from its provider."""
         error, at = self._errors.get(user_id, (None, None))
         return (
             error is not None

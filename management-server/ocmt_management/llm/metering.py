@@ -19,13 +19,13 @@ from ocmt_management.llm.usage import TokenCounts, UsageKey, UsageSum, estimated
 
 _MOST_WRITTEN = 128_000
 _USUALLY_WRITTEN = 16_000
-"""Reserved for a request that names no limit of its answer."""
+"""Output tokens reserved for a request that sets no limit on its answer."""
 _DEAR = Price(provider="openrouter", model="*", since=date.min, input=10, output=50)
 _LIMITS_OF_ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def usage_key(llm: Llm, caller: Caller, model: str, members: dict[str, Raw]) -> UsageKey:
-    """The row that a request counts to. Its day is the one on which it begins."""
+    """The usage row that counts a request, of the day on which the request begins."""
     return UsageKey(
         user_id=caller.user_id,
         day=day_of(llm.clock(), caller.time_zone),
@@ -61,7 +61,7 @@ class Meter:
         error: ModelError | None = None,
         estimated: bool = False,
     ) -> None:
-        """Count the request's end, and keep its error for the chat."""
+        """Count the ended request, and keep its error for the chat."""
         llm, key = self.llm, self.key
         if error is None:
             llm.last_errors.forget(key.user_id)

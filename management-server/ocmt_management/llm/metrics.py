@@ -9,7 +9,7 @@ _KINDS = ("tokens_in", "tokens_out", "cached", "cache_written", "reasoning")
 
 
 class ModelMetrics:
-    """One Prometheus registry per server. No label names a user or what an agent makes up."""
+    """One Prometheus registry per server. No label holds a user or a name that an agent chose."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

@@ -41,9 +41,9 @@ class Usage(Base):
     source: Mapped[str] = mapped_column(String(16), primary_key=True)
     requests: Mapped[int] = mapped_column(BigInteger)
     estimated: Mapped[int] = mapped_column(BigInteger)
-    """Requests whose tokens are estimated: cut short, or reported by no one."""
+    """Requests whose tokens are estimated: the answer was cut, or reported none."""
     unpriced: Mapped[int] = mapped_column(BigInteger)
-    """Requests whose price is not known; `cost` is without them."""
+    """Requests whose price is not known; `cost` excludes them."""
     tokens_in: Mapped[int] = mapped_column(BigInteger)
     tokens_out: Mapped[int] = mapped_column(BigInteger)
     cached: Mapped[int] = mapped_column(BigInteger)
@@ -55,7 +55,7 @@ class Usage(Base):
 
 
 class UsagePreference(Base):
-    """By which clock a user's days begin; without a row, UTC."""
+    """The time zone of a user's days; without a row, UTC."""
 
     __tablename__ = "usage_preferences"
 
@@ -66,7 +66,7 @@ class UsagePreference(Base):
 
 
 class Budget(Base):
-    """Limits of one user (`id` is theirs), or of all together (`TOTAL`)."""
+    """Limits of one user (`id` is the user's), or of all users together (`TOTAL`)."""
 
     __tablename__ = "budgets"
 

@@ -1,4 +1,4 @@
-"""Recognises error texts after which OpenClaw disables a provider for minutes, on disk.
+"""Recognises error texts after which OpenClaw disables a provider for minutes, across restarts.
 
 OpenClaw reads an error's status and its words, and all of OCMT's models are one provider to it. So
 a text that it would take for a problem with a key or an account is never passed on. The patterns

@@ -1,4 +1,4 @@
-"""What tokens cost: the table that ships (`prices.toml`), and the operator's own in DATA_DIR.
+"""What tokens cost: the shipped table (`prices.toml`), and the operator's own in DATA_DIR.
 
 Costs are whole nano-dollars, so that sums are exact.
 """
@@ -43,7 +43,7 @@ class Price(BaseModel):
     cache_write: float | None = Field(default=None, ge=0, le=100_000)
 
     def cost(self, tokens: TokenCounts) -> int:
-        """Nano-dollars."""
+        """The cost of these tokens, in nano-dollars."""
         plain = tokens.read - tokens.cached - tokens.cache_written
         dollars = (
             plain * self.input
@@ -61,7 +61,7 @@ class _File(BaseModel):
 
 
 class PricesWrong(ValueError):
-    """The file cannot be used. `str()` says why."""
+    """A price file cannot be used. `str()` says why."""
 
 
 def read_prices(path: Path) -> list[Price]:
@@ -77,7 +77,7 @@ def read_prices(path: Path) -> list[Price]:
 
 
 class PriceTable:
-    """Rows by provider and model. A model of the later rows replaces all of the earlier ones'."""
+    """Prices by provider and model. A model's rows in `own` replace all its shipped ones."""
 
     def __init__(self, shipped: Iterable[Price], own: Iterable[Price] = ()) -> None:
         self._rows: dict[tuple[str, str], list[Price]] = defaultdict(list)
@@ -95,7 +95,7 @@ class PriceTable:
         return max(known, key=lambda one: (one.since, one.over), default=None)
 
     def cost(self, provider: str, model: str, tokens: TokenCounts, day: date) -> int | None:
-        """In nano-dollars; `None` when it is not known."""
+        """The cost in nano-dollars; `None` when the price is not known."""
         if tokens.reported_cost is not None:
             return tokens.reported_cost
         if provider == ProviderId.DEMO:
@@ -125,7 +125,7 @@ class Prices:
         self.refresh()
 
     def refresh(self) -> None:
-        """A file with an error leaves the prices as they are, and is named in `problem`."""
+        """Read the operator's file if it changed. An error in it only sets `problem`."""
         try:
             found = self._own.stat()
             seen: tuple[int, int] | None = (found.st_mtime_ns, found.st_size)

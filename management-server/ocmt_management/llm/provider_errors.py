@@ -1,4 +1,4 @@
-"""Reads a provider's error, from an error's body or out of an answer with status 200, and finds its
+"""Reads a provider's error, from an error's body or within an answer with status 200, and finds its
 cause."""
 
 import json
@@ -149,7 +149,7 @@ def from_body(status: int, body: str) -> ProviderError:
 
 
 def from_answer(parsed: dict[str, Any]) -> ProviderError | None:
-    """The error in an answer, or an event, that came with status 200; `None` if it is none."""
+    """The error in an answer, or an event, that came with status 200; `None` if it has none."""
     error = error_in(parsed)
     if error is None:
         return None
@@ -195,7 +195,7 @@ def _message(error: object) -> str:
 
 
 def _searched(parsed: object) -> str:
-    """The error as JSON, and every text in it as it reads; OpenClaw searches both."""
+    """The error as JSON, and every string in it unescaped; OpenClaw searches both."""
     whole = json.dumps(parsed, ensure_ascii=False, default=str)
     return "\n".join([whole[:_MOST_SEARCHED], *_texts(parsed, 0)])
 

@@ -39,7 +39,7 @@ class Provider:
     native_shape: Shape = Shape.OPENAI
     models_path: str = "models"
     check_path: str = "models"
-    """What only a key that counts may read."""
+    """The path that only a valid key may read."""
 
     @property
     def secret_name(self) -> str:

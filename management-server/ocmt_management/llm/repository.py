@@ -1,6 +1,6 @@
 """SQL of model choices, usage, budgets and reservations.
 
-`user_id=None` is for all users together, which is for admins and the total budget only.
+`user_id=None` means all users together, for admins and the total budget only.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,7 +43,7 @@ class UsageRepository:
         self._session = session
 
     async def add(self, key: UsageKey, used: UsageSum) -> None:
-        """Add to a row, also while another server adds to it."""
+        """Add to a row in one statement: another server may add to it at the same time."""
         dialect = self._session.get_bind().dialect.name
         insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
         counts = asdict(used)
@@ -62,7 +62,7 @@ class UsageRepository:
         )
 
     async def rows(self, *, user_id: str | None, first: date, last: date) -> Sequence[Usage]:
-        """By day, of one user or of all."""
+        """The usage rows of one user or of all, by day."""
         query = select(Usage).where(Usage.day >= first, Usage.day <= last)
         if user_id is not None:
             query = query.where(Usage.user_id == user_id)
@@ -79,7 +79,7 @@ class UsageRepository:
     async def budgets(
         self, ids: Iterable[str] | None = None, *, lock: bool = False
     ) -> dict[str, Limits]:
-        """Limits by the budget's id; of all budgets when no ids are given."""
+        """Budget id → limits; of all budgets if no ids are given."""
         query = select(Budget).order_by(Budget.id)
         if ids is not None:
             query = query.where(Budget.id.in_(list(ids)))
@@ -105,7 +105,7 @@ class UsageRepository:
     async def spent_by(
         self, user_id: str | None, *, day: date, everybody: bool
     ) -> tuple[Spent, Spent]:
-        """What this user spent, and, with `everybody`, what all did; in one statement."""
+        """What this user spent and, with `everybody`, what all users spent; in one statement."""
         first = first_of_month(day)
         until = first_of_month(first + timedelta(days=31))
         amounts = union_all(
@@ -144,7 +144,7 @@ class UsageRepository:
             await self._session.execute(delete(Reservation).where(Reservation.id.in_(ids)))
 
     async def settle_abandoned(self, before: datetime) -> int:
-        """Count reservations whose server was lost as spent in full; returns how many."""
+        """Count reservations made before `before` as spent in full; returns how many."""
         query = select(Reservation).where(Reservation.made_at < before).with_for_update()
         abandoned = (await self._session.scalars(query)).all()
         for row in abandoned:

@@ -1,8 +1,8 @@
-"""Tells from a request's last message of a user why the agent asks: a chat, a job, dreaming, a
+"""Finds in a request's last user message why the agent sends it: for a chat, a job, dreaming or a
 heartbeat.
 
-OpenClaw names no reason; it begins such messages in ways of its own (seen in 2026.9.6). A user may
-write the same, which counts their own message under another name and nothing else.
+OpenClaw sends no reason, but such messages hold fixed texts (seen in 2026.9.6). A user may write
+the same text; then only the source of that user's request is counted wrong.
 """
 
 from enum import StrEnum
@@ -30,7 +30,7 @@ _MARKS = (
 
 
 def source_of(messages: Raw | bytes) -> Source:
-    """`messages` is the request's list as JSON; only its end is looked at."""
+    """The source of a request. `messages` is its list as JSON; only the end is searched."""
     text = bytes(messages)
     end = len(text)
     for _ in range(_MOST_TOOL_RESULTS):

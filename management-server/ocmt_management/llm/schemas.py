@@ -43,12 +43,12 @@ class ModelAnswer(Wire):
     demo: bool
     providers: list[ProviderView]
     key_check: KeyCheck | None = None
-    """Of a key that was just saved: whether its provider took it."""
+    """The provider's check of a key that was just saved."""
 
 
 class ModelsAnswer(Wire):
     models: list[str]
     more: bool
-    """Whether more models match; name more of the words."""
+    """Whether more models match than are listed; a longer search finds fewer."""
     problem: str | None
     """Why these are suggestions only, and not the provider's own list."""

@@ -119,7 +119,7 @@ class Llm:
         return await UserModelChoice(session, self._keys, self.clock, user_id).chosen()
 
     def budgets_changed(self, user_id: str | None) -> None:
-        """Drop what is cached of a user's limits, or of everybody's."""
+        """Evict a user, or all users, from the cache: their limits changed."""
         if user_id is None:
             self._callers.forget_all()
         else:

@@ -1,6 +1,6 @@
 """Remembers the servers that refuse `stream_options`, by which a stream reports its usage.
 
-Without it a request to such a server would be made twice each time.
+Otherwise every streamed request to such a server would be sent twice.
 """
 
 from datetime import datetime, timedelta
@@ -22,6 +22,6 @@ class StreamOptions:
         self._refused[url, model] = self._clock() + _REMEMBERED
 
     def accepted(self, url: str, model: str) -> bool:
-        """Whether a request for this model may have them: unless it was refused within the hour."""
+        """Whether a request for this model may have them: not within an hour after a refusal."""
         until = self._refused.get((url, model))
         return until is None or self._clock() >= until

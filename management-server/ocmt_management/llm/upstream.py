@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 _MAX_ERROR_BYTES = 64 * 1024
 _ENOUGH_TO_TELL = 16
-"""Bytes by which an answer without a known content type is told apart."""
+"""Bytes that suffice to recognise an answer without a known content type."""
 _MASK = "•••"
 _FORWARDED = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 _FORWARDED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
@@ -61,7 +61,7 @@ class UpstreamRequest:
     without_stream_options: Callable[[], bytes] | None = None
     """The body for a server that refuses `stream_options`."""
     final: bool = False
-    """Whether no answer ends the agent's attempts: its request just before got none either."""
+    """Whether the agent must not retry without an answer: its last request got none either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Outcome:
     tokens: TokenCounts | None
     error: ModelError | None
     estimated: bool = False
-    """Whether the provider reported no tokens, or the answer was cut before it did."""
+    """Whether `tokens` is estimated: the provider reported none, or the answer was cut."""
 
 
 class UpstreamResponse(Response):
@@ -119,7 +119,7 @@ class UpstreamResponse(Response):
         except httpx2.HTTPError as error:
             # The kind, not the message, which may quote a URL with credentials.
             log.warning(
-                "no answer of provider", provider=request.provider, kind=type(error).__name__
+                "provider did not answer", provider=request.provider, kind=type(error).__name__
             )
             if self._reader is not None:
                 return await self._lost(send)
@@ -185,7 +185,7 @@ class UpstreamResponse(Response):
             await send(body(content, more=True))
 
     async def _lost(self, send: Send) -> Response | None:
-        """The answer broke off."""
+        """End an answer that broke off, with an error."""
         lost = errors.connection_lost(self._request.provider, final=self._request.final)
         refusal = self._failed(lost)
         if not self._started:
@@ -261,7 +261,7 @@ class UpstreamResponse(Response):
         return content.replace(self._request.key.reveal().encode(), _MASK.encode())
 
     def _outcome(self) -> Outcome:
-        """What is known of the answer now: at its end, or when its client has left."""
+        """The outcome so far: at the answer's end, or when the client has disconnected."""
         reader = self._reader
         if reader is None:
             if self._error is not None:

@@ -11,10 +11,10 @@ from ocmt_management.llm.request_source import Source
 
 BYTES_PER_TOKEN = 4
 _MOST_ESTIMATED = 200_000
-"""A request may be large by its images, which are few tokens."""
+"""Most tokens estimated for a request: images make it large but are few tokens."""
 _MOST_DOLLARS = 10_000
 _MAX_TOKENS = 10**7
-"""No request uses more; a larger count is not believed."""
+"""No request uses more; a larger count is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class TokenCounts:
 
 @dataclass(frozen=True, slots=True)
 class UsageKey:
-    """Of a usage row. The day is the user's own, in their time zone."""
+    """The key of a usage row. `day` is in the user's time zone."""
 
     user_id: str
     day: date
@@ -46,7 +46,7 @@ class UsageKey:
 
 @dataclass(slots=True)
 class UsageSum:
-    """What a row sums up. `cost` is in nano-dollars, without the `unpriced` requests."""
+    """The sums of a usage row. `cost` is in nano-dollars, without the `unpriced` requests."""
 
     requests: int = 0
     estimated: int = 0
@@ -83,7 +83,7 @@ class UsageSum:
 def estimated_counts(
     request: bytes, reported: TokenCounts | None = None, *, written: int = 0
 ) -> TokenCounts:
-    """Counts for an answer that was cut: what was reported so far, or else about so many."""
+    """Counts for an answer that was cut: those reported so far, or else an estimate."""
     read = min(len(request) // BYTES_PER_TOKEN, _MOST_ESTIMATED)
     if reported is None:
         return TokenCounts(read, written)
@@ -96,7 +96,7 @@ class UsageReader:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self.final = False
-        """Whether the counts are those of the answer's end."""
+        """Whether the counts come from the answer's end."""
 
     def take(self, text: bytes | bytearray) -> None:
         """Read the counts in an event, or in a whole answer."""
@@ -112,7 +112,7 @@ class UsageReader:
                     self._add(choice.get("usage"), final=True)
 
     def tokens(self) -> TokenCounts | None:
-        """The counts; `None` if there were none that can be believed."""
+        """The counts; `None` if the answer has none that are plausible."""
         counts = self._counts
         if not counts.keys() & {"read", "written"}:
             return None
@@ -168,7 +168,7 @@ def _either(*counts: int | None) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    """A count, also as a float or a text; `None` if it is none, or absurd."""
+    """A count, also from a float or a text; `None` if it is no number or implausible."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

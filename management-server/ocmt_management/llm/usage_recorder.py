@@ -27,7 +27,7 @@ _RETRY_S = 10.0
 
 
 class UsageRecorder:
-    """Writes every few seconds and on shutdown. A crash loses the last seconds."""
+    """Writes every 5 s and on shutdown. A crash loses what was not written yet."""
 
     def __init__(self, database: Database, keys: KeyRing, clock: Clock) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class UsageRecorder:
         self._pending = asyncio.Event()
 
     def record(self, key: UsageKey, used: UsageSum, *, reservation: str | None = None) -> None:
-        """Add one request, which ends what was reserved for it."""
+        """Add one request. The next write deletes its reservation."""
         self._sums[key].add(used)
         if reservation is not None:
             self._settled.append(reservation)

@@ -1,4 +1,4 @@
-"""What was used and what it cost, for users, admins and files."""
+"""Reports usage and its cost, to users, to admins and as CSV files."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ _COLUMNS = (
 
 
 class UsageReport:
-    """Reads within one transaction."""
+    """Reads usage and budgets, within one transaction."""
 
     def __init__(self, session: AsyncSession, clock: Clock) -> None:
         self._session = session
@@ -117,7 +117,7 @@ class UsageReport:
 async def exported(
     database: Database, *, user_id: str | None, first: date, last: date
 ) -> AsyncIterator[str]:
-    """The rows as CSV, a month in each transaction, so that none stays open while bytes flow."""
+    """The rows as CSV, 31 days in each transaction, so that none stays open while bytes flow."""
     yield _line(_COLUMNS)
     while first <= last:
         until = min(last, first + timedelta(days=30))
@@ -131,12 +131,14 @@ async def exported(
 
 
 def days_between(first: date | None, last: date | None, *, today: date) -> tuple[date, date]:
-    """The days asked for, or the last thirty. Raises a 422 `Problem`."""
+    """The first and last day requested, by default the last thirty days. Raises a 422 `Problem`."""
     last = last or today + timedelta(days=1)  # somewhere it is tomorrow already
     first = first or last - timedelta(days=_USUAL_DAYS)
     if first > last or (last - first).days > _MOST_DAYS:
         raise Problem(
-            422, "days-wrong", f"Name a first and a last day, in order, at most {_MOST_DAYS} apart."
+            422,
+            "days-wrong",
+            f"Send a first and a last day, in order, at most {_MOST_DAYS} days apart.",
         )
     return first, last
 
@@ -161,5 +163,5 @@ def _line(cells: Iterable[object]) -> str:
 
 
 def _plain(cell: object) -> object:
-    """A spreadsheet would run a text that begins like a formula."""
+    """Quote a text that a spreadsheet would run as a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell

@@ -18,7 +18,7 @@ Dollars = Annotated[float, Field(ge=0, le=1_000_000)]
 class UsageCounts(Wire):
     requests: int
     estimated: int
-    """Requests whose tokens are estimated, because the answer was cut or did not tell."""
+    """Requests whose tokens are estimated: the answer was cut, or reported none."""
     unpriced: int
     """Requests to models whose price is not known."""
     tokens_in: int
@@ -27,7 +27,7 @@ class UsageCounts(Wire):
     cache_written: int
     reasoning: int
     cost_usd: float | None
-    """Without the unpriced requests; `null` when it is not known of any."""
+    """The cost without the unpriced requests; `null` when no request has a known price."""
 
     @staticmethod
     def fields_of(used: UsageSum) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class UserUsageRow(UsageCounts):
 
 
 class BudgetRequest(Command):
-    """A missing limit is none; without any, the budget is deleted."""
+    """A missing limit means none; without any limit, the budget is deleted."""
 
     day_soft_usd: Dollars | None = None
     day_hard_usd: Dollars | None = None
@@ -103,10 +103,10 @@ class BudgetView(Wire):
     month_hard_usd: float | None
     kept_for_jobs_usd: float
     day_spent_usd: float
-    """With what is reserved for requests under way."""
+    """With the reservations of requests under way."""
     month_spent_usd: float
     told: Period | None
-    """The soft limit that is passed."""
+    """The soft limit that is reached."""
     reached: Period | None
     """The hard limit that refuses chats now."""
 

@@ -40,12 +40,12 @@ _CURES = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailFailure:
     reply: str
-    """The server's reply, code first, or the exception if there was none. No address, no link."""
+    """The server's reply, code first, or the exception. Addresses and links are masked."""
     code: int | None
     temporary: bool
     cure: str
     of_recipient: bool
-    """Whether it concerns this recipient only; otherwise all mail fails."""
+    """Whether the failure concerns this recipient only; otherwise all mail fails."""
 
 
 def explain(error: Exception) -> MailFailure:

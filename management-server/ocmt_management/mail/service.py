@@ -81,7 +81,7 @@ class NullMailer:
 
 
 class MailQueue:
-    """Owns the mails being sent, and retries each for as long as its reader can use it."""
+    """Sends mails in background tasks, and retries each for as long as it is of use."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class MailQueue:
         self._monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
         self.failure: MailFailure | None = None
-        """Why mail is failing, by the last attempt; `None` while it works."""
+        """Why the last attempt failed, unless for its recipient alone; `None` after a success."""
 
     async def __aenter__(self) -> Self:
         return self

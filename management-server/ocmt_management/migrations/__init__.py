@@ -1,6 +1,6 @@
 """Migrates the database to this release's tables: the same Alembic migrations on both databases.
 
-Runs at start and by `python -m ocmt_management migrate`, in one transaction under a lock, so that
+Runs at start and with `python -m ocmt_management migrate`, in one transaction under a lock, so that
 servers that start together migrate once and a failed migration changes nothing.
 """
 
@@ -86,14 +86,14 @@ async def migrate(url: URL, *, expand_only: bool = False) -> None:
     except (CommandError, RevisionError) as error:
         raise MigrationError(
             f"The database does not fit this release ({error}). It was probably migrated by a "
-            "newer one: run that release, or restore the backup made before it."
+            "newer one: run that release, or restore the backup made before that."
         ) from error
     except (SQLAlchemyError, OSError) as error:
         if is_read_only(error):
             raise MigrationError(READ_ONLY) from error
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise MigrationError(
-            f"The database could not be migrated; it is as it was. {type(error).__name__}: {reason}"
+            f"The database could not be migrated and is unchanged. {type(error).__name__}: {reason}"
         ) from error
     log.info("database is up to date", database=url.get_backend_name())
 
@@ -112,7 +112,7 @@ def _upgrade(connection: Connection, expand_only: bool) -> None:
         late = next(one for one, contracts in zip(pending, kinds, strict=True) if contracts)
         raise MigrationError(
             f"Migration {late.revision} removes what the running release needs, and later ones add "
-            "what this release needs. Deploy the commit first whose newest migration is "
+            "what this release needs. First deploy the commit whose newest migration is "
             f"{late.revision}, then this one."
         )
     if expanding:
@@ -121,7 +121,7 @@ def _upgrade(connection: Connection, expand_only: bool) -> None:
 
 @asynccontextmanager
 async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
-    """One transaction under the migrations' lock."""
+    """A connection in one transaction, under the migrations' lock."""
     engine = writing(make_engine(url))
     try:
         if url.get_backend_name() == "sqlite":

@@ -22,9 +22,9 @@ _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is of the internet, not of this machine, network or cloud.
+    """Whether an address is on the internet, not of this machine, a private network or a cloud.
 
-    An IPv4 address inside an IPv6 one counts as itself.
+    An IPv4 address embedded in an IPv6 one is checked itself.
     """
     if isinstance(address, ipaddress.IPv6Address):
         inner = _inner(address)

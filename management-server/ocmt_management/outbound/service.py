@@ -1,6 +1,6 @@
-"""The HTTP client for addresses that users choose, such as of their MCP servers.
+"""The HTTP client for addresses that users choose, such as those of their MCP servers.
 
-A name is resolved once for each connection, every address of it is checked, and a checked one is
+A name is resolved once for each connection, every address found is checked, and a checked one is
 dialled. So a name cannot resolve to a public address for the check and to a private one afterwards.
 Private addresses, this machine's, and clouds' metadata are refused unless the operator allowed the
 host in PRIVATE_HOSTS. Redirects are never followed, so a credential goes to no other address.
@@ -23,7 +23,7 @@ __all__ = ["AddressRefused", "Client", "check_literal"]
 _RESOLVING_AT_ONCE = 16
 _RESOLVE_TIMEOUT_S = 10
 _KEEPALIVE_S = 4
-"""Shorter than most servers' limit (5 s): no request meets a connection that is being closed."""
+"""Shorter than most servers' keep-alive (5 s): no request uses a connection being closed."""
 
 
 class AddressRefused(OSError):
@@ -31,16 +31,16 @@ class AddressRefused(OSError):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"{host} is an address of a private network or of this server, which users may not "
-            "use. Operator: allow it by adding the host to PRIVATE_HOSTS"
+            f"{host} is, or resolves to, an address of a private network or of this server, which "
+            "users may not use. Operator: allow it by adding the host to PRIVATE_HOSTS"
         )
 
 
 class SystemResolver(AbstractResolver):
-    """Resolves names by the system, in threads of its own.
+    """Resolves names with the system's resolver, in a thread pool of its own.
 
-    A name whose servers do not answer holds its thread for many seconds. In the event loop's shared
-    threads, a few of them would keep all of this server from resolving any name.
+    A name whose DNS servers do not answer blocks its thread for many seconds. In the event loop's
+    shared pool, a few such names would keep the whole server from resolving any.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class SystemResolver(AbstractResolver):
 
 
 class CheckedResolver(AbstractResolver):
-    """Refuses names with any address that may not be dialled."""
+    """Refuses a name if any of its addresses may not be dialled."""
 
     def __init__(
         self, allowed_hosts: frozenset[str], resolver: AbstractResolver | None = None
@@ -91,7 +91,7 @@ class CheckedResolver(AbstractResolver):
 
 
 def check_literal(url: URL, allowed_hosts: frozenset[str]) -> None:
-    """Raises `AddressRefused` for an address written as numbers, which is never resolved."""
+    """Raises `AddressRefused` if the host is an IP address, never resolved, that is not allowed."""
     host = url.host or ""
     address = _literal(host)
     if address is not None and not is_allowed(host, [address], allowed_hosts):
@@ -110,9 +110,10 @@ def _literal(host: str) -> Address | None:
 
 
 class Client:
-    """Requests to users' addresses: no cookies, no proxy or credential of the environment.
+    """Sends requests to addresses that users choose.
 
-    Make it within the running event loop, and `close` it at the end.
+    It keeps no cookies and ignores proxies and credentials of the environment. Create it within
+    the running event loop, and `close` it at the end.
     """
 
     def __init__(self, allowed_hosts: frozenset[str]) -> None:

@@ -84,7 +84,7 @@ async def _file(folder: Path, name: str, request: Request, cache: str) -> Respon
 
 
 def _accepted(request: Request) -> list[tuple[str, str]]:
-    """The encodings that the client accepts, with the endings of the copies made in them."""
+    """The encodings that the client accepts, each with the suffix of its compressed copies."""
     accepted = {
         name.strip().lower()
         for name, _, weight in (

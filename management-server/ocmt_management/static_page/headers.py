@@ -7,7 +7,7 @@ from ocmt_management.settings import ManagementSettings
 
 
 def content_security_policy(settings: ManagementSettings) -> str:
-    """Nothing from other origins, nothing inline: styles are constructable style sheets."""
+    """Allows nothing inline or from other origins; styles are constructable style sheets."""
     # In some browsers 'self' does not include the page's WebSocket.
     socket = settings.base_url.replace("http", "ws", 1)
     return "; ".join(

@@ -1,7 +1,7 @@
 """A call's arguments as they are sealed, compared, shown and run. Pure.
 
-The person must see exactly what runs. So the arguments are parsed once and written anew: of a name
-given twice, one value is left; and what is shown is written from the same value as what is run.
+The person must see exactly what runs. So the arguments are parsed once and serialised again: of a
+duplicate name one value is left, and the same value is shown and run.
 """
 
 import json
@@ -26,7 +26,7 @@ class ArgumentsRefused(ValueError):
 
 
 def canonical(arguments: bytes) -> bytes:
-    """The arguments written anew, equal for equal arguments. Raises `ArgumentsRefused`."""
+    """The arguments serialised again, equal for equal ones. Raises `ArgumentsRefused`."""
     if len(arguments) > MAX_BYTES:
         raise ArgumentsRefused(
             f"they have {len(arguments)} bytes; a person is asked for at most {MAX_BYTES}"

@@ -31,7 +31,7 @@ async def running_approvals(
     mail_queue: MailQueue,
     tools: Tools,
 ) -> AsyncIterator[Approvals]:
-    """Approvals, attended to for the server's lifetime."""
+    """The approvals, with their loop running for the server's lifetime."""
     policy = RulePolicy(changed=lambda user_id: tools.changed([user_id]))
     store = ApprovalStore(database, keys, clock, policy)
     runner = ApprovalRunner(store, tools.calls)

@@ -34,7 +34,7 @@ _LAST_RETRY = timedelta(minutes=5)
 
 
 class Place(Enum):
-    """Where a message is."""
+    """Where the gateway has a message."""
 
     TRANSCRIPT = "transcript"
     QUEUE = "queue"
@@ -42,12 +42,12 @@ class Place(Enum):
 
 
 def key_of(row: ToolApproval) -> str:
-    """The idempotency key of an outcome. A call taken for lost may get a second outcome."""
+    """The idempotency key of an outcome. An uncertain call may get a second outcome."""
     return f"{OUTCOME_KEY_PREFIX}{row.id}:{row.state}"
 
 
 class ApprovalDelivery:
-    """`close` it at the end."""
+    """Delivers outcomes in background tasks. `close` it at the end."""
 
     def __init__(self, store: ApprovalStore, agents: Agents) -> None:
         self._store = store
@@ -100,7 +100,7 @@ class ApprovalDelivery:
             await gateway.close()
 
     async def _take(self, user_id: str) -> list[tuple[ToolApproval, str]]:
-        """The outcomes to deliver now. The next attempt is scheduled first."""
+        """The outcomes to deliver now, each with its text. Schedules their next attempt first."""
         async with self._store.changing(user_id) as mine:
             if not await mine.is_active():
                 return []

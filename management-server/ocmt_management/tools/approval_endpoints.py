@@ -1,4 +1,4 @@
-"""The signed-in user's inbox: calls that wait for a decision, and the last others."""
+"""The signed-in user's inbox: calls that wait for a decision, and the latest others."""
 
 from uuid import UUID
 

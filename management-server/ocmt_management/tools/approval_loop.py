@@ -1,7 +1,7 @@
-"""Attends to approvals when they are due: run, expire, mail, deliver, and recover after a crash.
+"""Runs, expires, mails and delivers approvals when they are due, and recovers after a crash.
 
-Each approval has the time at which it needs attention next, so one query finds what is to be done,
-also what a process that died left behind.
+Each approval has the time at which it needs attention next, so one query finds all that is due,
+including what a crashed process left behind.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _AT_ONCE = 200
 
 
 class ApprovalLoop:
-    """Enter `running` for the server's lifetime."""
+    """Handles due approvals. Enter `running` for the server's lifetime."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ApprovalLoop:
             await self._delivery.close()
 
     async def attend(self) -> None:
-        """One pass over what is due. Raises `Problem` while the database is away."""
+        """Handle the approvals that are due. Raises `Problem` while the database is unreachable."""
         await self._approvals.forget_answered()
         async with self._store.database.read() as session:
             due = await ApprovalRepository(session).due(self._store.clock(), limit=_AT_ONCE)

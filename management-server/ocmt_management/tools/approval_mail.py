@@ -1,4 +1,4 @@
-"""Mails a person whose agent's call waits for them. The mail has no arguments: it is not sealed."""
+"""Mails a person whose agent's call waits for them. Mail is not sealed, so it has no arguments."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ class ApprovalMail:
         self._mailed_at: dict[str, datetime] = {}
 
     async def remind(self, user_id: str) -> None:
-        """Mail the user about all calls that wait, at most once in ten minutes."""
+        """Mail the user about all calls that wait, at most every ten minutes."""
         async with self._store.changing(user_id) as mine:
             rows = await mine.rows.to_mail(user_id, mine.now)
             last = self._mailed_at.get(user_id)
@@ -54,15 +54,16 @@ def approval_mail(*, to: str, rows: Sequence[ToolApproval], link: str) -> EmailM
     until = min(row.expires_at for row in rows)
     return link_mail(
         to=to,
-        subject="Your agent waits for your decision",
-        before="Your agent wants to use a tool that it may not use without you:\n\n"
-        f"{calls}{more}\n\nSee what exactly, and decide:",
+        subject="Your agent is waiting for your decision",
+        before="Your agent wants to use a tool that it may not use without your decision:\n\n"
+        f"{calls}{more}\n\nSee the details, and decide:",
         link=link,
-        after=f"Without a decision by {until:%d %B, %H:%M} UTC nothing is done.",
+        after="A call that you do not decide on does not run. The first expires on "
+        f"{until:%d %B, %H:%M} UTC.",
     )
 
 
 def _plain(name: str) -> str:
-    """A server chose the name: a mail program must not make a link of it."""
+    """A name without characters of which a mail program could make a link: a server chose it."""
     kept = "".join(c if c.isalnum() or c in " _-" else " " for c in name)
     return kept[:_NAME_CHARACTERS]

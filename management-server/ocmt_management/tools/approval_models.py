@@ -12,7 +12,7 @@ DETAIL_CHARACTERS = 300
 
 
 class ToolApproval(Base):
-    """One call. Arguments and result are sealed with the data key, and go with it."""
+    """One call. Arguments and result are sealed with the data key; shredding it erases them."""
 
     __tablename__ = "tool_approvals"
     __table_args__ = (
@@ -24,13 +24,13 @@ class ToolApproval(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("data_keys.user_id", ondelete="CASCADE"))
     number: Mapped[int]
-    """Counts the user's approvals; what people and agents call it by."""
+    """The approval's number among the user's, by which people and agents refer to it."""
     server_id: Mapped[str] = mapped_column(String(36))
     """No foreign key: the record outlives the server."""
     server: Mapped[str] = mapped_column(String(NAME_CHARACTERS))
     tool: Mapped[str] = mapped_column(String(TOOL_CHARACTERS))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
-    """Of server, tool and arguments, keyed: equal for identical calls."""
+    """The keyed digest of server, tool and arguments: equal for identical calls."""
     arguments: Mapped[bytes | None] = mapped_column(LargeBinary)
     result: Mapped[bytes | None] = mapped_column(
         LargeBinary, deferred=True, deferred_raiseload=True
@@ -42,14 +42,14 @@ class ToolApproval(Base):
     account_version: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16))
     version: Mapped[int]
-    """Raised with each change that the person should see before they decide."""
+    """Raised with each transition, so that a decision names what the person saw."""
     decision: Mapped[str | None] = mapped_column(String(8))
     detail: Mapped[str | None] = mapped_column(String(DETAIL_CHARACTERS))
-    """Why it was denied without the person, for the person and the agent to read."""
+    """Why the call was denied without the person, for the person and the agent to read."""
     changed: Mapped[str] = mapped_column(String(64))
     """What changed since the person was first asked, comma-separated."""
     repeats: Mapped[int | None]
-    """The number of the user's last identical call."""
+    """The number of the user's previous identical call."""
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     decided_at: Mapped[datetime | None]
@@ -64,6 +64,6 @@ class ToolApproval(Base):
     deliver_at: Mapped[datetime]
     """When to try next to deliver the outcome."""
     sends: Mapped[int]
-    """How often its message was sent without a sign that it arrived."""
+    """How often the outcome's message was sent without confirmation that it arrived."""
     next_at: Mapped[datetime | None]
-    """When a server has to look at it."""
+    """When the approval needs attention next; NULL for never."""

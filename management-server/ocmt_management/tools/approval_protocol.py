@@ -1,4 +1,4 @@
-"""What the endpoint needs of approvals: hold a call until its person decides."""
+"""The part of approvals that endpoints use: hold a call until its person decides."""
 
 from typing import Protocol
 
@@ -9,6 +9,6 @@ class CallHolder(Protocol):
     async def hold(self, call: ToolCall, *, rules_version: int, account_version: int) -> bytes:
         """Ask the person, and wait a while. Returns a `CallToolResult` as JSON.
 
-        It is the call's result if the person approved it in time, else what the agent should do.
+        This is the call's result if the person approved it in time, else what the agent should do.
         """
         ...

@@ -152,8 +152,9 @@ class ApprovalRepository:
         self._session.add(row)
 
     async def move(self, row: ToolApproval, event: Event, **changes: Any) -> bool:
-        """Apply `event` by one conditional UPDATE; `False` if the row has changed since it was
-        read, or nothing happens to it by this event.
+        """Apply `event` by one conditional UPDATE.
+
+        Returns `False` if the row has changed since it was read, or its state has no such event.
         """
         state = after(ApprovalState(row.state), event)
         if state is None:
@@ -161,7 +162,7 @@ class ApprovalRepository:
         return await self._update(row, state=state, version=row.version + 1, **changes)
 
     async def note(self, row: ToolApproval, **changes: Any) -> bool:
-        """ApprovalChange what is not the person's to see; `False` if the row has changed since."""
+        """Change columns that no person sees; `False` if the row has changed since it was read."""
         return await self._update(row, **changes)
 
     async def extend_lease(

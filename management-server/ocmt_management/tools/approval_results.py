@@ -13,7 +13,7 @@ _MAX_TEXT_CHARACTERS = 4000
 
 
 def text_result(text: str, *, error: bool = False) -> bytes:
-    """A result of one text."""
+    """A result with one text."""
     result: dict[str, Any] = {"content": [{"type": "text", "text": text}]}
     if error:
         result["isError"] = True
@@ -21,7 +21,7 @@ def text_result(text: str, *, error: bool = False) -> bytes:
 
 
 def is_error(result: bytes) -> bool:
-    """Whether a call's result says that it failed; what cannot be read did."""
+    """Whether a call's result is an error; an unreadable one is."""
     try:
         return bytes(bounded_json.members(result).get("isError", b"")) == b"true"
     except NotJson:
@@ -29,7 +29,7 @@ def is_error(result: bytes) -> bool:
 
 
 def storable(result: bytes) -> bytes:
-    """The result, or what is kept instead of one that is too large."""
+    """The result, or one that replaces a result too large to store."""
     if len(result) <= MAX_STORED_BYTES:
         return result
     return text_result(
@@ -40,7 +40,7 @@ def storable(result: bytes) -> bytes:
 
 
 def text_of(result: bytes) -> str:
-    """The result's text, cut; names what else it holds."""
+    """The result's text, cut to 4,000 characters; other parts are shown as their type."""
     try:
         value = bounded_json.read(result)
     except NotJson:

@@ -1,8 +1,8 @@
 """Runs approved calls, each at most once.
 
 The call begins after the commit of the conditional UPDATE to `running`, which one process wins.
-That process extends a lease while the call runs. When the process dies the lease ends, and the call
-is marked uncertain: it may have reached its server.
+That process extends a lease while the call runs. If the process dies, the lease ends and the
+call is marked uncertain: it may have reached its server.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Calls(Protocol):
 
 
 class ApprovalRunner:
-    """`close` it at the end."""
+    """Runs approved calls in background tasks. `close` it at the end."""
 
     def __init__(
         self,
@@ -52,25 +52,25 @@ class ApprovalRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, user_id: str, approval_id: str) -> None:
-        """Run an approved call in the background, unless it runs here already."""
+        """Run an approved call in the background, unless this process runs it already."""
         if approval_id in self._tasks:
             return
         task = self._tasks[approval_id] = asyncio.create_task(self._run(user_id, approval_id))
         task.add_done_callback(partial(self._ended, approval_id))
 
     async def lose(self, user_id: str, approval_id: str) -> None:
-        """Mark a call uncertain whose lease has ended, unless it runs here."""
+        """Mark a call whose lease has ended as uncertain, unless this process runs it."""
         if approval_id in self._tasks:
             return
         await self._lose(user_id, approval_id, lapsed=True)
 
     async def idle(self) -> None:
-        """Wait until no call runs here."""
+        """Wait until this process runs no call."""
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
     async def close(self) -> None:
-        """Give calls a moment to end; what is cancelled then becomes uncertain."""
+        """Give calls a moment to end, then cancel the others, which become uncertain."""
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks.values(), timeout=_CLOSE_WITHIN_S)
@@ -103,7 +103,7 @@ class ApprovalRunner:
         await self._finish(user_id, approval_id, storable(result))
 
     async def _begin(self, user_id: str, approval_id: str) -> ToolCall | None:
-        """Take an approved call to run it; `None` if there is nothing to run."""
+        """Take an approved call to run it; `None` if it must not run."""
         async with self._store.changing(user_id) as mine:
             row = await mine.get(approval_id)
             if row is None or row.state != ApprovalState.APPROVED:
@@ -132,7 +132,7 @@ class ApprovalRunner:
             await mine.rows.move(row, Event.LOSE, finished_at=mine.now)
 
     async def _finish(self, user_id: str, approval_id: str, result: bytes) -> None:
-        """Store the result, however long the database is away."""
+        """Store the result; retry while the database is unreachable."""
         while True:
             try:
                 async with self._store.changing(user_id) as mine:

@@ -10,7 +10,7 @@ from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_states import ApprovalChange, ApprovalState, Decision
 
 OUTCOME_KEY_PREFIX = "approval:"
-"""Of the idempotency keys with which agents are told of outcomes."""
+"""The start of the idempotency keys with which outcomes are sent to agents."""
 
 
 class ApprovalView(TypedDict):
@@ -19,17 +19,17 @@ class ApprovalView(TypedDict):
     server: str
     tool: str
     arguments: str | None
-    """Indented JSON in which hidden characters are escaped; `None` once it is erased."""
+    """Indented JSON in which hidden characters are escaped; `None` once erased."""
     state: ApprovalState
     decision: Decision | None
     detail: str | None
-    """Why it was denied without the person; `None` otherwise."""
+    """Why the call was denied without the person; `None` otherwise."""
     version: int
     """Send it with a decision: a decision about another version is refused."""
     changed: list[ApprovalChange]
     """What changed since the person was first asked."""
     repeats: int | None
-    """The number of the last identical call, which was decided before."""
+    """The number of the previous identical call, which was decided already."""
     createdAt: str
     expiresAt: str
     decidedAt: str | None
@@ -38,13 +38,13 @@ class ApprovalView(TypedDict):
 
 class ApprovalsAnswer(Wire):
     approvals: list[ApprovalView]
-    """Newest first: all that are open, and the last others."""
+    """Newest first: all that are open, and the latest others."""
 
 
 class DecisionBody(Command):
     decision: Decision
     version: int = Field(ge=1)
-    """Of the approval that the person saw."""
+    """The version of the approval that the person saw."""
 
 
 def view(row: ToolApproval, *, arguments: str | None) -> ApprovalView:

@@ -18,7 +18,7 @@ MAIL_AFTER = timedelta(minutes=1)
 
 class ApprovalState(StrEnum):
     WAITING = "waiting"
-    """For the person's decision."""
+    """Waits for the person's decision."""
     APPROVED = "approved"
     DENIED = "denied"
     EXPIRED = "expired"
@@ -27,7 +27,7 @@ class ApprovalState(StrEnum):
     FAILED = "failed"
     """The call's result is an error."""
     UNCERTAIN = "uncertain"
-    """Begun by a process that died; never repeated."""
+    """The process that ran the call died; it is never repeated."""
 
 
 class Event(StrEnum):
@@ -37,7 +37,7 @@ class Event(StrEnum):
     ASK_AGAIN = "ask again"
     """What the person saw has changed."""
     REFUSE = "refuse"
-    """A rule denies the tool by now, or it is gone."""
+    """A rule denies the tool now, or the tool is gone."""
     BEGIN = "begin"
     SUCCEED = "succeed"
     FAIL = "fail"
@@ -67,13 +67,13 @@ OPEN = frozenset({ApprovalState.WAITING, ApprovalState.APPROVED, ApprovalState.R
 TOLD = frozenset(
     {ApprovalState.DENIED, ApprovalState.DONE, ApprovalState.FAILED, ApprovalState.UNCERTAIN}
 )
-"""The agent is told of these. An expired approval does not wake it."""
+"""Outcomes that are delivered to the agent. An expired approval does not wake it."""
 
 
 class Decision(StrEnum):
     ONCE = "once"
     ALWAYS = "always"
-    """This call, and from now on every call of exactly this definition."""
+    """Run this call, and from now on every call of exactly this definition."""
     NO = "no"
 
 
@@ -81,9 +81,9 @@ class Delivery(StrEnum):
     """How the outcome reaches the agent."""
 
     HELD = "held"
-    """By the answer to its call, which waits until `held_until`."""
+    """As the answer to its call, which waits until `held_until`."""
     DUE = "due"
-    """By a message in its conversation."""
+    """As a message in its conversation."""
     DONE = "done"
 
 
@@ -100,13 +100,13 @@ class ApprovalChange(StrEnum):
 
 
 def after(state: ApprovalState, event: Event) -> ApprovalState | None:
-    """The state after `event`; `None` if it does not happen in this state."""
+    """The state after `event`; `None` if the state has no such event."""
     return _TRANSITIONS.get((state, event))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What held for the tool when the person was asked."""
+    """The versions of all that the person was asked about."""
 
     pin: bytes
     server_version: int
@@ -152,7 +152,7 @@ class Times:
 
 
 def next_attention(state: ApprovalState, delivery: Delivery, times: Times) -> datetime | None:
-    """When a server has to look at the approval; `None` for never."""
+    """When the approval needs attention next; `None` for never."""
     if state is ApprovalState.WAITING:
         return min(times.expires_at, times.mail_at or times.expires_at)
     if state is ApprovalState.APPROVED:

@@ -1,4 +1,4 @@
-"""One user's approvals within one transaction, with what is sealed in them.
+"""One user's approvals within one transaction, with their sealed arguments and results.
 
 Every change begins with a lock on the user's row: changes to one user's approvals are serialised.
 """
@@ -35,7 +35,7 @@ class Policy(Protocol):
     async def standing(
         self, session: AsyncSession, *, user_id: str, server_id: str, tool: str
     ) -> Standing:
-        """What holds for a user's tool now."""
+        """The rule, pin and versions that hold for a user's tool now."""
         ...
 
     async def allow_always(
@@ -88,7 +88,7 @@ class UserApprovals:
         return await self._vault.unseal(self.user_id, sealed, purpose=purpose)
 
     async def still_as_asked(self, row: ToolApproval) -> bool:
-        """Whether what the person saw still holds. If not, deny the call or ask again."""
+        """Whether what the person saw still holds. If not, denies the call or asks again."""
         server = await ToolRepository(self.session).server_for(self.user_id, row.server_id)
         standing = await self.standing(row)
         refused = refusal(standing)
@@ -129,7 +129,7 @@ class UserApprovals:
         )
 
     async def allow_always(self, row: ToolApproval) -> int:
-        """Set the user's rule for this definition; returns the rules' version after that."""
+        """Set the user's rule for this definition. Returns the new version of the rules."""
         await self._policy.allow_always(
             self.session,
             user_id=self.user_id,
@@ -150,7 +150,7 @@ class ApprovalStore:
 
     @asynccontextmanager
     async def changing(self, user_id: str) -> AsyncIterator[UserApprovals]:
-        """ApprovalChange a user's approvals; their watchers are notified once it is committed."""
+        """Change a user's approvals; the user's watchers are notified after the commit."""
         async with self.database.write() as session:
             await lock_user(session, user_id)
             yield UserApprovals(session, self._keys, self.clock, self._policy, user_id)

@@ -1,8 +1,9 @@
 """Decisions that outlive the call: hold a call, let its person decide, run it once.
 
-A call that has to be asked for becomes a row, which the page shows. The agent's request waits for
-the decision for a while. If none comes, the agent goes on, and a later outcome is delivered to its
-conversation (`approval_delivery`). The row is the only state: any process can go on after another.
+A call that its person has to decide on becomes a row, which the page shows. The agent's request
+waits for the decision for a while. If none comes, the agent goes on, and a later outcome is
+delivered to its conversation (`approval_delivery`). The row is the only state, so any
+process can continue.
 """
 
 import asyncio
@@ -38,10 +39,10 @@ from ocmt_management.tools.repository import ToolRepository
 
 HOLD_S = 45.0
 MAX_WAITING = 20
-"""Waiting approvals of one user. More would be an agent that runs in a circle."""
+"""Most waiting approvals of one user. An agent that makes more calls is in a loop."""
 _HELD_FOR = timedelta(seconds=HOLD_S + 5)
 _POLL_S = 2.0
-"""The delay before a decision in another process is noticed."""
+"""The longest delay before a decision in another process is noticed."""
 _ANSWERED_AFTER_S = 2.0
 _SHOWN = 50
 _CONTENTS_KEPT_FOR = timedelta(days=7)
@@ -49,7 +50,7 @@ _KEPT_FOR = timedelta(days=180)
 
 
 class Approvals:
-    """`links` makes the address of the page at which an approval, by its number, is decided."""
+    """`links` makes the address at which the approval with a number is decided."""
 
     def __init__(
         self,
@@ -111,7 +112,7 @@ class Approvals:
         return waits(number, self._link(number))
 
     async def outcome(self, user_id: str, number: int) -> bytes | None:
-        """A call's result, or what else became of it; `None` if there is no such call."""
+        """A call's result or other outcome; `None` if there is no such call."""
         async with self._store.reading(user_id) as mine:
             row = await mine.rows.by_number(user_id, number)
             if row is None:
@@ -123,13 +124,13 @@ class Approvals:
     # For the person
 
     async def latest(self, user_id: str) -> list[ApprovalView]:
-        """All of the user's open approvals and their last others, newest first."""
+        """All of the user's open approvals and their latest others, newest first."""
         async with self._store.reading(user_id) as mine:
             rows = await mine.rows.latest(user_id, limit=_SHOWN)
             return [await _view(mine, row) for row in rows]
 
     async def updates(self, user_id: str, sent: Mapping[str, int]) -> list[ApprovalView]:
-        """What a page lacks that was sent these versions: the open approvals, and changes."""
+        """The open approvals and changes that a page with these versions lacks."""
         async with self._store.reading(user_id) as mine:
             rows = await mine.rows.latest(user_id, limit=_SHOWN)
             return [
@@ -160,7 +161,7 @@ class Approvals:
     # For the loop
 
     async def forget_answered(self, *, after_s: float = _ANSWERED_AFTER_S) -> None:
-        """Outcomes that were returned to held calls need no delivery.
+        """Mark outcomes that were returned to held calls as delivered.
 
         This comes a moment after the return: if the process dies before the answer is sent, the
         outcome is delivered.
@@ -183,12 +184,12 @@ class Approvals:
                 await expire(mine, row)
 
     async def close(self) -> None:
-        """Finish what is under way, so that another process delivers the outcomes at once."""
+        """Finish releasing held outcomes, so that another process delivers them at once."""
         await asyncio.gather(*self._letting_go, return_exceptions=True)
         await self.forget_answered(after_s=0)
 
     async def release_held(self, user_id: str, approval_id: str) -> None:
-        """The request that waited for the outcome is gone, with its process or before."""
+        """Deliver a held outcome to the conversation, unless a request here waits for it."""
         if not self._holders[approval_id] and approval_id not in self._answered:
             await self._let_go(user_id, approval_id)
 
@@ -197,7 +198,7 @@ class Approvals:
     async def _open(
         self, call: ToolCall, arguments: bytes, *, rules_version: int, account_version: int
     ) -> tuple[str, int] | bytes:
-        """The approval of this call, a new one or that of an identical call; or a refusal."""
+        """The approval's id and number, new or of an identical call; or a refusal's result."""
         async with self._store.changing(call.user_id) as mine:
             server = await ToolRepository(mine.session).server_for(call.user_id, call.server_id)
             if server is None or not await mine.is_active():
@@ -252,7 +253,7 @@ class Approvals:
             return approval_id, number
 
     async def _wait(self, user_id: str, approval_id: str) -> bytes | None:
-        """The call's outcome; `None` when it did not come in time."""
+        """Wait for the call's outcome; `None` if it does not come in time."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._hold_s
         with self.watchers.watch(user_id) as changed:
@@ -289,7 +290,7 @@ class Approvals:
                 del self._holders[approval_id]
 
     async def _let_go(self, user_id: str, approval_id: str) -> None:
-        """From now on the outcome is delivered to the conversation."""
+        """Deliver the outcome to the conversation, unless another request holds the call."""
         if self._holders[approval_id]:
             return
         with suppress(Problem):  # else another attempt follows when `held_until` has passed

@@ -1,6 +1,6 @@
-"""Leaves a server alone after repeated trouble, so that calls fail at once instead of slowly.
+"""Pauses calls to a server after repeated trouble, so that they fail at once instead of slowly.
 
-One breaker for each connection: a user whose credential or address is bad does not stop others.
+Each connection has its own state: one user's bad credential or address does not pause others.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Breaker:
         self._states: dict[object, _State] = {}
 
     def check(self, key: object, name: str) -> None:
-        """Raises `Trouble` while the server is left alone. Then one call may try again."""
+        """Raises `Trouble` while the server is paused. Afterwards one call may try again."""
         state = self._states.get(key)
         if state is None or state.failures < FAILURES:
             return

@@ -1,6 +1,6 @@
 """The built-in tools, which every agent has beside those of its user's servers.
 
-They need no decision: they tell the agent what it has, and make links for its person.
+They need no decision: they list what the agent has, and make links for its person.
 """
 
 from typing import Any

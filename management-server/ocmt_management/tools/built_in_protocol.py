@@ -12,5 +12,5 @@ class BuiltIn(Protocol):
     def has(self, name: str) -> bool: ...
 
     async def call(self, user_id: str, name: str, arguments: bytes) -> bytes:
-        """Returns a `CallToolResult` as JSON."""
+        """Call a built-in tool. Returns a `CallToolResult` as JSON."""
         ...

@@ -101,7 +101,7 @@ class ToolCalls:
     async def passed(
         self, tool: Tool, arguments: bytes, passing: Callable[[], Awaitable[str]]
     ) -> None:
-        """Pass a call on unchanged by `passing`, which returns the outcome, under the same limits.
+        """Pass a call on with `passing`, which returns the outcome, under the limits of `run`.
 
         Raises `Trouble`.
         """
@@ -124,7 +124,7 @@ class ToolCalls:
             self.record(tool, arguments, outcome, started)
 
     def record(self, tool: Tool, arguments: bytes, outcome: str, started: float) -> None:
-        """Keep a use for the page and the metrics; `started` is of the monotonic clock."""
+        """Record a use for the page and the metrics; `started` is of the monotonic clock."""
         seconds = time.monotonic() - started
         self._metrics.called(outcome, seconds)
         self._recorder.record(

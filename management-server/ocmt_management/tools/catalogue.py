@@ -26,7 +26,7 @@ class Catalogue:
         self._of = connection
 
     async def store(self, offer: Offer) -> None:
-        """Nothing is stored if the connection is not the one any more that was asked."""
+        """Store what the server listed, unless the connection has changed since."""
         user_id, server_id = self._of.key
         await self._rows.raise_version(user_id)
         account = await self._rows.account(user_id, server_id)
@@ -50,7 +50,7 @@ class Catalogue:
         account.trouble = None if offer.trouble is None else offer.trouble[:TROUBLE_CHARACTERS]
 
     async def note(self, problem: Trouble) -> None:
-        """Show a trouble on the page; the stored tools stay listed."""
+        """Store a trouble for the page to show; the stored tools stay listed."""
         user_id, server_id = self._of.key
         account = await self._rows.account(user_id, server_id)
         if account is None or account.version != self._of.account_version:
@@ -60,7 +60,7 @@ class Catalogue:
             account.state = AccountState.REFUSED
 
     async def clear_trouble(self) -> None:
-        """A call was served after a trouble was noted."""
+        """Clear the stored trouble: a call was served since."""
         user_id, server_id = self._of.key
         account = await self._rows.account(user_id, server_id)
         if account is not None and account.version == self._of.account_version:

@@ -40,7 +40,7 @@ class Connection:
 
     @property
     def session_key(self) -> tuple[str, str, int, int]:
-        """Never the URL: two users, or two credentials, of one URL share no session."""
+        """The key of its session, without the URL: two users or credentials never share one."""
         return self.user_id, self.server_id, self.server_version, self.account_version
 
     @property

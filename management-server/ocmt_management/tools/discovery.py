@@ -23,7 +23,7 @@ EXTRAS = {
     "resourceTemplates": ("resources/templates/list", "resources"),
     "prompts": ("prompts/list", "prompts"),
 }
-"""What is kept besides tools: member of the answer → method, and the capability it needs."""
+"""What is stored besides tools: member of the answer → method, and the capability it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class Offer:
     extras: bytes
     """A JSON object with the lists of `EXTRAS`."""
     trouble: str | None
-    """What of its tools cannot be used, and why."""
+    """Which of the server's tools, resources or prompts cannot be used, and why."""
 
 
 async def discover(upstream: Upstream, connection: Connection) -> Offer:
-    """Raises `Trouble`."""
+    """List what a server offers. Raises `Trouble`."""
     session = await upstream.session(connection)
     tools = await _list(upstream, connection, "tools/list", "tools")
     definitions, wrong = read_definitions(tools)

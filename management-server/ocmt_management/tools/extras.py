@@ -29,7 +29,7 @@ class Extras:
         return self._lists[member]
 
     def server_of_uri(self, uri: str) -> Connection | None:
-        """Whose resource this is. Of two servers with the same URI, the first by slug."""
+        """The server of a resource. Of two servers with the same URI, the first by slug."""
         found = self._by_uri.get(uri)
         if found is not None:
             return found

@@ -1,7 +1,7 @@
 """`/mcp`: all of a user's tools behind one endpoint, in both revisions of MCP.
 
-It keeps no sessions, so it survives restarts of this server and sleeps of the agent. Lists come
-from the stored catalogue: a server that is down costs nobody the list.
+It has no sessions, so a restart of this server or the agent's sleep ends none. Lists come from the
+stored catalogue, so they are complete while a server is down.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -44,7 +44,7 @@ _STATUS = {
     messages.HEADER_MISMATCH: 400, messages.UNSUPPORTED_VERSION: 400,
     messages.METHOD_NOT_FOUND: 404,
 }  # fmt: skip
-"""Of errors in the revision 2026-07-28; earlier ones answer 200."""
+"""The HTTP status of errors in the revision 2026-07-28; earlier revisions answer 200."""
 
 
 class Refused(Exception):
@@ -62,7 +62,7 @@ class _CallParams(msgspec.Struct):
 
 
 class _Modern(msgspec.Struct):
-    """What results have in 2026-07-28 only."""
+    """The members that results have only in 2026-07-28."""
 
     result_type: msgspec.Raw = msgspec.field(name="resultType", default=msgspec.Raw(b""))
     ttl_ms: msgspec.Raw = msgspec.field(name="ttlMs", default=msgspec.Raw(b""))
@@ -76,7 +76,7 @@ _call_params = msgspec.json.Decoder(_CallParams)
 @router.get("/mcp")
 @router.delete("/mcp")
 async def no_stream(request: Request, tools: Tools) -> Response:
-    """There is no stream to open and no session to end."""
+    """Refuse: there is no stream to open and no session to end."""
     await caller_of(request, tools)
     raise Problem(405, "method-not-allowed", "Send POST requests; there are no sessions here.")
 
@@ -161,7 +161,7 @@ def _refusal(message: Message, refused: Refused, *, modern: bool) -> Response:
 
 
 def _check_modern(request: Request, message: Message) -> None:
-    """What 2026-07-28 asks of each request. Raises `Refused`."""
+    """Check what 2026-07-28 requires of each request. Raises `Refused`."""
     if not message.is_request:
         return
     params = _params(message)
@@ -174,7 +174,7 @@ def _check_modern(request: Request, message: Message) -> None:
     version = bounded_json.read(meta[messages.META_VERSION])
     for name in ("mcp-protocol-version", "mcp-method", "mcp-name"):
         if len(request.headers.getlist(name)) > 1:
-            raise Refused(messages.HEADER_MISMATCH, f"{name} is there more than once.")
+            raise Refused(messages.HEADER_MISMATCH, f"{name} was sent more than once.")
     if request.headers.get("mcp-protocol-version") != version:
         raise Refused(
             messages.HEADER_MISMATCH, "MCP-Protocol-Version is not the version in params._meta."

@@ -1,4 +1,4 @@
-"""Bounds on what one user's agent has under way at once, and on what servers may send."""
+"""Limits on one user's concurrent requests and calls, and on what servers may send."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ Key = TypeVar("Key")
 MAX_CALLS_PER_CONNECTION = 8
 MAX_REQUESTS_PER_USER = 16
 CALL_TIMEOUT_S = 100.0
-"""Below the 120 s after which OpenClaw gives a call up."""
+"""Below the 120 s after which OpenClaw gives up a call."""
 LIST_TIMEOUT_S = 15.0
 MAX_RESULT_BYTES = 4 * 1024 * 1024
 MAX_RESULT_VALUES = 400_000

@@ -38,7 +38,7 @@ _ENCODED = re.compile(r"=\?base64\?(.*)\?=")
 
 
 class Message(msgspec.Struct):
-    """Any JSON-RPC message; members that are not there have their empty value."""
+    """Any JSON-RPC message; missing members have an empty value."""
 
     jsonrpc: str = ""
     id: msgspec.Raw = msgspec.Raw(b"")
@@ -56,7 +56,7 @@ class Message(msgspec.Struct):
         return bool(bytes(self.result)) or bool(bytes(self.error))
 
     def written(self) -> bytes:
-        """The message with each member once: what was read is what is passed on."""
+        """The message with each member once, so that what is passed on is what was read."""
         members = {
             name: raw
             for name in ("id", "params", "result", "error")
@@ -67,7 +67,7 @@ class Message(msgspec.Struct):
         return bounded_json.write({"jsonrpc": "2.0", **members})
 
     def answers(self, request_id: bytes) -> bool:
-        """Whether it answers this request; an error may come without an id."""
+        """Whether the message answers this request; an error may come without an id."""
         own = bytes(self.id)
         return own == request_id or (own in (b"", b"null") and bool(bytes(self.error)))
 
@@ -82,7 +82,7 @@ _error_decoder = msgspec.json.Decoder(_Error)
 
 
 def read_message(text: bytes) -> Message:
-    """Raises `ValueError` for what is not one JSON-RPC message. Members are not validated yet."""
+    """Parse one JSON-RPC message, without its members. Raises `ValueError` if it is none."""
     try:
         message = _decode(text)
     except RecursionError as error:
@@ -145,7 +145,7 @@ def raw_error(request_id: bytes, value: bytes) -> bytes:
 
 
 def with_members(value: bytes, **members: bytes) -> bytes:
-    """A JSON object with more members in front; they must not be there already."""
+    """A JSON object with more members in front; it must not have them already."""
     if not members:
         return value
     inner = b",".join(b'"%b":%b' % (key.encode(), text) for key, text in members.items())

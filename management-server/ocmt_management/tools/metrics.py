@@ -29,7 +29,7 @@ class ToolMetrics:
         )
         Gauge(
             "ocmt_tool_servers_paused",
-            "Connections to tool servers that are left alone after repeated trouble.",
+            "Connections to tool servers that are paused after repeated trouble.",
             registry=self._registry,
         ).set_function(paused)
         Gauge(

@@ -33,10 +33,10 @@ class AccountState(StrEnum):
 
 class DefinitionState(StrEnum):
     NEW = "new"
-    """Added by the server after it was connected; a call is asked for until it is accepted."""
+    """Added by the server after it was connected; each call needs a decision until accepted."""
     OK = "ok"
     EXTENDED = "extended"
-    """Got optional parameters; used in its accepted form until the new one is accepted."""
+    """Has new optional parameters; used as accepted before, until these are accepted."""
     CHANGED = "changed"
     """Quarantined: neither listed nor called until the user accepts the change."""
     GONE = "gone"
@@ -95,7 +95,7 @@ class ToolAccount(Base):
         ForeignKey("tool_servers.id", ondelete="CASCADE"), primary_key=True, index=True
     )
     version: Mapped[int]
-    """Another number after each change of the connection or its credential."""
+    """Changes with each change of the connection or its credential."""
     state: Mapped[str] = mapped_column(String(8))
     trouble: Mapped[str | None] = mapped_column(String(TROUBLE_CHARACTERS))
     """Why its tools were not read or its last call failed, and the cure; NULL when all is well."""
@@ -119,7 +119,7 @@ class ToolDefinition(Base):
     )
     name: Mapped[str] = mapped_column(String(TOOL_CHARACTERS), primary_key=True)
     public_name: Mapped[str] = mapped_column(String(PUBLIC_NAME_CHARACTERS))
-    """Its name in the aggregate; never changes, and is unique for the user without case."""
+    """The tool's name in the aggregate; never changes; unique for the user, ignoring case."""
     definition: Mapped[bytes] = mapped_column(LargeBinary)
     pin: Mapped[bytes] = mapped_column(LargeBinary(32))
     """SHA-256 of the definition in canonical JSON."""

@@ -1,7 +1,7 @@
 """Names: a server's slug, and a tool's public name in the aggregate.
 
 OpenClaw prefixes a name with `ocmt__` and cuts at 64, so that two long names could become one. The
-names here have at most 58 of `[A-Za-z0-9_-]`, begin with a letter, and differ without regard to
+names here have at most 58 of `[A-Za-z0-9_-]`, begin with a letter, and differ by more than
 case.
 """
 
@@ -14,7 +14,7 @@ from ocmt_management.tools.models import PUBLIC_NAME_CHARACTERS, SLUG_CHARACTERS
 SLUG_PATTERN = rf"[a-z][a-z0-9-]{{0,{SLUG_CHARACTERS - 2}}}[a-z0-9]"
 """Without underscores, so that `__` in a public name ends the slug."""
 RESERVED_PREFIX = "ocmt"
-"""Of the built-in tools."""
+"""The prefix of the built-in tools."""
 _SEPARATOR = "__"
 _OTHER = re.compile(r"[^A-Za-z0-9_-]")
 _HASH_CHARACTERS = 8
@@ -32,7 +32,7 @@ def slug_from(name: str) -> str:
 
 
 def numbered(slug: str, taken: Container[str]) -> str:
-    """`slug`, or with the first number that makes it none of `taken`."""
+    """`slug`, or `slug` with the first number that is not in `taken`."""
     number, found = 1, slug
     while found in taken:
         number += 1

@@ -19,7 +19,7 @@ MAX_DEPTH = 32
 _MEMBERS = (
     "name", "title", "description", "inputSchema", "outputSchema", "annotations", "execution",
 )  # fmt: skip
-"""What is kept of a definition: all that a model or client acts on."""
+"""The members of a definition that are stored: all that a model or client acts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def read_definition(tool: Any) -> Definition:
 def read_definitions(tools: Iterable[Any]) -> tuple[dict[str, Definition], list[str]]:
     """The usable definitions by name, and what is wrong with the others.
 
-    Of a name that is listed twice the first counts.
+    If a name is listed twice, the first definition is used.
     """
     found: dict[str, Definition] = {}
     wrong: list[str] = []
@@ -82,9 +82,9 @@ def read_definitions(tools: Iterable[Any]) -> tuple[dict[str, Definition], list[
 def state_after(
     accepted: bytes | None, definition: Definition, *, first_list: bool
 ) -> DefinitionState:
-    """The state of a definition that was listed, beside the accepted one.
+    """The state of a listed definition, compared with the accepted one.
 
-    What a server lists when it is connected is what the user connected, so it is accepted.
+    The first list after the user connected the server is accepted.
     """
     if accepted is None:
         return DefinitionState.OK if first_list else DefinitionState.NEW
@@ -123,7 +123,7 @@ def _pretty(text: bytes) -> list[str]:
 
 
 def _wrapped(line: str) -> Iterator[str]:
-    """A description is one long line of JSON; its sentences are easier to compare."""
+    """Split a line at its escaped line breaks: a description is one long line of JSON."""
     yield from line.replace("\\n", "\\n\n").splitlines()
 
 

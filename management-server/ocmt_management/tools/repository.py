@@ -62,7 +62,7 @@ class ToolRepository:
         )
 
     async def add_server(self, server: ToolServer) -> bool:
-        """Store a new server; `False` if another got its slug first."""
+        """Store a new server; `False` if another server has its slug."""
         try:
             async with self._session.begin_nested():
                 self._session.add(server)
@@ -71,7 +71,7 @@ class ToolRepository:
         return True
 
     async def delete_server(self, server: ToolServer) -> None:
-        """With its accounts, definitions, rules and uses, by their foreign keys."""
+        """Delete a server; foreign keys delete its accounts, definitions, rules and uses."""
         await self._session.execute(delete(ToolServer).where(ToolServer.id == server.id))
 
     # Accounts
@@ -100,7 +100,7 @@ class ToolRepository:
             )
 
     async def users_of(self, server_id: str) -> Sequence[str]:
-        """Who has connected this server, for admins."""
+        """The users who have connected this server, for admins."""
         rows = await self._session.scalars(
             select(ToolAccount.user_id).where(ToolAccount.server_id == server_id)
         )
@@ -207,7 +207,7 @@ class ToolRepository:
         return users
 
     async def unsent(self, *, limit: int) -> Sequence[ToolCatalogue]:
-        """Of all users, catalogues whose version the agent server may not know."""
+        """Catalogues, of all users, whose version the agent server may not know."""
         rows = await self._session.scalars(
             select(ToolCatalogue)
             .where(ToolCatalogue.sent_version < ToolCatalogue.version)
@@ -230,7 +230,7 @@ class ToolRepository:
         self._session.add(use)
 
     async def uses(self, user_id: str, *, limit: int) -> Sequence[ToolUse]:
-        """Newest first."""
+        """The user's last uses, newest first."""
         rows = await self._session.scalars(
             select(ToolUse)
             .where(ToolUse.user_id == user_id)

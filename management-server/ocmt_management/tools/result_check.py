@@ -1,6 +1,6 @@
 """Checks the bytes of a server's answer before they are passed on to an agent.
 
-They are a stranger's: valid JSON of the right shape and of bounded size is passed on byte by byte,
+The bytes are untrusted. Valid JSON of the right shape and of bounded size is passed on unchanged;
 anything else is trouble with that server.
 """
 
@@ -16,7 +16,7 @@ _MAX_DEPTH = 200
 
 
 class Unusable(ValueError):
-    """The text says what is wrong, for the end of a sentence."""
+    """An answer cannot be used. `str()` says why, as the end of a sentence."""
 
 
 async def checked_value(raw: bytes | msgspec.Raw) -> Any:

@@ -1,7 +1,7 @@
-"""What the rules say of a user's tool, read within the caller's transaction.
+"""The rules for a user's tool, read within the caller's transaction.
 
-Not from the snapshot that serves calls, which may be seconds old: a decision counts for what holds
-when it is made.
+The snapshot that serves calls may be seconds old; a decision must be checked against the rules of
+its moment.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from ocmt_management.tools.snapshot import rules_by_tool, rules_for, usable_defi
 
 
 class RulePolicy:
-    """`changed` gets a user whose rules were changed, after the commit."""
+    """Calls `changed`, after the commit, with each user whose rules changed."""
 
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed

@@ -1,7 +1,7 @@
 """Which rule holds for a tool: the stricter of the admins' and the user's own. Pure.
 
-Within each side, the rule for the tool wins over the one for its server. Without any rule a call is
-asked for. A user's `allow` for a tool is for one definition of it, its pin.
+Within each side, the rule for the tool wins over the one for its server. Without any rule a call
+needs a decision. A user's `allow` for a tool is for one definition of it, its pin.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _STRICTNESS = {Rule.ALLOW: 0, Rule.ASK: 1, Rule.DENY: 2}
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A rule that someone set."""
+    """A rule that a user or an admin set."""
 
     rule: Rule
     pin: bytes | None = None

@@ -113,7 +113,7 @@ class UserServers:
         self._record("tools.connected", server)
 
     async def disconnect(self, server_id: str) -> bool:
-        """Delete the credential; of a shared server also its tools and rules here.
+        """Delete the credential, and of a shared server also the user's tools and rules.
 
         Returns whether it is over stdio, so that it has a container.
         """
@@ -132,7 +132,7 @@ class UserServers:
         return server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> None:
-        """Set the user's rule. `allow` for a tool is for the definition that is accepted now."""
+        """Set the user's rule. `allow` for a tool applies to the definition accepted now."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         pin: bytes | None = None
@@ -142,7 +142,7 @@ class UserServers:
             if rule is Rule.ALLOW:
                 if usable is None:
                     raise Problem(
-                        409, "tool-changed", "Look at this tool's change and accept it first."
+                        409, "tool-changed", "Check this tool's change and accept it first."
                     )
                 pin = usable[1]
         elif await self._rows.account(self._user_id, server_id) is None:
@@ -159,7 +159,7 @@ class UserServers:
             raise Problem(
                 409,
                 "tool-changed",
-                "The server has changed this tool again since. Look at the change once more.",
+                "The server has changed this tool again since. Check the new change.",
             )
         row.accepted_definition, row.accepted_pin = row.definition, row.pin
         row.state = DefinitionState.OK
@@ -229,7 +229,9 @@ class SharedServers:
         existing = await self._rows.shared_servers()
         if len(existing) >= MAX_SHARED_SERVERS:
             raise Problem(
-                409, "too-many-servers", f"There are {MAX_SHARED_SERVERS} shared servers already."
+                409,
+                "too-many-servers",
+                f"There are {MAX_SHARED_SERVERS} shared servers already. Delete one first.",
             )
         slug = chosen_slug(new.slug, new.name, {server.slug for server in existing})
         if await self._rows.is_slug_taken(slug):
@@ -253,7 +255,7 @@ class SharedServers:
         return server.id
 
     async def change(self, server_id: str, change: ServerChange) -> list[str]:
-        """Returns the users whose tools changed."""
+        """Change a shared server. Returns the users whose tools changed."""
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
         apply_change(server, change, self._clock)

@@ -152,11 +152,11 @@ class Tools:
     # For agents
 
     async def caller(self, token: str) -> UserTools | None:
-        """What the agent with this token may use; `None` for an unknown token."""
+        """What the agent with this token may use; `None` if the token is unknown."""
         return await self.snapshots.of_token(token)
 
     async def standing(self, user_id: str, server_id: str, tool: str) -> Standing | None:
-        """What holds for a tool now; `None` if its server is not connected."""
+        """The rule, pin and versions for a tool now; `None` if its server is not connected."""
         tools = await self.snapshots.of_user(user_id)
         found = tools.by_server.get((server_id, tool))
         if found is None:
@@ -169,12 +169,12 @@ class Tools:
         )
 
     def refresh_old(self, tools: UserTools) -> None:
-        """Read old lists again in the background; looked for once a minute for each user."""
+        """Read old lists again in the background; checks each user's at most once a minute."""
         if self._is_due(tools.user_id):
             self._spawn(self._refresh_old(tools))
 
     def refresh_soon(self, connection: Connection) -> None:
-        """Read a server's list again in the background, once a minute: it is not the stored one."""
+        """Read a server's changed list again in the background, at most once a minute."""
         if self._is_due(connection.key):
             self._spawn(self.refresh(connection.user_id, connection.server_id))
 
@@ -244,7 +244,7 @@ class Tools:
             del self._refreshing[key]
 
     async def idle(self) -> None:
-        """Wait until nothing is done in the background."""
+        """Wait until no background task runs."""
         while tasks := [*self._tasks, *self._refreshing.values()]:
             await asyncio.wait(tasks)
 

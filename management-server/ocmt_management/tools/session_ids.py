@@ -19,13 +19,13 @@ class SessionIds:
         self._hash = keyed_hash
 
     def wrapped(self, connection: Connection, session_id: str) -> str | None:
-        """The id for the agent; `None` for one that is no id by MCP's rules."""
+        """The id for the agent; `None` if the server's id is invalid by MCP's rules."""
         if len(session_id) > _MAX_CHARACTERS or not all("!" <= c <= "~" for c in session_id):
             return None
         return f"{_encoded(session_id.encode())}.{_encoded(self._mac(connection, session_id))}"
 
     def unwrapped(self, connection: Connection, text: str) -> str | None:
-        """The server's own id; `None` if the agent got this one otherwise."""
+        """The server's own id; `None` if this id is not of this user, server and credential."""
         first, _, second = text.partition(".")
         try:
             session_id = _decoded(first).decode()

@@ -1,6 +1,6 @@
 """What one user's agent may use now: an immutable snapshot that the hot path reads. Pure.
 
-It is made of rows once for each change, with the list of tools as bytes that are sent as they are.
+It is built from rows once for each change. The list of tools is kept as the bytes to send.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Tool:
     rule: Rule
     rules_version: int
     pin: bytes | None
-    """Of the usable definition; `None` if it is quarantined or gone."""
+    """The pin of the usable definition; `None` if the tool is quarantined or gone."""
     definition: bytes
 
 
@@ -51,7 +51,7 @@ class UserTools:
     connections: Mapping[str, Connection]
     """By slug."""
     tools: Mapping[str, Tool]
-    """By public name: all that were ever listed, whether usable or not."""
+    """By public name: all tools that were ever listed, whether usable or not."""
     by_server: Mapping[tuple[str, str], Tool] = field(repr=False)
     """By server id and the tool's own name."""
     denied: frozenset[str] = frozenset()
@@ -171,9 +171,9 @@ def rules_for(sides: Sides, server_id: str, tool: str) -> tuple[Rules, Rules]:
 
 
 def usable_definition(row: ToolDefinition) -> tuple[bytes, bytes] | None:
-    """The definition and pin that calls are made by; `None` if there is none to use now.
+    """The definition and pin for calls; `None` if no definition may be used now.
 
-    A new tool is used as listed: each call of it is asked for. An extended one is used as accepted.
+    A new tool is used as listed: each call needs a decision. An extended one is used as accepted.
     """
     if row.state not in _USABLE:
         return None

@@ -40,7 +40,7 @@ class Snapshots:
         self._changes = 0
 
     async def of_token(self, token: str) -> UserTools | None:
-        """What the agent with this token may use; `None` for an unknown token."""
+        """What the agent with this token may use; `None` if the token is unknown."""
         key = token_hash(token)
         user_id, until = self._callers.get(key, (None, None))
         if user_id is not None and until is not None and self._clock() < until:

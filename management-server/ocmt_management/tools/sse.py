@@ -1,10 +1,10 @@
-"""Reads server-sent events of a server, bounded; and writes them. Pure."""
+"""Reads a tool server's server-sent events, within bounds, and writes events. Pure."""
 
 from collections.abc import AsyncIterator
 
 
 class TooMuch(ValueError):
-    """More bytes than the limit."""
+    """The stream has more bytes than its limit."""
 
 
 async def blocks(
@@ -48,7 +48,7 @@ async def events(chunks: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterat
 
 
 async def whole(chunks: AsyncIterator[bytes], *, max_bytes: int) -> bytes:
-    """All bytes. Raises `TooMuch`."""
+    """All bytes of a stream. Raises `TooMuch`."""
     parts: list[bytes] = []
     received = 0
     async for chunk in chunks:

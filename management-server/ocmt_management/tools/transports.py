@@ -41,12 +41,12 @@ class Transport(Protocol):
     def send(
         self, connection: Connection, method: str, headers: Headers, body: bytes | None
     ) -> AbstractAsyncContextManager[Reply]:
-        """Raises `Trouble` when no answer begins, or when it breaks off."""
+        """Send a message. Raises `Trouble` if no answer begins, or it breaks off."""
         ...
 
 
 def credential_headers(connection: Connection) -> Headers:
-    """The credential, joined now and kept nowhere.
+    """The headers with the credential, made for each request and never stored.
 
     A bare key in `Authorization` is a bearer token; any other scheme is written out.
     """
@@ -103,7 +103,7 @@ class PackageTransport:
     def __init__(self, agent_server: AgentServer) -> None:
         self._agent_server = agent_server
         self._defined: set[object] = set()
-        """Connections, in their version, whose definition the agent server has."""
+        """Versions of connections whose definition the agent server has."""
 
     @asynccontextmanager
     async def send(

@@ -1,7 +1,7 @@
 """Trouble with a server, in words for the agent and its person, and results that carry them.
 
-OpenClaw pauses a server for a minute after three JSON-RPC errors in a row, which here would be all
-of the user's tools. So each trouble is a result with `isError`, which it never counts.
+OpenClaw pauses an MCP server for a minute after three JSON-RPC errors in a row: here, all of the
+user's tools. So each trouble is a result with `isError`, which OpenClaw does not count.
 """
 
 import json
@@ -25,7 +25,7 @@ class Kind(StrEnum):
 COUNTED = frozenset(
     {Kind.UNREACHABLE, Kind.SLOW, Kind.FAILED, Kind.GARBAGE, Kind.TOO_LARGE, Kind.REFUSED}
 )
-"""Kinds after which a server is left alone for a while."""
+"""Kinds that count towards a pause of the server."""
 
 
 class Trouble(Exception):

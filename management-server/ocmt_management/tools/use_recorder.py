@@ -1,4 +1,4 @@
-"""Keeps users' last uses of tools, and writes them every few seconds: no call waits for a write."""
+"""Records users' last uses of tools every few seconds, so that no call waits for a write."""
 
 import asyncio
 from collections import defaultdict
@@ -38,7 +38,7 @@ class Use:
 
 
 class UseRecorder:
-    """Writes every few seconds and on shutdown. A crash loses the last seconds."""
+    """Writes every few seconds and on shutdown. A crash loses what was not written yet."""
 
     def __init__(self, database: Database, keys: KeyRing, clock: Clock) -> None:
         self._database = database
@@ -58,7 +58,7 @@ class UseRecorder:
         self._pending.set()
 
     async def write(self) -> None:
-        """Write the uses. On an error, which it raises, they are lost: they are for looking at."""
+        """Write the uses. If that raises, they are lost: they are only shown on the page."""
         uses, self._uses = self._uses, defaultdict(list)
         credentials, self._credential_uses = self._credential_uses, defaultdict(int)
         self._pending.clear()

@@ -1,4 +1,4 @@
-"""The tools' pages: rows as answers."""
+"""Answers for the tools' pages, made from rows."""
 
 import json
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _TO_ACCEPT = frozenset({DefinitionState.NEW, DefinitionState.EXTENDED, Definitio
 
 
 class ToolViews:
-    """What one user sees, within one transaction."""
+    """One user's tools as answers, within one transaction."""
 
     def __init__(self, session: AsyncSession, *, keys: KeyRing, clock: Clock, user_id: str) -> None:
         self._rows = ToolRepository(session)
@@ -115,7 +115,7 @@ class ToolViews:
 
 
 class SharedServerViews:
-    """What an admin sees, within one transaction."""
+    """The shared servers as answers for admins, within one transaction."""
 
     def __init__(self, session: AsyncSession, admin_id: str) -> None:
         self._rows = ToolRepository(session)

@@ -1,4 +1,4 @@
-"""Wakes what waits for a change of one user's approvals in this process."""
+"""Notifies waiting tasks of this process when a user's approvals change."""
 
 import asyncio
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """Envelope encryption: keys from `VAULT_KEY` wrap a data key per user, which encrypts the secrets.
 
 Everything is AES-256-GCM with a fresh 96-bit nonce in front. The user, name and version are the
-ciphertext's associated data, so a row copied to another of them does not decrypt.
+ciphertext's associated data, so it does not decrypt after a copy to another of them.
 """
 
 import hmac
@@ -57,14 +57,14 @@ class DataKey:
         return _open(self._key, sealed, self._user_id, name, version).decode()
 
     def seal(self, value: bytes, *, purpose: str) -> bytes:
-        """Encrypt what is not a secret with a name, for `purpose` alone."""
+        """Encrypt a value that is not a named secret; only the same `purpose` decrypts it."""
         return _seal(self._key, value, self._user_id, "sealed", purpose)
 
     def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
         return _open(self._key, sealed, self._user_id, "sealed", purpose)
 
     def digest(self, value: bytes, *, purpose: str) -> bytes:
-        """32 bytes, equal for equal values, from which nobody without the key can guess them."""
+        """32 bytes, equal for equal values; checking a guess of the value needs the key."""
         key = hmac.digest(self._key, _associated((self._user_id, "digest", purpose)), "sha256")
         return hmac.digest(key, value, "sha256")
 
@@ -88,7 +88,7 @@ class KeyRing:
         return DataKey(self._unwrap(wrapped, key_id, user_id), user_id)
 
     def rewrap(self, wrapped: bytes, *, key_id: str, user_id: str) -> bytes:
-        """The same data key wrapped by the current key; secrets stay as they are."""
+        """The same data key wrapped by the current key; the secrets do not change."""
         return self._wrap(self._unwrap(wrapped, key_id, user_id), user_id)
 
     def _wrap(self, key: bytes, user_id: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Tables of the vault. Their ciphertexts need `VAULT_KEY` to read."""
+"""Tables of the vault. Decrypting their ciphertexts needs `VAULT_KEY`."""
 
 from datetime import datetime
 

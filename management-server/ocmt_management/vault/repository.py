@@ -1,4 +1,4 @@
-"""SQL of the vault. Every query names the user whose secrets it touches."""
+"""SQL of the vault. Every query but the rotation's is for one user."""
 
 from collections.abc import Sequence
 
@@ -65,13 +65,13 @@ class VaultRepository:
         return deleted.first() is not None
 
     async def delete_data_key(self, user_id: str) -> None:
-        """The secrets are deleted with it, by their foreign key."""
+        """Delete the user's data key; the secrets' foreign key deletes them, too."""
         await self._session.execute(delete(StoredDataKey).where(StoredDataKey.user_id == user_id))
 
     async def data_keys_not_under(
         self, key_id: str, *, after: str, limit: int
     ) -> Sequence[StoredDataKey]:
-        """Data keys of all users, locked, in user order; for rotation."""
+        """Up to `limit` data keys, of users after `after`, that another key wraps; locked."""
         rows = await self._session.scalars(
             select(StoredDataKey)
             .where(StoredDataKey.key_id != key_id, StoredDataKey.user_id > after)

@@ -16,7 +16,7 @@ _BATCH = 100
 
 
 async def rotate(database: Database, keys: KeyRing) -> int:
-    """Rewrap every data key that another key wraps; returns how many were rewrapped."""
+    """Rewrap every data key that an older key wraps; returns how many were rewrapped."""
     moved = 0
     after = ""
     while True:

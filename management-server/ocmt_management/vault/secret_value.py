@@ -20,7 +20,7 @@ class SecretValue:
 
     @property
     def hint(self) -> str | None:
-        """The last four characters, or `None` for a secret too short to show any of."""
+        """The last four characters, or `None` if the secret is too short to show any."""
         if len(self._value) < _HINT_FROM_LENGTH:
             return None
         return self._value[-HINT_CHARACTERS:]
@@ -36,4 +36,4 @@ class SecretValue:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a secret is never pickled")
+        raise TypeError("a secret must not be pickled")

@@ -1,10 +1,10 @@
 """The vault: put, get, list and delete a user's secrets, and shred them all.
 
 Other domains store credentials under a namespaced name (`model:openai`); names without a colon are
-the user's own. Each reading of a value is audited with its reason.
+the user's own. Each read of a value is audited with its reason.
 
-`seal` encrypts under the same data key what another domain stores in its own tables. A rotation of
-`VAULT_KEY` rewraps the data key only, so sealed values stay as they are; `shred` makes them
+`seal` encrypts, under the same data key, values that other domains store in their tables. Rotating
+`VAULT_KEY` rewraps only the data key, so sealed values do not change; `shred` makes them
 unreadable.
 """
 
@@ -27,7 +27,7 @@ __all__ = ["KeyRing", "SecretInfo", "SecretValue", "Vault"]
 MAX_SECRET_CHARACTERS = 16_384
 MAX_SECRETS_PER_USER = 200
 OWN = ""
-"""The namespace of secrets that the user named."""
+"""The namespace of the user's own secrets, whose names have no colon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Vault:
         self._audit.record("secret.read", user_id=user_id, actor=actor, subject=name, detail=reason)
 
     async def hint(self, user_id: str, name: str) -> SecretInfo | None:
-        """A secret's name, hint and date, without decrypting it; `None` if there is none."""
+        """A secret's name, hint and date, without decrypting it; `None` if it does not exist."""
         row = await self._rows.secret(user_id, name)
         return None if row is None else _info(row)
 
@@ -103,7 +103,7 @@ class Vault:
         return [_info(row) for row in rows if _namespace(row.name) == namespace]
 
     async def delete(self, user_id: str, name: str, *, actor: str) -> bool:
-        """Returns whether there was a secret to delete."""
+        """Delete a secret. Returns whether it existed."""
         deleted = await self._rows.delete(user_id, name)
         if deleted:
             self._audit.record("secret.delete", user_id=user_id, actor=actor, subject=name)
@@ -114,12 +114,12 @@ class Vault:
         return (await self._key_for_change(user_id)).seal(value, purpose=purpose)
 
     async def unseal(self, user_id: str, sealed: bytes, *, purpose: str) -> bytes | None:
-        """What was sealed for the same purpose; `None` when the user's data key is shredded."""
+        """The value sealed for the same purpose; `None` when the user's data key is shredded."""
         stored = await self._rows.data_key(user_id)
         return None if stored is None else self._unwrap(stored).unseal(sealed, purpose=purpose)
 
     async def digest(self, user_id: str, value: bytes, *, purpose: str) -> bytes:
-        """A digest to find equal values of one user by. Needs a writing transaction."""
+        """A digest by which equal values of one user are found. Needs a writing transaction."""
         return (await self._key_for_change(user_id)).digest(value, purpose=purpose)
 
     async def shred(self, user_id: str, *, actor: str) -> None:

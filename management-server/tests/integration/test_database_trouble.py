@@ -77,7 +77,7 @@ async def test_a_failing_migration_leaves_the_database_as_it_was(database_url: s
         # In the way of the last table of the first migration.
         await connection.execute(text("CREATE TABLE secrets (id INTEGER)"))
 
-    with pytest.raises(MigrationError, match="it is as it was"):
+    with pytest.raises(MigrationError, match="and is unchanged"):
         await migrate(url)
 
     async with engine.begin() as connection:
@@ -278,7 +278,7 @@ async def test_expanding_after_contracting_is_refused_with_the_commit_to_deploy_
     await migrate(url)
     later([(_CONTRACT, True), (_EXPAND, False)])
 
-    with pytest.raises(MigrationError, match="first whose newest migration is 9001"):
+    with pytest.raises(MigrationError, match="whose newest migration is 9001"):
         await migrate(url, expand_only=True)
 
     assert await _has(url, "secrets")

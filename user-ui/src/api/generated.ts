@@ -619,7 +619,7 @@ export interface UserBudgetRow {
   email: string;
 }
 /**
- * A missing limit is none; without any, the budget is deleted.
+ * A missing limit means none; without any limit, the budget is deleted.
  */
 export interface BudgetRequest {
   daySoftUsd?: number | null;
@@ -739,7 +739,7 @@ export interface WireMessage {
   files?: WireFile[];
 }
 /**
- * A file that the agent sent; without an address it could not be delivered.
+ * A file that the agent sent; `url` is `None` if it cannot be delivered.
  */
 export interface WireFile {
   kind: "image" | "audio" | "video" | "document";
@@ -752,7 +752,7 @@ export interface AcceptedFrame {
   runId: string;
 }
 /**
- * More of an answer. The first one of a run may be empty: the agent works on it.
+ * More of an answer. The first of a run may be empty: the agent has begun to work.
  *
  * With `replace`, the text replaces all earlier deltas instead of following them.
  */

@@ -15,7 +15,7 @@ import { fullLabel, timeLabel } from "./times";
 const LONG_QUESTION = 1_200;
 const LONG_ANSWER = 5_000;
 const LONG_LINES = 24;
-/** As much of a folded answer as is visible, and a little more. */
+/** Characters to render of a folded answer: those that are visible, and some more. */
 const FOLDED_LENGTH = 2_500;
 const COPIED_MS = 2_000;
 const NAMES_SETTINGS = /\bsettings\b/i;

@@ -1,4 +1,4 @@
-/** Amounts of money and of tokens, short. */
+/** Amounts of money and of tokens as short texts. */
 
 import type { UsageRow, UserUsageRow } from "../api/generated";
 
@@ -15,7 +15,7 @@ export function count(tokens: number): string {
   return tokens.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
 }
 
-/** What some requests cost together: a price that is not known is never shown as nothing. */
+/** The cost of some requests together; an unknown price is never shown as $0. */
 export function costOf(rows: readonly Counts[]): string {
   const unpriced = sum(rows, (row) => row.unpriced);
   const requests = sum(rows, (row) => row.requests);
@@ -30,7 +30,7 @@ export function sum<R>(rows: readonly R[], of: (row: R) => number): number {
   return rows.reduce((total, row) => total + of(row), 0);
 }
 
-/** The rows by a property of theirs, in the order in which it first comes. */
+/** The rows grouped by a property, in the order in which its values first occur. */
 export function grouped(
   rows: readonly UsageRow[],
   by: (row: UsageRow) => string,

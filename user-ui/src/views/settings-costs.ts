@@ -16,12 +16,12 @@ import { costOf, count, dollars } from "../components/money";
 import { base, controls } from "../styles/controls";
 import { sectionStyles } from "./settings-styles";
 
-/** Whose limits are being changed: a user's, or those of all together. */
+/** Stands in place of a user's id for all users together. */
 const TOTAL = "total";
 const LIMITS = [
-  ["dayHardUsd", "A day, at most $"],
-  ["monthHardUsd", "A month, at most $"],
-  ["monthSoftUsd", "Warn from $ a month"],
+  ["dayHardUsd", "Limit per day, $"],
+  ["monthHardUsd", "Limit per month, $"],
+  ["monthSoftUsd", "Warn per month from, $"],
   ["keptForJobsUsd", "Kept for jobs, $"],
 ] as const;
 
@@ -60,7 +60,7 @@ export class SettingsCosts extends LitElement {
     const { usage, budgets } = this;
     return html`
       <h2>Costs</h2>
-      <p class="muted">Of all people's agents in the last 30 days.</p>
+      <p class="muted">The costs of all people's agents in the last 30 days.</p>
       ${this.work.outcome()}
       ${usage === null || budgets === null ? nothing : this.shown(usage, budgets)}
     `;
@@ -74,7 +74,7 @@ export class SettingsCosts extends LitElement {
     return html`
       ${usage.pricesProblem === null ? nothing : html`<p class="problem">${usage.pricesProblem}</p>`}
       <ul>
-        ${this.row(TOTAL, "Everybody together", usage.users, budgets.total)}
+        ${this.row(TOTAL, "All people together", usage.users, budgets.total)}
         ${usage.users.map((row) =>
           this.row(row.userId, row.email, [row], limited.get(row.userId) ?? null),
         )}
@@ -140,7 +140,7 @@ export class SettingsCosts extends LitElement {
       this.budgets =
         id === TOTAL ? await this.api.setTotalBudget(limits) : await this.api.setBudget(id, limits);
       this.editing = null;
-    }, "Saved. It applies from the next request on.");
+    }, "Saved. The limits apply from the next request on.");
   }
 }
 

@@ -25,7 +25,7 @@ export class SettingsModel extends LitElement {
   @state() private choice: ModelAnswer | null = null;
   @state() private provider: ProviderId = "demo";
   @state() private model = "";
-  /** The models of the user's key; null until its provider listed them. */
+  /** The models of the user's key; null until the provider has listed them. */
   @state() private listed: readonly string[] | null = null;
   @state() private listProblem = "";
   private more = false;
@@ -257,7 +257,7 @@ export class SettingsModel extends LitElement {
       this.forgetKey();
       this.forgetList();
       this.announce();
-    }, "Saved. Your agent uses it from the next message on.");
+    }, "Saved. Your agent uses this model from the next message on.");
   };
 
   private async removeKey(provider: ProviderView): Promise<void> {

@@ -1,4 +1,4 @@
-/** What the user's agent used of models, by day and by model, and their budget. */
+/** The user's usage of models, by day and by model, and the user's budget. */
 
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
@@ -56,7 +56,7 @@ export class SettingsUsage extends LitElement {
     });
   }
 
-  /** Days begin by this browser's clock, if the server knows its time zone. */
+  /** Use this browser's time zone for days, if the server knows that zone. */
   private async tellTimeZone(known: string): Promise<void> {
     const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
     if (!here || here === known) return;
@@ -81,7 +81,7 @@ export class SettingsUsage extends LitElement {
         ${this.budget(budget)}`;
     }
     return html`
-      <p class="muted">The last 30 days, by the clock of ${timeZone}: ${costOf(rows)}.</p>
+      <p class="muted">The last 30 days, in the time zone ${timeZone}: ${costOf(rows)}.</p>
       ${this.plot(grouped(rows, (row) => row.day))} ${this.budget(budget)}
       <ul>
         ${grouped(rows, (row) => row.model).map(([model, used]) => this.model(model, used))}
@@ -90,7 +90,7 @@ export class SettingsUsage extends LitElement {
     `;
   }
 
-  /** A bar a day, as high as its cost; by tokens while no cost is known. */
+  /** A bar for each day, as high as its cost; by tokens if no cost is known. */
   private plot(days: readonly (readonly [string, readonly UsageRow[]])[]) {
     const cost = (rows: readonly UsageRow[]) => sum(rows, (row) => row.costUsd ?? 0);
     const tokens = (rows: readonly UsageRow[]) => sum(rows, (row) => row.tokensIn + row.tokensOut);
@@ -116,7 +116,7 @@ export class SettingsUsage extends LitElement {
           ${count(sum(rows, (row) => row.tokensIn))} tokens in,
           ${count(sum(rows, (row) => row.cached))} of them cached;
           ${count(sum(rows, (row) => row.tokensOut))} out
-          ${estimated === 0 ? nothing : html`; ${estimated} answers cut short and estimated`}
+          ${estimated === 0 ? nothing : html`; estimated for ${estimated} answers`}
         </div>
       </div>
       <span>${costOf(rows)}</span>
@@ -128,7 +128,7 @@ export class SettingsUsage extends LitElement {
     const line = (period: string, spent: number, hard: number | null) =>
       hard === null ? nothing : html` ${dollars(spent)} of ${dollars(hard)} ${period}.`;
     return html`<p class=${budget.told || budget.reached ? "told" : "muted"} role="status">
-      ${budget.reached === null ? nothing : "Your budget is used up: your agent answers no chats."}
+      ${budget.reached === null ? nothing : "Your budget is used up: your agent does not answer in the chat."}
       ${budget.told !== null && budget.reached === null ? "Your budget is nearly used up." : nothing}
       ${line("today", budget.daySpentUsd, budget.dayHardUsd)}
       ${line("this month", budget.monthSpentUsd, budget.monthHardUsd)}

@@ -24,7 +24,7 @@ export class SignInView extends LitElement {
   @property({ attribute: false }) api!: Api;
   /** The token of the opened link; held in memory only. */
   @property({ attribute: false }) token: string | null = null;
-  /** Why the user was signed out; empty when they came by themselves. */
+  /** Why the user was signed out; empty if they were not. */
   @property() reason = "";
 
   @state() private step: Step = "address";
@@ -143,7 +143,7 @@ export class SignInView extends LitElement {
           </p>
           <p class="muted">
             The link was requested in another browser or on another device, and it signs in only
-            there. Go back to it and type these digits. If you did not request a link, close this
+            there. Go back there and type these digits. If you did not request a link, close this
             page and do not share the code.
           </p>
         `;
@@ -164,7 +164,7 @@ export class SignInView extends LitElement {
             </p>`
           : nothing
       }
-      ${here ? html`<p class="muted">If it is not your account, close this page.</p>` : nothing}
+      ${here ? html`<p class="muted">If this is not your account, close this page.</p>` : nothing}
     `;
   }
 

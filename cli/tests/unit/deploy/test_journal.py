@@ -74,7 +74,7 @@ def test_steps_of_no_interest_are_left_out_and_the_newest_are_shown(tmp_path: Pa
             "Traceback (most recent call last):\n" + "  File x\n" * 40 + "OSError: no disk\n",
             "OSError: no disk",
         ),
-        ("The database could not be migrated; it is as it was.", "The database could not"),
+        ("The database could not be migrated and is unchanged.", "The database could not"),
         ("", "no output"),
     ],
 )

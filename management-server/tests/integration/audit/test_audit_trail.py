@@ -176,7 +176,7 @@ async def test_asking_for_a_link_is_recorded_with_what_came_of_it(
     rows = await trail(admin, "link.asked")
     assert [(row["subject"], row["detail"], row["actor"]) for row in rows] == [
         (BOB, "mailed", "stranger"),
-        ("mallory@evil.example", "no mail: it may not sign in", "stranger"),
+        ("mallory@evil.example", "no mail: not allowed", "stranger"),
     ]
 
 
