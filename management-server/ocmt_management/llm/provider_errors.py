@@ -121,10 +121,7 @@ def _says(words: re.Pattern[str]) -> Callable[[int, str], bool]:
 
 
 _RULES: tuple[tuple[Cause, Callable[[int, str], bool]], ...] = (
-    (
-        Cause.BLOCKED,
-        lambda status, text: status in (401, 403, 407, 451) and bool(_HTML.match(text)),
-    ),
+    (Cause.BLOCKED, _blocked),
     (Cause.TOO_LONG, _too_long),
     (Cause.REGION, _says(_REGION)),
     (Cause.MODERATED, _says(_MODERATED)),
