@@ -29,7 +29,9 @@ def stack(
     running = Stack(runtime=runtime, data=folder / "data")
     with obeying_provider() as provider:
         running.data.mkdir()
-        (running.data / "management.env").write_text(f"OPENAI_BASE_URL={provider}\n")
+        (running.data / "management.env").write_text(
+            f"OPENAI_BASE_URL={provider}\nPRIVATE_HOSTS=127.0.0.1\n"
+        )
         running.first_link = running.up()
         try:
             yield running

@@ -182,7 +182,7 @@ class Tools:
 
     @asynccontextmanager
     async def changing(self, user_id: str) -> AsyncIterator[UserServers]:
-        """A transaction that changes a user's servers; their agent uses the change at once."""
+        """A transaction that changes a user's servers; their agent's next turn has the change."""
         async with self.database.write() as session:
             yield UserServers(
                 session,
@@ -192,6 +192,7 @@ class Tools:
                 private_hosts=self.private_hosts,
             )
         self.changed([user_id])
+        await self._sender.sent()
 
     @asynccontextmanager
     async def changing_shared(self, admin_id: str) -> AsyncIterator[SharedServers]:
@@ -271,6 +272,7 @@ class Tools:
         async with self.database.write() as session:
             await Catalogue(session, self.clock, connection).store(offer)
         self.changed([user_id])
+        await self._sender.sent()
 
     def _is_due(self, what: object) -> bool:
         now = self.clock()
