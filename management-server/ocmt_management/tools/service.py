@@ -25,6 +25,7 @@ from ocmt_management.tools.calls import Standing, ToolCall, ToolCalls
 from ocmt_management.tools.catalogue import Catalogue
 from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.discovery import discover
+from ocmt_management.tools.held_requests import HeldRequests
 from ocmt_management.tools.limits import CallLimits
 from ocmt_management.tools.metrics import ToolMetrics
 from ocmt_management.tools.repository import ToolRepository
@@ -83,6 +84,7 @@ class Tools:
         self.snapshots = snapshots
         self.breaker = Breaker(time.monotonic)
         self.limits = CallLimits()
+        self.held_requests = HeldRequests()
         self.metrics = ToolMetrics(paused=self.breaker.open_count, under_way=self.limits.under_way)
         self.http = HttpTransport(client)
         self.packages = PackageTransport(agents.server)
