@@ -3,14 +3,23 @@
 import time
 from typing import Any
 
-import httpx2
+import pytest
 from ocmt_testing.system.chat import ChatPage, client_of
-from ocmt_testing.system.stack import Stack
+from ocmt_testing.system.stack import Stack, eventually
 from ocmt_testing.system.tools import tool_servers
 from playwright.sync_api import Browser, Locator, expect
 
 ANSWER_TIMEOUT_MS = 60_000
 NOTES_KEY, MAIL_KEY = "key-for-notes-0123456789", "key-for-mail-0123456789"
+
+FILESYSTEM = {
+    "name": "@modelcontextprotocol/server-filesystem",
+    "version": "2026.8.31",
+    "integrity": (
+        "sha512-kKaFkyAh6oipvc9+EAbJ552JafnMnOq5nzmzWkp1jJdBhTAAGpmIpWihUG1+rfNhmEFM98gUZDdCHCDD4v6a7Q=="
+    ),
+    "arguments": ["/tmp"],
+}
 
 
 class Person:
@@ -18,23 +27,24 @@ class Person:
 
     def __init__(self, stack: Stack, chat: ChatPage, email: str) -> None:
         self.chat = chat
+        self.stack = stack
         chat.sign_in(stack.link(email))
         self.id = chat.user_id()
-        self.api: httpx2.Client = client_of(stack, chat)
         model = {"provider": "openai", "model": "any", "key": "sk-0123456789"}
-        self._sent("PUT", "/api/model", model)
+        self.sent("PUT", "/api/model", model)
         self.said("say: hello", "hello.")
 
     def add_server(self, name: str, url: str, header: str, key: str) -> dict[str, Any]:
         body = {"name": name, "url": url, "credentialName": header, "credential": key}
-        return self._sent("POST", "/api/tools/servers", body)
+        return self.sent("POST", "/api/tools/servers", body)
 
     def rule(self, server: dict[str, Any], rule: str, tool: str | None = None) -> None:
         path = f"/api/tools/servers/{server['id']}/rule"
-        self._sent("PUT", path, {"tool": tool, "rule": rule})
+        self.sent("PUT", path, {"tool": tool, "rule": rule})
 
-    def _sent(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self.api.request(method, path, json=body)
+    def sent(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        with client_of(self.stack, self.chat) as api:
+            answer = api.request(method, path, json=body)
         assert answer.is_success, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -100,4 +110,36 @@ def test_the_agent_uses_tools_and_waits_for_decisions(stack: Stack, browser: Bro
         took_s = time.monotonic() - decided_s
         print(f"from the decision to the answer: {took_s:.2f} s")
         assert notes.calls.total() == 3
+        assert chat.complaints == []
+
+
+@pytest.mark.parametrize("stack", ["docker"], indirect=True)
+def test_the_agent_uses_a_package_in_its_container(stack: Stack, browser: Browser) -> None:
+    with ChatPage(browser) as chat:
+        person = Person(stack, chat, "admin@localhost")
+        offer = {"name": "Files", "package": FILESYSTEM}
+        server = person.sent("POST", "/api/admin/tools/servers", offer)
+        path = f"/api/tools/servers/{server['id']}"
+        person.sent("PUT", f"{path}/connection", {})
+        eventually(
+            lambda: person.sent("POST", f"{path}/refresh", {})["tools"],
+            within_s=120,
+            what="the package is installed and its tools are listed",
+            every_s=1,
+        )
+        person.rule(server, "allow")
+
+        person.said(
+            'use: files__write_file {"path": "/tmp/note", "content": "hello"}', "Successfully"
+        )
+        person.said('use: files__read_text_file {"path": "/tmp/note"}', '"text": "hello"')
+
+        # The definition, with its credential, was in the killed server's memory only.
+        before = stack.kill_agent_server()
+        eventually(
+            lambda: stack.status()["servers"]["agent"].get("pid") not in (None, before),
+            within_s=60,
+            what="the agent server is started again",
+        )
+        person.said("use: files__list_allowed_directories", "Allowed directories")
         assert chat.complaints == []
