@@ -1,7 +1,7 @@
-"""What the agent server's control plane costs with thousands of known agents and a fake runtime.
+"""What the agent server's control loop and API cost with thousands of agents and a fake runtime.
 
-CPU and engine calls of a sweep without changes, `GET /api/containers`, and
-the reconcile after a restart with one container in a hundred gone. Run: `python bench/control.py`.
+Measures CPU seconds and engine calls of a sweep without changes, `GET /api/containers`, and the
+reconcile after a restart with one container in a hundred gone. Run: `python bench/control.py`.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _MIX = (HibernationState.RUNNING, *[HibernationState.PAUSED] * 7, *[HibernationS
 
 
 class StillRuntime:
-    """An engine without effects that counts its calls."""
+    """A runtime without effects that counts its calls."""
 
     name = "still"
 
@@ -131,7 +131,10 @@ async def bench(count: int, *, rounds: int) -> dict[str, Any]:
 
 
 async def _lists(app: Any, rounds: int) -> tuple[list[float], int]:
-    """`GET /api/containers` through the whole server, without a socket."""
+    """Call `GET /api/containers` through the whole server, without a socket.
+
+    Returns the seconds of each call, and the answer's size in bytes.
+    """
     taken, size = [], 0
     transport = httpx2.ASGITransport(app=app)
     headers = {AUTH_HEADER: TOKEN}

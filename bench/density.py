@@ -1,11 +1,11 @@
 """How much host memory a sleeping agent takes, compared with always-on OpenClaw containers.
 
 Agents are provisioned, given a message and put to sleep, one after the other. With all asleep, the
-host's `MemAvailable`, swap, zram and shims are read. Then each is woken in turn and given messages:
-a first one, which shows its working set, and more after other agents were put to sleep. A few stay
-awake, become idle and are trimmed under memory pressure. For comparison, upstream's `openclaw
-fleet` runs a few always-on cells. Writes the figures for `ocmt capacity`. Run: `python
-bench/density.py --agents 20 --json`.
+host's `MemAvailable`, swap and zram, and the memory of the shims, are read. Then each is woken in
+turn and given messages: a first one, which shows its working set, and more after other agents were
+put to sleep. A few stay awake, become idle and are trimmed under memory pressure. For comparison,
+upstream's `openclaw fleet` runs a few always-on cells. Writes the figures for `ocmt capacity`. Run:
+`python bench/density.py --agents 20 --json`.
 """
 
 import argparse
@@ -39,7 +39,7 @@ _AGAIN = "woken again: first byte"
 
 
 def lacking(count: int, *, cells: int, available: int, swap_free: int) -> str | None:
-    """What this host lacks for `count` agents, or `None`."""
+    """What this host lacks for `count` agents; `None` if nothing."""
     if swap_free >= count * SWAP_BYTES:
         need = (1 + cells) * AWAKE_BYTES + count * ASLEEP_BYTES
         kind = "with the swap there is"
@@ -110,7 +110,11 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
 
 
 async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list[float]]:
-    """Bytes per awake agent, by the host's available memory and by its container's figures."""
+    """Provision each user's agent, send it a message, and put it to sleep.
+
+    Returns the bytes that each took awake, by the host's available memory and by its container's
+    figures.
+    """
     awake, rss = [], []
     for number, user in enumerate(users):
         before = meminfo()["MemAvailable"]
@@ -125,7 +129,10 @@ async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list
 
 
 async def _wake_all(agents: Agents, users: list[str], wakes: dict[str, list[float]]) -> list[float]:
-    """Wake each in turn, after minutes asleep; returns their memory after the first answer."""
+    """Wake each agent in turn, after minutes asleep, and note the seconds in `wakes`.
+
+    Returns each one's bytes of anonymous memory after its first answer.
+    """
     woken = []
     for user in users:
         await asyncio.sleep(_WRITTEN_S)
@@ -160,7 +167,7 @@ def _tell(progress: str) -> None:
 
 
 async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
-    """Awake and idle: memory before and after a trim, and the time of the next answer."""
+    """Bytes of idle agents before and after a trim; seconds to a first token with and without."""
     for user in users:
         await agents.chat(user)
     await asyncio.sleep(_QUIET_S)
@@ -180,7 +187,7 @@ async def _held(agents: Agents, users: list[str]) -> list[float]:
 
 
 async def _always_on(port: int, cells: int) -> dict[str, Any]:
-    """Upstream's way to host many agents: always-on cells."""
+    """The memory of upstream's always-on cells, or why they could not be created."""
     if cells == 0:
         return {"cells": 0}
     taken = []
@@ -197,7 +204,7 @@ async def _always_on(port: int, cells: int) -> dict[str, Any]:
 
 
 async def _quiet_host() -> dict[str, int]:
-    """The host's memory: the median of several readings, since other programs come and go."""
+    """The host's memory in bytes: medians of ten readings, since other programs come and go."""
     await asyncio.sleep(_SETTLES_S)
     looks = []
     for _ in range(10):
@@ -256,7 +263,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if os.geteuid() != 0:
-        sys.exit("Agents give their memory back, and are trimmed, only for root: run it as root.")
+        sys.exit(
+            "The agent server reclaims and trims agents' memory only as root. Run this as root."
+        )
     now = meminfo()
     if short := lacking(
         asked.agents,

@@ -1,8 +1,8 @@
 """What a deploy costs, compared with the specification's way (rsync, then restart).
 
 Three sshd on loopback, the real servers and real rsync, under constant load: requests on old and
-new connections, and four chat sockets to an agent (the gateway's double). Measured are a no-op on
-three hosts, a one-line change of both servers, and rollbacks. For comparison: `rsync --delete` of
+new connections, and four chat sockets to an agent (the gateway's double). Measures a no-op deploy
+to three hosts, one-line changes of both servers, and rollbacks. For comparison: `rsync --delete` of
 management's sources and a restart by ssh, like the specification's `scripts/deploy.sh`, under the
 same load. Run: `python bench/deploy.py --json`.
 """
@@ -23,7 +23,6 @@ import httpx2
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.orchestration import deploy
-from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.source import read_source
 from ocmt_testing.deploy.farm import (
     AUTH_TOKEN,
@@ -33,6 +32,7 @@ from ocmt_testing.deploy.farm import (
     Farm,
     deployer,
     farm,
+    roll_back,
 )
 from ocmt_testing.deploy.load import Chats, Load, Person, until
 from ocmt_testing.ports import free_ports
@@ -103,7 +103,7 @@ def _ours(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
                 deploy(deployer(made, role), read_source(checkout), builds=BUILDS)
                 seconds.append(time.monotonic() - started)
             started = time.monotonic()
-            rollback(deployer(made, role), to=None)
+            roll_back(made, role)
             back[role] = time.monotonic() - started
     return {
         "first_deploy_three_hosts_s": round(first_s, 2),
@@ -137,7 +137,7 @@ def _loads(load: Load, chats: Chats) -> dict[str, Any]:
 
 
 def _peer(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
-    """The specification's script: copy over the running files, then restart."""
+    """Measure the specification's script: copy over the running files, then restart."""
     machine = made.machines["mgmt"]
     (port,) = free_ports(1)
     place = machine.root / "peer"
@@ -200,7 +200,7 @@ def _wait(url: str) -> None:
                 return
         except httpx2.HTTPError:
             time.sleep(0.05)
-    raise SystemExit(f"{url} never answered")
+    raise SystemExit(f"{url} did not answer within 120 s")
 
 
 if __name__ == "__main__":

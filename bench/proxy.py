@@ -1,9 +1,9 @@
-"""What the agent server's proxy costs: direct, through it, and through its peers, in one run.
+"""What the agent server's proxy costs: requests direct, through it, and through its peers.
 
-Every target is measured in each round, so that a busy machine affects all alike; a figure is the
-median over the rounds. Peers are a plain aiohttp reverse proxy (without token, wake or path rules)
-and, if installed, nginx. All on loopback, each server in a process of its own. Run: `python
-bench/proxy.py --json`.
+Every target is measured in each round of one run, so that a busy machine affects all alike; a
+figure is the median over the rounds. Peers are a plain aiohttp reverse proxy (without token, wake
+or path rules) and, if installed, nginx. All on loopback, each server in a process of its own. Run:
+`python bench/proxy.py --json`.
 """
 
 import argparse
@@ -149,7 +149,7 @@ async def _run_aiohttp(app: web.Application, port: int) -> None:
 
 
 class AlwaysAwake:
-    """A look-up, like the wake of a running agent."""
+    """Looks the gateway up in a dictionary, in place of the wake of a running agent."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         access = GatewayAccess("ada", endpoint, SecretText(TOKEN), DeviceKey.generate())
@@ -246,7 +246,7 @@ def _percentiles(seconds: list[float]) -> tuple[float, float]:
 
 
 async def measure(target: Target, sizes: Sizes) -> dict[str, float]:
-    """One round of all measurements, with a new client for each, so that no connection is warm."""
+    """One round of all measurements of a target, with a new client and warmed-up connections."""
     async with aiohttp.ClientSession(headers=target.headers) as session:
         result: dict[str, float] = {}
 

@@ -1,8 +1,8 @@
 """How fast `ocmt sync` reads a long upstream, compared with git by hand and with pygit2.
 
-The history is generated: 10,000 commits in the proportions of the real history (a third touch
-a changelog, a third span several classes, most touch two to five files, a fork with some forty
-local commits and some picks). Run: `./ocmt bench sync --json`.
+The history is generated: 10,000 commits in the proportions of the real history (a third touch a
+changelog, a third span several classes, most touch two to five files), and a fork with 30 local
+commits and a few picks. Run: `./ocmt bench sync --json`.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def command(fork: Path, *args: str) -> tuple[float, float, float]:
 
 
 def classify(fork: Path) -> float:
-    """Read and classify every commit, without a cache, in this process."""
+    """Seconds to read and classify every commit in this process, without a cache."""
 
     repository = open_repository(fork)
     policy = load_policy(None, fork)
@@ -154,7 +154,7 @@ def forecast(fork: Path, count: int) -> float:
 
 
 def by_hand(fork: Path) -> dict[str, float]:
-    """The same by hand, with git commands."""
+    """Seconds of the git commands that read the same by hand."""
     up = "refs/remotes/upstream/main"
     return {
         "git cherry": timed(lambda: git(fork, "cherry", "main", up)),
@@ -163,7 +163,7 @@ def by_hand(fork: Path) -> dict[str, float]:
 
 
 def pygit2_walk(fork: Path) -> float | None:
-    """The same with pygit2, if it is installed."""
+    """Seconds to read the same with pygit2; `None` if it is not installed."""
     try:
         import pygit2  # noqa: PLC0415 (optional)
     except ImportError:
@@ -186,7 +186,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def memory(commits: int) -> dict[str, Any]:
-    """Measure a first and a second status on a history of this length."""
+    """Measure a first status, a cached one and a plan on a history of `commits` commits."""
     with tempfile.TemporaryDirectory(prefix="ocmt-bench-") as made:
         fork = make_fork(Path(made), commits)
         first, peak, _ = command(fork, "status", "--json")
@@ -228,7 +228,12 @@ def bench_sync(commits: int, long: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commits", type=int, default=10_000)
-    parser.add_argument("--long", type=int, default=100_000, help="commits, for the memory")
+    parser.add_argument(
+        "--long",
+        type=int,
+        default=100_000,
+        help="commits of the history that memory is measured on",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result = bench_sync(options.commits, options.long)

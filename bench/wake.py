@@ -1,12 +1,12 @@
 """How long a wake takes, by the state woken from, with real OpenClaw containers.
 
-From the client's send to the first application byte (`GET /healthz` through the proxy), and to the
-first token of a streamed reply by a model that answers at once. For comparison, in the same run and
-with the same container: Docker's API alone, from unpause to `/healthz` and from start to `/readyz`;
-and an always-on gateway. After a minute without work a gateway ends its worker threads and restarts
-them for the next message: `--quiet` measures replies after such a minute awake, awake and then
-asleep, and asleep. Compared figures are measured alternately, since a machine's speed varies. Run:
-`python bench/wake.py --json`.
+Measures the time from the client's send to the first application byte (`GET /healthz` through the
+proxy), and to the first token of a streamed reply by a model that answers at once. For comparison,
+in the same run and with the same container: Docker's API alone, from unpause to `/healthz` and from
+start to `/readyz`; and an always-on gateway. After a minute without work a gateway ends its worker
+threads and restarts them for the next message: `--quiet` measures replies after such a minute
+awake, awake and then asleep, and asleep. Compared figures are measured alternately, since a
+machine's speed varies. Run: `python bench/wake.py --json`.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def _note(figures: dict[str, list[float]], name: str, seconds: float) -> None:
 
 
 async def _just_paused(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
-    """Wakes right after the pause: resident, with a started reclaim cancelled."""
+    """Measure wakes right after a pause: memory is resident, and a started reclaim is cancelled."""
     for _ in range(rounds):
         await _paused(agents)
         _note(figures, "just paused: first byte", await agents.first_byte(USER))
@@ -67,7 +67,10 @@ async def _paused(agents: Agents) -> None:
 
 
 async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int) -> str:
-    """Wakes after the reclaim, alternating with the comparison."""
+    """Measure wakes after the reclaim, alternating with the comparison.
+
+    Returns where the memory was: `reclaimed` or `resident`.
+    """
     where = "resident"
     container = await agents.docker.of(USER)
     for _ in range(rounds):
@@ -113,7 +116,7 @@ async def _quiet(agents: Agents, figures: dict[str, list[float]], rounds: int) -
 
 
 async def _plain_unpause(agents: Agents, container: str) -> float:
-    """The same container through Docker's API, with the agent server stopped."""
+    """Seconds to unpause the container through Docker's API, with the agent server suspended."""
     docker = agents.docker
     async with agents.held(), aiohttp.ClientSession() as session:
         base = await docker.address(container)
@@ -126,7 +129,7 @@ async def _plain_unpause(agents: Agents, container: str) -> float:
 
 
 async def _plain_start(agents: Agents, container: str) -> float:
-    """The same for a start, until it serves."""
+    """Seconds to start the container through Docker's API, until its gateway is ready."""
     docker = agents.docker
     async with agents.held(), aiohttp.ClientSession() as session:
         await docker.act(container, "stop?t=20")

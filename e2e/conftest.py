@@ -28,9 +28,10 @@ def stack(
         above.chmod(0o711)
     running = Stack(runtime=runtime, data=folder / "data")
     with obeying_provider() as provider:
-        running.data.mkdir()
+        running.data.mkdir(mode=0o700)
+        # The tests' tool servers are on this machine.
         (running.data / "management.env").write_text(
-            f"OPENAI_BASE_URL={provider}\nPRIVATE_HOSTS=127.0.0.1\n"
+            f"OPENAI_BASE_URL={provider}\nPRIVATE_HOSTS=127.0.0.1\n", encoding="utf-8"
         )
         running.first_link = running.up()
         try:

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ocmt_cli.checkout import ROOT
 from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.looks import barriers, overflow
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, Page, StorageState, WebSocketRoute, expect
 
-AXE = ROOT / "user-ui" / "node_modules" / "axe-core" / "axe.min.js"
 LOOKS = [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light"), (390, 844, "dark")]
 EVERYTHING = """## A plan
 
@@ -77,22 +76,6 @@ def told(frames: list[dict[str, Any]], said: list[dict[str, Any]]) -> Callable[.
             socket.send(json.dumps(frame))
 
     return serve
-
-
-def barriers(page: Page) -> list[str]:
-    """axe-core's findings (WCAG A and AA, and its best practices), one per line."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[str] = page.evaluate(
-        "axe.run().then(({violations}) => violations.flatMap(v =>"
-        " v.nodes.map(n => `${v.id}: ${n.target.join(' ')}: ${n.failureSummary}`)))"
-    )
-    return found
-
-
-def overflow(page: Page) -> int:
-    return int(
-        page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    )
 
 
 def beyond_the_screen(page: Page) -> int:

@@ -6,7 +6,6 @@ Routes come from the servers' own tables, so a new route is tested the day it is
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -72,15 +71,6 @@ class Tenants:
         return re.sub(r"\{(\w+)(?::\w+)?\}", lambda m: names.get(m.group(1), "openai"), route)
 
 
-def agent_token_of(stack: Stack, user_id: str) -> str:
-    environ = Path(f"/proc/{stack.gateway_pids(user_id)[0]}/environ").read_bytes()
-    return next(
-        part.partition(b"=")[2].decode()
-        for part in environ.split(b"\0")
-        if part.startswith(b"OCMT_AGENT_TOKEN=")
-    )
-
-
 @pytest.fixture(scope="module")
 def tenants(stack: Stack, browser: Browser) -> Any:
     with ChatPage(browser) as one, ChatPage(browser) as two:
@@ -98,7 +88,7 @@ def tenants(stack: Stack, browser: Browser) -> Any:
             second=second,
             first_id=first_id,
             first_session=sessions[0]["id"],
-            second_token=agent_token_of(stack, second_id),
+            second_token=stack.agent_token(second_id),
             marks=(mark, SECRET, SECRET[-4:], "first-tenant@example.org", sessions[0]["id"]),
         )
         # Whatever the second one tried, nothing of the first one's has changed.

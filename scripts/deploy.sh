@@ -5,6 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-all}" in
+  -*)
+    what=all
+    set -- all "$@"
+    ;;
   mgmt | management) what=mgmt ;;
   ui | user-ui) what=ui ;;
   agent | all) what=${1:-all} ;;

@@ -1,1 +1,1 @@
-"""The agent server: one OpenClaw a user, asleep when idle, awake on request."""
+"""The agent server: one OpenClaw per user, asleep when idle, awake on request."""

@@ -1,6 +1,7 @@
-"""`python -m ocmt_agent [--env-file FILE]`: the API and the relay, two listeners in one process.
+"""`python -m ocmt_agent [--env-file FILE]`: runs the API and the relay in one process.
 
-Exit codes: 78 for unusable settings, 75 for a taken port or data folder, 0 for a clean end.
+Exit codes: 78 if the settings, the database or the runtime cannot be used, 75 if a port or the data
+folder is taken, 0 after a clean shutdown.
 """
 
 import argparse
@@ -52,7 +53,7 @@ _LOCK_POLL_S = 0.05
 
 
 class AddressMissing(SettingsError):
-    """The machine does not have the address to listen on."""
+    """The address to listen on is not one of this machine's, or its port is not permitted."""
 
 
 class Taken(Exception):
@@ -78,15 +79,14 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextlib.asynccontextmanager
 async def _data_folder(folder: Path, *, wait: bool) -> AsyncIterator[None]:
-    """Lock the data folder during the block: two servers would fight over the agents.
+    """Hold the data folder's lock during the block: only one server may control the agents.
 
-    With `wait`, wait for the release before to end; without, another holder raises `Taken`.
+    With `wait`, wait until the previous release unlocks the folder. Otherwise raises `Taken` if
+    another server holds the lock.
     """
     while (lock := _try_lock(folder)) is None:
         if not wait:
-            raise Taken(
-                f"Another agent server runs on {folder}. Stop it, or choose another DATA_DIR."
-            )
+            raise Taken(f"Another agent server uses {folder}. Stop it, or choose another DATA_DIR.")
         await asyncio.sleep(_LOCK_POLL_S)
     with lock:
         yield
@@ -106,8 +106,8 @@ def _try_lock(folder: Path) -> FileLock | None:
 async def serve(settings: AgentSettings, handover: Handover) -> None:
     """Serve until SIGTERM or SIGINT. The agents keep running, unless STOP_AGENTS_ON_EXIT is set.
 
-    In a handover, the next release starts as soon as the data folder is free. The relay serves
-    until then, so that no request is refused, and finishes answers in progress beside the new
+    In a handover, the next release starts once this one unlocks the data folder. The relay accepts
+    requests until then, so that none is refused; it finishes its answers in progress beside the new
     release, until the drain ends.
     """
     async with contextlib.AsyncExitStack() as stack:
@@ -182,12 +182,15 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
 
 
 def _refuse_clear_text(api: socket.socket) -> None:
-    """A listener that systemd holds may be older than the inventory. Raises `SettingsError`."""
+    """Raise `SettingsError` if the API's socket is reachable from other machines.
+
+    systemd may hold one that is older than the inventory.
+    """
     address = api.getsockname()[0]
     if not is_loopback(address):
         raise SettingsError(
             f"The API's port is open on {address} in plain http. Run `./ocmt setup` for this host, "
-            "then there: systemctl stop 'ocmt-agent@*' ocmt-agent.service ocmt-agent.socket; then "
+            "run `systemctl stop 'ocmt-agent@*' ocmt-agent.service ocmt-agent.socket` on it, then "
             "deploy."
         )
 
@@ -198,7 +201,7 @@ def _for_management(
     credentials: HostCredentials | None,
     listener: socket.socket | None,
 ) -> HostListener | None:
-    """The API again, for management on another host."""
+    """The API's TLS listener, for management on another host; `None` without TLS_DIR."""
     if credentials is None or listener is None:
         return None
     app = create_app(parts, for_host=credentials)
@@ -208,7 +211,7 @@ def _for_management(
 
 
 async def _end_relay(relay: "_Server", relaying: asyncio.Task[None]) -> None:
-    """Stop the relay once the next release has the data folder and serves the relay itself."""
+    """Stop the relay and wait for its drain. Called once the data folder is unlocked."""
     relay.should_exit = True
     await relaying
 
@@ -239,7 +242,7 @@ async def _serve_relay(
     settings: AgentSettings,
     handover: Handover,
 ) -> None:
-    """Serve the relay once its address exists; with Docker, the engine creates it."""
+    """Serve the relay once its address exists: with Docker, that of a bridge the engine creates."""
     while listener is None and not relay.should_exit:
         await asyncio.sleep(_RETRY_S)
         with contextlib.suppress(Taken):
@@ -249,7 +252,7 @@ async def _serve_relay(
 
 
 class _Server(HandoverServer):
-    """One of several servers in the process, so it must not handle signals itself."""
+    """One of the process's servers, without signal handlers: `serve` handles signals for all."""
 
     def __init__(
         self,
@@ -291,12 +294,13 @@ def _listen(host: str, port: int, *, setting: str, beside_another: bool = False)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Taken(
-                f"Port {port} on {host} is taken. Stop what listens there, or choose another "
-                f"{setting}."
+                f"Port {port} on {host} is taken. Stop the program that listens on it, or choose "
+                f"another {setting}."
             ) from error
         raise AddressMissing(
-            f"Cannot listen on {host}: {error.strerror}. {setting.removesuffix('PORT')}HOST must "
-            "be an address of this machine."
+            f"Cannot listen on {host}, port {port}: {error.strerror}. "
+            f"{setting.removesuffix('PORT')}HOST must be an address of this machine, and {setting} "
+            "a port that this user may open."
         ) from error
 
 

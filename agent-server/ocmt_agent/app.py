@@ -14,7 +14,10 @@ from ocmt_agent.proxy.routes import proxy_routes
 
 
 def create_app(parts: Parts, *, for_host: HostCredentials | None = None) -> Starlette:
-    """For callers on this machine, who have AUTH_TOKEN; or for the other host, with its tokens."""
+    """The application for callers on this machine, which send AUTH_TOKEN.
+
+    With `for_host`, that for management on another host, which sends a token of these credentials.
+    """
     limit = parts.settings.max_body_bytes
     wakes = parts.hibernation.wakes
     proxy = proxy_routes(wakes, parts.passing_on, parts.admin, max_body_bytes=limit)

@@ -12,13 +12,13 @@ OPEN_PATHS = frozenset({"/health", "/metrics"})
 
 
 def exactly(token: str) -> Callable[[str], bool]:
-    """Accepts this token; takes the same time for every wrong one."""
+    """A predicate that is true for `token` only and compares in constant time."""
     expected = token.encode()
     return lambda offered: hmac.compare_digest(offered.encode("latin-1"), expected)
 
 
 class TokenMiddleware:
-    """Rejects HTTP requests and WebSocket handshakes without the right `x-auth-token`."""
+    """Rejects requests and WebSocket handshakes without the right `x-auth-token`."""
 
     def __init__(self, app: ASGIApp, *, accepts: Callable[[str], bool], called: str) -> None:
         """`called` names the token in error messages."""

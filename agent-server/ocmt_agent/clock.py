@@ -7,11 +7,11 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The wall clock, UTC: for what is stored or shown."""
+        """The current time in UTC: for what is stored or shown."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never jump: for durations."""
+        """Seconds since an arbitrary moment, which a change of the wall clock does not affect."""
         ...
 
 

@@ -110,7 +110,8 @@ class AgentSettings(Settings):
         text = token.get_secret_value()
         if len(set(text)) < 10 or not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError(
-                "use a random value of printable ASCII, e.g. from `openssl rand -hex 32`"
+                "use random printable ASCII characters without spaces, e.g. from "
+                "`openssl rand -hex 32`"
             )
         return token
 
@@ -129,7 +130,7 @@ class AgentSettings(Settings):
     @classmethod
     def _only_an_address(cls, url: AnyHttpUrl) -> AnyHttpUrl:
         if url.username or url.password or url.query or url.fragment:
-            raise ValueError("must be scheme, host, port and an optional path, nothing else")
+            raise ValueError("must contain only a scheme, a host, a port and an optional path")
         if url.scheme == "http" and not is_loopback(url.host):
             raise ValueError(
                 "must be https:// unless management is on this machine, since agents' tokens and "

@@ -1,5 +1,7 @@
-"""Real agents for benchmarks: the agent server on this machine's Docker, a model that answers at
-once, and Docker's API for comparison."""
+"""Real agents for benchmarks, and Docker's API for comparison.
+
+The agent server runs on this machine's Docker, with a model that answers at once.
+"""
 
 import asyncio
 import contextlib
@@ -29,7 +31,7 @@ _CLOSED_WITHIN_S = 1.0
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Statistics in milliseconds; with few samples, the 95th percentile is near the maximum."""
+    """The statistics of durations, in milliseconds; `p95` of few samples is near `max`."""
     ordered = [value * 1000 for value in sorted(seconds)]
     last = len(ordered) - 1
 
@@ -84,7 +86,10 @@ class Agents:
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Stop the server's process during the block; it gets its containers' events afterwards."""
+        """Suspend the agent server's process during the block (SIGSTOP).
+
+        It handles its containers' events afterwards.
+        """
         self._child.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -113,7 +118,10 @@ class Agents:
             await asyncio.sleep(1)
 
     async def settled(self, user: str, *, within_s: float = 30.0) -> str:
-        """Where the memory of a paused agent ended up: `reclaimed` or `resident`."""
+        """Wait until a paused agent's memory is reclaimed, at most `within_s` seconds.
+
+        Returns where it is: `reclaimed` or `resident`.
+        """
         if meminfo()["SwapTotal"] == 0:  # there is no swap
             return "resident"
         deadline = time.monotonic() + within_s
@@ -161,7 +169,10 @@ async def first_token(
     started: float,
     headers: dict[str, str] | None = None,
 ) -> float:
-    """Read the stream to its end, so that its work does not affect the next measurement."""
+    """Seconds from `started` to the first token of a streamed reply.
+
+    Reads the stream to its end, so that its work does not affect the next measurement.
+    """
     body = {
         "model": "openclaw",
         "user": "bench",
@@ -200,7 +211,7 @@ class Docker:
         return f"http://{address}:{GATEWAY_PORT}"
 
     async def act(self, container: str, verb: str) -> None:
-        """`pause`, `unpause`, `start` or `stop`."""
+        """Call the container's action `verb`: `pause`, `unpause`, `start` or `stop`."""
         await self._call("POST", f"/containers/{container}/{verb}")
 
     async def remove(self, container: str) -> None:
@@ -274,9 +285,9 @@ async def instant_model(port: int) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
-    """An agent server on `port`, its relay and the model on the next two; agents end with it.
+    """An agent server on `port`, with its relay and the model on the next two ports.
 
-    A port that is taken ends the benchmark with who has it.
+    Its agents are removed at the end. If a port is taken, the benchmark exits and names its holder.
     """
     for one in (port, port + 1, port + 2):
         if not is_free(one):

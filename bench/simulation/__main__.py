@@ -19,7 +19,7 @@ from simulation.scenario import Costs, HostSize, People, Scenario
 
 
 def scenario_of(asked: dict[str, Any]) -> Scenario:
-    """Raises `KeyError` or `TypeError` for an invalid scenario."""
+    """The scenario of a JSON object. Raises `KeyError` or `TypeError` if that is invalid."""
     minutes = asked["pauseAfterMinutes"], asked["stopAfterMinutes"]
     pause_after, stop_after = (timedelta(minutes=value) for value in minutes)
     return Scenario(

@@ -7,10 +7,10 @@ from typing import Any
 from ocmt_common.agent_api import HibernationState
 
 SLOW_S = 15.0
-"""A window whose 95th percentile of waits for a wake exceeds this counts as broken."""
+"""Seconds; a window whose 95th percentile of waits for a wake exceeds this counts as broken."""
 WINDOW_S = 300.0
 _FEWEST = 20
-"""The fewest wakes of a window that is judged."""
+"""A window with fewer wakes is not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Break:
     host: int
     at_s: float
     what: str
-    """`memory`, `queue`, `slow` or `job`."""
+    """The kind of break: `memory`, `queue`, `slow` or `job`."""
     why: str
 
     def as_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def clock(seconds: float) -> str:
-    """`day 1 09:00:40`."""
+    """A simulated second as text, such as `day 1 09:00:40`."""
     day, rest = divmod(int(seconds), 86_400)
     return f"day {day + 1} {rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
 

@@ -26,7 +26,7 @@ def storms(person: int, people: People, seed: int) -> bool:
 
 
 def job_at(chance: Random, people: People) -> float | None:
-    """The second of the day of the person's daily job, if they have one."""
+    """The second of the day of the person's daily job; `None` without one."""
     if chance.random() >= people.with_job:
         return None
     if chance.random() < 0.5:
@@ -58,7 +58,7 @@ def _start(chance: Random) -> float:
 
 
 def _poisson(chance: Random, mean: float) -> int:
-    """Knuth's algorithm; for small means."""
+    """A Poisson-distributed number by Knuth's algorithm; for small means."""
     limit, product, count = math.exp(-mean), chance.random(), 0
     while product > limit:
         product *= chance.random()

@@ -27,7 +27,7 @@ from simulation.world import NEVER, Agent, Host, Slots
 _PLAN_EVERY_S = 300.0
 _PLAN_AHEAD_S = 1200.0
 _BUSY_RETRY_S = 20.0
-"""When to try again with a busy gateway; 20 s is what OpenClaw reports."""
+"""Seconds until the next attempt to suspend a busy gateway, as OpenClaw reports."""
 _TRIES = 6
 _LATE_S = 60.0
 _SHOWN_FIRST = 16
@@ -74,7 +74,7 @@ class Simulation:
             self._at(0.0, Kind.PLAN, host)
 
     def run(self, progress: Progress = lambda _: None) -> Outcome:
-        """`progress` is called once per simulated hour, with the second."""
+        """Run the simulation. `progress` is called once per simulated hour, with the second."""
         handlers = {
             Kind.DONE: self._done,
             Kind.WOKEN: self._woken,
@@ -189,7 +189,7 @@ class Simulation:
         slots.free += 1
 
     def _admit(self, agent: Agent) -> None:
-        """Admit a wake that has a slot, with the agent server's arithmetic for memory."""
+        """Admit or refuse a wake that has a slot, by the agent server's functions for memory."""
         host = agent.host
         need = need_bytes(agent.woken_from, swapped=agent.swap or None)
         lacking = short_by(host.figures(), need, promised=host.promised)
@@ -259,7 +259,7 @@ class Simulation:
     # Sleeping
 
     def _make_room(self, host: Host, lacking: int) -> None:
-        """Evict as the policy chooses; it takes longest idle first, so a few candidates suffice."""
+        """Evict as the policy chooses: longest idle first, so that a few candidates suffice."""
         shown = _SHOWN_FIRST
         while True:
             groups = (host.paused, host.awake)
@@ -311,7 +311,7 @@ class Simulation:
     # The sweep
 
     def _arm(self, agent: Agent) -> None:
-        """Examine it at the first sweep at which the policy may act on it."""
+        """Schedule a look at an agent, at the first sweep at which the policy may act on it."""
         wanted = self._worth_a_look_at(agent)
         if wanted == NEVER:
             return
@@ -376,7 +376,7 @@ class Simulation:
         self._at(self._now + _PLAN_EVERY_S, Kind.PLAN, host)
 
     def _jobs_soon(self, host: Host) -> list[Agent]:
-        """The agents with a job in the time ahead; around midnight, from two parts of the day."""
+        """The agents with a job in the next `_PLAN_AHEAD_S`, which may include midnight."""
         begins = self._now % DAY_S
         ends = begins + _PLAN_AHEAD_S
         spans = [(begins, ends)] if ends < DAY_S else [(begins, DAY_S), (0.0, ends - DAY_S)]
@@ -389,7 +389,7 @@ class Simulation:
         ]
 
     def _job(self, agent: Agent) -> None:
-        """A job is due: it runs now, or as soon as its gateway runs."""
+        """Run a job that is due, now or as soon as its gateway runs."""
         agent.next_job += DAY_S
         self._at(agent.next_job, Kind.JOB, agent)
         agent.lead = None

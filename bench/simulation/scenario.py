@@ -7,8 +7,10 @@ from ocmt_agent.decisions.sleep_policy import Times
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """An agent's cost on a host. Bytes of host memory; the defaults were measured with
-    openclaw 2026.9.6 on 2 cores (docs/benchmarks.md)."""
+    """What an agent costs on a host, in bytes of host memory and in seconds.
+
+    The defaults were measured with openclaw 2026.9.6 on 2 cores (docs/benchmarks.md).
+    """
 
     awake: int = 778_000_000
     woken: int = 300_000_000
@@ -29,7 +31,7 @@ class HostSize:
 
     @property
     def usable(self) -> int:
-        """Without the system, Docker and our servers."""
+        """Bytes of RAM for agents: without those of the system, Docker and OCMT's servers."""
         return int(self.ram * 0.95) - 700_000_000
 
 
@@ -43,9 +45,9 @@ class People:
     turns: float = 6.0
     """Messages a visit, on average."""
     gap_s: float = 90.0
-    """Between an answer and the next message, on average."""
+    """Seconds between an answer and the next message, on average."""
     turn_s: float = 20.0
-    """How long the agent works on a message, median."""
+    """Seconds that the agent works on a message, median."""
     with_job: float = 0.2
     """Share of the people with a daily scheduled job; half of the jobs are at 09:00."""
     job_s: float = 60.0

@@ -29,15 +29,15 @@ class Agent:
     last_activity: float = 0.0
     in_flight: int = 0
     job_until: float = 0.0
-    """A scheduled job runs until then; its gateway refuses to sleep."""
+    """When the running scheduled job ends; until then, its gateway refuses to sleep."""
     ram: int = 0
     swap: int = 0
     next_job: float = NEVER
     lead: float | None = None
-    """How long before that job the host's plan wakes it."""
+    """Seconds before its next job at which the host's plan wakes the agent."""
     asleep_since: float = 0.0
     woken_for: float | None = None
-    """The job it was woken for, until it sleeps again."""
+    """The time of the job that the agent was woken for, until it sleeps again."""
     slept_stopped: bool = False
     look_at: float = NEVER
     waiting: list[tuple[float, float, int]] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Host:
     promised: int = 0
     disk_free_at: float = 0.0
     awake: "OrderedDict[Agent, None]" = field(default_factory=OrderedDict)
-    """Longest idle first, the order of evictions."""
+    """The awake agents, longest idle first: the order of evictions."""
     paused: "OrderedDict[Agent, None]" = field(default_factory=OrderedDict)
     jobs: list[tuple[float, Agent]] = field(default_factory=list)
     """Daily jobs, by their second of the day."""
@@ -119,13 +119,13 @@ class Host:
         )
 
     def hold(self, agent: Agent, *, ram: int, swap: int) -> None:
-        """Set the agent's memory."""
+        """Set an agent's bytes of RAM and swap."""
         self.used += ram - agent.ram
         self.swapped += swap - agent.swap
         agent.ram, agent.swap = ram, swap
 
     def place(self, agent: Agent) -> None:
-        """Move it to the list of its state, as the last one used."""
+        """Move an agent to the end of the list for its state."""
         self.awake.pop(agent, None)
         self.paused.pop(agent, None)
         if agent.state is HibernationState.RUNNING:

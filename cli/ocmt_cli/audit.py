@@ -14,7 +14,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def audit(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
-    days: Annotated[int | None, typer.Option(min=1, help="Only this many last days.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Only the events of this many past days.")
+    ] = None,
     email: Annotated[str | None, typer.Option(help="Only events by or about this user.")] = None,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:

@@ -68,7 +68,10 @@ class Engine:
         return "Install it (apt-get install docker.io) and start it (systemctl start docker)."
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """A call of the Engine API. Raises `EngineSlow`."""
+        """Call the Engine API.
+
+        Raises `EngineSlow`, and `OSError` or `httpx2.TransportError` if there is no engine.
+        """
         if self._socket is not None:
             _knock(self._socket)
         if method != "GET":
@@ -88,14 +91,14 @@ class Engine:
             return False
 
     def containers(self, label: str) -> list[EngineContainer]:
-        """The running and paused containers with the label `NAME=VALUE`."""
+        """The running, paused and restarting containers with the label `NAME=VALUE`."""
         filters = json.dumps({"label": [label], "status": ["running", "paused", "restarting"]})
         answer = self.request("GET", "/containers/json", params={"filters": filters})
         _check(answer, doing="listing the agents' containers")
         return [EngineContainer(item["Id"], item["State"]) for item in answer.json()]
 
     def stop(self, container: EngineContainer, *, grace_s: int) -> None:
-        """Stop it; a paused one is unpaused first, since frozen processes get no signal."""
+        """Stop a container; unpause a paused one first, since frozen processes get no signal."""
         if container.state == "paused":
             self.request("POST", f"/containers/{container.id}/unpause")
         answer = self.request(
@@ -115,13 +118,13 @@ class Engine:
 def _check(answer: httpx2.Response, *, doing: str) -> None:
     if answer.status_code >= 400:
         raise CommandFailed(
-            f"The Docker Engine failed at {doing}: {answer.text.strip()[:300]}. See `journalctl -u "
-            "docker`, then run this again."
+            f"The Docker Engine failed while {doing}: {answer.text.strip()[:300]}. See "
+            "`journalctl -u docker`, then run this again."
         )
 
 
 def _knock(path: Path) -> None:
-    """Raise `OSError` when nothing listens; the HTTP client would leak a socket then."""
+    """Raise `OSError` if nothing listens on `path`: the HTTP client would leak a socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_ASK_S)
         probe.connect(str(path))

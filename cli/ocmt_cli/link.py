@@ -27,7 +27,7 @@ def link(
 
 
 def sign_in_link(data: DataFolder, *, port: int, email: str | None = None) -> str:
-    """A link made by the management server's command. Raises `CommandFailed`."""
+    """Make a sign-in link with the management server's command. Raises `CommandFailed`."""
     words = ["sign-in-link"] if email is None else ["sign-in-link", "--email", email]
     link = run_management(
         data, *words, port=port, stdout=subprocess.PIPE, failed="The link could not be made"

@@ -37,10 +37,11 @@ COMMANDS = {
     "setup": Entry("Prepare a server for deploys", "ocmt_cli.setup.command"),
     "renew": Entry("Replace certificates and token between hosts", "ocmt_cli.trust.command"),
     "deploy": Entry("Deploy this commit to the servers", "ocmt_cli.deploy.commands"),
-    "rollback": Entry(
-        "Roll back to the last healthy release", "ocmt_cli.deploy.commands", "rollback_app"
-    ),
+    "rollback": Entry("Undo the last deploy", "ocmt_cli.deploy.commands", "rollback_app"),
     "releases": Entry("List the servers' releases", "ocmt_cli.deploy.commands", "releases_app"),
+    "journal": Entry(
+        "Show who deployed what, when and why", "ocmt_cli.deploy.commands", "journal_app"
+    ),
     "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
     "backup": Entry("Back up the servers to this machine", "ocmt_cli.backup.commands"),
     "restore": Entry("Restore a backup to its servers", "ocmt_cli.backup.commands", "restore_app"),

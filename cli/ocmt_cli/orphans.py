@@ -47,7 +47,7 @@ def _is_server(env: dict[str, str], data: Path) -> bool:
 
 
 def is_gateway(env: dict[str, str], data: Path) -> bool:
-    """Whether `env` belongs to a gateway of the data folder `data`, or to its descendant."""
+    """Whether a process with the environment `env` is, or descends from, a gateway of `data`."""
     return env.get("OPENCLAW_STATE_DIR", "").startswith(f"{data}/")
 
 

@@ -22,7 +22,7 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def holder(port: int) -> str | None:
-    """The process that listens on `port`, such as `nginx (pid 71)`; `None` when not visible."""
+    """The process that listens on `port`, such as `nginx (pid 71)`; `None` if it is not visible."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         try:
@@ -53,7 +53,7 @@ def _holds(process: Path, inodes: set[str]) -> bool:
 def require_free(ports: dict[int, str], *, instead: Callable[[int], str]) -> None:
     """Raise `CommandFailed` for the first taken port of `ports` (port → its purpose).
 
-    The first port is the page's; `instead` makes the command for a free one.
+    The first port is the page's; `instead` makes the command that uses a free port in its place.
     """
     for port, purpose in ports.items():
         if not is_free(port):

@@ -15,7 +15,7 @@ PROC = Path("/proc")
 
 
 def resident_bytes(pid: int) -> int | None:
-    """`pid`'s resident memory in bytes, shared pages included."""
+    """`pid`'s resident memory in bytes, shared pages included; `None` if it has ended."""
     try:
         pages = int((PROC / str(pid) / "statm").read_text(encoding="ascii").split()[1])
     except (OSError, IndexError):
@@ -24,7 +24,7 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """The environment that `pid` was started with; empty when it ended or is another user's."""
+    """The environment that `pid` was started with; empty if it has ended or is another user's."""
     try:
         raw = (PROC / str(pid) / "environ").read_bytes()
     except OSError:
@@ -37,7 +37,7 @@ class Process:
     """A process, held by its pidfd."""
 
     def __init__(self, pid: int) -> None:
-        """Raises `ProcessLookupError` when it does not exist."""
+        """Raises `ProcessLookupError` if there is no process `pid`."""
         self.pid = pid
         self._fd = os.pidfd_open(pid)
 
@@ -48,7 +48,7 @@ class Process:
             return
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it ended within `timeout_s`."""
+        """Wait up to `timeout_s` seconds. Returns whether the process ended."""
         poller = select.poll()
         poller.register(self._fd, select.POLLIN)
         return bool(poller.poll(max(0.0, timeout_s) * 1000))
@@ -101,7 +101,7 @@ def end(processes: Iterable[Process], *, grace_s: float) -> list[int]:
 
 
 def thaw(process: Process) -> None:
-    """Thaw a frozen process: a frozen one gets no signals."""
+    """Resume a process that is stopped or in a frozen control group, so that it gets signals."""
     process.send(signal.SIGCONT)
     try:
         lines = (PROC / str(process.pid) / "cgroup").read_text(encoding="utf-8").splitlines()

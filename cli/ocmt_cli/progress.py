@@ -10,7 +10,7 @@ from ocmt_common.console import say
 
 
 def run_together(steps: Mapping[str, Callable[[], None]]) -> None:
-    """Run independent steps in parallel, showing each one's name and time.
+    """Run independent steps in parallel, showing each one's name and duration.
 
     All run to their end; then the first failure is raised.
     """

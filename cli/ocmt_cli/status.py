@@ -32,11 +32,11 @@ def status(
         typer.Option(help="The inventory of servers; default: ocmt.toml, if there is one."),
     ] = None,
 ) -> None:
-    """Show the servers and agents of this machine, or with an inventory of the servers."""
+    """Show this machine's servers and agents or, with an inventory, the hosts' components."""
     if inventory is None and data is None and SERVERS.is_file():
         inventory = SERVERS
     if inventory is not None:
-        from ocmt_cli.deploy.commands import show_servers  # noqa: PLC0415 (only with servers)
+        from ocmt_cli.deploy.server_status import show_servers  # noqa: PLC0415 (only with servers)
 
         if not show_servers(inventory, as_json=as_json):
             raise typer.Exit(1)
@@ -99,7 +99,7 @@ def _agents(data: DataFolder, record: Record) -> list[dict[str, Any]]:
 
 
 def memory_by_user(data: Path) -> dict[str, int]:
-    """User id → resident bytes of the gateway process (the process runtime only)."""
+    """User id → resident bytes of the gateway and its descendants (the process runtime only)."""
     found: dict[str, int] = {}
     for process in processes.find(lambda env: is_gateway(env, data)):
         # A process may have ended since: a gateway starts programs all the time.
@@ -141,7 +141,7 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def agent_memory(agent: dict[str, Any]) -> str:
-    """Its memory as the agent server measured it, else the resident memory of its process."""
+    """An agent's memory as the agent server measured it, else its processes' resident memory."""
     memory = agent.get("memory")
     if memory is None:
         return f", {agent['memoryBytes'] / 1e6:.0f} MB" if agent["memoryBytes"] else ""
@@ -154,7 +154,7 @@ def agent_memory(agent: dict[str, Any]) -> str:
 
 
 def agent_disk(agent: dict[str, Any]) -> str:
-    """Its disk use and limit; empty from a server of an earlier release."""
+    """An agent's disk use and limit; empty if the server is of an earlier release."""
     disk = agent.get("disk")
     if disk is None:
         return ""
@@ -165,7 +165,7 @@ def agent_disk(agent: dict[str, Any]) -> str:
 
 
 def host_memory(health: dict[str, Any]) -> Iterable[str]:
-    """The host's memory and its means to save memory; empty from an earlier release."""
+    """The host's memory and how it is saved; empty if the server is of an earlier release."""
     memory = health.get("memory")
     if memory is None:
         return
@@ -183,7 +183,7 @@ def host_memory(health: dict[str, Any]) -> Iterable[str]:
 
 
 def _story(agent: dict[str, Any]) -> Iterable[str]:
-    """The reason for its state, and its next wake; empty from an earlier release."""
+    """The reason for an agent's state, and its next wake, if the server sends them."""
     if agent.get("because"):
         yield agent["because"]
     if agent.get("nextWakeAt"):

@@ -18,7 +18,7 @@ AUTH_HEADER = "x-auth-token"
 
 
 class HibernationState(StrEnum):
-    """An agent's state. `paused` and `stopped` agents wake on any request."""
+    """An agent's state. Any request wakes a `paused` or `stopped` agent that is not disabled."""
 
     PROVISIONING = "provisioning"
     RUNNING = "running"
@@ -52,7 +52,7 @@ class ProvisionRequest(Command):
 
     user_id: UserId
     agent_token: str = Field(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~-]+$")
-    """The only credential in the container, valid only for this user's `/llm` and `/mcp`."""
+    """The agent's only credential, valid only for this user's `/llm` and `/mcp`."""
 
 
 class HibernateRequest(Command):
@@ -70,7 +70,7 @@ class MemoryFigures(Wire):
     """One agent's memory as last measured, in bytes."""
 
     usage: int
-    """All RAM charged to its container: its processes', page cache, and kernel memory."""
+    """All RAM charged to its container: process memory, page cache and kernel memory."""
     anon: int
     """Its processes' anonymous memory in RAM."""
     cache: int
@@ -86,9 +86,9 @@ class DiskFigures(Wire):
     bytes: int | None
     """`None` when it has too many files to count in time."""
     files: int | None
-    """Count of files, folders and links."""
+    """Number of files, folders and links."""
     limit_bytes: int
-    """AGENT_DISK_MB."""
+    """AGENT_DISK_MB in bytes."""
     limit_files: int
 
 
@@ -104,7 +104,7 @@ class Container(Wire):
     """The kind of the last activity: `provision`, `http`, `websocket`, `wake`."""
     state_since: datetime
     awake_because: list[str] = Field(default_factory=list)
-    """The gateway's blockers when it last refused a pause; empty after it agreed."""
+    """Why the last attempt to hibernate the agent failed; empty once one succeeds."""
     because: str = ""
     """A sentence: why it is awake, asleep or failed."""
     next_wake_at: datetime | None = None
@@ -112,7 +112,7 @@ class Container(Wire):
     failure: str | None = None
     """Why the agent is `failed`, and the remedy; `None` otherwise."""
     memory: MemoryFigures | None = None
-    """`None` while it is not running, or when its processes are not visible on this host."""
+    """`None` if the agent has no processes, or none that are visible on its host."""
     disabled: bool = False
     """Kept stopped by order until it is enabled."""
     paused_memory: PausedMemory | None = None
@@ -131,11 +131,11 @@ class Actor(StrEnum):
     JOB = "job"
     """A job in the agent's own schedule."""
     OPERATOR = "operator"
-    """An order: hibernate, restart, a new token, the server's end."""
+    """An operator's order: hibernate, restart, a new token, stopping the server."""
     POLICY = "policy"
     """The clock: idle time, time paused, office hours."""
     PRESSURE = "pressure"
-    """Eviction, for memory for another agent's wake."""
+    """An eviction: another agent's wake needed memory."""
     RUNTIME = "runtime"
     """Drift found by a reconcile: a crash, a kill, a command outside of OCMT."""
 
@@ -185,7 +185,7 @@ class OfficeHours(Command):
     @model_validator(mode="after")
     def _some_time(self) -> Self:
         if self.from_ == self.to:
-            raise ValueError("from and to must differ; for always, use neverSleep")
+            raise ValueError("from and to must differ; to stay awake always, use neverSleep")
         return self
 
 
@@ -218,7 +218,7 @@ class StateEvent(Wire):
     from_state: HibernationState | None
     to_state: HibernationState
     who: Actor | None = None
-    """`None` in events from before this field."""
+    """`None` in events stored before this field existed."""
     why: str
     duration_ms: float | None = None
     memory_before_bytes: int | None = None
@@ -226,9 +226,9 @@ class StateEvent(Wire):
     memory_after_bytes: int | None = None
     failure: str | None = None
     warning: str | None = None
-    """The container's value after the change."""
+    """The container's `warning` after the change."""
     id: int | None = None
-    """Its number in the stored history, rising; `None` in the live stream."""
+    """The event's number in the stored history, ascending; `None` in the live stream."""
 
 
 class EventHistory(Wire):
@@ -237,13 +237,13 @@ class EventHistory(Wire):
     events: list[StateEvent]
     """Oldest first."""
     earlier: int | None = None
-    """The `before=` of the preceding page; `None` on the first."""
+    """The value of `before` for the page of earlier events; `None` if there are none."""
     because: str
     """A sentence: why the agent is awake, asleep or failed."""
     next_wake_at: datetime | None = None
     """The next planned wake."""
     next_wake_for: str | None = None
-    """Its reason: a scheduled job, or office hours."""
+    """The reason for that wake: a scheduled job, or office hours."""
 
 
 class HibernationCounts(Wire):
@@ -287,17 +287,17 @@ class MemoryHealth(Wire):
 
 
 class TlsHealth(Wire):
-    """What an agent server shows to management on another host; for `ocmt renew`."""
+    """An agent server's TLS certificate and tokens, which `ocmt renew` checks."""
 
     certificate_ends_at: datetime
     tokens: list[str]
     """Ids (`token_id`) of the tokens it accepts."""
     token_in_use: str | None
-    """The id of the one that was last accepted."""
+    """The id of the token that was last accepted."""
 
 
 class AgentServerHealth(Wire):
-    """`GET /health`, open. The first three fields are the specification's contract."""
+    """`GET /health`, which needs no token. The specification requires the first three fields."""
 
     status: Literal["ok", "degraded"]
     containers: int

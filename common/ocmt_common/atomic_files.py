@@ -28,9 +28,9 @@ def replacing_file(path: Path, *, mode: int = 0o600, durable: bool = True) -> It
     """An empty draft beside `path`, which replaces it at the end of the block.
 
     If the block raises, the draft is removed and `path` stays as it was. A symbolic link at `path`
-    is replaced and not followed. `durable`: a power cut afterwards does not lose the new file; pass
-    false for what is of no use after a reboot, since each file then costs two waits for the disk.
-    Safe to use from several threads and processes for one path: the last one to end wins.
+    is replaced and not followed. `durable`: a power cut afterwards does not lose the new file. That
+    costs two waits for the disk, so pass false for a file that is of no use after a reboot. Safe to
+    use from several threads and processes for one path: the last one to end wins.
     """
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
         try:
@@ -50,7 +50,7 @@ def replacing_file(path: Path, *, mode: int = 0o600, durable: bool = True) -> It
 def remove_drafts(path: Path) -> None:
     """Remove the drafts of `path` that killed processes left.
 
-    For large files. The caller makes sure that nothing else is replacing `path`.
+    Worth it for large files. The caller makes sure that nothing else is replacing `path`.
     """
     for one in path.parent.iterdir():
         if one.name.startswith(f".{path.name}."):

@@ -37,8 +37,7 @@ class _Incomplete(Enum):
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's HTTP protocol within `RequestBounds`; for `uvicorn.Config(http=…)`.
 
-        A WebSocket's upgrade request is bounded too. Each connection has one timer that re-arms
-        itself,
+    A WebSocket's upgrade request is bounded too. Each connection has one timer that re-arms itself,
     so that a request needs neither a timer nor a reading of the clock.
     """
 
@@ -149,7 +148,7 @@ class BoundedHttp(HttpToolsProtocol):
         return Problem(
             431,
             "headers-too-large",
-            f"Send at most {self.bounds.headers} headers, {self.bounds.head_bytes} bytes together.",
+            f"Send at most {self.bounds.headers} headers, {self.bounds.head_bytes} bytes in all.",
         )
 
     def _refuse(self, problem: Problem) -> None:
@@ -182,4 +181,4 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class RequestRefused(Exception):
-    """Stops the parsing of a head whose request is answered already."""
+    """Raised to stop the parsing of a head whose request has already been answered."""

@@ -1,7 +1,7 @@
 """Output for the operator: text that is safe for a terminal.
 
 Every printed line passes `printable`: much of the text comes from servers, containers, upstream
-commits and hosts, and a terminal obeys control characters. A test rejects other ways to print.
+commits and hosts, and a terminal acts on control characters. A test rejects other ways to print.
 """
 
 import json

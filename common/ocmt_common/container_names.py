@@ -1,4 +1,4 @@
-"""The names and labels with which the server and the command find agents' containers.
+"""The names and labels by which the agent server and the command find agents' containers.
 
 Standard library only: the command sends this to hosts (`ocmt_cli.deploy.program`). After a change,
 containers of running installations are no longer found.
@@ -15,12 +15,12 @@ TOOLS_LABEL = "ocmt.tools"
 
 
 def instance_id(agents: Path) -> str:
-    """An id for agent servers that share a Docker Engine, from the folder of agents' state."""
+    """The id of one of the agent servers that share an engine, derived from its agents' folder."""
     return hashlib.sha256(str(agents.resolve()).encode()).hexdigest()[:12]
 
 
 def instance_label(agents: Path) -> str:
-    """`name=value` of the label of every container whose state is below `agents`."""
+    """The label, as `name=value`, of every container whose state is below `agents`."""
     return f"{INSTANCE_LABEL}={instance_id(agents)}"
 
 

@@ -25,7 +25,7 @@ def read_env_file(file: Path, *, called: Path | None = None) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError as error:
-        raise EnvFileError(f"{name} is not UTF-8 text. Save it as such.") from error
+        raise EnvFileError(f"{name} is not UTF-8 text. Save it as UTF-8.") from error
     except OSError as error:
         raise EnvFileError(
             f"{name} cannot be read ({error.strerror}). It must be a file that this user may read."

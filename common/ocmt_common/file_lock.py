@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class FileLock:
-    """A held lock, and the context manager that releases it. Garbage collection does not."""
+    """A held lock, and the context manager that releases it: garbage collection does not."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -40,7 +40,7 @@ def lock(path: Path) -> FileLock:
 
 
 def try_lock(path: Path) -> FileLock | None:
-    """Like `lock`, but `None` at once if the lock is held, also by this process."""
+    """Like `lock`, but returns `None` at once if the lock is held, even by this process."""
     descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

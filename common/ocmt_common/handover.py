@@ -126,11 +126,11 @@ class Handover:
 
 
 class HandoverServer(uvicorn.Server):
-    """A uvicorn server that accepts once its release is admitted, and drains at its end.
+    """A uvicorn server that accepts once its release is admitted, and drains when it is stopped.
 
-    A request on a connection accepted just before the end would be dropped unread, so it serves for
-    a moment longer without accepting, with `Connection: close`, and for some seconds more while a
-    connection has had no request yet.
+    A request on a connection accepted just before that would be dropped unread. So the server
+    stops accepting, but serves for a second more, with `Connection: close`, and for up to 5 s while
+    a connection has had no request yet.
     """
 
     def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
@@ -145,7 +145,7 @@ class HandoverServer(uvicorn.Server):
     async def serve_on(
         self, listener: socket.socket, *, for_host: HostListener | None = None
     ) -> None:
-        """Serve until the server is stopped, for the other host too, then close the listeners."""
+        """Serve `listener`, and `for_host` if given, until the server stops; then close both."""
         self._listener = listener
         self._for_host = for_host
         with listener, for_host.listener if for_host else contextlib.nullcontext():
@@ -233,10 +233,10 @@ def _is_unused(connection: object) -> bool:
 
 
 async def standby(handover: Handover, version: str) -> bool:
-    """Answer only on the readiness socket until the release is admitted. False if stopped before.
+    """Answer only on the readiness socket until the release is admitted.
 
-    For a server that cannot run beside the release before it. Call this after every start-up step
-    that does not need that release's data.
+    Returns `False` if the server is stopped first. For a server that cannot run beside the previous
+    release. Call this after every start-up step that does not need that release's data.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -65,7 +65,7 @@ def tokens_of(text: str) -> tuple[str, ...]:
     """The tokens of a `tokens` file. Raises `ValueError` unless it has one, and only tokens."""
     tokens = tuple(text.split())
     if not tokens or not all(map(_TOKEN.fullmatch, tokens)):
-        raise ValueError("has no token of 32 characters or more a line")
+        raise ValueError("must have a token of 32 or more characters on each line")
     return tokens
 
 
@@ -84,7 +84,7 @@ class _Files:
 
 
 class _Replaceable(ssl.SSLContext):
-    """A context that makes every connection with the latest one of those it is given.
+    """A context that makes each new connection with `latest`, which can be replaced.
 
     Servers and clients keep their context, and a CA cannot be removed from one.
     """
@@ -102,7 +102,7 @@ class HostCredentials:
     """The loaded folder: TLS contexts for both directions, and the tokens. See `followed`."""
 
     def __init__(self, folder: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)):
-        """Raises `CredentialsError`."""
+        """Load and check the files in `folder`. Raises `CredentialsError`."""
         self._folder = folder
         self._now = now
         self._files = _checked(folder, _read(folder))
@@ -142,7 +142,7 @@ class HostCredentials:
         return [token_id(token) for token in self._files.tokens]
 
     def accepts(self, offered: str) -> bool:
-        """Whether it is one of the tokens, compared in constant time."""
+        """Whether `offered` is one of the tokens, compared in constant time."""
         given = offered.encode("utf-8", errors="replace")
         found = [t for t in self._files.tokens if hmac.compare_digest(given, t.encode())]
         if found:
@@ -212,12 +212,12 @@ def _context(side: int, folder: Path, issuers: Iterable[x509.Certificate]) -> ss
     try:
         context.load_cert_chain(folder / HOST_FILE, password=_no_password)
     except (OSError, ValueError) as error:
-        raise _wrong(folder / HOST_FILE, "has no private key that fits its certificate") from error
+        raise _wrong(folder / HOST_FILE, "has no private key for its certificate") from error
     return context
 
 
 def _no_password() -> Never:
-    """For an encrypted key, instead of OpenSSL's prompt."""
+    """Fail for an encrypted key, where OpenSSL would prompt for a password."""
     raise ValueError
 
 
@@ -239,7 +239,7 @@ def _checked(folder: Path, texts: _Texts) -> _Files:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _wrong(folder, f"{HOST_FILE} or {CA_FILE} is not PEM") from error
     if not any(_issued(certificate, by=issuer) for issuer in issuers):
-        raise _wrong(folder / HOST_FILE, f"is not of the CA in {CA_FILE} beside it")
+        raise _wrong(folder / HOST_FILE, f"was not issued by the CA in {CA_FILE} beside it")
     server = _context(ssl.PROTOCOL_TLS_SERVER, folder, issuers)
     # Off: a resumed session does not check the certificate.
     server.num_tickets = 0

@@ -1,4 +1,4 @@
-"""Plain http is allowed within one machine only: which addresses never leave it."""
+"""Which addresses are this machine's own: plain http is allowed only to those."""
 
 import ipaddress
 

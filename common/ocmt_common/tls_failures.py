@@ -12,7 +12,7 @@ _OTHER_NAME = frozenset({62, 64})
 
 
 def tls_reason(error: BaseException, own: HostCredentials | None) -> str | None:
-    """The reason, or `None` if it is not TLS; `own` are the connection's credentials, if any.
+    """Why a TLS connection failed; `None` for another error. `own`: the connection's credentials.
 
     A server refuses a client's certificate after the handshake, and asyncio closes the connection
     before the alert is sent, so this host's own certificate is checked too.
@@ -42,7 +42,10 @@ def _refused(code: int, message: str, own: HostCredentials | None) -> str:
     if code in _OTHER_NAME:
         return "its certificate is for another address; run `./ocmt setup` for it"
     if own is not None:
-        return f"its certificate is not of this installation's CA ({message}); run `./ocmt setup`"
+        return (
+            f"its certificate was not issued by this installation's CA ({message}); run "
+            "`./ocmt setup`"
+        )
     return f"its certificate is not trusted ({message})"
 
 

@@ -58,6 +58,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     approvals_api.router,
     tool_gateway.router,
     tool_passthrough.router,
+    model_choice.usage_router,
     chat.router,
     vault.router,
     admin.router,

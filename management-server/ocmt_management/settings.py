@@ -103,6 +103,14 @@ class ManagementSettings(Settings):
     openai_base_url: str = Field("https://api.openai.com/v1", description="OpenAI's API")
     anthropic_base_url: str = Field("https://api.anthropic.com", description="Anthropic's API")
     openrouter_base_url: str = Field("https://openrouter.ai/api/v1", description="OpenRouter's API")
+    google_base_url: str = Field(
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        description="Google's API in OpenAI's shape",
+    )
+    mistral_base_url: str = Field("https://api.mistral.ai/v1", description="Mistral's API")
+    deepseek_base_url: str = Field("https://api.deepseek.com/v1", description="DeepSeek's API")
+    xai_base_url: str = Field("https://api.x.ai/v1", description="xAI's API")
+    groq_base_url: str = Field("https://api.groq.com/openai/v1", description="Groq's API")
 
     private_hosts: str = Field(
         "",
@@ -203,8 +211,10 @@ class ManagementSettings(Settings):
         return value
 
     @field_validator(
-        "agent_server_url", "openai_base_url", "anthropic_base_url", "openrouter_base_url"
-    )
+        "agent_server_url", "openai_base_url", "anthropic_base_url", "openrouter_base_url",
+        "google_base_url", "mistral_base_url", "deepseek_base_url", "xai_base_url",
+        "groq_base_url",
+    )  # fmt: skip
     @classmethod
     def _http_url(cls, value: str) -> str:
         parts = _address(value)

@@ -1,8 +1,8 @@
 """What tests need of the machine besides Python and git, and how to get it.
 
-A test declares it with `@pytest.mark.needs("nginx")`; shared fixtures, such as a PostgreSQL server,
-call `require`. On a machine without it, the test is skipped with a sentence that the report of
-`ocmt test` repeats; if `CI` is set, it fails, since all tests have to run there.
+A test declares a need with `@pytest.mark.needs("nginx")`; shared fixtures, such as a PostgreSQL
+server, call `require`. On a machine without it, the test is skipped with a reason that the report
+of `ocmt test` repeats; if `CI` is set, it fails, since all tests have to run there.
 """
 
 import os
@@ -18,7 +18,7 @@ from ocmt_cli.testing.tiers import TIERS
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`obstacle` gives the sentence for a machine that lacks it, else None."""
+    """One need. `obstacle` returns why this machine does not meet it; `None` if it does."""
 
     name: str
     obstacle: Callable[[], str | None]

@@ -103,7 +103,7 @@ async def test_a_gateways_socket_passes_over_tls(hosts: Hosts) -> None:
         ({"issued_ago": LONG_AGO}, {}, "agent-server-unreachable", "its certificate has expired"),
         ({"address": "127.0.0.9"}, {}, "agent-server-unreachable", "is for another address"),
         ({"address": "agents.example"}, {}, "agent-server-unreachable", "is for another address"),
-        ({"ca": "other"}, {}, "agent-server-unreachable", "not of this installation's CA"),
+        ({"ca": "other"}, {}, "agent-server-unreachable", "not issued by this installation's CA"),
         (
             {"issued_ago": timedelta(days=-3)}, {},
             "agent-server-unreachable", "compare the clocks",
@@ -255,7 +255,7 @@ async def test_an_agent_host_reaches_models_and_tools_of_management_only(
     [
         ({"issued_ago": LONG_AGO}, {}, 503, "its certificate has expired"),
         ({"address": "127.0.0.9"}, {}, 503, "is for another address"),
-        ({"ca": "other"}, {}, 503, "not of this installation's CA"),
+        ({"ca": "other"}, {}, 503, "not issued by this installation's CA"),
         ({}, {"issued_ago": LONG_AGO}, 503, "own certificate expired on"),
         ({}, {"issued_ago": timedelta(days=-3)}, 503, "own certificate is valid from"),
         ({}, {"roles": ["mgmt"]}, 403, None),

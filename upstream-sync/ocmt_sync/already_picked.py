@@ -19,8 +19,11 @@ How = Literal["trailer", "patch-id", "empty", "reverted", "history"]
 
 @dataclass(frozen=True, slots=True)
 class AlreadyPicked:
-    """How the fork has a commit ("history": the commit itself), and by which commit of its own
-    ("" when only the content shows it)."""
+    """How the fork has an upstream commit.
+
+    `how` is "history" for the commit itself. `by` is the fork's commit that has it, or "" if only
+    the content shows it.
+    """
 
     how: How
     by: str
@@ -65,7 +68,7 @@ def find_already_picked(
     ours: Sequence[Commit],
     ids: Callable[[Iterable[str]], Mapping[str, str]],
 ) -> dict[str, AlreadyPicked]:
-    """Find them by `-x` lines and patch-ids. `ours` is oldest first.
+    """Find the candidates that the fork has, by `-x` lines and patch-ids. `ours` is oldest first.
 
     Patch-ids are computed only where the changed paths are equal: a diff of other files cannot be
     the same patch, and computing them all would take longer than everything else together.

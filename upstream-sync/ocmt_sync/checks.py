@@ -29,8 +29,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`broke` is the first commit on which the commands fail ("" when all is well, or when the
-    base fails already, which `base_fails` says)."""
+    """The outcome of the policy's commands.
+
+    `broke` is the first commit on which they fail; "" if they pass, were not bisected, or fail on
+    the base too (`base_fails`). `tried` counts the commits that they ran on.
+    """
 
     passed: bool
     tip: str
@@ -42,7 +45,7 @@ class Verdict:
 
 
 def run_commands(commands: Sequence[str], folder: Path) -> Failure | None:
-    """Run each in a shell, as written in the policy; stops at the first that fails."""
+    """Run each command in a shell, as written in the policy, up to the first that fails."""
     for command in commands:
         with subprocess.Popen(  # noqa: S602 (the operator's own lines, from their policy)
             command,
@@ -104,7 +107,7 @@ def check_branch(
 
 
 def _range(repository: Repository, policy: Policy, git: Git) -> list[str]:
-    """From the last known good commit to the tip, oldest first; the first is presumed good."""
+    """The commits from the last apply's base, else the merge base, to the tip; the oldest first."""
     try:
         base = (repository.state / "last-apply").read_text(encoding="utf-8").split()[0]
     except (FileNotFoundError, IndexError):

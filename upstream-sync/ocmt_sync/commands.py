@@ -1,4 +1,4 @@
-"""The commands of `ocmt sync`: those that only read. Those that change things: `commands_act`."""
+"""The commands of `ocmt sync` that only report, and `init`; `commands_act` adds the others."""
 
 from pathlib import Path
 from typing import Annotated, Any

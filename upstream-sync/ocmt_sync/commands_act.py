@@ -37,7 +37,8 @@ def fetch_(context: typer.Context, as_json: Json = False) -> None:
         if done.rewritten:
             say(
                 styled("Upstream rewrote its history", fg="yellow")
-                + f": {str(done.before)[:12]} is no longer in it. Decisions match by patch-id."
+                + f": {str(done.before)[:12]} is no longer in it. "
+                "Decisions are matched by patch-id."
             )
 
 

@@ -1,4 +1,4 @@
-"""`ocmt sync plan`: choose, forecast, write the plan, and say what it holds."""
+"""`ocmt sync plan`: choose commits, forecast them, write the plan, and print a summary."""
 
 from pathlib import Path
 from typing import Annotated, Any, get_args

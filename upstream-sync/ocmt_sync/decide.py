@@ -23,8 +23,10 @@ def record(
     at: str,
     by: str,
 ) -> str:
-    """Commit one ledger file to the sync branch and return the new tip. No work tree is needed; one
-    that has the branch checked out is reset to the tip."""
+    """Commit one ledger file to the sync branch and return the new tip.
+
+    No work tree is needed; one that has the branch checked out is reset to the tip.
+    """
     repository, policy, refs = divergence.repository, divergence.policy, divergence.refs
     git, branch = repository.git, policy.sync_branch
     if read_journal(repository.state) is not None:

@@ -25,8 +25,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Refs:
-    """The heads of the branches. `base` is where new picks go: the sync branch (the local one or,
-    when it is ahead, origin's), or the fork's main branch when that contains the sync branch."""
+    """The heads of the branches.
+
+    `base` is the commit that new picks are added to: the head of the sync branch (the local one or,
+    if it is ahead, origin's), or that of the fork's main branch if it contains the sync branch.
+    """
 
     upstream: str
     main: str
@@ -241,9 +244,9 @@ def _emptied(
 ) -> dict[str, AlreadyPicked]:
     """Commits that would change nothing if picked, because an edited pick has their content.
 
-    Only commits whose every file the fork changed are tried: its other files are upstream's older
-    ones. Files of picks that name their source do not count, or each day's commits would be tried
-    for touching the files of the day before.
+    Only commits of which the fork changed every file are tried: any other file has upstream's older
+    content in the fork. Files of picks that name their source do not count, or each day's commits
+    would be tried because they touch the files of the day before.
     """
     own_files = {path for commit in ours if not commit.picked_from for path in commit.files}
     probed = [

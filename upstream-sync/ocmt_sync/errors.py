@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of `ocmt sync`. 2 is the command line's own: wrong usage."""
+    """Exit codes of `ocmt sync`. 2, for wrong usage, is given by the command-line parser."""
 
     DONE = 0
     FINDINGS = 1  # doctor found something, or the configured tests fail
@@ -26,7 +26,7 @@ class SyncError(Exception):
 
 
 class GitFailed(SyncError):
-    """A git command failed; `stderr` is its output."""
+    """A git command failed; `stderr` is its standard error."""
 
     def __init__(self, message: str, *, stderr: str, returncode: int) -> None:
         super().__init__(Exit.FAILED, message)

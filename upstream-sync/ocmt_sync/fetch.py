@@ -12,7 +12,10 @@ from ocmt_sync.security import download_advisories
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Upstream's head before and after. `rewritten` when the old head is no longer in history."""
+    """Upstream's head before and after a fetch.
+
+    `rewritten`: whether the old head is no longer in upstream's history.
+    """
 
     before: str | None
     after: str

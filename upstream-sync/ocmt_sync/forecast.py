@@ -2,8 +2,8 @@
 
 A pick of C onto tree T is the three-way merge of T and C's tree with C's parent as the base. Each
 side becomes a synthetic commit on a synthetic base, which needs no history walk, works for root and
-merge commits alike and gets by without `merge-tree --merge-base` (git 2.40). One `merge-tree
---stdin` serves hundreds of merges: starting git costs more than merging.
+merge commits alike and does not need `merge-tree --merge-base` (git 2.40). One `merge-tree --stdin`
+serves hundreds of merges: starting git costs more than merging.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ _MERGES_PER_PROCESS = 400
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The tree a merge gives, and the paths it conflicts in with git's word for the conflict."""
+    """The tree that a merge gives, and conflicting path → git's word for the conflict."""
 
     tree: str
     conflicts: Mapping[str, str]
@@ -44,11 +44,11 @@ class Forecaster:
         self._nothing = store.write_commit(self._empty_tree)
 
     def merge_commits(self, ours: str, theirs: str) -> Outcome:
-        """A true merge of two commits, whatever their merge base."""
+        """Merge two commits as `git merge` would, from their merge base."""
         return self._merge(ours, theirs)
 
     def merge_trees(self, base: str, ours: str, theirs: str) -> Outcome:
-        """A three-way merge of trees; "" is the empty tree."""
+        """Merge the trees `ours` and `theirs` from the tree `base`; "" is the empty tree."""
         root = self.store.write_commit(base or self._empty_tree)
         return self._merge(
             self.store.write_commit(ours or self._empty_tree, root),
@@ -56,7 +56,7 @@ class Forecaster:
         )
 
     def pick(self, onto: str, commit: Trees) -> Outcome:
-        """Picking a commit onto a tree (a merge commit against its first parent)."""
+        """Pick a commit onto a tree (a merge commit against its first parent)."""
         if commit.before == onto:
             return Outcome(commit.own, {})
         return self.merge_trees(commit.before, onto, commit.own)
@@ -139,7 +139,7 @@ class Forecaster:
 
 @contextmanager
 def forecaster(repository: Repository, onto: str) -> Iterator[Forecaster]:
-    """A forecaster for work that starts at `onto`."""
+    """A forecaster that first merges by the `.gitattributes` of `onto`, a commit or tree."""
     with temporary_store(repository, onto) as store:
         made = Forecaster(store)
         try:
@@ -166,9 +166,12 @@ def sequence(
     *,
     attributed: Collection[str] = (),
 ) -> Iterator[Step]:
-    """Forecast picks in order. A conflicting commit is left out of what follows, as if skipped; its
-    step has the tree before it. `attributed` are the commits that change `.gitattributes`, which
-    those after them are merged by."""
+    """Forecast picks in order.
+
+    A conflicting commit is left out of what follows, as if skipped; its step has the tree before
+    it. `attributed` are the commits that change `.gitattributes`, by which later commits are
+    merged.
+    """
     tree, attributes = onto, onto
     for sha in shas:
         outcome = cast.pick(tree, trees[sha])
@@ -193,10 +196,11 @@ def prerequisites(
     *,
     paths: Collection[str],
 ) -> list[str] | None:
-    """A minimal subset of `earlier` (oldest first, all touching `paths`) after which `sha` applies
-    to `paths`; None when all of them do not help, so that the conflict is with the fork's changes.
+    """A minimal subset of `earlier` after which `sha` applies to `paths` without a conflict.
 
-    Conflicts in other files are ignored, or one in a changelog would hide the answer.
+    `earlier` is oldest first, and its commits touch `paths`. Returns `None` if even all of them do
+    not help: the conflict is then with the fork's changes. Conflicts in other files are ignored, or
+    one in a changelog would hide the answer.
     """
 
     def works(chosen: Sequence[str]) -> bool:
@@ -219,7 +223,7 @@ def prerequisites(
 
 
 def merge_resolution_files(git: Git, merge: str) -> list[str]:
-    """The files in which a merge commit holds more than git's own merge of its parents."""
+    """The files in which a merge commit differs from git's own merge of its parents."""
     listed = git.output(
         "show", "--remerge-diff", "--name-only", "-z", "--format=", "--no-renames", merge
     )

@@ -93,7 +93,7 @@ class Git:
         }
 
     def result(self, *args: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-        """Run and return, whatever the exit code."""
+        """Run git and return the result, whatever its exit code."""
         try:
             return subprocess.run(
                 self._argv(args),
@@ -112,7 +112,7 @@ class Git:
             ) from error
 
     def output(self, *args: str, stdin: bytes = b"") -> bytes:
-        """Run and return the output; a failure raises `GitFailed`."""
+        """Run git and return its output. Raises `GitFailed` if its exit code is not 0."""
         done = self.result(*args, stdin=stdin)
         if done.returncode != 0:
             command, reason = shown(" ".join(args[:4])), complaint(done.stderr)
@@ -134,7 +134,7 @@ class Git:
         return self.result(*args).returncode == 0
 
     def resolve(self, name: str) -> str | None:
-        """The commit a name stands for, or None."""
+        """The commit that a name stands for; `None` if there is none."""
         done = self.result(
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
         )
@@ -161,7 +161,7 @@ class Git:
         )
 
     def tokens(self, *args: str, stdin: Iterable[str] = ()) -> Iterator[bytes]:
-        """NUL-separated output, streamed: memory stays flat however long the history."""
+        """Git's NUL-separated output, streamed: memory stays flat however long the history."""
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as given:
             given.writelines(raw(line) + b"\n" for line in stdin)
             given.seek(0)

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 
 def glob_regex(pattern: str, *, ranges: bool = True) -> str:
-    """`**` crosses folders, `*` and `?` stay within one, a trailing `/` means everything below."""
+    """A glob as a regular expression.
+
+    `**` crosses folders, `*` and `?` stay within one, a trailing `/` means everything below.
+    """
     if pattern.endswith("/"):
         pattern += "**"
     out: list[str] = []
@@ -37,7 +40,10 @@ def glob_regex(pattern: str, *, ranges: bool = True) -> str:
 
 
 def codeowners_regex(pattern: str) -> str:
-    """A CODEOWNERS pattern: unanchored without a slash, and a folder owns what is below it."""
+    """A CODEOWNERS pattern as a regular expression.
+
+    A pattern without a slash matches at any depth, and a folder's owns what is below it.
+    """
     anchored = "/" in pattern.rstrip("/")
     body = pattern.lstrip("/")
     regex = glob_regex(body, ranges=False)  # GitHub supports no character ranges
@@ -56,7 +62,7 @@ class FirstMatch:
         self._known: dict[str, int | None] = {}
 
     def __call__(self, path: str) -> int | None:
-        """The index of the first pattern that matches, or None."""
+        """The index of the first pattern that matches; `None` if none does."""
         if path in self._known:
             return self._known[path]
         found = None if self._empty else self._all.match(path)

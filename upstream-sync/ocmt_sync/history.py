@@ -28,8 +28,11 @@ _ADVISORY = re.compile(r"\b(GHSA(?:-[0-9a-z]{4}){3}|CVE-\d{4}-\d{4,7})\b", re.IG
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit. Times are Unix seconds; `files` are the paths it changes against its first
-    parent (none for a merge: its commits list theirs)."""
+    """What decisions need to know about one commit.
+
+    Times are Unix seconds. `files` are the paths that it changes against its first parent; empty
+    for a merge, whose commits list theirs.
+    """
 
     sha: str
     parents: tuple[str, ...]

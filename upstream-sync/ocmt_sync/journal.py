@@ -1,7 +1,7 @@
-"""The state of an unfinished `apply`, replaced atomically.
+"""The journal: the state of an unfinished `apply`, replaced atomically.
 
-It does not list the commits already picked: those are read from the sync branch, so that the two
-cannot disagree.
+It does not list the commits already picked: those are read from the sync branch, so that journal
+and branch cannot disagree.
 """
 
 import json
@@ -15,8 +15,12 @@ from ocmt_sync.errors import Exit, SyncError
 
 @dataclass(slots=True)
 class Journal:
-    """`before` is the sync branch's head before the apply ("" if there was none), `made_worktree`
-    whether this apply made the work tree, `conflict` the commit whose conflict is unresolved."""
+    """The journal of one apply.
+
+    `before` is the sync branch's head before the apply ("" if there was none), `made_worktree`
+    whether this apply made the work tree, `conflict` the commit whose conflict is unresolved,
+    `emptied` the commits whose picks changed nothing, `skipped` commit → reason.
+    """
 
     plan: str
     base: str

@@ -33,7 +33,7 @@ class Entry:
     by: str
 
     def is_open(self, today: date) -> bool:
-        """Whether the commit has to be decided again."""
+        """Whether the commit must be decided on again."""
         return self.act == "reopened" or (
             self.act == "deferred" and date.fromisoformat(self.until) <= today
         )
@@ -50,7 +50,7 @@ class Ledger:
         self.subjects = {e.subject for e in self.entries}
 
     def last_at(self) -> str | None:
-        """When something was last applied."""
+        """The time of the newest `applied` decision; `None` without one."""
         return max((e.at for e in self.entries if e.act == "applied"), default=None)
 
 
@@ -65,7 +65,7 @@ def ledger_file(entries: Sequence[Entry], at: str) -> tuple[str, bytes]:
 
 
 def parse_entries(data: bytes, *, source: str) -> list[Entry]:
-    """Read a ledger file. A damaged line raises `SyncError`: without it a decision is lost."""
+    """Read a ledger file. A damaged line raises `SyncError`: skipping it would lose a decision."""
     entries: list[Entry] = []
     for number, line in enumerate(data.splitlines(), 1):
         try:

@@ -1,7 +1,7 @@
 """One sync at a time in a repository.
 
-The kernel releases the lock when its holder ends. Child processes of git inherit it, so that it is
-held until the git of a killed `ocmt` has ended too.
+The kernel releases the lock when its holder ends. The git processes that an apply starts inherit
+it, so that it is held until the git of a killed `ocmt` has ended too.
 """
 
 import fcntl

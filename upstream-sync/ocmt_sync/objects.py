@@ -35,8 +35,10 @@ class TemporaryStore:
         return self._write(b"commit", "\n".join(lines).encode())
 
     def lay_out_attributes(self, tree: str) -> None:
-        """Merge by the `.gitattributes` of this tree or commit from now on. Git reads them once, so
-        a running process keeps the old ones."""
+        """Merge by the `.gitattributes` of this tree or commit from now on.
+
+        Git reads them once, so a running process keeps the old ones.
+        """
         folder = self.git.cwd
         shutil.rmtree(folder)
         folder.mkdir()

@@ -38,8 +38,10 @@ class Choice:
 
 
 def considered(divergence: Divergence, choice: Choice) -> list[Item]:
-    """The commits that a plan lists: open ones, those named, and the reverts of both. (A revert
-    that was skipped along with its commit matters again when that commit is picked.)"""
+    """The commits that a plan lists: open ones, those named, and the reverts of both.
+
+    A revert that was skipped along with its commit matters again when that commit is picked.
+    """
     waiting = {i.commit.sha for i in divergence.open if choice.filters.fits(i)} | set(
         choice.commits
     )
@@ -136,7 +138,10 @@ def make_plan(
 
 
 def _target(divergence: Divergence, strategy: str, tag: str | None) -> tuple[str, str]:
-    """What to merge or snapshot: the given tag, upstream's head, or its newest tag."""
+    """The commit to merge or snapshot, and its name.
+
+    It is that of the given tag, upstream's head or its newest tag; for picks, both are empty.
+    """
     git = divergence.repository.git
     head = f"{divergence.policy.upstream_remote}/{divergence.policy.upstream_branch}"
     if strategy == "pick":
@@ -248,13 +253,15 @@ def _explained(
 
 
 def _weighty(divergence: Divergence, step: Step) -> set[str]:
-    """The conflicting files of another class than `neutral`."""
+    """The conflicting files of a class other than `neutral`."""
     return {path for path in step.conflicts if divergence.policy.class_of_file(path) != "neutral"}
 
 
 def _left_before(divergence: Divergence, steps: Mapping[str, Step]) -> dict[str, list[str]]:
-    """For each conflicting pick, oldest first: the earlier commits that touch the same files and
-    that neither the fork has nor this plan picks, including skipped and filtered ones."""
+    """Conflicting pick → the earlier commits on the same files that the fork lacks, oldest first.
+
+    Skipped and filtered commits are included, but not those that this plan picks.
+    """
     weighty = {sha: _weighty(divergence, step) for sha, step in steps.items() if step.conflicts}
     touching: dict[str, list[tuple[int, str]]] = {p: [] for ps in weighty.values() for p in ps}
     out: dict[str, list[str]] = {}

@@ -35,8 +35,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan. `base` is the commit it starts from, `target` what is merged or
-    snapshotted, `before` what the last snapshot was of."""
+    """A plan, as its file stores it.
+
+    `base` is the commit that it starts from, `target` the commit to merge or snapshot, `before` the
+    upstream commit of the last snapshot. `compared`, strategy → its forecast in words, is only a
+    comment in the file.
+    """
 
     strategy: Strategy
     base: str

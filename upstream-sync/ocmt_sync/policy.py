@@ -2,7 +2,7 @@
 
 Ordered globs class each file (the first match wins); the commit's class follows from its files'. A
 commit is as demanding as its most demanding file, `neutral` and `skip` files do not hold back the
-rest, and one file without a rule makes the whole commit `unknown`, so that it is looked at.
+rest, and one file without a rule makes the whole commit `unknown`, so that an operator looks at it.
 """
 
 import difflib
@@ -188,7 +188,7 @@ def _are_texts(found: Any) -> bool:
 
 
 def _name_mistake(key: str, name: str) -> str | None:
-    """Why this cannot be a folder of the ledger, or the name of a remote or branch."""
+    """Why `name` cannot be the ledger's folder or a remote's or branch's name; `None` if it can."""
     if key == "ledger":
         parts = {part.lower() for part in name.strip("/").split("/")}
         outside = name.startswith("/") or parts & {"", ".", "..", ".git"}

@@ -36,7 +36,7 @@ def urls(repository: Repository, remote: str, *, push: bool) -> list[str]:
 
 
 def check_destination(repository: Repository, policy: Policy) -> str:
-    """Origin's push URL. Refuses upstream's own, and several push URLs."""
+    """Origin's push URL. Raises `SyncError` if it is upstream's, or there is not exactly one."""
     to = urls(repository, policy.fork_remote, push=True)
     if not to:
         raise SyncError(
@@ -106,7 +106,7 @@ def push(
 def pull_request(
     repository: Repository, policy: Policy, security_sources: SecuritySources, tip: str
 ) -> tuple[str, str]:
-    """Title and text: what is in the branch, security first, then by class."""
+    """A pull request's title and text: the branch's commits, security first, then by class."""
     git = repository.git
     against = git.resolve(f"refs/remotes/{policy.fork_remote}/{policy.fork_branch}")
     base = against or git.resolve(f"refs/heads/{policy.fork_branch}")

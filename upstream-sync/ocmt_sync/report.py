@@ -99,7 +99,7 @@ def _status(divergence: Divergence) -> dict[str, Any]:
 
 
 def brief(item: Item) -> dict[str, Any]:
-    """One commit in a list."""
+    """One commit's fields in a list."""
     commit = item.commit
     return {
         "commit": commit.sha,

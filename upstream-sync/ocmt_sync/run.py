@@ -80,7 +80,7 @@ class Run:
         return set(PICKED.findall(bodies))
 
     def recover(self) -> Attempt | None:
-        """Finish or undo what the last run left in the work tree. Returns an open conflict."""
+        """Finish or undo what the last run left in the work tree. Returns the open conflict."""
         waiting = self.journal.conflict
         head = worktree.unfinished(self.git)
         if not waiting or not head or self._is_done(waiting):
@@ -180,7 +180,7 @@ class Run:
         return None
 
     def _decide(self) -> int:
-        """The ledger's file for this plan, committed once."""
+        """Commit the plan's decisions to the ledger, unless they are there. Returns how many."""
         if self.plan.strategy != "pick":
             return 0
         entries = plan_entries(self.plan, self.journal, self._patch_ids)
@@ -256,7 +256,7 @@ class Run:
 
 
 def _clean_run(todo: list[Line]) -> list[Line]:
-    """The next lines for one git to pick: those forecast to apply, at most `_BATCH`."""
+    """The next lines to pick with one git command: those forecast to apply, at most `_BATCH`."""
     out: list[Line] = []
     for line in todo[:_BATCH]:
         if not line.tree or line.conflicts:

@@ -32,7 +32,7 @@ _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 def message_evidence(policy: Policy, subject: str, body: str) -> tuple[str, ...]:
-    """Keywords in the subject and security trailers in the body."""
+    """The evidence in a message: keywords in the subject, and security trailers in the body."""
     found = [f"keyword: {m.group(0)}" for m in [policy.keyword_pattern.search(subject)] if m]
     if ":" in body:
         found += [f"trailer: {m.group(0).strip()}" for m in policy.trailer_pattern.finditer(body)]
@@ -40,7 +40,7 @@ def message_evidence(policy: Policy, subject: str, body: str) -> tuple[str, ...]
 
 
 class Owners:
-    """Who owns a path, by a CODEOWNERS file (its last matching line wins)."""
+    """The security teams that own paths, by a CODEOWNERS file (its last matching line wins)."""
 
     def __init__(self, content: str, teams: Sequence[str]) -> None:
         wanted = {team.lower() for team in teams}
@@ -70,7 +70,7 @@ def read_owners(git: Git, commit: str, teams: Sequence[str]) -> Owners:
 
 @dataclass(frozen=True)
 class Advisories:
-    """Commits and pull requests that published advisories name as fixes."""
+    """The commits and pull requests that published advisories name → the advisory's id."""
 
     commits: Mapping[str, str] = field(default_factory=dict)
     pulls: Mapping[str, str] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Advisories:
 
 
 def parse_advisories(data: bytes, *, source: str) -> Advisories:
-    """OSV or GHSA: one object, a list, one object a line, or OSV's `{"vulns": […]}`."""
+    """Parse OSV or GHSA: one object, a list, one object per line, or OSV's `{"vulns": […]}`."""
     try:
         try:
             document = json.loads(data)
@@ -187,8 +187,10 @@ def load_advisories(policy: Policy, *, top: Path | None, state: Path) -> tuple[A
 
 
 def download_advisories(policy: Policy, *, state: Path) -> list[str]:
-    """Download the advisory URLs and return them. A local copy is replaced atomically, and only by
-    content that parses."""
+    """Download the advisory URLs and return them.
+
+    A local copy is replaced atomically, and only by content that parses.
+    """
     import httpx2  # noqa: PLC0415 (slow to import, and only `fetch` needs it)
 
     urls = [place for place in policy.advisories if is_url(place)]

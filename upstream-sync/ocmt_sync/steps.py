@@ -20,8 +20,10 @@ class Attempt:
 
 
 def pick_many(git: Git, shas: Sequence[str]) -> bool:
-    """Pick several commits with one git; returns whether all applied. When one does not, the picks
-    before it stay and the work tree is reset to them."""
+    """Pick several commits with one git command. Returns whether all applied.
+
+    If one does not, the picks before it stay and the work tree is reset to them.
+    """
     done = git.result("cherry-pick", "-x", *shas)
     if done.returncode != 0:
         worktree.put_back(git)
@@ -40,7 +42,7 @@ def pick_one(git: Git, sha: str) -> Attempt:
 
 
 def _settle(git: Git, what: str, stderr: bytes) -> Attempt:
-    """Why git stopped: a conflict, nothing to commit, or a conflict that rerere resolved."""
+    """Handle why git stopped: a conflict, nothing to commit, or a conflict that rerere resolved."""
     paths = worktree.unmerged(git)
     if paths:
         return Attempt("conflict", tuple(paths))
@@ -56,8 +58,10 @@ def _settle(git: Git, what: str, stderr: bytes) -> Attempt:
 
 
 def commit_resolved(git: Git) -> None:
-    """Commit a resolved pick or merge with git's own prepared message (its author is kept by git),
-    without the list of conflicts that git appends for an editor to strip."""
+    """Commit a resolved pick or merge with git's own prepared message, without a list of conflicts.
+
+    Git appends that list for an editor to strip. It keeps the picked commit's author.
+    """
     prepared = Path(git.text("rev-parse", "--git-path", "MERGE_MSG"))
     message = (git.cwd / prepared).read_bytes()
     message = message.split(b"\n# Conflicts:\n")[0].rstrip(b"\n") + b"\n"
@@ -70,7 +74,7 @@ def _failed(what: str, stderr: bytes, returncode: int) -> GitFailed:
 
 
 def take_merge(git: Git, plan: Plan, at: str) -> Attempt:
-    """Merge upstream whole."""
+    """Merge upstream's commit `plan.target` with all its ancestors."""
     message = f"Merge upstream {plan.target_name}"
     done = git.result("merge", "--no-ff", "--no-verify", "-m", message, plan.target)
     if done.returncode == 0:
@@ -81,7 +85,7 @@ def take_merge(git: Git, plan: Plan, at: str) -> Attempt:
 
 
 def snapshot(git: Git, plan: Plan, at: str) -> Attempt:
-    """Bring the tree to what upstream had at the target plus our own changes, as one commit.
+    """Bring the tree to upstream's at the target plus the fork's own changes, as one commit.
 
     A commit that leads from the last snapshot's tree to the target's is made and picked, so that
     conflicts are resolved as with any pick.

@@ -47,7 +47,7 @@ def is_registered(git: Git, place: Path) -> bool:
 
 
 def default_place(repository: Repository, branch: str) -> Path:
-    """Beside the main checkout, since an operator resolves conflicts there."""
+    """The work tree's folder: beside the main checkout, as operators resolve conflicts there."""
     main = list_trees(repository.git)[0].path
     if (main / ".git").is_dir():
         return main.with_name(f"{main.name}.{branch}")
@@ -55,7 +55,7 @@ def default_place(repository: Repository, branch: str) -> Path:
 
 
 def find_tree(repository: Repository, branch: str) -> Path | None:
-    """The work tree that has the sync branch; refused when it is one of the operator's own."""
+    """The work tree of the sync branch. Raises `SyncError` if it is one of the operator's own."""
     trees = list_trees(repository.git)
     place = default_place(repository, branch)
     for number, tree in enumerate(trees):
@@ -75,7 +75,7 @@ def find_tree(repository: Repository, branch: str) -> Path | None:
 
 
 def refuse_occupied(place: Path) -> None:
-    """Refuse to put a work tree where something else is."""
+    """Raise `SyncError` if `place` exists, unless it is an empty folder."""
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise SyncError(
             Exit.REFUSED, f"{place} exists and is not sync's work tree. Move it elsewhere."
@@ -110,8 +110,11 @@ def unstaged(git: Git) -> list[str]:
 
 
 def marked(git: Git, theirs: str) -> list[str]:
-    """Staged paths with conflict markers that are in neither side's version; `theirs` is the commit
-    being picked or merged. A text about conflict markers is thus no conflict."""
+    """Staged paths with conflict markers that are in neither side's version.
+
+    `theirs` is the commit being picked or merged. A text about conflict markers is thus no
+    conflict.
+    """
     staged = git.output("diff", "--cached", "--name-only", "-z", "--no-renames", "HEAD")
     holding = git.result("grep", "--cached", "-l", "-z", "-e", "^<<<<<<< ", "-e", "^>>>>>>> ")
     out: list[str] = []
@@ -128,7 +131,7 @@ def _markers(git: Git, blob: str) -> set[bytes]:
 
 
 def refuse_dirty(git: Git, ledger: str) -> None:
-    """Refuse a work tree with the operator's uncommitted changes.
+    """Raise `SyncError` for a work tree with the operator's uncommitted changes.
 
     Changes to the ledger's files alone come from a `skip` that was killed between updating the
     branch and the files; they are reset.
@@ -148,8 +151,10 @@ def refuse_dirty(git: Git, ledger: str) -> None:
 
 
 def drop_stale_locks(git: Git, repository: Repository, branch: str) -> None:
-    """Remove the lock files that a killed git left, only those of the sync branch's work tree. Call
-    it with the sync lock held: a git that still runs would hold that lock."""
+    """Remove the lock files that a killed git left in the sync branch's work tree.
+
+    Call it with the sync lock held: a git that still runs would hold that lock.
+    """
     own = Path(git.text("rev-parse", "--absolute-git-dir"))
     for path in (
         *own.glob("*.lock"),
@@ -159,13 +164,13 @@ def drop_stale_locks(git: Git, repository: Repository, branch: str) -> None:
 
 
 def head_file(git: Git, name: str) -> str:
-    """The commit in CHERRY_PICK_HEAD and the like, or ""."""
+    """The commit in a file such as CHERRY_PICK_HEAD; "" without one."""
     done = git.result("rev-parse", "--verify", "--quiet", name)
     return text(done.stdout).strip() if done.returncode == 0 else ""
 
 
 def unfinished(git: Git) -> str:
-    """The commit that is being picked or merged, or ""."""
+    """The commit that is being picked or merged; "" without one."""
     return head_file(git, "CHERRY_PICK_HEAD") or head_file(git, "MERGE_HEAD")
 
 

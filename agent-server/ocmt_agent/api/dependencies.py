@@ -1,4 +1,4 @@
-"""The parts of the server, as its HTTP handlers and tests get them."""
+"""The parts of the server that its HTTP handlers and tests use."""
 
 from dataclasses import dataclass
 
@@ -35,4 +35,4 @@ class Parts:
     tools_versions: ToolsVersions
     tool_servers: ToolServers
     passing_on: aiohttp.ClientSession
-    """For the proxy and the relay, which pass bodies on unchanged."""
+    """The proxy's HTTP session, which passes bodies on unchanged."""

@@ -1,4 +1,4 @@
-"""Provisioning and removing agents."""
+"""Provisions and removes agents, and reverts their state to a copy."""
 
 import asyncio
 import contextlib
@@ -43,8 +43,9 @@ class Provisioning:
     async def provision(self, request: ProvisionRequest) -> tuple[Agent, bool]:
         """The user's agent, created if there is none, and whether it was created just now.
 
-        Returns once its gateway answered. Repeating the request changes nothing, except that failed
-        provisioning is tried again. Another token re-creates the container on the same state.
+        Returns once its gateway answers. Repeating the request changes nothing, except that failed
+        provisioning is tried again. With another token, the container is created again on the same
+        state.
         """
         token = request.agent_token
         agent = self._registry.find(request.user_id)

@@ -71,5 +71,5 @@ class ServerHealth:
             except (RuntimeUnavailable, RuntimeFailed) as error:
                 self._runtime_reports = [str(error)]
             except TimeoutError:
-                self._runtime_reports = ["The runtime does not answer. Look at its service's log."]
+                self._runtime_reports = ["The runtime does not answer. See its service's log."]
         return self._runtime_reports

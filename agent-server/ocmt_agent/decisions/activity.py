@@ -1,10 +1,10 @@
-"""The kinds of user activity, which keeps an agent awake."""
+"""The kinds of user activity, which resets the agent's idle clock."""
 
 from enum import StrEnum
 
 
 class ActivityKind(StrEnum):
-    """What reset the idle time last; stored with the agent."""
+    """What last reset the idle clock; stored with the agent."""
 
     PROVISION = "provision"
     HTTP = "http"

@@ -1,7 +1,7 @@
 """An agent's disk limit, and what follows from its usage. Pure.
 
 An agent over its limit keeps running, because only it can delete its files; its user is warned.
-It is stopped at twice its limit, or as soon as the host runs out of disk space.
+It is stopped at twice its limit, or as soon as the host's disk is nearly full.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Room:
 
     @property
     def is_short(self) -> bool:
-        """Whether it is nearly full, which would affect every agent and the servers."""
+        """Whether the file system is nearly full, which affects every agent and the servers."""
         reserve = min(self.total_bytes * _RESERVE_SHARE, _RESERVE_MOST_BYTES)
         return self.free_bytes < reserve or self.free_files < self.total_files * _RESERVE_SHARE
 
@@ -56,12 +56,12 @@ class Fullness(IntEnum):
     NEARLY = 1
     OVER = 2
     STOPPED = 3
-    """So far over, or over on a full host, that the agent has to stay stopped."""
+    """Twice the limit, or over it on a nearly full disk: the agent must stay stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One agent's usage beside its limit."""
+    """One agent's usage compared with its limit."""
 
     usage: Usage | None
     """`None` if there were too many files to count in time."""
@@ -100,7 +100,7 @@ class Standing:
 
 
 def standing(usage: Usage | None, limit: DiskLimit, *, host_is_short: bool) -> Standing:
-    """An agent's standing. Files that cannot be counted in time count as too many."""
+    """Compare usage with the limit. An agent whose files cannot be counted in time is over it."""
     share = _JUST_OVER
     if usage is not None:
         share = max(usage.bytes / limit.bytes, usage.files / limit.files)

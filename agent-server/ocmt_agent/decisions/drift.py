@@ -1,4 +1,4 @@
-"""How a record differs from what the runtime shows. Pure; the runtime is always right."""
+"""How a record differs from what the runtime shows, which is always taken as right. Pure."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ _AS_RECORDED = {
 def is_news(state: HibernationState, event: str) -> bool:
     """Whether a runtime event may contradict the record.
 
-    Most events are caused by our own transitions; settling after each would delay the wake that
+    This server's own transitions cause most events; settling after each would delay the wake that
     caused it.
     """
     return event not in _AS_RECORDED.get(state, set())
@@ -61,7 +61,7 @@ def _correction_of_exited(state: HibernationState, observed: Observed | None) ->
         return Correction(
             HibernationState.FAILED,
             "provisioning was cut short",
-            "The agent server stopped while it made this agent. Provision it again.",
+            "The agent server stopped while it provisioned this agent. Provision it again.",
         )
     if state in _AWAKE:
         return Correction(HibernationState.STOPPED, "its gateway ended", how_it_ended(observed))

@@ -63,14 +63,14 @@ def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
     if observed.exit_code == 78:
         return (
             "OpenClaw rejected its configuration (exit code 78). Operator: run `openclaw "
-            "doctor --fix` on its state folder, then wake it again."
+            "doctor --fix` on the agent's state folder, then wake the agent again."
         )
     if observed.exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return (
-            f"It was killed (exit code {observed.exit_code}), and not by this server. If no "
-            "operator did it, look in the kernel's log (dmesg) for the host running out of memory."
+            f"It was killed (exit code {observed.exit_code}), but not by the agent server. If no "
+            "operator did it, check the kernel's log (dmesg): the host may have run out of memory."
         )
     return (
-        f"The gateway ended by itself (exit code {observed.exit_code}). Operator: the agent's log "
-        "says why."
+        f"The gateway exited by itself (exit code {observed.exit_code}). Operator: see the agent's "
+        "log."
     )

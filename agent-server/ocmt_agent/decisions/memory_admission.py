@@ -19,12 +19,12 @@ _THAW_BYTES = 320 * MIB
 _LEAST_RESERVE = 256 * MIB
 _RESERVE_SHARE = 0.05
 _STALLED = 20.0
-"""Percent of the last ten seconds in which all tasks waited for memory: the host thrashes."""
+"""A host thrashes if all its tasks waited for memory in this percentage of the last ten seconds."""
 _SWAP_LOW = 64 * MIB
 _IDLE_ENOUGH = timedelta(minutes=1)
 """An awake agent used more recently than this is not evicted."""
 _JOB_NEAR = timedelta(minutes=10)
-"""Nor is an agent whose next job is this near: it would be woken at once."""
+"""An agent whose next job is nearer than this is not evicted: it would be woken at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Candidate:
     user_id: str
     state: HibernationState
     idle: timedelta
-    """Since the user's last activity."""
+    """Time since the user's last activity."""
     until_job: timedelta | None
     in_flight: int
     never_sleeps: bool
@@ -76,8 +76,8 @@ def need_bytes(state: HibernationState, *, swapped: int | None = None) -> int:
 def short_by(host: HostFigures, need: int, *, promised: int) -> int:
     """How many bytes are missing for a wake that takes `need`; zero when it fits.
 
-    `promised` is what wakes in flight may still take. A host that stalls on memory has no room,
-    whatever its free memory.
+    `promised` is the memory that wakes in flight may still take. A host that stalls on memory has
+    no room, however much is free.
     """
     reserve = max(_LEAST_RESERVE, int(host.total * _RESERVE_SHARE))
     lacking = need + promised + reserve - host.available

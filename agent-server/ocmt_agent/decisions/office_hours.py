@@ -1,4 +1,4 @@
-"""Office hours: since when they are on, and when they begin next."""
+"""Office hours: when the present ones began, and when the next ones begin."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,7 +25,7 @@ class Hours:
         return None
 
     def next_start(self, now: datetime) -> datetime:
-        """The first begin after `now` (UTC)."""
+        """When office hours next begin after `now` (UTC)."""
         today = now.astimezone(self.zone).date()
         later = (today + timedelta(days=ahead) for ahead in range(9))
         return min(

@@ -16,7 +16,7 @@ from ocmt_agent.decisions.office_hours import Hours
 COLD_LEAD = timedelta(seconds=30)
 """How long before a job a stopped agent is woken; a gateway boots in 7-11 s on two cores."""
 THAW_LEAD = timedelta(seconds=5)
-"""The same for a paused agent; a thaw takes well under a second."""
+"""How long before a job a paused agent is woken; a thaw takes well under a second."""
 _DRIFT = timedelta(seconds=5)
 JOB_GRACE = timedelta(seconds=15)
 """How late a job may begin; until then its agent is not put to sleep."""
@@ -54,23 +54,23 @@ class Wishes:
 class Situation:
     state: HibernationState
     idle: timedelta
-    """Since the user's last activity."""
+    """Time since the user's last activity."""
     in_state: timedelta
     in_flight: int
     """Requests being served now."""
     until_job: timedelta | None
-    """Until the agent's next scheduled job as last read; negative when overdue."""
+    """Time until the agent's next scheduled job as last read; negative when overdue."""
     lead: timedelta | None = None
     """How long before the job the wake begins; `None` for the default of its state."""
     asleep: timedelta | None = None
-    """Since it first slept after the user's last activity, wakes for jobs included; `None` means
-    `in_state`."""
+    """Time since it first slept after the user's last activity, wakes for jobs included; `None`
+    means `in_state`."""
     woken_for_job: bool = False
     """It was woken for that job, and stays awake until the job begins."""
     slept_stopped: bool = False
     """It was stopped when it was woken for its job, and is stopped again after it."""
     office_for: timedelta | None = None
-    """Since its office hours began; `None` outside office hours."""
+    """Time since its office hours began; `None` outside office hours."""
     ordered: bool = False
     """An operator caused its state."""
     wishes: Wishes = field(default_factory=Wishes)
@@ -106,7 +106,7 @@ def decide(situation: Situation, times: Times) -> Action:
 
 
 def wake_reason(situation: Situation, times: Times) -> WakeReason | None:
-    """Why an agent that does not run should be woken now, if it should.
+    """Why an agent that does not run should be woken now; `None` if it should not.
 
     After a failed wake, jobs and `never_sleep` are tried again; the caller limits how often.
     """
@@ -136,7 +136,7 @@ def clock_jump(wall: timedelta, monotonic_s: float) -> timedelta | None:
 
 
 def default_lead(state: HibernationState) -> timedelta:
-    """How long before its job an agent is woken, until wakes were measured on this host."""
+    """How long before its job an agent is woken, until enough wakes were measured on this host."""
     return THAW_LEAD if state is HibernationState.PAUSED else COLD_LEAD
 
 
@@ -148,7 +148,7 @@ def worth_sleeping(
 
 
 def sleep_reason(situation: Situation, times: Times) -> SleepReason | None:
-    """Why an awake agent may be put to sleep now, if it may."""
+    """Why an awake agent may be put to sleep now; `None` if it may not."""
     wishes = situation.wishes
     if situation.in_flight or _waits_for_job(situation, times) or wishes.never_sleep:
         return None

@@ -1,4 +1,4 @@
-"""What has to happen before an agent is started on the host's OpenClaw: a function of versions."""
+"""What to do with an agent's state before the host's OpenClaw version starts on it. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from ocmt_common.openclaw.versions import Version, parse_version
 from ocmt_agent.decisions.disk_limit import DiskLimit, Fullness, Room, Usage, standing
 
 UNRECORDED = "2026.9.6"
-"""The OpenClaw of every release that did not record which one used an agent's state."""
+"""The OpenClaw version of every release that did not record the version with an agent's state."""
 KEPT_FOR = timedelta(days=14)
 _GB = 1000**3
 
@@ -19,7 +19,7 @@ _GB = 1000**3
 class Step(Enum):
     START = auto()
     RECORD = auto()
-    """Record the version, then start: there is no state yet, or none that a newer one used."""
+    """Record the version, then start: there is no state yet, or it needs no copy."""
     COPY = auto()
     """Copy the state, record the version, then start."""
     REFUSE = auto()
@@ -27,7 +27,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StateCopy:
-    """An agent's state as an OpenClaw left it."""
+    """A copy of an agent's state, which OpenClaw `version` used last."""
 
     version: str
     taken_at: datetime
@@ -35,7 +35,7 @@ class StateCopy:
 
 
 def before_start(last: str | None, now: str, *, has_state: bool) -> Step:
-    """`last`: the OpenClaw that last used the state, as recorded; `now`: the host's."""
+    """The step for a state last used by OpenClaw `last`, as recorded, on a host with `now`."""
     if not has_state:
         return Step.START if last == now else Step.RECORD
     if last is None:
@@ -47,10 +47,10 @@ def before_start(last: str | None, now: str, *, has_state: bool) -> Step:
 
 
 def to_go_back_to(copies: Iterable[StateCopy], *, last: str | None, now: str) -> StateCopy | None:
-    """The copy to exchange the state for, if that is of use: the newest that the host can read.
+    """The newest copy that the host's OpenClaw can read, if reverting to it is of use.
 
-    It is where an older OpenClaw than the state's is back, and where the newer one is back that
-    the copy is of.
+    That is the case if the host's version is older than the one that last used the state, or if the
+    copy is of a newer version than that one.
     """
     used, host = _version(last or UNRECORDED), _version(now)
     for copy in sorted(copies, key=lambda one: one.taken_at, reverse=True):
@@ -61,7 +61,7 @@ def to_go_back_to(copies: Iterable[StateCopy], *, last: str | None, now: str) ->
 
 
 def no_longer_needed(copies: Iterable[StateCopy], now: datetime) -> list[StateCopy]:
-    """All but the newest, and that too when it is old."""
+    """All copies but the newest, and that one too if it is older than `KEPT_FOR`."""
     newest_first = sorted(copies, key=lambda one: one.taken_at, reverse=True)
     return [
         copy
@@ -71,9 +71,9 @@ def no_longer_needed(copies: Iterable[StateCopy], now: datetime) -> list[StateCo
 
 
 def why_no_copy(usage: Usage | None, limit: DiskLimit, room: Room) -> str | None:
-    """Why a state of that size is not copied and what to do, or `None`.
+    """Why a state of that size is not copied, and what to do; `None` if it is copied.
 
-    An agent that takes more than it may run with is not copied either.
+    A state so large that its agent may not run is not copied either.
     """
     if usage is None:
         return "it has more files than can be counted in a minute. Operator: remove some of them"
@@ -90,7 +90,7 @@ def why_no_copy(usage: Usage | None, limit: DiskLimit, room: Room) -> str | None
     if left.is_short:
         return (
             f"its {_gb(usage.bytes)} in {usage.files:,} files do not fit on the host's disk, which "
-            f"has {_gb(room.free_bytes)} free and keeps some for all. Operator: make room there"
+            f"has {_gb(room.free_bytes)} free, some of it reserved. Operator: free space on it"
         )
     return None
 

@@ -30,11 +30,11 @@ class Job:
     at: datetime
     lead: timedelta
     cold: bool
-    """The agent has to boot; it is not only thawed."""
+    """Whether the agent must boot; otherwise it is thawed."""
 
 
 class WakeTimes:
-    """The latest wakes' durations, by the state woken from."""
+    """Durations of the latest wakes in seconds, by the state woken from."""
 
     def __init__(self, seconds: dict[HibernationState, list[float]] | None = None) -> None:
         self._seconds = {
@@ -55,7 +55,7 @@ class WakeTimes:
 
 
 def lead(state: HibernationState, seconds: Sequence[float]) -> timedelta:
-    """The 95th percentile of measured wakes times 1.5, plus two seconds."""
+    """1.5 times the 95th percentile of the measured wakes, plus two seconds, within bounds."""
     if len(seconds) < _ENOUGH:
         return default_lead(state)
     slow = sorted(seconds)[max(0, -(-len(seconds) * 95 // 100) - 1)]

@@ -72,7 +72,7 @@ class DiskManager:
             try:
                 await self.look()
             except Exception:
-                log.exception("look at the disk failed")
+                log.exception("measuring the disk failed")
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def look(self) -> None:
@@ -90,7 +90,7 @@ class DiskManager:
         try:
             return self._room_on(self._root).is_short
         except OSError as error:
-            log.warning("the disk's room is not known", reason=str(error))
+            log.warning("the disk's free space is unknown", reason=str(error))
             return False
 
     def _is_due(self, agent: Agent, *, short: bool) -> bool:
@@ -125,9 +125,9 @@ class DiskManager:
         await self._judge(agent, usage, short=short)
 
     def _by_quota(self, agent: Agent) -> Usage | None:
-        """Its usage by the file system's quota, which also enforces the limit from here on.
+        """The agent's usage from the file system's quota, which this also sets to the limit.
 
-        `None` where there is no quota and files have to be counted.
+        `None` where quotas cannot be used, so that its files must be counted.
         """
         state = self._runtime.home(agent.user_id) / "state"
         try:
@@ -147,7 +147,7 @@ class DiskManager:
         found = standing(usage, self._limit, host_is_short=short)
         await self._registry.measured_disk(agent, found)
         if found.fullness is Fullness.STOPPED and agent.state in _UP:
-            log.warning("agent takes too much of the disk", user_id=agent.user_id, usage=usage)
+            log.warning("agent uses too much of the disk", user_id=agent.user_id, usage=usage)
             try:
                 await self._stop(agent)
             except Problem as problem:  # tried again when it is due next

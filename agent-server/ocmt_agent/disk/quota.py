@@ -62,7 +62,7 @@ class FolderQuotas:
 
 
 def enforces(mountinfo: str, device: int) -> bool:
-    """Whether a file system is mounted with user quotas (`proc_pid_mountinfo(5)`)."""
+    """Whether the file system of `device` has user quotas mounted (`proc_pid_mountinfo(5)`)."""
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in mountinfo.splitlines():
         fields = line.split(" ")

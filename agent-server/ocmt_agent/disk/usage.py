@@ -53,7 +53,7 @@ async def _du(unit: str, folder: Path) -> int:
 
 
 def deleted_but_open(folder: Path, pids: list[int]) -> int:
-    """Bytes of deleted files on the folder's file system, each file counted once."""
+    """Bytes of deleted files that `pids` have open on the folder's file system, each once."""
     try:
         device = folder.stat().st_dev
     except OSError:

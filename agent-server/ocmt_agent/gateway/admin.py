@@ -1,7 +1,7 @@
 """A client of OpenClaw's bundled `admin-http-rpc` plugin: health, cron, suspension, pairing.
 
-It gives full operator rights over one user's gateway, so only this server calls it. Sources:
-OpenClaw's pages `plugins/admin-http-rpc.md` and `gateway/external-apps.md`.
+The plugin gives full operator rights over one user's gateway, so only this server calls it.
+Sources: OpenClaw's pages `plugins/admin-http-rpc.md` and `gateway/external-apps.md`.
 """
 
 import re
@@ -23,7 +23,7 @@ _MOST_CHARACTERS = 500
 
 
 class GatewayUnreachable(Exception):
-    """There was no answer, or no valid one, at the gateway's address."""
+    """The gateway gave no answer, or no valid one."""
 
 
 class GatewayRefused(Exception):
@@ -43,7 +43,7 @@ class GatewayRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The gateway admits no new work until its lease is given back or expires (two minutes)."""
+    """The gateway admits no new work until its lease is given back, or expires after 2 minutes."""
 
     suspension_id: str
 
@@ -70,7 +70,7 @@ class GatewayAdmin:
         *,
         timeout_s: float = 10.0,
     ) -> dict[str, Any]:
-        """One call; returns its `payload`."""
+        """Make one call. Returns the answer's `payload`."""
         try:
             async with self._session.post(
                 access.endpoint.url + _PATH,
@@ -93,7 +93,7 @@ class GatewayAdmin:
         return payload_of(method, answer)
 
     async def health(self, access: GatewayAccess) -> None:
-        """Return when the gateway answers admin calls; in its first second it refuses them."""
+        """Check that the gateway answers admin calls, which it refuses in its first second."""
         await self.call(access, "health", timeout_s=5)
 
     async def next_job_at(self, access: GatewayAccess) -> datetime | None:
@@ -109,8 +109,8 @@ class GatewayAdmin:
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
         """Request a lease to freeze the gateway; with it, the gateway admits no new work.
 
-        Repeating the same `request_id` renews the same lease. On a gateway without suspension the
-        active runs are read instead; without these, it counts as busy.
+        Repeating the same `request_id` renews the same lease. If the gateway has no suspension, its
+        active runs are counted instead; if it does not list them, it is `Busy`.
         """
         try:
             answer = await self.call(
@@ -151,7 +151,7 @@ class GatewayAdmin:
     async def _unsuspendable(self, access: GatewayAccess) -> Suspended | Busy:
         running = await self.active_runs(access)
         if running is None:
-            return Busy(["this OpenClaw is too old to say whether it is idle; upgrade it"], 600)
+            return Busy(["its OpenClaw is too old to report whether it is idle; upgrade it"], 600)
         return Busy([f"{running} active run(s)"], 20) if running else Suspended(NO_LEASE)
 
 
@@ -170,13 +170,13 @@ NO_LEASE = "none"
 
 
 def payload_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """The payload of an answer, over HTTP or a socket; raises as the calls do."""
+    """The payload of an answer over HTTP or a socket. Raises as `GatewayAdmin`'s calls do."""
     if answer.get("ok") is True:
         payload = answer.get("payload")
         return payload if isinstance(payload, dict) else {}
     error = answer.get("error")
     if not isinstance(error, dict):
-        raise GatewayUnreachable(f"{method} got an answer without a reason")
+        raise GatewayUnreachable(f"{method} got an error without a reason")
     code = str(error.get("code"))
     raise GatewayRefused(
         code if _CODE.fullmatch(code) else "UNKNOWN",
@@ -206,7 +206,7 @@ def _due(job: object) -> datetime | None:
 
 
 def _seconds(ms: object) -> float | None:
-    """The seconds after which to try again, as the gateway reports; an hour at most."""
+    """The gateway's `retryAfterMs` in seconds, at most an hour; `None` if it is not a number."""
     return min(max(ms, 0), 3_600_000) / 1000 if isinstance(ms, int | float) else None
 
 

@@ -1,8 +1,8 @@
 """What keeps a gateway awake, as kinds and counts. Pure.
 
 A gateway's own text may contain its user's command lines and titles (`label=sleep 100; … title=…`),
-and operators would see it. None of it is kept: kinds are those of OpenClaw's schema of
-`gateway.suspend.prepare`, and any other kind is "another task".
+which operators would see. None of it is kept: kinds are those of OpenClaw's schema of
+`gateway.suspend.prepare`, and any other kind is "other task".
 """
 
 _KINDS = {
@@ -25,9 +25,9 @@ _MOST = 10_000
 
 
 def kinds_and_counts(blockers: object) -> list[str]:
-    """`["2 active requests", "1 background command"]`; empty for input that is no blocker list.
+    """`["2 active requests", "1 background command"]`; empty if the input is not a list.
 
-    An item with a `task` is a detail of its kind's total, if there is a total.
+    An item with a `task` is part of its kind's total, and is counted only without a total.
     """
     totals: dict[tuple[str, str], int] = {}
     details: dict[tuple[str, str], int] = {}

@@ -25,7 +25,7 @@ _SUSPENSION = "gateway.suspend."
 
 
 class GatewayControl(Protocol):
-    """Every method but the two probes raises `GatewayUnreachable` or `GatewayRefused`."""
+    """The calls may raise `GatewayUnreachable` or `GatewayRefused`; the two probes do not."""
 
     async def is_live(self, access: GatewayAccess) -> bool: ...
 

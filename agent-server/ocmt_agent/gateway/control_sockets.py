@@ -3,7 +3,7 @@
 A gateway authenticates every HTTP call in its database, which takes some 8 ms: as long as the thaw
 itself. A socket is authenticated once, and a call sent while the gateway is frozen is the first
 thing it reads. OpenClaw's page `gateway/external-apps.md` recommends a socket for suspension, and
-HTTP as the fallback; here that is every gateway whose control socket broke.
+HTTP as the fallback; this server uses HTTP when a control socket is broken.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _OPENED_WITHIN_S = 5.0
 class ControlSockets:
     """At most one socket per user, open from before the suspension until the gateway is resumed.
 
-    Only answers to our calls are read from it, so it must not stay open while the gateway works.
+    Only answers to calls are read from a socket, so none may stay open while its gateway works.
     """
 
     def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
@@ -47,7 +47,7 @@ class ControlSockets:
         return None if link is None or link.socket.closed else link.access.endpoint
 
     async def open(self, access: GatewayAccess) -> None:
-        """Open a new control socket, if that works within a limit; otherwise calls go by HTTP."""
+        """Open a new control socket. If that fails or takes over 5 s, calls go over HTTP."""
         self.drop(access.user_id)
         # A separate device: the one used for the user has no admin scope.
         ours = replace(access, device=access.device.derived(_PURPOSE))
@@ -60,7 +60,10 @@ class ControlSockets:
     async def call(
         self, access: GatewayAccess, method: str, params: dict[str, Any], *, timeout_s: float
     ) -> dict[str, Any]:
-        """Make a call; returns its payload. Drops the socket if it raises `GatewayUnreachable`."""
+        """Make a call. Returns the answer's payload.
+
+        Without an answer within `timeout_s`, drops the socket and raises `GatewayUnreachable`.
+        """
         socket = self._open[access.user_id].socket
         try:
             async with asyncio.timeout(timeout_s):
@@ -87,7 +90,7 @@ class ControlSockets:
 
 
 async def _answer(socket: aiohttp.ClientWebSocketResponse, request: str) -> dict[str, Any]:
-    """The answer to a request; skips the events that every operator gets."""
+    """The answer to a request; skips the events that the gateway sends to every operator."""
     while True:
         message = await socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:

@@ -35,7 +35,7 @@ class DeviceKey:
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def derived(self, purpose: str) -> "DeviceKey":
-        """The key of another device, derived from this one and `purpose`, so it is not stored."""
+        """Another device's key, derived from this one and `purpose`, so it need not be stored."""
         return DeviceKey.from_seed(hashlib.sha256(self.seed() + purpose.encode()).digest())
 
     def seed(self) -> bytes:

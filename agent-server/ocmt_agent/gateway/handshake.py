@@ -40,7 +40,7 @@ class Link:
     hello: dict[str, Any]
     """The gateway's `hello-ok` payload, without its credentials."""
     under_way: set[str] = field(default_factory=set)
-    """Ids of requests sent over it that have no answer yet."""
+    """Ids of requests sent over the socket that have no answer yet."""
 
 
 class HandshakeRefused(Exception):
@@ -71,7 +71,7 @@ async def connect(
 ) -> Link:
     """Open a socket and complete the handshake.
 
-    Raises `HandshakeRefused`, or `GatewayUnreachable` without a valid answer in time.
+    Raises `HandshakeRefused`, or `GatewayUnreachable` without a valid answer within 20 s.
     """
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
@@ -129,7 +129,7 @@ def connect_params(
     nonce: str,
     signed_at_ms: int,
 ) -> dict[str, Any]:
-    """The `connect` request's parameters: the caller's harmless ones, and our signed identity."""
+    """The `connect` request's parameters: the caller's harmless ones and our signed identity."""
     token = str(access.gateway_token)
     signed = "|".join(
         [
@@ -165,7 +165,7 @@ def connect_params(
 
 
 def _harmless(caller_params: dict[str, Any]) -> dict[str, Any]:
-    """The parameters a caller may set; identity and rights are always ours."""
+    """The parameters that a caller may set: never the identity or the scopes."""
     kept: dict[str, Any] = {}
     for name in ("locale", "userAgent"):
         if isinstance(caller_params.get(name), str):

@@ -1,4 +1,4 @@
-"""Pairs this server's device with a gateway, once: without it our sockets have no rights."""
+"""Pairs this server's device with a gateway, once: without pairing, its sockets have no rights."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,7 +34,10 @@ class GatewayLinks:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, access: GatewayAccess, *, caller_params: dict[str, Any]) -> Link:
-        """Raises `GatewayUnreachable`, `GatewayRefused` or `HandshakeRefused`."""
+        """Open a socket, after pairing if the gateway requires it.
+
+        Raises `GatewayUnreachable`, `GatewayRefused` or `HandshakeRefused`.
+        """
         try:
             return await self._connect(access, caller_params)
         except HandshakeRefused as refusal:
@@ -51,7 +54,7 @@ class GatewayLinks:
             return await self._connect(access, caller_params)
 
     async def _connect(self, access: GatewayAccess, caller_params: dict[str, Any]) -> Link:
-        """A handshake, repeated while the gateway is still starting its sidecars."""
+        """Connect; while the gateway is still starting, retry for up to 30 s."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _STARTING_S
         while True:
@@ -75,4 +78,6 @@ class GatewayLinks:
                 )
                 log.info("paired with the gateway", user_id=access.user_id)
                 return
-        raise GatewayUnreachable("the gateway asks for pairing but lists no request of ours")
+        raise GatewayUnreachable(
+            "the gateway requires pairing but lists no pairing request of this server"
+        )

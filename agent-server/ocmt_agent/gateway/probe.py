@@ -17,7 +17,7 @@ async def is_live(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
 
 
 async def is_started(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool | None:
-    """Whether it accepts all calls now; until then it answers most with UNAVAILABLE.
+    """Whether the gateway accepts all calls; while it starts, it answers most with UNAVAILABLE.
 
     `None` if the gateway is too old to have the probe.
     """

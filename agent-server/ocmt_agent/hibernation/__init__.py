@@ -1,1 +1,1 @@
-"""When an agent sleeps and how it is woken."""
+"""Hibernates and wakes agents, and reconciles their records with the runtime."""

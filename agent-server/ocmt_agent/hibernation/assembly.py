@@ -1,4 +1,4 @@
-"""Hibernation's parts, put together: each depends only on those built before it."""
+"""Builds the parts of hibernation in order: each depends only on those before it."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from ocmt_agent.upgrades.manager import StateCopyManager
 @dataclass(frozen=True, slots=True)
 class Hibernation:
     cores: int
-    """Of the host; as many agents may boot at once."""
+    """The host's CPU cores; at most that many agents boot at once."""
     transitions: TransitionRunner
     resumer: Resumer
     suspender: Suspender

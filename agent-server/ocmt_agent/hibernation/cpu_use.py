@@ -9,7 +9,7 @@ from ocmt_agent.records.agent import Agent, CpuSample
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
 BUSY_CORES = 0.25
-"""Average CPU use up to which an agent counts as idle; more means work it did not report."""
+"""Most average CPU use of an idle agent, in cores; more is work its gateway does not report."""
 CPU_LOOK_S = 0.5
 """The shortest time over which CPU use is measured."""
 
@@ -20,7 +20,7 @@ class CpuUse:
         self._clock = clock
 
     async def quiet_now(self, agent: Agent) -> bool:
-        """Whether it uses next to no CPU, measured over `CPU_LOOK_S` from now."""
+        """Whether the agent uses at most `BUSY_CORES`, measured over `CPU_LOOK_S` from now."""
         if agent.state is not HibernationState.RUNNING:
             return True
         try:
@@ -32,9 +32,9 @@ class CpuUse:
         return before is None or after is None or after - before <= BUSY_CORES * CPU_LOOK_S
 
     async def quiet_since_last_sample(self, agent: Agent) -> bool:
-        """Whether it used little CPU since the last call; the first call only takes a sample.
+        """Whether the agent used at most `BUSY_CORES` since the last call; `False` at the first.
 
-        Notes the reason in `agent.blockers` if it is busy.
+        If it used more, stores that in `agent.blockers`.
         """
         used_s = await self._runtime.cpu_seconds(agent.user_id)
         if used_s is None:
@@ -48,5 +48,5 @@ class CpuUse:
         cores = (used_s - before.used_s) / (now_s - before.at_s)
         if cores <= BUSY_CORES:
             return True
-        agent.blockers = [f"it uses {cores:.1f} CPU cores for something its gateway does not know"]
+        agent.blockers = [f"it uses {cores:.1f} CPU cores for work its gateway does not report"]
         return False

@@ -1,4 +1,4 @@
-"""Freeing memory for a wake: which other agents can go to sleep now, and putting them to sleep."""
+"""Frees memory for a wake: chooses agents that can be paused or stopped, and evicts them."""
 
 import asyncio
 import itertools
@@ -43,7 +43,7 @@ class Evictions:
         return list(itertools.compress(pairs, quiet))
 
     async def evict(self, agent: Agent, relief: Relief) -> bool:
-        """Put one agent to sleep; `False` if its gateway or a request keeps it as it is."""
+        """Pause or stop one agent. Returns `False` if its gateway or a request prevents that."""
         mark = agent.activities
         mode: Mode = "pause" if relief is Relief.PAUSE else "stop"
         before = agent.state
@@ -60,7 +60,7 @@ class Evictions:
         return True
 
     def _free(self, agent: Agent) -> bool:
-        """Whether it may be tried at all: no transition in flight, and no refusal just now."""
+        """Whether the agent may be evicted: no transition in flight, no job, no recent refusal."""
         if agent.lock.locked() or agent.waking is not None or agent.woken_for is not None:
             return False
         if agent.state is HibernationState.RUNNING:

@@ -70,9 +70,9 @@ class OperatorOrders:
         return agent
 
     async def disable(self, user_id: str) -> Agent:
-        """Stop the agent without its consent, and keep it stopped until `enable`.
+        """Stop the agent without its gateway's consent, and keep it stopped until `enable`.
 
-        That it is disabled is stored first: if stopping it fails, or this server dies, the next
+        The order is stored first: if stopping the agent fails, or this server is killed, the next
         sweep stops it.
         """
         agent = self._registry.get(user_id)

@@ -33,7 +33,7 @@ def runtime_gone(error: RuntimeUnavailable) -> Problem:
 
 @contextmanager
 def runtime_problems() -> Iterator[None]:
-    """Turn the runtime's errors into the API's."""
+    """Raise the runtime's errors as `Problem`s."""
     try:
         yield
     except RuntimeUnavailable as error:

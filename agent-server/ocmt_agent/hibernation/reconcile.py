@@ -40,7 +40,7 @@ class Reconciler:
         self._wake_timeout_s = wake_timeout_s
 
     async def correct(self, agent: Agent) -> Observed | None:
-        """With the lock held: read the container afresh and correct the record by it."""
+        """With the lock held: inspect the container, and correct the record by it."""
         observed = await self._runtime.inspect(agent.user_id)
         fix = correction(agent.state, observed)
         if fix is not None:
@@ -50,9 +50,9 @@ class Reconciler:
         return observed
 
     async def settle(self, agent: Agent) -> None:
-        """Correct one agent's record after any transition in flight, and finish what is undone.
+        """After any transition in flight, correct one agent's record by what the runtime shows.
 
-        A disabled agent that runs is stopped; a hibernation that was cut short is undone.
+        Also stops a disabled agent that runs, and undoes a hibernation that was cut short.
         """
         async with agent.lock:
             if agent.removed:
@@ -71,7 +71,7 @@ class Reconciler:
                 await self._registry.save(agent)
 
     async def stop_disabled(self, agent: Agent) -> None:
-        """With the lock held, and the record as the runtime shows it: stop a disabled agent."""
+        """With the lock held and the record corrected: stop a disabled agent."""
         self._memory.ended(agent)
         await self._suspender.force_stop(agent, why=reasons.DISABLED)
 
@@ -89,7 +89,7 @@ class Reconciler:
         return agent.access
 
     async def read_jobs(self, agent: Agent) -> None:
-        """Read an awake agent's next job from its gateway; on an error keep the one on record."""
+        """Read an awake agent's next job from its gateway; on an error, keep the recorded one."""
         access = agent.access
         if access is None:
             return

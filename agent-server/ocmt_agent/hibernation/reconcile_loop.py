@@ -1,7 +1,7 @@
-"""Compares every record with the runtime each interval, and on the runtime's events between.
+"""Compares all records with the runtime in each sweep, and one record at each runtime event.
 
-Then acts on the sleep policy, agent by agent. One agent that is slow, or whose transition fails,
-holds up no other and never ends the loop.
+A sweep then applies the sleep policy to each agent. An agent that is slow, or whose transition
+fails, neither delays the others nor ends the loop.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _RECONNECT_S = 2.0
 _FIRST_WAIT_S = 30.0
-"""Between two scheduled wakes of one agent with no sleep in between; doubled each time."""
+"""Wait between two scheduled wakes of an agent that did not sleep; doubled each time."""
 _MOST_WAIT_S = 3600.0
 _READ_JOBS_EVERY_S = 600.0
 
@@ -65,7 +65,7 @@ class ReconcileLoop:
         times: Times,
     ) -> None:
         self.problem: str | None = None
-        """Why the runtime does not answer at the moment, and what to do."""
+        """Why the runtime does not answer now, and what to do; `None` if it does."""
         self._runtime = runtime
         self._registry = registry
         self._wakes = wakes
@@ -120,7 +120,7 @@ class ReconcileLoop:
             log.exception("sweep failed")
 
     def _shift_after_clock_jump(self) -> None:
-        """After a jump of the wall clock, move the records so that idle times go on unchanged."""
+        """After a jump of the wall clock, move the records' times, so that durations are kept."""
         now, now_s = self._clock.now(), self._clock.monotonic()
         jump = clock_jump(now - self._looked[0], now_s - self._looked[1])
         self._looked = (now, now_s)
@@ -197,7 +197,7 @@ class ReconcileLoop:
             self._registry.metrics.woke_for_job(late_s=max(0.0, late))
 
     def _jobs_unknown(self, agent: Agent) -> bool:
-        """Whether the next job on record is old: after a crash, an agent is woken for it."""
+        """Whether to read the next job again: after a crash, the recorded one wakes the agent."""
         age_s = self._clock.monotonic() - agent.jobs_read_at
         return agent.access is not None and age_s >= _READ_JOBS_EVERY_S
 
@@ -237,7 +237,7 @@ class ReconcileLoop:
                         group.create_task(
                             self._guarded(agent, partial(self._reconciler.settle, agent))
                         )
-                reason: Exception = RuntimeUnavailable("The runtime ended its events.")
+                reason: Exception = RuntimeUnavailable("The runtime ended its event stream.")
             except (RuntimeUnavailable, RuntimeFailed) as error:
                 reason = error
             except Exception as error:

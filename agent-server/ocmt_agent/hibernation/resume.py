@@ -1,6 +1,6 @@
-"""Bringing one gateway up to its first answer, whatever state its container is in.
+"""Brings one gateway up to its first answer, whatever state its container is in.
 
-Called with the agent's lock held. Nothing here changes the agent's recorded state; `wake` does.
+Called with the agent's lock held. Does not change the agent's recorded state; `wake` does.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Check = Callable[[Agent, GatewayAccess], Awaitable[bool]]
 
 
 def suspension_request(agent: Agent) -> str:
-    """The id of every lease request to the agent's gateway; constant, to find the lease again."""
+    """The id of lease requests to the agent's gateway: constant, so a repeat finds the lease."""
     return f"ocmt-{agent.user_id}"
 
 
@@ -67,7 +67,7 @@ class Resumer:
         elif observed.endpoint is None:
             raise RuntimeFailed(
                 "The container has no address. Restart the agent; if that does not help, "
-                "look at the engine's network."
+                "check the engine's network."
             )
         else:
             access = agent.access_at(observed.endpoint)
@@ -97,7 +97,7 @@ class Resumer:
             self._memory.woke(agent)
 
     async def thaw(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Thaw a paused gateway and give its lease back; whether it answered.
+        """Thaw a paused gateway and give its lease back. Returns whether it answered.
 
         It served before the freeze, so its answer to one call is enough. That call is sent first:
         the kernel keeps it for the frozen gateway, which reads it as soon as it runs. The container
@@ -132,7 +132,7 @@ class Resumer:
             )
 
     async def close(self) -> None:
-        """Wait for thaws that the container engine still records, up to a limit."""
+        """Wait up to 2 s for thaws that the container engine is still recording."""
         if self._thaws:
             _, pending = await asyncio.wait(self._thaws, timeout=_THAWED_WITHIN_S)
             for thaw in pending:
@@ -142,7 +142,7 @@ class Resumer:
     async def release(self, agent: Agent, access: GatewayAccess) -> None:
         """Give back the lease under which the gateway was to be frozen, if it has one.
 
-        If an answer was lost, a lease may have been granted: the same request is sent again, which
+        If the answer was lost, a lease may have been granted: the same request is sent again, which
         renews that lease and returns its id.
         """
         if agent.suspension_id == ASKED:
@@ -156,20 +156,20 @@ class Resumer:
         return await self._gateway.is_live(access)
 
     async def _is_back(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether a thawed gateway answers, and took back its lease if it had granted one."""
+        """Whether a thawed gateway answers, and has taken back the lease that it granted."""
         if agent.suspension_id in (None, NO_LEASE):
             agent.suspension_id = None
             return await self._gateway.is_live(access)
         return await self._taken(self.release(agent, access))
 
     async def _is_open(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether the gateway accepts work: its lease is given back, and our calls are answered."""
+        """Whether the gateway accepts work: its lease is given back, and admin calls succeed."""
         return await self._taken(self.release(agent, access)) and await self._taken(
             self._gateway.health(access)
         )
 
     async def _is_started(self, _: Agent, access: GatewayAccess) -> bool:
-        """Whether it accepts all calls. It answers ours a second later: too late for a user."""
+        """Whether the gateway accepts its user's calls; admin calls succeed only a second later."""
         return await self._gateway.is_started(access)
 
     async def _taken(self, call: Awaitable[None]) -> bool:
@@ -182,8 +182,8 @@ class Resumer:
             if refusal.passing:
                 return False
             raise RuntimeFailed(
-                f"The gateway refuses our call ({refusal.code}). Restart the agent; if that does "
-                "not help, its OpenClaw does not fit this release."
+                f"The gateway refused the agent server's call ({refusal.code}). Restart the agent; "
+                "if that does not help, this release does not support its OpenClaw version."
             ) from refusal
         return True
 

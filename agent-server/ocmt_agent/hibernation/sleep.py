@@ -1,4 +1,4 @@
-"""Putting an agent to sleep: pause or stop, with its gateway's consent."""
+"""Pauses or stops agents: with the gateway's consent, or by force."""
 
 from typing import Literal
 
@@ -38,11 +38,11 @@ class SleepTransitions:
         ordered: bool = False,
         if_free: bool = False,
     ) -> bool:
-        """Pause or stop; `False` when the gateway, or a request, keeps the agent awake.
+        """Pause or stop. Returns `False` if the gateway or a request keeps the agent awake.
 
-        `mark` is `agent.activities` when this was decided: any later activity cancels the sleep. A
-        call that changes nothing (already so, or deeper) succeeds. `if_free`: return `False` rather
-        than wait for a transition in flight.
+        `mark` is `agent.activities` when this was decided: any later activity cancels the sleep.
+        Returns `True` if the agent already is in that state or a deeper one. `if_free`: return
+        `False` rather than wait for a transition in flight.
         """
 
         async def sleep() -> bool:

@@ -1,6 +1,6 @@
-"""Suspending one gateway and freezing or stopping its container, without interrupting its work.
+"""Suspends one gateway, and freezes or stops its container, without interrupting its work.
 
-Called with the agent's lock held. Idle time only nominates an agent; here its gateway grants or
+Called with the agent's lock held. Idle time only nominates an agent; its gateway then grants or
 refuses a lease, and activity up to the freeze cancels the sleep.
 """
 
@@ -53,10 +53,10 @@ class Suspender:
     async def suspended(
         self, agent: Agent, access: GatewayAccess, *, mark: int, ordered: bool
     ) -> bool:
-        """Whether the gateway granted a lease and no activity followed; otherwise it is open again.
+        """Request a lease. Returns whether it was granted and no activity followed.
 
-        `False` leaves the reasons in `agent.blockers`. `ordered`: sleep even right before a
-        scheduled job.
+        If not, gives a lease back and stores the reasons in `agent.blockers`. `ordered`: sleep even
+        right before a scheduled job.
         """
         blockers, retry_after_s = await self._request_lease(
             agent, access, mark=mark, ordered=ordered
@@ -74,7 +74,7 @@ class Suspender:
         return not blockers
 
     async def pause(self, agent: Agent, access: GatewayAccess, *, why: TransitionReason) -> bool:
-        """Freeze a suspended agent; `False`, and `agent.blockers`, if the runtime cannot."""
+        """Freeze a suspended agent. On failure, sets `agent.blockers` and returns `False`."""
         started = self._clock.monotonic()
         try:
             await self._runtime.pause(agent.user_id)
@@ -119,9 +119,9 @@ class Suspender:
             await self._registry.save(agent)
             answer = await self._gateway.suspend(access, request_id=suspension_request(agent))
         except GatewayUnreachable:
-            return ["its gateway could not be asked: it does not answer"], 10.0  # it is busy
+            return ["its gateway does not answer"], 10.0  # it is busy
         except GatewayRefused as refusal:
-            return [f"its gateway could not be asked: {refusal.code}"], 10.0
+            return [f"its gateway refused the agent server's call: {refusal.code}"], 10.0
         if isinstance(answer, Busy):
             agent.suspension_id = None
             return answer.blockers, answer.retry_after_s
@@ -129,7 +129,7 @@ class Suspender:
         return [], 0.0
 
     async def _undo(self, agent: Agent, access: GatewayAccess, *, reason: str) -> None:
-        """After a freeze that failed, perhaps half way: thaw, and give the lease back."""
+        """After a freeze that failed, perhaps in part: thaw, and give the lease back."""
         log.warning("freeze failed", user_id=agent.user_id, reason=reason)
         agent.blockers = [f"it could not be frozen: {reason}"]
         agent.ask_again_at = self._clock.monotonic() + 60

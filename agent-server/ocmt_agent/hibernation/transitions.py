@@ -1,4 +1,4 @@
-"""Runs transitions: one at a time per agent, each to its end even if the caller leaves.
+"""Runs transitions: one at a time per agent, each to its end even if its caller is cancelled.
 
 A transition is a task of this server, not of the request that caused it: a caller that disconnects
 does not leave an agent half awake.
@@ -29,7 +29,7 @@ class TransitionRunner:
         return await asyncio.shield(self.start(work))
 
     async def run_locked(self, agent: Agent, work: Callable[[], Awaitable[T]]) -> T:
-        """The same with the agent's lock held."""
+        """Like `run`, with the agent's lock held."""
 
         async def locked() -> T:
             async with agent.lock:

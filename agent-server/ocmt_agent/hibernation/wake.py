@@ -1,6 +1,6 @@
-"""Waking an agent: one wake in flight per agent, shared by every request that needs it.
+"""Wakes agents: one wake in flight per agent, shared by every request that needs it.
 
-A wake over the kept control socket needs no look at the container. Without that socket, or without
+A wake over an open control socket does not inspect the container. Without that socket, or without
 an answer over it, the container is inspected and brought up from whatever state it is in.
 """
 
@@ -49,7 +49,7 @@ TOOLS_READ_WITHIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One wake under way: why, and the monotonic second at which it began."""
+    """A wake in flight: why, and the monotonic second at which it began."""
 
     why: TransitionReason
     started_s: float
@@ -145,7 +145,7 @@ class WakeTransitions:
             self._admission.ended(agent)
 
     async def bring_up(self, agent: Agent, *, why: TransitionReason) -> GatewayAccess:
-        """With the lock held: bring the gateway up and record it, or raise a `Problem`."""
+        """With the lock held: bring the gateway up and record the state, or raise a `Problem`."""
         refuse_disabled(agent)
         refuse_full(agent)
         attempt = _Attempt(why, self._clock.monotonic())
@@ -169,7 +169,7 @@ class WakeTransitions:
     async def _prepare_state(self, agent: Agent) -> None:
         """Copy the state before another OpenClaw version starts on it.
 
-        Before the wake's admission and outside its time limit: it may copy gigabytes.
+        This runs before the wake's admission and outside its time limit: it may copy gigabytes.
         """
         try:
             await self._states.prepare(agent)
@@ -183,10 +183,10 @@ class WakeTransitions:
     async def _resume_over_control_socket(
         self, agent: Agent, attempt: _Attempt
     ) -> GatewayAccess | None:
-        """Resume over the kept control socket, without inspecting the container first.
+        """Resume over an open control socket, without inspecting the container first.
 
-        The gateway's answer shows more than an inspection could. `None` without such a socket, or
-        without an answer: the record then has to be corrected by what the runtime shows.
+        The gateway's answer proves more than an inspection could. `None` without such a socket, or
+        without an answer: the caller then has to correct the record by what the runtime shows.
         """
         access = self._resumer.over_control_socket(agent)
         if access is None:

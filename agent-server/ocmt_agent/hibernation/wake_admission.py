@@ -1,7 +1,7 @@
 """Admits wakes: each waits for its turn in the queue, and for room in the host's memory.
 
-Called with the woken agent's lock held. It never waits for another agent's lock, so that two wakes
-cannot wait for each other.
+Called with the lock of the agent to wake held. It never waits for another agent's lock, so that two
+wakes cannot wait for each other.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from ocmt_agent.records.registry import AgentRegistry
 log = structlog.get_logger(__name__)
 
 HostReader = Callable[[], HostFigures | None]
-"""Reads the host's memory now; `None` where it cannot be read, and every wake is admitted."""
+"""Reads the host's memory; `None` where it cannot be read, so that every wake is admitted."""
 
 _ROUNDS = 3
 _SETTLES_WITHIN_S = 2.0
@@ -40,7 +40,7 @@ class WakeAdmission:
         cores: int,
         wait_s: float,
     ) -> None:
-        """`wait_s`: how long a wake may wait for its turn."""
+        """`wait_s`: how many seconds a wake may wait for its turn."""
         self._registry = registry
         self._evictions = evictions
         self._read_host = read_host
@@ -67,7 +67,7 @@ class WakeAdmission:
 
     @asynccontextmanager
     async def admitted(self, agent: Agent, who: Actor) -> AsyncIterator[None]:
-        """Hold a slot and the memory of one wake for the block. Raises 503 `host-full`."""
+        """Hold a slot and the memory for one wake during the block. Raises 503 `host-full`."""
         thaw = agent.state is HibernationState.PAUSED
         queue = self._thaws if thaw else self._boots
         need = min(need_of(who), self._needs.get(agent.user_id, Need.OTHER))
@@ -102,7 +102,7 @@ class WakeAdmission:
         )
 
     def _fits(self, agent: Agent, need: int) -> bool:
-        """Whether it fits; if so, reserves that much. Nothing is awaited in between."""
+        """Whether `need` bytes are free; if so, reserves them, without an await in between."""
         if self._lacking(need) > 0:
             return False
         self._promised[agent.user_id] = need
@@ -116,7 +116,7 @@ class WakeAdmission:
         return sum(self._promised.values())
 
     async def _make_room(self, agent: Agent, need: int) -> bool:
-        """Evict one agent after another until the host's figures show room; whether any went."""
+        """Evict agents one by one until the host's figures show room. Returns whether any was."""
         host = self._read_host()
         if host is None:
             return False
@@ -133,7 +133,7 @@ class WakeAdmission:
         return bool(given)
 
     async def _settled(self, need: int) -> None:
-        """Wait for the figures to show what was freed: reclaim goes on after a pause."""
+        """Wait up to 2 s for the host's figures to show room: reclaim goes on after a pause."""
         for _ in range(int(_SETTLES_WITHIN_S / _POLL_S)):
             if self._lacking(need) <= 0:
                 return
@@ -146,7 +146,7 @@ class WakeAdmission:
         raise Problem(
             503,
             "host-full",
-            f"{reason} Ask again in {retry_after_s} s. If this repeats, the host needs more "
+            f"{reason} Try again in {retry_after_s} s. If this repeats, the host needs more "
             "memory or swap (`./ocmt memory enable`), or fewer agents.",
             retry_after_s=retry_after_s,
         )

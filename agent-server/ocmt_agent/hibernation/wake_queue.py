@@ -1,7 +1,7 @@
 """A queue for wakes, by priority: users first, then jobs, then the rest.
 
-A boot takes a core for ten seconds, a thaw almost nothing: each kind has its own queue and slots,
-so that a thaw never waits for boots.
+A boot takes ten seconds of a core, a thaw almost nothing: boots and thaws each have their own queue
+and slots, so that a thaw never waits for boots.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class WakeQueue:
 
     @asynccontextmanager
     async def turn(self, key: str, need: Need) -> AsyncIterator[None]:
-        """Wait for a slot and hold it for the block."""
+        """Wait for a slot and hold it during the block."""
         await self._acquire(key, need)
         try:
             yield

@@ -1,4 +1,4 @@
-"""When each sleeping agent is woken next without a request: for its job, or its office hours."""
+"""When each sleeping agent is next woken without a request: for its job, or its office hours."""
 
 from datetime import datetime
 
@@ -37,7 +37,7 @@ class WakeSchedule:
         )
 
     def job_wake_at(self, agent: Agent) -> datetime | None:
-        """When the wake for the agent's next job begins, as planned last."""
+        """When the wake for the agent's next job begins, as last planned."""
         if agent.next_job_at is None:
             return None
         alone = agent.next_job_at - self._registry.wake_times.lead(agent.state)

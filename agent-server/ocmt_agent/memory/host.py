@@ -56,7 +56,7 @@ class Zswap:
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """Share of the last seconds (percent) in which work waited for memory.
+    """Percentage of the last 10 and 60 seconds in which work waited for memory.
 
     `some`: at least one task waited; `full`: all tasks that had work waited.
     """
@@ -97,7 +97,7 @@ class HostMemory:
 
 
 def read_host_memory(root: Path = Path("/")) -> HostMemory:
-    """The host's memory now. Some 0.2 ms; raises `OSError` where there is no procfs."""
+    """The host's memory now. Takes some 0.2 ms; raises `OSError` where there is no procfs."""
     meminfo = counts((root / "proc/meminfo").read_text())
     return HostMemory(
         total=meminfo["MemTotal"] * KIB,
@@ -114,9 +114,9 @@ def read_host_memory(root: Path = Path("/")) -> HostMemory:
 
 
 def read_agent_memory(where: Whereabouts, host: HostMemory) -> AgentMemory | None:
-    """One agent's memory now, by its control group or else its processes; `None` once it is gone.
+    """One agent's memory, from its control group or else its processes; `None` once it is gone.
 
-    `host`, read at about the same time, gives the share of its swap that is in zram.
+    `host`, read at about the same time, gives the share of the agent's swap that is in zram.
     """
     if where.memory is not None:
         return read_group_memory(where.memory, host)
@@ -126,7 +126,7 @@ def read_agent_memory(where: Whereabouts, host: HostMemory) -> AgentMemory | Non
 def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
     """The memory of one control group (v1's memory controller, or v2); `None` once it is gone.
 
-    Some 0.1 ms.
+    Takes some 0.1 ms.
     """
     stat = counts(read_text(folder / "memory.stat"))
     if not stat:
@@ -151,9 +151,9 @@ def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
 def read_processes_memory(
     pids: list[int], host: HostMemory, *, root: Path = Path("/")
 ) -> AgentMemory | None:
-    """The same summed over processes without a control group; shared pages count in each process.
+    """The memory of processes without a control group; shared pages count in each of them.
 
-    `None` if none of them exists.
+    `None` if none of the processes exists.
     """
     anon = cache = swap = 0
     found = False
@@ -189,7 +189,7 @@ def _zram(root: Path) -> Zram:
 
 
 def read_pressure(root: Path = Path("/")) -> Pressure | None:
-    """`None` where the kernel does not measure it."""
+    """The host's memory pressure; `None` where the kernel does not measure it."""
     averages: dict[str, float] = {}
     for line in read_text(root / "proc/pressure/memory").splitlines():
         kind, *fields = line.split()

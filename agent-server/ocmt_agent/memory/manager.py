@@ -44,17 +44,17 @@ log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 10.0
 _ANSWERED_WITHIN_S = 20.0
-"""From a wake until its first answer is usually complete: pages used until then are learned."""
+"""Seconds after a wake in which its first answer is usually complete: pages used then count."""
 _RECLAIMS_AT_ONCE = 2
 _WRITTEN_WITHIN_S = 1.0
-"""Between two rounds of one reclaim, for the disk to write what it was given."""
+"""Seconds between two rounds of a reclaim, for the disk to write the pages of the first."""
 
 
 @dataclass(slots=True)
 class _Tracked:
-    """One agent's memory, as tracked by this process.
+    """What this process knows about one agent's memory.
 
-    Only what it needs to wake outlives the process: it is in the store while the agent sleeps.
+    What a wake needs is also in the store while the agent sleeps, and outlives this process.
     """
 
     prefetcher: Prefetcher = field(default_factory=Prefetcher)
@@ -68,7 +68,7 @@ class _Tracked:
     looked_up: bool = False
     """Whether the store was read for what an earlier server had learned."""
     unseen: bool = False
-    """The runtime did not find it; not tried again before its next transition."""
+    """The runtime did not find the agent; it is not looked up again before a transition."""
 
 
 class MemoryManager:
@@ -134,7 +134,7 @@ class MemoryManager:
         tracked.taken = False
 
     def answered(self, agent: Agent) -> None:
-        """A request to it was answered completely."""
+        """A request to the agent was answered completely."""
         # On the path of every request: allocates nothing.
         tracked = self._agents.get(agent.user_id)
         if tracked is not None:
@@ -152,12 +152,12 @@ class MemoryManager:
     # The loop
 
     async def run(self) -> None:
-        """Measure, trim under pressure, and reclaim what a restart left; until cancelled."""
+        """Measure agents, trim them under pressure, and reclaim those paused before a restart."""
         while True:
             try:
                 await self.look()
             except Exception:
-                log.exception("look at the agents' memory failed")
+                log.exception("measuring the agents' memory failed")
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def look(self) -> None:
@@ -179,8 +179,8 @@ class MemoryManager:
     def _needs_reclaim(self, agent: Agent, host: HostMemory) -> bool:
         """Whether a paused agent's memory is still to be reclaimed.
 
-        Either it was not measured since this server started, or it stayed in RAM for lack of swap
-        that exists now.
+        Either it was not measured since this server started, or it stayed in RAM because there was
+        no swap, and now there is.
         """
         tracked = self._tracked(agent)
         if agent.paused_memory is None or agent.memory is None:
@@ -263,7 +263,10 @@ class MemoryManager:
     async def _take(
         self, driver: Driver, where: Whereabouts, before: AgentMemory
     ) -> AgentMemory | None:
-        """Reclaim in rounds while that frees memory; the figures after, `None` once it is gone."""
+        """Reclaim in rounds while that frees memory.
+
+        Returns the figures afterwards; `None` once the agent is gone.
+        """
         while True:
             await driver.reclaim(where, self._out)
             after = read_agent_memory(where, self.host())
@@ -306,7 +309,7 @@ class MemoryManager:
     # Helpers
 
     async def _where(self, agent: Agent) -> Whereabouts | None:
-        """Where it is now; forgets what was tracked of earlier processes."""
+        """The agent's whereabouts. Forgets what was learned about its earlier processes."""
         tracked = self._tracked(agent)
         if tracked.unseen:
             return None

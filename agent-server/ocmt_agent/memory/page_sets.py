@@ -1,7 +1,7 @@
 """Sets of an agent's pages, by process. Pure.
 
-Ranges of addresses, bound to the processes they were seen in: a restarted gateway has other
-processes, to which old ranges are never applied.
+They are ranges of addresses, bound to the processes they were seen in: a restarted gateway has
+other processes, to which old ranges are never applied.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,12 +13,12 @@ Pages = Mapping[ProcessId, Collection[Range]]
 
 
 def size(pages: Pages) -> int:
-    """In bytes."""
+    """The size of the pages in bytes."""
     return sum(size_of(ranges) for ranges in pages.values())
 
 
 def packed(pages: Pages) -> Pages:
-    """The same in a compact form: an agent has some ten thousand ranges."""
+    """The pages in a compact form: an agent has some ten thousand ranges."""
     return {process: PackedRanges(ranges) for process, ranges in pages.items()}
 
 

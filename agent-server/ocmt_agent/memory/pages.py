@@ -25,7 +25,7 @@ from ocmt_agent.runtime.processes import ProcessId, identify
 T = TypeVar("T")
 
 _BATCH = 4 << 20
-"""Bytes per call: a few milliseconds of disk reads, after which it can be cancelled."""
+"""Bytes per call: a few milliseconds of disk reads. Between two calls, work can be cancelled."""
 _ALL = 1 << 62
 
 
@@ -35,7 +35,7 @@ def resident_pages(where: Whereabouts) -> Pages:
 
 
 def pages_anywhere(where: Whereabouts) -> Pages:
-    """The pages in RAM or in swap, by process. Blocking too."""
+    """The pages in RAM or in swap, by process. Blocking, like `resident_pages`."""
     return _own_pages(where, Kept.SOMEWHERE)
 
 
@@ -50,7 +50,7 @@ def _own_pages(where: Whereabouts, kept: Kept) -> Pages:
 
 
 async def page_out(pages: Pages, executor: Executor) -> None:
-    """Page these pages out, turn by turn."""
+    """Page these pages out, in batches."""
     for turn in turns(pages, at_most=_ALL):
         await in_thread(executor, partial(advise, *turn, Advice.PAGEOUT))
 
@@ -58,10 +58,11 @@ async def page_out(pages: Pages, executor: Executor) -> None:
 async def bring_in(
     pages: Pages, executor: Executor, *, at_most: int, leave: Callable[[int], bool]
 ) -> AsyncIterator[tuple[Pages, bool]]:
-    """Read pages from swap, turn by turn, and map them, so that no process faults on them.
+    """Read pages from swap in batches, and map them, so that no process faults on them.
 
-    The next turn is read while one is mapped. If `leave` is true for a turn's number, its pages are
-    only read, so that later accesses show their use. Yields each turn and whether it was mapped.
+    The next batch is read while one is mapped. If `leave` is true for a batch's number, its pages
+    are only read, so that later accesses show their use. Yields each batch and whether it was
+    mapped.
     """
     behind: asyncio.Future[None] | None = None
     for number, turn in enumerate(turns(pages, at_most=at_most)):
@@ -89,7 +90,7 @@ def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range
 
 
 def advise(process: ProcessId, ranges: list[Range], advice: Advice) -> None:
-    """One short blocking call; skips pages that are gone or cannot be advised on."""
+    """Give advice on pages, in one short blocking call; skips those that are gone."""
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(process.pid)
         try:
@@ -105,5 +106,5 @@ def _map(process: ProcessId, ranges: list[Range]) -> None:
 
 
 async def in_thread(executor: Executor, work: Callable[[], T]) -> T:
-    """Run blocking work in a thread; on cancellation the piece in progress still completes."""
+    """Run blocking work in a thread; once begun, it completes even if the caller is cancelled."""
     return await asyncio.get_running_loop().run_in_executor(executor, work)

@@ -24,9 +24,9 @@ from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.processes import ProcessId
 
 _ANSWERS_WITHIN_S = 0.3
-"""From accepting work to a short answer; a long one, such as a model's, is not awaited."""
+"""Seconds in which a gateway gives a short answer; a long one, as a model's, is not awaited."""
 _UNSURE_FOR = 2
-"""In its first wakes an agent uses many pages before its first answer that are not known yet."""
+"""An agent's first wakes, in which many pages used before the first answer are not known yet."""
 
 
 @dataclass(slots=True)
@@ -34,11 +34,11 @@ class _Seen:
     """Page use observed during one wake of a reclaimed agent."""
 
     first: Pages = field(default_factory=dict)
-    """Pages that it had mapped itself when it accepted work, or had answered."""
+    """Pages that the agent had mapped itself when it accepted work, or gave a short answer."""
     mapped: list[Pages] = field(default_factory=list)
-    """Pages we read and mapped, by turn: their use is not observable."""
+    """Pages that were prefetched and mapped, by batch: their use is not observable."""
     unmapped: list[Pages] = field(default_factory=list)
-    """Pages we only read: those mapped later were used."""
+    """Pages that were only read from swap: those mapped later were used."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Prefetcher:
     working_set: WorkingSet | None = None
     _leader: ProcessId | None = None
     _held: Pages | None = None
-    """All its pages when it went to sleep; other pages were created since."""
+    """All the agent's pages when it was paused; any other page was created since."""
     _laid_out: WorkingSet | None = None
     """The working set as last written to swap, with small gaps filled: what a wake reads."""
     _wakes: int = 0
@@ -60,7 +60,7 @@ class Prefetcher:
             self._wakes = 0
 
     def learned(self) -> Learned | None:
-        """What to store; `None` before its first wake was observed."""
+        """What to store; `None` before the agent's first wake was observed."""
         if self._leader is None or self.working_set is None or self._held is None:
             return None
         return Learned(self._leader, self.working_set, self._laid_out, self._held, self._wakes)
@@ -74,13 +74,13 @@ class Prefetcher:
     async def record_held(self, where: Whereabouts, executor: Executor) -> None:
         """Record all pages of the frozen agent before any is reclaimed.
 
-        The layout in swap from the sleep before is discarded: pages may be gone since.
+        Discards the layout in swap of the previous sleep: some of its pages may be gone.
         """
         self._laid_out = None
         self._held = await in_thread(executor, lambda: packed(pages_anywhere(where)))
 
     async def lay_out(self, executor: Executor) -> None:
-        """Write its pages to swap in the order in which the next wake reads them.
+        """Write the agent's pages to swap in the order in which the next wake reads them.
 
         Pages used by the last wakes come first, the rest by address. The kernel's own order, by
         last use, scatters pages that are read together, so that a wake would read single pages.
@@ -109,8 +109,8 @@ class Prefetcher:
 
         The rest waits, because otherwise the gateway's own reads would queue behind it on the disk.
         With `slow` reads, pages come in the order laid out in swap and are mapped; in the agent's
-        first wakes, which show what is needed first, the rest also waits for a short answer. For an
-        agent of which nothing is known, up to `blindly` bytes of all its pages are read. `learns`
+        first wakes, which show what is needed first, the rest also waits for a short answer. If
+        nothing is known about the agent, up to `blindly` bytes of all its pages are read. `learns`
         is false after a sleep in which not all memory was reclaimed: the use of pages that stayed
         in RAM is not observable. `note_use` evaluates this wake later.
         """
@@ -168,7 +168,7 @@ def _all(_: int) -> bool:
 def _learn(
     known: WorkingSet | None, seen: _Seen, where: Whereabouts, held: Pages | None
 ) -> WorkingSet:
-    """Blocking: a gateway's pages are some ten thousand ranges."""
+    """The working set after this wake. Blocking: a gateway has some ten thousand ranges."""
     return learned(
         known,
         held=held,

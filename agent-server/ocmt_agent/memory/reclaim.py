@@ -27,7 +27,7 @@ from ocmt_agent.runtime.cgroup import CGROUP_ROOT
 from ocmt_agent.runtime.processes import identify
 
 CHUNK = 32 << 20
-"""Bytes per request: about 30 ms, the longest a wake has to wait."""
+"""Bytes per request. Each takes about 30 ms, the longest that a wake has to wait for it."""
 _FRUITLESS = 3
 _PROGRESS = 1 << 20
 _CAP_SYS_NICE = 23
@@ -107,10 +107,10 @@ class PageOut:
 
 
 def reclaim_chunk(folder: Path, size: int) -> bool:
-    """Request that cgroup v2 reclaims `size` bytes of a group; whether to request more.
+    """Request that the kernel reclaims `size` bytes of a v2 group. Returns whether any were.
 
-    Blocking. `EAGAIN` means that fewer bytes were reclaimed, which is normal; it ends when hardly
-    any were.
+    Blocking. `EAGAIN` means that fewer bytes were reclaimed, which is normal; less than a megabyte
+    counts as none.
     """
     before = to_int(read_text(folder / "memory.current"))
     if before == 0:

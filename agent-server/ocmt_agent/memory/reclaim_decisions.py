@@ -22,7 +22,7 @@ _TRIM_AGAIN_S = 300.0
 
 
 def paused_memory(memory: AgentMemory) -> PausedMemory:
-    """Resident or reclaimed, from figures alone, so that it works after a restart too."""
+    """Whether a paused agent's memory is resident or reclaimed: from its present figures alone."""
     left = max(_LEFT_BY_RECLAIM, _LEFT_SHARE * (memory.held + memory.swap))
     if memory.swap > 0 and memory.held <= left:
         return PausedMemory.RECLAIMED
@@ -41,7 +41,7 @@ def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
 
 
 def more_to_take(before: AgentMemory, after: AgentMemory) -> bool:
-    """Whether another round of reclaim is worth it, from the figures around the last one.
+    """Whether another round of reclaim is worth it, given the figures before and after a round.
 
     The kernel skips pages that a busy disk has not written yet; a moment later they are written.
     """
@@ -73,7 +73,7 @@ def read_blindly_most(host: HostMemory) -> int:
 def pressed(host: HostMemory) -> bool:
     """Whether this host is short of memory, or soon will be.
 
-    By PSI where the kernel has it: users notice when a tenth of ten seconds is lost to waiting.
+    By PSI where the kernel has it: users notice when work waits for a tenth of the time.
     """
     waiting = host.pressure is not None and host.pressure.some_avg10 >= _PRESSED_SOME_AVG10
     return waiting or host.available < _SHORT_OF_MEMORY * host.total
@@ -81,10 +81,10 @@ def pressed(host: HostMemory) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Awake:
-    """What the decision to trim takes of one awake agent."""
+    """The figures of one awake agent that decide whether it is trimmed."""
 
     quiet_s: float
-    """Since its last activity; zero while a request is in flight."""
+    """Seconds since its last activity; zero while a request is in flight."""
     known: bool
     """Whether its working set is known."""
     since_trim_s: float | None
@@ -101,5 +101,5 @@ def worth_trimming(agent: Awake, host: HostMemory) -> bool:
 
 
 def worth_taking(spare: int, host: HostMemory) -> bool:
-    """Whether `spare` bytes are enough to page them out, and fit into swap."""
+    """Whether `spare` bytes are enough to be worth paging out, and fit into swap."""
     return _SPARE_WORTH_TAKING <= spare <= host.swap_free()

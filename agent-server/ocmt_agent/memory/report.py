@@ -54,7 +54,7 @@ def _advice(means: Means, host: HostMemory) -> list[str]:
     advice = []
     if means.driver is None:
         advice.append(
-            "Paused agents keep their memory: this server may not take it back. Run it as root."
+            "Paused agents keep their memory: the agent server may not reclaim it. Run it as root."
         )
     if host.swap_size() == 0:
         advice.append(

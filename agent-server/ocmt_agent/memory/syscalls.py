@@ -30,10 +30,10 @@ class _IoVec(ctypes.Structure):
 
 
 def process_madvise(pidfd: int, ranges: Sequence[Range], advice: Advice) -> int:
-    """Give the advice on up to 1,024 ranges; returns the number of bytes advised.
+    """Give the advice on up to 1,024 ranges. Returns the number of bytes advised.
 
-    Fewer than requested if a range is unmapped or cannot be advised on. Raises `OSError` if no
-    range was advised. Releases the GIL during the call.
+    They are fewer than requested if a range is unmapped or cannot be advised on. Raises `OSError`
+    if no range was advised. Releases the GIL during the call.
     """
     vectors = (_IoVec * len(ranges))(*(_IoVec(one.start, one.size) for one in ranges))
     taken: int = _libc.syscall(
@@ -66,7 +66,7 @@ def batches(ranges: Iterable[Range], *, most: int) -> Iterator[list[Range]]:
 
 
 _PINNED_AT_ONCE = 1024 * PAGE
-"""What one call pins before it copies (the kernel's `process_vm_access.c`)."""
+"""Bytes that one call pins before it copies (the kernel's `process_vm_access.c`)."""
 _MAP_PRIVATE_ANONYMOUS = 0x22
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
@@ -80,8 +80,8 @@ def fault_in(pid: int, ranges: Iterable[Range]) -> None:
     by side. The call copies into them from an unreadable page of this process: the kernel pins the
     target pages for writing first, which faults them in, and then fails on the source before the
     first byte, so EFAULT means success. It is therefore safe on memory that is written to
-    concurrently. Pages that are gone or not writable are skipped. Addresses at which no page was
-    ever used must not be passed: they would get one.
+    concurrently. Pages that are gone or not writable are skipped. Do not pass addresses at which no
+    page was ever used: the call would create one.
     """
     source = _IoVec(_unreadable, PAGE)
     for whole in ranges:
@@ -129,10 +129,10 @@ class Kept(Enum):
 
 
 def own_pages(pid: int, areas: Iterable[Range], kept: Kept) -> list[Range]:
-    """The process's anonymous pages that are there now.
+    """The process's anonymous pages in `areas` that are now where `kept` says.
 
-    A page that was only prefetched and not used since is not mapped. Raises `OSError` once the
-    process is gone.
+    A page that was prefetched and not used since is not mapped. Raises `OSError` once the process
+    is gone.
     """
     found: list[Range] = []
     with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:

@@ -1,8 +1,8 @@
 """Which pages an agent uses to wake and answer, learned wake by wake. Pure.
 
-Prefetched pages are mapped, so their use cannot be observed. Each wake therefore only reads another
-part of them without mapping it, and forgets the pages of that part that were not used. Pages in
-small gaps are prefetched too, but never count as used because of that.
+Prefetched pages are mapped, so their use cannot be observed. Each wake therefore reads another part
+of them without mapping it, and forgets the pages of that part that were not used. Pages in small
+gaps are prefetched too, but that does not make them count as used.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from ocmt_agent.memory.page_sets import Pages, among, minus, packed, size, toget
 from ocmt_agent.memory.ranges import PAGE, merged, without
 
 _LEFT_EACH = 8
-"""One of this many turns is left unmapped; after as many wakes each turn was left once."""
+"""One batch in this many is left unmapped; after as many wakes, each batch was left once."""
 _FIRST_MOST = 96 << 20
-"""Reading this takes 0.1 to 0.4 s, in which the gateway's own reads wait."""
+"""Reading this many bytes takes 0.1 to 0.4 s, in which the gateway's own reads wait."""
 _USED_AT_LEAST = 0.3
 _GAP = 8 * PAGE
 """Reading a gap smaller than this takes less time than a seek."""
@@ -28,15 +28,15 @@ class WorkingSet:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return size(self.first) + size(self.then)
 
     def packed(self) -> "WorkingSet":
-        """The same in a compact form."""
+        """This working set in a compact form."""
         return WorkingSet(packed(self.first), packed(self.then))
 
     def spare(self, pages: Pages) -> Pages:
-        """The pages that are not in the working set."""
+        """Those of `pages` that are not in the working set."""
         return minus(minus(pages, self.first), self.then)
 
     def filled(self, held: Pages) -> "WorkingSet":
@@ -50,7 +50,7 @@ class WorkingSet:
 
 
 def left_unmapped(wake: int, turn: int) -> bool:
-    """Whether to leave turn number `turn` unmapped in the agent's wake number `wake`."""
+    """Whether to leave batch number `turn` unmapped in the agent's wake number `wake`."""
     return (wake + turn) % _LEFT_EACH == 0
 
 
@@ -67,8 +67,8 @@ def learned(
 
     `first`: pages mapped by the agent itself when its first short answer was complete; `used`: all
     pages mapped some time later. If fewer than 30 % of the pages that were only read were used, the
-    sample says nothing, and nothing is forgotten. If `first` is very large, it was taken during a
-    long answer and is ignored. Pages that it did not have in its sleep (`held`) do not count.
+    sample proves nothing, and no page is forgotten. If `first` is very large, it was taken during a
+    long answer and is ignored. Pages that the agent did not have when paused (`held`) do not count.
     """
     if known is None:
         known = WorkingSet({}, {})

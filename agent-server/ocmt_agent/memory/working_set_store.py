@@ -1,7 +1,7 @@
-"""Stores the working sets of sleeping agents over a restart of this server, in a file per agent.
+"""Keeps the working sets of sleeping agents across restarts of this server, in a file per agent.
 
-Only addresses, valid for the processes they were seen in: after a reboot, or a restart of the
-gateway, a file is ignored.
+A file has only addresses, valid for the processes they were seen in: after a reboot, or a restart
+of the gateway, it is ignored.
 """
 
 import contextlib
@@ -31,18 +31,18 @@ class Learned:
     leader: ProcessId
     working_set: WorkingSet
     laid_out: WorkingSet | None
-    """As laid out in swap; `None` if it was not laid out."""
+    """The working set as laid out in swap; `None` if it was not."""
     held: Pages
-    """All its pages when it went to sleep."""
+    """All the agent's pages when it was paused."""
     wakes: int
 
 
 class _NotWanted(Exception):
-    """Removes the draft of a working set that was forgotten meanwhile."""
+    """Raised to remove the draft of a working set that was forgotten meanwhile."""
 
 
 class WorkingSetStore:
-    """Blocking; some 100 KB and a few milliseconds per agent."""
+    """A file of some 100 KB per agent. Calls block for a few milliseconds."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -120,7 +120,7 @@ def _decoded(data: bytes, leader: ProcessId) -> Learned | None:
             at += size
         sets.append(pages)
     if at != len(rest):
-        raise ValueError("it was cut short")
+        raise ValueError("the file is incomplete")
     first, then, held, *laid_out = sets
     return Learned(
         leader,

@@ -10,7 +10,7 @@ from collections import Counter
 from ocmt_common.bounded_http import BoundedHttp
 
 MOST_PER_ADDRESS = 512
-"""A busy agent has a few; agents that are plain processes share one address."""
+"""A busy agent has a few connections; agents that are plain processes share one address."""
 
 
 def bounded(most: int = MOST_PER_ADDRESS) -> type[asyncio.Protocol]:

@@ -18,8 +18,8 @@ from ocmt_agent.proxy.headers import Headers, to_caller
 # No total limit: an answer may stream for hours. Only connecting is limited.
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 KEEPALIVE_S = 4
-"""How long an idle connection is reused. Shorter than the other side's limit (Node and uvicorn:
-5 s), so that no request meets a closing connection; a frozen gateway closes it at the thaw."""
+"""Seconds for which an idle connection is kept. Shorter than the server's limit (Node and uvicorn:
+5 s), so that no request uses a closing connection; a frozen gateway closes its own at the thaw."""
 _FINAL = range(200, 600)
 """The final statuses of RFC 9110, section 15."""
 _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
@@ -28,7 +28,7 @@ _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 def open_session(credentials: HostCredentials | None = None) -> aiohttp.ClientSession:
     """A client session for forwarding: no decoding, no cookies, no proxy from the environment.
 
-    With `credentials`, https is with the other host of the installation, and with no other server.
+    With `credentials`, https connections succeed only to the other host of the installation.
     """
     return aiohttp.ClientSession(
         auto_decompress=False,
@@ -100,7 +100,7 @@ class RequestBody:
         self.ended.set()
 
     async def caller_left(self) -> None:
-        """Return when the caller closes the connection. The body must be read first."""
+        """Return when the caller closes the connection, once its body has been read."""
         await self.ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
@@ -117,8 +117,8 @@ async def pass_on(
 ) -> None:
     """Send the request to `url` and its answer to the caller.
 
-    Raises `Unreachable` if no answer began, and `AnswerBroken` if one broke off; then the caller's
-    connection has to be broken too, so that the answer does not look complete.
+    Raises `Unreachable` if no answer began, and `AnswerBroken` if one ended early; then the
+    caller's connection must be aborted too, so that the answer does not look complete.
     """
     work = asyncio.ensure_future(_exchange(session, scope, body, send, url=url, headers=headers))
     leaving = asyncio.ensure_future(body.caller_left())
@@ -157,7 +157,7 @@ async def _exchange(
         raise body.failure or Unreachable(_reason(error), unsent=False) from error
     async with response:
         if response.status not in _FINAL:
-            raise Unreachable(f"it answered with the status {response.status}", unsent=False)
+            raise Unreachable(f"the server answered with status {response.status}", unsent=False)
         await send(
             {
                 "type": "http.response.start",

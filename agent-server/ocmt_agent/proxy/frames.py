@@ -1,4 +1,4 @@
-"""The few frames of OpenClaw's protocol that the proxy recognises or makes up itself. Pure."""
+"""The frames of OpenClaw's protocol that the proxy recognises or writes itself. Pure."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def request_id(text: str) -> str | None:
-    """The id of a caller's frame that expects an answer."""
+    """The id of a caller's request; `None` for a frame that expects no answer."""
     match = _REQUEST.match(text)
     if match is not None:
         found = _string(match[1])
@@ -37,7 +37,7 @@ def request_id(text: str) -> str | None:
 
 
 def answered_id(text: str) -> str | None:
-    """The id of the request that a gateway's frame answers."""
+    """The id of the request that a gateway's frame answers; `None` for other frames."""
     match = _ANSWER.match(text)
     return None if match is None else _string(match[1])
 

@@ -65,7 +65,7 @@ def _without(headers: Raw, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]
 
 
 def _text(raw: bytes) -> str:
-    """A value that the HTTP client encodes as UTF-8 to the same bytes where possible."""
+    """A header as text, which the HTTP client encodes in UTF-8: to the same bytes if possible."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

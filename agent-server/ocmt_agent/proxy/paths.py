@@ -1,8 +1,8 @@
 """Which of a gateway's paths a caller of the proxy may reach, decided on the raw bytes.
 
-An allow-list: the gateway's admin calls, its control page and the paths of plugins are out of reach
-in every spelling, because a path is either literally one of these or refused. This matters: the
-gateway resolves `/v1/../api/v1/admin/rpc` to its admin calls.
+An allow-list: a path is literally one of these or refused, so that no spelling of a path reaches
+the gateway's admin calls, its control page or its plugins. This matters: the gateway resolves
+`/v1/../api/v1/admin/rpc` to its admin calls.
 """
 
 import re
@@ -10,7 +10,7 @@ import re
 from ocmt_common.problems import Problem
 
 ALLOWED = frozenset({"healthz", "readyz", "startupz", "v1"})
-"""First segments: the probes and the OpenAI-shaped API."""
+"""Allowed first segments: the probes and the OpenAI-compatible API."""
 _SENT_FILES = ["api", "chat", "media", "outgoing"]
 """Leading segments of the files that an agent sent in a chat."""
 
@@ -22,7 +22,7 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def gateway_path(raw_path: bytes, *, user_id: str) -> str:
-    """The gateway's path behind `/api/containers/{user_id}/proxy/`, without the first slash.
+    """The gateway's path: what follows `/api/containers/{user_id}/proxy/`, without a first slash.
 
     Raises `Problem` 400 for an ambiguous path, 404 for a path that is not allowed.
     """
@@ -45,7 +45,7 @@ def gateway_path(raw_path: bytes, *, user_id: str) -> str:
         raise Problem(
             404,
             "no-such-path",
-            f"The proxy reaches {reached}, the files that an agent sent, and the socket.",
+            f"The proxy forwards only to {reached}, the files that an agent sent, and the socket.",
         )
     return path
 

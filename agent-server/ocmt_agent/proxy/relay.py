@@ -1,7 +1,7 @@
-"""The relay: what a container may reach of ours. `/llm` and `/mcp`, and nothing else.
+"""The relay: forwards agents' requests for `/llm` and `/mcp`, and nothing else, to management.
 
-It listens on the agents' own network, knows which tokens belong to this host's agents, and passes
-the request on to management, which decides what the token is good for.
+It listens on the agents' own network and accepts only the tokens of this host's agents. Management
+decides what a token permits.
 """
 
 import re
@@ -28,7 +28,7 @@ _SEGMENT = r"/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*"
 _REACHABLE = re.compile(rf"/mcp/?|/(?:llm|mcp)(?:{_SEGMENT})+/?")
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
-"""A long conversation with pictures in it fits; what management takes at most."""
+"""Enough for a long conversation with pictures; management has the same limit."""
 
 
 class Relay:
@@ -59,10 +59,13 @@ class Relay:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw: str = scope["raw_path"].decode("ascii", errors="replace")
         if scope["type"] != "http" or _REACHABLE.fullmatch(raw) is None:
-            raise Problem(404, "no-such-path", "Agents reach /llm and /mcp here, nothing else.")
+            raise Problem(404, "no-such-path", "The relay forwards only /llm and /mcp.")
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self._is_agent_token(token):
+        if scheme.lower() != "bearer" or not token:
             raise Problem(401, "wrong-token", "Send the agent's own token as a bearer token.")
+        if not self._is_agent_token(token):
+            # Mostly a renewed one; after a 401 OpenClaw disables its models for minutes.
+            raise Problem(424, "unknown-token", "This is not the token of an agent on this host.")
         body = RequestBody(scope, receive, max_bytes=MAX_BODY_BYTES)
         try:
             await pass_on(

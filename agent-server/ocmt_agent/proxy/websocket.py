@@ -169,7 +169,7 @@ class _Conversation:
                 return _on_the_wire(message.get("code"), message.get("reason"))
             text = message.get("text")
             if text is None:
-                await self._caller.close(1003, "send text frames")
+                await self._caller.close(1003, "send text frames only")
                 return 1000, ""
             await self._deliver(text)
 
@@ -235,5 +235,5 @@ class _Ended(Exception):
 
 
 def _on_the_wire(code: int | None, reason: str | None) -> tuple[int, str]:
-    """A close code and reason that may be sent; 1005 and 1006 mean there was none."""
+    """The close code and reason to send: 1005 and 1006 mean that none was received."""
     return (code if code is not None and code in _SENDABLE else 1000), reason or ""

@@ -1,4 +1,4 @@
-"""One user's agent: the stored record, and the state of this process beside it."""
+"""One user's agent: its stored record, and what is kept only in memory."""
 
 import asyncio
 import secrets
@@ -28,10 +28,10 @@ from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """The fields up to `policy` are stored; the rest live in this process only.
+    """The fields up to `policy` are stored; the rest are kept only in memory.
 
-    `state` is the record; `access` is proof: it is set only after the gateway answered this
-    process, so an agent loaded from the database is verified before it is used.
+    `state` is what the record says; `access` is set only after the gateway answered this process,
+    so an agent loaded from the database is verified before it is used.
     """
 
     user_id: str
@@ -46,45 +46,46 @@ class Agent:
     number: int = 0
     """Unique and never reused; its container's uid derives from it. 0 until it is stored."""
     openclaw: str | None = None
-    """The OpenClaw version that last used its state; `None` before its first start, and in a record
-    of an older release. Change it with the registry's `set_openclaw`."""
+    """The OpenClaw version that last used the agent's state; `None` before its first start, and in
+    a record of an older release. Change it with the registry's `set_openclaw`."""
     tools_version: int = 0
     """Management's version of the user's tools, which is in the gateway's configuration. Change it
     with the registry's `set_tools_version`."""
     next_job_at: datetime | None = None
-    """The gateway's next scheduled job, read right before each sleep."""
+    """The time of the gateway's next scheduled job, last read while it was awake."""
     suspension_id: str | None = None
-    """The id of the gateway's lease while it sleeps; given back after the thaw."""
+    """The id of the gateway's lease, from its request until it is given back after the thaw."""
     blockers: list[str] = field(default_factory=list)
     failure: str | None = None
     state_who: Actor | None = None
-    """Who caused the current state; `None` in a record of an older release."""
+    """The actor that caused the current state; `None` in a record of an older release."""
     state_why: str = ""
     asleep_since: datetime | None = None
-    """When it first slept after the user's last activity; wakes for jobs do not change it."""
+    """When it first hibernated after the user's last activity; wakes for jobs do not change it."""
     rests_as: HibernationState | None = None
-    """How deep it slept since the user's last activity: the state it returns to after a job."""
+    """The state it returns to after a job: stopped if it was since the user's last activity, else
+    paused."""
     disabled: bool = False
     """Kept stopped by an operator: neither requests nor jobs wake it."""
     policy: AgentPolicy = field(default_factory=AgentPolicy)
     """The user's own policy; change it with `set_policy`."""
 
     wishes: Wishes = field(default_factory=Wishes)
-    """The same policy as `decisions` takes it."""
+    """`policy` in the form that `decisions` takes."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held during every transition; a request that finds it locked waits for the outcome."""
     access: GatewayAccess | None = None
     waking: "asyncio.Task[GatewayAccess] | None" = None
     in_flight: int = 0
     activities: int = 0
-    """Incremented by every activity, so that a transition can tell if one came in between."""
+    """Incremented by every activity, so that a transition detects one that came meanwhile."""
     removed: bool = False
     unsaved: bool = False
     ask_again_at: float = 0.0
     """Monotonic seconds before which no lease is requested from the gateway again."""
     cpu: "CpuSample | None" = None
     woken_for: datetime | None = None
-    """The job it was woken for, until it sleeps again."""
+    """The time of the job it was woken for, until it sleeps again."""
     self_wakes: int = 0
     """Scheduled wakes since the last sleep; each one waits longer than the one before."""
     wake_again_at: float = 0.0
@@ -96,9 +97,9 @@ class Agent:
     tools_unread: bool = False
     """Whether the version changed while the gateway was paused or waking."""
     memory: AgentMemory | None = None
-    """As last measured: at transitions, and periodically while it is awake."""
+    """Its memory as last measured: at transitions, and periodically while it is awake."""
     disk: Standing | None = None
-    """Its disk usage beside its limit, as last measured."""
+    """Its disk usage as last measured, and its limit."""
     paused_memory: PausedMemory | None = None
     """Where its memory is while it is paused; `None` until measured."""
 
@@ -138,7 +139,7 @@ class Agent:
         return None if self.disk is None else self.disk.warning
 
     def without_secrets(self, text: str) -> str:
-        """`text` (a gateway's output) with this agent's credentials blanked out."""
+        """`text` (a gateway's output) with this agent's credentials masked."""
         return text.replace(self.gateway_token, "•••").replace(self.agent_token, "•••")
 
     def container(self, *, now: datetime) -> Container:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AgentMemory:
-    """One agent's memory at one moment."""
+    """One agent's memory at one moment, in bytes."""
 
     usage: int
     """All RAM charged to it: anonymous, page cache, kernel."""
@@ -19,7 +19,7 @@ class AgentMemory:
     swap: int
     """What it has in swap, uncompressed."""
     compressed: int
-    """The RAM that its swap takes in zram or zswap, compressed; zero with disk swap alone."""
+    """The RAM that its swap takes in zram or zswap, compressed; zero with swap on disk only."""
 
     @property
     def held(self) -> int:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from ocmt_common.agent_api import StateEvent
 
 QUEUE_SIZE = 512
-"""A subscriber this many events behind is dropped; it reconnects and gets a new snapshot."""
+"""A subscriber this many events behind is dropped; it can reconnect and get a new snapshot."""
 
 
 class Subscription:
-    """One subscriber's bounded queue; ends when it fell behind or the server stops."""
+    """One subscriber's bounded queue; ends when the subscriber falls behind or the server stops."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[StateEvent | None] = asyncio.Queue(QUEUE_SIZE + 1)
@@ -29,7 +29,7 @@ class Subscription:
             self._queue.put_nowait(None)
 
     async def next(self) -> StateEvent | None:
-        """The next event; `None` at the end."""
+        """Wait for the next event; `None` once the subscription has ended."""
         return await self._queue.get()
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def restart(agent: "Agent", kind: ActivityKind, *, now: datetime) -> None:
-    """Record the user's activity; the agent's sleeps and scheduled wakes count afresh from here."""
+    """Record the user's activity, and forget the agent's sleeps and scheduled wakes before it."""
     agent.last_activity_at = now
     agent.last_activity_kind = kind
     agent.activities += 1

@@ -27,7 +27,7 @@ class Metrics:
         )
         self._wakes = Histogram(
             "ocmt_agent_wake_seconds",
-            "From the decision to wake until the gateway answered.",
+            "Seconds from the decision to wake until the gateway answered.",
             ("from_state",),
             buckets=_WAKE_BUCKETS_S,
             registry=self._registry,
@@ -37,19 +37,19 @@ class Metrics:
         )
         self._job_wakes = Histogram(
             "ocmt_agent_job_lateness_seconds",
-            "Wakes for scheduled jobs: how long after the job's time the gateway answered.",
+            "Wakes for scheduled jobs: seconds from the job's time until the gateway answered.",
             buckets=_LATE_BUCKETS_S,
             registry=self._registry,
         )
         self._evictions = Counter(
             "ocmt_agent_evictions",
-            "Agents put to sleep or stopped so that another agent's wake fits in memory.",
+            "Agents paused or stopped so that another agent's wake fits in memory.",
             ("mode",),
             registry=self._registry,
         )
         self._refusals = Counter(
             "ocmt_agent_refused_wakes",
-            "Wakes refused for want of memory or of a turn in the queue.",
+            "Wakes refused for lack of memory or of a turn in the queue.",
             ("why",),
             registry=self._registry,
         )
@@ -102,7 +102,7 @@ class _HostMemory(Collector):
         if host.stalled is not None:
             yield GaugeMetricFamily(
                 "ocmt_host_memory_stalled_percent",
-                "Share of the last 10 s in which all work waited for memory.",
+                "Percentage of the last 10 s in which all work waited for memory.",
                 value=host.stalled,
             )
 

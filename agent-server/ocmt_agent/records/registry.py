@@ -1,8 +1,8 @@
 """Every agent of this host in memory, written through to the database.
 
-While the process lives, memory is authoritative: a full disk loses no state change, because the
+While the process runs, memory is authoritative: a full disk loses no state change, because the
 next flush writes what could not be written. Creating, removing, disabling and configuring an agent
-fail without the database, because the runtime cannot tell these again after a restart.
+fail without the database, because a restarted server cannot read these from the runtime.
 """
 
 import asyncio
@@ -127,7 +127,7 @@ class AgentRegistry:
             raise self._database_down(error) from error
 
     async def set_openclaw(self, agent: Agent, version: str) -> None:
-        """Store which OpenClaw uses the agent's state, or refuse with 503 and leave it as it is."""
+        """Store which OpenClaw version uses the agent's state, or raise 503 and change nothing."""
         try:
             await self._store.keep_openclaw(agent.user_id, version)
         except StoreError as error:
@@ -272,7 +272,7 @@ class AgentRegistry:
         self._wake_times_unsaved = True
 
     async def tidy(self) -> None:
-        """Once an hour, drop events older than `_EVENTS_KEPT_FOR`."""
+        """At most once an hour, drop events older than `_EVENTS_KEPT_FOR`."""
         now_s = self._clock.monotonic()
         if now_s < self._tidy_at_s:
             return

@@ -1,7 +1,6 @@
 """The agents' records in SQLite, in one file with mode 0600.
 
-It holds what the server needs to reach the gateways after a restart, so it is also the only place
-on the host with their tokens.
+It holds what the server needs to reach the gateways after a restart, including their tokens.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.base import SecretText
 
 EVENTS_KEPT = 200
-"""Events kept per user; older ones are dropped on insert, and by age (see the registry)."""
+"""Most events kept per user. An insert drops older ones; the registry also drops them by age."""
 
 # One script per schema version, in order; a released script is never edited.
 _MIGRATIONS = (
@@ -214,7 +213,7 @@ class AgentStore:
             await self._write(agents)
 
     async def _write(self, agents: Iterable[Agent]) -> None:
-        """In a transaction; skips agents that were removed while this waited for the lock."""
+        """Within a transaction, write the agents that were not removed during the wait for it."""
         await self._db.executemany(_UPSERT, [_row(one) for one in agents if not one.removed])
 
     async def wake_times(self) -> dict[HibernationState, list[float]]:
@@ -232,7 +231,7 @@ class AgentStore:
             )
 
     async def delete(self, user_id: str, *, with_number: bool) -> None:
-        """Delete an agent; also its number if its state folder, owned by that uid, is gone."""
+        """Delete an agent and, with `with_number`, the number from which its files' uid derives."""
         async with self._transaction(durable=True):
             await self._db.execute("DELETE FROM agents WHERE user_id = ?", (user_id,))
             if with_number:

@@ -15,7 +15,7 @@ _HIGH_TOOLS = 0x7800_0000
 """Tool servers' uids, one for all of a user's; the agents' end here."""
 _LOW = 20_000
 _LOW_END = 60_000
-"""The first uid on a host with fewer: an unprivileged LXC container has 65,536 in all."""
+"""`_LOW` up to here is for hosts with fewer uids: an unprivileged LXC container has 65,536."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Account:
     gid: int
 
     def passwd(self, home: str) -> str:
-        """`/etc/passwd` of its container: ssh, git and `os.userInfo()` fail for an unlisted uid."""
+        """The container's `/etc/passwd`: ssh, git and `os.userInfo()` fail for an unlisted uid."""
         return (
             "root:x:0:0:root:/root:/usr/sbin/nologin\n"
             f"node:x:{self.uid}:{self.gid}::{home}:/bin/bash\n"
@@ -64,9 +64,9 @@ def _first(uids: Iterable[tuple[int, int]], uid_map: str, whose: str) -> Account
 
 
 def host_account(number: int) -> Account:
-    """`account_of` on this host. Without root, agents share this server's uid: it cannot chown.
+    """The account for an agent's number on this host. Raises `ValueError` like `account_of`.
 
-    Raises `ValueError` like `account_of`.
+    Without root, this server cannot chown, so its agents share its own uid and gid.
     """
     return _on_this_host(account_of, number)
 

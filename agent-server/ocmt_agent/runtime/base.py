@@ -14,7 +14,7 @@ from ocmt_agent.runtime.processes import ProcessId
 
 
 class ContainerStatus(StrEnum):
-    """A container's status as the engine reports it, never from a cache."""
+    """A container's status as the runtime reports it, never from a cache."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -47,7 +47,7 @@ class AgentSpec:
 
 
 class SecretText(str):
-    """A string with an empty `repr`, so that a careless log line does not leak it."""
+    """A string whose `repr` hides its value, so that a careless log line does not leak it."""
 
     __slots__ = ()
 
@@ -57,7 +57,7 @@ class SecretText(str):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A container as the engine reports it."""
+    """A container as the runtime reports it."""
 
     user_id: str
     status: ContainerStatus
@@ -69,7 +69,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeEvent:
-    """A change reported by the engine: `start`, `die`, `pause`, `unpause`, `remove`."""
+    """A change of a container: `start`, `die`, `pause`, `unpause` or `remove`."""
 
     user_id: str
     kind: str
@@ -80,32 +80,32 @@ class Whereabouts:
     """The processes and control group of a running or paused agent, if visible on this host."""
 
     leader: ProcessId
-    """Its first process; a different one means that the agent was restarted."""
+    """The agent's first process; a different one means that the agent was restarted."""
     memory: Path | None
-    """Its control group's folder for memory (v2, or v1's memory controller)."""
+    """The folder of the agent's control group: v2, or that of v1's memory controller."""
     pids: Callable[[], list[int]]
-    """Lists its processes, read anew at each call."""
+    """Lists the pids of the agent's processes, read anew at each call."""
 
 
 class RuntimeUnavailable(Exception):
-    """The engine, or a part it needs, does not answer; `str()` has the remedy."""
+    """The runtime, or a part it needs, does not answer; `str()` has the remedy."""
 
 
 class RuntimeFailed(Exception):
-    """The engine refused or failed; `str()` has the reason and the remedy."""
+    """The runtime refused a call or failed; `str()` has the reason and the remedy."""
 
 
 class Runtime(Protocol):
     """A driver. Its methods take user ids; container names are internal to it.
 
-    Every method raises `RuntimeUnavailable` or `RuntimeFailed`; `unpause`, `pause`, `start` and
-    `stop` of a user without a container raise `RuntimeFailed`.
+    Every method may raise `RuntimeUnavailable` or `RuntimeFailed`; `unpause`, `pause`, `start` and
+    `stop` raise `RuntimeFailed` if the user has no container.
     """
 
     name: str
 
     async def problems(self) -> list[str]:
-        """Why it cannot work now (engine down, image missing), a sentence each."""
+        """Why the runtime cannot work now (engine down, image missing): a sentence per reason."""
         ...
 
     async def relay_host(self) -> str:
@@ -149,11 +149,11 @@ class Runtime(Protocol):
     async def unpause(self, user_id: str) -> None: ...
 
     async def stop(self, user_id: str, *, grace_s: float) -> None:
-        """Send SIGTERM, then SIGKILL after `grace_s` seconds. Unpauses a paused one first."""
+        """Send SIGTERM, then SIGKILL after `grace_s` seconds. Unpauses a paused container first."""
         ...
 
     async def remove(self, user_id: str, *, with_state: bool) -> None:
-        """Remove the container and, with `with_state`, permanently the user's state folder."""
+        """Remove the container and, with `with_state`, delete the agent's folder for good."""
         ...
 
     async def inspect(self, user_id: str) -> Observed | None: ...
@@ -167,18 +167,18 @@ class Runtime(Protocol):
         ...
 
     async def whereabouts(self, user_id: str) -> Whereabouts | None:
-        """Its processes and control group; `None` when it does not run or is not visible.
+        """The agent's processes and control group; `None` if it does not run or is not visible.
 
         Cheap once known: confirmed in procfs, without a call to the engine.
         """
         ...
 
     async def logs(self, user_id: str, *, lines: int, this_start: bool = False) -> str:
-        """The last `lines` lines of the gateway's output; `this_start`: since its last start."""
+        """The gateway's last `lines` lines of output; with `this_start`, since its last start."""
         ...
 
     def events(self) -> AsyncIterator[RuntimeEvent]:
-        """The engine's events. Raises `RuntimeUnavailable` when the engine goes away."""
+        """Changes of the containers. Raises `RuntimeUnavailable` when the engine goes away."""
         ...
 
     async def close(self) -> None: ...

@@ -39,7 +39,7 @@ class CgroupTree:
 
 
 def probe(name: str, *, root: Path = CGROUP_ROOT) -> CgroupTree:
-    """The controllers in which groups can be made under `name`; empty when none."""
+    """The folders under `name` in which this process can create groups; none without rights."""
     if (root / "cgroup.controllers").exists():
         return CgroupTree(_v2(root / name))
     parents = {}
@@ -103,7 +103,7 @@ class Cgroup:
             self.set_frozen(False)  # if left frozen, a process would freeze as it joins
 
     def memory_folder(self) -> Path | None:
-        """The group's folder for memory, or `None` without one."""
+        """The group's folder with the memory figures; `None` without a memory controller."""
         folder = self._folders.get("", self._folders.get("memory"))
         return folder if folder is not None and (folder / "memory.stat").exists() else None
 
@@ -133,7 +133,8 @@ class Cgroup:
     def set_frozen(self, frozen: bool) -> None:
         """Freeze or thaw all processes of the group, and return once the kernel confirms it.
 
-        Blocking, usually for milliseconds. Raises `TimeoutError` after thawing them.
+        Blocking, usually for milliseconds. After `freeze_within_s`, thaws them and raises
+        `TimeoutError`.
         """
         assert self._freezer is not None  # noqa: S101 (callers ask can_freeze first)
         v2 = "" in self._folders
@@ -144,7 +145,7 @@ class Cgroup:
         while self.is_frozen() != frozen:
             if time.monotonic() > deadline:
                 file.write_text(thaw)
-                raise TimeoutError("the kernel did not finish in time")
+                raise TimeoutError(f"the kernel did not finish within {self._freeze_within_s:g} s")
             time.sleep(0.001)
             if not v2:
                 file.write_text(freeze if frozen else thaw)  # v1: retry for a busy process

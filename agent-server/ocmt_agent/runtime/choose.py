@@ -63,7 +63,7 @@ async def open_runtime(
     if runtime is None:
         if node is None or openclaw_dir is None:
             raise RuntimeUnavailable(
-                "There is no Docker Engine with the agents' image here, and the process runtime "
+                "This host has no Docker Engine with the agents' image, and the process runtime "
                 "needs NODE_BINARY and OPENCLAW_DIR. `./ocmt up` sets both."
             )
         runtime = ProcessRuntime(
@@ -87,7 +87,7 @@ def _explained(state_root: Path) -> Iterator[None]:
     except OSError as error:
         raise RuntimeUnavailable(
             f"{state_root} cannot be used: {error.strerror}. Free space on its disk, and let this "
-            "user write to it."
+            "server's user write to it."
         ) from error
 
 
@@ -101,7 +101,7 @@ def _read_choice(file: Path) -> RuntimeChoice:
             return kind
     raise RuntimeUnavailable(
         f"{file} must contain the agents' runtime, docker or process, and does not. Set RUNTIME to "
-        "that of the agents; the file is then written again."
+        "the agents' runtime; the server then writes the file again."
     )
 
 

@@ -2,7 +2,7 @@
 
 At least as strict as upstream's `openclaw fleet`: a uid per container, no capabilities, no new
 privileges, a read-only root, limits, an init, a network without traffic between containers, no
-published port, no engine socket. `tests/docker/security` tries to break out.
+published port, no engine socket. The tests in `tests/docker/security` try to break out.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ _APPEARS_WITHIN_POLLS = 200
 
 
 class DockerRuntime:
-    """See `Runtime`. Containers have labels with the user and this data folder."""
+    """See `Runtime`. Labels on the containers identify the user and this data folder."""
 
     name = "docker"
     notice: str | None = None
@@ -167,11 +167,11 @@ class DockerRuntime:
         except ValueError as error:
             raise RuntimeFailed(
                 f"The agent cannot get a uid of its own: {error}. Give this host more uids "
-                "(LXC: `lxc.idmap`), or run the agent server on another."
+                "(LXC: `lxc.idmap`), or run the agent server on another host."
             ) from error
 
     async def _is_made(self, user_id: str, config: dict[str, Any]) -> bool:
-        """Whether a container with these settings exists. Stops and removes one with others."""
+        """Whether a container with this `config` exists. Stops and removes one with another."""
         existing = await self._find(user_id)
         if existing is None:
             return False
@@ -198,7 +198,7 @@ class DockerRuntime:
         self._ids[user_id] = made.id
 
     async def _appears(self, user_id: str) -> bool:
-        """Wait for the user's container, whose name is taken shortly before it is listed."""
+        """Wait up to 10 s for the user's container: the engine lists it after its name is taken."""
         for _ in range(_APPEARS_WITHIN_POLLS):
             try:
                 await self._docker().containers.get(self._name(user_id))
@@ -211,7 +211,7 @@ class DockerRuntime:
         return False
 
     async def _image_id(self) -> str:
-        """The id that the image's name has now; a rebuilt image is used from the next boot on."""
+        """The id of the image that has the name now; the next boot uses a rebuilt image."""
         return str((await self._shown_image())["Id"])
 
     async def _shown_image(self) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class DockerRuntime:
             shown = await container.show()
         endpoint = _endpoint(shown["NetworkSettings"])
         if endpoint is None:
-            raise RuntimeFailed("The container ended before it had an address; see its log.")
+            raise RuntimeFailed("The container exited before it had an address; see its log.")
         return endpoint
 
     async def pause(self, user_id: str) -> None:
@@ -247,7 +247,7 @@ class DockerRuntime:
             await self._end(await self._container(user_id), grace_s=grace_s)
 
     async def _thaw(self, container: DockerContainer) -> None:
-        """Unpause it if it runs, also if it is frozen without Docker's knowledge."""
+        """Unpause a running container, or thaw one that Docker reports as not paused."""
         try:
             await container.unpause()
         except DockerError as error:

@@ -41,7 +41,7 @@ def container_config(
     limits: Limits,
     gateway: dict[str, Any],
 ) -> dict[str, Any]:
-    """The body of `POST /containers/create`. `made_from`: the ids of the names in it."""
+    """The body of `POST /containers/create`. `made_from`: the ids of its image and network."""
     environment = gateway_environment(
         spec, state_dir=_STATE, config_path=f"{_CONFIG}/openclaw.json"
     ) | {"HOME": _STATE}
@@ -97,10 +97,10 @@ def write_container_config(home: Path, gateway: dict[str, Any]) -> None:
 
 
 def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> None:
-    """Make the user's folders, and write the gateway's configuration outside the agent's reach.
+    """Create the agent's folders, and write the gateway's configuration outside its reach.
 
-    The agent can write only to `state`, of which nothing is opened here. Its container must not
-    run.
+    The agent can write only to `state`, in which this function opens no file. Its container must
+    not run.
     """
     modes = {"": 0o711, "state": 0o700, "config": 0o755, "account": 0o755}
     try:

@@ -1,4 +1,4 @@
-"""The Docker Engine's client; raises its errors as the runtime's."""
+"""A client of the Docker Engine, and its errors as `RuntimeUnavailable` and `RuntimeFailed`."""
 
 import asyncio
 import calendar
@@ -59,7 +59,7 @@ class EngineConnection:
             except (DockerError, ValueError) as error:
                 raise no_engine(str(error)) from error
             except AssertionError as error:  # raised by aiodocker without a socket
-                raise no_engine("there is no socket") from error
+                raise no_engine("no socket found") from error
         return self._client
 
     async def close(self) -> None:
@@ -69,7 +69,7 @@ class EngineConnection:
 
 
 async def delete(container: DockerContainer) -> None:
-    """Remove a container and return when it is gone, also if another call removes it."""
+    """Remove a container and return when it is gone, even if another call is removing it."""
     for _ in range(_REMOVAL_POLLS):
         try:
             await container.delete(force=True, v=True)
@@ -82,8 +82,9 @@ async def delete(container: DockerContainer) -> None:
             return
         await asyncio.sleep(_REMOVAL_POLL_S)
     raise RuntimeFailed(
-        f"Docker does not finish removing the container {container.id[:12]}. Restart Docker "
-        "(`systemctl restart docker`), then try again."
+        f"Docker did not remove the container {container.id[:12]} within "
+        f"{_REMOVAL_POLLS * _REMOVAL_POLL_S:.0f} s. Restart Docker (`systemctl restart docker`), "
+        "then try again."
     )
 
 
@@ -135,6 +136,9 @@ def version_of(image: str, shown: dict[str, Any]) -> str:
 
 
 def epoch_text(moment: str) -> str:
-    """The engine's time stamp (`2026-11-29T12:00:00.123456789Z`) as epoch, for its log filter."""
+    """The engine's timestamp (`2026-11-29T12:00:00.123456789Z`) in seconds since the epoch.
+
+    The engine's log filter takes this form.
+    """
     whole, _, fraction = moment.removesuffix("Z").partition(".")
     return f"{calendar.timegm(time.strptime(whole, '%Y-%m-%dT%H:%M:%S'))}.{fraction or 0}"

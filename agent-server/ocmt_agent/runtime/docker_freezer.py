@@ -1,8 +1,8 @@
 """Thaws a container that is frozen although Docker reports it as not paused.
 
 A pause that failed half way, or an engine killed during one, can leave this state: Docker then
-refuses to unpause, and a frozen process gets no signal. Only in this state is the freezer written
-here; otherwise Docker's own record would become wrong.
+refuses to unpause the container, whose frozen processes act on no signal. The freezer is written
+only in this state; otherwise Docker's own record would become wrong.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def thaw(container_id: str, pid: int) -> bool:
 def freezers(
     proc_cgroup: str, *, root: Path = CGROUP_ROOT
 ) -> list[tuple[Path, frozenset[str], str]]:
-    """The freezer's file, its contents when frozen, and its content when thawed.
+    """For each freezer: its file, the contents that mean frozen, and the text that thaws it.
 
     `proc_cgroup` is the text of `/proc/<pid>/cgroup`, lines of `id:controllers:path`
     (`cgroups(7)`). A v1 freezer in transition contains `FREEZING`.

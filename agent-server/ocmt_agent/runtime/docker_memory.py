@@ -33,9 +33,10 @@ def whereabouts_of(container_id: str, pid: int) -> Whereabouts | None:
 
 
 def memory_folder(proc_cgroup: str, *, root: Path = CGROUP_ROOT) -> Path | None:
-    """The memory group in `/proc/<pid>/cgroup`: lines of `id:controllers:path` (`cgroups(7)`).
+    """The folder of the memory group named in the text of `/proc/<pid>/cgroup`.
 
-    A host with both versions has memory in one of them: in v1 if it is listed there.
+    Its lines are `id:controllers:path` (`cgroups(7)`). A host with both versions has the memory
+    controller in one of them: in v1 if a line lists it.
     """
     v2 = None
     for line in proc_cgroup.splitlines():

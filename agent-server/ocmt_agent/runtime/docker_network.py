@@ -16,7 +16,7 @@ from ocmt_agent.runtime.base import RuntimeFailed
 
 NETWORK = "ocmt"
 BRIDGE = "ocmt0"
-"""Its interface on the host, to which the firewall rules of `ocmt setup` refer."""
+"""The network's interface on the host, to which the firewall rules of `ocmt setup` refer."""
 TOOLS_NETWORK = "ocmt-tools"
 TOOLS_BRIDGE = "ocmt1"
 """The same for tool servers, which do not reach the relay."""
@@ -55,12 +55,12 @@ async def _shown(docker: aiodocker.Docker, name: str, bridge: str) -> dict[str, 
     if (shown.get("Options") or {}).get(_ICC) != "false":
         raise RuntimeFailed(
             f"The network {name} lets containers reach each other. Remove it (`docker network rm "
-            f"{name}`); it is then created correctly."
+            f"{name}`); the agent server then creates it correctly."
         )
     if shown.get("EnableIPv6"):
         raise RuntimeFailed(
             f"The network {name} has IPv6, over which containers reach each other. Remove it "
-            f"(`docker network rm {name}`); it is then created correctly."
+            f"(`docker network rm {name}`); the agent server then creates it correctly."
         )
     if not keeps_apart(bridge_of(shown)):
         raise RuntimeFailed(
@@ -73,7 +73,7 @@ async def _shown(docker: aiodocker.Docker, name: str, bridge: str) -> dict[str, 
 
 
 def bridge_of(shown: dict[str, Any]) -> str:
-    """The network's interface on the host."""
+    """The name of the network's interface on the host."""
     return str((shown.get("Options") or {}).get(_BRIDGE_NAME) or f"br-{shown['Id'][:12]}")
 
 

@@ -2,7 +2,7 @@
 
 All agents run as this server's user on its files, so this is only for evaluation and for people who
 trust each other. Gateways outlive this server, which may be killed and restarted at any moment. A
-record beside the state names an agent's process; it is checked against the kernel before use.
+file beside an agent's state names its process; that is compared with procfs before use.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class ProcessRuntime:
         self._cgroups = probe(f"ocmt-{state_root.stat().st_dev:x}-{state_root.stat().st_ino:x}")
         self._specs: dict[str, AgentSpec] = {}
         self._log_starts: dict[str, int] = {}
-        """User id → length of the log when the gateway was started."""
+        """User id → length of the log in bytes when the gateway was started."""
         self._exit_codes: dict[str, int | None] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
@@ -130,7 +130,7 @@ class ProcessRuntime:
                 raise RuntimeFailed(problem)
             spec = self._specs.get(user_id)
             if spec is None:
-                raise RuntimeFailed("This agent was not created since the server started.")
+                raise RuntimeFailed("This agent has not been created since the server started.")
             await self._end(user_id, grace_s=0)  # children that a crashed gateway left behind
             return self._launch(spec)
 
@@ -284,7 +284,7 @@ class ProcessRuntime:
         return record
 
     async def _set_frozen(self, user_id: str, record: Record, *, frozen: bool) -> None:
-        """Freeze or thaw the gateway and its descendants. Thawing an ended one is no error."""
+        """Freeze or thaw the gateway and its descendants. Processes that ended are no error."""
         cgroup = self._cgroup(user_id)
         try:
             if cgroup.can_freeze(record.process.pid):
@@ -297,7 +297,7 @@ class ProcessRuntime:
             raise RuntimeFailed(f"Freezing or thawing failed: {error}.") from error
 
     async def _end(self, user_id: str, *, grace_s: float) -> None:
-        """Stop all processes of this agent, if there are any."""
+        """Stop this agent's processes: SIGTERM to its gateway; after `grace_s`, SIGKILL to all."""
         record = self._running(user_id)
         if record is not None:
             record.process.signal(signal.SIGTERM)
@@ -310,14 +310,16 @@ class ProcessRuntime:
             for member in leftovers:
                 member.signal(signal.SIGKILL)
             if not await gone(leftovers, within_s=deadline - time.monotonic()):
-                raise RuntimeFailed("The gateway's processes do not end, even after SIGKILL.")
+                raise RuntimeFailed(
+                    f"The gateway's processes did not end within {_KILL_WITHIN_S:g} s of SIGKILL."
+                )
         watcher = self._watchers.get(record.process) if record is not None else None
         if watcher is not None:
             await asyncio.wait([watcher])  # not cancelled with this task
         self._cgroup(user_id).remove()
 
     def _members(self, user_id: str, record: Record | None) -> set[ProcessId]:
-        """The gateway and its descendants, also outside its session or after its end."""
+        """The live gateway and its descendants, even those that left its session or outlived it."""
         leader = None if record is None else record.process
         inside = (identify(pid) for pid in self._cgroup(user_id).pids())
         return family(leader, marks=marks(self._home(user_id))).union(filter(None, inside))

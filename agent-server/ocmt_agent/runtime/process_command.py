@@ -36,7 +36,7 @@ class GatewayCommand:
     relay: OpenClawSettings
 
     def problems(self) -> list[str]:
-        """Why it cannot start on this machine, a sentence each."""
+        """Why the gateway cannot start on this machine: a sentence per reason."""
         found = []
         if not self.entry.is_file():
             found.append(
@@ -44,11 +44,13 @@ class GatewayCommand:
                 "set OPENCLAW_DIR to the folder with its node_modules."
             )
         if not os.access(self.node, os.X_OK):
-            found.append(f"There is no Node.js at {self.node}: set NODE_BINARY.")
+            found.append(
+                f"{self.node} is not an executable file: set NODE_BINARY to the Node.js to use."
+            )
         return found
 
     def openclaw_version(self) -> str:
-        """The installed OpenClaw's version. Raises `RuntimeFailed`."""
+        """The installed OpenClaw's version. Raises `RuntimeFailed` if it cannot be read."""
         manifest = self.entry.with_name("package.json")
         try:
             version = str(json.loads(manifest.read_text(encoding="utf-8"))["version"])

@@ -1,6 +1,6 @@
 """A user's folder under the process runtime, and the record of its gateway process.
 
-The agent runs as this server's user and can plant links here, so none is followed.
+The agent runs as this server's user and can create links here, so no link is followed.
 """
 
 import json
@@ -22,7 +22,7 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A gateway's process and settings, with which a restarted server finds it again."""
+    """A gateway's process, port and fingerprint, by which a restarted server finds it again."""
 
     process: ProcessId
     port: int
@@ -60,7 +60,7 @@ class AgentHome:
         return os.open(self._log, flags, 0o600)
 
     def bound_log(self) -> None:
-        """Limit the log and one older part. The log is truncated, since the gateway has it open."""
+        """Copy a log over 5 MiB to `gateway.log.1`, and truncate it: the gateway has it open."""
         try:
             if self._log.is_symlink() or self._log.stat().st_size <= _MAX_LOG_BYTES:
                 return
@@ -72,7 +72,7 @@ class AgentHome:
             return  # probably a full disk; retried later
 
     def log_tail(self, lines: int, start: int = 0) -> str:
-        """The last lines after the byte `start`, or of a log that was truncated since."""
+        """The log's `tail`; empty if the agent replaced the log by a link."""
         return "" if self._log.is_symlink() else tail(self._log, lines, start)
 
     def save(self, record: Record) -> None:
@@ -86,7 +86,7 @@ class AgentHome:
         replace_file(self._record, json.dumps(values), durable=False)
 
     def record(self) -> Record | None:
-        """The record written last; callers must check that the process is still the same."""
+        """The stored record, if valid; callers must check that its process still runs."""
         try:
             read = json.loads(self._record.read_text())
             process = ProcessId(int(read["pid"]), int(read["startedTicks"]))

@@ -48,7 +48,7 @@ class ProcessId:
         return True
 
     async def ended(self) -> int | None:
-        """Wait until it has ended. Returns its exit code (negative: a signal) if a child."""
+        """Wait until it has ended. Returns a child's exit code (negative: a signal), or `None`."""
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(self.pid)
             try:
@@ -118,7 +118,10 @@ def family(leader: ProcessId | None, *, marks: Mapping[str, str]) -> set[Process
 
 
 async def stop_all(members: Callable[[], Iterable[ProcessId]], *, within_s: float) -> None:
-    """SIGSTOP them and their new children. Raises `TimeoutError` after continuing all."""
+    """Send SIGSTOP until all members are stopped, including children that they start meanwhile.
+
+    After `within_s` seconds, continues all and raises `TimeoutError`.
+    """
     try:
         async with asyncio.timeout(within_s):
             while moving := [one for one in members() if one.state() not in ("T", None)]:
@@ -127,7 +130,7 @@ async def stop_all(members: Callable[[], Iterable[ProcessId]], *, within_s: floa
                 await asyncio.sleep(0.005)
     except TimeoutError:
         continue_all(members())
-        raise TimeoutError("not all of its processes stopped in time") from None
+        raise TimeoutError("not all of the agent's processes stopped in time") from None
 
 
 def continue_all(members: Iterable[ProcessId]) -> None:

@@ -1,8 +1,9 @@
-"""Copies of agents' states on disk: whole under their final name, or not there.
+"""Copies of agents' states on disk. A copy is complete once it has its final name.
 
-An agent chose every name, link and mode in its state. The agent does not run meanwhile, the
-programs used follow no link, and the copies lie in a folder that only this server can enter: as its
-own, so that they do not count as the agent's, and without set-user-ID bits.
+An agent chooses every name, link and mode in its state. So it does not run during a copy, and the
+programs used follow no link. The copies are in a folder that only this server can enter; they
+belong to this server, so that they do not count toward the agent's quota, and have no set-user-ID
+bits.
 """
 
 import asyncio
@@ -23,16 +24,16 @@ from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.runtime.removal import remove_folder
 
 _FOLDER = ".state-copies"
-"""Beside the agents' folders, and on their file system: no user id begins with a dot."""
+"""The copies' folder, beside the agents' folders: no user id begins with a dot."""
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _UNFINISHED = ".unfinished-"
-"""What is being made or removed; the next `clear` removes what a kill left."""
+"""Prefix of a copy being made or removed; after a kill, the next `clear` removes it."""
 _READ_BYTES = 1 << 16
 _REASON = re.compile(r": ([A-Za-z ]+)$", re.MULTILINE)
 
 
 class CopyFailed(Exception):
-    """`str()` says why, without any name that the agent chose."""
+    """The copy failed; `str()` says why, without any name that the agent chose."""
 
 
 class StateCopies:
@@ -56,7 +57,7 @@ class StateCopies:
         return found
 
     async def take(self, state: Path, user_id: str, *, version: str, at: datetime) -> StateCopy:
-        """Copy a state that nothing writes to. Raises `CopyFailed`, with nothing left behind."""
+        """Copy a state to which nothing writes. Raises `CopyFailed`, and leaves no partial copy."""
         folder = await asyncio.to_thread(self._folder_of, user_id)
         draft = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
         try:
@@ -86,37 +87,37 @@ class StateCopies:
             await asyncio.shield(asyncio.to_thread(remove_folder, draft))
 
     def set_aside(self, state: Path, user_id: str, *, version: str, at: datetime) -> StateCopy:
-        """Make the state itself a copy. Raises `OSError` or `CopyFailed`."""
+        """Rename the state to a new copy. Raises `OSError` or `CopyFailed`."""
         folder = self._folder_of(user_id)
         copy = _new(folder, version, at)
         _rename(state, copy.folder)
         return copy
 
     def put_back(self, copy: StateCopy, state: Path) -> None:
-        """Make a copy the state, which must not be there. Raises `OSError`."""
+        """Rename a copy to `state`, which must not exist. Raises `OSError`."""
         _rename(copy.folder, state)
 
     async def make_own(self, state: Path) -> None:
-        """Take over the files of a state. Raises `OSError` or `CopyFailed`.
+        """As root, make root the owner of a state's files. Raises `OSError` or `CopyFailed`.
 
-        A container that is made for it later is given it back.
+        The agent's uid owns them again when its container is created.
         """
         if os.geteuid() == 0:
             await _run("chown", "-R", "-h", "-P", "--", "0:0", str(state))
 
     def drop(self, copy: StateCopy) -> None:
-        """Remove it; cut short, what is left is no copy any more. Raises `RuntimeFailed`."""
+        """Remove a copy, renaming it first: a partial one is never used. Raises `RuntimeFailed`."""
         doomed = copy.folder.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
             copy.folder.rename(doomed)
             remove_folder(doomed)
 
     def drop_all(self, user_id: str) -> None:
-        """Raises `RuntimeFailed`."""
+        """Remove all copies of a user's state. Raises `RuntimeFailed`."""
         remove_folder(self._root / user_id)
 
     def clear(self, user_id: str) -> None:
-        """Remove what was cut short, and the user's folder when it is empty."""
+        """Remove unfinished copies, and the user's folder of copies if it is then empty."""
         folder = self._root / user_id
         with contextlib.suppress(FileNotFoundError):
             for left in folder.iterdir():
@@ -126,7 +127,7 @@ class StateCopies:
                 folder.rmdir()
 
     def _folder_of(self, user_id: str) -> Path:
-        """Raises `CopyFailed`."""
+        """The user's folder of copies, created if missing. Raises `CopyFailed`."""
         folder = self._root / user_id
         try:
             for each in (self._root, folder):
@@ -138,7 +139,7 @@ class StateCopies:
 
 
 def _new(folder: Path, version: str, at: datetime) -> StateCopy:
-    """A copy that is not there yet: a clock may have been set back."""
+    """A copy whose folder does not exist yet, even if the clock was set back."""
     while True:
         copy = StateCopy(version, at, folder / f"{version}_{at.astimezone(UTC):{_TIME}}")
         if not copy.folder.exists():
@@ -147,7 +148,7 @@ def _new(folder: Path, version: str, at: datetime) -> StateCopy:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder, and not a link to one."""
+    """Whether `path` is a folder, and not a link to one."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except FileNotFoundError:
@@ -155,7 +156,7 @@ def is_folder(path: Path) -> bool:
 
 
 def holds_anything(folder: Path) -> bool:
-    """Whether there is a folder with something in it."""
+    """Whether `folder` exists and is not empty."""
     if not is_folder(folder):
         return False
     with os.scandir(folder) as entries:
@@ -163,7 +164,7 @@ def holds_anything(folder: Path) -> bool:
 
 
 def _rename(source: Path, target: Path) -> None:
-    """Rename for good: a power cut does not take it back."""
+    """Rename durably: a power cut does not undo it."""
     source.rename(target)
     for parent in {source.parent, target.parent}:
         sync_folder(parent)
@@ -191,4 +192,4 @@ async def _run(*command: str) -> None:
             await process.wait()
     if code != 0:
         found = _REASON.search(said.decode(errors="replace"))
-        raise CopyFailed(found[1] if found else f"{command[0]} ended with {code}")
+        raise CopyFailed(found[1] if found else f"{command[0]} exited with code {code}")

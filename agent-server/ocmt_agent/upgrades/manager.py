@@ -1,8 +1,8 @@
 """Copies an agent's state before another OpenClaw version starts on it, and reverts to the copy.
 
-The server's database records which version used a state last, before that version is started. A
-missing state means that its exchange for a copy was cut short: the newest copy of the recorded
-version is put in its place. So the server may be killed at any line here.
+Before a version is started on a state, the server's database records the version. A missing state
+means that its exchange for a copy was cut short: the newest copy of the recorded version is put in
+its place. So the server may be killed at any line here.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class StateCopyManager:
         measure: Measure = measure,
         room_on: Callable[[Path], Room] = room_on,
     ) -> None:
-        """`root`: where all agents' folders are. What follows `clock` is for tests."""
+        """`root`: the folder of all agents' folders. Parameters after `clock` are for tests."""
         self._runtime = runtime
         self._registry = registry
         self._root = root
@@ -61,9 +61,9 @@ class StateCopyManager:
         self._turn = asyncio.Lock()
 
     async def prepare(self, agent: Agent) -> None:
-        """With the agent's lock held: see that the host's OpenClaw may be started on its state.
+        """With the agent's lock held: copy its state if a newer OpenClaw will start on it.
 
-        Raises a `Problem` when it may not, and what a runtime raises.
+        Raises a `Problem` if that OpenClaw may not be started on the state, or a runtime's error.
         """
         await asyncio.to_thread(self._finish_exchange, agent)
         state = self._state_of(agent.user_id)
@@ -109,7 +109,7 @@ class StateCopyManager:
     def _too_old(self, agent: Agent, now: str) -> Problem:
         last = agent.openclaw
         said = (
-            f"OpenClaw {last} used this agent's state last, and this host has {now}, which cannot "
+            f"OpenClaw {last} last used this agent's state, and this host has {now}, which cannot "
             f"read it. Operator: bring OpenClaw {last} back (`./ocmt deploy`)"
         )
         copy = to_go_back_to(self._copies.of(agent.user_id), last=last, now=now)
@@ -122,11 +122,11 @@ class StateCopyManager:
             "openclaw-too-old",
             f"{said}, or return to the state of {copy.taken_at:%Y-%m-%d %H:%M} UTC (with `./ocmt "
             f"up`: `./ocmt upgrade revert {agent.user_id}`; on a server: docs/operations.md, "
-            '"Another OpenClaw"); the state since then is kept aside.',
+            '"Another OpenClaw"); the present state then becomes a copy.',
         )
 
     async def copy_to_revert_to(self, agent: Agent) -> StateCopy:
-        """With the lock held: the copy that `revert` is of use for, or the `Problem`."""
+        """With the lock held: the copy for `revert`. Raises a `Problem` if there is none."""
         await asyncio.to_thread(self._finish_exchange, agent)
         now = await self._runtime.openclaw_version()
         found = to_go_back_to(self._copies.of(agent.user_id), last=agent.openclaw, now=now)
@@ -134,16 +134,16 @@ class StateCopyManager:
             raise Problem(
                 409,
                 "nothing-to-revert-to",
-                f"There is no copy of this agent's state that OpenClaw {now} needs: it can read "
-                "the state as it is, or the copy is gone (they are kept for 14 days). Then restore "
-                "a backup.",
+                f"There is no copy of this agent's state for OpenClaw {now}. Either it can read "
+                "the present state, or the copy was removed: copies are kept for 14 days. In the "
+                "second case, restore a backup.",
             )
         return found
 
     async def revert(self, agent: Agent, copy: StateCopy) -> None:
         """With the lock held and no container: exchange the state for the copy.
 
-        Raises a `Problem`, with the state as it was.
+        On failure, raises a `Problem`; the state is unchanged, or `prepare` completes the exchange.
         """
         state, last = self._state_of(agent.user_id), agent.openclaw or UNRECORDED
         aside: StateCopy | None = None
@@ -169,23 +169,23 @@ class StateCopyManager:
         log.info("state reverted", user_id=agent.user_id, before=last, to=copy.version)
 
     async def _make_own(self, state: Path) -> None:
-        """Before it is set aside: as the agent's it would count for its quota for as long."""
+        """Change the state's owner before it is set aside: it must not count toward the quota."""
         try:
             await self._copies.make_own(state)
         except (OSError, CopyFailed) as error:
-            log.warning("a state set aside counts as its agent's", reason=str(error))
+            log.warning("a state set aside counts toward its agent's quota", reason=str(error))
 
     async def forget(self, user_id: str) -> None:
         """Remove the copies of a user whose state is removed. Raises `RuntimeFailed`."""
         await asyncio.to_thread(self._copies.drop_all, user_id)
 
     async def run(self) -> None:
-        """Remove what is no longer needed, until cancelled."""
+        """Remove copies that are no longer needed, every hour until cancelled."""
         while True:
             try:
                 await self.tidy()
             except Exception:
-                log.exception("copies of state not looked at")
+                log.exception("removing old state copies failed")
             await asyncio.sleep(_TIDY_EVERY_S)
 
     async def tidy(self) -> None:
@@ -213,7 +213,7 @@ class StateCopyManager:
             log.warning("copy of state not removed", folder=str(copy.folder), reason=str(error))
 
     def _finish_exchange(self, agent: Agent) -> None:
-        """Put the state in place that an exchange cut short left among the copies."""
+        """If an exchange was cut short, put the copy that should be the state in its place."""
         state = self._state_of(agent.user_id)
         if is_folder(state):
             return
@@ -241,6 +241,6 @@ def _not_exchanged(state: Path, error: Exception) -> Problem:
 
 def _not_copied(last: str, now: str, why: str) -> str:
     return (
-        f"The agent changes from OpenClaw {last} to {now}, which changes its state for good, so it "
-        f"is copied first; that failed: {why}; then start the agent again."
+        f"OpenClaw {now} changes the agent's state for good, which OpenClaw {last} last used, so "
+        f"the state is copied first. That failed: {why}; then start the agent again."
     )

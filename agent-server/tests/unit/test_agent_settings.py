@@ -33,7 +33,7 @@ def test_the_hibernation_times_are_the_specifications() -> None:
         ("HIBERNATION_CHECK_INTERVAL", "1m", "HIBERNATION_CHECK_INTERVAL"),
         ("WAKE_TIMEOUT_MS", "0", "WAKE_TIMEOUT_MS"),
         ("MANAGEMENT_URL", "localhost:3000", "MANAGEMENT_URL"),
-        ("MANAGEMENT_URL", "http://u:p@localhost:3000", "nothing else"),
+        ("MANAGEMENT_URL", "http://u:p@localhost:3000", "must contain only"),
         ("MANAGEMENT_URL", "http://front.example:3000", "must be https:// unless"),
         ("MANAGEMENT_URL", "http://10.0.0.4:3000", "must be https:// unless"),
         ("MANAGEMENT_URL", "http://[fd00::1]:3000", "must be https:// unless"),

@@ -2,11 +2,11 @@
 
 A backup is a folder: `data/` (databases, and an archive for each agent), `keys/` (the `.env` files
 with the vault's keys, to be stored elsewhere: the secrets in the data cannot be read without them)
-and `manifest.json` (the SHA-256 of every file, and what was left out of single agents).
+and `manifest.json` (the SHA-256 of every file, and what was left out of the agents).
 
-`hostside` runs on the servers and treats the content of agents' folders as hostile.
+`hostside` runs on the hosts and treats the content of agents' folders as hostile.
 
-Order: management's database, then each agent server's database, then its agents' files. Changes in
-between then give at worst state without a user, which is harmless, and never a user whose agent's
+Order: management's database, then each agent server's database, then its agents' files. A change in
+between leaves at worst state without a user, which is harmless, and never a user whose agent's
 record points at missing state.
 """

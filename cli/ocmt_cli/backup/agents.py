@@ -1,4 +1,4 @@
-"""Copies the agents of one host, an archive each, over one connection."""
+"""Copies the agents of one host over one connection, each as an archive."""
 
 import json
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ def fetch_agents(
 ) -> tuple[list[Part], list[LeftOut]]:
     """Back up the agents of the host's folder `place` into the backup `folder`.
 
-    At most `data_bytes` of each agent. Returns the archives, and what was left out of single
-    agents. Raises `HostFailed`, and `OSError` for this machine's disk.
+    An agent with more than `data_bytes` bytes of data is left out. Returns the archives, and what
+    was left out. Raises `HostFailed`, and `OSError` if this machine's disk fails.
     """
     parts: list[Part] = []
     left_out: list[LeftOut] = []
@@ -34,7 +34,7 @@ def fetch_agents(
                     raise frames.BadFrame("an archive's beginning is missing")
                 agent = json.loads(payload)["agent"]
                 if not AGENT.fullmatch(agent):
-                    raise frames.BadFrame(f"there is no agent {agent!a}")
+                    raise frames.BadFrame(f"{agent!a} is not an agent's id")
                 name = f"data/{remote.name}-agents/{agent}.tar.gz"
                 sha256, size, end = _fetch_one(incoming, folder / name)
                 if end["failed"] is not None:
@@ -73,10 +73,10 @@ def _lacking(host: str, agent: str, end: dict[str, Any]) -> list[LeftOut]:
 def send_agents(
     remote: Host, place: str, folder: Path, parts: Sequence[Part]
 ) -> tuple[str | None, list[LeftOut]]:
-    """Replace the host's folder `place` with the archives of the backup `folder`.
+    """Replace the host's folder `place` with the agents in the archives of the backup `folder`.
 
     Returns the path that the old folder was moved to, if there was one, and the agents that were
-    not restored. Raises `HostFailed`; the host is unchanged then.
+    not restored. Raises `HostFailed`; the host is then unchanged.
     """
     argv, first = program("restore-agents", place)
     with running(remote, argv, step="restore the agents", first=first) as (given, printed):
@@ -96,7 +96,7 @@ def send_agents(
 
 
 def _agent_of(part: Part) -> str | None:
-    """The agent's id; None for format 1's archive of all agents."""
+    """The agent's id; `None` for format 1's archive of all agents."""
     name = Path(part.file).name.removesuffix(".tar.gz")
     return name if Path(part.file).parent.name.endswith("-agents") else None
 

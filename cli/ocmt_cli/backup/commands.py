@@ -9,7 +9,8 @@ import typer
 from ocmt_common.console import say
 
 from ocmt_cli.backup.manifest import LeftOut
-from ocmt_cli.backup.transfer import backup, restore
+from ocmt_cli.backup.restoring import restore
+from ocmt_cli.backup.transfer import backup
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, load_inventory
 from ocmt_cli.failure import CommandFailed, explained
@@ -18,7 +19,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 restore_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 INCOMPLETE = 3
-"""Exit code: done, except for the listed parts of single agents."""
+"""Exit code: done, except for the listed parts of some agents."""
 
 InventoryOption = Annotated[Path, typer.Option("--inventory", help="The inventory of servers.")]
 
@@ -59,14 +60,14 @@ def restore_command(
     force: Annotated[bool, typer.Option("--force", help="Replace existing data.")] = False,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Restore a backup to its servers. Their servers and agents are stopped first."""
+    """Restore a backup to its hosts, whose servers and agents are stopped first."""
     lacking = restore(load_inventory(inventory), folder, force=force, say=say)
     say(f"Restored. Next: {command('deploy')}")
     _tell("These were not restored:", lacking)
 
 
 def _tell(what: str, lacking: Sequence[LeftOut]) -> None:
-    """Raise `CommandFailed` with the list if anything is lacking; the rest is done by then."""
+    """Raise `CommandFailed` with a list of what is lacking, if anything; the rest is done."""
     if lacking:
         lines = "\n".join(f"  {one}" for one in lacking)
         raise CommandFailed(f"{what}\n{lines}", exit_code=INCOMPLETE)

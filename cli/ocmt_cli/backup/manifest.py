@@ -1,4 +1,4 @@
-"""A backup's list of contents, with which `restore` checks that it is complete."""
+"""The list of a backup's files, with which `restore` checks that the backup is complete."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ Kind = Literal["sqlite", "postgresql", "files", "env"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file of a backup, and its place on a host."""
+    """A file of a backup, and where it belongs on a host."""
 
     file: str
     """The file's path, relative to the backup's folder."""
@@ -65,7 +65,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and verify a backup. Raises `CommandFailed` when it is incomplete or a file differs."""
+    """Read a backup's manifest and check its files. Raises `CommandFailed` if one is not intact."""
     try:
         said = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         if said["format"] not in _READABLE:

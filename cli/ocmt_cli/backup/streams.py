@@ -1,4 +1,4 @@
-"""Streams to and from programs on a host, so that a backup's size does not matter."""
+"""Streams data to and from programs on a host, so that a backup may be larger than memory."""
 
 import hashlib
 import tempfile
@@ -15,7 +15,7 @@ _END_S = 15
 
 
 def program(step: str, place: str, *more: object) -> tuple[list[str], bytes]:
-    """The command of `hostside.main` on a host, and the first bytes of its standard input."""
+    """The command that runs `hostside.main` on a host, and its first bytes of standard input."""
     argv = python_argv("ocmt_cli.backup.hostside.main")
     return [*argv, step, place, *map(str, more)], packed("backup/hostside")
 
@@ -24,9 +24,9 @@ def program(step: str, place: str, *more: object) -> tuple[list[str], bytes]:
 def running(
     remote: Host, argv: Sequence[str], *, step: str, first: bytes = b""
 ) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """A running command's standard input, after `first`, and its standard output.
+    """Run a command on a host; yields its standard input, after writing `first`, and its output.
 
-    Raises `HostFailed` when its exit code is not 0, or the block raises `StreamEnded`.
+    Raises `HostFailed` if its exit code is not 0, or the block raises `StreamEnded`.
     """
     with tempfile.TemporaryFile() as errors:
         process = remote.popen(argv, stderr=errors)
@@ -69,7 +69,7 @@ class Kept:
         self.size += len(data)
 
     def close(self) -> tuple[str, int]:
-        """Its SHA-256 and size."""
+        """Close the file. Returns its SHA-256 and its size in bytes."""
         self._file.close()
         return self._hash.hexdigest(), self.size
 
@@ -77,7 +77,10 @@ class Kept:
 def fetch(
     remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b""
 ) -> tuple[str, int]:
-    """Stream a command's output into a new file; its SHA-256 and size. Raises `HostFailed`."""
+    """Stream a command's output into a new file. Returns its SHA-256 and its size in bytes.
+
+    Raises `HostFailed`.
+    """
     kept = Kept(file)
     try:
         with running(remote, argv, step=step, first=first) as (given, printed):
@@ -89,7 +92,9 @@ def fetch(
     return found
 
 
-def send(remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b"") -> None:
-    """Stream a file into a command. Raises `HostFailed`."""
-    with file.open("rb") as kept, running(remote, argv, step=step, first=first) as (given, _):
+def send(remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b"") -> str:
+    """Stream a file into a command. Returns what the command prints. Raises `HostFailed`."""
+    with file.open("rb") as kept, running(remote, argv, step=step, first=first) as (given, printed):
         give(given, kept)
+        close(given)
+        return printed.read().decode(errors="replace")

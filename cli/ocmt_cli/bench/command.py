@@ -1,7 +1,8 @@
 """`ocmt bench NAME`: run `bench/NAME.py` of this checkout with the options that follow.
 
-Each benchmark is a script with its own options, and may start servers or fork without the command's
-modules in its memory. A new file in `bench` is a new benchmark.
+Each benchmark is a script with its own options. It replaces this process, so that servers that it
+starts or forks do not have the command's modules in memory. A new file in `bench` is a new
+benchmark.
 """
 
 import ast
@@ -25,7 +26,7 @@ FOLDER = ROOT / "bench"
 def run(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(help="The benchmark; without a name they are listed.")
+        str | None, typer.Argument(help="The benchmark; by default, all are listed.")
     ] = None,
 ) -> None:
     """Run a benchmark. The arguments after its name are passed to it, such as --json."""

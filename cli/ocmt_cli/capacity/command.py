@@ -93,7 +93,7 @@ def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
     pause_after: Annotated[int, typer.Option(min=1, help="Minutes idle before a pause.")] = 30,
     stop_after: Annotated[int, typer.Option(min=1, help="Minutes paused before a stop.")] = 240,
     days: Annotated[int, typer.Option(min=1, max=31)] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed, the same days.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same days.")] = 1,
     json_wanted: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from ocmt_cli.checkout import command
 
 MEASURED = Path("bench") / "density.json"
-"""Below the data folder; written by `ocmt bench density`."""
+"""The measurement's path below the data folder; `ocmt bench density` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Megabytes (10⁶ bytes) of host memory per agent: `MemAvailable` ÷ agents, shims included."""
+    """Megabytes (10⁶ bytes) of host memory per agent: its part of `MemAvailable`, with its shim."""
 
     origin: str
     """Where and how the figures were measured."""
@@ -25,9 +25,9 @@ class Figures:
     """An agent that slept, was woken and trimmed, since memory is short on a full host."""
     asleep_mb: float
     swap_mb: float
-    """A sleeping one's memory in swap."""
+    """A sleeping agent's memory in swap."""
     wake_ms: float
-    """From the request to the gateway's answer, median."""
+    """Milliseconds from the request to the gateway's answer, median."""
 
 
 RECORDED = Figures(
@@ -47,7 +47,7 @@ RECORDED = Figures(
 def figures(data: Path) -> Figures:
     """The figures measured on this host, else the recorded ones.
 
-    Raises `ValueError` for an unreadable measurement.
+    Raises `ValueError` if the measurement cannot be read.
     """
     path = data / MEASURED
     if not path.exists():

@@ -12,9 +12,9 @@ from ocmt_cli.failure import CommandFailed
 
 
 def simulate(scenario: dict[str, Any], *, progress: Callable[[str], None]) -> dict[str, Any]:
-    """The outcome. `progress` gets a line per simulated hour.
+    """Run the simulation and return its outcome. `progress` gets a line per simulated hour.
 
-    Raises `CommandFailed` with the program's last lines when it fails.
+    Raises `CommandFailed` with the program's last lines if it fails.
     """
     words = [sys.executable, "-m", "simulation", "--json", json.dumps(scenario)]
     with subprocess.Popen(
@@ -33,7 +33,7 @@ def simulate(scenario: dict[str, Any], *, progress: Callable[[str], None]) -> di
 
 
 def costs(figures: Figures) -> dict[str, float]:
-    """The simulation's parameters of an agent, in bytes and seconds."""
+    """An agent's costs in the simulation, in bytes and seconds."""
     return {
         "awake": int(figures.awake_mb * 1e6),
         "woken": int(figures.woken_mb * 1e6),
@@ -43,7 +43,7 @@ def costs(figures: Figures) -> dict[str, float]:
 
 
 def lines(outcome: dict[str, Any], scenario: dict[str, Any]) -> list[str]:
-    """The outcome as text."""
+    """The outcome as lines of text."""
     told = [
         f"{scenario['users']} users on {scenario['hosts']} hosts, {scenario['days']} day(s), "
         f"{outcome['messages']} messages, at most {outcome['mostAwake']} agents awake at a time."

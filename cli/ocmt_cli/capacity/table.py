@@ -17,14 +17,14 @@ RESERVE_TEXT = "0.7 GB + 5 % of RAM stay with the system, Docker and OCMT's serv
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How many users fit; with hibernation, at the busiest and at the calmest share assumed."""
+    """How many users a machine holds; with hibernation, at the busiest and the calmest share."""
 
     ram_bytes: int
     always_on: int
     fewest: int
     most: int
     swap_bytes: int
-    """Swap for the untouched memory of the agents of `most` users."""
+    """Bytes of swap for `most` users, as if all their agents slept."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -36,7 +36,10 @@ class Row:
 
 
 def row(ram_bytes: int, *, figures: Figures, shares: tuple[float, float]) -> Row:
-    """`shares`: the busiest and the calmest share of users awake at once, each in 0…1."""
+    """How many users a machine with `ram_bytes` of RAM holds.
+
+    `shares`: the busiest and the calmest share of users who are active at once, each from 0 to 1.
+    """
     usable = max(0.0, ram_bytes * (1 - _RESERVE_SHARE) - _RESERVE_BYTES) / 1e6
     busy, calm = (users(usable, figures, share) for share in shares)
     return Row(

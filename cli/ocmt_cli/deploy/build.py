@@ -29,7 +29,7 @@ _LOCKS: dict[Role, str] = {"mgmt": "management.lock", "agent": "agent.lock"}
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The Python version and machine that a host's wheels must match."""
+    """The Python version, machine and C library that a host's wheels must match."""
 
     python: tuple[int, int]
     machine: str

@@ -1,12 +1,11 @@
 """`ocmt changed`: which components differ from the last deploy.
 
-Each component is compared with the commit of its newest `deploy/COMPONENT/…` tag. That is correct
-after a push of many commits or of more than 300 files, and after a failed deploy, where the changed
-files of the last commit are not.
+Each component is compared with the commit of its newest tag, of a deploy or a rollback. That stays
+correct after a push of many commits or of more than 300 files, and after a failed deploy; a list of
+the last commit's changed files does not.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
@@ -15,28 +14,17 @@ from ocmt_common.console import say
 
 from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.inventory import ORDER, Role
+from ocmt_cli.deploy.release_tags import last_deployed, release_tags
 from ocmt_cli.deploy.source import Source, git
 
-_TAG = re.compile(r"deploy/(mgmt|agent|ui)/(\d{8}T\d{6}Z)-([0-9a-f]{12})")
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def last_deployed(tags: Iterable[str]) -> dict[str, str]:
-    """Component → the first 12 digits of the commit of its newest tag."""
-    newest: dict[str, tuple[str, str]] = {}
-    for tag in tags:
-        if found := _TAG.fullmatch(tag):
-            role, at, commit = found.groups()
-            newest[role] = max(newest.get(role, ("", "")), (at, commit))
-    return {role: commit for role, (_, commit) in newest.items()}
 
 
 def changed(tags: Iterable[str], *, now: str, content: Callable[[str, Role], str]) -> list[Role]:
     """The components to deploy at commit `now`, in order.
 
     `content(commit, role)` is a digest of a component's sources, or empty for a commit that is not
-    here. That counts as changed, since a deploy of equal content does nothing.
+    in the checkout. That counts as changed, since a deploy of equal content does nothing.
     """
     last = last_deployed(tags)
     return [
@@ -51,7 +39,7 @@ def changed_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False,
 ) -> None:
     """Show which components differ from the last deploy."""
-    tags = git(ROOT, "tag", "--list", "deploy/*").split()
+    tags = release_tags(ROOT)
     known = set(git(ROOT, "rev-list", "--all", "--abbrev-commit", "--abbrev=12").split())
 
     def content(commit: str, role: Role) -> str:

@@ -1,26 +1,29 @@
-"""`ocmt deploy`, `ocmt rollback`, `ocmt releases` and `ocmt logs`."""
+"""`ocmt deploy`, `rollback`, `releases`, `journal` and `logs`."""
 
 import time
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ocmt_common.console import say, say_json
+from ocmt_common.console import complain, say, say_json
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
+from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
-from ocmt_cli.deploy.orchestration import Deployer, deploy, plan
+from ocmt_cli.deploy.orchestration import deploy, plan
 from ocmt_cli.deploy.pulling import pull as pull_checkout
 from ocmt_cli.deploy.pulling import start_anew
+from ocmt_cli.deploy.release_tags import tag_rollback
 from ocmt_cli.deploy.rollback import rollback
+from ocmt_cli.deploy.rollback_plan import Move
+from ocmt_cli.deploy.server_status import COMPONENT_TITLES
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
-from ocmt_cli.trust import ending
 
-_TITLES: dict[Role, str] = {"mgmt": "management", "agent": "agent server", "ui": "page"}
 _LOG_POLL_S = 1.0
+_pause = time.sleep
 
 
 class What(StrEnum):
@@ -45,6 +48,7 @@ PullOption = Annotated[
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 rollback_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 releases_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+journal_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 logs_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -60,54 +64,70 @@ def _deployer(file: Path, what: What, *, quiet: bool = False, local: str | None 
 @app.command()
 def deploy_command(
     what: WhatArgument = What.all,
+    *,
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Print the steps without running them.")
     ] = False,
     as_json: JsonOption = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also deploy an older commit, or one that was rolled back."),
+    ] = False,
     pull: PullOption = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Deploy this commit without losing requests. A failed health check changes nothing."""
+    """Deploy this commit without losing requests. If its health check fails, the old one serves."""
     deployer = _deployer(inventory, what, quiet=as_json, local=pull)
     if pull is not None and not plan_only and pull_checkout(ROOT, deployer.inventory.pull):
         start_anew(ROOT)
     source = read_source(ROOT)
     if plan_only:
         with deployer.sessions() as sessions:
-            steps = plan(deployer, source, sessions)
+            steps = plan(deployer, source, sessions, force=force)
     else:
-        steps = deploy(deployer, source, builds=DEFAULT_DATA / "builds")
+        steps = deploy(deployer, source, builds=DEFAULT_DATA / "builds", force=force)
     if as_json:
         told = [step.to_json() for step in steps]
         say_json({"commit": source.commit, "plan": plan_only, "steps": told})
         return
     for step in steps:
         if plan_only or step.action == "unchanged":
-            say(f"{step.host}: {_TITLES[step.role]}: {step.action} ({step.why})")
+            say(f"{step.host}: {COMPONENT_TITLES[step.role]}: {step.action} ({step.why})")
             if step.migrations:
                 say(f"  migrations: {', '.join(step.migrations)}")
         else:
-            say(f"{step.host}: {_TITLES[step.role]}: {step.current} serves")
+            say(f"{step.host}: {COMPONENT_TITLES[step.role]}: {step.current} serves")
 
 
 @rollback_app.command()
 def rollback_command(
     what: WhatArgument = What.all,
     to: Annotated[str | None, typer.Option(help="The release; see `releases`.")] = None,
+    reason: Annotated[
+        str, typer.Option(help="Why, for the journal and the tag.", metavar="TEXT")
+    ] = "",
     pull: Annotated[
         str | None,
         typer.Option("--pull", metavar="HOST", help="This machine is HOST; do not use ssh."),
     ] = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
-    """Roll back to the last healthy release, with the same health check."""
+    """Undo the last deploy: go back to the releases before it, with the same health check.
+
+    An interrupted rollback is resumed.
+    """
     if to is not None and what is What.all:
         raise CommandFailed(
             f"A release belongs to one component. Name it, as in: {command('rollback mgmt')}",
             exit_code=2,
         )
-    for role, host, release in rollback(_deployer(inventory, what, local=pull), to=to):
-        say(f"{host}: {_TITLES[role]}: {release} serves")
+
+    def tag(role: Role, release: str, why: str) -> None:
+        tag_rollback(say, ROOT, role, release, why)
+
+    for done in rollback(_deployer(inventory, what, local=pull), to=to, why=reason, tag=tag):
+        told = f"{done.release} serves" if isinstance(done, Move) else f"left alone: {done.why}"
+        say(f"{done.host}: {COMPONENT_TITLES[done.role]}: {told}")
 
 
 @releases_app.command()
@@ -127,7 +147,7 @@ def releases_command(
         say_json(told)
     else:
         for (role, host), listed in found.items():
-            say(f"{host}: {_TITLES[role]}")
+            say(f"{host}: {COMPONENT_TITLES[role]}")
             for one in listed:
                 marks = [word for word in ("current", "healthy") if one[word]]
                 say(f"  {one['release']}  {', '.join(marks)}".rstrip())
@@ -135,87 +155,36 @@ def releases_command(
         raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
 
 
-def show_servers(file: Path, *, as_json: bool) -> bool:
-    """`ocmt status` with an inventory: each host's releases and their health.
-
-    Returns whether all is well. A host that does not answer does not hide the others.
-    """
-    deployer = _deployer(file, What.all)
+@journal_app.command()
+def journal_command(
+    what: WhatArgument = What.all,
+    lines: Annotated[
+        int, typer.Option(min=1, max=100_000, help="How many events of each server.")
+    ] = 20,
+    as_json: JsonOption = False,
+    inventory: InventoryOption = DEFAULT_FILE,
+) -> None:
+    """Show who deployed, rolled back and restored what, when and why, oldest first."""
+    deployer = _deployer(inventory, what)
     with deployer.sessions() as sessions:
         found, failures = deployer.each_that_answers(
-            lambda role, name: sessions[name].ask("status", role)
+            lambda role, name: sessions[name].ask("journal", role, lines)
         )
-    now = datetime.now(UTC)
     told = [
-        server_line(role, host, found[role, host], now=now)
-        if (role, host) in found
-        else unreachable_line(role, host, str(failures[host]))
-        for role, host in deployer.targets()
+        {**event, "host": host, "component": role}
+        for (role, host), events in found.items()
+        for event in events
     ]
+    told.sort(key=lambda event: event["at"])
     if as_json:
         say_json(told)
     else:
-        for one in told:
-            say(f"{one['host']}: {_TITLES[one['component']]}: {one['state']}")
-            if one["state"] != NOT_REACHABLE:
-                running = ", ".join(one["running"]) or "nothing"
-                say(f"  desired {one['desired']}, running {running}, last good {one['lastGood']}")
-            if one["answer"] and one["state"] != HEALTHY:
-                say(f"  {one['answer']}")
-            if one["certificate"]:
-                say(f"  {one['certificate']}")
-    return all(one["state"] in (HEALTHY, DEGRADED) for one in told)
-
-
-HEALTHY = "healthy"
-DEGRADED = "degraded"
-NOT_REACHABLE = "NOT REACHABLE"
-
-
-def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
-    """One component's state: healthy, drifted (another release runs than `current`) or not healthy.
-
-    A degraded one serves, and reports its problems.
-    """
-    drifted = not status["settled"]
-    if status["current"] is None:
-        state = "nothing is deployed"
-    elif not status["ok"]:
-        state = f"NOT HEALTHY: run `{command('deploy')}` or `{command('rollback')}`"
-    elif ending.has_ended(status["certificate"], now):
-        state = "NOT HEALTHY: its certificate expired"
-    elif drifted:
-        state = f"drifted: run `{command('deploy')}`"
-    elif status["settings_changed"]:
-        state = f"its settings (.env) changed: run `{command('deploy')}` to apply them"
-    else:
-        state = DEGRADED if status["degraded"] else HEALTHY
-    return {
-        "component": role,
-        "host": host,
-        "state": state,
-        "desired": status["current"],
-        "running": [status["current"]] if role == "ui" and status["ok"] else status["running"],
-        "lastGood": status["last_good"],
-        "drift": drifted,
-        "answer": status["answer"],
-        "certificate": ending.warning(status["certificate"], now),
-    }
-
-
-def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
-    """The line of an unreachable host."""
-    return {
-        "component": role,
-        "host": host,
-        "state": NOT_REACHABLE,
-        "desired": None,
-        "running": [],
-        "lastGood": None,
-        "drift": None,
-        "answer": why,
-        "certificate": "",
-    }
+        for event in told:
+            why = f" ({event['why'].splitlines()[0]})" if event["why"] else ""
+            place = f"{event['host']} {event['component']}"
+            say(f"{event['at']}  {place}  {event['who']}  {event['what']}{why}")
+    if failures:
+        raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
 
 
 @logs_app.command()
@@ -229,6 +198,12 @@ def logs_command(
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
     """Show the servers' log lines, merged by time."""
+    if what is What.ui:
+        raise CommandFailed(
+            "The page has no log of its own: see the web server's on its host, such as "
+            "`journalctl -u caddy` or /var/log/nginx.",
+            exit_code=2,
+        )
     deployer = _deployer(inventory, what)
     after: dict[tuple[Role, str], Any] = {}
 
@@ -237,15 +212,25 @@ def logs_command(
             return {"lines": [], "after": None}
         return sessions[name].ask("logs", role, lines, request, after.get((role, name)))
 
+    away: dict[str, HostFailed] = {}
     with deployer.sessions() as sessions:
         while True:
-            found = deployer.each(ask)
-            after = {target: told["after"] for target, told in found.items()}
+            found, failures = deployer.each_that_answers(ask)
+            after |= {target: told["after"] for target, told in found.items()}
             for line in merged(found):
                 say(line)
             if not follow:
-                return
-            time.sleep(_LOG_POLL_S)
+                break
+            for name, failure in failures.items():
+                if name not in away:
+                    complain(f"{failure}\nIts log follows as soon as it answers.")
+                sessions[name].disconnect()
+            for name in away.keys() - failures.keys():
+                complain(f"{name} answers again.")
+            away = failures
+            _pause(_LOG_POLL_S)
+    if failures:
+        raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
 
 
 def merged(found: dict[tuple[Role, str], Any]) -> list[str]:

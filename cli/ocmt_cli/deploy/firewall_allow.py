@@ -32,9 +32,9 @@ class Allowed:
     """Allowed connections. `str()` is the inventory's form."""
 
     ports: Ports | None
-    """None for all ports and protocols."""
+    """`None` for all ports and protocols."""
     source: Network | None = None
-    """None for any source."""
+    """`None` for any source."""
 
     def __str__(self) -> str:
         if self.source is None:
@@ -64,7 +64,7 @@ def _in_words(network: Network) -> str:
 
 
 def parse(text: object) -> Allowed:
-    """Parse an entry. Raises `ValueError` with the correct forms."""
+    """Parse an entry. Raises `ValueError` that shows the valid forms."""
     if not isinstance(text, str):
         raise ValueError(f"is not a string: {_HOW}")
     ports, word, source = text.strip().partition(" from ")

@@ -5,7 +5,7 @@ import re
 import shlex
 from typing import Any
 
-from ocmt_cli.deploy.inventory import HostEntry, Policy
+from ocmt_cli.deploy.inventory import ORDER, HostEntry, Policy
 from ocmt_cli.failure import CommandFailed
 
 SSH_FAILED = 255
@@ -35,17 +35,57 @@ def last_lines(stderr: str, count: int = 6) -> str:
     return "\n  ".join(lines[-count:]) or "it gave no reason"
 
 
+def hangs(host: str, step: str, within_s: float) -> Unreachable:
+    """The failure of a host that accepted a connection and did not answer."""
+    changes = "" if _only_reads(step) else " What it does there may still complete."
+    return Unreachable(
+        host,
+        step,
+        f"no answer within {within_s:.0f} s. The host accepts connections and hangs: check its "
+        f"disks and load on its console.{changes} Then run this again.",
+    )
+
+
+_READING = frozenset({"facts", "status", "health", "releases", "logs", "journal", "lock", "ping"})
+
+
+def _only_reads(step: str) -> bool:
+    return step.rpartition(": ")[2] in _READING
+
+
 _UNCLEAN = (
     'its login shell, or a command that sshd runs first, prints "{said}" into the output of '
     "commands. Let it print on a terminal only: put `[ -t 1 ] || return` before it in "
     "~/.bashrc and /etc/profile.d (for a ForceCommand, leave it out)."
 )
+# What a host prints in place of an answer, and its remedy. The first match counts.
+_PRINTED = (
+    (
+        r"login as the user \W?(?P<user>[a-z_][a-z0-9_-]*)",
+        'it says "{said}". Set hosts.{host}.user = "{user}" in the inventory.',
+    ),
+    (
+        r"account is (currently )?not available|account has expired|password has expired",
+        'it says "{said}". Set hosts.{host}.user in the inventory to a user who may log in there, '
+        "or give this one a login shell.",
+    ),
+    (r"", _UNCLEAN),
+)
+
+
+def not_ours(host: str, step: str, printed: str) -> Refused:
+    """The failure of a host that printed something other than an answer."""
+    first = next((line.strip() for line in printed.splitlines() if line.strip()), "")[:200]
+    found, cure = next(
+        (found, cure) for words, cure in _PRINTED if (found := re.search(words, printed, re.I))
+    )
+    return Refused(host, step, cure.format(said=first, host=host, **found.groupdict()))
 
 
 def answer_of(host: str, step: str, printed: str) -> dict[str, Any]:
     """Parse the JSON object that a program printed on a host.
 
-    Raises `Refused` with other output, such as of a login shell or a locked account.
+    Raises `Refused` if it is something else, such as the output of a login shell.
     """
     try:
         answer = json.loads(printed)
@@ -53,8 +93,7 @@ def answer_of(host: str, step: str, printed: str) -> dict[str, Any]:
         answer = None
     if isinstance(answer, dict):
         return answer
-    first = next((line.strip() for line in printed.splitlines() if line.strip()), "")
-    raise Refused(host, step, _UNCLEAN.format(said=first[:200]))
+    raise not_ours(host, step, printed)
 
 
 # Pattern of standard error, class of the failure, and its remedy. The first match counts.
@@ -112,7 +151,7 @@ _ANYWHERE: tuple[tuple[str, type[HostFailed], str], ...] = (
     (
         r"No space left on device|Disk quota exceeded",
         Refused,
-        "the disk is full. Free some space there, or lower keep_releases.",
+        "the disk is full. Free some space there{releases}.",
     ),
 )
 _CONNECTION: tuple[tuple[str, type[HostFailed], str], ...] = (
@@ -143,8 +182,7 @@ _CONNECTION: tuple[tuple[str, type[HostFailed], str], ...] = (
         r"^\s*$|Timeout, server|not responding|closed by|reset by|Broken pipe|client_loop"
         r"|mux_client",
         Unreachable,
-        "the connection was lost ({said}). Steps already started there continue; run the same "
-        "command again to resume.",
+        "the connection was lost ({said}).{continues} Run the same command again.",
     ),
     (
         r"",
@@ -182,6 +220,8 @@ def explain(entry: HostEntry, policy: Policy, *, code: int, stderr: str, step: s
         "by_hand": f"ssh -p {port} {entry.user}@{entry.address}",
         "scan": f"ssh-keyscan -p {port} {entry.address} >> {known}",
         "said": last_lines(stderr, 1),
+        "releases": ", or lower keep_releases" if step.partition(":")[0] in ORDER else "",
+        "continues": "" if _only_reads(step) else " What it was doing there continues.",
     }
     for words, kind, cure in (*_ANYWHERE, *(_CONNECTION if code == SSH_FAILED else ())):
         if re.search(words, stderr, re.I):

@@ -74,7 +74,7 @@ class HostEntry(_Table):
     """The user for ssh; unless root, it needs `sudo` without a password."""
     roles: tuple[Role, ...] = Field(min_length=1)
     identity_file: Path | None = None
-    """A private key; `None`: ssh's own configuration."""
+    """A private key; `None` to use ssh's own configuration."""
     root: PlainPath = PurePosixPath("/")
     """The folder above all paths on the host; tests use one per host."""
     supervisor: Literal["systemd", "pidfile"] = "systemd"
@@ -136,7 +136,7 @@ class AgentComponentSettings(_Table):
     data: PlainPath = PurePosixPath("/opt/ocmt/data")
     """The agents' state (DATA_DIR). A deploy never touches it."""
     bind: str = "127.0.0.1"
-    """Of this machine itself: the port is plain http."""
+    """A loopback address, since the port is plain http."""
     port: Port = 4000
     tls_port: Port = 4443
     """The port for management on another host."""
@@ -181,7 +181,7 @@ class Policy(_Table):
     min_free_mb: Annotated[int, Field(ge=0)] = 500
     max_clock_skew_s: Annotated[float, Field(gt=0)] = 30
     known_hosts: Path | None = None
-    """The servers' host keys; `None`: the user's known_hosts."""
+    """The file of the hosts' keys; `None` for the user's known_hosts."""
     service_user: str = "ocmt"
     """The user that servers run as with systemd."""
 
@@ -190,15 +190,15 @@ class Pull(_Table):
     """`[pull]`: servers that deploy by themselves (`ocmt deploy --pull`)."""
 
     source: str = ""
-    """The repository's address; empty: `ocmt setup` sets up no timer."""
+    """The repository's address; if empty, `ocmt setup` sets up no timer."""
     checkout: PlainPath = PurePosixPath("/opt/ocmt/source")
     every_min: Annotated[int, Field(ge=1, le=1440)] = 5
     branch: str = "main"
-    """The branch that is deployed without signers."""
+    """The branch to deploy if there are no signers."""
     tags: str = "v*"
-    """The tags of which the newest is deployed, with signers."""
+    """The pattern of tags whose newest is deployed, if there are signers."""
     signers: Path | None = None
-    """The accepted signers, in ssh-keygen(1)'s format ALLOWED SIGNERS."""
+    """The file of accepted signers, in ssh-keygen(1)'s format ALLOWED SIGNERS."""
 
     @field_validator("source", "branch", "tags")
     @classmethod
@@ -212,7 +212,7 @@ class Firewall(_Table):
     """`[firewall]`: connections that the hosts allow in addition to OCMT's."""
 
     allow: tuple[Annotated[firewall_allow.Allowed, BeforeValidator(firewall_allow.parse)], ...] = ()
-    """Such as "9100/tcp", "192.168.1.0/24" or "9100/tcp from 192.168.1.0/24"."""
+    """Entries such as "9100/tcp", "192.168.1.0/24" or "9100/tcp from 192.168.1.0/24"."""
 
 
 class Inventory(_Table):
@@ -312,7 +312,7 @@ def load_inventory(file: Path = DEFAULT_FILE) -> Inventory:
 
 
 def _beside(file: Path, text: str) -> str:
-    """Paths in the inventory are relative to its folder."""
+    """A path from the inventory, which is relative to its folder, made absolute."""
     return str(file.resolve().parent / Path(text).expanduser())
 
 

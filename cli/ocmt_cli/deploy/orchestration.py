@@ -1,113 +1,44 @@
 """A deploy, from the preflight to the tag. The steps on a host are in `hostside`."""
 
 import json
-import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.build import Artefact, Platform, build
-from ocmt_cli.deploy.host_failures import HostFailed
-from ocmt_cli.deploy.inventory import ORDER, Inventory, Role
-from ocmt_cli.deploy.plan import Step, decide, problems
-from ocmt_cli.deploy.release_tags import deploy_tags, tag_release, tag_what_runs
-from ocmt_cli.deploy.remote import open_host
+from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.inventory import ORDER, Role
+from ocmt_cli.deploy.plan import Age, Step, decide, problems
+from ocmt_cli.deploy.release_tags import (
+    names_in,
+    release_for,
+    release_tags,
+    tag_release,
+    tag_rollbacks,
+    tag_what_runs,
+    was_there,
+)
+from ocmt_cli.deploy.rollback import confirm_rollback, record_rollback
+from ocmt_cli.deploy.rollback_plan import Facts, unfinished
 from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import Source
 from ocmt_cli.failure import CommandFailed
 
-_STAMP = re.compile(r"\d{8}T\d{6}Z(?=-)")
-_STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
-Report = Callable[[str], None]
-"""Called with a line for the operator before each step."""
-Facts = Mapping[tuple[Role, str], dict[str, Any]]
-"""Target → its host's answer to `facts`."""
+
+def plan(
+    deployer: Deployer, source: Source, sessions: Mapping[str, Session], *, force: bool = False
+) -> list[Step]:
+    """The steps of a deploy. Raises `CommandFailed` with all problems of the preflight."""
+    return _plan(deployer, source, _facts(deployer, sessions), force=force)
 
 
-@dataclass(frozen=True, slots=True)
-class Deployer:
-    """The hosts and components of a deploy or rollback, and connections to them."""
-
-    inventory: Inventory
-    roles: Sequence[Role]
-    report: Report
-    local: str | None = None
-    """This machine's host (`--pull`), or `None` for all hosts over ssh."""
-
-    def targets(self) -> list[tuple[Role, str]]:
-        """(Component, host) pairs in the order of a deploy."""
-        found = [
-            (role, host.name)
-            for role in ORDER
-            if role in self.roles
-            for host in self.inventory.with_role(role)
-            if self.local in (None, host.name)
-        ]
-        if not found:
-            raise CommandFailed(
-                f"{self.inventory.file} has no host for {', '.join(self.roles)}. Add the role to a "
-                "host's roles.",
-                exit_code=2,
-            )
-        return found
-
-    @contextmanager
-    def sessions(self) -> Iterator[dict[str, Session]]:
-        """A session with each host needed, by name."""
-        made: dict[str, Session] = {}
-        try:
-            for name in dict.fromkeys(name for _, name in self.targets()):
-                entry = self.inventory.host(name)
-                host = open_host(entry, self.inventory.deploy, local=self.local is not None)
-                made[name] = Session(host, entry, self.inventory)
-            yield made
-        finally:
-            # In parallel, since each takes a round trip.
-            with ThreadPoolExecutor(max(1, len(made))) as pool:
-                list(pool.map(lambda session: session.close(), made.values()))
-
-    def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
-        """The answers of all targets, hosts in parallel. Raises all failures as one."""
-        answers, failures = self.each_that_answers(ask)
-        if failures:
-            raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
-        return answers
-
-    def each_that_answers(
-        self, ask: Callable[[Role, str], Any]
-    ) -> tuple[dict[tuple[Role, str], Any], dict[str, HostFailed]]:
-        """The answers of all targets, and host → failure of the unreachable ones."""
-        by_host: dict[str, list[Role]] = {}
-        for role, name in self.targets():
-            by_host.setdefault(name, []).append(role)
-
-        def one(name: str) -> list[tuple[tuple[Role, str], Any]]:
-            return [((role, name), ask(role, name)) for role in by_host[name]]
-
-        failures: dict[str, HostFailed] = {}
-        answers: dict[tuple[Role, str], Any] = {}
-        with ThreadPoolExecutor(len(by_host)) as pool:
-            for name, future in [(name, pool.submit(one, name)) for name in by_host]:
-                try:
-                    answers.update(future.result())
-                except HostFailed as failure:
-                    failures[name] = failure
-        return answers, failures
-
-
-def plan(deployer: Deployer, source: Source, sessions: dict[str, Session]) -> list[Step]:
-    """The steps to do. Raises `CommandFailed` with all problems of the preflight."""
-    return _plan(deployer, source, _facts(deployer, sessions))
-
-
-def _plan(deployer: Deployer, source: Source, facts: Facts) -> list[Step]:
+def _plan(deployer: Deployer, source: Source, facts: Facts, *, force: bool) -> list[Step]:
     inventory = deployer.inventory
     now = time.time()
     found = [
@@ -128,38 +59,69 @@ def _plan(deployer: Deployer, source: Source, facts: Facts) -> list[Step]:
         decide(
             role,
             name,
-            facts[role, name],
+            {**facts[role, name], "regretted": _regretted(role, facts)},
             contents[role],
             revisions.get(role, ()),
-            # A timer must not undo a rollback; an operator may.
-            spare_regretted=deployer.local is not None,
+            age=_age(source, facts[role, name]["meta"], contents[role]),
+            force=force,
         )
         for role, name in deployer.targets()
     ]
 
 
-def deploy(deployer: Deployer, source: Source, *, builds: Path) -> list[Step]:
+def _regretted(role: Role, facts: Facts) -> dict[str, str]:
+    """Release → content, for the releases that were rolled back on any host of the component."""
+    hosts = [known for (named, _), known in facts.items() if named == role]
+    return {name: content for known in hosts for name, content in known["regretted"].items()}
+
+
+def _age(source: Source, running: dict[str, Any], content: str) -> Age:
+    commit = running.get("commit")
+    if commit is None or running.get("content") == content:
+        return "newer"
+    if not source.has(commit):
+        return "unknown"
+    return "older" if source.is_before(commit) else "newer"
+
+
+def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = False) -> list[Step]:
     """Deploy `source` to all targets and return the steps done.
 
-    Raises `CommandFailed` at the first failure; the remaining hosts keep their releases.
+    With `force`, also if the commit is older or was rolled back. Raises `CommandFailed` at the
+    first failure; the remaining hosts keep their releases.
     """
     with deployer.sessions() as sessions:
         facts = _facts(deployer, sessions)
-        steps = _plan(deployer, source, facts)
+        steps = _plan(deployer, source, facts, force=force)
+        _refuse(steps)
         if all(step.action == "unchanged" for step in steps):
             tag_what_runs(deployer.report, source, steps)
+            tag_rollbacks(deployer.report, source, steps, facts)
             return steps
         _lock(sessions, steps, source)
         _finish_interrupted(deployer, sessions, steps, facts)
         # Another deploy may have ended before the lock was taken.
         facts = _facts(deployer, sessions)
-        steps = _plan(deployer, source, facts)
-        release = _release_for(source, facts)
+        steps = _plan(deployer, source, facts, force=force)
+        _refuse(steps)
+        changing = [facts[step.role, step.host] for step in steps if step.action != "unchanged"]
+        taken = names_in(release_tags(source.checkout))
+        taken += [name for known in facts.values() for name in known["releases"]]
+        release = release_for(source.commit, changing, now=datetime.now(UTC), taken=taken)
         rollout = _Rollout(deployer, source, sessions, facts, steps, release, builds)
         done = [step for role in ORDER for step in rollout.deploy_role(role)]
         unchanged = [step for step in done if step.action == "unchanged"]
         tag_what_runs(deployer.report, source, unchanged)
+        tag_rollbacks(deployer.report, source, done, facts)
         return done
+
+
+def _refuse(steps: Sequence[Step]) -> None:
+    refused = [
+        f"{step.host}: {step.role}: {step.why}." for step in steps if step.action == "refused"
+    ]
+    if refused:
+        raise CommandFailed("Nothing was deployed:\n" + "\n".join(refused))
 
 
 def _facts(deployer: Deployer, sessions: Mapping[str, Session]) -> Facts:
@@ -167,7 +129,7 @@ def _facts(deployer: Deployer, sessions: Mapping[str, Session]) -> Facts:
 
 
 def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source) -> None:
-    """Take or keep the lock of every target: without requests, a session times out."""
+    """Take the lock of every target; repeated, it keeps the host connections from timing out."""
     for step in steps:
         sessions[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
 
@@ -175,18 +137,17 @@ def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source
 def _finish_interrupted(
     deployer: Deployer, sessions: Mapping[str, Session], steps: Iterable[Step], facts: Facts
 ) -> None:
-    """Recover from a killed deployer."""
+    """Recover from a killed deployer, and finish an interrupted rollback on all its hosts."""
+    resumed = unfinished(facts)
+    record_rollback(sessions, facts, resumed, "")
+    moving = {(move.role, move.host) for move in resumed}
     for step in steps:
-        if not facts[step.role, step.host]["settled"] and step.current:
-            deployer.report(f"{step.host}: {step.role}: recover from an interrupted deploy")
+        target = step.role, step.host
+        if target in moving or (not facts[target]["settled"] and step.current):
+            deployer.report(f"{step.host}: {step.role}: recover from an interruption")
             for line in sessions[step.host].ask("converge", step.role):
                 deployer.report(f"{step.host}: {step.role}: {line}")
-
-
-def _release_for(source: Source, facts: Facts) -> str:
-    on_hosts = [name for known in facts.values() for name in known["releases"]]
-    in_tags = [tag.rpartition("/")[2] for tag in deploy_tags(source)]
-    return new_release(source.commit, now=datetime.now(UTC), taken=[*on_hosts, *in_tags])
+    confirm_rollback(deployer, sessions, resumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +165,55 @@ class _Rollout:
     def deploy_role(self, role: Role) -> list[Step]:
         """Deploy a component to its hosts in order, then tag it."""
         steps = [step for step in self.steps if step.role == role]
-        done = [step if step.action == "unchanged" else self._deploy_to(step) for step in steps]
+        release, commit = self._release_of(steps)
+        done: list[Step] = []
+        try:
+            for step in steps:
+                unchanged = step.action == "unchanged"
+                done.append(step if unchanged else self._deploy_to(step, release, commit))
+        except CommandFailed:
+            self._report_difference(role, release, steps, done)
+            raise
         if any(step.action != "unchanged" for step in steps):
-            tag_release(self.deployer.report, self.source, role, self.release, self.source.commit)
+            tag_release(self.deployer.report, self.source, role, release, commit)
         return done
 
-    def _deploy_to(self, step: Step) -> Step:
+    def _report_difference(
+        self, role: Role, release: str, steps: Sequence[Step], done: Sequence[Step]
+    ) -> None:
+        """After a failure at one of several hosts, report which of them have the new release."""
+        new = [step.host for step in done if step.current == release]
+        if new:
+            old = [f"{step.host} ({step.current})" for step in steps if step.host not in new]
+            self.deployer.report(
+                f"{role}: the hosts differ: {', '.join(new)} serve {release}, and {', '.join(old)} "
+                f"not. `{command('deploy')}` continues, `{command('rollback')}` goes back."
+            )
+
+    def _release_of(self, steps: Sequence[Step]) -> tuple[str, str]:
+        """The name and commit of a component's release.
+
+        Hosts that lack what others run get the same release, so that one rollback undoes the deploy
+        on all.
+        """
+        lacking = [self.facts[step.role, step.host] for step in steps if step.action != "unchanged"]
+        there = max(
+            (
+                (str(step.current), str(self.facts[step.role, step.host]["meta"]["commit"]))
+                for step in steps
+                if step.action == "unchanged"
+                and self.facts[step.role, step.host]["meta"].get("content") == step.content
+            ),
+            default=None,
+        )
+        if there is not None and not any(was_there(there[0], known) for known in lacking):
+            return there
+        return self.release, self.source.commit
+
+    def _deploy_to(self, step: Step, release: str, commit: str) -> Step:
+        running = self.facts[step.role, step.host]["meta"].get("content")
+        if step.action == "restart" and running != step.content:
+            raise CommandFailed(f"{step.host}: {step.role}: {step.why}.")
         _lock(self.sessions, self.steps, self.source)
         platform = Platform.of(self.facts[step.role, step.host])
         self.deployer.report(f"build {step.role}")
@@ -218,20 +222,12 @@ class _Rollout:
             self.deployer,
             self.sessions[step.host],
             role=step.role,
-            release=self.release,
+            release=release,
             artefact=artefact,
             source=self.source,
+            commit=commit,
         )
-        return replace(step, action="deploy", current=self.release)
-
-
-def new_release(commit: str, *, now: datetime, taken: Iterable[str]) -> str:
-    """A new release name, later than those of all releases and tags: names sort by time."""
-    stamps = [found[0] for name in taken if (found := _STAMP.match(name))]
-    if stamps:
-        newest = datetime.strptime(max(stamps), _STAMP_FORMAT).replace(tzinfo=UTC)
-        now = max(now, newest + timedelta(seconds=1))
-    return f"{now.strftime(_STAMP_FORMAT)}-{commit[:12]}"
+        return replace(step, action="deploy", current=release)
 
 
 def send_and_switch(
@@ -242,8 +238,12 @@ def send_and_switch(
     release: str,
     artefact: Artefact,
     source: Source,
+    commit: str,
 ) -> None:
-    """Deploy one component to one host: copy, install, migrate, start, switch, settle."""
+    """Deploy one component to one host: copy, install, migrate, start, switch, settle.
+
+    `commit` is the release's, which has the same content as `source`.
+    """
     name = session.host.name
 
     def report(text: str) -> None:
@@ -259,15 +259,16 @@ def send_and_switch(
     with tempfile.TemporaryDirectory() as working:
         staged = Path(working) / "release"
         shutil.copytree(artefact.files, staged)
-        _describe(staged, role, release, artefact, source)
+        _describe(staged, role, release, artefact, source=source, commit=commit)
         session.host.rsync(staged, path / "releases" / release, step=f"{role}: copy")
     report("install")
     session.ask("install", role, release)
     if role == "mgmt":
         report("migrate")
         session.ask("migrate", role, release)
-    report("start it beside the old release")
-    session.ask("start", role, release)
+    if role != "ui":
+        report("start it in standby")
+        session.ask("start", role, release)
     report("switch")
     session.ask("switch", role, release)
     report("settle")
@@ -275,11 +276,13 @@ def send_and_switch(
     report(f"{release} serves")
 
 
-def _describe(folder: Path, role: Role, release: str, artefact: Artefact, source: Source) -> None:
+def _describe(
+    folder: Path, role: Role, release: str, artefact: Artefact, *, source: Source, commit: str
+) -> None:
     known, contracts = source.revisions() if role == "mgmt" else ([], [])
     meta = {
         "release": release,
-        "commit": source.commit,
+        "commit": commit,
         "content": artefact.content,
         "revisions": known,
         "contracts": contracts,

@@ -1,4 +1,4 @@
-"""Pipes to a program on a host, of which any write, flush or close may fail.
+"""Pipes to a program on a host, where any write, flush or close may fail.
 
 A broken pipe is a return value here and not an exception: the reason is in the program's exit code
 and standard error.
@@ -7,6 +7,8 @@ and standard error.
 import contextlib
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
 from typing import IO
 
 
@@ -18,7 +20,7 @@ def pipes_of(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def give(pipe: IO[bytes], data: bytes | IO[bytes]) -> bool:
-    """Write to a program's standard input and flush. False if the pipe is broken."""
+    """Write to a program's standard input and flush. Returns `False` if the pipe is broken."""
     try:
         if isinstance(data, bytes):
             pipe.write(data)
@@ -34,6 +36,27 @@ def close(pipe: IO[bytes]) -> None:
     """Close a pipe, discarding unwritten data."""
     with contextlib.suppress(BrokenPipeError):
         pipe.close()
+
+
+@contextlib.contextmanager
+def ended_after(process: subprocess.Popen[bytes], within_s: float) -> Iterator[threading.Event]:
+    """Kill a program that takes longer than `within_s` seconds, so that reading from it ends.
+
+    The event is set if the program was killed.
+    """
+    overdue = threading.Event()
+
+    def kill() -> None:
+        overdue.set()
+        process.kill()
+
+    timer = threading.Timer(within_s, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield overdue
+    finally:
+        timer.cancel()
 
 
 def end(process: subprocess.Popen[bytes], *, within_s: float | None = None) -> int:

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 
-Action = Literal["deploy", "restart", "unchanged"]
+Action = Literal["deploy", "restart", "unchanged", "refused"]
+Age = Literal["newer", "older", "unknown"]
+"""The commit's age relative to the deployed one; unknown if the checkout lacks that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +43,26 @@ def decide(
     content: str,
     revisions: Sequence[str] = (),
     *,
-    spare_regretted: bool = False,
+    age: Age = "newer",
+    force: bool = False,
 ) -> Step:
     """The step for a component; `unchanged` if content and settings are equal and it is healthy.
 
-    `revisions` are the commit's migrations, in order. With `spare_regretted`, content that was
-    rolled back is not deployed again.
+    `revisions` are the commit's migrations, in order. Without `force`, neither content that was
+    rolled back nor an older commit is deployed.
     """
     current = facts["current"]
     action: Action = "deploy"
-    if current is None:
+    if facts["restore"]:
+        action, why = "refused", unfinished_restore(facts["restore"])
+    elif current is None:
         why = "nothing is deployed yet"
-    elif spare_regretted and content in facts["regretted"].values() and facts["settled"]:
-        action = "unchanged"
-        why = f"rolled back to {current}; deploy a newer commit, or deploy over ssh"
     elif facts["meta"].get("content") != content:
-        why = f"the commit differs from {current}"
+        action, why = _of_other_content(facts, content, age, force=force)
     elif facts["settings_changed"]:
         why = "its settings (.env) changed"
+    elif facts["rollback"]:
+        action, why = "restart", _pending(facts)
     elif not facts["settled"]:
         action, why = "restart", f"{current} is not running or not healthy"
     else:
@@ -65,6 +70,54 @@ def decide(
     known = set(facts["meta"].get("revisions", []))
     new = tuple(one for one in revisions if action == "deploy" and one not in known)
     return Step(role, host, action, why, current, content, new)
+
+
+def _of_other_content(
+    facts: dict[str, Any], content: str, age: Age, *, force: bool
+) -> tuple[Action, str]:
+    current = facts["current"]
+    if not force and content == _content_being_left(facts):
+        return "restart", _pending(facts)
+    if not force and content in facts["regretted"].values():
+        said = (facts["rolled_back"] or {}).get("why")
+        why = f"rolled back to {current}{f' ({said})' if said else ''}; {_NEWER_OR_FORCE}"
+        if facts["settled"] and facts["settings_changed"]:
+            commit = current.rpartition("-")[2]
+            why += f"; to apply the changed settings (.env), check out {commit} and deploy that"
+        if facts["settled"]:
+            return "unchanged", why
+        return "restart", f"{current} is not running or not healthy, and this commit was {why}"
+    if age == "older":
+        why = f"this commit is OLDER than that of {current}"
+        if force:
+            return "deploy", why
+        back = f"`{command('rollback')}` goes back; or deploy this one with --force"
+        return "refused", f"{why}; {back}"
+    unknown = ", whose commit is not in this checkout" if age == "unknown" else ""
+    return "deploy", f"the commit differs from {current}{unknown}"
+
+
+def unfinished_restore(record: dict[str, Any]) -> str:
+    """Why nothing may be deployed on a host with an unfinished restore, and what to do."""
+    return (
+        f"the restore of the backup of {record['backup']} is unfinished (by {record['who']}, "
+        f"{record['at']}), so its data may be from two points in time; run "
+        f"`{command('restore')}` again"
+    )
+
+
+_NEWER_OR_FORCE = "deploy a newer commit, or this one with --force"
+
+
+def _pending(facts: dict[str, Any]) -> str:
+    pending = facts["rollback"]
+    return f"a rollback from {pending['from']} to {pending['to']} is unfinished"
+
+
+def _content_being_left(facts: dict[str, Any]) -> str | None:
+    """The content of the release that an unfinished rollback replaces; `None` without one."""
+    pending = facts["rollback"]
+    return pending["content"] if pending else None
 
 
 def problems(
@@ -88,9 +141,11 @@ def problems(
         )
     if abs(facts["time"] - now) > policy.max_clock_skew_s:
         found.append(
-            f"its clock is {facts['time'] - now:+.0f} s off; turn on time synchronisation "
-            "(timedatectl set-ntp true)"
+            f"its clock and this machine's differ by {facts['time'] - now:+.0f} s; turn on time "
+            "synchronisation where it is wrong (timedatectl set-ntp true)"
         )
+    if facts["current_is_folder"]:
+        found.append(f"{path}/current is not a link to a release; move it away, then deploy")
     if role != "ui":
         if not facts["env_file"]:
             found.append(
@@ -117,16 +172,3 @@ def may_run_on(target: dict[str, Any], contracted: Sequence[str]) -> str | None:
         f"migration {lost[0]} removed tables or columns that it needs. Deploy a newer release "
         "instead, or restore a backup from before it (`./ocmt restore`)"
     )
-
-
-def choose_rollback(status: dict[str, Any], wanted: str | None) -> str | None:
-    """The release to roll back to: `wanted`, or the last healthy one that is not current.
-
-    A release that was rolled back is left out, so that a second rollback goes further back.
-    """
-    healthy: Sequence[str] = status["healthy"]
-    if wanted is not None:
-        return wanted if wanted in healthy else None
-    left_out = {status["current"], *status["regretted"]}
-    others = [name for name in healthy if name not in left_out]
-    return others[-1] if others else None

@@ -1,29 +1,50 @@
 """`ocmt deploy --pull`: a server fetches and verifies the commit to deploy.
 
-With signers, that is the newest tag, which one of them must have signed; without, the head of a
-branch that only goes forward. Packages are always checked against the lock's hashes (`build`).
+With signers, that is the newest tag that one of them signed; without, the head of a branch that
+only goes forward. Packages are always checked against the lock's hashes (`build`).
 """
 
 import os
 import sys
 from pathlib import Path
 
+from ocmt_common.console import complain
+
 from ocmt_cli.deploy.inventory import Pull
 from ocmt_cli.deploy.source import git
+from ocmt_cli.deploy.tag_signatures import mistrust
 from ocmt_cli.failure import CommandFailed
+
+_VERIFIED = "ocmt.verified"
+"""The checkout's git setting that stores the last verified tag and its commit."""
 
 
 def pull(checkout: Path, settings: Pull) -> bool:
-    """Check out the commit to deploy. Returns whether it changed. Raises `CommandFailed`."""
+    """Check out the commit to deploy. Returns whether it is a new one. Raises `CommandFailed`."""
     if "origin" not in git(checkout, "remote").split():
         return False
-    git(checkout, "fetch", "--tags", "origin")
+    _fetch(checkout)
     here = git(checkout, "rev-parse", "HEAD").strip()
-    there = _signed(checkout, settings) if settings.signers else _branch(checkout, settings, here)
+    if settings.signers:
+        there = _signed(checkout, settings.signers, settings.tags, here)
+    else:
+        there = _branch(checkout, settings, here)
     if there == here:
         return False
     git(checkout, "checkout", "--quiet", "--detach", there)
     return True
+
+
+def _fetch(checkout: Path) -> None:
+    """Fetch branches and new tags. A tag that was moved at origin stays as first fetched."""
+    try:
+        git(checkout, "fetch", "--tags", "origin")
+    except CommandFailed as failure:
+        lines = [line.strip() for line in str(failure).splitlines()]
+        moved = [line for line in lines if "would clobber existing tag" in line]
+        if not moved or any("error:" in line or "fatal:" in line for line in lines):
+            raise
+        complain("\n".join(["These tags were moved at origin, and are not followed:", *moved]))
 
 
 def start_anew(checkout: Path) -> None:
@@ -45,29 +66,28 @@ def _branch(checkout: Path, settings: Pull, here: str) -> str:
     return there
 
 
-def _signed(checkout: Path, settings: Pull) -> str:
+def _signed(checkout: Path, signers: Path, pattern: str, here: str) -> str:
+    """The commit of the newest tag that a signer signed; `here` if no newer one is signed."""
     # v2.0.0-rc1 comes before v2.0.0, as in Semantic Versioning.
-    words = ["-c", "versionsort.suffix=-", "tag", "--list", settings.tags]
+    words = ["-c", "versionsort.suffix=-", "tag", "--list", pattern]
     names = git(checkout, *words, "--sort=-version:refname").split()
     if not names:
-        raise CommandFailed(f"There is no tag {settings.tags} yet. Make one: git tag -s v1.0.0")
-    name = names[0]
-    verify = [
-        "-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={settings.signers}",
-        "verify-tag", name,
-    ]  # fmt: skip
-    try:
-        git(checkout, *verify)
-    except CommandFailed as failure:
-        raise CommandFailed(
-            f"The newest tag, {name}, has no signature of a signer in {settings.signers}, so it "
-            f"was not deployed. Find out who made it, then sign it or delete it. {failure}"
-        ) from failure
-    # The signature covers the name inside the tag, so an old tag cannot be renamed to a newer one.
-    inside = git(checkout, "for-each-ref", "--format=%(tag)", f"refs/tags/{name}").strip()
-    if inside != name:
-        raise CommandFailed(
-            f"The tag {name} is a renamed copy of the signed tag {inside}, so it was not deployed. "
-            "Find out who made it, then delete it."
+        raise CommandFailed(f"There is no tag {pattern} yet. Make one: git tag -s v1.0.0")
+    for name in names:
+        reason = mistrust(checkout, name, signers)
+        if reason is None:
+            commit = git(checkout, "rev-parse", f"refs/tags/{name}^{{commit}}").strip()
+            git(checkout, "config", _VERIFIED, f"{name} {commit}")
+            return commit
+        complain(
+            f"The tag {name} does not count: {reason}. Find out who made it, then sign it or "
+            "delete it."
         )
-    return git(checkout, "rev-parse", f"refs/tags/{name}^{{commit}}").strip()
+        if _verified(checkout) == f"{name} {here}":
+            return here  # deployed when it still counted: no tag before it is newer
+    raise CommandFailed(f"No tag {pattern} counts, so nothing was deployed.")
+
+
+def _verified(checkout: Path) -> str:
+    """The last verified tag and its commit; empty if there is none."""
+    return git(checkout, "config", "--default", "", "--get", _VERIFIED).strip()

@@ -4,6 +4,7 @@
 lists, which are quoted in one place for the remote shell.
 """
 
+import contextlib
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,9 @@ from ocmt_cli.failure import CommandFailed
 
 # rsync's exit codes for a lost connection (rsync(1), EXIT VALUES).
 _RSYNC_DROPPED = frozenset({10, 12, 30, 35, 255})
+
+
+_FAREWELL_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,10 @@ class Host(Protocol):
         check: bool = True,
         timeout_s: float = 600,
     ) -> Finished:
-        """Run as root and wait. With `check`, raises `HostFailed` for an exit code other than 0."""
+        """Run a command as root and wait for its end.
+
+        With `check`, raises `HostFailed` for an exit code other than 0.
+        """
         ...
 
     def put(self, text: str, path: PurePosixPath, *, mode: int, step: str) -> None:
@@ -206,7 +213,8 @@ class SshHost(_Base):
     def close(self) -> None:
         """Close the shared connection."""
         farewell = ["ssh", *self._options, "-O", "exit", self.entry.address]
-        subprocess.run(farewell, capture_output=True, check=False)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(farewell, capture_output=True, check=False, timeout=_FAREWELL_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -1,44 +1,115 @@
-"""Rolls back to an earlier release on every host."""
+"""Rolls back to an earlier release on every host that the last deploy changed.
 
-from ocmt_cli.checkout import command
+The rollback is recorded on all its hosts before any of them changes. So an interrupted one can be
+resumed by the next rollback or deploy, and is never mistaken for the state to roll back from.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import Role
-from ocmt_cli.deploy.orchestration import Deployer
-from ocmt_cli.deploy.plan import choose_rollback, may_run_on
+from ocmt_cli.deploy.plan import may_run_on, unfinished_restore
+from ocmt_cli.deploy.rollback_plan import Facts, Move, Stay, choose
+from ocmt_cli.deploy.session import Session, deployer_name
 from ocmt_cli.failure import CommandFailed
 
+Tag = Callable[[Role, str, str], None]
+"""Called with a component, the release that serves again, and the reason."""
 
-def rollback(deployer: Deployer, *, to: str | None) -> list[tuple[Role, str, str]]:
-    """Roll back to `to`, or the last healthy release; returns (component, host, release).
+Metas = Mapping[tuple[Role, str], Mapping[str, dict[str, Any]]]
+"""Target → its releases' descriptions, by name."""
 
-    All targets are checked before the first is changed. The page is first and management last,
-    the opposite of a deploy.
+
+def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[Move | Stay]:
+    """Roll back to `to`, or to before the last deploy. Returns what was done for each target.
+
+    All targets are checked before the first is changed. The page is first and management last, the
+    opposite of a deploy.
     """
     with deployer.sessions() as sessions:
         for role, name in deployer.targets():
             sessions[name].lock(role, what="rollback")
-        known = deployer.each(lambda role, name: sessions[name].ask("facts", role))
-        chosen: list[tuple[Role, str, str]] = []
-        for role, name in reversed(deployer.targets()):
-            facts = known[role, name]
-            release = choose_rollback(facts, to)
-            if release is None:
-                others = ", ".join(facts["healthy"]) or "none"
-                raise CommandFailed(
-                    f"{name}: {role}: there is no healthy release "
-                    f"{to or 'before the current one'}. Healthy are: {others}; see "
-                    f"`{command('releases')}`."
-                )
-            metas = {one["release"]: one["meta"] for one in sessions[name].ask("releases", role)}
-            reason = may_run_on(metas.get(release, {}), facts["contracted"])
-            if reason is not None:
-                raise CommandFailed(f"{name}: {role}: {release} can no longer run: {reason}.")
-            chosen.append((role, name, release))
-        for role, name, release in chosen:
-            if known[role, name]["current"] == release and known[role, name]["settled"]:
-                continue
-            deployer.report(f"{name}: {role}: roll back to {release}")
-            for step in ("start", "switch", "settle"):
-                sessions[name].ask(step, role, release)
-            if (left := known[role, name]["current"]) not in (None, release):
-                sessions[name].ask("regret", role, left)
-        return chosen
+        facts = deployer.each(lambda role, name: sessions[name].ask("facts", role))
+        _require_no_restore(facts)
+        chosen = choose(facts, to)
+        moves = [one for one in reversed(chosen) if isinstance(one, Move)]
+        metas = {
+            (one.role, one.host): {
+                listed["release"]: listed["meta"]
+                for listed in sessions[one.host].ask("releases", one.role)
+            }
+            for one in moves
+        }
+        _require_runnable(facts, moves, metas)
+        _report_same_code(deployer, facts, moves, metas)
+        reason = record_rollback(sessions, facts, moves, why)
+        for role in dict.fromkeys(one.role for one in moves):
+            for one in (move for move in moves if move.role == role):
+                deployer.report(f"{one.host}: {role}: roll back to {one.release}")
+                sessions[one.host].ask("finish_rollback", role)
+            tag(role, one.release, reason)
+        confirm_rollback(deployer, sessions, moves)
+    return chosen
+
+
+def _require_no_restore(facts: Facts) -> None:
+    restored = [
+        f"{name}: {role}: {unfinished_restore(known['restore'])}."
+        for (role, name), known in facts.items()
+        if known["restore"]
+    ]
+    if restored:
+        raise CommandFailed("\n".join(restored))
+
+
+def _report_same_code(
+    deployer: Deployer, facts: Facts, moves: Iterable[Move], metas: Metas
+) -> None:
+    for one in moves:
+        here = facts[one.role, one.host]["meta"].get("content")
+        there = metas[one.role, one.host].get(one.release, {}).get("content")
+        if here is not None and here == there:
+            deployer.report(
+                f"{one.host}: {one.role}: {one.release} has the same code: the deploy changed only "
+                "settings (.env). A rollback keeps them; change them, then deploy."
+            )
+
+
+def record_rollback(
+    sessions: Mapping[str, Session], facts: Facts, moves: Iterable[Move], why: str
+) -> str:
+    """Record a rollback on its hosts, and return its reason.
+
+    A resumed rollback keeps its reason if `why` is empty.
+    """
+    reasons = [str(known["rollback"]["why"]) for known in facts.values() if known["rollback"]]
+    said = why or next((reason for reason in reasons if reason), "")
+    for one in moves:
+        sessions[one.host].ask("intend_rollback", one.role, one.release, said, deployer_name())
+    return said
+
+
+def confirm_rollback(
+    deployer: Deployer, sessions: Mapping[str, Session], moves: Iterable[Move]
+) -> None:
+    """Remove the records of a rollback that all hosts have done.
+
+    A host that is unreachable keeps its record until the next rollback or deploy removes it.
+    """
+    for one in moves:
+        try:
+            sessions[one.host].ask("confirm_rollback", one.role)
+        except HostFailed as failure:
+            deployer.report(f"rolled back, but the record of it was not removed: {failure}")
+
+
+def _require_runnable(facts: Facts, moves: Iterable[Move], metas: Metas) -> None:
+    for one in moves:
+        target = one.role, one.host
+        reason = may_run_on(metas[target].get(one.release, {}), facts[target]["contracted"])
+        if reason is not None:
+            raise CommandFailed(
+                f"{one.host}: {one.role}: {one.release} can no longer run: {reason}."
+            )

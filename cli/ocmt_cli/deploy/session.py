@@ -1,27 +1,45 @@
-"""A session with a host: sends a program there, and runs its steps.
+"""A host connection: sends a program to a host, and runs its steps.
 
-The program is packed into the first bytes of its input (`program`).
+The program is packed into the first bytes of its standard input (`program`).
 """
 
+import contextlib
 import getpass
 import json
 import socket
 import subprocess
 import tempfile
+import threading
 from typing import Any
 
-from ocmt_cli.deploy.host_failures import HostFailed, answer_of
+from ocmt_cli.deploy.deadlines import deadline_s
+from ocmt_cli.deploy.host_failures import (
+    SSH_FAILED,
+    HostFailed,
+    Refused,
+    answer_of,
+    hangs,
+    not_ours,
+)
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
-from ocmt_cli.deploy.pipes import end, give, pipes_of
+from ocmt_cli.deploy.pipes import end, ended_after, give, pipes_of
 from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host
 from ocmt_cli.trust import links
 
+_PING_EVERY_S = 60.0
+_END_S = 10.0
+"""Seconds for a host to end its program; a step that still runs continues on the host."""
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Busy(HostFailed):
     """Another deployer holds the lock."""
+
+
+def deployer_name() -> str:
+    """The person and machine that this command runs for, as the hosts record it."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str, Any]:
@@ -49,7 +67,7 @@ def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str,
 
 
 class Session:
-    """Steps on one host, over one connection; a context manager."""
+    """Runs steps on one host over one connection; a context manager."""
 
     def __init__(self, host: Host, entry: HostEntry, inventory: Inventory) -> None:
         self.host = host
@@ -57,6 +75,9 @@ class Session:
         self._inventory = inventory
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the session)
         self._process: subprocess.Popen[bytes] | None = None
+        self._one_at_a_time = threading.Lock()
+        self._closing = threading.Event()
+        self._keeper: threading.Thread | None = None
 
     def __enter__(self) -> "Session":
         return self
@@ -65,52 +86,89 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End the session, which releases its locks."""
+        """Close the host connection for good, which releases its locks."""
+        self._closing.set()
+        if self._keeper is not None:
+            self._keeper.join()
         try:
-            if self._process is not None:
-                end(self._process)
+            self.disconnect()
         finally:
             self._stderr.close()
             self.host.close()
 
+    def disconnect(self) -> None:
+        """End the connection; the next step makes a new one."""
+        process, self._process = self._process, None
+        if process is not None:
+            end(process, within_s=_END_S)
+
     def lock(self, role: Role, *, what: str) -> None:
-        """Hold the component's lock on the host until the session ends. Raises `Busy`."""
-        who = f"{getpass.getuser()}@{socket.gethostname()}: {what}"
-        holder = self.ask("lock", role, who=who)
+        """Hold the component's lock on the host until `close`. Raises `Busy`."""
+        holder = self.ask("lock", role, who=f"{deployer_name()}: {what}")
         if holder is not None:
             raise Busy(
                 self.host.name,
                 f"{role}: lock",
-                f"another deploy is in progress ({holder}). Wait for its end; if its machine is "
+                f"another deploy is in progress ({holder}). Wait until it ends; if its machine is "
                 "gone, the lock is released within minutes.",
             )
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, args=(role,), daemon=True)
+            self._keeper.start()
+
+    def _keep(self, role: Role) -> None:
+        """Ping the host while this machine builds or copies: the host ends an idle program."""
+        with contextlib.suppress(HostFailed):  # the next step reports it
+            while not self._closing.wait(_PING_EVERY_S):
+                self.ask("ping", role)
 
     def ask(self, step: str, role: Role, *words: object, **more: object) -> Any:
         """Run a step on the host. Raises `HostFailed` naming host, component and step."""
         named = f"{role}: {step}"
-        process = self._process or self._start()
-        given, answers = pipes_of(process)
         component = component_on(self._inventory, self.entry, role)
         request = {"step": step, "component": component, "words": words, **more}
-        # A lost host stays lost for this session.
-        sent = not given.closed and give(given, json.dumps(request).encode() + b"\n")
-        line = answers.readline() if sent else b""
-        if not line.endswith(b"\n"):  # no answer, or a truncated one
-            code = end(process)
-            self._stderr.seek(0)
-            said = self._stderr.read().decode(errors="replace")
-            raise self.host.failure(code, said, named)
-        answer = answer_of(self.host.name, named, line.decode(errors="replace"))
+        within_s = deadline_s(step, role, self._inventory.deploy)
+        with self._one_at_a_time:
+            line = self._exchange(request, named, within_s)
+            try:
+                answer = answer_of(self.host.name, named, line)
+            except Refused:
+                # The answer is still to come: it must not be taken for that of the next step.
+                if self._process is not None:
+                    end(self._process, within_s=0)
+                raise
         if "failed" in answer:
             raise HostFailed(self.host.name, named, answer["failed"])
         return answer["value"]
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _exchange(self, request: object, named: str, within_s: float) -> str:
+        """Send a request, and return the line that answers it."""
+        process = self._process or self.host.popen(self._argv(), stderr=self._stderr)
+        given, answers = pipes_of(process)
+        with ended_after(process, within_s) as overdue:
+            if self._process is None:
+                self._process = process
+                # If the host is lost already, reading the first answer reports it.
+                give(given, packed("deploy/hostside"))
+            # A lost host stays lost for this connection.
+            sent = not given.closed and give(given, json.dumps(request).encode() + b"\n")
+            line = answers.readline() if sent else b""
+            if line.endswith(b"\n"):
+                return line.decode(errors="replace")
+            # No answer, or a truncated one.
+            printed = line + (b"" if answers.closed else answers.read())
+            code = end(process)
+        if overdue.is_set():
+            raise hangs(self.host.name, named, within_s)
+        self._stderr.seek(0)
+        said = self._stderr.read().decode(errors="replace")
+        if code != SSH_FAILED and not said.strip() and printed.strip():
+            raise not_ours(self.host.name, named, printed.decode(errors="replace"))
+        raise self.host.failure(code, said, named)
+
+    def _argv(self) -> list[str]:
         python = python_argv("ocmt_cli.deploy.hostside.server")
         if self.entry.supervisor == "systemd":
             # Not a Python in a home folder, which services cannot read (ProtectHome=).
-            python = ["env", f"PATH={_SYSTEM_PATH}", *python]
-        self._process = self.host.popen(python, stderr=self._stderr)
-        # If the host is lost already, reading the first answer reports it.
-        give(pipes_of(self._process)[0], packed("deploy/hostside"))
-        return self._process
+            return ["env", f"PATH={_SYSTEM_PATH}", *python]
+        return python

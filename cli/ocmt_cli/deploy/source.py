@@ -45,11 +45,20 @@ class Source:
         return hashlib.sha256(f"{_FORMAT}\n{role}\n{listed}".encode()).hexdigest()
 
     def extract(self, role: Role, folder: Path) -> None:
-        """Write the component's sources of the commit below `folder`."""
+        """Write a component's sources at the commit below `folder`."""
         words = ["git", "-C", str(self.checkout), "archive", self.commit, "--", *PARTS[role]]
         packed = subprocess.run(words, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(folder, filter="data")
+
+    def has(self, commit: str) -> bool:
+        """Whether the checkout has this commit."""
+        return _git_code(self.checkout, "cat-file", "-e", f"{commit}^{{commit}}") == 0
+
+    def is_before(self, commit: str) -> bool:
+        """Whether `commit`, which the checkout has, is a descendant of this one."""
+        code = _git_code(self.checkout, "merge-base", "--is-ancestor", self.commit, commit)
+        return self.commit != commit and code == 0
 
     def revisions(self) -> tuple[list[str], list[str]]:
         """Management's migrations in order, and the contracting ones."""
@@ -67,7 +76,10 @@ class Source:
 
 
 def read_source(checkout: Path) -> Source:
-    """The checkout's commit. Raises `CommandFailed` for uncommitted changes."""
+    """The checkout's commit.
+
+    Raises `CommandFailed` if a component's sources have uncommitted changes.
+    """
     commit = git(checkout, "rev-parse", "HEAD").strip()
     parts = sorted({part for parts in PARTS.values() for part in parts})
     dirty = git(checkout, "status", "--porcelain", "--", *parts)
@@ -87,3 +99,8 @@ def git(checkout: Path, *words: str) -> str:
     if done.returncode != 0:
         raise CommandFailed(f"git {words[0]} failed in {checkout}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _git_code(checkout: Path, *words: str) -> int:
+    command = ["git", "-C", str(checkout), *words]
+    return subprocess.run(command, capture_output=True, check=False).returncode

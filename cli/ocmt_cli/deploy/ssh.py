@@ -28,9 +28,9 @@ _KNOWN, _IDENTITY = "known_hosts", "identity"
 
 
 def make_folder(entry: HostEntry, policy: Policy) -> Path:
-    """A folder of this process's own with links to the host's files and room for ssh's socket.
+    """A temporary folder with links to the inventory's files for a host, and for ssh's socket.
 
-    Raises `CommandFailed` where no folder for it has a short, plain path.
+    Raises `CommandFailed` if no writable folder has a short, plain path.
     """
     places = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]  # noqa: S108
     for place in places:
@@ -40,9 +40,8 @@ def make_folder(entry: HostEntry, policy: Policy) -> Path:
             break
     else:
         raise CommandFailed(
-            "ssh needs a folder for its socket with a short path without spaces, and none of "
-            f"{', '.join(filter(None, places))} is one that can be written. Set TMPDIR to such a "
-            "folder."
+            "ssh needs a writable folder with a short path without spaces for its socket, and none "
+            f"of {', '.join(filter(None, places))} is one. Set TMPDIR to such a folder."
         )
     if policy.known_hosts is not None:
         (folder / _KNOWN).symlink_to(policy.known_hosts.absolute())

@@ -26,7 +26,7 @@ from ocmt_cli.up.servers import agent_port, relay_port
 Level = Literal["ok", "note", "missing"]
 
 SECRETS = Path("ocmt.secrets")
-"""Beside the default inventory (`trust.folder.trust_path`)."""
+"""The CA's folder of the default inventory (`trust.folder.trust_path`)."""
 _AWAKE_BYTES = (700_000_000, 900_000_000)
 _INSTALL_BYTES = 2_000_000_000
 
@@ -187,16 +187,16 @@ def _page() -> Check:
 
 
 def certificates(folder: Path, *, now: datetime) -> Iterable[Check]:
-    """Of the hosts of an inventory in the working directory."""
+    """The checks of the hosts' certificates in `folder`; none if it does not exist."""
     for name, text in ending.in_folder(folder).items():
         end = ends_at(text)
         if end is None:
             cure = f"Run: {command(f'setup {name}')}"
-            yield Check("certificate", "note", f"{folder / name}.pem holds none", cure)
+            yield Check("certificate", "note", f"{folder / name}.pem holds no certificate", cure)
         elif warning := ending.warning(text, now):
             yield Check("certificate", "note", f"{name}: {warning}")
         else:
-            yield Check("certificate", "ok", f"{name}: good until {end:%Y-%m-%d}")
+            yield Check("certificate", "ok", f"{name}: valid until {end:%Y-%m-%d}")
 
 
 def _openclaw(data: DataFolder) -> Check:

@@ -36,9 +36,9 @@ def memory(*, meminfo: Path = _MEMINFO, swaps: Path = _SWAPS) -> Memory:
 @dataclass(frozen=True, slots=True)
 class ControlGroups:
     version: int
-    """2, 1, or 0 for none."""
+    """The version of control groups: 2, 1, or 0 for none."""
     controllers: frozenset[str]
-    """Of the controllers that OCMT uses: freezer, memory, pids, cpu."""
+    """Which of the controllers freezer, memory, pids and cpu this machine has."""
 
 
 def control_groups(root: Path = _CGROUPS) -> ControlGroups:

@@ -28,7 +28,7 @@ def apply(plan: Plan, *, say: Callable[[str], None]) -> None:
 
 def _failed(step: Step, error: OSError) -> CommandFailed:
     return CommandFailed(
-        f"Failed at: {step}\n{error.strerror or error}. To undo the steps before: "
+        f"Failed at: {step}\n{error.strerror or error}. To undo the earlier steps: "
         f"{command('memory disable')}"
     )
 
@@ -61,12 +61,12 @@ def _do(step: Step) -> None:
 
 
 def _refusal(step: Run, said: str) -> str:
-    hint = f"To undo the steps before: {command('memory disable')}"
+    hint = f"To undo the earlier steps: {command('memory disable')}"
     if step.words[0] == "swapon":
         hint = (
             "The kernel does not accept this file as swap (containers may not allow it, and some "
             "file systems do not support it). Try another disk with --file. " + hint
         )
     elif step.words[0] == "swapoff":
-        hint = "There was too little memory to read it back. Stop agents, then try again."
+        hint = "There was too little memory to read the swap back. Stop agents, then try again."
     return f"Failed at: {step}\n{said}\n{hint}"

@@ -50,7 +50,7 @@ def enable(  # noqa: PLR0917 (the command line gives them by name)
     encrypt: Annotated[
         bool,
         typer.Option(
-            "--encrypt", help="Encrypt it with a random key that is never stored (dm-crypt)."
+            "--encrypt", help="Encrypt the file with a random key that is never stored (dm-crypt)."
         ),
     ] = False,
     zram: Annotated[
@@ -62,7 +62,7 @@ def enable(  # noqa: PLR0917 (the command line gives them by name)
     plan: PlanOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set up swap, also after reboots. Run again, it does only what is missing."""
+    """Set up swap, also after reboots. Running it again does only what is missing."""
     wish = Wish(
         file=file.resolve(),
         swap_bytes=None if swap is None else _size(swap),
@@ -124,7 +124,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 def report(machine: Machine, made: Made | None) -> dict[str, Any]:
-    """The machine's swap, sizes in bytes. `permanent`: whether a boot sets ours up again."""
+    """The machine's swap, sizes in bytes. `permanent`: whether a boot sets up OCMT's swap again."""
     ours = set()
     if made is not None:
         ours = {machine.mapped_device if made.encrypted else made.file, machine.zram_device}

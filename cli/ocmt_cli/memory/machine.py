@@ -12,7 +12,7 @@ _PROGRAMS = ("mkswap", "swapon", "swapoff", "fallocate", "cryptsetup", "zramctl"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Paths of the kernel's files and of ours; tests use others."""
+    """Paths of the kernel's files and of OCMT's; tests use others."""
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
@@ -42,7 +42,7 @@ class Places:
 
     @property
     def zram_device(self) -> Path:
-        """The file that names our compressed device, written at every boot."""
+        """The file that names OCMT's compressed device, written at every boot."""
         return self.run / "ocmt-zram"
 
     @property
@@ -74,12 +74,12 @@ class Machine:
     """The type of the swap file's file system: `ext4`, `btrfs`, `overlay`, …"""
     disk_free_bytes: int
     file_bytes: int | None
-    """Size of the file at the swap file's path."""
+    """Bytes of the file at the swap file's path; `None` without one."""
     mapped_device: str | None
     """The encrypted device (`/dev/dm-0`), when it is open."""
     zram: bool
     zram_device: str | None
-    """Our compressed device, if it is set up."""
+    """OCMT's compressed device, if it is set up."""
     zswap: tuple[tuple[str, str], ...] | None
     """zswap's current settings; `None` in a kernel without it."""
     dm_crypt: bool
@@ -94,7 +94,7 @@ class Machine:
 
 
 def look(places: Places, swap_file: Path) -> Machine:
-    """Raises `OSError` without Linux's /proc and /sys."""
+    """Read the machine's state. Raises `OSError` without Linux's /proc and /sys."""
     there = next(folder for folder in swap_file.resolve().parents if folder.exists())
     meminfo = _meminfo(places.proc / "meminfo")
     programs = frozenset(name for name in _PROGRAMS if _program(name))
@@ -154,7 +154,7 @@ def _filesystem(mountinfo: Path, folder: Path) -> str:
 
 
 def _noted_zram(places: Places) -> str | None:
-    """Our device, or `None`: after a reset the file may name one that no longer exists."""
+    """The path of OCMT's compressed device; `None` if none is set up, or a reset removed it."""
     if not places.zram_device.exists():
         return None
     device = places.zram_device.read_text(encoding="ascii").strip()

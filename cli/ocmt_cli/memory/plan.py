@@ -1,4 +1,4 @@
-"""The steps of enabling and disabling, computed from the machine and the record.
+"""The steps of `ocmt memory enable` and `disable`, computed from the machine and the record.
 
 No step is run here. The steps can be shown before they run; those to repeat at boot become the
 systemd unit.
@@ -17,10 +17,10 @@ GIB = 1024**3
 DEFAULT_FILE = Path("/var/lib/ocmt/swap")
 
 SWAP_PER_RAM = 8
-"""At one user in ten awake, 972 MB an awake agent, 24 MB of RAM and 1,042 MB of swap a sleeping
-one, RAM and swap run out together at about 8 × (measured: docs/benchmarks.md)."""
+"""With one user in ten awake, 972 MB per awake agent, and 24 MB of RAM and 1,042 MB of swap per
+sleeping one, RAM and swap run out together at about 8 × RAM (measured: docs/benchmarks.md)."""
 _KEPT_FREE = 0.25
-"""Of the free disk; the rest is for logs, images and the agents' files."""
+"""The share of the free disk that is left for logs, images and the agents' files."""
 _KEPT_FREE_BYTES = 4 * GIB
 _SMALLEST_BYTES = 10 * 1024**2
 _HEADROOM_BYTES = 256 * 1024**2
@@ -38,7 +38,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A program to run; `optional` when it may fail because it was not needed."""
+    """A program to run; if `optional`, its failure is ignored."""
 
     words: tuple[str, ...]
     optional: bool = False
@@ -81,7 +81,7 @@ class Plan:
 class Wish:
     file: Path = DEFAULT_FILE
     swap_bytes: int | None = None
-    """`None`: computed; 0: no swap on disk."""
+    """Bytes of swap on disk; `None` to compute them, 0 for none."""
     encrypt: bool = False
     zram: bool = False
     zswap: bool = False
@@ -95,8 +95,8 @@ def swap_by_rule(machine: Machine) -> int:
     size = int(min(machine.ram_bytes * SWAP_PER_RAM, room) // GIB)
     if size < 1:
         raise Refused(
-            f"Only {show_size(free)} of disk is free. Free some, name a file on another disk with "
-            "--file, or use --zram with --swap 0."
+            f"Only {show_size(free)} of disk space is free. Free some, name a file on another disk "
+            "with --file, or use --zram with --swap 0."
         )
     return size * GIB
 
@@ -139,7 +139,7 @@ def plan_enable(wish: Wish, machine: Machine, made: Made | None, places: Places)
 def plan_disable(machine: Machine, made: Made | None, places: Places) -> Plan:
     """The steps that undo `enable`; none when it was never run.
 
-    Raises `Refused` when the content of our swap would not fit into memory.
+    Raises `Refused` when the content of OCMT's swap would not fit into memory.
     """
     if made is None:
         return Plan("Nothing to remove: swap was not set up with `ocmt memory enable`.", ())

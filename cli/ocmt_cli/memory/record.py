@@ -7,7 +7,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Written before the first change, so that an interrupted enable can be finished or undone."""
+    """What `enable` sets up.
+
+    Written before the first change, so that an interrupted `enable` can be finished or undone.
+    """
 
     file: str | None
     """The swap file; `None` without swap on disk."""
@@ -19,14 +22,14 @@ class Made:
     """zswap's settings before `enable` changed them; `None` when it did not."""
 
     def same_wish(self, other: "Made") -> bool:
-        """Whether both have the same wish; zswap's earlier settings do not count."""
+        """Whether both were made for the same wish; zswap's earlier settings are not compared."""
         return replace(self, zswap_before=None) == replace(other, zswap_before=None) and (
             (self.zswap_before is None) == (other.zswap_before is None)
         )
 
 
 def read_made(path: Path) -> Made | None:
-    """The record, or `None` without one. Raises `ValueError` for an unreadable one."""
+    """The record; `None` without one. Raises `ValueError` if it cannot be read."""
     if not path.exists():
         return None
     try:

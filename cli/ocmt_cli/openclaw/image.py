@@ -54,7 +54,7 @@ def content_hash() -> str:
 
 
 def make_base(folder: Path) -> Layer:
-    """A minimal Debian root file system as a layer (about 20 s, from the host's mirror)."""
+    """A minimal Debian root file system as a layer (about 20 s, from a Debian mirror)."""
     program = shutil.which("mmdebstrap")
     if program is None:
         raise CommandFailed(

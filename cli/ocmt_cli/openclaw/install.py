@@ -37,8 +37,8 @@ def is_installed(target: Path) -> bool:
 def install_openclaw(target: Path) -> None:
     """Install the pinned version as `target/node_modules/openclaw`, if it is not there yet.
 
-    It installs beside `target` and then swaps the folders, so that no gateway sees half a tree. A
-    concurrent call waits for the first. Needs about 700 MB and half a minute.
+    The new tree is made beside `target` and then replaces it, so that no gateway sees half a tree.
+    A concurrent call waits for the first. Needs about 700 MB and half a minute.
     """
     if is_installed(target):
         return

@@ -1,4 +1,7 @@
-"""Compiles the library that the image preloads into gateways, so that they sleep well."""
+"""Compiles the library that the image preloads into gateways.
+
+It keeps a gateway's heap compact, and its timers still while it is frozen (`preloaded/*.c`).
+"""
 
 import shutil
 import subprocess
@@ -9,11 +12,11 @@ from ocmt_cli.failure import CommandFailed
 
 SOURCES = sorted((Path(__file__).parent / "preloaded").glob("*.c"))
 PLACE = "/usr/local/lib/ocmt-preload.so"
-"""Its path in the image."""
+"""The library's path in the image."""
 
 
 def compile_preload(folder: Path) -> Path:
-    """Compile it for this machine's architecture, which is also the image's."""
+    """Compile the library for this machine's architecture, which is also the image's."""
     compiler = shutil.which("gcc")
     if compiler is None:
         raise CommandFailed(

@@ -1,4 +1,4 @@
-"""Copies the agents' image to a server: `docker save` here, `docker load` there."""
+"""Copies the agents' image to a host: `docker save` here, `docker load` there."""
 
 import shutil
 import subprocess

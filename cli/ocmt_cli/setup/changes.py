@@ -24,7 +24,7 @@ class Write:
     replaces: bool = False
     """Whether the host has a file with another text."""
     only_new: bool = False
-    """Fail if the host has the file by now."""
+    """Whether to fail if the host has the file by now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`ocmt setup HOST`."""
+"""`ocmt setup HOST`: plan and make the changes that prepare a host for deploys."""
 
 import base64
 import contextlib

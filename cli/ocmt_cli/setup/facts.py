@@ -15,7 +15,7 @@ class Found:
     """A file or folder on the host."""
 
     sha256: str
-    """Empty for a folder."""
+    """The content's SHA-256, in hexadecimal; empty for a folder."""
     mode: int
     group: str
 
@@ -23,7 +23,7 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Listening:
     port: int
-    """For the protocol `ip` the number of an IP protocol."""
+    """For the protocol `ip`, the number of the IP protocol."""
     protocol: str
     program: str
     """Empty for the kernel's own ports."""
@@ -45,9 +45,9 @@ class HostFacts:
     units: frozenset[str]
     """The enabled units."""
     paths: dict[str, Found]
-    """The existing ones of the requested paths."""
+    """The requested paths that exist."""
     texts: dict[str, str]
-    """The content of the existing ones of the requested files."""
+    """The content of the requested files that exist."""
     keys: frozenset[str]
     """Lines of the deploy user's authorized_keys."""
     memory_mb: int
@@ -60,7 +60,7 @@ class HostFacts:
     time: float
     """The host's clock, in seconds since 1970."""
     ssh_port: int | None
-    """The port of the host that this connection came in at, where sudo does not hide it."""
+    """The host's port of this ssh connection; `None` if sudo hides it."""
     firewall_loaded: bool
     """Whether the kernel has OCMT's rules, or older ones of OCMT."""
     stale_units: bool
@@ -90,14 +90,14 @@ def gather(
     )
     done = host.run(
         python_argv("ocmt_cli.setup.hostside.probe"),
-        step="look",
+        step="read its facts",
         stdin=packed("setup/hostside") + asked.encode(),
         check=False,
         timeout_s=60,
     )
     if done.code != 0:
-        raise host.failure(done.code, done.stderr.strip() or done.stdout, "look")
-    said = answer_of(host.name, "look", done.stdout)
+        raise host.failure(done.code, done.stderr.strip() or done.stdout, "read its facts")
+    said = answer_of(host.name, "read its facts", done.stdout)
     return HostFacts(
         apt=said["apt"],
         systemd=said["systemd"],

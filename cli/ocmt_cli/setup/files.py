@@ -1,4 +1,4 @@
-"""The text of files on a host, from templates and the inventory. Pure but for the templates."""
+"""The text of files on a host, from templates and the inventory. Reads only the templates."""
 
 import ipaddress
 import re
@@ -25,13 +25,13 @@ def fill(template: Path, values: Mapping[str, str]) -> str:
 
 
 def page_origin(inventory: Inventory) -> str:
-    """The address of the page."""
+    """The page's origin, such as https://app.example.com."""
     domain = inventory.ui.domain or inventory.mgmt.domain
     return f"https://{domain}" if domain else f"http://127.0.0.1:{inventory.mgmt.port}"
 
 
 def content_security_policy(inventory: Inventory) -> str:
-    """Equal to the management server's (ocmt_management.static_page.headers); a test compares."""
+    """The page's Content-Security-Policy, the same as management's; a test compares them."""
     socket = page_origin(inventory).replace("http", "ws", 1)
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -136,8 +136,8 @@ def caddyfile(inventory: Inventory, host: HostEntry) -> str:
 def _other_fronts(inventory: Inventory) -> list[str]:
     """Addresses of hosts that serve the page and forward other requests to management's front.
 
-    That front trusts them for the client's address; otherwise all their users would share one, and
-    with it the limit of sign-ins. Raises `CommandFailed` for a host with a name as its address.
+    That front trusts them for the client's address; otherwise all their users would share one
+    address and its limit of sign-ins. Raises `CommandFailed` for a host with a name as its address.
     """
     return [str(ip_address(one)) for one in inventory.with_role("ui") if "mgmt" not in one.roles]
 
@@ -236,7 +236,7 @@ def management_env(
 
 
 def agent_env(inventory: Inventory, host: HostEntry, *, token: str) -> str:
-    """`.env` of a new agent server; `token` is AGENT_AUTH_TOKEN of management on this machine."""
+    """A new agent server's `.env`; `token` is AGENT_AUTH_TOKEN of management on this machine."""
     runtime = "docker" if host.supervisor == "systemd" else "auto"
     return (
         "# Written once by `ocmt setup`; yours to edit. docs/settings.md lists all settings.\n"

@@ -10,9 +10,9 @@ from ocmt_cli.setup.files import ip_address
 from ocmt_cli.trust import links
 
 AGENTS_BRIDGE = "ocmt0"
-"""The bridge that the agent server creates for its containers; a test compares."""
+"""The bridge that the agent server creates for its containers; a test compares the names."""
 TOOLS_BRIDGE = "ocmt1"
-"""That of tool servers, which are kept from the relay too."""
+"""The bridge of tool servers, which may not reach the relay either."""
 _BRIDGES = f"{{ {AGENTS_BRIDGE}, {TOOLS_BRIDGE} }}"
 
 # Addresses outside of the public internet (IANA's special-purpose registries), and those of clouds'
@@ -72,8 +72,8 @@ ExecStopPost=-/usr/sbin/nft -f /etc/ocmt/firewall.nft
 def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
     """OCMT's own nftables table; other tables, such as Docker's, are not changed.
 
-    From outside, only `openings` are allowed. Agents reach only the relay on this host, and tool
-    servers nothing. Beyond it, both reach the public internet, and port 53 of `resolvers`, the
+    From outside, only `openings` are allowed. On this host, agents reach only the relay, and tool
+    servers nothing. Elsewhere, both reach the public internet, and port 53 of `resolvers`, the
     host's DNS servers.
 
     Raises `CommandFailed` when a rule needs a host's address and the inventory has a name.
@@ -107,10 +107,11 @@ table inet ocmt {{
 
 
 def openings(inventory: Inventory, host: HostEntry) -> list[Allowed]:
-    """What is let in from outside: ssh, the front, what `[firewall] allow` says, and the TLS ports
-    of management and agent server from each other's hosts.
+    """The connections that are let in from outside.
 
-    Raises `CommandFailed` for such a host without an address.
+    They are ssh, the front, those of `[firewall] allow`, and those to the TLS ports of management
+    and agent server from each other's hosts. Raises `CommandFailed` for such a host without an
+    address.
     """
     found = [port(host.ssh_port, "tcp")]
     if {"mgmt", "ui"} & set(host.roles):
@@ -121,7 +122,7 @@ def openings(inventory: Inventory, host: HostEntry) -> list[Allowed]:
 
 
 def _others(inventory: Inventory, host: HostEntry, role: Role) -> list[HostEntry]:
-    """The hosts of `role` that reach this one's TLS port."""
+    """The other machines with `role` that connect to this host's TLS port."""
     if ("agent" if role == "mgmt" else "mgmt") not in host.roles:
         return []
     others = inventory.with_role(role)

@@ -1,6 +1,6 @@
-"""A server's host key, accepted once by its fingerprint.
+"""A host's key, accepted once by its fingerprint.
 
-ssh itself fetches it, so that ~/.ssh/config applies: jump hosts, aliases, proxies.
+ssh itself fetches the key, so that ~/.ssh/config applies: jump hosts, aliases, proxies.
 """
 
 import base64
@@ -112,5 +112,7 @@ def _shown_key(inventory: Inventory, host: HostEntry) -> str:
                 f"{host.name}: fetch the host key: that of its jump host {jump} is not known yet. "
                 f"Connect to it by hand and compare its fingerprint: ssh {jump.split(',')[0]}"
             )
-        raise explain(host, inventory.deploy, code=done.returncode, stderr=stderr, step="look")
+        raise explain(
+            host, inventory.deploy, code=done.returncode, stderr=stderr, step="fetch the host key"
+        )
     return lines[0]

@@ -82,7 +82,7 @@ def asked_texts(host: HostEntry) -> list[PurePosixPath]:
 
 
 def _folders(inventory: Inventory, host: HostEntry) -> dict[PurePosixPath, int]:
-    """Folder → mode."""
+    """The folders to make: path → mode."""
     wanted = {inventory.component_path(host, role): 0o755 for role in host.roles}
     if "agent" in host.roles:
         wanted[host.path(inventory.agent.data)] = 0o700
@@ -100,7 +100,7 @@ def plan(
     """The changes, in order; only remarks when the host is up to date.
 
     A host with a root folder shares its machine with others, so the machine's packages, users, swap
-    and firewall are not changed, with a remark.
+    and firewall are not changed; a remark says so.
     """
     whole = host.root == PurePosixPath("/")
     systemd = facts.systemd and host.supervisor == "systemd" and whole
@@ -157,7 +157,7 @@ def _machine(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list
 
 
 def _memory(facts: HostFacts) -> list[Change]:
-    """Swap for sleeping agents: as much as the machine has memory, at most 32 GB."""
+    """The changes for zram, and for a swap file as large as the memory but at most 32 GB."""
     changes: list[Change] = []
     there, wanted = (_settings(text) for text in (facts.texts.get(str(ZRAM), ""), files.ZRAM))
     if not there:
@@ -165,7 +165,7 @@ def _memory(facts: HostFacts) -> list[Change]:
         replaces = str(ZRAM) in facts.paths
         restart = (Run(("systemctl", "restart", "zramswap.service")),) if facts.systemd else ()
         write = Write(ZRAM, files.ZRAM, 0o644, replaces)
-        changes.append(Change("compress memory first (zram)", (write, *restart)))
+        changes.append(Change("swap compressed in RAM (zram), before the disk", (write, *restart)))
     elif there != wanted:
         changes.append(
             Change(
@@ -208,7 +208,7 @@ def _access(facts: HostFacts, *, host: HostEntry, public_key: str) -> list[Chang
     )
     return [
         Change(
-            f"let the deploy key in ({keys})",
+            f"add the deploy key to {keys}",
             (Run(("sh", "-c", add, "sh", str(keys)), f"{public_key}\n"),),
         )
     ]
@@ -257,7 +257,9 @@ def _pull(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Ch
     if writes := [one for one in wanted if one is not None]:
         names = ", ".join(str(one.path) for one in writes)
         changes.append(
-            Change(f"the inventory and signers for deploys by the server: {names}", tuple(writes))
+            Change(
+                f"write the inventory and signers for deploys by the server: {names}", tuple(writes)
+            )
         )
     if f"{checkout}/.git" not in facts.paths:
         ssh = f"ssh -i {key} -o BatchMode=yes"

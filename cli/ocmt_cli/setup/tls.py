@@ -94,7 +94,7 @@ def missing_settings(
         if str(env) not in facts.paths:
             continue
         look = ("grep", "-q", "^TLS_DIR=", str(env))
-        if remote.run(look, step="look", check=False, timeout_s=30).code == 0:
+        if remote.run(look, step="read .env", check=False, timeout_s=30).code == 0:
             continue
         lines = [*_url(inventory, host, role), *links.env_lines(inventory, host, role)]
         yield Change(f"{env}: set {', '.join(lines)} there, then run `{command('deploy')}`")

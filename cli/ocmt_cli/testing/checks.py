@@ -54,7 +54,7 @@ def static_checks() -> tuple[Check, ...]:
 
 
 def _page_check(name: str, program: str, *arguments: str) -> Check:
-    """Run a program of the page's node_modules."""
+    """A check that runs a program of the page's node_modules."""
     command = (str(node_binary()), f"node_modules/{program}", *arguments)
     return Check(f"page: {name}", command, ROOT / "user-ui")
 

@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(slots=True)
 class Report:
-    """Filled during the run."""
+    """The results of a run, added while it runs."""
 
     tiers: Sequence[Tier]
     whole: bool = True
@@ -53,7 +53,7 @@ class Report:
     seconds: float = 0.0
     """Seconds from the first step's start to the last one's end."""
     steps: list[Step] = field(default_factory=list)
-    """In order of their ends; checks count as tests."""
+    """In the order in which they ended; checks count as tests."""
     cases: list[Case] = field(default_factory=list)
     broken_off: list[str] = field(default_factory=list)
     """Runs of pytest that ended without a result for each test; each counts as a failure."""
@@ -88,7 +88,7 @@ class Report:
         return sorted(self.cases, key=lambda case: -case.seconds)[:count]
 
     def over_budget(self) -> str | None:
-        """A sentence and the slowest tests when the tiers exceeded their budget, else None."""
+        """A sentence and the slowest tests if the tiers exceeded their budget, else `None`."""
         if not self.whole or self.seconds <= self.budget_s:
             return None
         names = " and ".join(tier.name for tier in self.tiers)

@@ -20,7 +20,7 @@ _USUAL_S = 0.70
 
 
 def slowness() -> float:
-    """How many times longer a round takes on this machine; at least 1."""
+    """How many times longer a round takes here than `_USUAL_S`, at least 1; median of three."""
     taken = []
     for _ in range(_ROUNDS):
         begun = time.monotonic()

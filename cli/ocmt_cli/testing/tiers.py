@@ -12,9 +12,9 @@ from ocmt_cli.engine import Engine, EngineSlow
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """`obstacle` gives the reason why it cannot run here and the remedy, or `None`.
+    """A tier of tests. `obstacle` returns why it cannot run here and the remedy, or `None`.
 
-    `beside_others`: whether its tests may run in parallel. `budget_s`: the longest that the whole
+    `beside_others`: whether its tests may run in parallel. `budget_s`: the seconds that the whole
     tier may take on two slow cores (speed.py); a longer run fails.
     """
 

@@ -18,13 +18,13 @@ LIFE = timedelta(days=730)
 RENEW_BEFORE = timedelta(days=180)
 """Time before a certificate's end from which `ocmt setup` issues a new one."""
 _SKEW = timedelta(days=1)
-"""How far a host's clock may be slow."""
+"""How far a host's clock may be behind."""
 _CURVE = ec.SECP256R1()
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The CA; PEM."""
+    """The CA's key and certificate, in PEM."""
 
     key: str = field(repr=False)
     certificate: str
@@ -65,7 +65,7 @@ def new_authority(now: datetime) -> Authority:
 def issue(
     authority: Authority, *, host: str, address: str, roles: Sequence[str], now: datetime
 ) -> str:
-    """A new key and its certificate, for both directions, under the host's name and address."""
+    """A new key and its certificate, for servers and clients, with the host's name and address."""
     signer = _private(authority.key)
     issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
     key = ec.generate_private_key(_CURVE)
@@ -93,8 +93,10 @@ def is_valid_at(there: datetime, *, made: datetime) -> bool:
 def needs_issuing(
     text: str | None, authority: Authority, *, address: str, roles: Sequence[str], now: datetime
 ) -> bool:
-    """Whether a host's key and certificate are missing, damaged, not valid for long enough, or not
-    for this host."""
+    """Whether a host needs a new key and certificate.
+
+    That is so if they are missing, damaged, valid for too short a time, or not for this host.
+    """
     if text is None:
         return True
     issuer = x509.load_pem_x509_certificate(authority.certificate.encode())

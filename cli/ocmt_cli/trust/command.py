@@ -1,4 +1,4 @@
-"""`ocmt renew`."""
+"""`ocmt renew`: replace the certificates and the token between hosts."""
 
 import contextlib
 from collections.abc import Mapping

@@ -98,7 +98,7 @@ def trust_path(inventory: Inventory) -> Path:
 
 @contextmanager
 def locked(inventory: Inventory) -> Iterator[None]:
-    """Let one command at a time change the folder and what the hosts have of it."""
+    """Lock the folder: one command at a time changes it and the copies of its files on hosts."""
     path = trust_path(inventory)
     with _held(path):
         try:

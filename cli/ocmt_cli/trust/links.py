@@ -3,11 +3,11 @@
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 
 TLS_FOLDER = "tls"
-"""TLS_DIR, in the component's folder."""
+"""The name of TLS_DIR in the component's folder."""
 
 
 def is_one_machine(one: HostEntry, other: HostEntry) -> bool:
-    """Whether they share loopback: one host, or several root folders of one machine."""
+    """Whether two hosts share loopback: one host, or several root folders of one machine."""
     return one.name == other.name or (one.address == other.address and one.root != other.root)
 
 
@@ -56,7 +56,7 @@ def env_lines(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
 
 
 def listener(inventory: Inventory, host: HostEntry, role: Role) -> str | None:
-    """ADDRESS:PORT on which a server accepts the other host's connections."""
+    """ADDRESS:PORT on which a server accepts the other host's connections; `None` without one."""
     if role not in tls_roles(inventory, host):
         return None
     address = _every_address(host)

@@ -30,11 +30,11 @@ class LinkedServer(Protocol):
     def role(self) -> Role: ...
 
     def put(self, files: Mapping[str, str]) -> None:
-        """Write files into its TLS_DIR."""
+        """Write files into the server's TLS_DIR."""
         ...
 
     def health(self) -> dict[str, Any] | None:
-        """Its answer at `/health`; `None` when it is stopped."""
+        """The server's answer at `/health`; `None` when it is stopped."""
         ...
 
 
@@ -46,7 +46,10 @@ def renew(
     report: Callable[[str], None],
     within_s: float = WITHIN_S,
 ) -> TrustFolder:
-    """Renew all. An interrupted renewal is resumed by the next. Raises `CommandFailed`."""
+    """Renew the certificates and the token of all `servers`.
+
+    The next renewal resumes an interrupted one. Raises `CommandFailed`.
+    """
     agents = [one for one in servers if one.role == "agent"]
     management = [one for one in servers if one.role == "mgmt"]
     for agent in agents:

@@ -93,7 +93,7 @@ def _clear_away(data: DataFolder) -> None:
     if ended.left:
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
     if ended.found:
-        say(f"Stopped what an earlier run had left running ({ended.found}).")
+        say(f"Stopped {ended.found} processes or containers that an earlier run had left running.")
 
 
 def _tell_ready(data: DataFolder, *, port: int, until: str = "") -> None:

@@ -13,7 +13,7 @@ _TIMEOUT_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` is 0 without an answer; `body` is the parsed JSON, or `{}`."""
+    """A server's answer. `status` is 0 without one; `body` is the parsed JSON, or `{}`."""
 
     status: int
     body: Any = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""Builds the page, once for each state of its sources.
+"""Builds the page, unless its sources have not changed since the last build.
 
-One build at a time in a checkout: its folder itself is the lock.
+A lock on the page's folder lets one process at a time build in a checkout.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ def install_page_tools(ui: Path = _UI) -> None:
 
 
 def build_page(ui: Path = _UI) -> None:
-    """Bring `dist` up to date. It is replaced atomically, since a server may be serving it."""
+    """Bring `dist` up to date. It is replaced by a rename, since a server may be serving it."""
     install_page_tools(ui)
     with lock(ui):
         digest = _sources_digest(ui)

@@ -1,6 +1,7 @@
 """Runs an installation from start to end, in the foreground or in the background.
 
-Both write the record, supervise the servers, and at the end stop servers and agents.
+Either way, this process writes the record, supervises the servers, and stops servers and agents at
+the end.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ def run(
     notice: Callable[[str], None],
     ready: Callable[[], None],
 ) -> None:
-    """Run until SIGINT or SIGTERM (a second one kills), then stop servers and agents.
+    """Run until SIGINT, SIGTERM or SIGHUP, then stop servers and agents; a second one kills.
 
     The caller holds the data folder's lock. Raises `CommandFailed` when a server cannot be kept
     running or something could not be stopped.
@@ -87,7 +88,7 @@ async def _supervise(
             supervisor.hurry()
             return
         stopping = True
-        tell("stopping (once more to force it)")
+        tell("stopping (a second signal kills the servers)")
         running.cancel()
 
     loop = asyncio.get_running_loop()

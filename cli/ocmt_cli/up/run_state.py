@@ -43,7 +43,7 @@ class Record:
         return f"http://127.0.0.1:{self.port}"
 
     def is_alive(self) -> bool:
-        """Whether the process that wrote it is still running."""
+        """Whether the process that wrote the record is still running."""
         return self.started_ticks > 0 and start_ticks(self.pid) == self.started_ticks
 
     def mine(self) -> "Record":

@@ -33,7 +33,7 @@ class Patience:
     restart_after_s: float = 0.25
     restart_at_most_after_s: float = 15
     settled_after_s: float = 60
-    """After running this long, the count of crashes starts anew."""
+    """Seconds of running after which the count of crashes starts anew."""
     stop_s: float = 30
     health_every_s: float = 0.1
 

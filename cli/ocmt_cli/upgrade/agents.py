@@ -37,7 +37,7 @@ def _containers(data: DataFolder) -> list[str]:
 
 
 def version_of_image(image: str) -> str:
-    """`2026.9.6` from `ocmt/openclaw:2026.9.6`."""
+    """The OpenClaw version in an image's name: `2026.9.6` for `ocmt/openclaw:2026.9.6`."""
     name, _, tag = image.rpartition(":")
     return tag if name.endswith("openclaw") else image
 

@@ -44,7 +44,9 @@ def check(
 
 @upgrade_app.command()
 def revert(
-    users: Annotated[list[str] | None, typer.Argument(help="Ids of users.")] = None,
+    users: Annotated[
+        list[str] | None, typer.Argument(help="The ids of the users whose agents to revert.")
+    ] = None,
     all_agents: Annotated[bool, typer.Option("--all", help="Every agent that needs it.")] = False,
     data: Annotated[Path, typer.Option(help="The installation's data folder.")] = DEFAULT_DATA,
 ) -> None:
@@ -59,7 +61,7 @@ def revert(
 
 
 def compare(pinned: str, *, tag: str, changes: bool, data: DataFolder) -> dict[str, Any]:
-    """The report. `newer` lists every stable release after the pin, oldest first."""
+    """The report of `check`. `newer` lists every stable release after the pin, oldest first."""
     offers = read_offers()
     offered = offers.tags.get(tag)
     newer = between(offers.published, pinned, offered) if offered else []

@@ -1,4 +1,4 @@
-"""Reverts agents to the copy of their state from before a newer OpenClaw."""
+"""Reverts agents to the copy of their state that was made before a newer OpenClaw used it."""
 
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ from ocmt_cli.up.servers import agent_port
 
 _NOT_NEEDED = "nothing-to-revert-to"
 _TIMEOUT_S = 120
-"""Of which stopping an agent may take half."""
+"""Seconds for one agent's revert; stopping the agent may take half of them."""
 
 
 def revert_agents(data: DataFolder, users: list[str] | None) -> bool:

@@ -1,4 +1,4 @@
-"""The pinned OpenClaw, in `package.json` and `package-lock.json` beside this file.
+"""The pinned OpenClaw version, in `package.json` and `package-lock.json` beside this file.
 
 Raise it with `npm install --package-lock-only --omit-lockfile-registry-resolved openclaw@VERSION`
 in this folder and run every test tier, since OpenClaw does not promise a stable protocol.

@@ -50,20 +50,23 @@ WRONG: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "host.pem").unlink(), "host.pem cannot be read (No such file"),
     (lambda folder: (folder / "ca.pem").unlink(), "ca.pem cannot be read (No such file"),
     (lambda folder: (folder / "tokens").unlink(), "tokens cannot be read (No such file"),
-    (lambda folder: (folder / "tokens").write_text("\n"), "tokens has no token of 32"),
-    (lambda folder: (folder / "tokens").write_text("short\n"), "tokens has no token of 32"),
-    (lambda folder: (folder / "tokens").write_text("ü" * 40), "tokens has no token of 32"),
+    (lambda folder: (folder / "tokens").write_text("\n"), "tokens must have a token of 32"),
+    (
+        lambda folder: (folder / "tokens").write_text("short\n"),
+        "tokens must have a token of 32",
+    ),
+    (lambda folder: (folder / "tokens").write_text("ü" * 40), "tokens must have a token of 32"),
     (
         lambda folder: (folder / "tokens").write_bytes(b"t" * 40 + b"\0"),
-        "tokens has no token of 32",
+        "tokens must have a token of 32",
     ),
-    (lambda folder: (folder / "tokens").write_text("\x1b[31m" + "t" * 40), "has no token of 32"),
+    (lambda folder: (folder / "tokens").write_text("\x1b[31m" + "t" * 40), "32 or more"),
     (lambda folder: (folder / "host.pem").write_text("nonsense"), "is not PEM"),
     (lambda folder: (folder / "ca.pem").write_bytes(b"\xff"), "is not PEM"),
-    (_without_key, "has no private key that fits"),
-    (_another_key, "has no private key that fits"),
-    (_encrypted_key, "has no private key that fits"),
-    (_another_ca, "is not of the CA in ca.pem"),
+    (_without_key, "has no private key for its certificate"),
+    (_another_key, "has no private key for its certificate"),
+    (_encrypted_key, "has no private key for its certificate"),
+    (_another_ca, "was not issued by the CA in ca.pem"),
 ]
 
 

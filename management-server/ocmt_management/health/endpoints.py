@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from ocmt_management.agents.dependencies import Agents
 from ocmt_management.dependencies import Database
+from ocmt_management.llm.dependencies import Llm
 from ocmt_management.mail.dependencies import MailQueue
 from ocmt_management.mail.service import MailFailure
 from ocmt_management.tools.dependencies import Tools
@@ -65,11 +66,11 @@ async def health(
 
 
 @router.get("/metrics")
-async def metrics(request: Request, tools: Tools) -> Response:
+async def metrics(request: Request, llm: Llm, tools: Tools) -> Response:
     """For a Prometheus on this machine: browsers reach this server's port, too."""
     if not _is_of_this_machine(request):
         raise HTTPException(404)
-    return Response(tools.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(llm.metrics.text() + tools.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _is_of_this_machine(request: Request) -> bool:

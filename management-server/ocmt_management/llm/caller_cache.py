@@ -25,6 +25,9 @@ class Caller:
     user_id: str
     chosen: ChosenModel
     key: SecretValue | None
+    time_zone: str
+    limited: bool
+    """Whether a budget can refuse the user's requests."""
 
 
 class CallerCache:
@@ -56,3 +59,8 @@ class CallerCache:
         stale = [key for key, (caller, _) in self._entries.items() if caller.user_id == user_id]
         for key in stale:
             del self._entries[key]
+
+    def forget_all(self) -> None:
+        """Evict everybody: the budget of all changed. Call after the commit."""
+        self._changes += 1
+        self._entries.clear()

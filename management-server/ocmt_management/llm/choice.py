@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
+from ocmt_management.llm.catalogue import KeyCheck
 from ocmt_management.llm.providers import (
     DEMO_MODEL,
     NAMESPACE,
@@ -45,7 +46,7 @@ class UserModelChoice:
         row = await self._rows.choice(self._user_id)
         return DEMO if row is None else ChosenModel(PROVIDERS[ProviderId(row.provider)], row.model)
 
-    async def answer(self) -> ModelAnswer:
+    async def answer(self, *, key_check: KeyCheck | None = None) -> ModelAnswer:
         chosen = await self.chosen()
         secrets = await self._vault.list(self._user_id, namespace=NAMESPACE)
         hints = {info.name: info.hint for info in secrets}
@@ -53,6 +54,7 @@ class UserModelChoice:
             provider=chosen.provider.id,
             model=chosen.model,
             demo=chosen.demo,
+            key_check=key_check,
             providers=[
                 ProviderView(
                     id=provider.id,
@@ -95,6 +97,15 @@ class UserModelChoice:
     async def key(self, chosen: ChosenModel) -> SecretValue | None:
         """The key for the chosen model. The usage recorder audits its uses in batches."""
         return await self._vault.use(self._user_id, chosen.provider.secret_name)
+
+    async def key_for_list(self, provider: Provider) -> SecretValue | None:
+        """The user's key, read to list the models that it may use."""
+        key = await self._vault.use(self._user_id, provider.secret_name)
+        if key is not None:
+            self._vault.record_use(
+                self._user_id, provider.secret_name, actor=self._user_id, reason="list of models"
+            )
+        return key
 
     async def _store_key(self, provider: Provider, key: SecretStr) -> None:
         value = SecretValue(key.get_secret_value())

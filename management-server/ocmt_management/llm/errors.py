@@ -3,20 +3,34 @@
 Clients of OpenAI and of Anthropic read `error.message`; other clients of this server read a
 problem (RFC 9457). The body is both at once.
 
-The status matters to OpenClaw: after a 401, 402 or 403, or a text that looks like one, it disables
-the provider for minutes, so a corrected key would not work at once. Errors about the user's key
-are therefore answered as 424 with a text of our own.
+Status and words matter to OpenClaw. After a text that reads like a problem with a key or an account
+it disables the provider for minutes, so a corrected key would not work at once: such errors are
+answered as 424 in OCMT's own words, which name nothing but the provider. It repeats an error of a
+server up to eight times within 90 seconds, and does not repeat an `invalid_request_error`.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ocmt_common.problems import Problem
+from starlette.responses import Response
 
+from ocmt_management.llm.budgets import Period
+from ocmt_management.llm.openclaw_lockouts import disables_provider
+from ocmt_management.llm.provider_errors import Cause, ProviderError
 from ocmt_management.llm.providers import Shape
 
-KEY_ERROR_STATUS = 424
+REPLACED_STATUS = 424
+FINAL = "invalid_request_error"
+"""The kind of an error that OpenClaw does not repeat."""
+_REPEATED = "server_error"
 _MAX_QUOTED = 300
+# The forms of the keys that providers give out, which some of their errors repeat.
+_LIKE_A_KEY = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|key|or)[-_][\w*.…-]{6,}|\bAIza[\w-]{10,}|\bBearer\s+\S+"
+)
 
 
 class LlmError(Problem):
@@ -31,6 +45,11 @@ class LlmError(Problem):
             self.extra["type"] = "error"
         return self
 
+    def response_with(self, headers: Mapping[str, str]) -> Response:
+        response = self.response()
+        response.headers.update(headers)
+        return response
+
 
 def bad_request(code: str, detail: str) -> LlmError:
     return LlmError(400, code, detail, kind="invalid_request_error")
@@ -42,6 +61,16 @@ def not_an_agent() -> LlmError:
         "agent-token-wrong",
         "Send the agent token of an active user's agent as bearer token.",
         kind="authentication_error",
+    )
+
+
+def agent_token_unknown() -> LlmError:
+    """For a token that was renewed, or a user who was suspended: not for OpenClaw to remember."""
+    return LlmError(
+        REPLACED_STATUS,
+        "agent-token-wrong",
+        "OCMT does not know this agent any more. It is started anew by its server.",
+        kind=FINAL,
     )
 
 
@@ -79,76 +108,167 @@ def of_problem(problem: Problem) -> LlmError:
 
 def no_key(provider: str) -> LlmError:
     return LlmError(
-        KEY_ERROR_STATUS,
+        REPLACED_STATUS,
         "key-missing",
         f"OCMT has nothing stored to use {provider} with. Add it in the settings, or choose "
         "another model; it works at once.",
-        kind="ocmt_error",
+        kind=FINAL,
     )
 
 
-def unreachable(provider: str, setting: str) -> LlmError:
+_PERIODS = {Period.DAY: "for today", Period.MONTH: "for this month"}
+
+
+def budget_reached(period: Period, *, total: bool) -> LlmError:
+    whose = "This server's" if total else "Your"
     return LlmError(
-        502,
+        REPLACED_STATUS,
+        "budget-reached",
+        f"{whose} amount for models is used up {_PERIODS[period]}. An admin can raise it; the demo "
+        "model in the settings costs nothing.",
+        kind=FINAL,
+    )
+
+
+def price_unknown(provider: str) -> LlmError:
+    return LlmError(
+        REPLACED_STATUS,
+        "price-unknown",
+        f"OCMT does not know what this model of {provider} costs, so your amount for models cannot "
+        "cover it. Choose another model in the settings, or have the operator add its price.",
+        kind=FINAL,
+    )
+
+
+# Of the next three the first is repeated by OpenClaw, a second in a row is final: a provider that
+# is away stays so for longer than a chat can wait.
+
+
+def unreachable(provider: str, setting: str, *, final: bool) -> LlmError:
+    return _no_answer(
         "provider-unreachable",
         f"{provider} cannot be reached from this server. Try again in a moment. Operator: check "
         f"the network and {setting}.",
-        kind="server_error",
+        final=final,
     )
 
 
-def connection_lost(provider: str) -> LlmError:
-    return LlmError(
-        502,
+def connection_lost(provider: str, *, final: bool) -> LlmError:
+    return _no_answer(
         "provider-lost",
         f"The connection to {provider} broke in the middle of its answer. Try again.",
-        kind="server_error",
+        final=final,
     )
+
+
+def garbled(provider: str, setting: str, *, final: bool) -> LlmError:
+    return _no_answer(
+        "provider-garbled",
+        f"{provider}'s answer is not one of a model. Operator: check {setting}, and what is "
+        "between this server and the provider.",
+        final=final,
+    )
+
+
+NO_ANSWER = frozenset({"provider-unreachable", "provider-lost", "provider-garbled"})
+
+
+def _no_answer(code: str, detail: str, *, final: bool) -> LlmError:
+    status, kind = (REPLACED_STATUS, FINAL) if final else (502, _REPEATED)
+    return LlmError(status, code, detail, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelError:
-    """A provider's error, explained to the user."""
+    """Why a user's last model request failed, in words for the user."""
 
     code: str
     detail: str
-    replaces: bool = False
-    """Whether the agent gets this text, as 424, instead of the provider's answer."""
 
 
-def explain(provider: str, model: str, status: int, message: str) -> ModelError:
-    """A provider's error status and message, in words the user can act on."""
-    low = message.lower()
-    if status == 402 or (status in (403, 429) and ("insufficient_quota" in low or "credit" in low)):
-        return ModelError(
-            "provider-unpaid",
-            f"Your {provider} account has no credit left. Top it up there, or choose another model "
-            "in the settings.",
-            replaces=True,
-        )
-    if status in (401, 403):
-        return ModelError(
-            "provider-refused-key",
-            f"{provider} rejected your key, or the key may not use {model}. Set another in the "
-            "settings; it works at once.",
-            replaces=True,
-        )
-    if status == 404:
-        return ModelError(
-            "model-unknown",
-            f"{provider} has no model {model} for you. Choose another in the settings.",
-        )
-    if status == 429:
-        return ModelError(
-            "provider-limits", f"{provider}'s rate limit was reached. Try again in a minute."
-        )
-    if status >= 500 or status == 408:
-        return ModelError(
-            "provider-trouble", f"{provider} has a problem right now. Try again soon."
-        )
-    quoted = " ".join(message.split())[:_MAX_QUOTED]
-    return ModelError("provider-refused", f"{provider} rejected the request: {quoted or status}")
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A provider's error: for the user, for the log, and for the agent.
+
+    `in_place` is what the agent gets instead of the provider's answer; `None` if it may have that.
+    """
+
+    user: ModelError
+    reason: str
+    in_place: LlmError | None
 
 
-def in_place_of_answer(error: ModelError) -> LlmError:
-    return LlmError(KEY_ERROR_STATUS, error.code, error.detail, kind="ocmt_error")
+@dataclass(frozen=True, slots=True)
+class _Words:
+    text: str
+    status: int = REPLACED_STATUS
+    kind: str = FINAL
+
+
+# What the agent gets has no other variable than a provider's name: a model's may have words that
+# disable the provider.
+_WORDS = {
+    Cause.KEY: _Words(
+        "{provider} rejected your key, or it may not use this model. Set another in the settings, "
+        "or choose another model; it works at once."
+    ),
+    Cause.UNPAID: _Words(
+        "Your {provider} account has no credit left, or its plan does not include this. Settle it "
+        "there, or choose another model in the settings; it works at once."
+    ),
+    Cause.MODERATED: _Words(
+        "{provider} declined this conversation by its content rules. Rephrase the message, or "
+        "choose another model in the settings."
+    ),
+    Cause.REGION: _Words(
+        "{provider} does not serve the region of this server. Choose another provider in the "
+        "settings."
+    ),
+    Cause.BLOCKED: _Words(
+        "A firewall at {provider}, or in front of it, turned this server away. Try again later or "
+        "choose another provider in the settings. Operator: check the server's network."
+    ),
+    Cause.UNKNOWN_MODEL: _Words(
+        "{provider} has no such model for you. Choose another in the settings.", status=404
+    ),
+    Cause.TOO_LONG: _Words(
+        "This conversation exceeds the model's maximum context length.", status=400
+    ),
+    Cause.LIMITS: _Words(
+        "{provider}'s rate limit was reached. Try again in a minute.",
+        status=429,
+        kind="rate_limit_error",
+    ),
+    Cause.TROUBLE: _Words(
+        "{provider} has a problem right now. Try again soon.", status=503, kind=_REPEATED
+    ),
+    Cause.REFUSED: _Words("{provider} rejected the request."),
+}
+_ALWAYS_REPLACED = frozenset({Cause.KEY, Cause.UNPAID, Cause.BLOCKED})
+
+
+def explain(
+    provider: str, model: str, error: ProviderError, *, mask: Mapping[str, str]
+) -> Explained:
+    """A provider's error in words the user can act on. `mask` has secrets and what to show."""
+    reason = " ".join(error.message.split())
+    for secret, shown in mask.items():
+        reason = reason.replace(secret, shown)
+    reason = _LIKE_A_KEY.sub("•••", reason)[:_MAX_QUOTED]
+    cause = error.cause
+    words = _WORDS[cause]
+    text = words.text.format(provider=provider)
+    detail = (
+        f"{provider} has no model {model} for you. Choose another in the settings."
+        if (cause is Cause.UNKNOWN_MODEL)
+        else text
+    )
+    if reason:
+        detail = f"{detail} {provider} says: “{reason}”"
+    replaced = (
+        cause in _ALWAYS_REPLACED
+        or error.status in (401, 402, 403, 407)
+        or disables_provider(error.text)
+    )
+    in_place = LlmError(words.status, cause, text, kind=words.kind) if replaced else None
+    return Explained(ModelError(cause, detail), reason or str(error.status), in_place)

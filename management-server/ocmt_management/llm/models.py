@@ -1,8 +1,8 @@
-"""Tables of model choices and usage."""
+"""Tables of model choices, usage and budgets. Amounts of money are nano-dollars."""
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ocmt_management.db import Base
@@ -10,6 +10,8 @@ from ocmt_management.db import Base
 MODEL_CHARACTERS = 128
 MODEL_PATTERN = r"[!-~]+"
 """Valid model names, both for a user's choice and in an agent's request."""
+TOTAL = "total"
+"""The id of the budget of all users together."""
 
 
 class ModelChoice(Base):
@@ -26,9 +28,9 @@ class ModelChoice(Base):
 
 
 class Usage(Base):
-    """One user's use of one model on one day (UTC)."""
+    """One user's use of one model on one of their days, from one source."""
 
-    __tablename__ = "usage"
+    __tablename__ = "model_usage"
 
     user_id: Mapped[str] = mapped_column(
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
@@ -36,8 +38,61 @@ class Usage(Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     provider: Mapped[str] = mapped_column(String(16), primary_key=True)
     model: Mapped[str] = mapped_column(String(MODEL_CHARACTERS), primary_key=True)
+    source: Mapped[str] = mapped_column(String(16), primary_key=True)
     requests: Mapped[int] = mapped_column(BigInteger)
-    unmeasured: Mapped[int] = mapped_column(BigInteger)
-    """Requests whose answer had no token counts: cut short, or an error."""
+    estimated: Mapped[int] = mapped_column(BigInteger)
+    """Requests whose tokens are estimated: cut short, or reported by no one."""
+    unpriced: Mapped[int] = mapped_column(BigInteger)
+    """Requests whose price is not known; `cost` is without them."""
     tokens_in: Mapped[int] = mapped_column(BigInteger)
     tokens_out: Mapped[int] = mapped_column(BigInteger)
+    cached: Mapped[int] = mapped_column(BigInteger)
+    cache_written: Mapped[int] = mapped_column(BigInteger)
+    reasoning: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index(None, "day"),)
+
+
+class UsagePreference(Base):
+    """By which clock a user's days begin; without a row, UTC."""
+
+    __tablename__ = "usage_preferences"
+
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    time_zone: Mapped[str] = mapped_column(String(64))
+
+
+class Budget(Base):
+    """Limits of one user (`id` is theirs), or of all together (`TOTAL`)."""
+
+    __tablename__ = "budgets"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    day_soft: Mapped[int | None] = mapped_column(BigInteger)
+    day_hard: Mapped[int | None] = mapped_column(BigInteger)
+    month_soft: Mapped[int | None] = mapped_column(BigInteger)
+    month_hard: Mapped[int | None] = mapped_column(BigInteger)
+    kept_for_jobs: Mapped[int] = mapped_column(BigInteger)
+    """The part of each hard limit that chats leave to jobs, dreaming and heartbeats."""
+    updated_at: Mapped[datetime]
+
+
+class Reservation(Base):
+    """What a request under way may cost; deleted when its cost is written."""
+
+    __tablename__ = "reservations"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    day: Mapped[date]
+    provider: Mapped[str] = mapped_column(String(16))
+    model: Mapped[str] = mapped_column(String(MODEL_CHARACTERS))
+    source: Mapped[str] = mapped_column(String(16))
+    amount: Mapped[int] = mapped_column(BigInteger)
+    made_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "user_id"), Index(None, "made_at"))

@@ -5,6 +5,7 @@ from typing import Annotated
 from ocmt_common.agent_api import Command, Wire
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 
+from ocmt_management.llm.catalogue import KeyCheck
 from ocmt_management.llm.models import MODEL_CHARACTERS, MODEL_PATTERN
 from ocmt_management.llm.providers import ProviderId
 
@@ -41,3 +42,13 @@ class ModelAnswer(Wire):
     model: str
     demo: bool
     providers: list[ProviderView]
+    key_check: KeyCheck | None = None
+    """Of a key that was just saved: whether its provider took it."""
+
+
+class ModelsAnswer(Wire):
+    models: list[str]
+    more: bool
+    """Whether more models match; name more of the words."""
+    problem: str | None
+    """Why these are suggestions only, and not the provider's own list."""

@@ -9,17 +9,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ocmt_management.agents.service import Agents
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.llm.budget_ledger import BudgetLedger, settle_abandoned
 from ocmt_management.llm.caller_cache import Caller, CallerCache
+from ocmt_management.llm.catalogue import Catalogue
 from ocmt_management.llm.choice import ChosenModel, UserModelChoice
 from ocmt_management.llm.concurrency import RequestLimits
 from ocmt_management.llm.errors import ModelError
 from ocmt_management.llm.last_errors import LastErrors
+from ocmt_management.llm.metrics import ModelMetrics
+from ocmt_management.llm.models import TOTAL
+from ocmt_management.llm.prices import Prices
+from ocmt_management.llm.repository import UsageRepository
+from ocmt_management.llm.stream_options import StreamOptions
 from ocmt_management.llm.usage_recorder import UsageRecorder
 from ocmt_management.no_cookies import no_cookies
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.vault.service import KeyRing
 
-__all__ = ["ChosenModel", "Llm", "ModelError"]
+__all__ = ["ChosenModel", "Llm", "ModelError", "settle_abandoned"]
 
 # A model may think for minutes before its first byte.
 _TIMEOUT = httpx2.Timeout(10, read=600, write=60)
@@ -44,8 +51,13 @@ class Llm:
         self.clock = clock
         self.http = http
         self.usage = usage
-        self.last_errors = LastErrors()
+        self.last_errors = LastErrors(clock)
         self.request_limits = RequestLimits()
+        self.stream_options = StreamOptions(clock)
+        self.prices = Prices(settings.data_dir)
+        self.ledger = BudgetLedger(database, clock)
+        self.metrics = ModelMetrics()
+        self.catalogue = Catalogue(http, settings, clock)
         self._database = database
         self._agents = agents
         self._keys = keys
@@ -90,7 +102,15 @@ class Llm:
                     return None
                 choice = UserModelChoice(session, self._keys, self.clock, user_id)
                 chosen = await choice.chosen()
-                return Caller(user_id, chosen, None if chosen.demo else await choice.key(chosen))
+                rows = UsageRepository(session)
+                budgets = await rows.budgets((user_id, TOTAL))
+                return Caller(
+                    user_id=user_id,
+                    chosen=chosen,
+                    key=None if chosen.demo else await choice.key(chosen),
+                    time_zone=await rows.time_zone(user_id),
+                    limited=any(limits.refuses for limits in budgets.values()),
+                )
 
         return await self._callers.find(token, look_up)
 
@@ -98,7 +118,15 @@ class Llm:
         """The model that answers this user's agent."""
         return await UserModelChoice(session, self._keys, self.clock, user_id).chosen()
 
+    def budgets_changed(self, user_id: str | None) -> None:
+        """Drop what is cached of a user's limits, or of everybody's."""
+        if user_id is None:
+            self._callers.forget_all()
+        else:
+            self._callers.forget(user_id)
+
     def user_changed(self, user_id: str) -> None:
         """Drop what is cached of this user: their model, key, token or status changed."""
         self._callers.forget(user_id)
         self.last_errors.forget(user_id)
+        self.catalogue.forget(user_id)

@@ -4,41 +4,45 @@ When the client disconnects, the request to the provider is cancelled at once: w
 while waiting for the first byte, and while streaming.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import httpx2
 import structlog
 from fastapi.sse import format_sse_event
-from ocmt_common import bounded_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ocmt_management.disconnects import until_disconnect
-from ocmt_management.llm import errors
-from ocmt_management.llm.errors import LlmError, ModelError
+from ocmt_management.llm import errors, provider_errors
+from ocmt_management.llm.errors import Explained, LlmError, ModelError
+from ocmt_management.llm.event_stream import AnswerReader, reader_of
+from ocmt_management.llm.provider_errors import ProviderError
 from ocmt_management.llm.providers import Shape
-from ocmt_management.llm.usage import TokenCounts, UsageReader
+from ocmt_management.llm.streaming import (
+    EVENT_STREAM,
+    Headers,
+    body,
+    coalesced,
+    start,
+)
+from ocmt_management.llm.usage import TokenCounts, estimated_counts
 from ocmt_management.vault.service import SecretValue
 
 log = structlog.get_logger(__name__)
 
 _MAX_ERROR_BYTES = 64 * 1024
-_MAX_BUFFERED_BYTES = 256 * 1024
+_ENOUGH_TO_TELL = 16
+"""Bytes by which an answer without a known content type is told apart."""
 _MASK = "•••"
-_FORWARDED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"})
+_FORWARDED = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 _FORWARDED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 # Invalid in a header value (RFC 9110, section 5.5); our server would fail on it.
 _INVALID_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
-"""The headers of a stream: reverse proxies must not buffer it."""
-_UNBUFFERED = [(name.encode(), value.encode()) for name, value in UNBUFFERED.items()]
-
-Headers = list[tuple[bytes, bytes]]
+_CODINGS = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +58,20 @@ class UpstreamRequest:
     headers: Mapping[str, str]
     key: SecretValue
     body: bytes
+    without_stream_options: Callable[[], bytes] | None = None
+    """The body for a server that refuses `stream_options`."""
+    final: bool = False
+    """Whether no answer ends the agent's attempts: its request just before got none either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answer's token counts if it had any, and the error if there was one."""
+    """The tokens of the answer if there was one, and the error if there was one."""
 
     tokens: TokenCounts | None
     error: ModelError | None
+    estimated: bool = False
+    """Whether the provider reported no tokens, or the answer was cut before it did."""
 
 
 class UpstreamResponse(Response):
@@ -74,118 +84,220 @@ class UpstreamResponse(Response):
         self._http = http
         self._request = request
         self._done = done
-        self._outcome = Outcome(None, None)
+        self._reader: AnswerReader | None = None
+        self._answer_headers: Headers = []
         self._started = False
+        self._whole = False
+        self._error: ModelError | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await until_disconnect(receive, self._forward(scope, receive, send))
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = self._request
         try:
-            async with self._http.stream(
-                "POST", request.url, content=request.body, headers=request.headers
-            ) as response:
-                if response.status_code == 200:
-                    await self._stream(response, send)
-                else:
-                    await (await self._error(response))(scope, receive, send)
-        except httpx2.HTTPError as error:
-            await self._failed(error, scope, receive, send)
+            refusal = await self._exchange(send)
+            if refusal is not None:
+                await refusal(scope, receive, send)
         finally:
-            self._done(self._outcome)
+            self._done(self._outcome())
 
-    async def _stream(self, response: httpx2.Response, send: Send) -> None:
-        streamed = response.headers.get("content-type", "").startswith("text/event-stream")
-        reader = UsageReader(streamed=streamed)
-        await send(_start(200, _forwarded_headers(response.headers)))
-        self._started = True
-        try:
-            async for chunk in coalesced(response.aiter_raw()):
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                reader.feed(chunk)
-        except httpx2.HTTPError as error:
-            log.warning(
-                "provider connection lost", provider=self._request.provider, kind=_kind(error)
-            )
-            lost = errors.connection_lost(self._request.provider)
-            self._outcome = Outcome(reader.tokens(), ModelError(lost.code, lost.detail))
-            if streamed:
-                await send(_body(_error_event(lost, self._request.shape), more=True))
-        else:
-            self._outcome = Outcome(reader.tokens(), None)
-        await send(_body(b"", more=False))
-
-    async def _error(self, response: httpx2.Response) -> Response:
-        """The provider's error with the key masked; errors about the key become a 424 of ours."""
+    async def _exchange(self, send: Send) -> Response | None:
+        """Pass the provider's answer on, or return the error to answer with."""
         request = self._request
-        raw = b""
-        async for chunk in response.aiter_bytes():
-            raw = (raw + chunk)[:_MAX_ERROR_BYTES]
-            if len(raw) == _MAX_ERROR_BYTES:
-                break
-        body = raw.decode(errors="replace").replace(request.key.reveal(), _MASK)
+        content, spare = request.body, request.without_stream_options
+        try:
+            while True:
+                async with self._http.stream(
+                    "POST", request.url, content=content, headers=request.headers
+                ) as response:
+                    if response.status_code == 200:
+                        return await self._pass_on(response, send)
+                    said = await _said(response)
+                    if spare is None or not _refuses_stream_options(response.status_code, said):
+                        return self._refusal(response, said)
+                content, spare = spare(), None
+        except httpx2.HTTPError as error:
+            # The kind, not the message, which may quote a URL with credentials.
+            log.warning(
+                "no answer of provider", provider=request.provider, kind=type(error).__name__
+            )
+            if self._reader is not None:
+                return await self._lost(send)
+            return self._failed(
+                errors.unreachable(request.provider, request.setting, final=request.final)
+            )
+
+    async def _pass_on(self, response: httpx2.Response, send: Send) -> Response | None:
+        request = self._request
+        codings = {
+            coding.strip().lower() or "identity"
+            for coding in response.headers.get("content-encoding", "").split(",")
+        }
+        chunks = response.aiter_raw() if codings == {"identity"} else response.aiter_bytes()
+        async with aclosing(coalesced(chunks)) as arriving:
+            media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            head = b"" if media_type == EVENT_STREAM else await _head(arriving)
+            reader = reader_of(media_type, head) if codings <= _CODINGS else None
+            if reader is None:
+                log.warning("provider's answer is garbled", provider=request.provider)
+                return self._failed(
+                    errors.garbled(request.provider, request.setting, final=request.final)
+                )
+            self._reader = reader
+            self._answer_headers = [
+                (b"content-type", reader.content_type),
+                *_forwarded_headers(response.headers),
+            ]
+            await self._copy(reader, head, arriving, send)
+        error = reader.error
+        if error is not None:
+            return await self._error_in_answer(reader, error, send)
+        if not reader.complete:
+            log.warning("provider's answer ended too early", provider=request.provider)
+            return await self._lost(send)
+        await self._send(b"", send)
+        self._whole = True
+        await send(body(b"", more=False))
+        return None
+
+    async def _copy(
+        self, reader: AnswerReader, head: bytes, arriving: AsyncIterator[bytes], send: Send
+    ) -> None:
+        """Send what may be passed on, until the answer's end or an error in it."""
+        passed = reader.feed(head)
+        if passed or reader.streamed:
+            await self._send(passed, send)
+        if reader.failed():
+            return
+        async for chunk in arriving:
+            if passed := reader.feed(chunk):
+                await self._send(passed, send)
+            if reader.failed():
+                return
+        if passed := reader.end():
+            await self._send(passed, send)
+
+    async def _send(self, content: bytes, send: Send) -> None:
+        if not self._started:
+            self._started = True
+            await send(start(200, self._answer_headers))
+        if content:
+            await send(body(content, more=True))
+
+    async def _lost(self, send: Send) -> Response | None:
+        """The answer broke off."""
+        lost = errors.connection_lost(self._request.provider, final=self._request.final)
+        refusal = self._failed(lost)
+        if not self._started:
+            return refusal
+        if self._reader is not None and self._reader.streamed:
+            await send(body(_error_event(lost, self._request.shape), more=True))
+        await send(body(b"", more=False))
+        return None
+
+    async def _error_in_answer(
+        self, reader: AnswerReader, error: ProviderError, send: Send
+    ) -> Response | None:
+        explained = self._explained(error)
+        withheld = self._masked(reader.withheld)
+        if not self._started:
+            if explained.in_place is not None:
+                return explained.in_place.in_shape(self._request.shape).response()
+            return Response(
+                withheld, status_code=error.status, media_type=reader.content_type.decode()
+            )
+        if explained.in_place is not None:
+            withheld = _error_event(explained.in_place, self._request.shape)
+        await send(body(withheld.rstrip(b"\r\n") + b"\n\n", more=True))
+        await send(body(b"", more=False))
+        return None
+
+    def _refusal(self, response: httpx2.Response, said: bytes) -> Response:
+        """The provider's error; one about the key or the account becomes a 424 of ours."""
+        request = self._request
         status = response.status_code
         if not 400 <= status < 600:  # a redirect, or not a provider's answer
-            return self._answer_error(errors.unreachable(request.provider, request.setting))
-        error = errors.explain(request.provider, request.model, status, _message(body))
-        log.info(
-            "provider returned an error", provider=request.provider, status=status, code=error.code
-        )
-        self._outcome = Outcome(None, error)
-        if error.replaces:
-            return errors.in_place_of_answer(error).in_shape(request.shape).response()
+            return self._failed(
+                errors.unreachable(request.provider, request.setting, final=request.final)
+            )
+        text = said.decode(errors="replace")
+        explained = self._explained(provider_errors.from_body(status, text))
         headers = {
             name.decode(): value.decode("latin-1")
             for name, value in _forwarded_headers(response.headers)
         }
-        return Response(body, status_code=status, headers=headers)
+        if explained.in_place is not None:
+            return explained.in_place.in_shape(request.shape).response_with(headers)
+        media_type = response.headers.get("content-type", "")
+        if (
+            _INVALID_IN_VALUE.search(media_type.encode(errors="replace"))
+            or not media_type.isascii()
+        ):
+            media_type = ""
+        return Response(
+            self._masked(said), status_code=status, headers=headers, media_type=media_type or None
+        )
 
-    async def _failed(
-        self, error: httpx2.HTTPError, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        log.warning("provider unreachable", provider=self._request.provider, kind=_kind(error))
-        if not self._started:
-            unreachable = errors.unreachable(self._request.provider, self._request.setting)
-            await self._answer_error(unreachable)(scope, receive, send)
+    def _explained(self, error: ProviderError) -> Explained:
+        request = self._request
+        explained = errors.explain(
+            request.provider, request.model, error, mask={request.key.reveal(): _MASK}
+        )
+        log.info(
+            "provider returned an error",
+            provider=request.provider,
+            status=error.status,
+            code=explained.user.code,
+            reason=explained.reason,
+        )
+        self._error = explained.user
+        return explained
 
-    def _answer_error(self, error: LlmError) -> Response:
-        self._outcome = Outcome(None, ModelError(error.code, error.detail))
+    def _failed(self, error: LlmError) -> Response:
+        self._error = ModelError(error.code, error.detail)
         return error.in_shape(self._request.shape).response()
 
+    def _masked(self, content: bytes) -> bytes:
+        return content.replace(self._request.key.reveal().encode(), _MASK.encode())
 
-async def coalesced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes, with chunks that have already arrived joined; never waits to join more.
+    def _outcome(self) -> Outcome:
+        """What is known of the answer now: at its end, or when its client has left."""
+        reader = self._reader
+        if reader is None:
+            if self._error is not None:
+                return Outcome(None, self._error)
+            # The client left before an answer: the provider may have read the request.
+            return Outcome(estimated_counts(self._request.body), None, estimated=True)
+        tokens = reader.tokens()
+        if tokens is not None and self._whole:
+            return Outcome(tokens, None)
+        if reader.error is not None and tokens is None and not reader.estimate():
+            return Outcome(None, self._error)
+        counted = estimated_counts(self._request.body, tokens, written=reader.estimate())
+        return Outcome(counted, self._error, estimated=True)
 
-    Providers send a chunk per word; in a burst, forwarding each separately takes most of the time.
-    """
-    buffered = bytearray()
-    more, room = asyncio.Event(), asyncio.Event()
 
-    async def read() -> None:
-        async for chunk in chunks:
-            buffered.extend(chunk)
-            more.set()
-            if len(buffered) > _MAX_BUFFERED_BYTES:
-                room.clear()
-                await room.wait()
+async def _head(arriving: AsyncIterator[bytes]) -> bytes:
+    """The first bytes of an answer, as many as tell what it is."""
+    head = b""
+    async for chunk in arriving:
+        head += chunk
+        if len(head.lstrip()) >= _ENOUGH_TO_TELL:
+            break
+    return head
 
-    reading = asyncio.create_task(read())
-    reading.add_done_callback(lambda _: more.set())
-    try:
-        while buffered or not reading.done():
-            if buffered:
-                piece = bytes(buffered)
-                buffered.clear()
-                room.set()
-                yield piece
-            else:
-                more.clear()
-                await more.wait()
-        await reading
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+
+async def _said(response: httpx2.Response) -> bytes:
+    raw = b""
+    async for chunk in response.aiter_bytes():
+        raw = (raw + chunk)[:_MAX_ERROR_BYTES]
+        if len(raw) == _MAX_ERROR_BYTES:
+            break
+    return raw
+
+
+def _refuses_stream_options(status: int, said: bytes) -> bool:
+    return status in (400, 422) and (b"stream_options" in said or b"include_usage" in said)
 
 
 def _forwarded_headers(headers: httpx2.Headers) -> Headers:
@@ -198,29 +310,7 @@ def _forwarded_headers(headers: httpx2.Headers) -> Headers:
     ]
 
 
-def _start(status: int, headers: Headers) -> dict[str, object]:
-    return {"type": "http.response.start", "status": status, "headers": headers + _UNBUFFERED}
-
-
-def _body(body: bytes, *, more: bool) -> dict[str, object]:
-    return {"type": "http.response.body", "body": body, "more_body": more}
-
-
 def _error_event(error: LlmError, shape: Shape) -> bytes:
     """An error event within a stream, as clients of this shape expect it."""
     data = json.dumps(error.in_shape(shape).body(), separators=(",", ":"))
     return format_sse_event(data_str=data, event="error" if shape is Shape.ANTHROPIC else None)
-
-
-def _message(body: str) -> str:
-    """The message in a provider's error body, or the whole body."""
-    try:
-        error = bounded_json.read(body)["error"]
-        return f"{error['message']} {error.get('code') or ''}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return body
-
-
-def _kind(error: httpx2.HTTPError) -> str:
-    # Not the message, which may quote a URL with credentials.
-    return type(error).__name__

@@ -1,97 +1,191 @@
-"""Reads token counts from an answer's bytes as they are forwarded."""
+"""Token counts of answers, and their sums."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any
 
 from msgspec import Raw
 from ocmt_common import bounded_json
 
-_MAX_LINE_BYTES = 1024 * 1024
-_MAX_JSON_BYTES = 16 * 1024 * 1024
-_MAX_TOKENS = 10**9
-"""No answer uses more; an absurd count must not distort the sums."""
+from ocmt_management.llm.request_source import Source
+
+BYTES_PER_TOKEN = 4
+_MOST_ESTIMATED = 200_000
+"""A request may be large by its images, which are few tokens."""
+_MOST_DOLLARS = 10_000
+_MAX_TOKENS = 10**7
+"""No request uses more; a larger count is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Token counts of one answer, as the provider reports them."""
+    """Token counts of one answer, as the provider reports them.
+
+    `cached` and `cache_written` are parts of `read`, `reasoning` is one of `written`.
+    """
 
     read: int
     written: int
+    cached: int = 0
+    cache_written: int = 0
+    reasoning: int = 0
+    reported_cost: int | None = None
+    """In nano-dollars, from a provider that says what it charged (OpenRouter)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageKey:
-    """The user, day (UTC), provider and model of a usage row."""
+    """Of a usage row. The day is the user's own, in their time zone."""
 
     user_id: str
     day: date
     provider: str
     model: str
+    source: Source
 
 
 @dataclass(slots=True)
 class UsageSum:
+    """What a row sums up. `cost` is in nano-dollars, without the `unpriced` requests."""
+
     requests: int = 0
-    unmeasured: int = 0
+    estimated: int = 0
+    unpriced: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    cached: int = 0
+    cache_written: int = 0
+    reasoning: int = 0
+    cost: int = 0
 
     def add(self, other: "UsageSum") -> None:
-        self.requests += other.requests
-        self.unmeasured += other.unmeasured
-        self.tokens_in += other.tokens_in
-        self.tokens_out += other.tokens_out
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+    @classmethod
+    def of(cls, tokens: TokenCounts | None, *, cost: int | None, estimated: bool) -> "UsageSum":
+        """One request; without tokens it got no answer, and cost nothing."""
+        if tokens is None:
+            return cls(requests=1)
+        return cls(
+            requests=1,
+            estimated=int(estimated),
+            unpriced=int(cost is None),
+            tokens_in=tokens.read,
+            tokens_out=tokens.written,
+            cached=tokens.cached,
+            cache_written=tokens.cache_written,
+            reasoning=tokens.reasoning,
+            cost=cost or 0,
+        )
+
+
+def estimated_counts(
+    request: bytes, reported: TokenCounts | None = None, *, written: int = 0
+) -> TokenCounts:
+    """Counts for an answer that was cut: what was reported so far, or else about so many."""
+    read = min(len(request) // BYTES_PER_TOKEN, _MOST_ESTIMATED)
+    if reported is None:
+        return TokenCounts(read, written)
+    return replace(reported, read=reported.read or read, written=max(reported.written, written))
 
 
 class UsageReader:
-    """Finds the token counts in an answer of either shape, streamed or not."""
+    """Reads the token counts in an answer's objects, in the shape of any provider."""
 
-    def __init__(self, *, streamed: bool) -> None:
-        self._streamed = streamed
-        self._rest = bytearray()
-        self._read = self._written = 0
-        self._found = False
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self.final = False
+        """Whether the counts are those of the answer's end."""
 
-    def feed(self, chunk: bytes) -> None:
-        self._rest += chunk
-        if not self._streamed:
-            if len(self._rest) > _MAX_JSON_BYTES:
-                self._rest.clear()
-            return
-        if b"\n" in chunk:
-            *lines, rest = self._rest.split(b"\n")
-            self._rest = rest
-            for line in lines:
-                self._line(line)
-        elif len(self._rest) > _MAX_LINE_BYTES:
-            self._rest.clear()
+    def take(self, text: bytes | bytearray) -> None:
+        """Read the counts in an event, or in a whole answer."""
+        body = _members(text)
+        # Anthropic's stream has the input tokens in its first event, inside the message; Responses
+        # has all in its last, inside the response; Groq and others in a choice.
+        for name in ("message", "response", "x_groq", None):
+            holder = body if name is None else _members(body.get(name, b""))
+            self._add(_object(holder.get("usage", b"")), final=name != "message")
+        if not self._counts and b'"usage"' in (choices := bytes(body.get("choices", b""))):
+            for choice in _list(choices):
+                if isinstance(choice, dict):
+                    self._add(choice.get("usage"), final=True)
 
     def tokens(self) -> TokenCounts | None:
-        """The counts, after the answer's end; `None` if it had none."""
-        if self._streamed:
-            self._line(self._rest)
-        else:
-            self._take(self._rest)
-        return TokenCounts(self._read, self._written) if self._found else None
+        """The counts; `None` if there were none that can be believed."""
+        counts = self._counts
+        if not counts.keys() & {"read", "written"}:
+            return None
+        return TokenCounts(
+            read=counts.get("read", 0),
+            written=counts.get("written", 0),
+            cached=min(counts.get("cached", 0), counts.get("read", 0)),
+            cache_written=min(counts.get("cache_written", 0), counts.get("read", 0)),
+            reasoning=min(counts.get("reasoning", 0), counts.get("written", 0)),
+            reported_cost=counts.get("cost"),
+        )
 
-    def _line(self, line: bytearray) -> None:
-        # Most lines are text of the answer and are not parsed.
-        if line.startswith(b"data:") and b'"usage"' in line:
-            self._take(line[5:])
+    def _add(self, usage: object, *, final: bool) -> None:
+        if not isinstance(usage, dict):
+            return
+        # The counts of a stream's events grow; some servers repeat them, some end with zeros.
+        for name, count in _counts(usage).items():
+            self._counts[name] = max(self._counts.get(name, 0), count)
+            self.final = self.final or (final and name == "written")
 
-    def _take(self, text: bytearray) -> None:
-        body = _members(text)
-        # Anthropic's stream has the input tokens in its first event, inside the message.
-        for holder in (body, _members(body.get("message", b""))):
-            usage = _object(holder.get("usage", b""))
-            if usage is not None:
-                self._found = True
-                self._read = max(self._read, _read(usage))
-                self._written = max(
-                    self._written, _sum(usage, "completion_tokens") or _sum(usage, "output_tokens")
-                )
+
+def _counts(usage: dict[str, Any]) -> dict[str, int]:
+    """The counts in a usage object: of OpenAI's two APIs, Anthropic's, DeepSeek's."""
+    read = _first(usage, "prompt_tokens", "input_tokens")
+    anthropic_cached = _first(usage, "cache_read_input_tokens")
+    cache_written = _first(usage, "cache_creation_input_tokens")
+    if read is not None and "prompt_tokens" not in usage:
+        # Anthropic's `input_tokens` are without those read from and written to its cache.
+        read += (anthropic_cached or 0) + (cache_written or 0)
+    read_details = _details(usage, "prompt_tokens_details", "input_tokens_details")
+    written_details = _details(usage, "completion_tokens_details", "output_tokens_details")
+    found = {
+        "read": read,
+        "written": _first(usage, "completion_tokens", "output_tokens"),
+        "cached": _either(
+            anthropic_cached,
+            _first(read_details, "cached_tokens"),
+            _first(usage, "prompt_cache_hit_tokens"),
+        ),
+        "cache_written": _either(cache_written, _first(read_details, "cache_write_tokens")),
+        "reasoning": _first(written_details, "reasoning_tokens", "thinking_tokens"),
+        "cost": _nano_dollars(usage.get("cost")),
+    }
+    return {name: count for name, count in found.items() if count is not None}
+
+
+def _first(usage: dict[str, Any], *names: str) -> int | None:
+    return _either(*(_count(usage.get(name)) for name in names))
+
+
+def _either(*counts: int | None) -> int | None:
+    return next((count for count in counts if count is not None), None)
+
+
+def _count(value: object) -> int | None:
+    """A count, also as a float or a text; `None` if it is none, or absurd."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if 0 <= number <= _MAX_TOKENS else None
+
+
+def _nano_dollars(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return round(value * 10**9) if 0 <= value <= _MOST_DOLLARS else None
+
+
+def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
+    return next((d for name in names if isinstance(d := usage.get(name), dict)), {})
 
 
 def _members(text: bytes | bytearray | Raw) -> dict[str, Raw]:
@@ -101,21 +195,13 @@ def _members(text: bytes | bytearray | Raw) -> dict[str, Raw]:
         return {}
 
 
-def _object(text: bytes | Raw) -> dict[str, Any] | None:
+def _object(text: bytes | Raw) -> object:
     try:
-        value = bounded_json.read(text)
+        return bounded_json.read(text)
     except bounded_json.NotJson:
         return None
-    return value if isinstance(value, dict) else None
 
 
-def _read(usage: dict[str, Any]) -> int:
-    # Anthropic counts tokens read from and written to its cache separately.
-    return _sum(usage, "prompt_tokens") or _sum(
-        usage, "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
-    )
-
-
-def _sum(usage: dict[str, Any], *names: str) -> int:
-    counts = (usage.get(name) for name in names)
-    return min(_MAX_TOKENS, sum(one for one in counts if isinstance(one, int) and one > 0))
+def _list(text: bytes) -> list[Any]:
+    value = _object(text)
+    return value if isinstance(value, list) else []

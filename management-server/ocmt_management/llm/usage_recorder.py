@@ -16,8 +16,8 @@ from ocmt_management.auth.service import existing_users
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.llm.providers import PROVIDERS, ProviderId
-from ocmt_management.llm.repository import ModelRepository
-from ocmt_management.llm.usage import TokenCounts, UsageKey, UsageSum
+from ocmt_management.llm.repository import UsageRepository
+from ocmt_management.llm.usage import UsageKey, UsageSum
 from ocmt_management.vault.service import KeyRing, Vault
 
 log = structlog.get_logger(__name__)
@@ -34,35 +34,35 @@ class UsageRecorder:
         self._keys = keys
         self._clock = clock
         self._sums: defaultdict[UsageKey, UsageSum] = defaultdict(UsageSum)
+        self._settled: list[str] = []
         self._pending = asyncio.Event()
 
-    def record(
-        self, *, user_id: str, provider: str, model: str, tokens: TokenCounts | None
-    ) -> None:
-        """Add one request. `tokens` is `None` if its answer had no counts."""
-        key = UsageKey(user_id, self._clock().date(), provider, model)
-        used = (
-            UsageSum(1, 1, 0, 0) if tokens is None else UsageSum(1, 0, tokens.read, tokens.written)
-        )
+    def record(self, key: UsageKey, used: UsageSum, *, reservation: str | None = None) -> None:
+        """Add one request, which ends what was reserved for it."""
         self._sums[key].add(used)
+        if reservation is not None:
+            self._settled.append(reservation)
         self._pending.set()
 
     async def write(self) -> None:
         """Write the sums to the database. If that raises, they are kept for the next attempt."""
         written, self._sums = self._sums, defaultdict(UsageSum)
+        settled, self._settled = self._settled, []
         self._pending.clear()
         try:
             async with self._database.write() as session:
-                rows = ModelRepository(session)
+                rows = UsageRepository(session)
                 existing = await existing_users(session, {key.user_id for key in written})
                 for key, used in written.items():
                     if key.user_id not in existing:  # deleted since
                         continue
-                    await rows.add_usage(key, used)
+                    await rows.add(key, used)
                     self._record_key_use(session, key, used)
+                await rows.release(settled)
         except BaseException:
             for key, used in written.items():
                 self._sums[key].add(used)
+            self._settled += settled
             self._pending.set()
             raise
 

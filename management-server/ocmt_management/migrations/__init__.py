@@ -16,6 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from ocmt_common.file_lock import lock
 from ocmt_common.problems import Problem
@@ -82,7 +83,7 @@ async def migrate(url: URL, *, expand_only: bool = False) -> None:
             await connection.run_sync(_upgrade, expand_only)
     except Problem as problem:
         raise MigrationError(problem.detail) from problem
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         raise MigrationError(
             f"The database does not fit this release ({error}). It was probably migrated by a "
             "newer one: run that release, or restore the backup made before it."

@@ -67,11 +67,36 @@ async def pass_on(slug: str, request: Request, tools: Tools) -> Response:
         # A batch too: what is in it could not be held to the rules one by one.
         text = messages.error(b"null", messages.PARSE_ERROR, f"Send one message ({error}).")
         return Response(text, status_code=400, media_type=_JSON)
-    if message.method == "tools/call" and message.is_request:
+    wrong = _wrong_with(request, message)
+    if wrong is not None:
+        text = messages.error(bytes(message.id), *wrong)
+        return Response(text, status_code=400, media_type=_JSON)
+    if message.method == "tools/call":
         return await _call(request, tools, caller, connection, headers, message)
     tools.held_requests.given_up(caller.user_id, slug, message)
-    listing = caller if message.method == "tools/list" and message.is_request else None
+    listing = caller if message.method == "tools/list" else None
     return _Passed(tools, connection, "POST", headers, message.written(), message, listing=listing)
+
+
+def _wrong_with(request: Request, message: Message) -> tuple[int, str] | None:
+    """Why a message could have an effect other than what the rules are applied to."""
+    if message.method and not message.is_request:
+        if not message.method.startswith("notifications/"):
+            return messages.INVALID_REQUEST, f"{message.method[:100]} is a request; give it an id."
+        return None
+    named_by = messages.NAMED_BY.get(message.method)
+    repeated = {"mcp-method": message.method}
+    if named_by is not None:
+        try:
+            params = bounded_json.members(message.params)
+            repeated["mcp-name"] = msgspec.json.decode(params.get(named_by, b'""'), type=str)
+        except ValueError:
+            return messages.INVALID_PARAMS, f"{named_by} is not a text."
+    for header, value in repeated.items():
+        for sent in request.headers.getlist(header):
+            if messages.from_header(sent) != value:
+                return messages.HEADER_MISMATCH, f"{header} is not what the message says."
+    return None
 
 
 def _headers_for(connection: Connection, request: Request, tools: ToolsService) -> Headers:

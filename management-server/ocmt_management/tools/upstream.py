@@ -60,7 +60,7 @@ class Session:
 
 
 class Upstream:
-    """Enter nothing, close nothing: its transports belong to the caller."""
+    """The sessions of all connections. The transports belong to the caller, who closes them."""
 
     def __init__(self, http: Transport, packages: Transport) -> None:
         self._http = http

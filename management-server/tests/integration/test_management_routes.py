@@ -26,6 +26,7 @@ OPEN = {
     ("GET", "/"),
     ("GET", "/sign-in"),
     ("GET", "/settings"),
+    ("GET", "/tools"),
     ("GET", "/assets/{name}"),
     ("GET", "/{name}"),
 }

@@ -138,6 +138,18 @@ async def test_tables_of_a_newer_release_that_still_fit_are_no_fault(
     assert (await browser.get("/health")).json()["checks"]["database"]["ok"] is True
 
 
+@pytest.mark.parametrize("expand_only", [False, True])
+async def test_tables_of_a_newer_release_are_not_migrated_and_told(
+    tmp_path: Path, *, expand_only: bool
+) -> None:
+    """As when an older commit is deployed."""
+    url = parse_database_url(f"sqlite:///{tmp_path}/management.db")
+    await migrate(url)
+    await run(url, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(MigrationError, match="probably migrated by a newer one"):
+        await migrate(url, expand_only=expand_only)
+
+
 class TestTheCopy:
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""For tests of the proxy: an agent that is always awake, at an address from the test."""
+"""Agents for tests of the proxy: awake, at an address that the test chooses."""
 
 import asyncio
 from collections import Counter

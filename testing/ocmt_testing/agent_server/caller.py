@@ -1,4 +1,4 @@
-"""A client of the proxy's socket, such as management. Records every byte received."""
+"""A client of the proxy's socket, like management. Records all text received."""
 
 import asyncio
 import json

@@ -40,7 +40,8 @@ class Day:
     runs: list[Run] = field(default_factory=list)
     awake_for_nothing: list[tuple[str, datetime]] = field(default_factory=list)
     slack: timedelta = timedelta(minutes=40)
-    """An idle agent must sleep after this, unless a job is near or a quarter of it was work."""
+    """An agent idle for this long must sleep, unless a job is due within this time or it worked in
+    the last quarter of it."""
     _step: int = 0
     _worked_at: dict[str, datetime] = field(default_factory=dict)
 

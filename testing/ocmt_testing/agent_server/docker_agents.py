@@ -1,4 +1,4 @@
-"""The Docker runtime with the real OpenClaw image, on a folder of the test, with clean-up."""
+"""The Docker runtime with the real OpenClaw image, in a folder of the test, with clean-up."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -51,7 +51,7 @@ async def docker_agents(
 
 
 async def bridge_of(root: Path) -> str:
-    """This machine's address for containers."""
+    """The address at which containers reach this machine."""
     runtime = runtime_on(root)
     try:
         return await runtime.relay_host()
@@ -61,7 +61,7 @@ async def bridge_of(root: Path) -> str:
 
 @contextmanager
 def running_instead(*command: str) -> Iterator[None]:
-    """During the block, agents' containers run `program` in place of a gateway."""
+    """During the block, agents' containers run `command` in place of a gateway."""
 
     def config(*given: Any, **named: Any) -> dict[str, Any]:
         return container_config(*given, **named) | {"Cmd": list(command)}
@@ -72,7 +72,7 @@ def running_instead(*command: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def executed(runtime: DockerRuntime, user_id: str, *command: str) -> AsyncIterator[Stream]:
-    """Run a program in the user's container; its output and input."""
+    """Run a program in the user's container. Yields its input and output."""
     async with aiodocker.Docker() as engine:
         container = engine.containers.container(runtime._ids[user_id])
         program = await container.exec(list(command), stdin=True)

@@ -9,7 +9,7 @@ _ENGINE = "/var/run/docker.sock"
 
 
 class EngineSocket:
-    """A context manager: forwards `path` to the engine; leaving it cuts every connection."""
+    """A context manager that forwards `path` to the engine, and on exit cuts every connection."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

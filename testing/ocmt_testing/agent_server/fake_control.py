@@ -1,7 +1,7 @@
 """`GatewayControl` in memory, with `FakeRuntime`: a gateway answers only while it runs.
 
-Suspension follows OpenClaw's contract: a lease closes the gateway, `resume` opens it, a wrong lease
-is refused, and a boot has none.
+Suspension follows OpenClaw's contract: a lease closes the gateway to new work, `resume` with that
+lease opens it, and a gateway that has just booted has no lease.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class FakeControl:
         self.runs: dict[str, int] = {}
         """User id → its turns under way."""
         self.leases: dict[str, tuple[int, str]] = {}
-        """User id → the boot, and the lease that closes the gateway."""
+        """User id → the number of the gateway's boot, and the lease that closes it."""
         self.keeps_lines = True
         """Whether control sockets outlive a sleep."""
         self.silent = False
@@ -61,7 +61,7 @@ class FakeControl:
         return user_id in self.leases and self.leases[user_id][0] == container.boot
 
     def control_socket_to(self, user_id: str) -> Endpoint | None:
-        """The endpoint while there is a lease; a broken socket shows only in use."""
+        """The endpoint while there is a lease; a broken socket is detected only when used."""
         return ENDPOINT if self.keeps_lines and user_id in self.leases else None
 
     async def is_live(self, access: GatewayAccess) -> bool:

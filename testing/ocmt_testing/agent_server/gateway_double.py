@@ -1,7 +1,7 @@
 """A double of OpenClaw's gateway: protocol 4, pairing, chat, suspension, probes.
 
-It checks connecting clients as strictly as the real one, and its `hello-ok` has the credentials
-that must not pass the proxy. The contract tests run the same cases against it and the real gateway.
+It checks connecting clients as strictly as the real gateway, and its `hello-ok` has the credentials
+that must not pass the proxy. The contract tests run the same cases against both.
 """
 
 import asyncio
@@ -254,7 +254,7 @@ class _Client:
         return self._stranger(params, nonce, at_ms)
 
     def _stranger(self, params: Frame, nonce: str, at_ms: int) -> Frame | None:
-        """The error of a connecting client, if any."""
+        """The error for a client whose device or token is not accepted, if any."""
         device, token = params["device"], params["auth"].get("token")
         if device["nonce"] != nonce:
             return _invalid("device nonce mismatch", code="DEVICE_AUTH_NONCE_MISMATCH")

@@ -13,7 +13,7 @@ from ocmt_testing.agent_server.gateway_double import GatewayDouble
 
 
 def stand_in_for_node(folder: Path) -> Path:
-    """Write a program that runs the double into `folder`, which serves as OPENCLAW_DIR."""
+    """Write a NODE_BINARY that runs the double into `folder`, which serves as OPENCLAW_DIR."""
     entry = folder / "node_modules" / "openclaw" / "openclaw.mjs"
     entry.parent.mkdir(parents=True)
     entry.touch()

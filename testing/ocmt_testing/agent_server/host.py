@@ -91,7 +91,7 @@ async def open_host(
     tool_containers: ToolContainers | None = None,
     **values: str,
 ) -> AsyncIterator[Host]:
-    """A server on `data_dir`; with the same fakes again, a restarted one."""
+    """A server on `data_dir`. To restart it, open it again with the same fakes."""
     runtime = runtime or FakeRuntime()
     gateway = gateway or FakeControl(runtime)
     clock = clock or FakeClock()

@@ -1,6 +1,6 @@
 """Makes the nth call to the runtime or a gateway hang for ever, or fail.
 
-Before or after the call's effect, since an answer can be lost as well as a request.
+The call is intercepted before or after its effect, since a request or its answer can be lost.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Interception:
     armed: bool = False
     count: int = 0
     cut: str | None = None
-    """The intercepted call."""
+    """The name of the intercepted call."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     def around(self, whose: str, target: Any) -> Any:

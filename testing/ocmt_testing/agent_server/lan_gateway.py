@@ -51,7 +51,7 @@ class LanGateway:
         ) | {"HOME": str(folder), "PATH": f"{node_binary().parent}:/usr/bin:/bin"}
 
     async def start(self) -> Endpoint:
-        """Start it and wait until it accepts calls."""
+        """Start the gateway, and wait until it accepts calls."""
         with (self._folder / "gateway.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 str(node_binary()),
@@ -102,7 +102,7 @@ async def lan_gateway(folder: Path, *, token: str) -> AsyncIterator[LanGateway]:
 
 @asynccontextmanager
 async def _model() -> AsyncIterator[str]:
-    """An OpenAI-shaped model on loopback that always answers `REPLY`."""
+    """An OpenAI-compatible model on loopback that always answers `REPLY`."""
 
     async def complete(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -26,13 +26,13 @@ def write_state(folder: Path, *, version: str, said: str) -> None:
 
 
 def read_state(folder: Path) -> tuple[str, str]:
-    """The last OpenClaw version that used it, and the last message. Raises `SpoiledState`."""
+    """The OpenClaw version that last wrote it, and the last message. Raises `SpoiledState`."""
     try:
         found = {tuple(json.loads((folder / name).read_text())) for name in _FILES}
     except FileNotFoundError as error:
-        raise SpoiledState(f"{folder} is half a state") from error
+        raise SpoiledState(f"{folder} lacks a file of the state") from error
     if len(found) != 1:
-        raise SpoiledState(f"{folder} is of two moments: {found}")
+        raise SpoiledState(f"{folder} has files of different states: {found}")
     version, said = found.pop()
     return str(version), str(said)
 

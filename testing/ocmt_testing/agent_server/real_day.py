@@ -21,7 +21,7 @@ from ocmt_common.agent_api import HibernationState
 
 LEFT_OUT_AT_ONCE = timedelta(minutes=5)
 _SLACK = timedelta(minutes=40)
-"""An agent must sleep when idle this long, unless it works or has a job this soon."""
+"""An agent idle for this long must sleep, unless it works or a job is due within this time."""
 _FALLS_ASLEEP_WITHIN_S = 240.0
 """Real time that a gateway may still work after a boot or an answer."""
 _LIMIT_S = 480.0
@@ -42,7 +42,7 @@ class DayClock:
         return time.monotonic() + self._left_out.total_seconds()
 
     def leave_out(self, stretch: timedelta) -> None:
-        assert stretch >= timedelta(), "the day's time has come too late to meet the real one"
+        assert stretch >= timedelta(), "the day's clock is already past the time to meet"
         self._left_out += stretch
 
 

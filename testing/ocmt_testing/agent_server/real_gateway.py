@@ -43,7 +43,7 @@ async def until_open(access: GatewayAccess, session: aiohttp.ClientSession) -> N
 
 
 async def suspend(access: GatewayAccess, session: aiohttp.ClientSession) -> str:
-    """Wait until the gateway grants a lease, and return it."""
+    """Wait until the gateway grants a lease, and return its id."""
     control = OpenClawControl(session)
     async with asyncio.timeout(_BOOT_S):
         while True:

@@ -14,14 +14,14 @@ _ENOUGH = 2 << 30
 
 @contextmanager
 def some_swap(folder: Path) -> Iterator[None]:
-    """Skips the test without either (no rights, or an unsuitable file system).
+    """Have swap during the block; skip the test if the machine has none and none can be added.
 
     A file is preferred, since the machine's swap may be turned off during the test.
     """
     file = folder / "swap"
     if not _made(file):
         if read_host_memory().swap_free() < _ENOUGH:
-            pytest.skip("this machine has no swap and does not let us add some")
+            pytest.skip("this machine has no swap, and none can be added")
         yield
         return
     try:

@@ -1,1 +1,1 @@
-"""Three sshd as servers, and load to run during a deploy."""
+"""Three sshd processes as hosts, and load to run during a deploy."""

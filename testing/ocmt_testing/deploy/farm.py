@@ -1,4 +1,4 @@
-"""Three real sshd on loopback ports, each with a root folder and a host key."""
+"""Three real sshd processes on loopback ports, each with a root folder and a host key."""
 
 import os
 import shutil
@@ -14,15 +14,16 @@ from pathlib import Path
 
 import httpx2
 from ocmt_cli.checkout import DEFAULT_DATA
+from ocmt_cli.deploy.deployer import Deployer, Report
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
-from ocmt_cli.deploy.orchestration import Deployer, Report
+from ocmt_cli.deploy.rollback import rollback
 
 from ocmt_testing.agent_server.gateway_program import stand_in_for_node
 from ocmt_testing.needs import require
 from ocmt_testing.ports import free_ports
 
 Commit = Callable[[str, str, str], None]
-"""Replace a text in a file and commit the change."""
+"""Replaces a text in a file, and commits the change."""
 BUILDS = DEFAULT_DATA / "builds"
 """Shared with the operator's deploys, so that equal content is not built again."""
 
@@ -52,7 +53,7 @@ VAULT_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 @dataclass
 class Machine:
-    """A server: an sshd and a root folder."""
+    """A host: an sshd process and a root folder."""
 
     name: str
     root: Path
@@ -86,7 +87,7 @@ class Machine:
             self.process.wait()
 
     def drop_connections(self) -> None:
-        """Cut all connections to it, like a network failure."""
+        """Cut all connections to this machine, like a network failure."""
         assert self.process is not None
         children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
         for pid in Path(children).read_text().split():
@@ -209,7 +210,7 @@ def processes_below(folder: Path) -> list[int]:
 
 
 def end_processes_below(folder: Path) -> None:
-    """SIGKILL: they are about to be removed, so they need no clean end."""
+    """SIGKILL the processes below a folder that is removed next: they need no clean shutdown."""
     until = time.monotonic() + 10
     while (found := processes_below(folder)) and time.monotonic() < until:
         for pid in found:
@@ -219,5 +220,10 @@ def end_processes_below(folder: Path) -> None:
 
 
 def deployer(made: Farm, *roles: Role, report: Report = lambda text: None) -> Deployer:
-    """Deploy all components, or those named."""
+    """A deployer of all components, or of those named."""
     return Deployer(load_inventory(made.inventory), roles or ORDER, report)
+
+
+def roll_back(made: Farm, *roles: Role) -> None:
+    """Roll back all components, or those named, without a tag."""
+    rollback(deployer(made, *roles), to=None, why="", tag=lambda role, release, why: None)

@@ -43,7 +43,7 @@ class _Threads:
 
 
 class Load(_Threads):
-    """Requests the servers' health continuously, on old and new connections."""
+    """Requests the servers' health continuously, on kept and on new connections."""
 
     def __init__(self, *urls: str) -> None:
         self.versions: set[str] = set()
@@ -80,7 +80,7 @@ class Load(_Threads):
 
 
 def _waits_for_its_database(answer: httpx2.Response) -> bool:
-    """Whether only a slow database makes it unhealthy, which happens on a busy machine."""
+    """Whether the server is unhealthy only for a slow database, which a busy machine may have."""
     detail = answer.json().get("checks", {}).get("database", {}).get("detail") or ""
     return answer.status_code == 503 and "did not answer within" in detail
 
@@ -91,8 +91,7 @@ class Person:
     def __init__(
         self, farm: Farm, *, port: int = 0, python: Path | None = None, env_file: Path | None = None
     ) -> None:
-        """`port` is for a server other than the farm's, `python` has its packages, `env_file` is
-        its own."""
+        """`port`, `python` and `env_file`: of a management server other than the farm's."""
         self.farm = farm
         self.origin = f"http://127.0.0.1:{port or farm.port}"
         place = farm.component("mgmt")
@@ -117,7 +116,7 @@ class Person:
         return connect(url, additional_headers=headers, open_timeout=60)
 
     def gateway_pid(self) -> int:
-        """The agent's own process."""
+        """The pid of the agent's gateway."""
         mark = f"OPENCLAW_STATE_DIR={self.farm.folder}/agent-data/agents/{self.id}".encode()
         found = []
         for entry in Path("/proc").iterdir():

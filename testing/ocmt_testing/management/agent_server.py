@@ -1,7 +1,7 @@
 """An agent server with gateways that a test controls.
 
-It has the parts that management uses. `integration/chat/test_real_conversation.py` compares it with
-the real ones by running the same conversation on both.
+It has the parts that management uses. `integration/chat/test_real_conversation.py` runs the same
+conversation on it and on a real agent server with a real gateway, and compares them.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class FakeGateway:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.queues = False
-        """Whether a message that arrives during a run waits for its turn, as the real one does."""
+        """Whether a message that arrives during a run waits for its turn, as in OpenClaw."""
         self.pending: list[dict[str, Any]] = []
         """Messages that wait, or never got their turn; oldest first."""
         self.files: dict[str, tuple[str, bytes]] = {}
@@ -56,7 +56,7 @@ class FakeGateway:
         self.hello = '"ok":true,"payload":{"type":"hello-ok"}'
 
     async def blurt(self, text: str) -> None:
-        """Send any frame on every socket."""
+        """Send `text`, which need not be a valid frame, on every socket."""
         for socket in list(self.sockets):
             await socket.send_text(text)
 
@@ -68,7 +68,7 @@ class FakeGateway:
         )
 
     async def call_tool(self, run_id: str) -> None:
-        """Store what the run said so far, which it does before it calls a tool."""
+        """Store the run's text so far, as OpenClaw does before it calls a tool."""
         await self.row(self._row_of(run_id, self.runs[run_id]) | {"stopReason": "toolUse"})
 
     async def finish(self, run_id: str, *, files: Sequence[dict[str, Any]] = ()) -> None:
@@ -98,7 +98,7 @@ class FakeGateway:
         await self._chat(run_id, state="error", errorMessage=f"Agent failed: {message}")
 
     async def join(self, run_id: str) -> None:
-        """End the run without a message, since its message joined another run."""
+        """End the run without an answer, since its message joined another run."""
         self.runs.pop(run_id, None)
         await self._chat(run_id, state="final")
 
@@ -262,7 +262,7 @@ class FakeAgentServer:
     def __init__(self) -> None:
         self.provisioned: list[tuple[str, str]] = []
         self.refusals: list[Refusal] = []
-        """Answers to the next provisions."""
+        """Refusals of the next provisions."""
         self.health: dict[str, Any] = {"status": "ok", "problems": []}
         self.hold: asyncio.Event | None = None
         """If set, provisions wait for it."""
@@ -272,7 +272,7 @@ class FakeAgentServer:
         self.orders: list[tuple[str, str]] = []
         """`(disable|enable|remove, user id)` in the order received."""
         self.order_refusals: dict[str, list[Refusal]] = {}
-        """Order → answers to the next ones."""
+        """Order → refusals of its next requests."""
         self.orders_held: dict[str, asyncio.Event] = {}
         """Order → an event awaited between its effect and its answer."""
         self.tools_versions: list[tuple[str, int]] = []

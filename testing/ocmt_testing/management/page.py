@@ -54,7 +54,7 @@ class Tab:
         return sent
 
     async def gets(self, kind: str, *, within_s: float = 20, **fields: Any) -> Frame:
-        """The next frame of this type with these fields."""
+        """Wait for a frame of this type with these fields, and take it from `frames`."""
 
         def fits(frame: Frame) -> bool:
             return frame["type"] == kind and fields.items() <= frame.items()

@@ -45,7 +45,7 @@ async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
                     await changed.wait()
     except TimeoutError:
         now = await agents.view(user_id)
-        raise AssertionError(f"not {states}, but {view}; asked once more: {now}") from None
+        raise AssertionError(f"not {states}, but {view}; read again: {now}") from None
 
 
 async def signed_in_with_agent(

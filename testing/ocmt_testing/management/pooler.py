@@ -20,8 +20,8 @@ _WITHIN_S = 10
 def pooler(postgres_socket: Path, *, certificate: Path | None = None) -> Iterator[int]:
     """Run a pooler in transaction mode on 127.0.0.1; yields its port.
 
-    It has two sessions, so that a client's transactions use different ones. With a `certificate`
-    (PEM, key first) it accepts only TLS.
+    It has two connections to PostgreSQL, so that a client's transactions use different ones. With a
+    `certificate` (PEM, key first) it accepts only TLS.
     """
     require("pgbouncer")
     folder = Path(tempfile.mkdtemp(prefix="ocmt-pgbouncer-"))
@@ -73,5 +73,5 @@ def _wait_for(port: int) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         if time.monotonic() > give_up:
-            raise TimeoutError("PgBouncer does not listen")
+            raise TimeoutError(f"PgBouncer does not listen after {_WITHIN_S} s")
         time.sleep(0.02)

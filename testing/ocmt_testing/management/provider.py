@@ -1,6 +1,6 @@
 """A model provider on loopback that records requests and gives the test's answers.
 
-It has the shapes of OpenAI and Anthropic, and checks nothing.
+It takes requests as OpenAI and Anthropic do, and checks nothing.
 """
 
 import asyncio
@@ -34,7 +34,18 @@ class Provider:
     status: int = 200
     error: dict[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    media_type: str | None = "text/event-stream"
+    whole: dict[str, Any] | None = None
+    """An answer to a request that asks for no stream."""
+    strict: bool = False
+    """Whether to refuse `stream_options`, as some servers do."""
     asked: list[Asked] = field(default_factory=list)
+    models: list[str] = field(default_factory=lambda: ["model-a", "model-b"])
+    """The list of models, which also shows whether a key counts."""
+    listed: tuple[int, dict[str, Any]] | None = None
+    """An answer instead of the list."""
+    looked_up: list[Asked] = field(default_factory=list)
+    """Requests for lists and checks of keys."""
     go_on: asyncio.Queue[None] | None = None
     """When set, each chunk after the first waits for one entry."""
     break_off: bool = False
@@ -51,6 +62,11 @@ class Provider:
 
     async def _answer(self, request: Request) -> Response:
         written = await request.body()
+        if request.method == "GET":
+            path = f"{request.url.path}?{request.url.query}".rstrip("?")
+            self.looked_up.append(Asked(path, dict(request.headers), {}, written))
+            status, listed = self.listed or (200, {"data": [{"id": name} for name in self.models]})
+            return JSONResponse(listed, status_code=status)
         body = {} if self.unread else json.loads(written)
         self.asked.append(Asked(request.url.path, dict(request.headers), body, written))
         if self.silent:
@@ -60,14 +76,12 @@ class Provider:
             self.left.set()
         if self.error is not None:
             return JSONResponse(self.error, status_code=self.status, headers=self.headers)
+        if self.strict and "stream_options" in body:
+            error = {"message": "Unknown parameter: 'stream_options'.", "type": "invalid_request"}
+            return JSONResponse({"error": error}, status_code=self.status)
         if body.get("stream") is not True:
-            return JSONResponse(
-                {"id": "1", "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7}},
-                headers=self.headers,
-            )
-        return StreamingResponse(
-            self._stream(), media_type="text/event-stream", headers=self.headers
-        )
+            return JSONResponse(self.whole or WHOLE, headers=self.headers)
+        return StreamingResponse(self._stream(), media_type=self.media_type, headers=self.headers)
 
     async def _stream(self) -> AsyncIterator[bytes]:
         try:
@@ -82,8 +96,21 @@ class Provider:
             raise
 
 
+WHOLE = {"id": "1", "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7}}
+
+
 def openai_chunks(*words: str, usage: tuple[int, int] = (12, 3)) -> list[bytes]:
     deltas = [{"choices": [{"index": 0, "delta": {"content": word}}]} for word in words]
     counts = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
     events = [*deltas, {"choices": [], "usage": counts}]
     return [f"data: {json.dumps(event)}\n\n".encode() for event in events] + [b"data: [DONE]\n\n"]
+
+
+def provider_urls(provider: Provider) -> dict[str, str]:
+    """Settings that lead to `provider` instead of each real one."""
+    url = provider.server.url
+    names = ("openai", "openrouter", "google", "mistral", "deepseek", "xai", "groq")
+    return {
+        "anthropic_base_url": f"{url}/anthropic",
+        **{f"{name}_base_url": f"{url}/{name}/v1" for name in names},
+    }

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 
 class Server:
-    """The served application's address, and a switch to stop and start it."""
+    """A served application, which can be stopped and started again at the same address."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -90,7 +90,7 @@ class Upstream:
         author: str = "Ann <ann@upstream.example>",
         branch: str = "main",
     ) -> str:
-        """One commit on a branch; returns its name."""
+        """Add a commit to a branch. Returns its hash."""
         self.many([(files, subject, body, parents, author)], branch=branch)
         return git(self.path, "rev-parse", f"refs/heads/{branch}")
 
@@ -155,7 +155,7 @@ class World:
         return git(self.fork, *args, stdin=stdin, ok=ok)
 
     def run(self, *args: str, at: Path | None = None) -> Ran:
-        """`ocmt sync …` in this process; its exit code, stdout and stderr."""
+        """Run `ocmt sync …` in this process. Returns its exit code, stdout and stderr."""
         done = CliRunner().invoke(
             sync_app, ["--repo", str(at or self.fork), *args], env=self.variables()
         )
@@ -164,7 +164,7 @@ class World:
         return Ran(done.exit_code, done.stdout, done.stderr)
 
     def ok(self, *args: str) -> Any:
-        """Run with `--json`, expect success, return the document."""
+        """Run with `--json` and expect success. Returns the document."""
         ran = self.run(*args, "--json")
         assert ran.code == 0, ran.out + ran.err
         return ran.json
@@ -179,7 +179,7 @@ class World:
         }  # fmt: skip
 
     def local(self, files: Mapping[str, str | None], subject: str = "ours") -> str:
-        """A commit of the fork's own on main."""
+        """Commit `files` in the fork, where `None` deletes a file. Returns the commit's hash."""
         for name, content in files.items():
             path = self.fork / name
             if content is None:
@@ -197,7 +197,7 @@ class World:
         return document
 
     def pick_held_commits(self) -> Path:
-        """Make a plan that picks the commits it would hold; returns its path."""
+        """Write a plan that picks the commits it would hold. Returns its path."""
         self.plan()
         path = self.root / "plan.toml"
         path.write_text(path.read_text().replace('{do = "hold"', '{do = "pick"'))

@@ -81,7 +81,7 @@ class ChatPage:
         self.message_box.press("Enter")
 
     def ask(self, text: str) -> str:
-        """Send `text` with a unique mark, wait for the answer that repeats it; returns the mark."""
+        """Send `text` with a unique mark, and wait for the answer with it. Returns the mark."""
         mark = f"mark-{uuid.uuid4().hex[:8]}"
         self.send(f"{text} ({mark})")
         answer = self.answers.filter(has_text=mark)

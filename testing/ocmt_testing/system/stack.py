@@ -70,7 +70,7 @@ class Stack:
         return done.stdout + done.stderr
 
     def up(self) -> str:
-        """Start it; returns the operator's sign-in link."""
+        """Start the system. Returns the operator's sign-in link."""
         said = self.ocmt(
             "up", "--detach", "--runtime", self.runtime, "--port", str(self.port),
             "--data", str(self.data),
@@ -127,11 +127,20 @@ class Stack:
         return answer
 
     def kill_agent_server(self) -> int:
-        """SIGKILL it; returns its old pid."""
+        """SIGKILL the agent server. Returns the pid it had."""
         pid = int(self.status()["servers"]["agent"]["pid"])
         Path(f"/proc/{pid}").stat()
         subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
         return pid
+
+    def agent_token(self, user_id: str) -> str:
+        """The token with which a user's running agent calls OCMT."""
+        environ = Path(f"/proc/{self.gateway_pids(user_id)[0]}/environ").read_bytes()
+        return next(
+            part.partition(b"=")[2].decode()
+            for part in environ.split(b"\0")
+            if part.startswith(b"OCMT_AGENT_TOKEN=")
+        )
 
     def gateway_pids(self, user_id: str) -> list[int]:
         """The host pids of a user's gateway, oldest first, without its helper processes.

@@ -1,4 +1,4 @@
-"""TLS_DIR folders as `ocmt setup` writes them, and with each possible mistake."""
+"""TLS_DIR folders as `ocmt setup` writes them, or with mistakes that a test chooses."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 TOKEN = "token-of-both-hosts-0123456789abcdef"
 LONG_AGO = timedelta(days=3) + LIFE
-"""Before now: what was issued then has ended."""
+"""A certificate issued this long ago has expired."""
 
 
 class Hosts:
@@ -39,7 +39,7 @@ class Hosts:
         issued_ago: timedelta = timedelta(),
         authority: Authority | None = None,
     ) -> Path:
-        """A host's TLS_DIR."""
+        """Write a host's TLS_DIR. Returns the folder."""
         by = authority or self.authority
         now = datetime.now(UTC) - issued_ago
         place = self.folder / name

@@ -1,12 +1,20 @@
 /** The management server's API as functions; a failed request throws a `Problem`. */
 
-import type { Decision, ModelRequest, ProviderId, Routes, UserChange } from "./generated";
+import type {
+  BudgetRequest,
+  Decision,
+  ModelRequest,
+  ProviderId,
+  Routes,
+  UserChange,
+} from "./generated";
 import { problemOf, unreachable } from "./problem";
 
 type Send = (url: string, init: RequestInit) => Promise<Response>;
 
 interface AnyRequest {
   readonly path?: Readonly<Record<string, string>>;
+  readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
 }
 
@@ -50,6 +58,18 @@ export class Api {
   removeKey = (provider: ProviderId) =>
     this.call("DELETE /api/model/keys/{provider}", { path: { provider } });
 
+  models = (provider: ProviderId, search = "") =>
+    this.call("GET /api/model/models", { query: { provider, search } });
+
+  usage = () => this.call("GET /api/usage", {});
+  setTimeZone = (timeZone: string) => this.call("PUT /api/usage/time-zone", { body: { timeZone } });
+
+  allUsage = () => this.call("GET /api/admin/usage", {});
+  budgets = () => this.call("GET /api/admin/budgets", {});
+  setTotalBudget = (body: BudgetRequest) => this.call("PUT /api/admin/budgets/total", { body });
+  setBudget = (id: string, body: BudgetRequest) =>
+    this.call("PUT /api/admin/budgets/users/{user_id}", { path: { user_id: id }, body });
+
   people = async () => (await this.call("GET /api/admin/users", {})).users;
   setStatus = (id: string, status: UserChange["status"]) =>
     this.call("PATCH /api/admin/users/{user_id}", { path: { user_id: id }, body: { status } });
@@ -63,9 +83,10 @@ export class Api {
   revokeInvitation = (id: string) =>
     this.call("DELETE /api/admin/invitations/{invitation_id}", { path: { invitation_id: id } });
 
-  private async call<R extends keyof Routes>(
+  /** Send one request of a route; views that are loaded on demand have their routes with them. */
+  async call<R extends keyof Routes>(
     route: R,
-    { path = {}, body }: Omit<Routes[R], "answer"> & AnyRequest,
+    { path = {}, query, body }: Omit<Routes[R], "answer"> & AnyRequest,
   ): Promise<Routes[R]["answer"]> {
     const [method = "", pattern = ""] = route.split(" ");
     const url = pattern.replace(/{(\w+)}/g, (_, name: string) =>
@@ -78,7 +99,8 @@ export class Api {
     }
     let response: Response;
     try {
-      response = await this.send(this.base + url, init);
+      const search = query === undefined ? "" : `?${new URLSearchParams(query).toString()}`;
+      response = await this.send(this.base + url + search, init);
     } catch {
       throw unreachable();
     }

@@ -3,7 +3,17 @@
 export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
-export type ProviderId = "demo" | "openai" | "anthropic" | "openrouter";
+export type ProviderId =
+  | "demo"
+  | "openai"
+  | "anthropic"
+  | "openrouter"
+  | "google"
+  | "mistral"
+  | "deepseek"
+  | "xai"
+  | "groq";
+export type KeyCheck = "ok" | "unchecked";
 export type Transport = "http" | "stdio";
 /**
  * The state of a user's credential for a server.
@@ -18,6 +28,8 @@ export type Decision = "once" | "always" | "no";
  * What changed since the person was last asked.
  */
 export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
+export type Source = "chat" | "job" | "dreaming" | "heartbeat";
+export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
@@ -80,6 +92,9 @@ export interface Routes {
   "PUT /api/model": {
     answer: ModelAnswer;
     body: ModelRequest;
+  };
+  "GET /api/model/models": {
+    answer: ModelsAnswer;
   };
   "DELETE /api/model/keys/{provider}": {
     answer: undefined;
@@ -184,6 +199,36 @@ export interface Routes {
     body: DecisionBody;
     path: {
       approval_id: string;
+    };
+  };
+  "GET /api/usage": {
+    answer: UsageAnswer;
+  };
+  "PUT /api/usage/time-zone": {
+    answer: undefined;
+    body: TimeZoneRequest;
+  };
+  "GET /api/usage/export": {
+    answer: undefined;
+  };
+  "GET /api/admin/usage": {
+    answer: AdminUsageAnswer;
+  };
+  "GET /api/admin/usage/export": {
+    answer: undefined;
+  };
+  "GET /api/admin/budgets": {
+    answer: BudgetsAnswer;
+  };
+  "PUT /api/admin/budgets/total": {
+    answer: BudgetsAnswer;
+    body: BudgetRequest;
+  };
+  "PUT /api/admin/budgets/users/{user_id}": {
+    answer: BudgetsAnswer;
+    body: BudgetRequest;
+    path: {
+      user_id: string;
     };
   };
   "GET /api/chat/files/{conversation}/{file_id}": {
@@ -322,6 +367,7 @@ export interface ModelAnswer {
   model: string;
   demo: boolean;
   providers: ProviderView[];
+  keyCheck?: KeyCheck | null;
 }
 export interface ProviderView {
   id: ProviderId;
@@ -334,6 +380,11 @@ export interface ModelRequest {
   provider: ProviderId;
   model: string;
   key?: string | null;
+}
+export interface ModelsAnswer {
+  models: string[];
+  more: boolean;
+  problem: string | null;
 }
 export interface ToolsAnswer {
   servers: ServerView[];
@@ -484,6 +535,98 @@ export interface ApprovalView {
 export interface DecisionBody {
   decision: Decision;
   version: number;
+}
+export interface UsageAnswer {
+  timeZone: string;
+  today: string;
+  rows: UsageRow[];
+  budget: BudgetView | null;
+}
+export interface UsageRow {
+  requests: number;
+  estimated: number;
+  unpriced: number;
+  tokensIn: number;
+  tokensOut: number;
+  cached: number;
+  cacheWritten: number;
+  reasoning: number;
+  costUsd: number | null;
+  day: string;
+  provider: string;
+  model: string;
+  source: Source;
+}
+export interface BudgetView {
+  daySoftUsd: number | null;
+  dayHardUsd: number | null;
+  monthSoftUsd: number | null;
+  monthHardUsd: number | null;
+  keptForJobsUsd: number;
+  daySpentUsd: number;
+  monthSpentUsd: number;
+  told: Period | null;
+  reached: Period | null;
+}
+export interface TimeZoneRequest {
+  timeZone: string;
+}
+export interface AdminUsageAnswer {
+  users: UserUsageRow[];
+  days: DayRow[];
+  pricesProblem: string | null;
+}
+export interface UserUsageRow {
+  requests: number;
+  estimated: number;
+  unpriced: number;
+  tokensIn: number;
+  tokensOut: number;
+  cached: number;
+  cacheWritten: number;
+  reasoning: number;
+  costUsd: number | null;
+  userId: string;
+  email: string;
+}
+export interface DayRow {
+  requests: number;
+  estimated: number;
+  unpriced: number;
+  tokensIn: number;
+  tokensOut: number;
+  cached: number;
+  cacheWritten: number;
+  reasoning: number;
+  costUsd: number | null;
+  day: string;
+}
+export interface BudgetsAnswer {
+  total: BudgetView | null;
+  users: UserBudgetRow[];
+}
+export interface UserBudgetRow {
+  daySoftUsd: number | null;
+  dayHardUsd: number | null;
+  monthSoftUsd: number | null;
+  monthHardUsd: number | null;
+  keptForJobsUsd: number;
+  daySpentUsd: number;
+  monthSpentUsd: number;
+  told: Period | null;
+  reached: Period | null;
+  userId: string;
+  email: string;
+}
+/**
+ * A missing limit is none; without any, the budget is deleted.
+ */
+export interface BudgetRequest {
+  daySoftUsd?: number | null;
+  dayHardUsd?: number | null;
+  monthSoftUsd?: number | null;
+  monthHardUsd?: number | null;
+  keptForJobsUsd?: number;
 }
 export interface SecretsAnswer {
   secrets: SecretView[];

@@ -79,6 +79,10 @@ export function isOpen(approval: ApprovalView): boolean {
   return ["waiting", "approved", "running"].includes(approval.state);
 }
 
+export function isWaiting({ state }: ApprovalView): boolean {
+  return state === "waiting";
+}
+
 export function isStreaming(message: Message): message is AgentMessage {
   return message.role === "assistant" && message.phase === "streaming";
 }

@@ -134,7 +134,8 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
   }
 }
 
-function withApproval(
+/** The list by number with this approval in it, unless it has a later version. */
+export function withApproval(
   approvals: readonly ApprovalView[],
   changed: ApprovalView,
 ): readonly ApprovalView[] {

@@ -1,138 +1,194 @@
-/** A call of a tool that waits for the user's decision, with its buttons; then what became of it. */
+/**
+ * A call of a tool that waits for the user's decision, with its buttons; then what became of it.
+ *
+ * A card that has just appeared or changed takes no decision for a moment: a press that was meant
+ * for what stood there before decides on nothing.
+ */
 
-import { LitElement, css, html, nothing } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { LitElement, css, html, nothing, type PropertyValues } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { ApprovalChange, ApprovalState, ApprovalView, Decision } from "../api/generated";
-import { sentence } from "../api/problem";
+import type { ApprovalView, Decision } from "../api/generated";
+import { RequestState } from "../api/request-state";
+import { isWaiting } from "../chat/state";
 import { base, controls } from "../styles/controls";
+import { changedText, outcomeText } from "../tools/approval-texts";
+import { visibleName } from "../tools/visible-text";
+import "./folded-text";
+import { fullLabel, timeLabel } from "./times";
 
-const OUTCOMES: Record<Exclude<ApprovalState, "waiting">, string> = {
-  approved: "Allowed. It runs in a moment.",
-  running: "Allowed. It is running…",
-  done: "Allowed, and done.",
-  failed: "Allowed, but it failed. Your agent has the reason.",
-  denied: "Not allowed.",
-  expired: "Nobody decided within a day, so it did not run.",
-  uncertain:
-    "Allowed, but a server failed while it ran. It may have had its effect and is not repeated: " +
-    "check before you ask for it again.",
-};
-
-const CHANGES: Record<ApprovalChange, string> = {
-  definition: "the tool's definition",
-  rule: "its rule",
-  credential: "your credential",
-  server: "the server's settings",
-  account: "your account's status",
-};
+export const SETTLE_MS = 500;
 
 @customElement("decision-card")
 export class DecisionCard extends LitElement {
   @property({ attribute: false }) approval!: ApprovalView;
   @property({ attribute: false }) api!: Api;
-  @state() private busy = false;
-  @state() private problem = "";
+  /** The user's address: whose account the call is for. */
+  @property() email = "";
+  /** Show the arguments of a call that was decided, too. */
+  @property({ type: Boolean }) whole = false;
+  @state() private settled = false;
+  @query(".outcome") private outcome!: HTMLElement | null;
+
+  private readonly work = new RequestState(this);
+  private timer = 0;
 
   static override styles = [
     base,
     controls,
     css`
+      :host {
+        display: block;
+        min-width: 0;
+      }
       article {
         padding: 0.75rem 1rem;
         border: 1px solid var(--line);
         border-radius: var(--radius);
         background: var(--surface);
+        overflow-wrap: anywhere;
+      }
+      article.waiting {
+        border-color: var(--waking);
       }
       p {
-        margin: 0 0 0.5rem;
-        overflow-wrap: anywhere;
+        margin: 0.5rem 0 0;
       }
-      p:last-child {
+      p:first-child {
         margin: 0;
       }
-      pre {
-        max-height: 12rem;
-        margin: 0 0 0.75rem;
+      folded-text {
+        margin-top: 0.5rem;
+      }
+      .small {
+        font-size: 0.875rem;
+      }
+      .outcome:focus-visible {
+        outline: 0; /* It has the focus for screen readers, and does nothing. */
+      }
+      .warning {
         padding: 0.5rem 0.75rem;
-        overflow: auto;
-        border-radius: var(--radius);
-        background: var(--sunken);
-        font-size: 0.8125rem;
-        white-space: pre-wrap;
-        overflow-wrap: anywhere;
+        border-radius: 10px;
+        background: var(--waking-soft);
+        color: var(--waking);
       }
       .buttons {
         display: flex;
         flex-wrap: wrap;
         gap: 0.5rem;
-      }
-      .problem {
-        color: var(--danger);
+        margin-top: 0.75rem;
       }
     `,
   ];
 
+  override willUpdate(changed: PropertyValues<this>): void {
+    if (!changed.has("approval") || !isWaiting(this.approval)) return;
+    const before = changed.get("approval");
+    if (before?.id === this.approval.id && before.version === this.approval.version) return;
+    this.settled = false;
+    clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => (this.settled = true), SETTLE_MS);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearTimeout(this.timer);
+    this.settled = true;
+  }
+
   override render() {
-    const { tool, server, number, state } = this.approval;
-    return html`<article aria-label="Decision ${number}">
+    const { tool, server, number } = this.approval;
+    const waits = isWaiting(this.approval);
+    const account = this.email === "" ? nothing : html` for you (${this.email})`;
+    return html`<article class=${waits ? "waiting" : ""} aria-label="Decision ${number}">
       <p>
-        ${state === "waiting" ? "Your agent wants to use" : "Your agent asked to use"}
-        <strong>${tool}</strong> of <strong>${server}</strong>.
+        ${waits ? "Your agent wants to use" : "Your agent asked to use"}
+        <strong><bdi>${visibleName(tool)}</bdi></strong> of
+        <strong><bdi>${visibleName(server)}</bdi></strong
+        >${account}.
       </p>
-      ${
-        state === "waiting"
-          ? this.question()
-          : html`<p role="status">${this.approval.detail ?? OUTCOMES[state]}</p>`
-      }
+      ${waits || this.whole ? this.given() : nothing}
+      <div aria-live="polite">
+        ${
+          waits
+            ? this.warnings()
+            : html`<p class="outcome" tabindex="-1">${outcomeText(this.approval)}</p>`
+        }
+      </div>
+      ${waits ? this.buttons() : nothing} ${this.work.outcome()}
+      ${waits || this.whole ? html`<p class="muted small">Number ${number} · ${this.times()}</p>` : nothing}
     </article>`;
   }
 
-  private question() {
-    const { arguments: shown, changed, repeats } = this.approval;
-    return html`
-      <pre tabindex="0" aria-label="Arguments">${shown}</pre>
-      ${
-        changed.length === 0
-          ? nothing
-          : html`<p>
-              Changed since you were first asked: ${changed.map((one) => CHANGES[one]).join(", ")}.
-            </p>`
-      }
-      ${
-        repeats === null
-          ? nothing
-          : html`<p>This call repeats number ${repeats}, which you were asked about before.</p>`
-      }
-      <div class="buttons">
-        ${this.button("once", "Allow once", "small")}
-        ${this.button("always", "Always allow", "small plain")}
-        ${this.button("no", "Do not allow", "small plain")}
+  private given() {
+    const given = this.approval.arguments;
+    return given === null
+      ? html`<p class="muted small">Its arguments were erased.</p>`
+      : html`<folded-text code what="arguments" .text=${given}></folded-text>`;
+  }
+
+  private warnings() {
+    const changed = changedText(this.approval);
+    const { repeats } = this.approval;
+    return html`${changed === null ? nothing : html`<p class="warning small">${changed}</p>`}
+    ${
+      repeats === null
+        ? nothing
+        : html`<p class="small">
+            This call repeats number ${repeats}, which you were asked before.
+          </p>`
+    }`;
+  }
+
+  private buttons() {
+    return html`<div class="buttons">
+        ${this.button("once", "Allow once", "")} ${this.button("always", "Always allow", "plain")}
+        ${this.button("no", "Do not allow", "plain")}
       </div>
-      <p class="problem" role="alert">${this.problem}</p>
-    `;
+      <p class="muted small">
+        “Always allow” also runs later calls of this tool without asking, until its definition
+        changes.
+      </p>`;
   }
 
   private button(decision: Decision, label: string, look: string) {
-    return html`<button class=${look} ?disabled=${this.busy} @click=${() => this.decide(decision)}>
+    return html`<button
+      class="small ${look}"
+      aria-label="${label}: ${visibleName(this.approval.tool)}, number ${this.approval.number}"
+      ?disabled=${this.work.busy || !this.settled}
+      @click=${() => this.decide(decision)}
+    >
       ${label}
     </button>`;
   }
 
+  private times() {
+    const { createdAt, expiresAt, decidedAt } = this.approval;
+    const asked = new Date(createdAt).getTime();
+    if (isWaiting(this.approval)) {
+      return html`asked ${timeLabel(asked, Date.now())}, can be decided until
+      ${fullLabel(new Date(expiresAt).getTime())}`;
+    }
+    return decidedAt === null
+      ? `asked ${fullLabel(asked)}`
+      : `decided ${fullLabel(new Date(decidedAt).getTime())}`;
+  }
+
   private async decide(decision: Decision): Promise<void> {
     const { id, version } = this.approval;
-    this.busy = true;
-    this.problem = "";
-    try {
+    const done = await this.work.run(async () => {
       const decided = await this.api.decide(id, decision, version);
       // A frame with a later state may have come first.
       if (decided.version > this.approval.version) this.approval = decided;
-    } catch (error) {
-      this.problem = sentence(error);
-    } finally {
-      this.busy = false;
+      this.dispatchEvent(new CustomEvent("decided", { detail: this.approval }));
+    });
+    if (!done) {
+      this.dispatchEvent(new CustomEvent("undecided"));
+      return;
     }
+    await this.updateComplete;
+    this.outcome?.focus();
   }
 }
 

@@ -34,6 +34,9 @@ export const backIcon = icon(svg`<path d="M19 12H5M11 6l-6 6 6 6" />`);
 export const settingsIcon = icon(
   svg`<path d="M4 7h9M19 7h1M4 17h1M11 17h9" /><circle cx="16" cy="7" r="2.5" /><circle cx="8" cy="17" r="2.5" />`,
 );
+export const toolsIcon = icon(
+  svg`<path d="M14.6 6.4a3.9 3.9 0 0 1 5-1.4l-2.7 2.7v2.4h2.4L22 7.4a3.9 3.9 0 0 1-5.4 4.7L8.4 20.3a2.1 2.1 0 0 1-3-3l8.2-8.2a3.9 3.9 0 0 1 1-2.7z" transform="translate(-1.2 -.5)" />`,
+);
 export const mailIcon = icon(
   svg`<rect x="3" y="5" width="18" height="14" rx="2.5" /><path d="m4 7 8 6 8-6" />`,
 );

@@ -120,6 +120,7 @@ export class MessageList extends LitElement {
                 ></chat-message>`;
             },
           )}
+          <slot name="end"></slot>
         </div>
       </div>
       ${

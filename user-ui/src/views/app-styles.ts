@@ -30,6 +30,26 @@ export const appStyles = css`
     padding: 0;
     border-color: transparent;
   }
+  nav {
+    display: flex;
+    gap: 0.125rem;
+  }
+  .button.icon {
+    position: relative;
+  }
+  .count {
+    position: absolute;
+    top: 0;
+    right: 0;
+    min-width: 1.25rem;
+    padding: 0 0.3125rem;
+    border-radius: 999px;
+    background: var(--waking);
+    color: var(--bg);
+    font-size: 0.75rem;
+    line-height: 1.25rem;
+    text-align: center;
+  }
   .button.icon[aria-current] {
     background: var(--sunken);
   }

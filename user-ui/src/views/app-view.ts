@@ -9,7 +9,8 @@ import type { Me } from "../api/generated";
 import { browserWorld } from "../chat/browser";
 import { DraftStorage } from "../chat/draft-storage";
 import { ChatSession } from "../chat/session";
-import { backIcon, settingsIcon } from "../components/icons";
+import { isWaiting } from "../chat/state";
+import { backIcon, settingsIcon, toolsIcon } from "../components/icons";
 import { moodOf, type Mood } from "../components/status-pill";
 import { base, controls } from "../styles/controls";
 import { appStyles } from "./app-styles";
@@ -33,6 +34,10 @@ export class AppView extends LitElement {
   @state() private answered = false;
   @state() private reason = "";
   @state() private mood: Mood = "connecting";
+  /** Calls that wait for the user's decision. */
+  @state() private waiting = 0;
+  /** The code of the view of tools could not be loaded. */
+  @state() private incomplete = false;
 
   private readonly api = new Api(import.meta.env.VITE_API_URL ?? "");
   private session: ChatSession | null = null;
@@ -84,22 +89,38 @@ export class AppView extends LitElement {
     return html`
       <header>
         ${
-          this.path === "/settings"
-            ? html`<a class="button plain icon" href="/" aria-label="Back to the chat"
+          this.path === "/"
+            ? html`<img src="/favicon.svg" width="32" height="32" alt="OCMT" />`
+            : html`<a class="button plain icon" href="/" aria-label="Back to the chat"
                 >${backIcon}</a
               >`
-            : html`<img src="/favicon.svg" width="32" height="32" alt="OCMT" />`
         }
         <status-pill mood=${this.mood}></status-pill>
-        <a
-          class="button plain icon"
-          href="/settings"
-          aria-label="Settings"
-          title="Settings"
-          aria-current=${this.path === "/settings" ? "page" : nothing}
-        >
-          ${settingsIcon}
-        </a>
+        <nav aria-label="Pages">
+          <a
+            class="button plain icon"
+            href="/tools"
+            aria-label=${toolsLabel(this.waiting)}
+            title="Tools"
+            aria-current=${this.path === "/tools" ? "page" : nothing}
+          >
+            ${toolsIcon}
+            ${
+              this.waiting === 0
+                ? nothing
+                : html`<span class="count" aria-hidden="true">${Math.min(this.waiting, 99)}</span>`
+            }
+          </a>
+          <a
+            class="button plain icon"
+            href="/settings"
+            aria-label="Settings"
+            title="Settings"
+            aria-current=${this.path === "/settings" ? "page" : nothing}
+          >
+            ${settingsIcon}
+          </a>
+        </nav>
       </header>
       ${this.view()}
     `;
@@ -107,6 +128,7 @@ export class AppView extends LitElement {
 
   private view() {
     if (this.me === null || this.session === null) return html`<main></main>`;
+    if (this.path === "/tools") return this.tools(this.me, this.session);
     return this.path === "/settings"
       ? html`<settings-view
           role="main"
@@ -117,6 +139,16 @@ export class AppView extends LitElement {
         ></settings-view>`
       : html`<chat-view role="main" .session=${this.session} .api=${this.api} .me=${this.me}>
         </chat-view>`;
+  }
+
+  private tools(me: Me, session: ChatSession) {
+    return this.incomplete
+      ? html`<main class="alone" role="alert">
+          <h1>This view could not be loaded</h1>
+          <p>Check your connection, then reload the page.</p>
+          <button @click=${() => location.reload()}>Reload</button>
+        </main>`
+      : html`<tools-view role="main" .api=${this.api} .session=${session} .me=${me}></tools-view>`;
   }
 
   /** Load the signed-in user and start the chat session. */
@@ -146,7 +178,10 @@ export class AppView extends LitElement {
       browserWorld(this.api),
       new DraftStorage(me.user.id),
     );
-    session.addEventListener("change", () => (this.mood = moodOf(session.state)));
+    session.addEventListener("change", () => {
+      this.mood = moodOf(session.state);
+      this.waiting = session.state.approvals.filter(isWaiting).length;
+    });
     this.session = session;
     session.start();
   }
@@ -159,6 +194,7 @@ export class AppView extends LitElement {
     this.session = null;
     this.me = null;
     this.mood = "connecting";
+    this.waiting = 0;
     // Without an earlier sign-in on this page there is nothing to explain.
     if (before === "signed-in") this.reason = reason;
     this.who = "signed-out";
@@ -168,9 +204,22 @@ export class AppView extends LitElement {
 
   private show(): void {
     this.path = pathNow();
-    const titles: Record<string, string> = { "/settings": "Settings", "/sign-in": "Sign in" };
+    if (this.path === "/tools") this.loadTools();
+    const titles: Record<string, string> = {
+      "/settings": "Settings",
+      "/sign-in": "Sign in",
+      "/tools": "Tools",
+    };
     const title = titles[this.path];
     document.title = title === undefined ? "OCMT" : `${title} · OCMT`;
+  }
+
+  /** Most visits are to the chat, which starts without this code. */
+  private loadTools(): void {
+    import("./tools-view").then(
+      () => (this.incomplete = false),
+      () => (this.incomplete = true),
+    );
   }
 
   private readonly onSignedIn = () => {
@@ -211,6 +260,11 @@ export class AppView extends LitElement {
     goTo(target);
     this.show();
   };
+}
+
+function toolsLabel(waiting: number): string {
+  if (waiting === 0) return "Tools";
+  return waiting === 1 ? "Tools, 1 call waits for you" : `Tools, ${waiting} calls wait for you`;
 }
 
 declare global {

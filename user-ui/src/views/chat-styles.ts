@@ -32,14 +32,6 @@ export const chatStyles = css`
     flex: 1 1 14rem;
     margin: 0;
   }
-  .decisions {
-    display: flex;
-    flex-direction: column;
-    gap: 0.5rem;
-    max-height: 50vh;
-    margin: 0 0 0.5rem;
-    overflow-y: auto;
-  }
   .hint {
     min-height: 1.5rem;
     margin: 0.375rem 0 0;

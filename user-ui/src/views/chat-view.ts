@@ -5,11 +5,10 @@ import { customElement, property, query, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 
 import type { Api } from "../api/client";
-import type { Me } from "../api/generated";
+import type { ApprovalView, Me } from "../api/generated";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
-import { INITIAL, isRunning, type ChatState } from "../chat/state";
-import "../components/decision-card";
+import { INITIAL, isRunning, isWaiting, type ChatState } from "../chat/state";
 import "../components/empty-chat";
 import "../components/message-composer";
 import type { MessageComposer } from "../components/message-composer";
@@ -41,6 +40,7 @@ export class ChatView extends LitElement {
     super.connectedCallback();
     this.chat = this.session.state;
     this.draft = this.session.kept.draft;
+    this.loadCards();
     this.session.addEventListener("change", this.onChange);
     this.session.show(true);
   }
@@ -71,6 +71,11 @@ export class ChatView extends LitElement {
           @discard=${(event: CustomEvent<string>) => this.session.discard(event.detail)}
         >
           ${this.beginning()}
+          ${repeat(
+            approvals,
+            ({ id }) => id,
+            (approval) => this.approval(approval),
+          )}
         </message-list>
       </div>
       <div class="foot">
@@ -89,18 +94,6 @@ export class ChatView extends LitElement {
                 <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
               </div>`
         }
-        ${
-          approvals.length === 0
-            ? nothing
-            : html`<div class="decisions">
-                ${repeat(
-                  approvals,
-                  (approval) => approval.id,
-                  (approval) =>
-                    html`<decision-card .approval=${approval} .api=${this.api}></decision-card>`,
-                )}
-              </div>`
-        }
         <message-composer
           .draft=${this.draft}
           ?running=${isRunning(this.chat)}
@@ -112,6 +105,18 @@ export class ChatView extends LitElement {
       </div>
       <div class="unseen" aria-live="polite">${this.spoken}</div>
     `;
+  }
+
+  /** A call to decide on. Until its card is loaded, a link to the inbox is in its place. */
+  private approval(approval: ApprovalView) {
+    return html`<decision-card
+      slot="end"
+      .approval=${approval}
+      .api=${this.api}
+      email=${this.me.user.email}
+    >
+      <a href="/tools">A call waits for your decision</a>
+    </decision-card>`;
   }
 
   /** The content above the first message. */
@@ -158,6 +163,12 @@ export class ChatView extends LitElement {
     return "Agents can make mistakes. Check important answers.";
   }
 
+  private loadCards(): void {
+    if (this.chat.approvals.length === 0) return;
+    // Without it the link stays; the next change tries again.
+    import("../components/decision-card").catch(() => undefined);
+  }
+
   private setDraft(text: string): void {
     this.draft = text;
     this.session.kept.draft = text;
@@ -172,6 +183,11 @@ export class ChatView extends LitElement {
   private readonly onChange = () => {
     const before = this.chat;
     this.chat = this.session.state;
+    this.loadCards();
+    const waited = before.approvals.filter(isWaiting).length;
+    if (this.chat.approvals.filter(isWaiting).length > waited) {
+      this.spoken = "Your agent waits for your decision on a call.";
+    }
     const wasRunning = isRunning(before);
     const running = isRunning(this.chat);
     if (running && !wasRunning) this.spoken = "Your agent is answering.";

@@ -1,10 +1,10 @@
-/** The page's three paths, and the token in a sign-in link. */
+/** The page's paths, and the token in a sign-in link. */
 
-export type Path = "/" | "/settings" | "/sign-in";
+export type Path = "/" | "/settings" | "/sign-in" | "/tools";
 
 export function pathNow(): Path {
   const path = location.pathname;
-  return path === "/settings" || path === "/sign-in" ? path : "/";
+  return path === "/settings" || path === "/sign-in" || path === "/tools" ? path : "/";
 }
 
 export function goTo(path: Path, { replace = false } = {}): void {
@@ -31,7 +31,13 @@ export function inPageTarget(event: MouseEvent): Path | null {
   for (const node of event.composedPath()) {
     if (!(node instanceof HTMLAnchorElement)) continue;
     const href = node.getAttribute("href");
-    return href === "/" || href === "/settings" ? href : null;
+    return href === "/" || href === "/settings" || href === "/tools" ? href : null;
   }
   return null;
+}
+
+/** The number in `/tools?decision=<number>`, the link to one call; null without one. */
+export function wantedNumber(): number | null {
+  const number = Number(new URLSearchParams(location.search).get("decision"));
+  return Number.isSafeInteger(number) && number > 0 ? number : null;
 }

@@ -5,6 +5,7 @@ import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
 import type { ModelAnswer, ModelRequest, ProviderId, ProviderView } from "../api/generated";
+import { sentence } from "../api/problem";
 import { RequestState } from "../api/request-state";
 import "../components/sure-button";
 import { base, controls } from "../styles/controls";
@@ -24,6 +25,10 @@ export class SettingsModel extends LitElement {
   @state() private choice: ModelAnswer | null = null;
   @state() private provider: ProviderId = "demo";
   @state() private model = "";
+  /** The models of the user's key; null until its provider listed them. */
+  @state() private listed: readonly string[] | null = null;
+  @state() private listProblem = "";
+  private more = false;
   @query("#key") private keyField!: HTMLInputElement | null;
 
   private readonly loading = new RequestState(this);
@@ -161,11 +166,13 @@ export class SettingsModel extends LitElement {
           spellcheck="false"
           autocapitalize="off"
           .value=${this.model}
-          @input=${(event: Event) => (this.model = (event.target as HTMLInputElement).value)}
+          @focus=${() => this.list(provider)}
+          @input=${(event: Event) => this.type(provider, (event.target as HTMLInputElement).value)}
         />
         <datalist id="models">
-          ${provider.models.map((model) => html`<option value=${model}></option>`)}
+          ${(this.listed ?? provider.models).map((model) => html`<option value=${model}></option>`)}
         </datalist>
+        ${this.listProblem === "" ? nothing : html`<small>${this.listProblem}</small>`}
       </div>
       <div class="field">
         <label for="key">${provider.keySet ? "New key" : "Key"}</label>
@@ -203,8 +210,33 @@ export class SettingsModel extends LitElement {
     return hasDemo ? choice.providers : [DEMO, ...choice.providers];
   }
 
+  private async list(provider: ProviderView, search = ""): Promise<void> {
+    if (!provider.keySet || (this.listed !== null && !this.more)) return;
+    try {
+      const { models, more, problem } = await this.api.models(provider.id, search);
+      if (provider.id !== this.provider || search !== (search && this.model)) return;
+      this.listed = models;
+      this.more = more || search !== "";
+      this.listProblem = problem ?? "";
+    } catch (error) {
+      this.listProblem = sentence(error);
+    }
+  }
+
+  private type(provider: ProviderView, model: string): void {
+    this.model = model;
+    if (this.more) void this.list(provider, model);
+  }
+
+  private forgetList(): void {
+    this.listed = null;
+    this.listProblem = "";
+    this.more = false;
+  }
+
   private pick(provider: ProviderView): void {
     this.forgetKey();
+    this.forgetList();
     this.provider = provider.id;
     const current = this.choice?.provider === provider.id ? this.choice.model : undefined;
     this.model = current ?? provider.models[0] ?? "";
@@ -223,6 +255,7 @@ export class SettingsModel extends LitElement {
     await this.saving.run(async () => {
       this.take(await this.api.chooseModel(key === "" ? change : { ...change, key }));
       this.forgetKey();
+      this.forgetList();
       this.announce();
     }, "Saved. Your agent uses it from the next message on.");
   };

@@ -1,15 +1,33 @@
-/** The settings page and its sections. */
+/** Pages of sections: the settings, and the tools. */
 
 import { css } from "lit";
 
-export const sectionStyles = css`
+export const pageStyles = css`
   :host {
     display: block;
-    margin-bottom: 1.25rem;
-    padding: 1.25rem;
-    border: 1px solid var(--line);
-    border-radius: var(--radius);
-    background: var(--surface);
+    position: relative; /* Contains what is positioned in it. */
+    overflow-y: auto;
+  }
+  .column {
+    max-width: var(--column);
+    margin: 0 auto;
+    padding: 0.5rem 1rem max(1.5rem, env(safe-area-inset-bottom));
+  }
+  h1 {
+    margin: 0.5rem 0 1rem;
+    font-size: 1.625rem;
+    line-height: 1.25;
+    letter-spacing: -0.01em;
+  }
+  h1:focus-visible {
+    outline: 0; /* It has the focus for screen readers, and does nothing. */
+  }
+`;
+
+/** Texts and rows in a section. */
+export const rowStyles = css`
+  :host {
+    display: block;
   }
   h2 {
     margin: 0 0 0.25rem;
@@ -74,3 +92,15 @@ export const sectionStyles = css`
     width: auto;
   }
 `;
+
+const frame = css`
+  :host {
+    margin-bottom: 1.25rem;
+    padding: 1.25rem;
+    border: 1px solid var(--line);
+    border-radius: var(--radius);
+    background: var(--surface);
+  }
+`;
+
+export const sectionStyles = [rowStyles, frame];

@@ -5,11 +5,14 @@ import { customElement, property, query, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
 import type { Me } from "../api/generated";
-import { base } from "../styles/controls";
+import { base, controls } from "../styles/controls";
 import { pageRelease } from "./page-release";
+import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
 import "./settings-people";
+import { pageStyles } from "./settings-styles";
+import "./settings-usage";
 
 @customElement("settings-view")
 export class SettingsView extends LitElement {
@@ -17,30 +20,15 @@ export class SettingsView extends LitElement {
   @property({ attribute: false }) me!: Me;
   /** The deployed page's release; empty in a checkout. */
   @state() private page = "";
+  /** A section that is loaded on demand could not be loaded. */
+  @state() private incomplete = false;
   @query("h1") private heading!: HTMLElement | null;
 
   static override styles = [
     base,
+    controls,
+    pageStyles,
     css`
-      :host {
-        display: block;
-        position: relative; /* Contains what is positioned in it. */
-        overflow-y: auto;
-      }
-      .column {
-        max-width: var(--column);
-        margin: 0 auto;
-        padding: 0.5rem 1rem max(1.5rem, env(safe-area-inset-bottom));
-      }
-      h1 {
-        margin: 0.5rem 0 1rem;
-        font-size: 1.625rem;
-        line-height: 1.25;
-        letter-spacing: -0.01em;
-      }
-      h1:focus-visible {
-        outline: 0; /* It has the focus for screen readers, and does nothing. */
-      }
       .version {
         color: var(--muted);
         font-size: 0.8125rem;
@@ -51,6 +39,9 @@ export class SettingsView extends LitElement {
 
   override firstUpdated(): void {
     this.heading?.focus();
+    if (this.me.user.role === "admin") {
+      import("./settings-shared-tools").catch(() => (this.incomplete = true));
+    }
     void pageRelease().then((release) => (this.page = release));
   }
 
@@ -59,17 +50,28 @@ export class SettingsView extends LitElement {
     return html`<div class="column">
       <h1 tabindex="-1">Settings</h1>
       <settings-model .api=${this.api}></settings-model>
+      <settings-usage .api=${this.api}></settings-usage>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
       ${
         user.role === "admin"
           ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
-            </settings-people>`
+              </settings-people>
+              <settings-costs .api=${this.api}></settings-costs>
+              ${this.sharedTools()}`
           : nothing
       }
       <p class="version">
         OCMT ${version}${this.page && this.page !== version ? html` · page ${this.page}` : nothing}
       </p>
     </div>`;
+  }
+
+  private sharedTools() {
+    return this.incomplete
+      ? html`<p class="problem" role="alert">
+          The section “Shared tools” could not be loaded. Reload the page.
+        </p>`
+      : html`<settings-shared-tools .api=${this.api}></settings-shared-tools>`;
   }
 }
 

@@ -82,16 +82,28 @@ async def test_an_agent_reaches_nothing_else(
         assert (await answer.json())["code"] == "no-such-path"
 
 
-@pytest.mark.parametrize("header", ["", "Bearer wrong", "Basic an-agent-s-token", TOKEN])
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("", 401),
+        ("Bearer", 401),
+        ("Basic an-agent-s-token", 401),
+        (TOKEN, 401),
+        # After a 401 OpenClaw would disable its models for minutes.
+        ("Bearer wrong", 424),
+        (f"Bearer {TOKEN}x", 424),
+        (f"bearer {TOKEN[:-1]}", 424),
+    ],
+)
 async def test_without_a_token_of_this_host_s_agents_nothing_is_passed_on(
-    relay: str, header: str
+    relay: str, header: str, status: int
 ) -> None:
     headers = {"Authorization": header} if header else {}
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{relay}/llm/v1/models", headers=headers) as answer,
     ):
-        assert answer.status == 401
+        assert answer.status == status
 
 
 async def test_a_missing_management_server_is_reported(agent: aiohttp.ClientSession) -> None:

@@ -137,7 +137,7 @@ def test_two_servers_never_share_a_data_folder(tmp_path: Path) -> None:
     with Server(data).running():
         returncode, errors = Server(data).refused()
     assert returncode == 75
-    assert "Another agent server runs" in errors
+    assert "Another agent server uses" in errors
 
 
 def test_both_its_listeners_bound_a_requests_head(tmp_path: Path) -> None:

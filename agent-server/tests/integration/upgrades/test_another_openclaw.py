@@ -247,7 +247,7 @@ async def test_a_copy_goes_after_two_weeks_and_what_a_kill_left_at_the_next_look
 @pytest.mark.parametrize(
     ("usage", "room", "word"),
     [
-        (Usage(10**9, 5), SHORT, "make room"),
+        (Usage(10**9, 5), SHORT, "free space"),
         (None, None, "more files than can be counted"),
         (Usage(10**12, 5), None, "AGENT_DISK_MB"),
     ],

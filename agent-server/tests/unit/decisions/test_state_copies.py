@@ -90,8 +90,8 @@ def test_the_newest_copy_is_kept_for_two_weeks_and_no_other() -> None:
         (Usage(2 * LIMIT.bytes, 100), PLENTY, "AGENT_DISK_MB"),
         (Usage(GB, 2 * LIMIT.files), PLENTY, "AGENT_DISK_MB"),
         (None, PLENTY, "more files than can be counted"),
-        (Usage(GB, 100), Room(10**12, 5 * GB, 10**7, 10**7), "make room"),
-        (Usage(GB, 10_000), Room(10**12, 10**12, 10**5, 10_000), "make room"),
+        (Usage(GB, 100), Room(10**12, 5 * GB, 10**7, 10**7), "free space"),
+        (Usage(GB, 10_000), Room(10**12, 10**12, 10**5, 10_000), "free space"),
         (Usage(GB, 10_000), Room(10**12, 10**12, 0, 0), None),  # where files are not counted
     ],
 )

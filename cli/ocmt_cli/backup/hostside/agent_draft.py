@@ -1,8 +1,8 @@
 """Recreates one agent's folder from an archive whose entries the agent chose.
 
-It is made in a folder that only root can reach. Every folder on the way is opened by descriptor and
-never through a link, links are made last, and every file belongs to the agent, whatever owner the
-archive gives.
+The folder is made inside one that only root can reach. Every folder of an entry's path is opened by
+descriptor and never through a link, symbolic links are made last, and every file belongs to the
+agent, whatever owner the archive gives.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from ocmt_cli.backup.hostside.extents import Extent
 from ocmt_cli.backup.hostside.no_follow import NEW_FILE, Refused, opened_folder, shown
 
 Owner = tuple[int, int]
-"""User and group."""
+"""User id and group id."""
 _SET_ID = 0o6000
 _NO_UID = 2**32 - 1
 _BLOCK = 1 << 20
@@ -33,16 +33,16 @@ def owner_of(seen: os.stat_result) -> Owner:
 
 
 class AgentDraft:
-    """Entries are added one by one.
+    """An agent's folder while the entries of its archive are added one by one.
 
-    Every method may raise `Refused` or `OSError`; the draft is unusable then.
+    Every method may raise `Refused` or `OSError`; the draft is then unusable.
     """
 
     def __init__(self, agent: str, drafts: int, *, home: Owner, state: Owner | None) -> None:
         """`home` owns the agent's folder, `state` the agent's files.
 
-        By default, the latter belong to the owner that the archive gives for the folder `state`,
-        which no agent can change.
+        If `state` is `None`, the files belong to the owner that the archive gives for the folder
+        `state`, which no agent can change.
         """
         self._agent = agent
         self._drafts = drafts
@@ -102,7 +102,7 @@ class AgentDraft:
         return self._home
 
     def _above(self, parts: list[str]) -> int:
-        """A descriptor of the entry's folder, kept for the next entry."""
+        """The descriptor of the folder that the entry is in, kept open for the next entry."""
         above = parts[:-1]
         if self._folder is not None:
             if self._folder[0] == above:

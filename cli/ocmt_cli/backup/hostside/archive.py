@@ -1,7 +1,7 @@
-"""An agent's files in a tar archive.
+"""Stores an agent's files in a tar archive, and reads them back.
 
-A sparse file is stored as a list of its extents, a line each ("offset length"), and their data, and
-marked by two headers. GNU's sparse format is not used: Python's versions read it differently.
+A sparse file is stored as a list of its extents, one "offset length" per line, and then their data;
+two PAX headers mark it. GNU's sparse format is not used: versions of Python read it differently.
 """
 
 import gzip
@@ -42,7 +42,7 @@ def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 def add(
     archive: tarfile.TarFile, made: tarfile.TarInfo, content: ExtentReader | None = None
 ) -> None:
-    """Add an entry. Raises `Refused` when the archive cannot be continued."""
+    """Add an entry. Raises `Refused` if the archive cannot be written, and `BrokenPipeError`."""
     try:
         archive.addfile(made, None if content is None else io.BufferedReader(content))
     except BrokenPipeError:
@@ -61,7 +61,7 @@ def header(path: str, seen: os.stat_result) -> tarfile.TarInfo:
 
 
 def content(made: tarfile.TarInfo, file: int, size: int, extents: Sequence[Extent]) -> ExtentReader:
-    """The bytes to store of an open file of `size` bytes. Completes its header."""
+    """A reader of the bytes to store for a file of `size` bytes. Completes the header `made`."""
     stored = total(extents)
     if stored == size:
         made.size = size
@@ -73,7 +73,7 @@ def content(made: tarfile.TarInfo, file: int, size: int, extents: Sequence[Exten
 
 
 def extents_in(member: tarfile.TarInfo, data: IO[bytes]) -> tuple[int, list[Extent]]:
-    """A stored file's size and extents, leaving `data` at the first extent. Raises `Refused`."""
+    """Read a stored file's size and extents; its data is next in `data`. Raises `Refused`."""
     if _SIZE not in member.pax_headers:
         return member.size, [(0, member.size)]
     try:

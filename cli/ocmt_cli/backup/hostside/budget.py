@@ -7,7 +7,7 @@ from ocmt_cli.backup.hostside.no_follow import Refused, shown
 MAX_ENTRIES = 1_000_000
 """Most files, folders, links and holes of one agent. Each costs memory, and most an inode."""
 MAX_DEPTH = 256
-"""Most nested folders. Each level is an open descriptor, of which a process has 1,024."""
+"""Most nested folders. Each level keeps a descriptor open, of which a process has 1,024."""
 MAX_FILE_BYTES = 16 * 1000**4
 """Largest apparent size of a sparse file; ext4's limit is a little higher."""
 SETTLE_S = 30.0
@@ -21,7 +21,7 @@ class OverBudget(Refused):
 
 @dataclass(slots=True)
 class Budget:
-    """The rest of one agent's limits."""
+    """What is left of one agent's limits."""
 
     data_bytes: int
     entries: int = MAX_ENTRIES
@@ -45,7 +45,7 @@ class Budget:
 
 @dataclass(slots=True)
 class LeftOut:
-    """Paths of one agent that were not stored, and why. Only the first few are named."""
+    """Paths of one agent that were not stored, and why. The first 20 are listed, others counted."""
 
     paths: list[tuple[str, str]] = field(default_factory=list)
     more: int = 0

@@ -36,7 +36,7 @@ class Unsettled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """The copy of a database's file: its name, its `stat`, and the copy's descriptor."""
+    """A copied file of a database: the original's name and `stat`, and the copy's descriptor."""
 
     name: str
     seen: os.stat_result
@@ -45,12 +45,12 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """Compared before and after copying to detect a change."""
+    """A database's state, read before and after copying to detect a change."""
 
     files: tuple[tuple[int, int, int, int] | None, ...]
     log: bytes
     settled: bool = field(compare=False)
-    """Whether a later change must show: file times advance only a few hundred times a second."""
+    """Whether a later change alters a file time, whose clock ticks every few milliseconds."""
 
 
 def siblings(name: str, names: Sequence[str]) -> list[str]:
@@ -65,8 +65,9 @@ def copies_of_one_moment(
 ) -> Iterator[list[Copy]]:
     """Copy the database `name` of the folder `at`, and those of `beside` that exist.
 
-    `working` is a folder for the copies that agents cannot reach; `until` is on the monotonic
-    clock. At least one attempt is made. Raises `Unsettled`, `OverBudget`, or `FileNotFoundError`.
+    `working` is a folder for the copies that agents cannot reach; `until` is a time of
+    `time.monotonic`. At least one attempt is made. Raises `Unsettled`, `OverBudget` or
+    `FileNotFoundError`.
     """
     pause_s = 0.002
     while True:

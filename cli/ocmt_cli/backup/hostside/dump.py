@@ -1,4 +1,4 @@
-"""Writes a host's agents as archives to standard output, leaving out what fails."""
+"""Writes a host's agents as archives to standard output, and reports what it left out."""
 
 import gzip
 import os
@@ -30,16 +30,16 @@ from ocmt_cli.backup.hostside.no_follow import (
 from ocmt_cli.backup.hostside.walk import Entry, Level, walk
 
 AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-"""A user's id (`ocmt_common.user_ids`), the name of an agent's folder."""
+"""A user's id (`ocmt_common.user_ids`), which is also the name of the agent's folder."""
 RUNTIME = ".runtime"
 """The file beside the agents' folders that names their runtime."""
 _COMPRESSION = 6
 
 
 def dump_agents(folder: Path, data_bytes: int, out: IO[bytes]) -> None:
-    """Send every agent of the folder `folder` as an archive of at most `data_bytes`.
+    """Send each agent of `folder` as an archive; one with more than `data_bytes` bytes fails.
 
-        Raises `Refused` or `OSError` when the folder itself cannot be trusted or read, and
+    Raises `Refused` or `OSError` when the folder itself cannot be trusted or read, and
     `BrokenPipeError`.
     """
     try:
@@ -58,7 +58,7 @@ def dump_agents(folder: Path, data_bytes: int, out: IO[bytes]) -> None:
 
 
 def _sent(agent: str, agents: int, working: str, data_bytes: int, out: IO[bytes]) -> dict[str, Any]:
-    """Send one archive. Returns whether it is usable, and what was left out."""
+    """Send one agent's archive. Returns why it failed, if it did, and what was left out."""
     left_out = LeftOut()
     failed = None
     try:
@@ -88,7 +88,7 @@ def _sent(agent: str, agents: int, working: str, data_bytes: int, out: IO[bytes]
 
 
 def _refuse_too_much(agent: str, agents: int, data_bytes: int) -> None:
-    """Raise `OverBudget` before any of the agent's files is sent."""
+    """Raise `OverBudget` if the agent exceeds a limit, before any of its files is sent."""
     budget = Budget(data_bytes)
     for entry in walk(agent, agents, budget, LeftOut()):
         if stat.S_ISREG(entry.seen.st_mode):

@@ -39,8 +39,8 @@ def total(extents: Sequence[Extent]) -> int:
 class ExtentReader(io.RawIOBase):
     """Reads the extents of a file in order, exactly as many bytes as they have.
 
-    Bytes that were truncated meanwhile or that the disk cannot read are zeros; `failed` has the
-    disk's error.
+    Bytes that were truncated meanwhile or that the disk cannot read are read as zeros; `failed` has
+    the disk's error.
     """
 
     def __init__(self, file: int, extents: Sequence[Extent], *, before: bytes = b"") -> None:

@@ -1,7 +1,8 @@
-"""Frames that carry the agents' archives in order over one pipe; used by both sides.
+"""Frames that carry the agents' archives in order over one pipe between a host and this machine.
 
 A frame is its kind (one byte), its length (four bytes, big endian) and that many bytes. An archive
-is BEGIN (JSON), DATA…, END (JSON). After the last archive comes LAST, to detect a broken pipe.
+is BEGIN (JSON), DATA…, END (JSON). LAST follows the last archive, so that a broken pipe is
+detected.
 """
 
 import io
@@ -17,7 +18,7 @@ _MAX_FRAME = 1 << 24
 
 
 class BadFrame(Exception):
-    """Malformed or truncated frames."""
+    """The frames are malformed or truncated."""
 
 
 def framed(kind: bytes, payload: bytes = b"") -> bytes:
@@ -33,7 +34,7 @@ def send_json(out: IO[bytes], kind: bytes, value: Any) -> None:
 
 
 def received(source: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Every frame up to LAST. Raises `BadFrame`."""
+    """Every frame before LAST. Raises `BadFrame` if one is malformed or LAST is missing."""
     while True:
         head = source.read(_HEAD.size)
         if len(head) < _HEAD.size:
@@ -77,7 +78,7 @@ class DataWriter(io.RawIOBase):
 
 
 class DataReader(io.RawIOBase):
-    """Reads the DATA frames of one archive; it ends at the archive's END."""
+    """Reads the content of one archive's DATA frames, up to its END."""
 
     def __init__(self, frames: Iterator[tuple[bytes, bytes]]) -> None:
         self._frames = frames

@@ -1,6 +1,7 @@
-"""The program that `ocmt backup` and `ocmt restore` run on a server, with a step's arguments."""
+"""The program that `ocmt backup` and `ocmt restore` run on a host; its arguments name the step."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,10 +20,14 @@ def main() -> None:
     try:
         if step == "exists":
             print(folder.is_file() or (folder.is_dir() and any(folder.iterdir())))
+        elif step == "free":
+            while not folder.exists():
+                folder = folder.parent
+            print(shutil.disk_usage(folder).free)
         elif step == "dump-database":
             dump_database(folder, out)
         elif step == "restore-database":
-            restore_database(folder, data)
+            restore_database(folder, data, sys.stdout)
         elif step == "dump-agents":
             dump_agents(folder, int(rest[0]), out)
         elif step == "restore-agents":

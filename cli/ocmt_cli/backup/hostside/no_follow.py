@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MISSING = frozenset({errno.ENOENT, errno.ENAMETOOLONG})
-"""Errors of a name that does not exist or cannot exist."""
+"""Error numbers for a name that does not exist or cannot exist."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40
@@ -31,7 +31,7 @@ def shown(name: str) -> str:
 
 @contextmanager
 def looked_at(name: str, at: int) -> Iterator[int]:
-    """An O_PATH descriptor of the name itself, even of a link, for `fstat` and `reopened`."""
+    """An O_PATH descriptor of `name` itself, even if it is a link, for `fstat` and `reopened`."""
     found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
     try:
         yield found
@@ -50,7 +50,7 @@ def opened_folder(name: str, at: int) -> int:
 
 
 def opened_file(name: str, at: int) -> int | None:
-    """A regular file's descriptor, for reading; None when there is none of that name."""
+    """A regular file's descriptor, for reading; `None` if there is no such file."""
     try:
         with looked_at(name, at) as found:
             if not stat.S_ISREG(os.fstat(found).st_mode):
@@ -63,10 +63,10 @@ def opened_file(name: str, at: int) -> int | None:
 
 
 def own_folder(folder: Path) -> Path:
-    """The resolved path of a folder of the servers. Refused if an agent could have replaced it.
+    """Resolve the path of a folder of the servers, which no agent may have replaced.
 
-    Each folder on the way must belong to root or to the owner of `folder` and not be writable by
-    others; each link on the way must be root's; and it must not lie below the agents' folder.
+    Each folder on the path must belong to root or to the owner of `folder` and not be writable by
+    others; each link on the path must be root's; and `folder` must not be below the agents' folder.
     Raises `Refused`, or `OSError` when the folder does not exist.
     """
     owner = folder.stat().st_uid

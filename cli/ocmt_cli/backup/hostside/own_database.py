@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
@@ -14,9 +15,9 @@ from ocmt_cli.backup.hostside.no_follow import Refused, own_folder
 
 
 def dump_database(database: Path, out: IO[bytes]) -> None:
-    """Copy a database in use, with SQLite's online backup (sqlite.org/backup.html).
+    """Copy a database to `out`, even while it is in use (sqlite.org/backup.html).
 
-    Raises `Refused` when another user could have written it.
+    Raises `Refused` if another user could have written it, or it is damaged.
     """
     place = own_folder(database.parent) / database.name
     _require_own(place)
@@ -35,15 +36,17 @@ def dump_database(database: Path, out: IO[bytes]) -> None:
             shutil.copyfileobj(file, out)
 
 
-def restore_database(database: Path, source: IO[bytes]) -> None:
-    """Replace a database atomically, with the old one's owner and mode, or the folder's owner.
+def restore_database(database: Path, source: IO[bytes], out: IO[str]) -> None:
+    """Replace a database atomically. The new one has the owner of the old one or of the folder.
 
-    The old database's journals are removed, since they do not fit the new one. Raises `Refused`.
+    The old database is kept beside it, complete; its path is written to `out`. Its journals are
+    removed, since they do not fit the new one. Raises `Refused`.
     """
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = own_folder(database.parent) / database.name
     owner = place.parent.stat()
-    if os.path.lexists(place):
+    there = os.path.lexists(place)
+    if there:
         _require_own(place)
         owner = place.stat()
     remove_drafts(place)
@@ -52,9 +55,32 @@ def restore_database(database: Path, source: IO[bytes]) -> None:
         draft.flush()
         os.fsync(draft.fileno())
         os.fchown(draft.fileno(), owner.st_uid, owner.st_gid)
+        if there:
+            out.write(str(_keep_aside(place)))
         # Only now that the new database is on disk: the old one needs them.
         for ending in ("-wal", "-shm", "-journal"):
             Path(f"{place}{ending}").unlink(missing_ok=True)
+
+
+def _keep_aside(place: Path) -> Path:
+    """Copy a database that no server uses, with what its journals hold. Returns the copy's path."""
+    kept = place.with_name(f"{place.name}.before-restore-{time.time_ns() // 1_000_000}")
+    with replacing_file(kept) as draft:
+        source, target = sqlite3.connect(place), sqlite3.connect(draft.name)
+        try:
+            source.backup(target)
+            problem = None
+        except sqlite3.DatabaseError as error:
+            problem = error
+        finally:
+            target.close()
+            source.close()
+        if problem is not None:  # it cannot be read, so it is kept as it is
+            draft.seek(0)
+            draft.truncate()
+            with place.open("rb") as damaged:
+                shutil.copyfileobj(damaged, draft)
+    return kept
 
 
 def _require_own(place: Path) -> None:

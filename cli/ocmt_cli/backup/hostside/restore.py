@@ -42,8 +42,8 @@ _BLOCK = 1 << 20
 def restore_agents(folder: Path, source: IO[bytes], out: IO[str]) -> None:
     """Replace the agents' folder `folder` with the archives, and keep the old one beside it.
 
-    Prints the old folder's new name and the refused agents with reasons, as JSON. Raises `Refused`,
-    `OSError` or `BadFrame`, with nothing changed.
+    Prints the old folder's new path and the refused agents with reasons, as JSON. If it raises
+    `Refused`, `OSError` or `BadFrame`, nothing has changed.
     """
     name = folder.name
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ class _Restore:
         return sorted(self._refused.items())
 
     def _archive(self, expected: str | None, source: frames.DataReader) -> None:
-        """Unpack one agent's archive; with `expected` None, format 1's archive of all agents."""
+        """Unpack one agent's archive; if `expected` is `None`, format 1's archive of all agents."""
         drafts: dict[str, AgentDraft] = {}
         try:
             with (
@@ -159,7 +159,7 @@ class _Restore:
 
     def _new_draft(self, agent: str, expected: str | None) -> AgentDraft:
         if not AGENT.fullmatch(agent) or expected not in (None, agent):
-            raise Refused(f"{shown(agent)} belongs to another agent")
+            raise Refused(f"{shown(agent)} is not this agent's folder")
         home, state = self._server, None
         with contextlib.suppress(OSError):
             if self._there is not None:
@@ -172,7 +172,7 @@ class _Restore:
         return AgentDraft(agent, self._draft, home=home, state=state)
 
     def _keep_runtime(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Restore the agents' runtime file, unless the host has one already."""
+        """Restore the file that names the agents' runtime; if the host has one, keep that."""
         data = archive.extractfile(member) if member.type == tarfile.REGTYPE else None
         said = data.read(_RUNTIME_BYTES) if data is not None else b""
         there = None if self._there is None else opened_file(RUNTIME, self._there)

@@ -11,15 +11,15 @@ from ocmt_cli.backup.hostside.no_follow import looked_at, reopened
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name, with the state it had when it was opened."""
+    """A file, folder or link below an agent's folder, with its `stat` when it was opened."""
 
     path: str
     """Relative to the agent's folder, which itself has the empty path."""
     name: str
     at: int
-    """A descriptor of its folder; for the agent's folder, that of all agents."""
+    """The descriptor of the folder it is in; for the agent's folder, that of all agents."""
     found: int
-    """Its `looked_at` descriptor, valid until the next entry."""
+    """The entry's `looked_at` descriptor, valid until the next entry."""
     seen: os.stat_result
     level: "Level"
 
@@ -33,7 +33,7 @@ class Level:
     names: list[str]
     todo: Iterator[str]
     done: set[str] = field(default_factory=set)
-    """Names to skip, since they were stored together with an earlier one."""
+    """Names to skip, since they were stored together with an earlier name."""
 
 
 def walk(agent: str, agents: int, budget: Budget, left_out: LeftOut) -> Iterator[Entry]:

@@ -1,4 +1,5 @@
-"""Runs on a host during a deploy. Standard library only, since it is sent there.
+"""Runs on a host during a deploy, with the standard library only.
 
-`ocmt_cli.deploy.session` packs this folder, starts it there and exchanges lines of JSON with it.
+`ocmt_cli.deploy.session` packs this folder, starts it on the host and exchanges lines of JSON with
+it.
 """

@@ -1,10 +1,10 @@
 """A component's folder on a host: its releases, the current one, and their state.
 
-.env              the operator's settings; never written here
+.env              the operator's settings; a deploy never writes it
 tls/              certificate, CA and tokens, which `ocmt setup` writes (TLS_DIR)
 releases/ID/      VERSION, release.json, venv (servers) or the page's files
 current           a link to the release that serves; replaced atomically
-state.json        the healthy releases, among others; not which one runs
+state.json        the healthy releases, unfinished rollbacks and restores
 journal.jsonl     a line per step: what, by whom, when
 """
 
@@ -22,6 +22,7 @@ from ocmt_common.atomic_files import replace_file
 UNITS = {"mgmt": "ocmt-management", "agent": "ocmt-agent"}
 """The systemd units' names: NAME.socket, NAME@RELEASE.service, NAME-expand@ and NAME-migrate@."""
 MODULES = {"mgmt": "ocmt_management", "agent": "ocmt_agent"}
+_MOST_REGRETTED = 20
 
 
 class StepFailed(Exception):
@@ -56,7 +57,9 @@ class Component:
     def releases(self) -> list[str]:
         """All releases on the host, complete or not, oldest first."""
         folder = self.path / "releases"
-        return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+        if not folder.is_dir():
+            return []
+        return sorted(one.name for one in folder.iterdir() if one.is_dir())
 
     def is_complete(self, name: str) -> bool:
         return (self.release(name) / ".complete").exists()
@@ -76,6 +79,11 @@ class Component:
         except OSError:
             return None
 
+    @property
+    def has_folder_as_current(self) -> bool:
+        link = self.path / "current"
+        return link.exists() and not link.is_symlink()
+
     def point(self, name: str | None) -> None:
         """Make `name` the current release, atomically; `None` for none."""
         link = self.path / "current"
@@ -92,36 +100,90 @@ class Component:
             read = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             read = {}
-        return {"healthy": [], "env": {}, "contracted": [], "regretted": {}, **read}
+        fresh: dict[str, Any] = {"healthy": [], "env": {}, "contracted": [], "regretted": {}}
+        fresh |= {"rollback": None, "rolled_back": None}
+        fresh |= {"restore": None, "forgotten": [], "unmigrated": False}
+        return {**fresh, **read}
 
     def save(self, state: dict[str, Any]) -> None:
         replace_file(self.path / "state.json", json.dumps(state), mode=0o644)
 
     def healthy(self) -> list[str]:
-        """The releases that passed the health check and still exist, the newest last."""
+        """The complete releases that passed the health check, the newest last."""
         return [name for name in self.state()["healthy"] if self.is_complete(name)]
 
     def contracted(self) -> list[str]:
         """The contracting migrations that were run; older releases cannot run after them."""
-        applied = set(self.state()["contracted"])
+        state = self.state()
+        applied = set(state["contracted"])
         for name in self.healthy():
-            applied |= set(self.meta(name).get("contracts", []))
+            if name not in state["forgotten"]:
+                applied |= set(self.meta(name).get("contracts", []))
         return sorted(applied)
 
+    def record_settings(self, name: str) -> None:
+        """Record a digest of the settings that a release is about to be started with."""
+        state = self.state()
+        self.save({**state, "env": {**state["env"], name: self.env_digest()}})
+
     def mark_healthy(self, name: str) -> None:
+        """Record that `name` serves. That cancels a recorded rollback to another release.
+
+        A rollback to `name` stays on record until it is confirmed. A later rollback never chooses a
+        release that was rolled back; its content may be deployed again once it has become healthy
+        again.
+        """
         state = self.state()
         state["healthy"] = [one for one in state["healthy"] if one != name] + [name]
-        state["env"] = {name: self.env_digest()}
+        state["env"] = {name: state["env"].get(name, self.env_digest())}
+        pending = state["rollback"]
+        regretted = {one: what for one, what in state["regretted"].items() if one != name}
+        if pending is not None:
+            left = pending["from"]
+            if left not in (None, name):
+                regretted[left] = pending["content"]
+            if pending["to"] == name:
+                state["rolled_back"] = pending
+            else:
+                state["rollback"] = None
+        state["forgotten"] = [one for one in state["forgotten"] if one != name]
+        state["unmigrated"] = False
         content = self.meta(name).get("content")
-        regretted = state["regretted"].items()
-        state["regretted"] = {one: what for one, what in regretted if what != content}
+        newest = list(regretted.items())[-_MOST_REGRETTED:]
+        state["regretted"] = {one: what if what != content else None for one, what in newest}
         self.save(state)
 
-    def regret(self, name: str) -> None:
-        """Record a rolled-back release and its content, so that no timer or rollback deploys it."""
+    def end_rollback(self) -> None:
+        """Remove the record of a rollback."""
+        self.save({**self.state(), "rollback": None})
+
+    def intend_rollback(self, to: str, *, why: str, who: str) -> None:
+        """Record a rollback before it begins, so that it can be resumed."""
         state = self.state()
-        newest = dict(list(state["regretted"].items())[-20:])
-        self.save({**state, "regretted": {**newest, name: self.meta(name).get("content")}})
+        before = state["rollback"] or {
+            "from": self.current,
+            "content": self.meta(self.current).get("content") if self.current else None,
+        }
+        state["rollback"] = {
+            "from": before["from"],
+            "content": before["content"],
+            "to": to,
+            "why": why,
+            "who": who,
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        self.save(state)
+
+    def begin_restore(self, backup: str, *, who: str) -> None:
+        """Record that data is about to be replaced, so that nothing starts on incomplete data."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.save({**self.state(), "restore": {"backup": backup, "who": who, "at": at}})
+
+    def end_restore(self) -> None:
+        """Record that all data is replaced, and forget which migrations the old database had."""
+        state = self.state()
+        state |= {"restore": None, "contracted": [], "forgotten": state["healthy"]}
+        self.save({**state, "unmigrated": True})
 
     def env_digest(self) -> str:
         """A digest of the operator's settings, whose changes need a restart."""
@@ -137,7 +199,7 @@ class Component:
             journal.write(json.dumps(line) + "\n")
 
     def certificate(self) -> str:
-        """The certificate, without its key, that the other host sees; empty without one."""
+        """The certificate that the other host sees, without its key; empty if there is none."""
         try:
             text = (self.path / "tls" / "host.pem").read_text(encoding="ascii")
         except (OSError, ValueError):
@@ -146,7 +208,10 @@ class Component:
         return found[0] if found else ""
 
     def prune(self) -> list[str]:
-        """Remove all but the current and the last healthy releases. Returns the names removed."""
+        """Remove all releases but the current one and the last `keep_releases` healthy ones.
+
+        Returns the names of those removed.
+        """
         keep = set(self.healthy()[-self.keep_releases :]) | {self.current}
         gone = [name for name in self.releases() if name not in keep]
         for name in gone:

@@ -48,7 +48,7 @@ class _Gate(http.client.HTTPConnection):
 
 
 def ask(gate: Path) -> Answer:
-    """`GET /health` at the readiness socket."""
+    """The answer to `GET /health` at the readiness socket `gate`."""
     connection = _Gate(gate)
     try:
         connection.request("GET", "/health")
@@ -67,7 +67,7 @@ def ask(gate: Path) -> Answer:
 
 
 def pass_gate(component: Component, supervisor: Supervisor, release: str, *, serving: bool) -> None:
-    """Wait for consecutive healthy answers; with `serving`, standby does not count.
+    """Wait for `gate_answers` healthy answers in a row; with `serving`, standby does not count.
 
     Raises `StepFailed` with the last answer and the log's end.
     """
@@ -76,7 +76,7 @@ def pass_gate(component: Component, supervisor: Supervisor, release: str, *, ser
     answer = Answer(0, "not asked yet", "", "")
     while good < component.gate_answers:
         if not supervisor.is_alive(release):
-            raise _refused(component, supervisor, release, "it ended")
+            raise _refused(component, supervisor, release, "its process ended")
         answer = ask(supervisor.gate(release))
         healthy = answer.status == 200 and answer.version == release
         good = good + 1 if healthy and not (serving and answer.standby) else 0

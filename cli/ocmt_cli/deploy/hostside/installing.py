@@ -1,4 +1,4 @@
-"""Completes a release from the files sent: checks hashes, and fetches nothing."""
+"""Completes a release from the files sent: checks their hashes, and installs without a network."""
 
 import hashlib
 import json
@@ -88,10 +88,10 @@ def _make_venv(component: Component, folder: Path) -> None:
 
 
 def link_bytecode(before: Path, venv: Path) -> None:
-    """Take over the compiled form of each module that is the very file that `before` has.
+    """Link the bytecode of each module that is the same file (inode) in the venv `before`.
 
-    uv links what it installs from its cache, so that is all that did not change. Python writes
-    bytecode anew rather than in place: a link to it shares nothing that changes.
+    uv hard-links what it installs from its cache, so these are all the unchanged modules. Python
+    replaces a bytecode file and never writes into it, so the link does not share later changes.
     """
     for old in before.glob("lib/python*/site-packages/**/__pycache__/*.pyc"):
         new = venv / old.relative_to(before)
@@ -105,7 +105,7 @@ def link_bytecode(before: Path, venv: Path) -> None:
 
 
 def _uv(wheels: Path, tools: Path) -> Path:
-    """Unpack uv's program from its wheel."""
+    """Unpack uv's program from its wheel, and return its path."""
     found = sorted(wheels.glob("uv-*.whl"))
     if not found:
         raise StepFailed("uv's wheel is missing. Deploy again.")

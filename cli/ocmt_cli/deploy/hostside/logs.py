@@ -1,4 +1,4 @@
-"""Reads the servers' log lines with their times, for merging those of several hosts."""
+"""Reads the servers' log lines with their times, so that those of several hosts can be merged."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ _MOST_BYTES = 4_000_000
 
 
 def logs(component: Component, lines: int, request: str, after: Any = None) -> dict[str, Any]:
-    """The newest `lines` lines as `{"at": ISO 8601, "text": …}`, of `request` if given.
+    """The newest `lines` lines as `{"at": ISO 8601, "text": …}`, only those with `request`.
 
     Passing the answer's `after` to the next call returns only newer lines.
     """
@@ -44,7 +44,7 @@ def _since(file: Path, begin: int) -> tuple[str, int]:
 
 
 def timed(texts: list[str]) -> list[dict[str, str]]:
-    """Lines with their times; a line without one, as of a traceback, gets the time before it."""
+    """Lines with their times. One without, as in a traceback, gets that of the line before it."""
     found: list[dict[str, str]] = []
     at = ""
     for text in texts:

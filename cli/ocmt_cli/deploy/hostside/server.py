@@ -1,6 +1,6 @@
 """The host's side of a deploy: locks, and steps requested as lines of JSON.
 
-The locks are file locks of this process, which ends with its connection or after a time without
+The locks are file locks of this process, which ends with its connection or after 15 minutes without
 requests. So a lock never goes stale, however the deployer ended.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from ocmt_common.file_lock import FileLock, try_lock
 
-from ocmt_cli.deploy.hostside import logs, steps
+from ocmt_cli.deploy.hostside import journal, logs, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.hostside.halting import halt
 from ocmt_cli.deploy.hostside.installing import install
@@ -33,15 +33,21 @@ _CHANGES: dict[str, Callable[..., Any]] = {
     "start": steps.start,
     "switch": steps.switch,
     "settle": steps.settle,
-    "regret": steps.regret,
+    "intend_rollback": steps.intend_rollback,
+    "finish_rollback": steps.finish_rollback,
+    "confirm_rollback": steps.confirm_rollback,
     "halt": halt,
+    "begin_restore": steps.begin_restore,
+    "end_restore": steps.end_restore,
 }
 _READS: dict[str, Callable[..., Any]] = {
+    "ping": lambda component: None,
     "facts": steps.facts,
     "status": steps.status,
     "health": steps.health,
     "releases": steps.releases,
     "logs": logs.logs,
+    "journal": journal.journal,
 }
 
 

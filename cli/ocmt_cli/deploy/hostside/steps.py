@@ -13,6 +13,7 @@ from ocmt_cli.deploy.hostside.health import ask, pass_gate
 from ocmt_cli.deploy.hostside.supervisor import Supervisor, supervisor_of
 
 _STOP_NOW_S = 5.0
+_SHOWN_LINES = 8
 # In addition to the drain, before a server is killed: it finishes connections that it has just
 # accepted, and closes its database.
 _DRAIN_GRACE_S = 15.0
@@ -34,6 +35,7 @@ def facts(component: Component) -> dict[str, Any]:
         "rsync": shutil.which("rsync") is not None,
         "systemd": os.path.isdir("/run/systemd/system"),  # noqa: PTH112
         "releases": component.releases(),
+        "current_is_folder": component.has_folder_as_current,
         "env_file": component.env_file.exists(),
         "env_readable": os.access(component.env_file, os.R_OK),
     }
@@ -41,7 +43,7 @@ def facts(component: Component) -> dict[str, Any]:
 
 
 def status(component: Component) -> dict[str, Any]:
-    """The running and the desired release, and their health."""
+    """The current release and its health, the running releases, and the recorded state."""
     current = component.current
     healthy = component.healthy()
     state = component.state()
@@ -52,6 +54,10 @@ def status(component: Component) -> dict[str, Any]:
         "meta": component.meta(current) if current else {},
         "contracted": component.contracted(),
         "regretted": state["regretted"],
+        "rollback": state["rollback"],
+        "rolled_back": state["rolled_back"],
+        "restore": state["restore"],
+        "unmigrated": state["unmigrated"],
         "running": [],
         "answer": "",
         "degraded": False,
@@ -70,6 +76,9 @@ def status(component: Component) -> dict[str, Any]:
         said["ok"] = bool(answer and answer.status == 200 and answer.version == current)
     said["settled"] = (
         said["ok"]
+        and said["rollback"] is None
+        and said["restore"] is None
+        and not state["unmigrated"]
         and said["last_good"] == current
         and said["running"] == ([] if component.role == "ui" else [current])
     )
@@ -77,9 +86,9 @@ def status(component: Component) -> dict[str, Any]:
 
 
 def health(component: Component) -> dict[str, Any] | None:
-    """What the current release says at `/health`; `None` when it is stopped.
+    """The current release's answer at `/health`; `None` if it is stopped.
 
-    Raises `StepFailed` when it runs and does not answer.
+    Raises `StepFailed` if it runs but does not answer.
     """
     current, supervisor = component.current, supervisor_of(component)
     if not current:
@@ -117,18 +126,30 @@ def prepare(component: Component, release: str) -> None:
 
 
 def migrate(component: Component, release: str) -> None:
-    """Run the expanding migrations of `release`, with which the serving one still works.
+    """Run the expanding migrations of `release`, after which the serving release still works.
 
     Contracting ones (`contract = True`) wait for `settle`, unless no release serves.
     """
     try:
         supervisor_of(component).migrate(release, expand=component.current is not None)
     except StepFailed as failure:
-        raise StepFailed(f"the migration failed; nothing was switched. {failure}") from failure
+        raise StepFailed(_migration_failed(str(failure), component.current)) from failure
+
+
+def _migration_failed(output: str, current: str | None) -> str:
+    """A failed migration's message: the cause (its output's last line), then the output's end."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()] or ["no output"]
+    shown = "".join(f"\n  | {line}" for line in lines[-_SHOWN_LINES:]) if len(lines) > 1 else ""
+    output_ends = f"\nIts output ends with:{shown}" if shown else ""
+    serves = f"{current} still serves" if current else "nothing serves yet"
+    return (
+        f"the migration failed; nothing was switched, and {serves}: {lines[-1].strip()}"
+        f"{output_ends}\nCorrect the migration or the database, then deploy again."
+    )
 
 
 def _contract(component: Component, supervisor: Supervisor, release: str) -> None:
-    """Run contracting migrations; recorded first, so that no rollback goes before them."""
+    """Run contracting migrations. They are recorded first, so that no rollback crosses them."""
     wanted = component.meta(release).get("contracts", [])
     if set(wanted) <= set(component.contracted()):
         return
@@ -143,12 +164,22 @@ def _contract(component: Component, supervisor: Supervisor, release: str) -> Non
         ) from failure
 
 
+def _migrate_restored(component: Component, release: str) -> None:
+    """Migrate management's database if it was restored and no release was healthy on it since."""
+    if component.role == "mgmt" and component.state()["unmigrated"]:
+        migrate(component, release)
+
+
 def start(component: Component, release: str) -> None:
     """Start `release` in standby, and wait for its health check. Raises `StepFailed`."""
     if component.role == "ui":
         return
+    _migrate_restored(component, release)
     supervisor = supervisor_of(component)
-    supervisor.start(release)
+    if supervisor.is_alive(release) and not ask(supervisor.gate(release)).status:
+        # It is ending: an interrupted deploy or rollback has replaced it.
+        supervisor.stop(release, within_s=component.drain_s + _DRAIN_GRACE_S)
+    _launch(component, supervisor, release)
     try:
         pass_gate(component, supervisor, release, serving=False)
     except StepFailed:
@@ -157,8 +188,15 @@ def start(component: Component, release: str) -> None:
         raise
 
 
+def _launch(component: Component, supervisor: Supervisor, release: str) -> None:
+    """Start a process of the release if there is none, and record its settings first."""
+    if not supervisor.is_alive(release):
+        component.record_settings(release)
+    supervisor.start(release)
+
+
 def switch(component: Component, release: str) -> None:
-    """Make `release` serve; if its health check fails, switch back to the one before."""
+    """Make `release` serve; if its health check fails, switch back to the previous release."""
     before = component.current
     component.point(release)
     if component.role == "ui":
@@ -191,7 +229,7 @@ def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
         else:
             supervisor.admit(release)
             return
-    supervisor.start(release)
+    _launch(component, supervisor, release)
 
 
 def _serves_again(before: str | None) -> str:
@@ -207,13 +245,13 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
     supervisor.stop(release, within_s=_STOP_NOW_S)
     # The old release is draining: let that process end, then start it again.
     supervisor.stop(before, within_s=component.drain_s + _DRAIN_GRACE_S)
-    supervisor.start(before)
+    _launch(component, supervisor, before)
     supervisor.at_boot(before)
     pass_gate(component, supervisor, before, serving=True)
 
 
 def settle(component: Component, release: str) -> list[str]:
-    """Drain the release before, record this one as healthy, prune; returns the names pruned."""
+    """Drain the other releases, record this one as healthy, and prune. Returns the names pruned."""
     if component.role != "ui":
         supervisor = supervisor_of(component)
         for other in supervisor.running():
@@ -225,35 +263,84 @@ def settle(component: Component, release: str) -> list[str]:
     return component.prune()
 
 
-def regret(component: Component, release: str) -> None:
-    component.regret(release)
+def intend_rollback(component: Component, release: str, why: str, who: str) -> None:
+    """Record a rollback to `release`, which `finish_rollback` carries out."""
+    if release not in component.healthy():
+        raise StepFailed(f"{release} is not a healthy release of this host")
+    component.intend_rollback(release, why=why, who=who)
+
+
+def finish_rollback(component: Component) -> str | None:
+    """Carry out the recorded rollback, or the rest of it; returns the release that serves.
+
+    A rollback whose release does not become healthy is withdrawn. Raises `StepFailed`.
+    """
+    pending = component.state()["rollback"]
+    if pending is None:
+        return component.current
+    to: str = pending["to"]
+    try:
+        start(component, to)
+        switch(component, to)
+    except StepFailed:
+        component.end_rollback()
+        raise
+    settle(component, to)
+    return to
+
+
+def begin_restore(component: Component, backup: str, who: str) -> None:
+    component.begin_restore(backup, who=who)
+
+
+def end_restore(component: Component) -> None:
+    component.end_restore()
+
+
+def confirm_rollback(component: Component) -> None:
+    """Remove a rollback's record, once the deployer knows that all hosts have rolled back.
+
+    Before that, repeating the command resumes it; afterwards, it goes back one more release.
+    """
+    component.end_rollback()
 
 
 def converge(component: Component) -> list[str]:
     """Recover from a killed deployer or a crash; returns lines for the operator.
 
-    A current release that passes its health check is kept and recorded as healthy; otherwise the
-    last healthy release replaces it.
+    A pending rollback is finished first. A current release that passes its health check is kept
+    and recorded as healthy; otherwise the last healthy release replaces it.
     """
     done: list[str] = []
-    current = component.current
+    if component.state()["rollback"] is not None:
+        try:
+            return [f"rolled back to {finish_rollback(component)}"]
+        except StepFailed as failure:
+            done.append(str(failure).splitlines()[0])
     if status(component)["settled"] or not component.releases():
         return done
-    healthy = [name for name in component.healthy() if name != current]
-    if component.role == "ui":
-        if current is not None and component.is_complete(current):
-            settle(component, current)
-            return [f"{current} serves"]
-        if healthy:
-            component.point(healthy[-1])
-            return [f"switched back to {healthy[-1]}"]
-        component.point(None)
-        return done
+    recover = _recover_page if component.role == "ui" else _recover_server
+    return done + recover(component, [n for n in component.healthy() if n != component.current])
+
+
+def _recover_page(component: Component, healthy: list[str]) -> list[str]:
+    current = component.current
+    if current is not None and component.is_complete(current):
+        settle(component, current)
+        return [f"{current} serves"]
+    component.point(healthy[-1] if healthy else None)
+    return [f"switched back to {healthy[-1]}"] if healthy else []
+
+
+def _recover_server(component: Component, healthy: list[str]) -> list[str]:
+    done: list[str] = []
+    current = component.current
     supervisor = supervisor_of(component)
     for candidate in ([current] if current else []) + healthy[-1:]:
         try:
             if not component.is_complete(candidate):
                 raise StepFailed(f"release {candidate} is not complete")
+            _migrate_restored(component, candidate)
             component.point(candidate)
             _admit(component, supervisor, candidate)
             supervisor.at_boot(candidate)

@@ -51,7 +51,7 @@ def server_command(role: str, path: str, release: str) -> list[str]:
 def migrate_command(path: str, release: str, *, expand: bool) -> list[str]:
     """The command line that migrates management's database to a release.
 
-    With `expand`, only as far as the release before still works.
+    With `expand`, only by the migrations after which the previous release still works.
     """
     python = f"{path}/releases/{release}/venv/bin/python"
     only = ["--expand"] if expand else []
@@ -65,13 +65,13 @@ class Supervisor(Protocol):
         """Start a release, in standby unless it is the current one. Idempotent."""
 
     def admit(self, release: str) -> None:
-        """Make a running release read `current` again."""
+        """Signal a running release to read `current` again, so that it serves if it is that one."""
 
     def ask_to_stop(self, release: str) -> None:
-        """Start its drain, and return at once."""
+        """Start the release's drain, and return at once."""
 
     def stop(self, release: str, *, within_s: float) -> None:
-        """Drain it, and kill it after `within_s`."""
+        """Drain the release; kill it after `within_s` seconds."""
 
     def is_alive(self, release: str) -> bool: ...
 
@@ -85,7 +85,7 @@ class Supervisor(Protocol):
         """Make the machine start only this release at boot."""
 
     def migrate(self, release: str, *, expand: bool) -> None:
-        """Run the migrations. Raises `StepFailed` with their output."""
+        """Run the release's migrations. Raises `StepFailed` with their output."""
 
     def log(self, release: str, lines: int) -> str: ...
 

@@ -35,7 +35,10 @@ class Listening(TypedDict):
 
 
 def listening(proc: Path = Path("/proc")) -> list[Listening]:
-    """Sorted by port, without loopback and without containers' IPv4 ports, which are forwarded."""
+    """The ports and IP protocols that other machines reach, sorted.
+
+    Leaves out loopback, and containers' IPv4 ports, which are forwarded.
+    """
     programs = _programs(proc)
     found: dict[tuple[int, str], str] = {}
     for table, protocol, state in _TABLES:
@@ -70,7 +73,7 @@ def _sockets(
 
 
 def _in_network_order(raw: bytes) -> bytes:
-    """The kernel prints addresses as 32-bit numbers in the machine's byte order."""
+    """Reorder an address of /proc/net, whose 32-bit words are in the machine's byte order."""
     step = -1 if sys.byteorder == "little" else 1
     return b"".join(raw[at : at + 4][::step] for at in range(0, len(raw), 4))
 

@@ -93,7 +93,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _put(path: Path, content: bytes, *, own: bool) -> None:
-    """Write atomically, through a link. A file that is not OCMT's `own` keeps owner and mode."""
+    """Write a file atomically, following a link. If it is not OCMT's `own`, owner and mode stay."""
     real = path.resolve()
     real.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with replacing_file(real, mode=0o644) as draft:
@@ -191,7 +191,7 @@ def _run(
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """The last readable lines, without Caddy's JSON log."""
+    """The last three lines of standard error, without Caddy's JSON log."""
     lines = [line.strip() for line in done.stderr.splitlines()]
     told = [line for line in lines if line and not line.startswith("{")]
     return "\n  ".join(told[-3:]) or f"exit code {done.returncode}"

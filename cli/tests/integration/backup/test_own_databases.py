@@ -104,7 +104,7 @@ def test_a_database_that_others_may_have_planted_is_not_opened(
     with pytest.raises(Refused):
         dump_database(place, io.BytesIO())
     with pytest.raises(Refused):
-        restore_database(place, io.BytesIO(b"new"))
+        restore_database(place, io.BytesIO(b"new"), io.StringIO())
     names = {one.name for one in own.parent.iterdir()}
     assert names <= {"management.db", "other.db", "agent.db", "agents"}
     assert own.is_fifo() or own.read_bytes() != b"new"
@@ -139,9 +139,35 @@ def test_the_servers_own_database_is_copied_and_comes_back(
     with closing(sqlite3.connect(own)) as changed, changed:
         changed.execute("delete from t")
     own.with_name(".management.db.restore").symlink_to("/etc/passwd")  # a planted draft
-    restore_database(place, io.BytesIO(copy.getvalue()))
+    told = io.StringIO()
+    restore_database(place, io.BytesIO(copy.getvalue()), told)
     assert own.stat().st_uid == owner
     assert own.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(own)) as restored:
         assert restored.execute("select a from t").fetchall() == [("kept",)]
-    assert [one.name for one in own.parent.iterdir()] == ["management.db"]
+    kept = Path(told.getvalue())
+    assert {one.name for one in own.parent.iterdir()} == {"management.db", kept.name}
+    with closing(sqlite3.connect(kept)) as before:
+        assert before.execute("select a from t").fetchall() == []
+
+
+@pytest.mark.parametrize("old", [b"", b"not a database", b"SQLite format 3\0 and damaged"])
+def test_a_database_that_cannot_be_read_is_kept_as_it_is(own: Path, old: bytes) -> None:
+    own.write_bytes(old)
+    told = io.StringIO()
+    restore_database(own, io.BytesIO(b"new"), told)
+    assert own.read_bytes() == b"new"
+    kept = Path(told.getvalue())
+    assert kept.read_bytes() == old or (old == b"" and kept.exists())
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_only_in_the_log_is_kept_too(own: Path) -> None:
+    with closing(sqlite3.connect(own)) as used:
+        used.execute("pragma journal_mode = wal")
+        with used:
+            used.execute("insert into t values ('in the log')")
+        told = io.StringIO()
+        restore_database(own, io.BytesIO(b"new"), told)
+    with closing(sqlite3.connect(told.getvalue())) as kept:
+        assert ("in the log",) in kept.execute("select a from t").fetchall()

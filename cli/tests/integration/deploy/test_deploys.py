@@ -12,15 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ocmt_cli.deploy.commands import show_servers
+from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.host_failures import Unreachable
 from ocmt_cli.deploy.inventory import Role, load_inventory
-from ocmt_cli.deploy.orchestration import Deployer, deploy, plan
-from ocmt_cli.deploy.rollback import rollback
+from ocmt_cli.deploy.orchestration import deploy, plan
+from ocmt_cli.deploy.server_status import show_servers
 from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
-from ocmt_testing.deploy.farm import BUILDS, Commit, Farm, deployer, farm
+from ocmt_testing.deploy.farm import BUILDS, Commit, Farm, deployer, farm, roll_back
 from ocmt_testing.deploy.load import Chats, Load, ModelCalls, Person
 
 MGMT_FILE = "management-server/ocmt_management/__init__.py"
@@ -30,7 +30,8 @@ AGENT_FILE = "agent-server/ocmt_agent/__init__.py"
 def _deploy(farm: Farm, checkout: Path, *roles: Role) -> dict[str, str]:
     """What the deploy did for each component."""
     made = deployer(farm, *roles)
-    done = deploy(made, read_source(checkout), builds=BUILDS)
+    # Each test's commits are undone, so the next test's commit may be an older one.
+    done = deploy(made, read_source(checkout), builds=BUILDS, force=True)
     return {step.role: step.action for step in done}
 
 
@@ -124,7 +125,7 @@ def test_nothing_fails_in_a_deploy_and_a_rollback_under_load_and_the_agent_goes_
     ):
         done = _deploy(deployed, checkout, "mgmt", "agent")
         during = {role: deployed.serving(role) for role in ("mgmt", "agent")}
-        rollback(deployer(deployed, "mgmt", "agent"), to=None)
+        roll_back(deployed, "mgmt", "agent")
         after = {role: deployed.serving(role) for role in ("mgmt", "agent")}
 
     assert done == {"mgmt": "deploy", "agent": "deploy"}
@@ -166,7 +167,7 @@ def test_rollback_works_when_what_is_current_cannot_even_start(
     note = deployed.component("agent") / "run" / f"{current.readlink().name}.pid"
     os.kill(int(note.read_text().split(":")[1].split(",")[0]), signal.SIGKILL)
 
-    rollback(deployer(deployed, "agent"), to=None)
+    roll_back(deployed, "agent")
 
     assert deployed.serving("agent") == before
 
@@ -176,6 +177,7 @@ import json, os, signal, sys
 from pathlib import Path
 from ocmt_testing.deploy.farm import BUILDS
 from ocmt_cli.deploy import orchestration
+from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import read_source
@@ -206,7 +208,7 @@ def component_on_host(session, role):
 
 Session.ask = ask
 orchestration.deploy(
-    orchestration.Deployer(load_inventory(Path(sys.argv[1])), (role,), lambda text: None),
+    Deployer(load_inventory(Path(sys.argv[1])), (role,), lambda text: None),
     read_source(Path(sys.argv[2])), builds=BUILDS,
 )
 """
@@ -402,7 +404,7 @@ def test_what_was_rolled_back_is_not_brought_again_by_a_server_that_pulls(
     for number in range(3):
         commit(AGENT_FILE, '"""', f'"""Regretted {number}. ')
     assert _deploy(deployed, checkout, "agent") == {"agent": "deploy"}
-    rollback(deployer(deployed, "agent"), to=None)
+    roll_back(deployed, "agent")
     assert deployed.serving("agent") == before
 
     timer = Deployer(load_inventory(deployed.inventory), ("agent",), print, local="agent")

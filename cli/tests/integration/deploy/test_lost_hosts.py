@@ -14,6 +14,7 @@ from ocmt_cli.deploy.host_failures import HostFailed, Unreachable, explain
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, load_inventory
 from ocmt_cli.deploy.remote import LocalHost, open_host
 from ocmt_cli.deploy.session import Session
+from ocmt_testing.deploy.load import until
 
 _LOST = "sys.stderr.write('client_loop: send disconnect: Broken pipe\\n'); sys.exit(255)"
 _READ_PROGRAM = "sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))"
@@ -155,3 +156,18 @@ def test_a_host_that_is_lost_during_a_backup_or_restore_is_named(
     part = Part("large", "files", "one", "agent", "/var/lib/ocmt/agents", "", 0)
     with pytest.raises(Unreachable, match=r"^one: restore the agents: the connection was lost"):
         send_agents(host, "/var/lib/ocmt/agents", tmp_path, [part])
+
+
+def test_a_session_with_a_lock_is_kept_while_nothing_is_asked(
+    inventory: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocmt_cli.deploy.session._PING_EVERY_S", 0.05)
+    asked = tmp_path / "asked"
+    program = (
+        f"{_READ_PROGRAM}\nfor line in sys.stdin.buffer:\n"
+        f" print('{{\"value\": null}}', flush=True)\n open({str(asked)!r}, 'ab').write(line)"
+    )
+    with _session(inventory, program) as session:
+        session.lock("mgmt", what="a restore")
+        until(lambda: asked.exists() and asked.read_text().count('"ping"') > 2)
+        assert session.ask("status", "mgmt") is None

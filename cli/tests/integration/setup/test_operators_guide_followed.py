@@ -109,7 +109,7 @@ def _run(
         words = [*words[:-1], servings[1]]
     if "--follow" in words:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ocmt_cli.deploy.commands.time.sleep", _enough)
+            patch.setattr("ocmt_cli.deploy.commands._pause", _enough)
             with pytest.raises(KeyboardInterrupt):
                 _ocmt_bare(*words)
         return

@@ -6,18 +6,22 @@ from typing import Any
 
 import pytest
 from ocmt_cli.checkout import ROOT
-from ocmt_cli.deploy.commands import merged, server_line
+from ocmt_cli.deploy.commands import merged
+from ocmt_cli.deploy.deadlines import deadline_s
 from ocmt_cli.deploy.host_failures import Refused, Unreachable, answer_of, explain
+from ocmt_cli.deploy.hostside import server
 from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.hostside.logs import logs, timed
-from ocmt_cli.deploy.inventory import HostEntry, Inventory, load_inventory
-from ocmt_cli.deploy.orchestration import new_release
-from ocmt_cli.deploy.plan import choose_rollback, decide, may_run_on, problems
+from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role, load_inventory
+from ocmt_cli.deploy.plan import decide, may_run_on, problems
+from ocmt_cli.deploy.release_tags import new_release
+from ocmt_cli.deploy.server_status import differences, server_line
 
 WELL: dict[str, Any] = {
     "current": "R1", "meta": {"content": "same"}, "settings_changed": False, "settled": True,
     "healthy": ["R0", "R1"], "writable": True, "rsync": True, "free_mb": 9000, "time": 1000.0,
-    "env_file": True, "systemd": True, "regretted": {},
+    "env_file": True, "systemd": True, "regretted": {}, "rollback": None, "rolled_back": None,
+    "restore": None, "current_is_folder": False,
 }  # fmt: skip
 
 
@@ -53,8 +57,9 @@ def test_only_what_differs_or_does_not_do_well_is_deployed(
         ({"writable": False}, "deploy may not write below /opt/ocmt/agent-server"),
         ({"rsync": False}, "apt-get install rsync"),
         ({"free_mb": 3}, "only 3 MB are free"),
-        ({"time": 1100.0}, "its clock is +100 s off"),
+        ({"time": 1100.0}, "its clock and this machine's differ by +100 s"),
         ({"env_file": False}, "`./ocmt setup agents-1`"),
+        ({"current_is_folder": True}, "/opt/ocmt/agent-server/current is not a link to a release"),
         ({"systemd": False}, 'supervisor = "pidfile"'),
     ],
 )
@@ -70,14 +75,6 @@ def test_a_sound_host_has_no_problems(inventory: Inventory, host: HostEntry) -> 
     assert problems(inventory, host, "agent", WELL, 1000.0) == []
 
 
-def test_a_rollback_takes_the_last_healthy_release_before_the_current_one() -> None:
-    assert choose_rollback(WELL, None) == "R0"
-    assert choose_rollback({**WELL, "current": "R2"}, None) == "R1"
-    assert choose_rollback(WELL, "R0") == "R0"
-    assert choose_rollback(WELL, "R9") is None
-    assert choose_rollback({**WELL, "healthy": ["R1"]}, None) is None
-
-
 def test_an_older_release_runs_on_expanded_tables_and_not_on_contracted_ones() -> None:
     old = {"revisions": ["0001"]}
     assert may_run_on(old, []) is None
@@ -85,16 +82,6 @@ def test_an_older_release_runs_on_expanded_tables_and_not_on_contracted_ones() -
     assert refused is not None
     assert "migration 0002" in refused
     assert may_run_on({"revisions": ["0001", "0002"]}, ["0002"]) is None
-
-
-def test_a_second_rollback_goes_further_back_and_never_forward_again() -> None:
-    # R3 was rolled back to R1, which is thereby the last one that became healthy.
-    there = {**WELL, "current": "R1", "healthy": ["R0", "R3", "R1"], "regretted": {"R3": "bad"}}
-    assert choose_rollback(there, None) == "R0"
-    # What was deployed after that goes back to what it replaced.
-    there |= {"current": "R4", "healthy": ["R0", "R3", "R1", "R4"]}
-    assert choose_rollback(there, None) == "R1"
-    assert choose_rollback({**there, "healthy": ["R3", "R4"]}, None) is None
 
 
 def test_a_release_has_a_name_that_nothing_has_and_that_sorts_last() -> None:
@@ -106,12 +93,44 @@ def test_a_release_has_a_name_that_nothing_has_and_that_sorts_last() -> None:
         assert new_release(commit, now=now, taken=["not-one", there]) > there
 
 
-def test_a_timer_does_not_undo_a_rollback_and_a_person_may() -> None:
-    facts = {**WELL, "regretted": {"R2": "bad"}}
-    by_timer = decide("agent", "one", facts, "bad", spare_regretted=True)
-    assert (by_timer.action, "rolled back" in by_timer.why) == ("unchanged", True)
-    assert decide("agent", "one", facts, "bad").action == "deploy"
-    assert decide("agent", "one", facts, "newer", spare_regretted=True).action == "deploy"
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("", "rolled back to R1; deploy a newer commit"),
+        ("it leaks", "rolled back to R1 (it leaks)"),
+    ],
+)
+def test_what_was_rolled_back_is_deployed_again_only_with_force(why: str, told: str) -> None:
+    facts = {**WELL, "regretted": {"R2": "bad"}, "rolled_back": {"to": "R1", "why": why}}
+    again = decide("agent", "one", facts, "bad")
+    assert (again.action, told in again.why) == ("unchanged", True)
+    assert decide("agent", "one", facts, "bad", force=True).action == "deploy"
+    assert decide("agent", "one", facts, "newer").action == "deploy"
+    changed = decide("agent", "one", {**facts, "settings_changed": True}, "bad")
+    assert "to apply the changed settings (.env), check out R1" in changed.why
+    # Not brought back either while the one that serves is unwell.
+    assert decide("agent", "one", {**facts, "settled": False}, "bad").action == "restart"
+
+
+@pytest.mark.parametrize("content", ["same", "bad"])
+def test_an_unfinished_rollback_is_finished_before_anything_else(content: str) -> None:
+    facts = {**WELL, "settled": False, "rollback": PENDING}
+    step = decide("agent", "one", facts, content)
+    assert (step.action, "R2 to R1 is unfinished" in step.why) == ("restart", True)
+
+
+def test_an_older_commit_is_deployed_only_with_force_and_the_plan_says_so() -> None:
+    step = decide("agent", "one", WELL, "old", age="older")
+    assert (step.action, "OLDER than that of R1" in step.why) == ("refused", True)
+    assert "rollback" in step.why
+    step = decide("agent", "one", WELL, "old", age="older", force=True)
+    assert (step.action, "OLDER than that of R1" in step.why) == ("deploy", True)
+    # The same content is no step back.
+    assert decide("agent", "one", WELL, "same", age="older").action == "unchanged"
+
+
+def test_a_commit_that_the_checkout_lacks_is_told() -> None:
+    assert "not in this checkout" in decide("agent", "one", WELL, "new", age="unknown").why
 
 
 def test_the_plan_names_the_migrations() -> None:
@@ -120,10 +139,11 @@ def test_the_plan_names_the_migrations() -> None:
     assert decide("mgmt", "one", facts, "old", ["0001", "0002"]).migrations == ()
 
 
+PENDING = {"from": "R2", "to": "R1", "content": "bad", "who": "ada", "at": "T", "why": ""}
 _STATUS: dict[str, Any] = {
     "current": "R1", "ok": True, "settled": True, "settings_changed": False, "degraded": False,
     "running": ["R1"], "last_good": "R1", "answer": "200 {}",
-    "certificate": "",
+    "certificate": "", "rollback": None, "restore": None, "unmigrated": False,
 }  # fmt: skip
 
 
@@ -136,12 +156,41 @@ _STATUS: dict[str, Any] = {
         ({"settled": False, "ok": False, "running": []}, "NOT HEALTHY"),
         ({"settings_changed": True}, "its settings"),
         ({"current": None, "ok": False, "settled": False}, "nothing is deployed"),
+        ({"settled": False, "ok": False, "running": [], "unmigrated": True}, "restored: run"),
+        (
+            {
+                "settled": False,
+                "rollback": {"from": "R2", "to": "R1", "who": "ada", "at": "T", "why": ""},
+            },
+            "ROLLBACK UNFINISHED from R2 to R1 (ada, T): run",
+        ),
     ],
 )
 def test_status_tells_what_is_amiss(change: dict[str, Any], told: str) -> None:
     line = server_line("mgmt", "one", {**_STATUS, **change}, now=datetime.now(UTC))
     assert line["state"].startswith(told)
     assert line["drift"] is ("settled" in change)
+
+
+@pytest.mark.parametrize(
+    ("desired", "told"),
+    [
+        (["R1", "R1", "R1"], []),
+        (["R2", "R2", "R1"], ["page: the hosts differ (u0, u1: R2; u2: R1): run"]),
+        (["R1", None, "R1"], []),  # not reachable
+        (["R1", "R2", "R3"], ["page: the hosts differ (u0: R1; u1: R2; u2: R3): run"]),
+    ],
+)
+def test_status_tells_when_the_hosts_of_a_component_differ(
+    desired: list[str | None], told: list[str]
+) -> None:
+    lines = [
+        {"component": "ui", "host": f"u{number}", "desired": release}
+        for number, release in enumerate(desired)
+    ]
+    lines.append({"component": "mgmt", "host": "m", "desired": "R9"})
+    found = differences(lines)
+    assert [one[: len(said)] for one, said in zip(found, told, strict=True)] == told
 
 
 def test_logs_are_merged_by_time_and_what_has_none_stays_with_its_line() -> None:
@@ -229,3 +278,51 @@ def test_what_is_no_answer_of_ours_is_told_with_the_host_and_the_cure(printed: s
 
 def test_an_answer_of_ours_is_read() -> None:
     assert answer_of("one", "mgmt: status", '{"value": [1]}\n') == {"value": [1]}
+
+
+@pytest.mark.parametrize(
+    ("printed", "cure"),
+    [
+        (
+            'Please login as the user "admin" rather than the user "root".\n\n',
+            'Set hosts.one.user = "admin"',
+        ),
+        ("Please login as the user 'ubuntu' rather than the user 'root'.", '"ubuntu"'),
+        ("This account is currently not available.\n", "a user who may log in there"),
+        ("Your account has expired; please contact your administrator", "who may log in"),
+        ("Welcome to Ubuntu", "~/.bashrc"),
+    ],
+)
+def test_what_a_host_prints_instead_of_an_answer_decides_the_cure(printed: str, cure: str) -> None:
+    with pytest.raises(Refused) as failed:
+        answer_of("one", "mgmt: status", printed)
+    assert cure in str(failed.value)
+    assert printed.splitlines()[0] in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("mgmt: status", "Run the same command again."),
+        ("mgmt: settle", "What it was doing there continues. Run the same command again."),
+    ],
+)
+def test_only_a_step_that_changes_something_is_said_to_continue(
+    inventory: Inventory, host: HostEntry, step: str, told: str
+) -> None:
+    failure = explain(host, inventory.deploy, code=255, stderr="", step=step)
+    assert str(failure).endswith(f"the connection was lost (it gave no reason). {told}")
+
+
+@pytest.mark.parametrize("role", ["mgmt", "agent", "ui"])
+def test_each_step_has_a_deadline_that_its_own_waiting_fits_in(
+    inventory: Inventory, role: Role
+) -> None:
+    policy = inventory.deploy
+    for step in (*server._READS, *server._CHANGES, "lock"):
+        assert 30 < deadline_s(step, role, policy) < 12 * 3600
+    gate, drain = policy.gate_timeout_s, policy.drain_s
+    assert deadline_s("status", role, policy) <= 60
+    assert deadline_s("start", role, policy) > gate + drain
+    assert deadline_s("switch", role, policy) > 2 * gate + drain
+    assert deadline_s("settle", role, policy) > drain

@@ -141,7 +141,7 @@ def test_the_unit_escapes_what_systemd_would_expand() -> None:
         (Wish(FILE), replace(BARE, filesystem="overlay"), "--file"),
         (Wish(FILE), replace(BARE, file_bytes=1), "is not a file of"),
         (Wish(FILE, swap_bytes=200 * GIB), BARE, "200 GB does not fit: 100 GB is free"),
-        (Wish(FILE), replace(BARE, disk_free_bytes=2 * GIB), "Only 2 GB of disk is free"),
+        (Wish(FILE), replace(BARE, disk_free_bytes=2 * GIB), "Only 2 GB of disk space is free"),
         (Wish(FILE, swap_bytes=4096), BARE, "at least 10 MB"),
         (Wish(FILE, encrypt=True), replace(BARE, dm_crypt=False), "no dm-crypt"),
         (

@@ -360,11 +360,11 @@ def test_zram_is_configured_if_the_operator_has_not(
     changes = _plan(inventory, facts, host="agents-1")
     written = [step.path for one in changes for step in one.steps if isinstance(step, Write)]
     assert PurePosixPath(ZRAM) in written
-    replaced = f"; replaces {ZRAM}" in _line(changes, "compress memory")
+    replaced = f"; replaces {ZRAM}" in _line(changes, "swap compressed in RAM")
     assert replaced is (there is not None)
     same = dataclasses.replace(FRESH, paths={ZRAM: THEIRS}, texts={ZRAM: f"# Ours\n{files.ZRAM}"})
     changes = _plan(inventory, same, host="agents-1")
-    assert _line(changes, "zram") == _line(changes, "compress memory") == ""
+    assert _line(changes, "zram") == _line(changes, "swap compressed in RAM") == ""
 
 
 def _swap(inventory: Inventory, *paths: str) -> list[Change]:
@@ -484,7 +484,7 @@ def test_an_accepted_key_is_not_added_without_its_restrictions(
 ) -> None:
     for keys, added in (({line}, False), ({f"# {line}"}, True), ({"ssh-ed25519 AAAAother"}, True)):
         facts = dataclasses.replace(FRESH, keys=frozenset(keys))
-        assert bool(_line(_plan(inventory, facts, key=KEY), "let the deploy key in")) is added
+        assert bool(_line(_plan(inventory, facts, key=KEY), "add the deploy key to")) is added
 
 
 @pytest.mark.parametrize(
@@ -493,7 +493,7 @@ def test_an_accepted_key_is_not_added_without_its_restrictions(
 def test_adding_the_key_keeps_what_is_there(
     inventory: Inventory, tmp_path: Path, there: str | None
 ) -> None:
-    (change,) = (one for one in _plan(inventory, key=KEY) if "deploy key in" in one.what)
+    (change,) = (one for one in _plan(inventory, key=KEY) if "deploy key to" in one.what)
     (step,) = change.steps
     assert isinstance(step, Run)
     keys = tmp_path / "home" / ".ssh" / "authorized_keys"

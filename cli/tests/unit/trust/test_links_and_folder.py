@@ -174,9 +174,9 @@ def test_a_folder_that_lost_a_file_is_refused_instead_of_a_second_ca(
         ("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is damaged"),
         ("ca.key", new_authority(NOW).key, "do not belong together"),
         ("ca.pem", new_authority(NOW).certificate, "do not belong together"),
-        ("tokens", "\n", "tokens has no token"),
-        ("tokens", "half-a-token\n", "tokens has no token"),
-        ("tokens", "t" * 40 + "\0\n", "tokens has no token"),
+        ("tokens", "\n", "tokens must have a token"),
+        ("tokens", "half-a-token\n", "tokens must have a token"),
+        ("tokens", "t" * 40 + "\0\n", "tokens must have a token"),
     ],
 )
 def test_a_damaged_folder_is_refused_with_the_cure_and_without_its_secrets(

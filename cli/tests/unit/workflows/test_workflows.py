@@ -1,12 +1,15 @@
 """The workflows: our own rules, zizmor and actionlint."""
 
+import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
-from ocmt_cli.deploy.changed import changed, last_deployed
+from ocmt_cli.deploy.changed import changed
+from ocmt_cli.deploy.release_tags import last_deployed
 from ocmt_cli.node import node_binary
 
 FOLDER = Path(__file__).parents[4] / ".github" / "workflows"
@@ -60,6 +63,40 @@ def test_a_deploy_is_never_cancelled() -> None:
     text = (FOLDER / "deploy.yml").read_text()
     assert "cancel-in-progress: false" in text
     assert "environment:" in text
+
+
+def test_a_repository_without_servers_skips_the_deploy() -> None:
+    text = (FOLDER / "deploy.yml").read_text()
+    first = text[text.index("  changed:") : text.index("runs-on:")]
+    assert re.search(r"if: >-\n +vars\.OCMT_TOML != '' &&\n +\(", first)
+
+
+def test_the_deploy_has_no_token_and_its_tags_are_pushed_by_the_last_step(tmp_path: Path) -> None:
+    text = (FOLDER / "deploy.yml").read_text()
+    assert text.index("git remote remove origin") < text.index("./ocmt deploy")
+    script = textwrap.dedent(text.rpartition("run: |\n")[2])
+    origin, checkout = tmp_path / "server" / "owner" / "name", tmp_path / "checkout"
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C"]
+    subprocess.run(["git", "init", "--quiet", "--bare", origin], check=True)
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    subprocess.run(
+        [*git, checkout, "commit", "--quiet", "--allow-empty", "--message", "A change"], check=True
+    )
+    subprocess.run([*git, checkout, "push", "--quiet", origin, "HEAD:refs/heads/main"], check=True)
+    server = {"GITHUB_SERVER_URL": f"file://{tmp_path}/server", "GITHUB_REPOSITORY": "owner/name"}
+    env = {**server, "PATH": os.environ["PATH"], "COMPONENT": "ui"}
+
+    def push() -> list[str]:
+        subprocess.run(["bash", "-e", "-c", script], check=True, cwd=checkout, env=env)
+        listed = ["git", "-C", str(origin), "tag", "--list"]
+        return subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()
+
+    assert push() == []  # nothing was deployed
+    tags = ["deploy/ui/1", "rollback/ui/2"]
+    for tag in (*tags, "deploy/mgmt/3", "v1"):
+        subprocess.run([*git, checkout, "tag", tag], check=True)
+    assert push() == tags
+    assert push() == tags
 
 
 def test_zizmor_finds_nothing() -> None:
@@ -116,6 +153,9 @@ def test_the_newest_tag_of_each_component_counts_and_seconds_tell_them_apart() -
         "v1.0",
     ]
     assert last_deployed(tags) == {"mgmt": "b" * 12, "ui": "c" * 12}
+    # A rollback tells what serves since.
+    tags.append("rollback/mgmt/20261123T220102Z-aaaaaaaaaaaa")
+    assert last_deployed(tags) == {"mgmt": "a" * 12, "ui": "c" * 12}
 
 
 def test_changes_are_shown_since_the_last_deployed_commit_not_the_last_one() -> None:

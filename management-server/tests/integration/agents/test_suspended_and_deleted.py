@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import date
 
 import httpx2
 import pytest
@@ -11,7 +12,8 @@ from ocmt_management.app import create_app
 from ocmt_management.audit.models import AuditEvent
 from ocmt_management.auth.sign_in import operator_link
 from ocmt_management.llm.models import Usage
-from ocmt_management.llm.usage import TokenCounts
+from ocmt_management.llm.request_source import Source
+from ocmt_management.llm.usage import UsageKey, UsageSum
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tables import Base
@@ -229,13 +231,13 @@ async def test_a_deleted_user_leaves_nothing_but_the_audit_trail(
     user_id = await id_of(bob)
     await bob.put("/api/secrets/FOO", json={"value": "bob's own secret"})
     await bob.put("/api/model", json={"provider": "demo", "model": "demo"})
-    state.llm.usage.record(user_id=user_id, provider="demo", model="demo", tokens=TokenCounts(1, 2))
+    state.llm.usage.record(usage_of(user_id), UsageSum(requests=1))
     await state.llm.usage.write()
     waiting = new_browser()
     token = await ask_for_link(waiting, BOB)
     before = await everything_of(app, user_id, BOB)
     assert before.keys() >= {
-        "users", "sessions", "data_keys", "secrets", "agents", "model_choices", "usage",
+        "users", "sessions", "data_keys", "secrets", "agents", "model_choices", "model_usage",
         "sign_in_links",
     }  # fmt: skip
 
@@ -305,13 +307,17 @@ async def test_the_last_admin_stays_and_members_delete_nobody(
     assert odd.status_code == 422
 
 
+def usage_of(user_id: str) -> UsageKey:
+    return UsageKey(user_id, date(2026, 11, 23), "demo", "demo", Source.CHAT)
+
+
 @pytest.mark.both_databases
 async def test_usage_of_a_deleted_user_does_not_block_that_of_others(
     app: FastAPI, admin: httpx2.AsyncClient
 ) -> None:
     usage, ada = app.state.llm.usage, await id_of(admin)
     for user_id in ("gone", ada):
-        usage.record(user_id=user_id, provider="demo", model="demo", tokens=TokenCounts(1, 2))
+        usage.record(usage_of(user_id), UsageSum(requests=1))
 
     await usage.write()
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.people import Person, agent_is, id_of
-from ocmt_testing.management.provider import Provider
+from ocmt_testing.management.provider import Provider, provider_urls
 from ocmt_testing.management.serving import Server, serving
 
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
@@ -27,13 +27,7 @@ def settings(
     its_settings: dict[str, str],
     provider: Provider,
 ) -> ManagementSettings:
-    url = provider.server.url
-    return make_settings(
-        openai_base_url=f"{url}/openai/v1",
-        anthropic_base_url=f"{url}/anthropic",
-        openrouter_base_url=f"{url}/openrouter/v1",
-        **its_settings,
-    )
+    return make_settings(**provider_urls(provider), **its_settings)
 
 
 @pytest.fixture

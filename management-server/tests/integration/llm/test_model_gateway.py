@@ -298,7 +298,7 @@ async def written(app: FastAPI, user_id: str) -> list[tuple[Any, ...]]:
     async with app.state.database.read() as session:
         rows = await session.scalars(select(Usage).where(Usage.user_id == user_id))
         return [
-            (u.day, u.provider, u.model, u.requests, u.unmeasured, u.tokens_in, u.tokens_out)
+            (u.day, u.provider, u.model, u.requests, u.estimated, u.tokens_in, u.tokens_out)
             for u in rows
         ]
 
@@ -314,7 +314,7 @@ async def test_what_was_used_is_counted_by_user_day_and_model(
     await ada.agent.post("/chat/completions", json=asking(model="made-up"))
 
     today = date(2026, 11, 23)
-    assert await usage_of(app, ada.id) == [(today, "openai", "gpt-x", 3, 1, 23, 10)]
+    assert await usage_of(app, ada.id) == [(today, "openai", "gpt-x", 3, 0, 23, 10)]
 
 
 async def test_counts_survive_a_database_that_is_away(
@@ -374,7 +374,7 @@ async def test_nobodys_agent_gets_anybody_elses_key(
 
 async def test_without_an_agents_token_there_is_a_401(ada: Person) -> None:
     ada.agent.headers.pop("authorization")
-    credentials = ["", "Bearer", "Bearer x", f"Bearer {'x' * 43}", f"Basic {ada.token}", ada.token]
+    credentials = ["", "Bearer", f"Basic {ada.token}", ada.token]
     for path in ("/chat/completions", "/messages", "/models"):
         method = "GET" if path == "/models" else "POST"
         for headers in [{}, *({"authorization": one} for one in credentials)]:
@@ -382,6 +382,16 @@ async def test_without_an_agents_token_there_is_a_401(ada: Person) -> None:
 
             assert refused.status_code == 401, (path, headers)
             assert refused.json()["error"]["message"] == refused.json()["detail"]
+
+
+@pytest.mark.parametrize("token", ["x", "x" * 43, "x" * 5000])
+async def test_a_token_of_no_agent_is_a_424_which_openclaw_forgets(ada: Person, token: str) -> None:
+    for method, path in (("GET", "/models"), ("POST", "/chat/completions"), ("POST", "/messages")):
+        refused = await ada.agent.request(
+            method, path, json=asking(), headers={"authorization": f"Bearer {token}"}
+        )
+
+        assert (refused.status_code, refused.json()["code"]) == (424, "agent-token-wrong")
 
 
 async def test_a_session_is_no_agents_token(ada: Person) -> None:
@@ -396,13 +406,13 @@ async def test_a_suspended_users_agent_is_refused(
 
     await ada.browser.patch(f"/api/admin/users/{bob.id}", json={"status": "suspended"})
 
-    assert (await bob.agent.get("/models")).status_code == 401
+    assert (await bob.agent.get("/models")).status_code == 424
 
 
 async def test_a_renewed_token_ends_the_old_one(ada: Person) -> None:
     await ada.browser.post(f"/api/admin/agents/{ada.id}/token")
 
-    assert (await ada.agent.post("/chat/completions", json=asking())).status_code == 401
+    assert (await ada.agent.post("/chat/completions", json=asking())).status_code == 424
 
 
 async def test_a_request_that_is_none_is_a_400(ada: Person) -> None:

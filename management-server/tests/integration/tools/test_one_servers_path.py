@@ -52,6 +52,19 @@ async def test_a_batch_cannot_get_around_the_rules(ada: ToolUser, real: RealServ
     renamed = await ada.agent.post("/mcp/notes", content=named_twice, headers=HEADERS)
 
     assert batch.status_code == 400
+    without_id = await ada.agent.post(
+        "/mcp/notes", json={k: v for k, v in call.items() if k != "id"}, headers=HEADERS
+    )
+    by_header = await ada.modern(
+        "tools/call", {"name": "read_note"}, path="/mcp/notes", headers={"mcp-name": "echo"}
+    )
+    by_method = await ada.modern(
+        "prompts/list", path="/mcp/notes", headers={"mcp-method": "tools/call"}
+    )
+
+    assert (without_id.status_code, without_id.json()["error"]["code"]) == (400, -32600)
+    for answer in (by_header, by_method):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
     for answer in (hidden, renamed):
         assert answer.json()["result"]["isError"] is True
     assert real.calls == {}

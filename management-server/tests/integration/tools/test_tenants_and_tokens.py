@@ -207,7 +207,8 @@ async def mixed_load(
             ]:
                 wrong[said] += 1
 
-    await asyncio.gather(*(work(seed) for seed in range(8)))
+    # Fewer than the bound on one connection, whose slot is free only after its answer was sent.
+    await asyncio.gather(*(work(seed) for seed in range(6)))
     assert not wrong
     assert served == calls
 

@@ -7,7 +7,7 @@ import pytest
 from ocmt_management.llm.caller_cache import CACHED_FOR, Caller, CallerCache
 from ocmt_management.llm.choice import DEMO
 
-ADA, BOB = Caller("ada", DEMO, None), Caller("bob", DEMO, None)
+ADA, BOB = (Caller(one, DEMO, None, "UTC", limited=False) for one in ("ada", "bob"))
 
 
 class Directory:

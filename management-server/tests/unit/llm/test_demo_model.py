@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_management.llm import demo
 from ocmt_management.llm.demo_shapes import DemoAnswer
+from ocmt_management.llm.event_stream import EventStreamReader
 from ocmt_management.llm.providers import Shape
-from ocmt_management.llm.usage import TokenCounts, UsageReader
+from ocmt_management.llm.usage import TokenCounts
 
 # As OpenClaw 2026.9.6 sent them.
 CONTEXT = (
@@ -120,7 +121,7 @@ async def test_anthropics_stream_spells_the_whole_answer_and_tells_its_usage() -
 @pytest.mark.parametrize("shape", Shape)
 async def test_the_meter_reads_what_the_demo_says_it_used(shape: Shape) -> None:
     answer = DemoAnswer.to(shape, request("hello"), created_s=1)
-    reader = UsageReader(streamed=True)
+    reader = EventStreamReader()
     for event in await streamed(answer):
         reader.feed(event)
 

@@ -1,60 +1,85 @@
-"""Texts for providers' errors, none of which makes OpenClaw disable the provider."""
+"""Texts for providers' errors: their cause for the user, nothing harmful for the agent."""
 
 import json
-import re
 
 import pytest
-from ocmt_management.llm import errors
-from ocmt_management.llm.errors import explain, in_place_of_answer
+from ocmt_management.llm import errors, provider_errors
+from ocmt_management.llm.errors import explain
+from ocmt_management.llm.openclaw_lockouts import disables_provider
+from ocmt_management.llm.provider_errors import from_answer, from_body
 from ocmt_management.llm.providers import Shape
+from ocmt_testing.management.provider_refusals import REFUSALS, Refusal
+
+KEY = "sk-adas-own-key-0123456789"
+BODIES = [refusal for refusal in REFUSALS if refusal.status is not None]
+EVENTS = [refusal for refusal in REFUSALS if refusal.status is None]
+
+
+def error_of(refusal: Refusal) -> provider_errors.ProviderError:
+    if refusal.status is not None:
+        return from_body(refusal.status, refusal.body)
+    error = from_answer(json.loads(refusal.body))
+    assert error is not None
+    return error
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda one: f"{one.status} {one.body[:60]}")
+def test_each_error_is_explained_by_its_cause(refusal: Refusal) -> None:
+    explained = explain("OpenAI", "gpt-x", error_of(refusal), mask={})
+
+    assert explained.user.code == refusal.code
+    if explained.in_place is not None:
+        assert not disables_provider(json.dumps(explained.in_place.body()))
+        assert explained.in_place.status in (400, 404, 424, 429, 503)
+    else:
+        assert not disables_provider(refusal.body)
+
+
+@pytest.mark.parametrize("refusal", EVENTS, ids=lambda one: one.body[:60])
+@pytest.mark.parametrize("wrap", ["plain", "response", "choice", "typed"])
+def test_an_error_within_an_answer_is_found_in_every_shape(refusal: Refusal, wrap: str) -> None:
+    error = json.loads(refusal.body)["error"]
+    event = {
+        "plain": {"id": "1", "error": error, "choices": [{"finish_reason": "error"}]},
+        "response": {"type": "response.failed", "response": {"error": error}},
+        "choice": {"choices": [{"error": error, "finish_reason": "error"}]},
+        "typed": {**error, "type": "error", "code": error.get("code", error.get("type"))},
+    }[wrap]
+    found = from_answer(event)
+
+    assert found is not None
+    assert found.message == error["message"]
+    assert found.cause == refusal.code
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "code"),
-    [
-        (401, "Incorrect API key provided: sk-abc", "provider-refused-key"),
-        (403, "Country not supported", "provider-refused-key"),
-        (402, "Payment required", "provider-unpaid"),
-        (429, "You exceeded your current quota insufficient_quota", "provider-unpaid"),
-        (403, "Key limit exceeded: no credits", "provider-unpaid"),
-        (429, "Rate limit reached", "provider-limits"),
-        (404, "The model does not exist", "model-unknown"),
-        (500, "", "provider-trouble"),
-        (529, "Overloaded", "provider-trouble"),
-        (400, "max_tokens is too large", "provider-refused"),
-    ],
-)
-def test_each_error_is_explained_by_its_cause(status: int, message: str, code: str) -> None:
-    error = explain("OpenAI", "gpt-x", status, message)
-
-    assert error.code == code
-    assert "OpenAI" in error.detail
+    "answer",
+    [{}, {"error": None}, {"error": {}}, {"choices": [{"delta": {"content": "error"}}]},
+     {"response": {"error": None}}, {"choices": "x"}, {"choices": [5]}],
+)  # fmt: skip
+def test_an_answer_without_an_error_has_none(answer: dict[str, object]) -> None:
+    assert from_answer(answer) is None
 
 
-def test_a_providers_message_about_a_request_is_quoted_shortened() -> None:
-    detail = explain("OpenAI", "gpt-x", 400, "max_tokens is\n too   large. " * 50).detail
+def test_the_providers_own_reason_is_for_the_user_shortened_and_without_the_key() -> None:
+    body = json.dumps({"error": {"message": f"Wrong {KEY}\n (sk-other-1234567890) key.  " * 40}})
+    explained = explain("OpenAI", "gpt-x", from_body(401, body), mask={KEY: "•••"})
 
-    assert "max_tokens is too large." in detail
-    assert len(detail) < 400
-
-
-# Texts after which OpenClaw 2026.9.6 disables a provider for minutes.
-DISABLING = re.compile(
-    r"api.?key|\b40[123]\b|unauthori[sz]ed|authenticat|invalid.key|billing|insufficient|quota", re.I
-)
+    assert "OpenAI says: “Wrong ••• (•••) key." in explained.user.detail
+    assert KEY not in explained.reason + explained.user.detail
+    assert len(explained.user.detail) < 600
+    assert explained.in_place is not None
+    assert "Wrong" not in json.dumps(explained.in_place.body())
 
 
-@pytest.mark.parametrize(("status", "message"), [(401, "bad key"), (402, "pay"), (403, "no")])
-def test_errors_about_the_key_do_not_make_openclaw_disable_the_provider(
-    status: int, message: str
-) -> None:
-    error = explain("OpenAI", "gpt-x", status, message)
-    answer = in_place_of_answer(error)
+@pytest.mark.parametrize("model", ["gpt-403", "insufficient_quota-7b", "expired/401"])
+def test_a_models_name_does_not_get_into_what_the_agent_reads(model: str) -> None:
+    body = json.dumps({"error": {"message": f"The model {model} does not exist"}})
+    explained = explain("OpenAI", model, from_body(404, body), mask={})
 
-    assert error.replaces
-    assert answer.status == 424
-    assert not DISABLING.search(json.dumps(answer.body()))
-    assert not DISABLING.search(json.dumps(errors.no_key("OpenAI").body()))
+    assert explained.in_place is not None
+    assert model not in json.dumps(explained.in_place.body())
+    assert model in explained.user.detail
 
 
 @pytest.mark.parametrize("shape", Shape)

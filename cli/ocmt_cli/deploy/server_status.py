@@ -1,0 +1,127 @@
+"""`ocmt status` with an inventory: what the hosts run, and what is amiss."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ocmt_common.console import say, say_json
+
+from ocmt_cli.checkout import command
+from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
+from ocmt_cli.deploy.plan import unfinished_restore
+from ocmt_cli.trust import ending
+
+COMPONENT_TITLES: dict[Role, str] = {"mgmt": "management", "agent": "agent server", "ui": "page"}
+HEALTHY = "healthy"
+DEGRADED = "degraded"
+NOT_REACHABLE = "NOT REACHABLE"
+
+
+def show_servers(file: Path, *, as_json: bool) -> bool:
+    """Show each host's releases and their health. Returns whether all is well.
+
+    A host that does not answer is shown as such, beside the others.
+    """
+    inventory = load_inventory(file)
+    in_use = [role for role in ORDER if inventory.with_role(role)]
+    deployer = Deployer(inventory, in_use, say)
+    with deployer.sessions() as sessions:
+        found, failures = deployer.each_that_answers(
+            lambda role, name: sessions[name].ask("status", role)
+        )
+    now = datetime.now(UTC)
+    told = [
+        server_line(role, host, found[role, host], now=now)
+        if (role, host) in found
+        else unreachable_line(role, host, str(failures[host]))
+        for role, host in deployer.targets()
+    ]
+    if as_json:
+        say_json(told)
+    else:
+        for one in told:
+            say(f"{one['host']}: {COMPONENT_TITLES[one['component']]}: {one['state']}")
+            if one["desired"]:
+                running = ", ".join(one["running"]) or "nothing"
+                say(f"  desired {one['desired']}, running {running}, last good {one['lastGood']}")
+            if one["answer"] and one["state"] != HEALTHY:
+                say(f"  {one['answer']}")
+            if one["certificate"]:
+                say(f"  {one['certificate']}")
+        for line in differences(told):
+            say(line)
+    return all(one["state"] in (HEALTHY, DEGRADED) for one in told)
+
+
+def differences(told: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each component whose hosts should run different releases."""
+    lines = []
+    for role in ORDER:
+        hosts: dict[str, list[str]] = {}
+        for one in told:
+            if one["component"] == role and one["desired"]:
+                hosts.setdefault(one["desired"], []).append(one["host"])
+        if len(hosts) > 1:
+            said = "; ".join(f"{', '.join(names)}: {release}" for release, names in hosts.items())
+            cure = f"run `{command('deploy')}` or `{command('rollback')}`"
+            lines.append(f"{COMPONENT_TITLES[role]}: the hosts differ ({said}): {cure}")
+    return lines
+
+
+def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
+    """One component's state: healthy, drifted (another release runs than `current`) or not healthy.
+
+    An unfinished restore or rollback comes first. A degraded component serves, and reports its
+    problems.
+    """
+    drifted = not status["settled"]
+    if status["restore"]:
+        state = f"RESTORE UNFINISHED: {unfinished_restore(status['restore'])}"
+    elif status["current"] is None:
+        state = "nothing is deployed"
+    elif status["unmigrated"]:
+        state = f"restored: run `{command('deploy')}` to migrate its data and start it"
+    elif pending := status["rollback"]:
+        said = ", ".join(filter(None, (pending["who"], pending["at"], pending["why"])))
+        state = (
+            f"ROLLBACK UNFINISHED from {pending['from']} to {pending['to']} ({said}): "
+            f"run `{command('rollback')}`"
+        )
+    elif not status["ok"]:
+        state = f"NOT HEALTHY: run `{command('deploy')}` or `{command('rollback')}`"
+    elif ending.has_ended(status["certificate"], now):
+        state = "NOT HEALTHY: its certificate expired"
+    elif drifted:
+        state = f"drifted: run `{command('deploy')}`"
+    elif status["settings_changed"]:
+        state = f"its settings (.env) changed: run `{command('deploy')}` to apply them"
+    else:
+        state = DEGRADED if status["degraded"] else HEALTHY
+    return {
+        "component": role,
+        "host": host,
+        "state": state,
+        "desired": status["current"],
+        "running": [status["current"]] if role == "ui" and status["ok"] else status["running"],
+        "lastGood": status["last_good"],
+        "drift": drifted,
+        "answer": status["answer"],
+        "certificate": ending.warning(status["certificate"], now),
+    }
+
+
+def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
+    """The line of a component on an unreachable host."""
+    return {
+        "component": role,
+        "host": host,
+        "state": NOT_REACHABLE,
+        "desired": None,
+        "running": [],
+        "lastGood": None,
+        "drift": None,
+        "answer": why,
+        "certificate": "",
+    }

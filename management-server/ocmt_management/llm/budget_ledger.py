@@ -1,0 +1,62 @@
+"""Reserves what a request may cost before it is made, in one transaction with the check of limits.
+
+Several servers may reserve at once: the budgets' rows are locked meanwhile. A reservation is
+deleted in the transaction that writes the request's cost (`usage_recorder`).
+"""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import structlog
+
+from ocmt_management.clock import Clock
+from ocmt_management.db import Database
+from ocmt_management.llm.budgets import Period, reached
+from ocmt_management.llm.models import TOTAL
+from ocmt_management.llm.repository import UsageRepository
+from ocmt_management.llm.usage import UsageKey
+
+log = structlog.get_logger(__name__)
+
+_ABANDONED_AFTER = timedelta(hours=2)
+"""Longer than a request takes. What is older was made by a server that was lost."""
+
+
+class BudgetReached(Exception):
+    """A hard limit leaves no room. `total`: it is the one of all users together."""
+
+    def __init__(self, period: Period, *, total: bool) -> None:
+        super().__init__(period)
+        self.period = period
+        self.total = total
+
+
+class BudgetLedger:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def reserve(self, key: UsageKey, amount: int) -> str:
+        """Reserve nano-dollars; returns the reservation's id. Raises `BudgetReached`."""
+        reservation_id = str(uuid4())
+        async with self._database.write() as session:
+            rows = UsageRepository(session)
+            budgets = await rows.budgets((key.user_id, TOTAL), lock=True)
+            own, everybody = await rows.spent_by(
+                key.user_id, day=key.day, everybody=TOTAL in budgets
+            )
+            for budget_id, limits in budgets.items():
+                total = budget_id == TOTAL
+                period = reached(limits, everybody if total else own, key.source)
+                if period is not None:
+                    raise BudgetReached(period, total=total)
+            await rows.reserve(reservation_id, key, amount, self._clock())
+        return reservation_id
+
+
+async def settle_abandoned(database: Database, clock: Clock) -> None:
+    """Count what servers that were lost had reserved as spent."""
+    async with database.write() as session:
+        count = await UsageRepository(session).settle_abandoned(clock() - _ABANDONED_AFTER)
+    if count:
+        log.warning("reservations of a lost server counted as spent", count=count)

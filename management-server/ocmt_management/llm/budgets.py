@@ -1,0 +1,74 @@
+"""Budgets as pure decisions: what is spent, what is reserved, and whether there is room."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ocmt_management.llm.request_source import Source
+
+
+class Period(StrEnum):
+    DAY = "day"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one budget, in nano-dollars; `None` is no limit."""
+
+    day_soft: int | None = None
+    day_hard: int | None = None
+    month_soft: int | None = None
+    month_hard: int | None = None
+    kept_for_jobs: int = 0
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a request can be refused for these limits."""
+        return self.day_hard is not None or self.month_hard is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Written costs and open reservations of a day, and of its month."""
+
+    day: int = 0
+    month: int = 0
+
+
+def reached(limits: Limits, spent: Spent, source: Source) -> Period | None:
+    """The hard limit that leaves no room for another request; `None` while there is room.
+
+    A request begins while anything is left, so a limit is passed by less than one request's
+    reserve.
+    """
+    kept = limits.kept_for_jobs if source is Source.CHAT else 0
+    for period, hard, sum_ in (
+        (Period.DAY, limits.day_hard, spent.day),
+        (Period.MONTH, limits.month_hard, spent.month),
+    ):
+        if hard is not None and sum_ >= hard - kept:
+            return period
+    return None
+
+
+def told(limits: Limits, spent: Spent) -> Period | None:
+    """The soft limit that is passed."""
+    if limits.day_soft is not None and spent.day >= limits.day_soft:
+        return Period.DAY
+    if limits.month_soft is not None and spent.month >= limits.month_soft:
+        return Period.MONTH
+    return None
+
+
+def day_of(now: datetime, time_zone: str) -> date:
+    """The day that it is in a time zone; in UTC, should the zone no longer be known."""
+    try:
+        return now.astimezone(ZoneInfo(time_zone)).date()
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return now.date()
+
+
+def first_of_month(day: date) -> date:
+    return day.replace(day=1)

@@ -1,0 +1,112 @@
+"""An agent's request as one to the provider that its user chose."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from msgspec import Raw
+from ocmt_common import bounded_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ocmt_management.llm import errors
+from ocmt_management.llm.caller_cache import Caller
+from ocmt_management.llm.metering import Meter, usage_key
+from ocmt_management.llm.providers import Shape, credentials
+from ocmt_management.llm.service import Llm
+from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
+from ocmt_management.vault.service import SecretValue
+
+_DEFAULT_NAMES = frozenset({"default", "ocmt/default"})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """All members as the agent wrote them, and the two that are read here."""
+
+    members: dict[str, Raw]
+    model: str
+    stream: bool
+
+
+async def answer_of_provider(
+    shape: Shape, body: RequestBody, request: Request, llm: Llm, caller: Caller
+) -> Response:
+    chosen = caller.chosen
+    url = chosen.provider.url(shape, llm.settings)
+    if url is None:
+        raise errors.bad_request(
+            "shape-unsupported",
+            f"{chosen.provider.name} has no Messages API. Use /llm/v1/chat/completions, or choose "
+            "an Anthropic model in the settings.",
+        )
+    key = caller.key or _no_key(llm, caller)
+    model = chosen.model if body.model in _DEFAULT_NAMES else body.model
+    plain = {**body.members, "model": model}
+    options: dict[str, Any] = {}
+    without_stream_options: Callable[[], bytes] | None = None
+    if shape is Shape.OPENAI and body.stream:
+        plain.pop("stream_options", None)
+        if llm.stream_options.accepted(url, model):
+            # Without it a stream does not report its usage. It adds one chunk without choices.
+            options["stream_options"] = {**_stream_options(body), "include_usage": True}
+
+            def without_stream_options() -> bytes:
+                llm.stream_options.refused(url, model)
+                return bounded_json.write(plain)
+
+    upstream = UpstreamRequest(
+        shape=shape,
+        provider=chosen.provider.name,
+        model=model,
+        url=url,
+        setting=f"{chosen.provider.id.upper()}_BASE_URL",
+        headers=_headers(shape, request, key),
+        key=key,
+        body=bounded_json.write({**plain, **options}),
+        without_stream_options=without_stream_options,
+        final=llm.last_errors.just_unanswered(caller.user_id),
+    )
+
+    # A name that the agent made up is counted only once the provider answers to it.
+    meter = Meter(llm, usage_key(llm, caller, model, body.members))
+    if caller.limited:
+        await meter.reserve(upstream.body, body.members, provider=chosen.provider.name)
+
+    def done(outcome: Outcome) -> None:
+        if outcome.tokens is None or outcome.estimated:
+            meter.key = replace(meter.key, model=chosen.model)
+        meter.done(outcome.tokens, error=outcome.error, estimated=outcome.estimated)
+
+    return UpstreamResponse(llm.http, upstream, done=done)
+
+
+def _stream_options(body: RequestBody) -> dict[str, Raw]:
+    try:
+        return bounded_json.members(body.members.get("stream_options", b"{}"))
+    except bounded_json.NotJson:
+        return {}
+
+
+def _no_key(llm: Llm, caller: Caller) -> NoReturn:
+    error = errors.no_key(caller.chosen.provider.name)
+    llm.last_errors.record(caller.user_id, errors.ModelError(error.code, error.detail))
+    raise error
+
+
+def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]:
+    """The headers of the upstream request; of the agent's, only those that name a version."""
+    headers = {
+        "content-type": "application/json",
+        "accept": "text/event-stream, application/json",
+        # An uncompressed answer is forwarded as it arrives.
+        "accept-encoding": "identity",
+        "user-agent": "ocmt",
+        **credentials(shape, key.reveal()),
+    }
+    if shape is Shape.ANTHROPIC:
+        for name in ("anthropic-version", "anthropic-beta"):
+            # No version has a non-ASCII name; httpx would refuse the value.
+            if (value := request.headers.get(name)) and value.isascii():
+                headers[name] = value
+    return headers

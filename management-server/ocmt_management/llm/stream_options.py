@@ -1,0 +1,27 @@
+"""Remembers the servers that refuse `stream_options`, by which a stream reports its usage.
+
+Without it a request to such a server would be made twice each time.
+"""
+
+from datetime import datetime, timedelta
+
+from ocmt_management.clock import Clock
+
+_REMEMBERED = timedelta(hours=1)
+_MAX_ENTRIES = 1000
+
+
+class StreamOptions:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._refused: dict[tuple[str, str], datetime] = {}
+
+    def refused(self, url: str, model: str) -> None:
+        if len(self._refused) >= _MAX_ENTRIES:
+            self._refused.clear()
+        self._refused[url, model] = self._clock() + _REMEMBERED
+
+    def accepted(self, url: str, model: str) -> bool:
+        """Whether a request for this model may have them: unless it was refused within the hour."""
+        until = self._refused.get((url, model))
+        return until is None or self._clock() >= until

@@ -1,0 +1,168 @@
+"""The real OpenClaw answers the next message after each of a provider's errors.
+
+It stands before the model gateway's forwarding with a provider of ours behind, which refuses one
+message and answers the next.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx2
+import pytest
+import pytest_asyncio
+from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.runtime.process import ProcessRuntime
+from ocmt_agent.runtime.spec import Limits
+from ocmt_management.clock import utc_now
+from ocmt_management.llm.last_errors import LastErrors
+from ocmt_management.llm.providers import Shape
+from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
+from ocmt_management.no_cookies import no_cookies
+from ocmt_management.vault.secret_value import SecretValue
+from ocmt_testing.agent_server.openclaw import installed_openclaw, node_binary
+from ocmt_testing.agent_server.real_gateway import boot, spec_of
+from ocmt_testing.management.provider import openai_chunks
+from ocmt_testing.management.provider_refusals import REFUSALS, Refusal
+from ocmt_testing.management.serving import serving
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SPEC = spec_of("ada")
+KEY = "sk-adas-own-key-0123456789"
+GOOD = [
+    b'data: {"choices":[{"index":0,"delta":{"content":"I am here."}}]}\n\n',
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
+    *openai_chunks()[-2:],
+]
+# OpenClaw repeats the others by itself, as it should.
+FINAL = [one for one in REFUSALS if one.code not in ("provider-limits", "provider-trouble")]
+# One of each kind of status and cause; the whole list takes a quarter of an hour.
+CHOSEN = [*{(one.status, one.code): one for one in FINAL}.values()]
+assert len(CHOSEN) >= 12
+
+
+@dataclass
+class World:
+    access: GatewayAccess
+    session: aiohttp.ClientSession
+    refusal: Refusal | None = None
+    breaks_off: bool = False
+    asked: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    async def say(self, text: str) -> tuple[int, str]:
+        """Send the agent a message; the status and the text of its answer."""
+        async with self.session.post(
+            f"{self.access.endpoint.url}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {self.access.gateway_token}"},
+            json={
+                "model": "openclaw",
+                "user": "ada",
+                "messages": [{"role": "user", "content": text}],
+            },
+            timeout=aiohttp.ClientTimeout(180),
+        ) as answer:
+            return answer.status, await answer.text()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    found: list[World] = []
+    errors = LastErrors(utc_now)
+
+    async def provider(request: Request) -> Response:
+        await request.body()
+        world = found[0]
+        world.asked += 1
+        refusal = world.refusal
+        if world.breaks_off:
+            return StreamingResponse(iter(GOOD[:1]), media_type="text/event-stream")
+        if refusal is None:
+            return StreamingResponse(iter(GOOD), media_type="text/event-stream")
+        if refusal.status is not None:
+            return Response(refusal.body, refusal.status, media_type="application/json")
+        events = iter([GOOD[0], f"data: {refusal.body}\n\n".encode()])
+        return StreamingResponse(events, media_type="text/event-stream")
+
+    async def llm(request: Request) -> Response:
+        if request.method == "GET":
+            return Response(json.dumps({"object": "list", "data": [{"id": "default"}]}))
+
+        def done(outcome: Outcome) -> None:
+            found[0].outcomes.append(outcome)
+            if outcome.error is None:
+                errors.forget("ada")
+            else:
+                errors.record("ada", outcome.error)
+
+        order = UpstreamRequest(
+            shape=Shape.OPENAI, provider="OpenAI", model="gpt-x", url=f"{there.url}/v1",
+            setting="OPENAI_BASE_URL", headers={}, key=SecretValue(KEY),
+            body=await request.body(), final=errors.just_unanswered("ada"),
+        )  # fmt: skip
+        return UpstreamResponse(http, order, done=done)
+
+    routes: list[Any] = [Route("/llm/{path:path}", llm, methods=["GET", "POST"])]
+    async with (
+        serving(Starlette(routes=[Route("/v1", provider, methods=["POST"])])) as there,
+        serving(Starlette(routes=routes)) as here,
+        httpx2.AsyncClient(cookies=no_cookies(), trust_env=False, timeout=60) as http,
+        aiohttp.ClientSession() as session,
+    ):
+        runtime = ProcessRuntime(
+            node=node_binary(),
+            openclaw_dir=installed_openclaw(),
+            state_root=Path(tmp_path_factory.mktemp("agents")),
+            limits=Limits(memory_mb=2048, cpus=2.0, pids=512),
+            relay_host="127.0.0.1",
+            relay_port=int(here.url.rpartition(":")[2]),
+        )
+        try:
+            found.append(World(await boot(runtime, SPEC, session), session))
+            status, text = await found[0].say("hello")
+            assert status == 200, text
+            yield found[0]
+        finally:
+            await runtime.remove("ada", with_state=True)
+            await runtime.close()
+
+
+@pytest.mark.parametrize("refusal", CHOSEN, ids=lambda one: f"{one.status} {one.code}")
+async def test_the_next_message_is_answered(world: World, refusal: Refusal) -> None:
+    world.refusal, world.asked, begun = refusal, 0, time.monotonic()
+    await world.say("hello again")
+    took_s = time.monotonic() - begun
+    asked = world.asked
+    error = world.outcomes[-1].error
+    world.refusal = None
+
+    status, text = await world.say("and now?")
+
+    assert status == 200, text
+    assert "I am here." in text
+    assert error is not None
+    assert error.code == refusal.code
+    assert asked <= 2, "it was repeated"
+    assert took_s < 30
+
+
+async def test_an_answer_that_breaks_off_again_is_given_up(world: World) -> None:
+    world.breaks_off, world.asked, begun = True, 0, time.monotonic()
+    await world.say("tell me more")
+    took_s, asked = time.monotonic() - begun, world.asked
+    world.breaks_off = False
+
+    status, text = await world.say("and now?")
+
+    assert (status, "I am here." in text) == (200, True)
+    assert 2 <= asked <= 3
+    assert took_s < 30  # it was eight requests in 90 seconds

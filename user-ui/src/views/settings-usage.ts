@@ -1,0 +1,143 @@
+/** What the user's agent used of models, by day and by model, and their budget. */
+
+import { LitElement, css, html, nothing } from "lit";
+import { customElement, property, state } from "lit/decorators.js";
+import { styleMap } from "lit/directives/style-map.js";
+
+import type { Api } from "../api/client";
+import type { BudgetView, UsageAnswer, UsageRow } from "../api/generated";
+import { RequestState } from "../api/request-state";
+import { costOf, count, dollars, grouped, sum } from "../components/money";
+import { base, controls } from "../styles/controls";
+import { sectionStyles } from "./settings-styles";
+
+@customElement("settings-usage")
+export class SettingsUsage extends LitElement {
+  @property({ attribute: false }) api!: Api;
+  @state() private usage: UsageAnswer | null = null;
+
+  private readonly loading = new RequestState(this);
+
+  static override styles = [
+    base,
+    controls,
+    sectionStyles,
+    css`
+      .plot {
+        display: flex;
+        align-items: flex-end;
+        gap: 2px;
+        height: 6rem;
+        margin: 0 0 1rem;
+        padding: 0;
+        border-bottom: 1px solid var(--line);
+      }
+      .plot li {
+        position: relative;
+        flex: 1 1 0;
+        display: block;
+        min-height: 2px;
+        padding: 0;
+        border: 0;
+        border-radius: 3px 3px 0 0;
+        background: var(--accent);
+      }
+      .told {
+        font-weight: 600;
+      }
+    `,
+  ];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    void this.loading.run(async () => {
+      this.usage = await this.api.usage();
+      await this.tellTimeZone(this.usage.timeZone);
+    });
+  }
+
+  /** Days begin by this browser's clock, if the server knows its time zone. */
+  private async tellTimeZone(known: string): Promise<void> {
+    const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    if (!here || here === known) return;
+    try {
+      await this.api.setTimeZone(here);
+    } catch {
+      return; // such as Chromium's Etc/Unknown
+    }
+    this.usage = await this.api.usage();
+  }
+
+  override render() {
+    return html`
+      <h2>Usage</h2>
+      ${this.loading.outcome()} ${this.usage === null ? nothing : this.shown(this.usage)}
+    `;
+  }
+
+  private shown({ rows, budget, timeZone }: UsageAnswer) {
+    if (rows.length === 0) {
+      return html`<p class="muted">Your agent has not used a model in the last 30 days.</p>
+        ${this.budget(budget)}`;
+    }
+    return html`
+      <p class="muted">The last 30 days, by the clock of ${timeZone}: ${costOf(rows)}.</p>
+      ${this.plot(grouped(rows, (row) => row.day))} ${this.budget(budget)}
+      <ul>
+        ${grouped(rows, (row) => row.model).map(([model, used]) => this.model(model, used))}
+      </ul>
+      <p class="small"><a href="/api/usage/export" download>Download as CSV</a></p>
+    `;
+  }
+
+  /** A bar a day, as high as its cost; by tokens while no cost is known. */
+  private plot(days: readonly (readonly [string, readonly UsageRow[]])[]) {
+    const cost = (rows: readonly UsageRow[]) => sum(rows, (row) => row.costUsd ?? 0);
+    const tokens = (rows: readonly UsageRow[]) => sum(rows, (row) => row.tokensIn + row.tokensOut);
+    const size = days.some(([, rows]) => cost(rows) > 0) ? cost : tokens;
+    const most = Math.max(...days.map(([, rows]) => size(rows)), Number.MIN_VALUE);
+    return html`<ul class="plot" aria-label="By day">
+      ${days.map(([day, rows]) => {
+        const label = `${day}: ${costOf(rows)}, ${count(tokens(rows))} tokens`;
+        const height = Math.round((100 * size(rows)) / most);
+        return html`<li title=${label} style=${styleMap({ height: `${height}%` })}>
+          <span class="unseen">${label}</span>
+        </li>`;
+      })}
+    </ul>`;
+  }
+
+  private model(model: string, rows: readonly UsageRow[]) {
+    const estimated = sum(rows, (row) => row.estimated);
+    return html`<li>
+      <div>
+        ${model}
+        <div class="muted small">
+          ${count(sum(rows, (row) => row.tokensIn))} tokens in,
+          ${count(sum(rows, (row) => row.cached))} of them cached;
+          ${count(sum(rows, (row) => row.tokensOut))} out
+          ${estimated === 0 ? nothing : html`; ${estimated} answers cut short and estimated`}
+        </div>
+      </div>
+      <span>${costOf(rows)}</span>
+    </li>`;
+  }
+
+  private budget(budget: BudgetView | null) {
+    if (budget === null) return nothing;
+    const line = (period: string, spent: number, hard: number | null) =>
+      hard === null ? nothing : html` ${dollars(spent)} of ${dollars(hard)} ${period}.`;
+    return html`<p class=${budget.told || budget.reached ? "told" : "muted"} role="status">
+      ${budget.reached === null ? nothing : "Your budget is used up: your agent answers no chats."}
+      ${budget.told !== null && budget.reached === null ? "Your budget is nearly used up." : nothing}
+      ${line("today", budget.daySpentUsd, budget.dayHardUsd)}
+      ${line("this month", budget.monthSpentUsd, budget.monthHardUsd)}
+    </p>`;
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "settings-usage": SettingsUsage;
+  }
+}
