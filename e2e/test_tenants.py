@@ -16,7 +16,7 @@ from ocmt_agent.api import endpoints as agent_endpoints
 from ocmt_agent.auth import OPEN_PATHS
 from ocmt_agent.proxy.routes import PATH as PROXY_PATH
 from ocmt_management.app import ROUTERS
-from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.chat import ChatPage, client_of
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, expect
 from websockets.exceptions import InvalidStatus
@@ -69,18 +69,6 @@ class Tenants:
         """The route with the first user's ids filled in."""
         names = {"user_id": self.first_id, "session_id": self.first_session, "name": "mine"}
         return re.sub(r"\{(\w+)(?::\w+)?\}", lambda m: names.get(m.group(1), "openai"), route)
-
-
-def client_of(stack: Stack, chat: ChatPage) -> httpx2.Client:
-    """The page's session in a client that can send any request."""
-    cookies = {c["name"]: c["value"] for c in chat.context.cookies()}
-    return httpx2.Client(
-        base_url=stack.url,
-        cookies=cookies,
-        headers={"Origin": stack.url},
-        timeout=60,
-        trust_env=False,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from yarl import URL
 
 from ocmt_management.tools import trouble
 from ocmt_management.tools.calls import ToolCall, changed
+from ocmt_management.tools.messages import Message
 from ocmt_management.tools.models import Rule
 from ocmt_management.tools.service import Tools
 from ocmt_management.tools.snapshot import Tool, UserTools
@@ -46,10 +47,12 @@ def _check_origin(request: Request, tools: Tools) -> None:
         raise Problem(403, "cross-site", "Pages of other sites may not call tools.")
 
 
-async def instead_of_running(tools: Tools, tool: Tool, arguments: bytes) -> bytes | None:
+async def instead_of_running(
+    tools: Tools, tool: Tool, arguments: bytes, message: Message, *, path: str = ""
+) -> bytes | None:
     """A result in place of the call's own: it may not run, or its person was asked.
 
-    `None`: the caller runs it.
+    `None`: the caller runs it. `path` is the server's slug at its own path.
     """
     started = time.monotonic()
     name = tool.connection.name
@@ -71,11 +74,13 @@ async def instead_of_running(tools: Tools, tool: Tool, arguments: bytes) -> byte
             f"{tool.name} of {name} has to be allowed first. Ask your person to set its rule to "
             "allow under Tools."
         )
-    return await tools.approvals.hold(
+    holding = tools.approvals.hold(
         call_of(tool, arguments),
         rules_version=tool.rules_version,
         account_version=tool.connection.account_version,
     )
+    outcome = await tools.held_requests.hold(tool.connection.user_id, path, message, holding)
+    return outcome or trouble.error_result("This request was given up. Its call still waits.")
 
 
 def call_of(tool: Tool, arguments: bytes) -> ToolCall:

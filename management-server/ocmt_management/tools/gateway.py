@@ -123,6 +123,7 @@ class Exchange:
 async def _answer(exchange: Exchange) -> Response:
     message = exchange.message
     if not message.is_request:  # a notification, or an answer to nothing that was asked
+        exchange.tools.held_requests.given_up(exchange.caller.user_id, "", message)
         return Response(status_code=202)
     try:
         if message.method == "tools/call":
@@ -258,7 +259,9 @@ class _CallResponse(Response):
                 tool = caller.tools.get(self._name)
                 if tool is None:
                     return await self._built_in()
-                instead = await instead_of_running(tools, tool, self._arguments)
+                instead = await instead_of_running(
+                    tools, tool, self._arguments, self._exchange.message
+                )
                 if instead is not None:
                     return instead
                 return await tools.calls.run(

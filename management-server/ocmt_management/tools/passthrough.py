@@ -72,7 +72,8 @@ async def pass_on(slug: str, request: Request, tools: Tools) -> Response:
         text = messages.error(bytes(message.id), *wrong)
         return Response(text, status_code=400, media_type=_JSON)
     if message.method == "tools/call":
-        return await _call(tools, caller, connection, headers, message)
+        return await _call(request, tools, caller, connection, headers, message)
+    tools.held_requests.given_up(caller.user_id, slug, message)
     listing = caller if message.method == "tools/list" else None
     return _Passed(tools, connection, "POST", headers, message.written(), message, listing=listing)
 
@@ -114,7 +115,8 @@ def _headers_for(connection: Connection, request: Request, tools: ToolsService) 
     return headers
 
 
-async def _call(
+async def _call(  # noqa: PLR0917
+    request: Request,
     tools: ToolsService,
     caller: UserTools,
     connection: Connection,
@@ -133,11 +135,24 @@ async def _call(
         return _result(
             message, trouble.error_result(f"{connection.name} has listed no tool {name[:100]}.")
         )
-    try:
+    instead: bytes | None = None
+    may_go_on = False
+
+    async def ask() -> None:
+        nonlocal instead, may_go_on
         with tools.limits.request(caller.user_id):
-            instead = await instead_of_running(tools, tool, arguments)
+            instead = await instead_of_running(
+                tools, tool, arguments, message, path=connection.slug
+            )
+        may_go_on = True
+
+    try:
+        await until_disconnect(request.receive, ask())
     except Trouble as problem:
         instead = trouble.error_result(problem.text)
+    else:
+        if not may_go_on:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
     if instead is not None:
         return _result(message, instead)
     # Parsers differ about members that are there twice: the server gets what was checked here.

@@ -25,6 +25,7 @@ from ocmt_management.tools.calls import Standing, ToolCall, ToolCalls
 from ocmt_management.tools.catalogue import Catalogue
 from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.discovery import discover
+from ocmt_management.tools.held_requests import HeldRequests
 from ocmt_management.tools.limits import CallLimits
 from ocmt_management.tools.metrics import ToolMetrics
 from ocmt_management.tools.repository import ToolRepository
@@ -83,6 +84,7 @@ class Tools:
         self.snapshots = snapshots
         self.breaker = Breaker(time.monotonic)
         self.limits = CallLimits()
+        self.held_requests = HeldRequests()
         self.metrics = ToolMetrics(paused=self.breaker.open_count, under_way=self.limits.under_way)
         self.http = HttpTransport(client)
         self.packages = PackageTransport(agents.server)
@@ -182,7 +184,7 @@ class Tools:
 
     @asynccontextmanager
     async def changing(self, user_id: str) -> AsyncIterator[UserServers]:
-        """A transaction that changes a user's servers; their agent uses the change at once."""
+        """A transaction that changes a user's servers; their agent's next turn has the change."""
         async with self.database.write() as session:
             yield UserServers(
                 session,
@@ -192,6 +194,7 @@ class Tools:
                 private_hosts=self.private_hosts,
             )
         self.changed([user_id])
+        await self._sender.sent()
 
     @asynccontextmanager
     async def changing_shared(self, admin_id: str) -> AsyncIterator[SharedServers]:
@@ -271,6 +274,7 @@ class Tools:
         async with self.database.write() as session:
             await Catalogue(session, self.clock, connection).store(offer)
         self.changed([user_id])
+        await self._sender.sent()
 
     def _is_due(self, what: object) -> bool:
         now = self.clock()

@@ -6,7 +6,7 @@ An agent whose list is the same as before is left alone: OpenClaw reads its conf
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from ocmt_common.problems import Problem
@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 _CHECK_EVERY_S = 60.0
 """For changes by another server process."""
 _RETRY_S = 5.0
+_AWAITED_S = 3.0
 _BATCH = 100
 
 
@@ -34,10 +35,23 @@ class VersionSender:
         self._server = server
         self._snapshots = snapshots
         self._changed = asyncio.Event()
+        self._awaiting: list[asyncio.Future[None]] = []
 
     def changed(self) -> None:
         """Some user's tools changed. Call after the commit."""
         self._changed.set()
+
+    async def sent(self) -> None:
+        """Wait until what changed before is sent, or 3 s: it is then sent in the background.
+
+        A message that reaches the agent after this has the new tools.
+        """
+        passed = asyncio.get_running_loop().create_future()
+        self._awaiting.append(passed)
+        self._changed.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_AWAITED_S):
+                await passed
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,6 +88,7 @@ class VersionSender:
     async def _keep_sending(self) -> None:
         while True:
             self._changed.clear()
+            awaiting, self._awaiting = self._awaiting, []
             try:
                 all_sent = await self.send_all()
             except Problem as problem:
@@ -83,11 +98,9 @@ class VersionSender:
                 # A bug must not stop the sending for good.
                 log.exception("versions of tools not sent")
                 all_sent = False
-            if not all_sent:
-                await asyncio.sleep(_RETRY_S)
-                continue
-            try:
-                async with asyncio.timeout(_CHECK_EVERY_S):
+            for passed in awaiting:
+                if not passed.done():
+                    passed.set_result(None)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CHECK_EVERY_S if all_sent else _RETRY_S):
                     await self._changed.wait()
-            except TimeoutError:
-                continue

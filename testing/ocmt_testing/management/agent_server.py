@@ -279,6 +279,8 @@ class FakeAgentServer:
         """`(user id, version)` in the order received."""
         self.tools_version_refusals: list[Refusal] = []
         """Answers to the next versions of tools."""
+        self.tools_version_held: asyncio.Event | None = None
+        """If set, versions of tools wait for it."""
         self.tool_servers: dict[tuple[str, str], dict[str, Any]] = {}
         """`(user id, server id)` → the definition."""
         self.tool_server_refusals: list[Refusal] = []
@@ -428,6 +430,8 @@ class FakeAgentServer:
         user_id = request.path_params["user_id"]
         if not self._known(request):
             return _problem(401, "wrong-token", "Wrong token.")
+        if self.tools_version_held is not None:
+            await self.tools_version_held.wait()
         if self.tools_version_refusals:
             return _problem(*self.tools_version_refusals.pop(0))
         if user_id not in self.containers:

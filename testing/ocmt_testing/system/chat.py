@@ -4,7 +4,10 @@ import re
 import uuid
 from types import TracebackType
 
+import httpx2
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocket, expect
+
+from ocmt_testing.system.stack import Stack
 
 ANSWER_TIMEOUT_MS = 120_000
 PILL_TIMEOUT_MS = 150_000
@@ -73,11 +76,14 @@ class ChatPage:
             "data-state", re.compile("|".join(f"^{s}$" for s in states)), timeout=PILL_TIMEOUT_MS
         )
 
+    def send(self, text: str) -> None:
+        self.message_box.fill(text)
+        self.message_box.press("Enter")
+
     def ask(self, text: str) -> str:
         """Send `text` with a unique mark, and wait for the answer with it. Returns the mark."""
         mark = f"mark-{uuid.uuid4().hex[:8]}"
-        self.message_box.fill(f"{text} ({mark})")
-        self.message_box.press("Enter")
+        self.send(f"{text} ({mark})")
         answer = self.answers.filter(has_text=mark)
         expect(answer).to_have_count(1, timeout=ANSWER_TIMEOUT_MS)
         expect(self.page.get_by_role("button", name="Stop")).to_have_count(
@@ -92,3 +98,15 @@ class ChatPage:
     @property
     def questions(self) -> Locator:
         return self.page.get_by_role("article", name="You", exact=True)
+
+
+def client_of(stack: Stack, chat: ChatPage) -> httpx2.Client:
+    """The page's session in a client that can send any request."""
+    cookies = {c["name"]: c["value"] for c in chat.context.cookies()}
+    return httpx2.Client(
+        base_url=stack.url,
+        cookies=cookies,
+        headers={"Origin": stack.url},
+        timeout=60,
+        trust_env=False,
+    )

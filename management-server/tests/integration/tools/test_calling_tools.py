@@ -255,6 +255,44 @@ async def test_the_agent_is_made_to_list_again_only_when_its_list_changed(
     assert await ada.listed() == ["notes__read_note"]
 
 
+async def test_a_change_is_answered_when_the_next_message_has_it(
+    ada: ToolUser, real: RealServer, agent_server: FakeAgentServer
+) -> None:
+    """The agent server holds messages from then on until the gateway has read the version."""
+
+    async def sent_before_the_answer(change: Awaitable[object]) -> int:
+        held = agent_server.tools_version_held = asyncio.Event()
+        before = len(agent_server.tools_versions)
+        changing = asyncio.ensure_future(change)
+        await asyncio.wait({changing}, timeout=0.5)
+        answered = changing.done()
+        held.set()
+        await changing
+        assert not answered
+        return len(agent_server.tools_versions) - before
+
+    async def add() -> None:
+        server.update(await ada.add("notes", real.url))
+
+    server: dict[str, Any] = {}
+    assert await sent_before_the_answer(add()) == 1
+    assert await sent_before_the_answer(ada.rule(server, "deny", "echo")) == 1
+    path = f"/api/tools/servers/{server['id']}"
+    assert await sent_before_the_answer(ada.browser.delete(path)) == 1
+
+
+async def test_a_change_is_answered_although_the_agent_server_hangs(
+    ada: ToolUser, real: RealServer, agent_server: FakeAgentServer
+) -> None:
+    agent_server.tools_version_held = held = asyncio.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ocmt_management.tools.version_sender._AWAITED_S", 0.05)
+        await ada.add("notes", real.url)
+        assert agent_server.tools_versions == []
+    held.set()
+    await until(lambda: len(agent_server.tools_versions) == 1)
+
+
 async def test_old_lists_are_read_again_in_the_background(
     ada: ToolUser, real: RealServer, advance: Callable[[timedelta], None], app: FastAPI
 ) -> None:

@@ -4,10 +4,11 @@ import asyncio
 from typing import Any
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.mcp_servers import RealServer
-from ocmt_testing.management.tool_user import ToolUser, text_of
+from ocmt_testing.management.tool_user import HEADERS, ToolUser, text_of
 
 
 async def waiting(user: ToolUser) -> dict[str, Any]:
@@ -90,6 +91,54 @@ async def test_an_agent_that_hung_up_gets_the_result_in_its_conversation(
 
     assert real.calls["echo"] == 1
     assert f"number {shown['number']}" in gateway.rows[0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "how"),
+    [
+        ("/mcp", "notes__echo", "says so"),
+        ("/mcp/notes", "echo", "says so"),
+        ("/mcp/notes", "echo", "hangs up"),
+    ],
+)
+async def test_a_request_that_the_agent_gives_up_is_not_answered_instead_of_the_conversation(
+    app: FastAPI,
+    ada: ToolUser,
+    real: RealServer,
+    agent_server: FakeAgentServer,
+    path: str,
+    name: str,
+    how: str,
+) -> None:
+    await ada.add("Notes", real.url)
+    calling = asyncio.create_task(ada.call(name, {"text": "hello"}, path=path))
+    shown = await waiting(ada)
+    # Of another request, of another user and of nothing: these end no wait.
+    for params in ({"requestId": 8}, {"requestId": "7"}, {}, None):
+        await notify(ada, path, params)
+    assert not calling.done()
+
+    if how == "says so":
+        await notify(ada, path, {"requestId": 7, "reason": "aborted"})
+        await calling
+    else:
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+    await until_nobody_waits(app)
+    assert not app.state.approvals._holders
+    gateway = agent_server.gateways[ada.id]
+    await decide(ada, shown, "once")
+    async with asyncio.timeout(10):
+        while not gateway.rows:
+            await gateway.requests.get()
+
+    assert real.calls["echo"] == 1
+    assert f"number {shown['number']}" in gateway.rows[0]["content"]
+
+
+async def notify(user: ToolUser, path: str, params: dict[str, Any] | None) -> None:
+    message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+    await user.agent.post(path, json=message, headers=HEADERS)
 
 
 async def test_the_built_in_tools_are_listed_and_served(ada: ToolUser, real: RealServer) -> None:

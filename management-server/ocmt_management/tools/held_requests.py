@@ -1,0 +1,57 @@
+"""Ends the wait of a request for its person's decision when the agent gives the request up.
+
+A client that gives up says so in a notification and may keep the connection open, as OpenClaw
+2026.9.6 does when its person stops a turn. An answer to such a request is never read, so the
+outcome has to be delivered to the conversation instead.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+
+from ocmt_common import bounded_json
+from ocmt_common.bounded_json import NotJson
+
+from ocmt_management.tools.messages import Message
+
+GIVEN_UP = "notifications/cancelled"
+_Key = tuple[str, str, bytes]
+
+
+class HeldRequests:
+    """Ids are unique within one session of a client, and an agent may have several at a time.
+
+    So the waits of all requests with one id end; their calls still wait for the decision.
+    """
+
+    def __init__(self) -> None:
+        self._holds: dict[_Key, set[asyncio.Task[bytes]]] = {}
+
+    async def hold(
+        self, user_id: str, path: str, message: Message, waiting: Coroutine[None, None, bytes]
+    ) -> bytes | None:
+        """The outcome that `waiting` returns; `None` if the request is given up before.
+
+        `path` is the server's slug, or empty for all servers. `waiting` is then cancelled.
+        """
+        key = (user_id, path, bytes(message.id))
+        hold = asyncio.ensure_future(waiting)
+        self._holds.setdefault(key, set()).add(hold)
+        try:
+            await asyncio.wait({hold})
+            return None if hold.cancelled() else hold.result()
+        finally:
+            hold.cancel()
+            self._holds[key].discard(hold)
+            if not self._holds[key]:
+                del self._holds[key]
+            await asyncio.gather(hold, return_exceptions=True)
+
+    def given_up(self, user_id: str, path: str, message: Message) -> None:
+        """Note an agent's notification that it gave a request up; others have no effect."""
+        if message.method != GIVEN_UP:
+            return
+        with suppress(NotJson):
+            request_id = bounded_json.members(message.params).get("requestId", b"")
+            for hold in self._holds.get((user_id, path, bytes(request_id)), ()):
+                hold.cancel()
