@@ -192,7 +192,7 @@ def test_a_taken_port_is_reported_with_its_holder_and_another_to_choose(taken: i
     assert caught.value.exit_code == 75
     assert f"Port {taken} (the page) is taken by" in str(caught.value)
     assert f"(pid {os.getpid()})" in str(caught.value)
-    assert re.search(r"choose another: try \d+$", str(caught.value))
+    assert re.search(r"choose another port: try \d+$", str(caught.value))
 
 
 def test_an_unused_port_is_free(taken: int) -> None:
