@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class CommandFailed(Exception):
-    """The failure of a command. The operator is shown `str()`; `main` exits with `exit_code`."""
+    """A command failed. `main` prints `str()` for the operator and exits with `exit_code`."""
 
     def __init__(self, text: str, *, exit_code: int = 1) -> None:
         super().__init__(text)

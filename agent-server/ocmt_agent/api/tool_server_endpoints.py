@@ -76,7 +76,7 @@ async def _outcome(server: UserToolServer, message: json_rpc.Incoming) -> bytes:
 
 
 async def _unless_caller_leaves(request: Request, work: Coroutine[Any, Any, bytes]) -> bytes:
-    """Cancel `work` when the caller disconnects, so that the server is told."""
+    """Cancel `work` when the caller disconnects, so that the tool server is notified."""
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_left(request))
     try:

@@ -79,7 +79,7 @@ class ReconcileLoop:
         self._looked = (clock.now(), clock.monotonic())
 
     async def run(self) -> None:
-        """Sweep each interval and follow the runtime's events until cancelled."""
+        """Sweep at every interval, and follow the runtime's events, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen(group))
             while True:

@@ -141,12 +141,12 @@ class WakeAdmission:
 
     def _refuse(self, why: str, reason: str, waiting: int) -> NoReturn:
         self._registry.metrics.refused(why)
-        # A boot takes about ten seconds of a core.
+        # A boot takes about ten seconds of CPU time.
         retry_after_s = min(60, 10 + 10 * waiting // self._cores)
         raise Problem(
             503,
             "host-full",
-            f"{reason} Try again in {retry_after_s} s. If this repeats, the host needs more "
-            "memory or swap (`./ocmt memory enable`), or fewer agents.",
+            f"{reason} Try again in {retry_after_s} s. If this keeps happening, the host "
+            "needs more memory or swap (`./ocmt memory enable`), or fewer agents.",
             retry_after_s=retry_after_s,
         )

@@ -1,6 +1,6 @@
 """A queue for wakes, by priority: users first, then jobs, then the rest.
 
-A boot takes ten seconds of a core, a thaw almost nothing: boots and thaws each have their own queue
+A boot takes ten seconds of CPU time, a thaw almost none: boots and thaws each have their own queue
 and slots, so that a thaw never waits for boots.
 """
 

@@ -87,7 +87,7 @@ class WorkingSetStore:
 
 
 def _encoded(learned: Learned) -> bytes:
-    """A line of JSON that describes the ranges in the bytes after it."""
+    """A line of JSON, followed by the packed ranges that it describes."""
     sets = [learned.working_set.first, learned.working_set.then, learned.held]
     if learned.laid_out is not None:
         sets += [learned.laid_out.first, learned.laid_out.then]

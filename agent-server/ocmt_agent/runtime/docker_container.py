@@ -97,10 +97,10 @@ def write_container_config(home: Path, gateway: dict[str, Any]) -> None:
 
 
 def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> None:
-    """Create the agent's folders, and write the gateway's configuration outside its reach.
+    """Create the agent's folders, and write the gateway's configuration where it is read-only.
 
-    The agent can write only to `state`, in which this function opens no file. Its container must
-    not run.
+    The agent can write only to `state`; this function opens no file there. The agent's container
+    must not be running.
     """
     modes = {"": 0o711, "state": 0o700, "config": 0o755, "account": 0o755}
     try:

@@ -124,8 +124,8 @@ def with_tools_version(config: dict[str, Any], version: int) -> dict[str, Any]:
 def dreams_at(user_id: str) -> str:
     """The cron expression of an agent's nightly dreaming, at a different minute for each user.
 
-    By default all agents dream at 03:00 (OpenClaw's `concepts/dreaming.md`), which takes a boot and
-    half a minute of a core for each.
+    By default all agents dream at 03:00 (OpenClaw's `concepts/dreaming.md`), and each needs a boot
+    and half a minute of CPU time.
     """
     minute = _FIRST_DREAM + int.from_bytes(_digest(user_id)[:4]) % _DREAMS
     return f"{minute % 60} {minute // 60} * * *"

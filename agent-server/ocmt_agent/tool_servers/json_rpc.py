@@ -68,7 +68,7 @@ def read_incoming(body: bytes) -> Incoming:
 
 
 def read_line(line: bytes) -> Answer | Request | None:
-    """A line of a server's output; `None` for a notification or what is no message."""
+    """Parse a line of a server's output; `None` if it is a notification or not a message."""
     try:
         found = bounded_json.members(line)
         method = _text(found.get("method"))

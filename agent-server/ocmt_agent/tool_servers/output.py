@@ -97,7 +97,7 @@ class LastOutput:
         self._kept: deque[bytes] = deque(maxlen=_KEPT_LINES)
 
     def feed(self, data: bytes) -> None:
-        """Cheap, since it may be a flood: nothing is decoded here."""
+        """Keep the last lines undecoded, so that a flood of output stays cheap."""
         for line in self._reader.feed(data):
             if isinstance(line, TooLong):
                 # Not a part of it, which may have a part of the credential.

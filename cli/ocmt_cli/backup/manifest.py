@@ -65,7 +65,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a backup's manifest and check its files. Raises `CommandFailed` if one is not intact."""
+    """Read a backup's manifest and check its files. Raises `CommandFailed` if any is damaged."""
     try:
         said = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         if said["format"] not in _READABLE:

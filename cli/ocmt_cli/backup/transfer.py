@@ -159,7 +159,7 @@ def _back_up_agent_server(
     parts = [_keep_env(inventory, host, "agent", folder, text)]
     database = data / "agent.db"
     if exists(remote, database):
-        say(f"{host.name}: agent server's database")
+        say(f"{host.name}: the agent server's database")
         name = f"data/{host.name}-agent.db"
         argv, first = program("dump-database", str(database))
         found = fetch(remote, argv, folder / name, step=f"back up {name}", first=first)

@@ -34,7 +34,7 @@ from ocmt_cli.failure import CommandFailed
 def plan(
     deployer: Deployer, source: Source, sessions: Mapping[str, Session], *, force: bool = False
 ) -> list[Step]:
-    """The steps of a deploy. Raises `CommandFailed` with all problems of the preflight."""
+    """The steps of a deploy. Raises `CommandFailed` that lists every preflight problem."""
     return _plan(deployer, source, _facts(deployer, sessions), force=force)
 
 
@@ -87,8 +87,8 @@ def _age(source: Source, running: dict[str, Any], content: str) -> Age:
 def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = False) -> list[Step]:
     """Deploy `source` to all targets and return the steps done.
 
-    With `force`, also if the commit is older or was rolled back. Raises `CommandFailed` at the
-    first failure; the remaining hosts keep their releases.
+    With `force`, deploy even if the commit is older or was rolled back. Raises `CommandFailed` at
+    the first failure; the remaining hosts keep their releases.
     """
     with deployer.sessions() as sessions:
         facts = _facts(deployer, sessions)

@@ -1,9 +1,9 @@
-"""The operator's folder of the CA, beside the inventory: `ocmt.secrets/` for `ocmt.toml`.
+"""The operator's CA folder, beside the inventory: `ocmt.secrets/` for `ocmt.toml`.
 
-ca.key     the CA's key, which is on no server
+ca.key     the CA's key, never copied to a host
 ca.pem     the CA
 HOST.pem   a host's key and certificate, as on the host
-tokens     the newest first; two while they are being replaced
+tokens     newest first; two during a rotation
 .gitignore keeps all of it out of the repository that the inventory is in
 """
 
@@ -113,7 +113,7 @@ def _held(path: Path) -> FileLock:
         path.mkdir(mode=0o700, exist_ok=True)
         held = try_lock(path)
         if held is None:
-            say("Waiting for another `./ocmt setup` or `./ocmt renew` of this inventory.")
+            say("Waiting for another `./ocmt setup` or `./ocmt renew` of this inventory to finish.")
             held = lock(path)
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(held.fd)):

@@ -236,7 +236,7 @@ class Conversation:
             self._group.create_task(self._look_for_files(run_id))
 
     async def _look_for_files(self, run_id: str) -> None:
-        """Send the page the files of an answer, which its events do not have."""
+        """Send the history again if the answer has files: its events do not include them."""
         try:
             gateway = await self._attached()
             payload = await gateway.request(

@@ -127,7 +127,7 @@ def run_states(payload: dict[str, Any]) -> RunStates:
 
 
 def omitted(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """The placeholders in the history whose messages `chat.message.get` has, newest first."""
+    """The placeholders in the history whose messages `chat.message.get` returns, newest first."""
     return [
         row
         for row in reversed(_rows(payload))

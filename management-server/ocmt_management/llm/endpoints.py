@@ -62,7 +62,7 @@ async def list_models(
     provider: ProviderId,
     search: Annotated[str, Query(max_length=100)] = "",
 ) -> ModelsAnswer:
-    """The models that the user's key may use; suggestions if the provider gives no list."""
+    """The models that the user's key may use; suggestions without a key or the provider's list."""
     chosen, problem = PROVIDERS[provider], None
     async with database.write() as session:
         key = await choices.UserModelChoice(session, keys, clock, user.user_id).key_for_list(chosen)

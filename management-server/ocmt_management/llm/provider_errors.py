@@ -1,5 +1,4 @@
-"""Reads a provider's error, from an error's body or within an answer with status 200, and finds its
-cause."""
+"""Parses a provider's error, in an error response or inside a 200 response, and finds its cause."""
 
 import json
 import re

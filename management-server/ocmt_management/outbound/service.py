@@ -91,7 +91,7 @@ class CheckedResolver(AbstractResolver):
 
 
 def check_literal(url: URL, allowed_hosts: frozenset[str]) -> None:
-    """Raises `AddressRefused` if the host is an IP address, never resolved, that is not allowed."""
+    """Raises `AddressRefused` if the host is a forbidden IP address; resolvers see only names."""
     host = url.host or ""
     address = _literal(host)
     if address is not None and not is_allowed(host, [address], allowed_hosts):

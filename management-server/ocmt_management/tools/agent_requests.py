@@ -20,7 +20,10 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 async def caller_of(request: Request, tools: Tools) -> UserTools:
-    """What the calling agent may use. Raises a 401 `Problem`, the same for every wrong token."""
+    """The tools of the calling agent's user.
+
+    Raises a `Problem`: 401, the same for every wrong token, or 403 for a page of another site.
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     caller = await tools.caller(token) if scheme.lower() == "bearer" else None
     if caller is None:

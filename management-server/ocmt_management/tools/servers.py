@@ -71,7 +71,7 @@ class UserServers:
             raise Problem(
                 409,
                 "too-many-servers",
-                f"A person has at most {MAX_OWN_SERVERS} servers. Delete one first.",
+                f"A person can have at most {MAX_OWN_SERVERS} servers. Delete one first.",
             )
         taken = {server.slug for server in await self._rows.servers_for(self._user_id)}
         server = _server(

@@ -58,7 +58,7 @@ class Vault:
                 raise Problem(
                     409,
                     "too-many-secrets",
-                    f"A user has at most {MAX_SECRETS_PER_USER} secrets. Delete some first.",
+                    f"A user can have at most {MAX_SECRETS_PER_USER} secrets. Delete some first.",
                 )
             row = StoredSecret(user_id=user_id, name=name, version=0)
             self._rows.add(row)

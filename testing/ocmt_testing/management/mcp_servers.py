@@ -1,4 +1,4 @@
-"""MCP servers on loopback: a real one made with the SDK, and one that misbehaves as it is told."""
+"""MCP servers on loopback: a real one made with the SDK, and one that misbehaves on request."""
 
 import asyncio
 import json

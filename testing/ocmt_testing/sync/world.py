@@ -75,7 +75,7 @@ Commit = tuple[
 
 @dataclass
 class Upstream:
-    """An upstream whose commits are written by fast-import: quick, and the same every time."""
+    """An upstream whose commits are written by fast-import: fast and reproducible."""
 
     path: Path
     count: int = 0

@@ -67,7 +67,7 @@ export class SettingsSharedTools extends LitElement {
     return html`<form @submit=${this.onAdd} autocomplete="off">
       <fieldset class="kinds">
         <legend>Kind</legend>
-        ${this.kindField("url", "At an address")} ${this.kindField("package", "A package")}
+        ${this.kindField("url", "A web address")} ${this.kindField("package", "A package")}
       </fieldset>
       <div class="field">
         <label for="name">Name</label>

@@ -73,7 +73,7 @@ def content(made: tarfile.TarInfo, file: int, size: int, extents: Sequence[Exten
 
 
 def extents_in(member: tarfile.TarInfo, data: IO[bytes]) -> tuple[int, list[Extent]]:
-    """Read a stored file's size and extents; its data is next in `data`. Raises `Refused`."""
+    """Read a stored file's size and extents, which precede its contents. Raises `Refused`."""
     if _SIZE not in member.pax_headers:
         return member.size, [(0, member.size)]
     try:

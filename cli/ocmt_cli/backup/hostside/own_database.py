@@ -1,4 +1,4 @@
-"""The servers' own SQLite databases. SQLite may open them, since agents cannot write them."""
+"""The servers' own SQLite databases. SQLite can open them safely: agents cannot write to them."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from ocmt_cli.backup.hostside.no_follow import Refused, own_folder
 def dump_database(database: Path, out: IO[bytes]) -> None:
     """Copy a database to `out`, even while it is in use (sqlite.org/backup.html).
 
-    Raises `Refused` if another user could have written it, or it is damaged.
+    Raises `Refused` if another user could have written to it, or if it is damaged.
     """
     place = own_folder(database.parent) / database.name
     _require_own(place)
