@@ -2,7 +2,6 @@
 
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
-import { styleMap } from "lit/directives/style-map.js";
 
 import type { Api } from "../api/client";
 import type { BudgetView, UsageAnswer, UsageRow } from "../api/generated";
@@ -100,7 +99,8 @@ export class SettingsUsage extends LitElement {
       ${days.map(([day, rows]) => {
         const label = `${day}: ${costOf(rows)}, ${count(tokens(rows))} tokens`;
         const height = Math.round((100 * size(rows)) / most);
-        return html`<li title=${label} style=${styleMap({ height: `${height}%` })}>
+        // A property: the page's content security policy blocks style attributes, and so `styleMap`.
+        return html`<li title=${label} .style=${`height: ${height}%`}>
           <span class="unseen">${label}</span>
         </li>`;
       })}
