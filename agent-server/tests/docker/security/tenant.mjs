@@ -243,7 +243,8 @@ const attempts = {
     const head = (path, token) => `GET ${path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n${token ? `Authorization: Bearer ${token}\r\n` : ""}\r\n`;
     for (const token of ["", "x", ours.slice(0, -1), `${ours}x`, ours.toUpperCase(), ...guesses]) {
       const status = await asked(host, port, head("/llm/v1/models", token));
-      if (status !== 401) through.push(`token ${token}: ${status}`);
+      // 424 for any unknown token: after a 401 OpenClaw disables its models.
+      if (status !== (token ? 424 : 401)) through.push(`token ${token}: ${status}`);
     }
     for (const path of ["/", "/health", "/metrics", "/api/containers", "/api/me", "/llm/../api/me", "/llm/%2e%2e/api", "//llm/v1", "/llm//v1", "/mcp/../api", "/LLM/v1/models", "http://127.0.0.1/api/me", "/llm\\..\\api"]) {
       const status = await asked(host, port, head(path, ours));
