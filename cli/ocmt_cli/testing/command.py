@@ -26,10 +26,9 @@ from ocmt_cli.up.page import install_page_tools
 
 # A file's tests run on one worker, for the fixtures they share. Files start in the order of
 # testpaths: in pytest-xdist's, by number of tests, the few tests that take minutes would start
-# last.
+# last. One worker more than cores: these tests wait for servers for about half of their time.
 _SEVERAL_PROCESSES = (
-    "--numprocesses=auto",
-    "--maxprocesses=4",
+    f"--numprocesses={min(4, len(os.sched_getaffinity(0)) + 1)}",
     "--dist=loadfile",
     "--no-loadscope-reorder",
 )
