@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 ASKED = "asked"
 """The suspension id while a lease is requested and the gateway has not answered yet."""
 _POLL_S = 0.05
-_LOOK_EVERY = 20  # polls between two inspections of a silent gateway's container
+_LOOK_EVERY_S = 1.0  # between two inspections of a silent gateway's container
 _THAWED_WITHIN_S = 2.0  # far longer than a healthy container engine takes to record a thaw
 _LOG_LINES = 100  # of the log, searched for the cause of a failed start
 
@@ -49,9 +49,18 @@ class Resumer:
     async def bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
         """Thaw, start or just check the gateway, and return once it serves.
 
-        `observed` is what the runtime showed a moment ago. Runs until it succeeds, the container
-        exits (`GatewayExited`) or the runtime fails; the caller bounds the time.
+        `observed` is what the runtime showed a moment ago. Runs until it succeeds, a container that
+        it started exits (`GatewayExited`) or the runtime fails; the caller bounds the time.
         """
+        try:
+            return await self._bring_up(agent, observed)
+        except GatewayExited:
+            if observed is None or observed.status is ContainerStatus.EXITED:
+                raise
+            # It ran, and exited while it was called: nothing says that it cannot start.
+            return await self._bring_up(agent, await self._runtime.inspect(agent.user_id))
+
+    async def _bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
         boots = False
         if observed is None or observed.status is ContainerStatus.EXITED:
             boots = True
@@ -188,11 +197,13 @@ class Resumer:
         return True
 
     async def _until(self, agent: Agent, check: Check, access: GatewayAccess) -> None:
-        looks = 0
+        # By time, not by polls: one to an address that is gone can take seconds.
+        loop = asyncio.get_running_loop()
+        looked_s = loop.time()
         while not await check(agent, access):
-            looks += 1
-            if looks % _LOOK_EVERY == 0:
+            if loop.time() - looked_s >= _LOOK_EVERY_S:
                 await self._still_there(agent)
+                looked_s = loop.time()
             await asyncio.sleep(_POLL_S)
 
     async def _still_there(self, agent: Agent) -> None:

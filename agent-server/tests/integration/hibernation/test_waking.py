@@ -249,6 +249,25 @@ async def test_a_gateway_that_ends_while_starting_is_reported_with_cause_and_rem
         assert agent.failure == refused.value.detail
 
 
+async def test_a_gateway_that_exits_while_a_request_checks_it_is_started(tmp_path: Path) -> None:
+    """A request may come before the engine has noticed the exit."""
+    async with open_host(tmp_path) as host:
+        agent = await host.provision()
+        agent.access = None
+        host.gateway.silent = True
+        gate = host.runtime.hold("start")
+        waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
+        while not host.runtime.calls["inspect"]:
+            await asyncio.sleep(0)
+        host.runtime.die("ada")
+        await gate.reached.wait()
+        host.gateway.silent = False
+        gate.open()
+        await waking
+        assert host.state() is S.RUNNING
+        assert agent.failure is None
+
+
 async def test_a_missing_runtime_is_503_and_changes_no_record(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.provision()
