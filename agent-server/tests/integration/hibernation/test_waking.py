@@ -255,12 +255,15 @@ async def test_a_gateway_that_exits_while_a_request_checks_it_is_started(tmp_pat
         agent = await host.provision()
         agent.access = None
         host.gateway.silent = True
+        host.gateway.calls.clear()
         gate = host.runtime.hold("start")
         waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
-        while not host.runtime.calls["inspect"]:
-            await asyncio.sleep(0)
+        # Its container is inspected before.
+        while not host.gateway.calls["is_live"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         host.runtime.die("ada")
-        await gate.reached.wait()
+        async with asyncio.timeout(20):
+            await gate.reached.wait()
         host.gateway.silent = False
         gate.open()
         await waking
