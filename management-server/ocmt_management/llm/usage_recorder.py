@@ -3,13 +3,9 @@
 No answer waits for a write, and a busy agent causes one row every few seconds at most.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
-import structlog
-from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.auth.service import existing_users
@@ -18,12 +14,10 @@ from ocmt_management.db import Database
 from ocmt_management.llm.providers import PROVIDERS, ProviderId
 from ocmt_management.llm.repository import UsageRepository
 from ocmt_management.llm.usage import UsageKey, UsageSum
+from ocmt_management.periodic_writer import PeriodicWriter
 from ocmt_management.vault.service import KeyRing, Vault
 
-log = structlog.get_logger(__name__)
-
 _WRITE_EVERY_S = 5.0
-_RETRY_S = 10.0
 
 
 class UsageRecorder:
@@ -35,20 +29,21 @@ class UsageRecorder:
         self._clock = clock
         self._sums: defaultdict[UsageKey, UsageSum] = defaultdict(UsageSum)
         self._settled: list[str] = []
-        self._pending = asyncio.Event()
+        self._writer = PeriodicWriter(self.write, every_s=_WRITE_EVERY_S, what="usage")
 
     def record(self, key: UsageKey, used: UsageSum, *, reservation: str | None = None) -> None:
         """Add one request. The next write deletes its reservation."""
         self._sums[key].add(used)
         if reservation is not None:
             self._settled.append(reservation)
-        self._pending.set()
+        self._writer.due()
 
     async def write(self) -> None:
         """Write the sums to the database. If that raises, they are kept for the next attempt."""
         written, self._sums = self._sums, defaultdict(UsageSum)
         settled, self._settled = self._settled, []
-        self._pending.clear()
+        if not written and not settled:
+            return
         try:
             async with self._database.write() as session:
                 rows = UsageRepository(session)
@@ -63,7 +58,7 @@ class UsageRecorder:
             for key, used in written.items():
                 self._sums[key].add(used)
             self._settled += settled
-            self._pending.set()
+            self._writer.due()
             raise
 
     def _record_key_use(self, session: AsyncSession, key: UsageKey, used: UsageSum) -> None:
@@ -76,29 +71,5 @@ class UsageRecorder:
                 reason=f"{used.requests} requests for {key.model}",
             )
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._keep_writing())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            try:
-                await self.write()
-            except Problem as problem:
-                log.error("usage not written", reason=problem.detail)
-
-    async def _keep_writing(self) -> None:
-        while True:
-            await self._pending.wait()
-            try:
-                await asyncio.sleep(_WRITE_EVERY_S)
-                await self.write()
-            except Problem as problem:
-                log.warning("usage not written yet", reason=problem.detail)
-                await asyncio.sleep(_RETRY_S)
-            except Exception:
-                # A bug must not stop the recording for good.
-                log.exception("usage not written")
-                await asyncio.sleep(_RETRY_S)
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return self._writer.running()

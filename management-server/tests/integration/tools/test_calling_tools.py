@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
+from ocmt_management.audit.models import AuditEvent
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.mcp_servers import (
     RealServer,
@@ -22,6 +23,7 @@ from ocmt_testing.management.mcp_servers import (
 from ocmt_testing.management.people import until
 from ocmt_testing.management.serving import Server
 from ocmt_testing.management.tool_user import HEADERS, ToolUser, text_of
+from sqlalchemy import select
 from starlette.responses import Response
 
 KEY = "key-of-ada-0123456789"
@@ -329,6 +331,25 @@ async def test_last_uses_have_shapes_and_no_values(
     forwarded = await ada.agent.get("/metrics", headers={"x-forwarded-for": "127.0.0.1"})
     assert forwarded.status_code == 404
     assert 'ocmt_tool_calls_total{outcome="ok"} 1.0' in metrics.text
+
+
+async def test_uses_that_could_not_be_written_are_written_later(
+    app: FastAPI, ada: ToolUser, real: RealServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the audit of the credential's use."""
+    server = await ada.add("notes", real.url, credentialName="Authorization", credential=KEY)
+    await ada.allow(server)
+    await ada.call("notes__echo")
+    with monkeypatch.context() as patched:
+        patched.setattr(app.state.tools._recorder._database, "write", None)
+        with pytest.raises(TypeError):
+            await app.state.tools.written()
+    await app.state.tools.written()
+
+    assert len((await ada.browser.get("/api/tools/uses")).json()["uses"]) == 1
+    async with app.state.database.read() as session:
+        read = select(AuditEvent.detail).where(AuditEvent.action == "secret.read")
+        assert "1 tool calls" in set(await session.scalars(read))
 
 
 async def test_the_list_is_kept_over_a_restart_of_nothing_but_the_server(
