@@ -1,8 +1,6 @@
 """What was written and said is all there after a reload, with the real OpenClaw."""
 
-from typing import Any
-
-from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.chat import ChatPage, choose_model
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, expect
 
@@ -12,15 +10,6 @@ DOT = (
     "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAEklEQVR4nGP4z8CAB+GTG8HSALfKY52fTcuYAAAAAElF"
     "TkSuQmCC"
 )
-
-
-def choose(chat: ChatPage, **model: Any) -> None:
-    done = chat.page.evaluate(
-        "model => fetch('/api/model', {method: 'PUT', body: JSON.stringify(model),"
-        " headers: {'Content-Type': 'application/json'}}).then(answer => answer.status)",
-        model,
-    )
-    assert done == 200
 
 
 def test_a_reload_loses_nothing_and_the_settings_wake_nobody(
@@ -35,7 +24,7 @@ def test_a_reload_loses_nothing_and_the_settings_wake_nobody(
             chat.message_box.press("Enter")
 
         chat.sign_in(stack.link("admin@localhost"))
-        choose(chat, provider="openai", model="any", key="sk-0123456789")
+        choose_model(chat, provider="openai", model="any", key="sk-0123456789")
         write(f"say: {'long ' * (LONG // 5)}")
         expect(chat.answers.filter(has_text="long long")).to_have_count(1, timeout=90_000)
         expect(stop).to_have_count(0, timeout=60_000)
@@ -59,7 +48,7 @@ def test_a_reload_loses_nothing_and_the_settings_wake_nobody(
             expect(picture).to_have_js_property("naturalWidth", 10, timeout=60_000)
             page.reload()
 
-        choose(chat, provider="demo", model="demo")
+        choose_model(chat, provider="demo", model="demo")
         user = chat.user_id()
         expect(stop).to_have_count(0)
         stack.hibernate(user, "stop")

@@ -1,7 +1,7 @@
 """A suspended user's real agent stops and stays stopped; a deleted user's agent and files go."""
 
 import httpx2
-from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.chat import ChatPage, go_to
 from ocmt_testing.system.stack import Stack, eventually
 from playwright.sync_api import Browser, expect
 
@@ -25,7 +25,7 @@ def test_an_admin_suspends_lets_in_again_and_deletes(stack: Stack, browser: Brow
         assert stack.gateway_pids(user_id)
 
         row = admin.page.get_by_role("listitem").filter(has_text="leaver@example.org")
-        admin.page.get_by_role("link", name="Settings").click()
+        go_to(admin.page, "Settings")
         row.get_by_role("button", name="Suspend").click()
         row.get_by_role("button", name="Really suspend").click()
         expect(row.get_by_text("suspended", exact=True)).to_be_visible()

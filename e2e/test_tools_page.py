@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from ocmt_testing.management.mcp_servers import RealServer, tool
-from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.chat import ChatPage, go_to
 from ocmt_testing.system.looks import barriers, wider_than_their_place
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
@@ -82,7 +82,7 @@ def test_a_person_connects_tools_decides_on_calls_and_accepts_changes(
         chat.wait_for_pill("awake")
         token = stack.agent_token(chat.user_id())
 
-        page.get_by_role("link", name="Tools").click()
+        go_to(page, "Tools")
         page.get_by_text("Add a server").click()
         page.get_by_label("Name", exact=True).fill("Notes")
         page.get_by_label("Address").fill(tools.url)
@@ -93,7 +93,7 @@ def test_a_person_connects_tools_decides_on_calls_and_accepts_changes(
         expect(notes.get_by_text("<img src=x")).to_be_visible()
 
         calling = agent.submit(call, stack, token, "notes__echo", HOSTILE)
-        expect(page.get_by_role("link", name="Tools, 1 call waits for you")).to_be_visible()
+        expect(page.get_by_role("link", name="1 call waits for you")).to_be_visible()
         page.get_by_role("link", name="Back to the chat").click()
         card = page.get_by_role("article", name=re.compile("^Decision"))
         expect(card).to_contain_text("<img src=x")
@@ -102,7 +102,7 @@ def test_a_person_connects_tools_decides_on_calls_and_accepts_changes(
         assert ran == ["echo", {"text": HOSTILE}, "Bearer k-1"]
         expect(card).to_contain_text("Allowed, and done.")
 
-        page.get_by_role("link", name="Tools").click()
+        go_to(page, "Tools")
         calling = agent.submit(call, stack, token, "notes__echo", "again")
         page.get_by_role("button", name="Do not allow").click()
         assert calling.result(timeout=30)["isError"]
@@ -133,25 +133,25 @@ def test_a_person_connects_tools_decides_on_calls_and_accepts_changes(
 
 def share_and_connect(page: Page, url: str) -> None:
     """Share a server, connect it, and see the admins' rule hold."""
-    page.get_by_role("link", name="Settings").first.click()
+    go_to(page, "Settings")
     page.get_by_text("Share a server").click()
     page.get_by_label("Name", exact=True).fill("Wiki")
     page.get_by_label("Address", exact=True).fill(url)
     page.get_by_role("button", name="Share", exact=True).click()
     wiki = page.get_by_role("article", name="Wiki")
     wiki.get_by_label("Rule for all tools of Wiki").select_option("deny")
-    page.get_by_role("link", name="Tools").click()
+    go_to(page, "Tools")
     wiki.get_by_role("button", name="Connect").click()
     expect(wiki.get_by_text("2 tools")).to_be_visible()
     expect(wiki).to_contain_text("An admin set “Deny” for this server.")
     page.get_by_text("Show the last uses").click()
     expect(page.get_by_text("ran", exact=True).first).to_be_visible()
-    page.get_by_role("link", name="Settings").first.click()
+    go_to(page, "Settings")
     expect(wiki).to_contain_text("1 person has connected it")
     wiki.get_by_role("button", name="Delete").click()
     wiki.get_by_role("button", name="Really delete").click()
     expect(wiki).to_have_count(0)
-    page.get_by_role("link", name="Tools").click()
+    go_to(page, "Tools")
 
 
 def a_tool(name: str, **changes: Any) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def test_no_state_of_tools_has_a_barrier_or_sticks_out(
         expect(page.get_by_role("group", name=f"Definition of {LONG}")).to_be_visible()
         assert (barriers(page), wider_than_their_place(page)) == ([], [])
 
-        page.get_by_role("link", name="Settings").first.click()
+        go_to(page, "Settings")
         page.get_by_text("Rules for single tools").click()
         page.get_by_text("Share a server").click()
         page.get_by_label("A package").check()

@@ -1,8 +1,10 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
 import type { AgentState } from "../src/api/generated";
+import { ChatClient } from "../src/chat/client";
 import { DraftStorage } from "../src/chat/draft-storage";
-import { ChatSession } from "../src/chat/session";
+import { MAIN } from "../src/chat/protocol";
+import type { ChatSession } from "../src/chat/session";
 import { isRunning } from "../src/chat/state";
 import { wire } from "./make";
 import { MemoryStorage } from "./storage";
@@ -10,12 +12,14 @@ import { FakeWorld } from "./world";
 
 let world: FakeWorld;
 let storage: MemoryStorage;
+let client: ChatClient;
 let session: ChatSession;
 
 function begin(): void {
-  session = new ChatSession("ws://server/api/chat", world, new DraftStorage("u1", storage));
+  client = new ChatClient("ws://server/api/chat", world, new DraftStorage("u1", storage));
+  session = client.session(MAIN);
   session.show(true);
-  session.start();
+  client.start();
 }
 
 function openWith(state: AgentState): void {
@@ -59,7 +63,7 @@ describe("asking for the history", () => {
     openWith("paused");
     expect(sent("history")).toHaveLength(0);
     world.isVisible = true;
-    session.onVisibility();
+    client.onVisibility();
     expect(sent("history")).toHaveLength(1);
   });
 
@@ -153,7 +157,7 @@ describe("sending", () => {
 
   it("keeps an unsent message over a reload, and forgets it once accepted", () => {
     session.write("hello");
-    session.end();
+    client.end();
     begin();
     expect(session.state.messages[0]).toMatchObject({ text: "hello", delivery: "waiting" });
     openWith("running");
@@ -163,14 +167,11 @@ describe("sending", () => {
 
   it("sends what two tabs left unsent, each its own", () => {
     session.write("from one tab");
-    const other = new ChatSession(
-      "ws://server/api/chat",
-      new FakeWorld(),
-      new DraftStorage("u1", storage),
-    );
+    const kept = new DraftStorage("u1", storage);
+    const other = new ChatClient("ws://server/api/chat", new FakeWorld(), kept).session(MAIN);
     other.write("from another");
     session.write("and one more");
-    session.end();
+    client.end();
     begin();
     expect(session.state.messages.map(({ text }) => text).sort()).toEqual([
       "and one more",

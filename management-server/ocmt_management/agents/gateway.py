@@ -26,8 +26,6 @@ _CHALLENGE_TIMEOUT_S = 15
 _ANSWER_TIMEOUT_S = 180
 _RETRIES_FOR_S = 10
 _RETRY_S = 0.5
-SESSION_KEY = "main"
-"""The key of the user's conversation in requests to the gateway."""
 _TOO_LARGE = "The agent's answer is too large to show here."
 
 

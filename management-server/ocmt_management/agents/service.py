@@ -18,7 +18,13 @@ from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.agents.client import NO_SUCH_AGENT, AgentServer, NoSuchAgent
-from ocmt_management.agents.gateway import SESSION_KEY, Gateway, GatewayError
+from ocmt_management.agents.conversation_keys import (
+    CONVERSATION_ID,
+    MAIN,
+    conversation_of,
+    key_of,
+)
+from ocmt_management.agents.gateway import Gateway, GatewayError
 from ocmt_management.agents.models import Agent, Stage
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentRow, AgentState, AgentView
@@ -30,8 +36,9 @@ from ocmt_management.db import Database
 from ocmt_management.tokens import is_token, new_token, token_hash
 
 __all__ = [
+    "CONVERSATION_ID",
+    "MAIN",
     "NO_SUCH_AGENT",
-    "SESSION_KEY",
     "AgentRow",
     "AgentServer",
     "AgentState",
@@ -40,6 +47,8 @@ __all__ = [
     "Gateway",
     "GatewayError",
     "NoSuchAgent",
+    "conversation_of",
+    "key_of",
 ]
 
 log = structlog.get_logger(__name__)

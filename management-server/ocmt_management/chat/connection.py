@@ -1,7 +1,6 @@
-"""One browser tab's chat: its WebSocket, and a conversation with the user's gateway.
+"""One browser tab's chat: its WebSocket, and the conversations with the user's gateway.
 
-The gateway connection is opened on first need, since opening it wakes the agent, and reopened when
-lost. The browser's socket stays open while the agent sleeps, crashes or restarts. The user comes
+The browser's socket stays open while the agent sleeps, crashes or restarts. The user comes
 from the session, never from a frame.
 """
 
@@ -15,9 +14,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from ocmt_management.agents.service import Agents, AgentState, AgentView
 from ocmt_management.auth.service import SocketSession
 from ocmt_management.chat import frames
-from ocmt_management.chat.conversation import Conversation
+from ocmt_management.chat.conversations import Conversations
 from ocmt_management.chat.frame_queue import FrameQueue, TooSlow
-from ocmt_management.chat.frames import MAX_FRAME_BYTES
+from ocmt_management.chat.frames import MAX_FRAME_BYTES, is_use
 from ocmt_management.chat.open_chats import MAX_PER_USER, OpenChats
 from ocmt_management.llm.service import Llm
 from ocmt_management.tools.service import Approvals
@@ -75,17 +74,17 @@ class ChatConnection:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._write())
                     group.create_task(self._close_when_signed_out())
-                    conversation = Conversation(
+                    conversations = Conversations(
                         self._user_id,
                         agents=self._agents,
                         llm=self._llm,
                         send=self._queue.put,
                         group=group,
                     )
-                    group.create_task(self._watch_agent(conversation))
+                    group.create_task(self._watch_agent(conversations))
                     group.create_task(self._watch_approvals())
-                    group.create_task(conversation.watch_for_silence())
-                    group.create_task(self._read(conversation, group))
+                    group.create_task(conversations.watch_for_silence())
+                    group.create_task(self._read(conversations, group))
             except* _Close as closes:
                 await self._close_for(closes)
             except* TooSlow:
@@ -98,12 +97,12 @@ class ChatConnection:
         if isinstance(first, _Close):
             await self._close(first.code, first.reason)
 
-    async def _read(self, conversation: Conversation, group: asyncio.TaskGroup) -> None:
+    async def _read(self, conversations: Conversations, group: asyncio.TaskGroup) -> None:
         slots = asyncio.Semaphore(_MAX_CONCURRENT_FRAMES)
 
         async def handle(frame: frames.FromPage) -> None:
             try:
-                await conversation.handle(frame)
+                await conversations.handle(frame)
             finally:
                 slots.release()
 
@@ -122,7 +121,7 @@ class ChatConnection:
                 except ValueError as error:
                     self._reject(f"This frame is not valid: {error}.")
                     continue
-                if not isinstance(frame, frames.HistoryFrame):
+                if is_use(frame):
                     await self._session.extend()
                 # Each frame has its own task, so that a stop works during a slow wake.
                 await slots.acquire()
@@ -135,7 +134,7 @@ class ChatConnection:
         while True:
             await self._socket.send_text(await self._queue.take())
 
-    async def _watch_agent(self, conversation: Conversation) -> None:
+    async def _watch_agent(self, conversations: Conversations) -> None:
         agents, user_id = self._agents, self._user_id
         last: AgentView | None = None
         with agents.statuses.watch(user_id) as changed:
@@ -150,7 +149,7 @@ class ChatConnection:
                     if view.state is AgentState.PROVISIONING:
                         agents.ensure(user_id)  # another server may have stopped before it finished
                     self._queue.put(frames.status(view))
-                    conversation.agent_changed(view.state, before=last.state if last else None)
+                    conversations.agent_changed(view.state, before=last.state if last else None)
                     last = view
                 await changed.wait()
 

@@ -1,4 +1,4 @@
-"""The conversation behind one chat: frames become gateway requests, gateway events become frames.
+"""One conversation in one chat: frames become gateway requests, gateway events become frames.
 
 When an answer is in progress and the connection breaks, the agent stops, or no event arrives for
 75 s, the state of the answer is read from the history.
@@ -11,46 +11,51 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from ocmt_common.gateway_frames import as_object
 from ocmt_common.problems import Problem
 
 from ocmt_management.agents.service import (
-    SESSION_KEY,
+    MAIN,
     Agents,
     AgentState,
-    Gateway,
     GatewayError,
-    NoSuchAgent,
+    conversation_of,
+    key_of,
 )
-from ocmt_management.chat import frames, history
+from ocmt_management.chat import frames, history, session_rows
 from ocmt_management.chat.error_messages import for_page, of_run
-from ocmt_management.chat.frames import Frame, FromPage, HistoryFrame, SendFrame
+from ocmt_management.chat.frames import AboutOne, ForkFrame, HistoryFrame, SendFrame, StopFrame
+from ocmt_management.chat.gateway_link import GatewayLink
 from ocmt_management.chat.rows import row_id
 from ocmt_management.chat.transcript import Failed, Runs, gained_row
 from ocmt_management.llm.service import Llm
 
 log = structlog.get_logger(__name__)
 
-_HISTORY_LIMIT = 100
 # A longer message is a placeholder in `chat.history`, whatever `maxChars` says.
 _HISTORY_MAX_CHARS = 128 * 1024
 # Keeps a history far below what one page may have in its queue.
 _HISTORY_MAX_BYTES = 2 * 1024 * 1024
+_HISTORY_LIMIT = 100
 # As far back as an answer is that has just ended.
 _NEWEST = 5
 _MAX_WHOLE_CHARS = 500_000
 _MAX_WHOLE_MESSAGES = 2
-# The gateway sends at least a tick every 30 s.
-_SILENT_AFTER_S = 75.0
 _CATCH_UP_FOR_S = 60.0
 _RESUMED_WITHIN_S = 15.0
 _RETRY_S = 1.0
 # OpenClaw's commands, which need rights that the chat does not have; it reads them in any case.
 _NEW_CONVERSATION = re.compile(r"\s*/(?:new|reset)\b", re.IGNORECASE)
-_ONE_CONVERSATION = (
-    "You have one conversation with your agent, and cannot start another one yet. Send /compact to "
-    "have your agent shorten it, or write your message without the command."
+_OTHER_CONVERSATION = (
+    "This command is not available here. Start another conversation with “New conversation”, or "
+    "send /compact to have your agent shorten this one."
 )
-_ASLEEP_OR_GONE = frozenset({AgentState.STOPPED, AgentState.FAILED, AgentState.NONE})
+_ARCHIVED = "is archived"
+NAME_TAKEN = "label already in use"
+_FORK_PAGE = 1000
+_FORK_PAGES = 20
+_FORK_NAMES = 20
+ASLEEP_OR_GONE = frozenset({AgentState.STOPPED, AgentState.FAILED, AgentState.NONE})
 
 
 class Conversation:
@@ -58,43 +63,53 @@ class Conversation:
 
     def __init__(
         self,
+        conversation: str,
         user_id: str,
         *,
+        link: GatewayLink,
         agents: Agents,
         llm: Llm,
-        send: Callable[[Frame], None],
+        send: Callable[[AboutOne], None],
         group: asyncio.TaskGroup,
     ) -> None:
+        self._id = conversation
+        self._key = key_of(conversation)
         self._user_id = user_id
+        self._link = link
         self._agents = agents
         self._llm = llm
-        self._to_page = send
+        self._send_frame = send
         self._group = group
-        self._runs = Runs()
-        self._gateway: Gateway | None = None
-        self._attaching = asyncio.Lock()
-        self._subscribed = False
-        self._in_use = False
-        """Whether the page uses the conversation, so that it must be kept up to date."""
+        self._runs = Runs(conversation)
+        self._exists = conversation == MAIN
+        """Whether the gateway has its session, open for messages."""
         self._limit = _HISTORY_LIMIT
         self._catching_up: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again = False
         self._last_run: str | None = None
         """The run that ended last; its files follow, if it sent any."""
-        self._last_event_at = 0.0
 
-    async def handle(self, frame: FromPage) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is in progress."""
+        return bool(self._runs.in_progress)
+
+    async def handle(self, frame: HistoryFrame | SendFrame | StopFrame | ForkFrame) -> None:
         """Handle a frame from the page; failures become error frames."""
         about = str(frame.id) if isinstance(frame, SendFrame) else None
         try:
             if isinstance(frame, SendFrame):
                 await self._send(str(frame.id), frame.text)
-            elif isinstance(frame, HistoryFrame):
+            elif isinstance(frame, StopFrame):
+                await self._stop()
+            elif isinstance(frame, ForkFrame):
+                await self._fork(frame.message)
+            elif frame.before is not None:
+                await self._send_older(frame.before, frame.limit)
+            else:
                 self._limit = frame.limit
                 await self._send_history()
-            else:
-                await self._stop()
         except Problem as problem:
             self._send_problem(about, problem)
         except GatewayError as error:
@@ -104,75 +119,147 @@ class Conversation:
 
     def agent_changed(self, state: AgentState, *, before: AgentState | None) -> None:
         """Handle a change of the agent's state; `before` is `None` for the first known state."""
-        if state in _ASLEEP_OR_GONE:
-            self._subscribed = False
-            if self._runs.in_progress:
-                self._catch_up()
-        if state is AgentState.RUNNING and before is not None and self._in_use:
-            lost = self._gateway is None or self._gateway.lost
-            if lost or not self._subscribed:
-                self._begin_refresh()
+        if state in ASLEEP_OR_GONE:
+            self.catch_up()
+        running = state is AgentState.RUNNING and before is not None
+        if running and not self._link.is_subscribed(self._key):
+            self._begin_refresh()
 
-    async def watch_for_silence(self) -> None:
-        """Read the history when no event arrives during an answer; runs as long as the chat."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_SILENT_AFTER_S / 5)
-            if self._runs.in_progress and loop.time() - self._last_event_at > _SILENT_AFTER_S:
-                self._catch_up()
+    def gone(self) -> None:
+        """The session was deleted: the next message creates it again."""
+        self._exists = self._id == MAIN
+
+    def catch_up(self) -> None:
+        """No events arrive: read the state of an answer in progress from the history."""
+        if self.busy:
+            self._catch_up()
 
     # Requests of the page
 
     async def _send(self, message_id: str, text: str) -> None:
         if _NEW_CONVERSATION.match(text):
-            raise Problem(409, "no-new-conversation", _ONE_CONVERSATION)
-        gateway = await self._attached()
+            raise Problem(409, "no-new-conversation", _OTHER_CONVERSATION)
+        title = None if self._exists else await self._open_for(text)
         self._runs.record_sent(message_id)
-        answer = await gateway.request(
-            "chat.send", sessionKey=SESSION_KEY, message=text, idempotencyKey=message_id
-        )
+        message = {"sessionKey": self._key, "message": text, "idempotencyKey": message_id}
+        try:
+            answer = await self._request("chat.send", **message)
+        except GatewayError as error:
+            if _ARCHIVED not in str(error):
+                raise
+            await self._open_for(text)  # it was archived meanwhile
+            answer = await self._request("chat.send", **message)
         run_id = str(answer.get("runId") or message_id)
         self._to_page(frames.accepted(message_id, run_id))
         if answer.get("status") in ("started", "in_flight"):
             self._runs.begin(run_id)
+        self._exists = True
+        if title:
+            self._group.create_task(self._name(title))
+
+    async def _open_for(self, text: str) -> str | None:
+        """Restore an archived session. The name of one that its first message creates."""
+        answer = await self._request("sessions.describe", key=self._key)
+        row = as_object(answer.get("session"))
+        if row.get("archived"):
+            session_id = row.get("sessionId")
+            await self._request(
+                "sessions.patch", key=self._key, archived=False, expectedSessionId=session_id
+            )
+        return None if row else session_rows.title_from(text)
+
+    async def _name(self, title: str) -> None:
+        try:
+            await self._request("sessions.patch", key=self._key, autoLabel=title)
+        except (Problem, GatewayError) as error:
+            log.info("conversation not named", reason=str(error))
+
+    async def _fork(self, message_id: str) -> None:
+        entry = await self._entry_of(message_id)
+        if entry is None:
+            raise Problem(404, "no-such-message", "Your agent no longer has this message.")
+        answer = await self._request("sessions.fork", sessionKey=self._key, entryId=entry)
+        fork = conversation_of(answer.get("sessionKey"))
+        if fork is None:
+            raise Problem(502, "agent-refused", "Your agent did not say where the fork is.")
+        await self._name_fork(fork)
+        self._to_page(frames.forked(message_id, fork, str(answer.get("editorText") or "")))
+
+    async def _entry_of(self, message_id: str) -> str | None:
+        """The id that the transcript has for a message of the user."""
+        place: int | None = None
+        for _ in range(_FORK_PAGES):
+            page = {} if place is None else {"offset": place}
+            payload = await self._request(
+                "chat.history", sessionKey=self._key, limit=_FORK_PAGE, maxChars=1, **page
+            )
+            if found := history.entry_of(payload, message_id):
+                return found
+            place = history.older_than(payload)
+            if place is None:
+                break
+        return None
+
+    async def _name_fork(self, fork: str) -> None:
+        """Name a fork after its origin. Names are unique, and without one the model makes one."""
+        answer = await self._request("sessions.describe", key=self._key)
+        origin = session_rows.entry(as_object(answer.get("session")))
+        title = (origin["title"] if origin else "") or "Main conversation"
+        for number in range(2, _FORK_NAMES + 2):
+            try:
+                await self._request("sessions.patch", key=key_of(fork), label=f"{title} ({number})")
+            except GatewayError as error:
+                if NAME_TAKEN not in str(error):
+                    raise
+            else:
+                return
 
     async def _stop(self) -> None:
         view = await self._agents.view(self._user_id)
         if view.state is AgentState.RUNNING:
-            gateway = await self._attached()
-            await gateway.request("chat.abort", sessionKey=SESSION_KEY)
+            await self._request("chat.abort", sessionKey=self._key)
 
     async def _send_history(self) -> None:
-        payload = await self._history()
-        for placeholder in history.omitted(payload)[:_MAX_WHOLE_MESSAGES]:
-            await self._fetch_whole(placeholder)
+        payload = await self._whole(await self._history())
         error = self._llm.last_errors.of(self._user_id)
         messages = history.messages(
             payload,
             last_error=error.detail if error else None,
             now_ms=datetime.now(UTC).timestamp() * 1000,
         )
-        self._to_page(frames.history(messages))
+        self._to_page(frames.history(messages, history.older_than(payload)))
         for run_id, text in history.run_states(payload).in_progress.items():
             self._to_page_if(self._runs.update(self._runs.page_id(run_id), text))
 
-    async def _history(self) -> dict[str, Any]:
-        gateway = await self._attached()
-        return await gateway.request(
+    async def _send_older(self, before: int, limit: int) -> None:
+        payload = await self._whole(await self._history(limit=limit, offset=before))
+        messages = history.messages(history.without_present(payload))
+        self._to_page(frames.older_messages(messages, history.older_than(payload)))
+
+    async def _history(self, **changes: int) -> dict[str, Any]:
+        return await self._request(
             "chat.history",
-            sessionKey=SESSION_KEY,
-            limit=self._limit,
+            sessionKey=self._key,
             maxChars=_HISTORY_MAX_CHARS,
             maxBytes=_HISTORY_MAX_BYTES,
+            **{"limit": self._limit} | changes,
         )
+
+    async def _request(self, method: str, **params: Any) -> dict[str, Any]:
+        return await self._link.request(self._key, method, **params)
+
+    async def _whole(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """The history with its longest messages in full, as far as the gateway has them."""
+        for placeholder in history.omitted(payload)[:_MAX_WHOLE_MESSAGES]:
+            await self._fetch_whole(placeholder)
+        return payload
 
     async def _fetch_whole(self, placeholder: dict[str, Any]) -> None:
         """Replace a placeholder of the history with its message, if the gateway still has it."""
-        gateway = await self._attached()
         try:
-            answer = await gateway.request(
+            answer = await self._request(
                 "chat.message.get",
-                sessionKey=SESSION_KEY,
+                sessionKey=self._key,
                 messageId=row_id(placeholder),
                 maxChars=_MAX_WHOLE_CHARS,
             )
@@ -183,41 +270,10 @@ class Conversation:
             placeholder.clear()
             placeholder.update(message)
 
-    # The gateway
+    # Events of the gateway
 
-    async def _attached(self) -> Gateway:
-        """The gateway, connected and subscribed if necessary. Raises `Problem`."""
-        async with self._attaching:
-            self._in_use = True
-            gateway = self._gateway
-            try:
-                if gateway is None or gateway.lost:
-                    await self._agents.require_ready(self._user_id)
-                    gateway = await Gateway.open(self._agents.server, self._user_id)
-                    self._gateway = gateway
-                    self._subscribed = False
-                    self._group.create_task(self._listen(gateway))
-                if not self._subscribed:
-                    await gateway.request("sessions.messages.subscribe", key=SESSION_KEY)
-                    self._subscribed = True
-            except NoSuchAgent:
-                self._agents.reprovision(self._user_id)
-                raise
-            return gateway
-
-    async def _listen(self, gateway: Gateway) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            self._last_event_at = loop.time()
-            async for name, payload in gateway.events():
-                self._last_event_at = loop.time()
-                self._on_event(name, payload)
-        finally:
-            await gateway.close()
-        if self._runs.in_progress:
-            self._catch_up()
-
-    def _on_event(self, name: str, payload: dict[str, Any]) -> None:
+    def on_event(self, name: str, payload: dict[str, Any]) -> None:
+        """Handle an event about this conversation."""
         if name == "session.message":
             self._runs.record_row(payload)
             if self._runs.is_news(payload):
@@ -238,9 +294,8 @@ class Conversation:
     async def _look_for_files(self, run_id: str) -> None:
         """Send the history again if the answer has files: its events do not include them."""
         try:
-            gateway = await self._attached()
-            payload = await gateway.request(
-                "chat.history", sessionKey=SESSION_KEY, limit=_NEWEST, maxChars=1
+            payload = await self._request(
+                "chat.history", sessionKey=self._key, limit=_NEWEST, maxChars=1
             )
         except (Problem, GatewayError) as error:
             log.info("files of an answer not read", reason=str(error))
@@ -285,7 +340,7 @@ class Conversation:
                     reason = str(error)
                 else:
                     if self._settle(run_states):
-                        self._last_event_at = loop.time()
+                        self._link.last_event_at = loop.time()
                         return
                     # The gateway is back; runs that it resumes on its own, it resumes soon.
                     if answered_at is None:
@@ -321,9 +376,14 @@ class Conversation:
             self._to_page_if(self._runs.update(run_id, text))
         return not unknown
 
-    def _to_page_if(self, frame: Frame | None) -> None:
+    def _to_page_if(self, frame: AboutOne | None) -> None:
         if frame is not None:
             self._to_page(frame)
+
+    def _to_page(self, frame: AboutOne) -> None:
+        if self._id != MAIN:
+            frame["conversation"] = self._id
+        self._send_frame(frame)
 
     # Failures
 

@@ -8,29 +8,80 @@ from ocmt_common.agent_api import Command
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from ocmt_management.agents.service import AgentState, AgentView
+from ocmt_management.agents.service import CONVERSATION_ID, MAIN, AgentState, AgentView
 from ocmt_management.tools.service import ApprovalView
 
 MAX_FRAME_BYTES = 256 * 1024
+MAX_TITLE = 120
+
+ConversationId = Annotated[str, StringConstraints(pattern=f"^(?:{CONVERSATION_ID})$")]
 
 
-class HistoryFrame(Command):
+class _AboutConversation(Command):
+    conversation: ConversationId = MAIN
+    """The page makes the id of a new conversation, a UUID; its first message creates it."""
+
+
+class HistoryFrame(_AboutConversation):
     type: Literal["history"]
     limit: int = Field(100, ge=1, le=200)
+    before: int | None = Field(default=None, ge=1, le=10_000_000)
+    """Messages before this place, the `older` of an earlier answer."""
 
 
-class SendFrame(Command):
+class SendFrame(_AboutConversation):
     type: Literal["send"]
     id: UUID
     """Chosen by the page. A frame with the same id is the same message and is sent once."""
     text: Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 
 
-class StopFrame(Command):
+class StopFrame(_AboutConversation):
     type: Literal["stop"]
 
 
-FromPage = HistoryFrame | SendFrame | StopFrame
+class ForkFrame(_AboutConversation):
+    """Begin a conversation with what came before one of the user's messages."""
+
+    type: Literal["fork"]
+    message: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class ConversationsFrame(Command):
+    type: Literal["conversations"]
+
+
+class ChangeFrame(_AboutConversation):
+    type: Literal["change"]
+    title: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_TITLE)] | None = (
+        None
+    )
+    """An empty title removes the one that was given."""
+    pinned: bool | None = None
+    read: Literal[True] | None = None
+
+
+class DeleteFrame(_AboutConversation):
+    type: Literal["delete"]
+
+
+class SearchFrame(Command):
+    type: Literal["search"]
+    query: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"\S")
+    ]
+
+
+FromPage = (
+    HistoryFrame
+    | SendFrame
+    | StopFrame
+    | ForkFrame
+    | ConversationsFrame
+    | ChangeFrame
+    | DeleteFrame
+    | SearchFrame
+)
 _FROM_PAGE: TypeAdapter[FromPage] = TypeAdapter(Annotated[FromPage, Field(discriminator="type")])
 
 # Frames to the page are plain dictionaries, since one is made for each delta of each answer.
@@ -69,13 +120,77 @@ class StatusFrame(TypedDict):
     warning: str | None
 
 
+class WireConversation(TypedDict):
+    id: str
+    title: str
+    """Empty without a name."""
+    pinned: bool
+    unread: bool
+    working: bool
+    at: str
+    """When it was last used."""
+
+
+class ConversationsAnswer(TypedDict):
+    """All conversations that exist, or with `more` the latest."""
+
+    type: Literal["conversations"]
+    conversations: list[WireConversation]
+    more: bool
+
+
+class ConversationFrame(TypedDict):
+    """A conversation that is new or has changed."""
+
+    type: Literal["conversation"]
+    conversation: WireConversation
+
+
+class DeletedFrame(TypedDict):
+    type: Literal["deleted"]
+    conversation: str
+
+
+class WireHit(TypedDict):
+    conversation: str
+    title: str
+    role: Speaker
+    snippet: str
+    at: str
+
+
+class FoundFrame(TypedDict):
+    """Messages with the searched words. `incomplete`: the agent has not indexed all of them yet."""
+
+    type: Literal["found"]
+    query: str
+    hits: list[WireHit]
+    incomplete: bool
+
+
+# In the frames about one conversation, `conversation` is absent for the first one.
+
+
 class HistoryAnswer(TypedDict):
     type: Literal["history"]
+    conversation: NotRequired[str]
     messages: list[WireMessage]
+    older: NotRequired[int]
+    """Where older messages begin, if there are any."""
+
+
+class OlderAnswer(TypedDict):
+    """Messages from before those of a history."""
+
+    type: Literal["older"]
+    conversation: NotRequired[str]
+    messages: list[WireMessage]
+    older: NotRequired[int]
 
 
 class AcceptedFrame(TypedDict):
     type: Literal["accepted"]
+    conversation: NotRequired[str]
     id: str
     runId: str
 
@@ -87,6 +202,7 @@ class DeltaFrame(TypedDict):
     """
 
     type: Literal["delta"]
+    conversation: NotRequired[str]
     runId: str
     text: str
     replace: NotRequired[bool]
@@ -94,12 +210,14 @@ class DeltaFrame(TypedDict):
 
 class FinalFrame(TypedDict):
     type: Literal["final"]
+    conversation: NotRequired[str]
     runId: str
     message: WireMessage
 
 
 class AbortedFrame(TypedDict):
     type: Literal["aborted"]
+    conversation: NotRequired[str]
     runId: str
 
 
@@ -110,23 +228,45 @@ class ApprovalFrame(TypedDict):
     approval: ApprovalView
 
 
+class ForkedFrame(TypedDict):
+    """`fork` has what came before `message`, whose text was `text`."""
+
+    type: Literal["forked"]
+    conversation: NotRequired[str]
+    message: str
+    fork: str
+    text: str
+
+
 class ErrorFrame(TypedDict):
     type: Literal["error"]
+    conversation: NotRequired[str]
     id: str | None
     code: str
     detail: str
     retry: bool
+    about: NotRequired[Literal["conversations"]]
+    """Set if a request about the list of conversations failed."""
 
 
-Frame = (
-    StatusFrame
-    | HistoryAnswer
+AboutOne = (
+    HistoryAnswer
+    | OlderAnswer
     | AcceptedFrame
     | DeltaFrame
     | FinalFrame
     | AbortedFrame
-    | ApprovalFrame
+    | ForkedFrame
     | ErrorFrame
+)
+Frame = (
+    StatusFrame
+    | ConversationsAnswer
+    | ConversationFrame
+    | DeletedFrame
+    | FoundFrame
+    | ApprovalFrame
+    | AboutOne
 )
 
 
@@ -138,6 +278,13 @@ def read(text: str) -> FromPage:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def is_use(frame: FromPage) -> bool:
+    """Whether a person did something; the page sends the other frames by itself."""
+    if isinstance(frame, ChangeFrame):
+        return frame.title is not None or frame.pinned is not None
+    return not isinstance(frame, HistoryFrame | ConversationsFrame)
 
 
 def status(view: AgentView) -> StatusFrame:
@@ -155,13 +302,43 @@ def accepted(message_id: str, run_id: str) -> AcceptedFrame:
     return {"type": "accepted", "id": message_id, "runId": run_id}
 
 
-def history(messages: list[WireMessage]) -> HistoryAnswer:
-    return {"type": "history", "messages": messages}
+def history(messages: list[WireMessage], older: int | None = None) -> HistoryAnswer:
+    frame: HistoryAnswer = {"type": "history", "messages": messages}
+    if older is not None:
+        frame["older"] = older
+    return frame
+
+
+def older_messages(messages: list[WireMessage], older: int | None) -> OlderAnswer:
+    frame: OlderAnswer = {"type": "older", "messages": messages}
+    if older is not None:
+        frame["older"] = older
+    return frame
+
+
+def conversations(entries: list[WireConversation], *, more: bool) -> ConversationsAnswer:
+    return {"type": "conversations", "conversations": entries, "more": more}
+
+
+def conversation(entry: WireConversation) -> ConversationFrame:
+    return {"type": "conversation", "conversation": entry}
+
+
+def deleted(conversation_id: str) -> DeletedFrame:
+    return {"type": "deleted", "conversation": conversation_id}
+
+
+def found(query: str, hits: list[WireHit], *, incomplete: bool) -> FoundFrame:
+    return {"type": "found", "query": query, "hits": hits, "incomplete": incomplete}
 
 
 def message(message_id: str, *, role: Speaker, text: str, at_ms: float | None) -> WireMessage:
-    at = _moment(at_ms) or datetime.now(UTC)
-    return {"id": message_id, "role": role, "text": text, "at": at.isoformat()}
+    return {"id": message_id, "role": role, "text": text, "at": moment(at_ms)}
+
+
+def moment(at_ms: float | None) -> str:
+    """The time as ISO text; now for what is not a time."""
+    return (_moment(at_ms) or datetime.now(UTC)).isoformat()
 
 
 def _moment(at_ms: float | None) -> datetime | None:
@@ -186,6 +363,10 @@ def aborted(run_id: str) -> AbortedFrame:
     return {"type": "aborted", "runId": run_id}
 
 
+def forked(message_id: str, fork: str, text: str) -> ForkedFrame:
+    return {"type": "forked", "message": message_id, "fork": fork, "text": text}
+
+
 def approval(view: ApprovalView) -> ApprovalFrame:
     return {"type": "approval", "approval": view}
 
@@ -193,3 +374,7 @@ def approval(view: ApprovalView) -> ApprovalFrame:
 def error(about: str | None, *, code: str, detail: str, retry: bool) -> ErrorFrame:
     """`about` is the id of the message that failed, which is also its run's id."""
     return {"type": "error", "id": about, "code": code, "detail": detail, "retry": retry}
+
+
+def list_error(*, code: str, detail: str, retry: bool) -> ErrorFrame:
+    return error(None, code=code, detail=detail, retry=retry) | {"about": "conversations"}

@@ -126,6 +126,28 @@ def run_states(payload: dict[str, Any]) -> RunStates:
     )
 
 
+def older_than(payload: dict[str, Any]) -> int | None:
+    """Where the messages before these begin, counted from the newest; `None` at the first one."""
+    place = payload.get("nextOffset")
+    older = payload.get("hasMore") is True and isinstance(place, int) and place > 0
+    return place if older else None
+
+
+def without_present(payload: dict[str, Any]) -> dict[str, Any]:
+    """Older messages without what is true only of the newest: waiting messages and runs."""
+    return {
+        name: payload[name] for name in ("messages", "hasMore", "nextOffset") if name in payload
+    }
+
+
+def entry_of(payload: dict[str, Any], message_id: str) -> str | None:
+    """The id that the transcript has for the user's message with this id."""
+    for row in _rows(payload):
+        if row.get("role") == "user" and message_id in (sent_with(row), row_id(row)):
+            return row_id(row)
+    return None
+
+
 def omitted(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """The placeholders in the history whose messages `chat.message.get` returns, newest first."""
     return [

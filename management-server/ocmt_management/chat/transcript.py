@@ -14,12 +14,11 @@ from typing import Any
 
 from ocmt_common.gateway_frames import as_object
 
-from ocmt_management.agents.service import SESSION_KEY
+from ocmt_management.agents.service import MAIN, conversation_of
 from ocmt_management.chat import frames
-from ocmt_management.chat.frames import Frame, WireFile
+from ocmt_management.chat.frames import AboutOne, WireFile
 from ocmt_management.chat.rows import files_of, sent_with, text_of
 
-_CANONICAL_KEY = "agent:main:main"
 _REMEMBERED = 256
 
 
@@ -33,8 +32,9 @@ class Failed:
 
 @dataclass(slots=True)
 class Runs:
-    """What was sent to one browser about each run, so that nothing is sent twice."""
+    """What was sent to one browser about a conversation's runs, so that nothing is sent twice."""
 
+    conversation: str = MAIN
     in_progress: dict[str, str] = field(default_factory=dict)
     """Runs in progress, with their text sent so far."""
     sent: OrderedDict[str, str] = field(default_factory=OrderedDict)
@@ -70,7 +70,7 @@ class Runs:
         It must for a message that the user sent in another tab, and for one that waited.
         """
         row = as_object(payload.get("message"))
-        if row.get("role") != "user" or not _is_ours(payload):
+        if row.get("role") != "user" or not self.is_about(payload):
             return False
         message_id = sent_with(row)
         if message_id in self._waiting:
@@ -85,10 +85,10 @@ class Runs:
         if isinstance(run_id, str) and isinstance(row_id, str):
             _remember(self._row_ids, self.page_id(run_id), row_id)
 
-    def on_chat(self, payload: dict[str, Any]) -> Frame | Failed | None:
+    def on_chat(self, payload: dict[str, Any]) -> AboutOne | Failed | None:
         """A `chat` event as a frame for the page; `Failed` for an error."""
         run_id = self.page_id(str(payload.get("runId")))
-        if not _is_ours(payload) or run_id in self._ended:
+        if not self.is_about(payload) or run_id in self._ended:
             return None
         row = as_object(payload.get("message"))
         match payload.get("state"):
@@ -105,7 +105,7 @@ class Runs:
 
     def final(
         self, run_id: str, text: str, at_ms: Any, files: list[WireFile] | None = None
-    ) -> Frame | None:
+    ) -> AboutOne | None:
         if not self.ended(run_id):
             return None
         if not text and run_id in self.sent:
@@ -117,7 +117,7 @@ class Runs:
             answer["files"] = files
         return frames.final(run_id, answer)
 
-    def update(self, run_id: str, text: str) -> Frame | None:
+    def update(self, run_id: str, text: str) -> AboutOne | None:
         """A frame with the part of a run's text that the page lacks; `None` if it lacks none.
 
         A run that the page does not know is announced, even without a text.
@@ -133,6 +133,10 @@ class Runs:
             return frames.delta(run_id, text[len(already_sent) :])
         return frames.delta(run_id, text, replace=True)
 
+    def is_about(self, payload: dict[str, Any]) -> bool:
+        """Whether an event is about this conversation."""
+        return conversation_of(payload.get("sessionKey")) == self.conversation
+
     def page_id(self, run_id: str) -> str:
         """The id under which the page knows this run."""
         return self._resumes.get(run_id, run_id)
@@ -143,11 +147,7 @@ def gained_row(payload: dict[str, Any]) -> bool:
 
     OpenClaw stores an answer's files in such a message, after the answer's end.
     """
-    return _is_ours(payload) and payload.get("phase") == "message"
-
-
-def _is_ours(payload: dict[str, Any]) -> bool:
-    return payload.get("sessionKey") in (SESSION_KEY, _CANONICAL_KEY)
+    return payload.get("phase") == "message"
 
 
 def _remember(those: OrderedDict[str, str], one: str, what: str) -> None:

@@ -1,6 +1,7 @@
 """The built page, for installations where management serves it (others use Caddy or nginx).
 
-`index.html` answers the page's routes and is revalidated each time; files in `assets/` have their
+`index.html` answers the page's routes and is revalidated each time. It also answers a browser that
+opens an address which the page does not have, and says so there. Files in `assets/` have their
 hash in the name and are immutable. The build leaves a compressed copy beside each script, style
 sheet and page, so that nothing is compressed while it is served.
 """
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fastapi import APIRouter
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -17,12 +19,27 @@ from starlette.staticfiles import StaticFiles
 
 from ocmt_management.dependencies import Settings
 
-PAGE_ROUTES = ("/", "/sign-in", "/settings", "/tools")
+PAGE_ROUTES = ("/", "/sign-in", "/settings", "/tools", "/c/{conversation}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.[a-z0-9]{1,12}")
 _COPIES = (("br", ".br"), ("gzip", ".gz"))
 _NOT_AT_ALL = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
 
 router = APIRouter()
+
+
+class _NoRoute(Convertor[str]):
+    """Paths that are no other part's of the server."""
+
+    regex = r"(?!(?:api|assets|health|llm|mcp|metrics)(?:/|$)).*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("no_route", _NoRoute())
 
 
 async def _index(request: Request, settings: Settings) -> Response:
@@ -57,8 +74,19 @@ async def asset(name: str, request: Request, settings: Settings) -> Response:
 async def top_file(name: str, request: Request, settings: Settings) -> Response:
     """Files beside `index.html`, such as `favicon.svg`."""
     if not _FILE_NAME.fullmatch(name):
-        raise HTTPException(404, "There is nothing at this address.")
+        return await elsewhere(request, settings)
     return await _file(_served(settings.ui_dir), name, request, "no-cache")
+
+
+@router.get("/{path:no_route}", include_in_schema=False)
+async def elsewhere(request: Request, settings: Settings) -> Response:
+    """The page, for a browser at an address that does not exist."""
+    if "text/html" not in request.headers.get("accept", ""):
+        raise HTTPException(404, "There is nothing at this address.")
+    answer = await _file(_served(settings.ui_dir), "index.html", request, "no-cache")
+    if answer.status_code == 200:
+        answer.status_code = 404
+    return answer
 
 
 def _served(ui_dir: Path | None) -> Path:

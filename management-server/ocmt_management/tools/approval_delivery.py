@@ -4,6 +4,10 @@ A gateway acknowledges a message before it is in its transcript, and recognises 
 until it restarts. So the transcript confirms a delivery, and is read before a second attempt. A
 message that was queued when the gateway died or its user stopped it stays `interrupted` or
 `cancelled` there, and is never read: it is sent again. (OpenClaw 2026.9.6)
+
+A call of a tool does not say which conversation it comes from. The result that it got while it
+waited is in that conversation's transcript, with the call's number: the outcome goes there, else to
+the main conversation.
 """
 
 import asyncio
@@ -17,9 +21,17 @@ import structlog
 from ocmt_common.gateway_frames import as_object
 from ocmt_common.problems import Problem
 
-from ocmt_management.agents.service import SESSION_KEY, Agents, Gateway, GatewayError, NoSuchAgent
+from ocmt_management.agents.service import (
+    MAIN,
+    Agents,
+    Gateway,
+    GatewayError,
+    NoSuchAgent,
+    conversation_of,
+    key_of,
+)
 from ocmt_management.tools.approval_models import ToolApproval
-from ocmt_management.tools.approval_results import text_of
+from ocmt_management.tools.approval_results import mark_of, text_of
 from ocmt_management.tools.approval_schemas import OUTCOME_KEY_PREFIX
 from ocmt_management.tools.approval_states import ApprovalState, Decision, Delivery
 from ocmt_management.tools.approval_store import ApprovalStore, UserApprovals
@@ -27,6 +39,9 @@ from ocmt_management.tools.approval_store import ApprovalStore, UserApprovals
 log = structlog.get_logger(__name__)
 
 _HISTORY_LIMIT = 100
+# How far to look for a call that waited: the latest conversations, and in each the latest messages.
+_CONVERSATIONS = 30
+_CALL_LIMIT = 300
 _CHECKS = 40
 _CHECK_EVERY_S = 0.5
 _FIRST_RETRY = timedelta(seconds=2)
@@ -41,7 +56,7 @@ class Place(Enum):
     NOWHERE = "nowhere"
 
 
-def key_of(row: ToolApproval) -> str:
+def outcome_key(row: ToolApproval) -> str:
     """The idempotency key of an outcome. An uncertain call may get a second outcome."""
     return f"{OUTCOME_KEY_PREFIX}{row.id}:{row.state}"
 
@@ -113,14 +128,18 @@ class ApprovalDelivery:
             return taken
 
     async def _send(self, gateway: Gateway, row: ToolApproval, text: str) -> None:
-        key = key_of(row)
-        place = Place.NOWHERE if row.sends == 1 else await _find(gateway, key)
+        key = outcome_key(row)
+        session = await _session_of(gateway, row.number)
+        place = Place.NOWHERE
+        if row.sends > 1:  # the first attempt may have found its conversation, or not yet
+            for one in {session, key_of(MAIN)}:
+                found = await _find(gateway, one, key)
+                if found is not Place.NOWHERE:
+                    session, place = one, found
         if place is Place.NOWHERE:
-            await gateway.request(
-                "chat.send", sessionKey=SESSION_KEY, message=text, idempotencyKey=key
-            )
+            await gateway.request("chat.send", sessionKey=session, message=text, idempotencyKey=key)
         for _ in range(_CHECKS):
-            if await _find(gateway, key) is Place.TRANSCRIPT:
+            if await _find(gateway, session, key) is Place.TRANSCRIPT:
                 break
             await asyncio.sleep(_CHECK_EVERY_S)
         else:
@@ -136,8 +155,38 @@ async def _read(gateway: Gateway) -> None:
         pass
 
 
-async def _find(gateway: Gateway, key: str) -> Place:
-    history = await gateway.request("chat.history", sessionKey=SESSION_KEY, limit=_HISTORY_LIMIT)
+async def _session_of(gateway: Gateway, number: int) -> str:
+    """The session key of the conversation in which the call with this number waited."""
+    listed = await gateway.request(
+        "sessions.list", limit=_CONVERSATIONS, sortBy="activity", excludeCron=True,
+        excludeSubagents=True,
+    )  # fmt: skip
+    keys = [row.get("key") for row in _objects(listed, "sessions")]
+    conversations = [found for key in keys if (found := conversation_of(key)) is not None]
+    if conversations in ([], [MAIN]):
+        return key_of(MAIN)
+    for conversation in conversations:
+        key = key_of(conversation)
+        transcript = await gateway.request("sessions.get", key=key, limit=_CALL_LIMIT)
+        if has_call(transcript, number):
+            return key
+    return key_of(MAIN)
+
+
+def has_call(transcript: dict[str, Any], number: int) -> bool:
+    """Whether a tool's result in `sessions.get` says that the call with this number waits."""
+    mark = mark_of(number)
+    return any(
+        mark in text
+        for row in _objects(transcript, "messages")
+        if row.get("role") == "toolResult"
+        for part in _objects(row, "content")
+        if isinstance(text := part.get("text"), str)
+    )
+
+
+async def _find(gateway: Gateway, session: str, key: str) -> Place:
+    history = await gateway.request("chat.history", sessionKey=session, limit=_HISTORY_LIMIT)
     return place_of(history, key)
 
 

@@ -57,10 +57,15 @@ def text_of(result: bytes) -> str:
     return f"{whole[:_MAX_TEXT_CHARACTERS]}\n(cut: {len(whole)} characters)"
 
 
+def mark_of(number: int) -> str:
+    """What the result of a call that waits has in the transcript of its conversation."""
+    return f"waits for the decision of your person: it is number {number}."
+
+
 def waits(number: int, link: str) -> bytes:
     """What the agent gets when its call was not decided in time."""
     return text_result(
-        f"This call waits for the decision of your person: it is number {number}. Do not call it "
+        f"This call {mark_of(number)} Do not call it "
         "again. When they decide, the call is run for you and its result comes as a message, also "
         "hours later. Tell them that it waits, with this link, then go on or end your turn: "
         f"{link}"

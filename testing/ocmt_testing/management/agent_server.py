@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 from starlette.applications import Starlette
@@ -27,6 +28,8 @@ Refusal = tuple[int, str, str]
 """Status, code, detail."""
 
 
+MAIN_KEY = "agent:main:main"
+_CHANGES = frozenset({"label", "autoLabel", "pinned", "unread", "archived"})
 _MAX_CHARS = 8_000
 _MAX_MESSAGE_BYTES = 128 * 1024
 
@@ -35,7 +38,13 @@ class FakeGateway:
     """One user's OpenClaw: a transcript, runs with the test's text, and sockets."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.transcripts: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        """The messages of each session by its key."""
+        self.sessions: dict[str, dict[str, Any]] = {MAIN_KEY: {"key": MAIN_KEY, "sessionId": "s0"}}
+        """The rows of `sessions.list`."""
+        self.hits: list[dict[str, Any]] = []
+        """The answer to `sessions.search`."""
+        self._session_of_run: dict[str, str] = {}
         self.queues = False
         """Whether a message that arrives during a run waits for its turn, as in OpenClaw."""
         self.pending: list[dict[str, Any]] = []
@@ -44,16 +53,28 @@ class FakeGateway:
         """Id → type and bytes of the files that the agent sent in the main session."""
         self.runs: dict[str, str] = {}
         self.sockets: list[WebSocket] = []
-        self.subscribed: set[WebSocket] = set()
+        self.subscribed: dict[WebSocket, set[str]] = defaultdict(set)
+        """The keys of the sessions whose messages each socket gets; `list` for the list."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.requests: asyncio.Queue[str] = asyncio.Queue()
         self._joined: list[str] = []
         """Runs to be ended after the answer, since their messages wait."""
         self.refusals: list[dict[str, Any]] = []
         """Errors to answer the next requests with."""
+        self.refusals_of: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        """The same, by method."""
         self.garbled: dict[str, str] = {}
         """Method → text of the answer after `"id":…,`, up to the closing brace."""
         self.hello = '"ok":true,"payload":{"type":"hello-ok"}'
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The messages of the main session."""
+        return self.transcripts[MAIN_KEY]
+
+    @rows.setter
+    def rows(self, rows: list[dict[str, Any]]) -> None:
+        self.transcripts[MAIN_KEY] = rows
 
     async def blurt(self, text: str) -> None:
         """Send `text`, which need not be a valid frame, on every socket."""
@@ -69,17 +90,19 @@ class FakeGateway:
 
     async def call_tool(self, run_id: str) -> None:
         """Store the run's text so far, as OpenClaw does before it calls a tool."""
-        await self.row(self._row_of(run_id, self.runs[run_id]) | {"stopReason": "toolUse"})
+        row = self._row_of(run_id, self.runs[run_id]) | {"stopReason": "toolUse"}
+        await self.row(row, self._key(run_id))
 
     async def finish(self, run_id: str, *, files: Sequence[dict[str, Any]] = ()) -> None:
         """End the run. Its files come into the history afterwards, and are in no event."""
-        text = self.runs.pop(run_id)
-        await self.row(self._row_of(run_id, text))
+        text, key = self.runs.pop(run_id), self._key(run_id)
+        await self.row(self._row_of(run_id, text), key)
         await self._chat(run_id, state="final", message=self._assistant(text))
         if files:
-            self.rows[-1] = self.rows[-1] | {"content": [*self.rows[-1]["content"], *files]}
-            changed = {"sessionKey": "agent:main:main", "phase": "message"}
-            for socket in list(self.subscribed):
+            rows = self.transcripts[key]
+            rows[-1] = rows[-1] | {"content": [*rows[-1]["content"], *files]}
+            changed = {"sessionKey": key, "phase": "message"}
+            for socket in self._subscribers(key):
                 await self._event(socket, "sessions.changed", changed)
 
     async def take_up(self, message_id: str) -> str:
@@ -93,7 +116,8 @@ class FakeGateway:
 
     async def fail(self, run_id: str, message: str) -> None:
         self.runs.pop(run_id, None)
-        await self.row(self._row_of(run_id, f"⚠️ {message}") | {"stopReason": "error"})
+        row = self._row_of(run_id, f"⚠️ {message}") | {"stopReason": "error"}
+        await self.row(row, self._key(run_id))
         await self._chat(run_id, state="error", errorMessage=message)
         await self._chat(run_id, state="error", errorMessage=f"Agent failed: {message}")
 
@@ -102,11 +126,30 @@ class FakeGateway:
         self.runs.pop(run_id, None)
         await self._chat(run_id, state="final")
 
-    async def row(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        payload = {"sessionKey": "agent:main:main", "message": row}
-        for socket in list(self.subscribed):
+    async def row(self, row: dict[str, Any], key: str = MAIN_KEY) -> None:
+        self.transcripts[key].append(row)
+        payload = {"sessionKey": key, "message": row}
+        for socket in self._subscribers(key):
             await self._event(socket, "session.message", payload)
+
+    async def change(self, key: str, reason: str = "patch", **changes: Any) -> None:
+        """Change a session's row, and report it to those who follow the list."""
+        if reason == "delete":
+            self.sessions.pop(key, None)
+        else:
+            new = {"key": key, "sessionId": f"s{len(self.sessions)}"}
+            self.sessions[key] = self.sessions.get(key, new) | changes
+        payload: dict[str, Any] = {"sessionKey": key, "reason": reason}
+        if key in self.sessions:
+            payload["session"] = self.sessions[key]
+        for socket in self._subscribers("list"):
+            await self._event(socket, "sessions.changed", payload)
+
+    def _key(self, run_id: str) -> str:
+        return self._session_of_run.get(run_id, MAIN_KEY)
+
+    def _subscribers(self, what: str) -> list[WebSocket]:
+        return [socket for socket in self.sockets if what in self.subscribed[socket]]
 
     async def crash(self) -> None:
         """Kill the gateway: drop its runs, and abort its sockets."""
@@ -122,7 +165,7 @@ class FakeGateway:
             await socket.close(1012, "service restart")
 
     async def _chat(self, run_id: str, **payload: Any) -> None:
-        common = {"runId": run_id, "sessionKey": "agent:main:main"}
+        common = {"runId": run_id, "sessionKey": self._key(run_id)}
         for socket in list(self.sockets):
             await self._event(socket, "chat", common | payload)
 
@@ -135,7 +178,7 @@ class FakeGateway:
 
     def _row_of(self, run_id: str, text: str) -> dict[str, Any]:
         return self._assistant(text) | {
-            "__openclaw": {"id": f"row-{len(self.rows)}", "runId": run_id}
+            "__openclaw": {"id": f"row-{sum(map(len, self.transcripts.values()))}", "runId": run_id}
         }
 
     def _end_waiting(self, state: str) -> None:
@@ -154,8 +197,9 @@ class FakeGateway:
                     written = self.garbled.pop(method)
                     await socket.send_text(f'{{"type":"res","id":"{request["id"]}",{written}}}')
                     continue
-                if self.refusals:
-                    answer: dict[str, Any] = {"ok": False, "error": self.refusals.pop(0)}
+                refusals = self.refusals or self.refusals_of[method]
+                if refusals:
+                    answer: dict[str, Any] = {"ok": False, "error": refusals.pop(0)}
                 else:
                     answer = {"ok": True, "payload": await self._do(method, params, socket)}
                 await socket.send_json({"type": "res", "id": request["id"], **answer})
@@ -165,7 +209,7 @@ class FakeGateway:
         except (WebSocketDisconnect, RuntimeError):
             pass
         finally:
-            self.subscribed.discard(socket)
+            self.subscribed.pop(socket, None)
             if socket in self.sockets:
                 self.sockets.remove(socket)
 
@@ -173,49 +217,94 @@ class FakeGateway:
         answer: dict[str, Any]
         match method:
             case "sessions.messages.subscribe":
-                self.subscribed.add(socket)
-                answer = {"subscribed": True, "key": "agent:main:main"}
+                self.subscribed[socket].add(_canonical(params["key"]))
+                answer = {"subscribed": True, "key": _canonical(params["key"])}
             case "chat.history":
                 answer = self._history(params)
             case "chat.message.get":
                 answer = self._message(params)
             case "chat.abort":
                 answer = {"ok": True}
+                key = _canonical(params["sessionKey"])
                 self._end_waiting("cancelled")
-                for run_id in list(self.runs):
+                for run_id in [one for one in self.runs if self._key(one) == key]:
                     del self.runs[run_id]
                     await self._chat(run_id, state="aborted")
-            case _:
-                assert method == "chat.send"
+            case "chat.send":
                 answer = {"runId": params["idempotencyKey"], "status": await self._send(params)}
+            case _:
+                answer = await self._do_with_sessions(method, params, socket)
+        return answer
+
+    async def _do_with_sessions(
+        self, method: str, params: dict[str, Any], socket: WebSocket
+    ) -> dict[str, Any]:
+        answer: dict[str, Any]
+        match method:
+            case "sessions.subscribe":
+                self.subscribed[socket].add("list")
+                answer = {"subscribed": True, "list": {"sessions": list(self.sessions.values())}}
+            case "sessions.describe":
+                answer = {"session": self.sessions.get(_canonical(params["key"]))}
+            case "sessions.patch":
+                changes = {name: value for name, value in params.items() if name in _CHANGES}
+                await self.change(_canonical(params["key"]), method, **changes)
+                answer = {"ok": True, "key": params["key"]}
+            case "sessions.delete":
+                assert params["archivedOnly"]
+                assert self.sessions[params["key"]]["archived"]
+                await self.change(params["key"], "delete")
+                answer = {"ok": True, "deleted": True}
+            case "sessions.fork":
+                key, fork = _canonical(params["sessionKey"]), f"agent:main:dashboard:{uuid4()}"
+                rows = self.transcripts[key]
+                ids = [row.get("__openclaw", {}).get("id") for row in rows]
+                cut = ids.index(params["entryId"])
+                self.transcripts[fork] = rows[:cut]
+                await self.change(fork, "fork")
+                answer = {"sessionKey": fork, "editorText": rows[cut]["content"]}
+            case "sessions.list":
+                answer = {"sessions": list(self.sessions.values())}
+            case "sessions.get":
+                answer = {"messages": self.transcripts[_canonical(params["key"])]}
+            case _:
+                assert method == "sessions.search"
+                answer = {"results": self.hits, "sessions": list(self.sessions.values())}
         return answer
 
     def _history(self, params: dict[str, Any]) -> dict[str, Any]:
         max_chars = params.get("maxChars", _MAX_CHARS)
+        key, offset = _canonical(params["sessionKey"]), params.get("offset", 0)
+        rows, runs = self.transcripts[key], [one for one in self.runs if self._key(one) == key]
+        end = len(rows) - offset
+        begin = max(0, end - params["limit"])
         answer: dict[str, Any] = {
-            "messages": [_for_history(row, max_chars) for row in self.rows[-params["limit"] :]],
-            "sessionInfo": {"hasActiveRun": bool(self.runs)},
-            "pendingInputs": {
-                "items": self.pending[-20:],
-                "total": len(self.pending),
-            },
+            "messages": [_for_history(row, max_chars) for row in rows[begin:end]],
+            "sessionInfo": {"hasActiveRun": bool(runs)},
+            "pendingInputs": {"items": self.pending[-20:], "total": len(self.pending)},
+            "hasMore": begin > 0,
         }
-        for run_id, text in list(self.runs.items())[:1]:
-            answer["inFlightRun"] = {"runId": run_id, "text": text}
+        if begin > 0:
+            answer["nextOffset"] = len(rows) - begin
+        for run_id in runs[:1]:
+            answer["inFlightRun"] = {"runId": run_id, "text": self.runs[run_id]}
         return answer
 
     def _message(self, params: dict[str, Any]) -> dict[str, Any]:
-        for row in self.rows:
+        for row in self.transcripts[_canonical(params["sessionKey"])]:
             if row.get("__openclaw", {}).get("id") == params["messageId"]:
                 return {"ok": True, "message": _cut(row, params["maxChars"])}
         return {"ok": False, "unavailableReason": "not_found"}
 
     async def _send(self, params: dict[str, Any]) -> str:
-        run_id = params["idempotencyKey"]
+        run_id, key = params["idempotencyKey"], _canonical(params["sessionKey"])
         if run_id in self.runs:
             return "in_flight"
-        if any(row.get("idempotencyKey") == f"{run_id}:user" for row in self.rows):
+        if any(row.get("idempotencyKey") == f"{run_id}:user" for row in self.transcripts[key]):
             return "ok"
+        self._session_of_run[run_id] = key
+        if key not in self.sessions:
+            await self.change(key, "participants")
         message = {"role": "user", "content": params["message"], "timestamp": _now_ms()}
         if self.queues and self.runs:
             item = {"id": f"input-{len(self.pending)}", "runId": run_id, "message": message}
@@ -223,8 +312,12 @@ class FakeGateway:
             self._joined.append(run_id)
         else:
             self.runs[run_id] = ""
-            await self.row(message | {"idempotencyKey": f"{run_id}:user"})
+            await self.row(message | {"idempotencyKey": f"{run_id}:user"}, key)
         return "started"
+
+
+def _canonical(key: str) -> str:
+    return MAIN_KEY if key == "main" else key
 
 
 def _for_history(row: dict[str, Any], max_chars: int) -> dict[str, Any]:

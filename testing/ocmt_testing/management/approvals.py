@@ -256,6 +256,8 @@ class GatewayDouble:
         self._killing.step()
         if method == "chat.history":
             return self._transcript.history()
+        if method == "sessions.list":
+            return {"sessions": [{"key": "agent:main:main"}]}
         assert method == "chat.send"
         self._transcript.receive(params["idempotencyKey"], params["message"])
         self._killing.step()

@@ -3,6 +3,7 @@
 import re
 import uuid
 from types import TracebackType
+from typing import Any
 
 import httpx2
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocket, expect
@@ -98,6 +99,26 @@ class ChatPage:
     @property
     def questions(self) -> Locator:
         return self.page.get_by_role("article", name="You", exact=True)
+
+
+def go_to(page: Page, name: str) -> None:
+    """Follow a link to another view: in the sidebar, or behind the menu on a phone."""
+    link = page.get_by_role("navigation", name="Pages").get_by_role("link", name=name)
+    menu = page.get_by_role("button", name=re.compile("^Menu"))
+    expect(link.or_(menu).first).to_be_visible()
+    if menu.is_visible():
+        menu.click()
+    link.click()
+
+
+def choose_model(chat: ChatPage, **model: Any) -> None:
+    """Set the signed-in user's provider and model."""
+    done = chat.page.evaluate(
+        "model => fetch('/api/model', {method: 'PUT', body: JSON.stringify(model),"
+        " headers: {'Content-Type': 'application/json'}}).then(answer => answer.status)",
+        model,
+    )
+    assert done == 200
 
 
 def client_of(stack: Stack, chat: ChatPage) -> httpx2.Client:

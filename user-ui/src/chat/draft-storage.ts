@@ -1,11 +1,12 @@
 /**
- * The draft and the unsent messages, kept in this browser's storage until they are sent: across
- * reloads, sign-ins and closed tabs.
+ * The draft and the unsent messages of a conversation, kept in this browser's storage until they are
+ * sent: across reloads, sign-ins and closed tabs.
  *
  * The keys contain the user's id: another user of the same browser does not get them. Each message
  * has a key of its own, so that two tabs do not overwrite each other's.
  */
 
+import { MAIN } from "./protocol";
 import type { UserMessage } from "./state";
 import { written } from "./store";
 
@@ -22,7 +23,32 @@ export class DraftStorage {
   constructor(
     private readonly userId: string,
     private readonly storage: Storage = localStorage,
+    private readonly conversation = MAIN,
   ) {}
+
+  /** The storage of another conversation of this user. */
+  of(conversation: string): DraftStorage {
+    return new DraftStorage(this.userId, this.storage, conversation);
+  }
+
+  /** Conversations in which the agent answered while none of this browser's tabs showed it. */
+  get unread(): string[] {
+    return (this.read("unread") ?? "").split(" ").filter(Boolean);
+  }
+
+  set unread(ids: readonly string[]) {
+    this.write("unread", ids.join(" "));
+  }
+
+  /** Conversations with messages that were not sent yet. */
+  get unsent(): string[] {
+    const found = this.keys().flatMap((key) => {
+      const name = key.slice(this.start.length);
+      if (name.startsWith("outbox.")) return [MAIN];
+      return /^c\.((?:d-)?[0-9a-f-]{36})\.outbox\./.exec(name)?.[1] ?? [];
+    });
+    return [...new Set(found)];
+  }
 
   get draft(): string {
     return this.read("draft") ?? "";
@@ -49,17 +75,29 @@ export class DraftStorage {
     for (const gone of before) this.write(`outbox.${gone}`, "");
   }
 
+  /** Remove this conversation's draft and unsent messages. */
   clear(): void {
     this.write("draft", "");
     for (const id of this.ids()) this.write(`outbox.${id}`, "");
   }
 
+  /** Remove those of all conversations. */
+  clearAll(): void {
+    for (const key of this.keys()) this.remove(key);
+  }
+
   private ids(): string[] {
     const start = this.key("outbox.");
+    return this.keys().flatMap((key) => (key.startsWith(start) ? [key.slice(start.length)] : []));
+  }
+
+  /** The keys of all of this user's conversations. */
+  private keys(): string[] {
     try {
-      return Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index))
-        .filter((key) => key?.startsWith(start) === true)
-        .map((key) => (key ?? "").slice(start.length));
+      return Array.from(
+        { length: this.storage.length },
+        (_, index) => this.storage.key(index) ?? "",
+      ).filter((key) => key.startsWith(this.start));
     } catch {
       return [];
     }
@@ -73,8 +111,13 @@ export class DraftStorage {
     }
   }
 
+  private get start(): string {
+    return `ocmt.${this.userId}.`;
+  }
+
   private key(name: string): string {
-    return `ocmt.${this.userId}.${name}`;
+    const of = this.conversation === MAIN ? "" : `c.${this.conversation}.`;
+    return this.start + of + name;
   }
 
   private read(name: string): string | null {
@@ -87,10 +130,18 @@ export class DraftStorage {
 
   private write(name: string, value: string): void {
     try {
-      if (value === "") this.storage.removeItem(this.key(name));
+      if (value === "") this.remove(this.key(name));
       else this.storage.setItem(this.key(name), value);
     } catch {
       // Refused as above, or full: the text is kept in memory only.
+    }
+  }
+
+  private remove(key: string): void {
+    try {
+      this.storage.removeItem(key);
+    } catch {
+      // Refused as above.
     }
   }
 }

@@ -4,12 +4,18 @@ import type { AgentState, ServerFrame } from "../api/generated";
 
 const KNOWN: Record<ServerFrame["type"], true> = {
   status: true,
+  conversations: true,
+  conversation: true,
+  deleted: true,
+  found: true,
   history: true,
+  older: true,
   accepted: true,
   delta: true,
   final: true,
   aborted: true,
   approval: true,
+  forked: true,
   error: true,
 };
 
@@ -34,6 +40,9 @@ export function fitsFrame(text: string): boolean {
 }
 
 export const HISTORY_LIMIT = 100;
+
+/** The first conversation. It always exists, and jobs report in it. */
+export const MAIN = "main";
 
 /** States in which the gateway can answer; asleep ones wake for it. */
 export function canAnswer(state: AgentState): boolean {

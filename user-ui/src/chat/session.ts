@@ -1,13 +1,13 @@
 /**
- * A signed-in user's conversation: connects the socket to the reducer, and decides when to request
- * the history, when to send waiting messages, and when to give up on an answer.
+ * One conversation: connects the client's socket to the reducer, and decides when to request the
+ * history, when to send waiting messages, and when to give up on an answer.
  */
 
-import type { AgentState, ServerFrame } from "../api/generated";
+import type { AgentState, ClientFrame, ServerFrame } from "../api/generated";
 import type { DraftStorage } from "./draft-storage";
 import { newId } from "./ids";
-import { canAnswer, canTakeMessages, HISTORY_LIMIT, isAsleep } from "./protocol";
-import { ChatSocket, type SocketWorld } from "./socket";
+import { canAnswer, canTakeMessages, HISTORY_LIMIT, isAsleep, MAIN } from "./protocol";
+import type { SocketWorld } from "./socket";
 import { INITIAL, isStreaming, unsent, type ChatState, type Connection } from "./state";
 import { reduce, type Happening } from "./store";
 
@@ -18,45 +18,48 @@ export interface SessionWorld extends SocketWorld {
   nextFrame(draw: () => void): void;
 }
 
-/** With no frame for this long after a request, the connection is taken for dead. */
-const SILENCE_MS = 45_000;
+/** What a conversation needs of the client that holds the socket. */
+export interface SessionLink {
+  /** Send now. Returns false without an open connection. */
+  send(frame: ClientFrame): boolean;
+  reconnect(): void;
+}
+
 /** Delays between reads of the history for an answer that a lost connection cut off. */
 const RECOVERY_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
 
 export class ChatSession extends EventTarget {
   private current: ChatState = INITIAL;
-  private readonly socket: ChatSocket;
   private drawPlanned = false;
-  private cancelSilence: (() => void) | null = null;
   private cancelRecovery: (() => void) | null = null;
   private recoveries = 0;
   private shown = false;
 
   constructor(
-    url: string,
+    readonly id: string,
+    private readonly link: SessionLink,
     private readonly world: SessionWorld,
     readonly kept: DraftStorage,
   ) {
     super();
-    this.socket = new ChatSocket(url, world, {
-      connection: (connection) => this.onConnection(connection),
-      frame: (frame) => this.onFrame(frame),
-    });
+    this.happen({ type: "restored", messages: this.kept.outbox });
   }
 
   get state(): ChatState {
     return this.current;
   }
 
-  start(): void {
-    this.happen({ type: "restored", messages: this.kept.outbox });
-    this.socket.start();
+  get isShown(): boolean {
+    return this.shown;
+  }
+
+  /** A new conversation: the agent has no messages of it. */
+  startEmpty(): void {
+    this.happen({ type: "new" });
   }
 
   end(): void {
-    this.cancelSilence?.();
     this.cancelRecovery?.();
-    this.socket.end();
   }
 
   /** The conversation is on the screen, or no longer: only then is it loaded. */
@@ -75,12 +78,17 @@ export class ChatSession extends EventTarget {
     this.proceed();
   }
 
+  /** Begin a conversation with what came before a message, to write it anew. */
+  fork(id: string): void {
+    this.send({ type: "fork", message: id });
+  }
+
   discard(id: string): void {
     this.happen({ type: "discarded", id });
   }
 
   stop(): void {
-    this.socket.send({ type: "stop" });
+    this.send({ type: "stop" });
   }
 
   askHistory(): void {
@@ -88,52 +96,43 @@ export class ChatSession extends EventTarget {
     this.proceed();
   }
 
+  /** Load the messages before the oldest one. */
+  askOlder(): void {
+    const { olderFrom, olderAsked, connection, history } = this.current;
+    if (olderFrom === null || olderAsked || connection !== "open" || history !== "loaded") return;
+    if (this.send({ type: "history", limit: HISTORY_LIMIT, before: olderFrom })) {
+      this.happen({ type: "older-asked" });
+    }
+  }
+
   dismissNotice(): void {
     this.happen({ type: "notice", notice: null });
   }
 
   reconnect(): void {
-    this.socket.hurry();
+    this.link.reconnect();
   }
 
-  /** The page became visible or hidden. */
-  onVisibility(): void {
-    if (!this.world.visible()) return;
-    this.socket.hurry();
-    this.proceed();
-  }
-
-  /** The browser went online or offline. */
-  onNetwork(): void {
-    if (this.world.online()) this.socket.hurry();
-    else this.socket.reset();
-  }
-
-  private onConnection(connection: Connection): void {
+  onConnection(connection: Connection): void {
     if (connection !== "open") {
-      this.cancelSilence?.();
-      this.cancelSilence = null;
       this.cancelRecovery?.();
       this.cancelRecovery = null;
     }
     this.happen({ type: "connection", connection });
   }
 
-  private onFrame(frame: ServerFrame): void {
-    this.cancelSilence?.();
-    this.cancelSilence = null;
+  onFrame(frame: ServerFrame): void {
     this.happen({ type: "frame", frame, now: this.world.now() });
     this.proceed();
   }
 
   /** Send the requests that the current state needs. Safe to call at any time. */
-  private proceed(): void {
+  proceed(): void {
     const { connection, status, statusFresh } = this.current;
     if (connection !== "open" || !statusFresh || status === null) return;
     if (this.needsHistory(status.state)) {
-      if (this.socket.send({ type: "history", limit: HISTORY_LIMIT })) {
+      if (this.send({ type: "history", limit: HISTORY_LIMIT })) {
         this.happen({ type: "history-asked", now: this.world.now() });
-        this.listen();
       }
     }
     if (canTakeMessages(status.state)) this.sendWaiting();
@@ -143,27 +142,23 @@ export class ChatSession extends EventTarget {
   /** Whether to load the history. It wakes the agent, so a silent tab does not. */
   private needsHistory(agent: AgentState): boolean {
     const { history, stale, messages } = this.current;
-    if (!stale || history === "asked" || !this.shown || !this.world.visible()) return false;
+    if (!stale || history === "asked" || !this.world.visible()) return false;
     if (!canAnswer(agent)) return false;
     const doubtful = messages.some((message) => isStreaming(message) && message.doubtful);
+    if (!this.shown && !doubtful) return false;
     return history === "missing" || doubtful || !isAsleep(agent);
   }
 
   private sendWaiting(): void {
     for (const message of unsent(this.current)) {
       if (message.delivery !== "waiting") continue;
-      if (!this.socket.send({ type: "send", id: message.id, text: message.text })) return;
+      if (!this.send({ type: "send", id: message.id, text: message.text })) return;
       this.happen({ type: "sent-out", id: message.id });
-      this.listen();
     }
   }
 
-  private listen(): void {
-    this.cancelSilence?.();
-    this.cancelSilence = this.world.later(() => {
-      this.cancelSilence = null;
-      this.socket.reset();
-    }, SILENCE_MS);
+  private send(frame: Extract<ClientFrame, { conversation?: string }>): boolean {
+    return this.link.send(this.id === MAIN ? frame : { ...frame, conversation: this.id });
   }
 
   /** Read the history for an answer whose connection was lost: its `final` may never come. */

@@ -52,6 +52,11 @@ export interface ChatState {
   /** Whether a status frame has arrived on the current connection. */
   readonly statusFresh: boolean;
   readonly messages: readonly Message[];
+  /** Those before `messages`, as far as they were loaded. */
+  readonly older: readonly Message[];
+  /** Where the messages before `older` begin; null if there are none. */
+  readonly olderFrom: number | null;
+  readonly olderAsked: boolean;
   readonly history: "missing" | "asked" | "loaded";
   /** Whether the gateway may have messages that are not shown. */
   readonly stale: boolean;
@@ -67,6 +72,9 @@ export const INITIAL: ChatState = {
   status: null,
   statusFresh: false,
   messages: [],
+  older: [],
+  olderFrom: null,
+  olderAsked: false,
   history: "missing",
   stale: true,
   historyAskedAt: 0,
@@ -81,6 +89,11 @@ export function isOpen(approval: ApprovalView): boolean {
 
 export function isWaiting({ state }: ApprovalView): boolean {
   return state === "waiting";
+}
+
+/** How many calls wait, in words. */
+export function waitingText(count: number): string {
+  return count === 1 ? "1 call waits for you" : `${count} calls wait for you`;
 }
 
 export function isStreaming(message: Message): message is AgentMessage {

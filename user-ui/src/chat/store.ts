@@ -1,6 +1,6 @@
 /** The chat protocol as a pure reducer: (state, event) → state. */
 
-import type { ApprovalView, ServerFrame } from "../api/generated";
+import type { ApprovalView, ServerFrame, WireMessage } from "../api/generated";
 import { fromWire, mergeHistory, queuedLast, timeOf } from "./history";
 import { nextAttempt } from "./ids";
 import { isAsleep } from "./protocol";
@@ -28,6 +28,8 @@ export type Happening =
   | { readonly type: "discarded"; readonly id: string }
   | { readonly type: "history-asked"; readonly now: number }
   | { readonly type: "history-wanted" }
+  | { readonly type: "older-asked" }
+  | { readonly type: "new" }
   | { readonly type: "given-up" }
   | { readonly type: "notice"; readonly notice: Failure | null };
 
@@ -59,6 +61,10 @@ export function reduce(state: ChatState, event: Happening): ChatState {
       return { ...state, history: "asked", stale: false, historyAskedAt: event.now };
     case "history-wanted":
       return { ...state, stale: true, notice: null };
+    case "older-asked":
+      return { ...state, olderAsked: true };
+    case "new":
+      return { ...state, history: "loaded", stale: false };
     case "given-up":
       return { ...state, messages: state.messages.map(interrupted) };
     case "notice":
@@ -97,11 +103,9 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
       };
     }
     case "history":
-      return {
-        ...state,
-        history: "loaded",
-        messages: mergeHistory(state.messages, frame.messages, state.historyAskedAt),
-      };
+      return onHistory(state, frame.messages, frame.older ?? null);
+    case "older":
+      return onOlder(state, frame.messages, frame.older ?? null);
     case "accepted":
       return onAccepted(state, frame.id, frame.runId, now);
     case "delta":
@@ -125,6 +129,12 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
       return onEnd(state, frame.runId, now, (answer) => ({ ...answer, at: now, phase: "stopped" }));
     case "approval":
       return { ...state, approvals: withApproval(state.approvals, frame.approval) };
+    case "conversations":
+    case "conversation":
+    case "deleted":
+    case "found":
+    case "forked":
+      return state; // the client's, see client.ts
     case "error":
       return onError(state, frame.id, {
         detail: frame.detail,
@@ -132,6 +142,42 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
         refused: REFUSALS.has(frame.code),
       });
   }
+}
+
+/**
+ * A history has the newest messages only. What was shown and is not in it any more is older; without
+ * anything in common there may be a gap, and older messages are loaded anew.
+ */
+function onHistory(
+  state: ChatState,
+  wires: readonly WireMessage[],
+  from: number | null,
+): ChatState {
+  const ids = new Set(wires.map(({ id }) => id));
+  const overlap = state.messages.findIndex(({ id }) => id !== null && ids.has(id));
+  const contiguous = from !== null && overlap >= 0;
+  const older = contiguous ? [...state.older, ...state.messages.slice(0, overlap)] : [];
+  const gap = from !== null && overlap < 0 && state.messages.length > 0;
+  const shown = gap ? state.messages.filter(isOwn) : state.messages.slice(contiguous ? overlap : 0);
+  return {
+    ...state,
+    history: "loaded",
+    messages: mergeHistory(shown, wires, state.historyAskedAt),
+    older,
+    olderFrom: older.length === 0 ? from : state.olderFrom,
+    olderAsked: contiguous && state.olderAsked,
+  };
+}
+
+/** Whether only this page knows the message, yet. */
+function isOwn(message: Message): boolean {
+  return message.role === "user" ? message.delivery !== "sent" : message.phase === "streaming";
+}
+
+function onOlder(state: ChatState, wires: readonly WireMessage[], from: number | null): ChatState {
+  const known = new Set([...state.older, ...state.messages].map(({ id }) => id));
+  const fresh = wires.filter(({ id }) => !known.has(id)).map(fromWire);
+  return { ...state, older: [...fresh, ...state.older], olderFrom: from, olderAsked: false };
 }
 
 /** The list by number with this approval in it, unless it has a later version. */
@@ -156,6 +202,7 @@ function onConnection(state: ChatState, connection: Connection): ChatState {
     approvals: state.approvals.filter((one) => !isOpen(one)),
     // A history request whose answer was lost with the connection has to be repeated.
     history: state.history === "asked" ? "missing" : state.history,
+    olderAsked: false,
     stale: state.stale || state.history === "asked",
     messages: state.messages.map((message) => {
       if (message.role === "user" && message.delivery === "sending") {
@@ -247,7 +294,9 @@ function onWaiting(state: ChatState, runId: string): ChatState {
 function onError(state: ChatState, id: string | null, failure: Failure): ChatState {
   const question = state.messages.find(
     (message) =>
-      message.role === "user" && (message.id === id || message.key === id || message.runId === id),
+      id !== null &&
+      message.role === "user" &&
+      (message.id === id || message.key === id || message.runId === id),
   );
   const runId = question?.runId ?? id;
   const messages = state.messages.flatMap((message) => {
@@ -257,7 +306,7 @@ function onError(state: ChatState, id: string | null, failure: Failure): ChatSta
   if (question?.role !== "user") {
     // Without a message it may be about the requested history: stop waiting for that.
     const history = state.history === "asked" ? "missing" : state.history;
-    return { ...state, messages, notice: failure, history };
+    return { ...state, messages, notice: failure, history, olderAsked: false };
   }
   return onUser({ ...state, messages }, question.id, (message) => ({
     ...message,

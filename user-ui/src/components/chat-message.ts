@@ -74,7 +74,7 @@ export class ChatMessage extends LitElement {
               ? this.time(message.at)
               : this.delivery(message)
           }
-          ${this.copyButton()}
+          ${this.copyButton()}${this.editButton(message)}
         </div>
         ${
           failed === null
@@ -167,6 +167,18 @@ export class ChatMessage extends LitElement {
     </button>`;
   }
 
+  /** A message that the agent has read is written anew in another conversation. */
+  private editButton(message: UserMessage) {
+    if (message.delivery !== "sent" || message.queued) return nothing;
+    return html`<button
+      class="quiet"
+      title="Write it anew in another conversation"
+      @click=${() => this.emit("edit")}
+    >
+      Edit<span class="unseen"> in another conversation</span>
+    </button>`;
+  }
+
   private isLong(message: AgentMessage): boolean {
     return !message.live && !this.newest && message.text.length > LONG_ANSWER;
   }
@@ -224,7 +236,7 @@ export class ChatMessage extends LitElement {
     this.copiedTimer = window.setTimeout(() => (this.copied = false), COPIED_MS);
   };
 
-  private emit(name: "again" | "discard"): void {
+  private emit(name: "again" | "discard" | "edit"): void {
     const event = new CustomEvent(name, { detail: this.message.id, bubbles: true, composed: true });
     this.dispatchEvent(event);
   }

@@ -42,3 +42,10 @@ export const mailIcon = icon(
 );
 export const dotIcon = icon(svg`<circle cx="12" cy="12" r="4.5" fill="currentColor" />`);
 export const ringIcon = icon(svg`<path d="M12 4a8 8 0 1 1-8 8" />`);
+export const menuIcon = icon(svg`<path d="M4 7h16M4 12h16M4 17h16" />`);
+export const newIcon = icon(svg`<path d="M12 5v14M5 12h14" />`);
+export const closeIcon = icon(svg`<path d="M6 6l12 12M18 6 6 18" />`);
+export const moreIcon = icon(
+  svg`<circle cx="5" cy="12" r="1" fill="currentColor" /><circle cx="12" cy="12" r="1" fill="currentColor" /><circle cx="19" cy="12" r="1" fill="currentColor" />`,
+);
+export const pinIcon = icon(svg`<path d="M9 4h6l-1 6 3 3v2H7v-2l3-3zM12 15v5" />`);

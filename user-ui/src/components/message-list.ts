@@ -2,11 +2,12 @@
  * The scrolling list of messages.
  *
  * It follows the newest text while it is scrolled to the end. Scrolling up stops that until the
- * reader returns to the end. Only the newest messages are rendered, and older ones as the reader
- * scrolls up to them.
+ * reader returns to the end. Only the messages near the screen are rendered; spaces as high as the
+ * others are above and below them. What the reader sees stays in place when heights turn out to
+ * differ, when older messages are loaded, and when messages above it grow.
  */
 
-import { LitElement, css, html, nothing, type PropertyValues } from "lit";
+import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 
@@ -14,11 +15,24 @@ import type { Message } from "../chat/state";
 import { base, controls } from "../styles/controls";
 import "./chat-message";
 import { downIcon } from "./icons";
+import { heightOf, nextRange, rangeAt, type Range } from "./message-window";
 import { dayLabel, startOfDay } from "./times";
 
 const NEAR_END_PX = 64;
-const NEAR_START_PX = 800;
-const STEP = 20;
+const NEAR_START_PX = 1_500;
+/** How far beyond the screen messages are rendered. */
+const MARGIN_PX = 1_200;
+/** Messages rendered in one frame, so that no frame takes long. */
+const STEP = 6;
+const FIRST_GUESS_PX = 120;
+
+/** Where the reader is: the first message on the screen, and its distance from the list's top. */
+interface Reading {
+  readonly key: string;
+  readonly top: number;
+  /** How far the list was scrolled then. */
+  readonly scrolled: number;
+}
 
 @customElement("message-list")
 export class MessageList extends LitElement {
@@ -26,15 +40,25 @@ export class MessageList extends LitElement {
   @property() waiting = "";
   /** A banner covers the top: leave room, so that it does not hide a short conversation. */
   @property({ type: Boolean, reflect: true }) under = false;
+  /** Whether there are older messages to load, and whether they are on their way. */
+  @property({ type: Boolean }) more = false;
+  @property({ type: Boolean }) loading = false;
   @state() private following = true;
-  @state() private rendered = STEP;
+  @state() private range: Range = { from: 0, to: 0 };
   @query(".scroll") private scroller!: HTMLElement;
   @query(".column") private column!: HTMLElement;
+  @query(".messages") private list!: HTMLElement;
+  @query(".above") private above!: HTMLElement;
+  @query(".below") private below!: HTMLElement;
 
-  private readonly resized = new ResizeObserver(() => this.follow());
+  private readonly resized = new ResizeObserver(() => this.settle());
+  /** Measured heights, with the day label and the gap, by the messages' keys. */
+  private readonly measured = new Map<string, number>();
+  private heights: number[] = [];
   private lastTop = 0;
-  /** Distance from the end that rendering older messages must keep. */
-  private keptFromEnd: number | null = null;
+  private reading: Reading | null = null;
+  private firstKey: string | null = null;
+  private framePlanned = false;
 
   static override styles = [
     base,
@@ -51,11 +75,11 @@ export class MessageList extends LitElement {
         overflow-y: auto;
         overscroll-behavior: contain;
         scrollbar-gutter: stable both-edges;
+        overflow-anchor: none; /* The list keeps its place itself, in every browser. */
       }
       .column {
         display: flex;
         flex-direction: column;
-        gap: 0.5rem;
         width: 100%;
         max-width: var(--column);
         min-height: 100%;
@@ -65,9 +89,17 @@ export class MessageList extends LitElement {
       :host([under]) .column {
         padding-top: 8rem;
       }
-      .day {
-        align-self: center;
-        margin: 1rem 0 0.5rem;
+      .item {
+        padding-bottom: 0.5rem;
+      }
+      ::slotted(*) {
+        margin-bottom: 0.5rem;
+      }
+      .day,
+      .older {
+        margin: 0;
+        padding: 1rem 0 0.5rem;
+        text-align: center;
         color: var(--muted);
         font-size: 0.8125rem;
         font-weight: 600;
@@ -92,8 +124,9 @@ export class MessageList extends LitElement {
   override render() {
     const newest = this.messages.findLast((message) => message.role === "assistant");
     const now = Date.now();
-    const shown = this.messages.slice(-this.rendered);
-    let day = 0;
+    const { from, to } = this.range;
+    const before = this.messages[from - 1];
+    let day = before === undefined ? 0 : startOfDay(before.at);
     return html`
       <div
         class="scroll"
@@ -104,22 +137,28 @@ export class MessageList extends LitElement {
         @scroll=${this.onScroll}
       >
         <div class="column">
+          ${this.loading ? html`<p class="older" role="status">Loading older messages…</p>` : nothing}
           <slot></slot>
-          ${repeat(
-            shown,
-            (message) => message.key,
-            (message) => {
-              const before = day;
-              day = startOfDay(message.at);
-              return html`${
-                  before === day ? nothing : html`<p class="day">${dayLabel(message.at, now)}</p>`
-                }<chat-message
-                  .message=${message}
-                  ?newest=${message === newest}
-                  waiting=${this.waiting}
-                ></chat-message>`;
-            },
-          )}
+          <div class="messages">
+            <div class="space above"></div>
+            ${repeat(
+              this.messages.slice(from, to),
+              (message) => message.key,
+              (message) => {
+                const last = day;
+                day = startOfDay(message.at);
+                return html`<div class="item" data-key=${message.key}>
+                  ${last === day ? nothing : html`<p class="day">${dayLabel(message.at, now)}</p>`}
+                  <chat-message
+                    .message=${message}
+                    ?newest=${message === newest}
+                    waiting=${this.waiting}
+                  ></chat-message>
+                </div>`;
+              },
+            )}
+            <div class="space below"></div>
+          </div>
           <slot name="end"></slot>
         </div>
       </div>
@@ -131,22 +170,26 @@ export class MessageList extends LitElement {
     `;
   }
 
+  override willUpdate(): void {
+    if (this.hasUpdated) this.noteScrolling();
+    this.shiftRange();
+    const known = [...this.measured.values()].sort((one, other) => one - other);
+    const guess = known[known.length >> 1] ?? FIRST_GUESS_PX;
+    this.heights = this.messages.map(({ key }) => this.measured.get(key) ?? guess);
+    if (!this.hasUpdated || this.following) this.show(this.rangeAtEnd());
+  }
+
   override firstUpdated(): void {
     this.resized.observe(this.column);
     this.resized.observe(this.scroller);
   }
 
-  override willUpdate(changed: PropertyValues<this>): void {
-    const before = changed.get("messages");
-    if (before === undefined || this.following) return;
-    // New messages at the end must not take away those that are being read.
-    this.rendered += Math.max(0, this.messages.length - before.length);
-  }
-
   override updated(): void {
-    if (this.keptFromEnd === null) return;
-    this.scroller.scrollTop = this.scroller.scrollHeight - this.keptFromEnd;
-    this.keptFromEnd = null;
+    const { from, to } = this.range;
+    // Not as attributes, which the content security policy refuses.
+    this.above.style.height = `${heightOf(this.heights, 0, from)}px`;
+    this.below.style.height = `${heightOf(this.heights, to, this.messages.length)}px`;
+    this.settle();
   }
 
   override disconnectedCallback(): void {
@@ -157,20 +200,109 @@ export class MessageList extends LitElement {
   /** Scroll to the end and follow new text. */
   readonly toEnd = () => {
     this.following = true;
-    this.follow();
+    this.show(this.rangeAtEnd());
   };
 
-  private follow(): void {
-    if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
-    this.renderOlder();
+  private show(range: Range): void {
+    this.range = range;
+    this.firstKey = this.messages[range.from]?.key ?? null;
   }
 
-  /** Render more if the reader is near the oldest rendered message. */
-  private renderOlder(): void {
-    if (this.rendered >= this.messages.length || this.keptFromEnd !== null) return;
-    if (this.scroller.scrollTop > NEAR_START_PX) return;
-    this.keptFromEnd = this.scroller.scrollHeight - this.scroller.scrollTop;
-    this.rendered += STEP;
+  /** Messages came or went at the beginning: render the same ones as before. */
+  private shiftRange(): void {
+    const { from, to } = this.range;
+    if (this.firstKey === null || this.messages[from]?.key === this.firstKey) return;
+    const index = this.messages.findIndex(({ key }) => key === this.firstKey);
+    const shift = Math.max(index, 0) - from;
+    this.show({ from: from + shift, to: Math.min(to + shift, this.messages.length) });
+  }
+
+  private rangeAtEnd(): Range {
+    const end = this.messages.length;
+    const height = (this.hasUpdated ? this.scroller.clientHeight : innerHeight) + MARGIN_PX;
+    let from = end;
+    for (let sum = 0; from > 0 && sum < height; from -= 1) sum += this.heights[from - 1] ?? 0;
+    // Not too many at once: the others follow, one frame after the other.
+    const before = this.range.to > this.range.from ? Math.min(this.range.from, end) : end;
+    return { from: Math.max(from, Math.min(before, end) - STEP), to: end };
+  }
+
+  /** Measure what is rendered, keep the reader's place, and see whether more must be rendered. */
+  private settle(): void {
+    this.noteScrolling();
+    this.measure();
+    if (this.following) {
+      this.scroller.scrollTop = this.scroller.scrollHeight;
+      this.lastTop = this.scroller.scrollTop;
+    } else this.keepPlace();
+    this.plan();
+    if (this.more && !this.loading && this.scroller.scrollTop < NEAR_START_PX) {
+      this.dispatchEvent(new CustomEvent("older"));
+    }
+  }
+
+  private measure(): void {
+    for (const item of this.items()) {
+      this.measured.set(item.dataset["key"] ?? "", item.getBoundingClientRect().height);
+    }
+  }
+
+  private items(): HTMLElement[] {
+    return [...this.list.querySelectorAll<HTMLElement>(".item")];
+  }
+
+  private keepPlace(): void {
+    const { reading } = this;
+    const item = this.items().find(({ dataset }) => dataset["key"] === reading?.key);
+    if (item !== undefined && reading !== null) {
+      const moved = this.topOf(item) - reading.top;
+      if (Math.abs(moved) >= 1) {
+        this.scroller.scrollTop += moved;
+        this.lastTop = this.scroller.scrollTop;
+      }
+    }
+    this.note();
+  }
+
+  /** The reader scrolled, and the event for it has not come yet. */
+  private noteScrolling(): void {
+    if (this.reading?.scrolled !== this.scroller.scrollTop) this.note();
+  }
+
+  private note(): void {
+    const first = this.items().find((item) => this.topOf(item) + item.offsetHeight > 0);
+    const scrolled = this.scroller.scrollTop;
+    this.reading =
+      first === undefined
+        ? null
+        : { key: first.dataset["key"] ?? "", top: this.topOf(first), scrolled };
+  }
+
+  private topOf(item: HTMLElement): number {
+    return item.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top;
+  }
+
+  /** Render more in the next frame, if messages near the screen are missing. */
+  private plan(): void {
+    const next = this.following ? this.rangeAtEnd() : this.nextRange();
+    if (this.framePlanned || (next.from === this.range.from && next.to === this.range.to)) return;
+    this.framePlanned = true;
+    requestAnimationFrame(() => {
+      this.framePlanned = false;
+      if (this.isConnected && !this.following) this.show(this.nextRange());
+      else this.requestUpdate();
+    });
+  }
+
+  private nextRange(): Range {
+    const { scrollTop, clientHeight } = this.scroller;
+    const top = scrollTop - this.list.offsetTop;
+    const heights = this.messages.map(({ key }, index) => {
+      return this.measured.get(key) ?? this.heights[index] ?? FIRST_GUESS_PX;
+    });
+    const seen = rangeAt(heights, top, top + clientHeight);
+    const wanted = rangeAt(heights, top - MARGIN_PX, top + clientHeight + MARGIN_PX);
+    return nextRange(this.range, wanted, seen, STEP);
   }
 
   private readonly onScroll = () => {
@@ -180,7 +312,8 @@ export class MessageList extends LitElement {
     if (atEnd && scrollTop >= this.lastTop) this.following = true;
     else if (scrollTop < this.lastTop - 1 && !this.isAtVeryEnd()) this.following = false;
     this.lastTop = scrollTop;
-    this.renderOlder();
+    this.note();
+    this.plan();
   };
 
   private isAtVeryEnd(): boolean {

@@ -8,50 +8,79 @@ export const appStyles = css`
     position: relative;
     overflow: clip; /* Only the views scroll, never the page around them. */
   }
+  :host([sided]) {
+    grid-template-columns: 17.5rem minmax(0, 1fr);
+  }
+  :host([sided]) > :not(aside, dialog) {
+    grid-column: 2;
+  }
   sign-in-view,
   .alone {
     position: relative;
-    grid-row: 1 / -1;
     overflow-y: auto;
+  }
+  sign-in-view,
+  .alone.whole {
+    grid-area: 1 / 1 / -1 / -1;
+  }
+  aside {
+    grid-area: 1 / 1 / -1 / 2;
+    min-height: 0;
+    border-right: 1px solid var(--line);
+    background: var(--sunken);
+  }
+  dialog {
+    width: min(20rem, 86vw);
+    height: 100dvh;
+    max-height: none;
+    margin: 0 auto 0 0;
+    padding: 0;
+    border: 0;
+    border-right: 1px solid var(--line);
+    background: var(--bg);
+    color: inherit;
+  }
+  dialog::backdrop {
+    background: rgb(0 0 0 / 40%);
+  }
+  chat-sidebar {
+    height: 100%;
   }
   header {
     display: flex;
     align-items: center;
-    justify-content: space-between;
-    gap: 0.75rem;
-    padding: max(0.5rem, env(safe-area-inset-top)) 0.75rem 0.5rem;
+    gap: 0.5rem;
+    min-width: 0;
+    padding: max(0.375rem, env(safe-area-inset-top)) 0.75rem 0.375rem;
     border-bottom: 1px solid var(--line);
   }
-  header img {
-    margin: 0 0.375rem;
+  header .title {
+    flex: 1;
+    min-width: 0;
+    margin: 0;
+    overflow: hidden;
+    font-size: 1rem;
+    font-weight: 600;
+    text-overflow: ellipsis;
+    white-space: nowrap;
   }
-  .button.icon {
+  .button.icon,
+  button.icon {
+    position: relative;
+    flex: none;
     width: 2.75rem;
     padding: 0;
     border-color: transparent;
   }
-  nav {
-    display: flex;
-    gap: 0.125rem;
-  }
-  .button.icon {
-    position: relative;
-  }
-  .count {
+  .dot {
     position: absolute;
-    top: 0;
-    right: 0;
-    min-width: 1.25rem;
-    padding: 0 0.3125rem;
-    border-radius: 999px;
+    top: 0.5rem;
+    right: 0.5rem;
+    width: 0.625rem;
+    height: 0.625rem;
+    border: 2px solid var(--bg);
+    border-radius: 50%;
     background: var(--waking);
-    color: var(--bg);
-    font-size: 0.75rem;
-    line-height: 1.25rem;
-    text-align: center;
-  }
-  .button.icon[aria-current] {
-    background: var(--sunken);
   }
   .alone {
     align-content: center;

@@ -1,33 +1,48 @@
-/** The page as a whole: who is signed in, which view shows, and the chat session behind them. */
+/**
+ * The page as a whole: who is signed in, which view shows, and the chat behind them. The views beside
+ * the chat are in `registry.ts`.
+ */
 
 import { LitElement, html, nothing } from "lit";
-import { customElement, state } from "lit/decorators.js";
+import { customElement, query, state } from "lit/decorators.js";
+import { keyed } from "lit/directives/keyed.js";
 
 import { Api } from "../api/client";
 import { Problem, sentence } from "../api/problem";
 import type { Me } from "../api/generated";
 import { browserWorld } from "../chat/browser";
+import { ChatClient } from "../chat/client";
+import { titleOf } from "../chat/conversations";
 import { DraftStorage } from "../chat/draft-storage";
-import { ChatSession } from "../chat/session";
-import { isWaiting } from "../chat/state";
-import { backIcon, settingsIcon, toolsIcon } from "../components/icons";
+import { MAIN } from "../chat/protocol";
+import { isWaiting, waitingText } from "../chat/state";
+import { backIcon, menuIcon, toolsIcon } from "../components/icons";
 import { moodOf, type Mood } from "../components/status-pill";
 import { base, controls } from "../styles/controls";
 import { appStyles } from "./app-styles";
 import "./chat-view";
-import { goTo, inPageTarget, pathNow, takeSignInToken } from "./location";
-import "./settings-view";
-import "./sign-in-view";
+import {
+  conversationAt,
+  conversationPath,
+  goTo,
+  inPageTarget,
+  pathNow,
+  takeSignInToken,
+} from "./location";
+import { viewAt, viewsOf, type View } from "./registry";
 
 type Who = "unknown" | "unreachable" | "signed-out" | "signed-in";
 
 const RETRY_MS = 4_000;
+const WIDE = "(min-width: 60rem)";
 
 @customElement("ocmt-app")
 export class AppView extends LitElement {
   @state() private who: Who = "unknown";
   @state() private me: Me | null = null;
   @state() private path = pathNow();
+  /** The conversation on the screen, or the last that was. */
+  @state() private conversation = conversationAt(pathNow()) ?? MAIN;
   @state() private token: string | null = takeSignInToken();
   @state() private problem = "";
   /** Whether the problem is a server's error; false when no server answered. */
@@ -36,11 +51,18 @@ export class AppView extends LitElement {
   @state() private mood: Mood = "connecting";
   /** Calls that wait for the user's decision. */
   @state() private waiting = 0;
-  /** The code of the view of tools could not be loaded. */
+  @state() private heading = "";
+  /** Whether another conversation has something new. */
+  @state() private news = false;
+  /** The code of the view could not be loaded. */
   @state() private incomplete = false;
+  /** There is room for the sidebar; otherwise it is a sheet. */
+  @state() private wide = matchMedia(WIDE).matches;
+  @query("dialog") private sheet!: HTMLDialogElement | null;
 
   private readonly api = new Api(import.meta.env.VITE_API_URL ?? "");
-  private session: ChatSession | null = null;
+  private readonly widths = matchMedia(WIDE);
+  private client: ChatClient | null = null;
   private retryTimer = 0;
 
   static override styles = [base, controls, appStyles];
@@ -53,7 +75,11 @@ export class AppView extends LitElement {
     window.addEventListener("online", this.onNetwork);
     window.addEventListener("offline", this.onNetwork);
     document.addEventListener("visibilitychange", this.onVisibility);
+    this.widths.addEventListener("change", this.onWidth);
     this.addEventListener("click", this.onClick);
+    this.addEventListener("signed-out", this.onSignedOut);
+    this.addEventListener("model-changed", this.onMeChanged);
+    this.addEventListener("me-changed", this.onMeChanged);
     if (this.token === null) void this.enter();
     else this.who = "signed-out";
   }
@@ -65,12 +91,19 @@ export class AppView extends LitElement {
     window.removeEventListener("online", this.onNetwork);
     window.removeEventListener("offline", this.onNetwork);
     document.removeEventListener("visibilitychange", this.onVisibility);
+    this.widths.removeEventListener("change", this.onWidth);
     clearTimeout(this.retryTimer);
-    this.session?.end();
+    this.client?.end();
+  }
+
+  override willUpdate(): void {
+    if (this.who === "signed-out") this.loadSignIn();
+    this.toggleAttribute("sided", this.wide && this.who === "signed-in");
   }
 
   override render() {
     if (this.who === "signed-out") {
+      if (this.incomplete) return notLoaded("whole");
       return html`<sign-in-view
         .api=${this.api}
         .token=${this.token}
@@ -79,79 +112,103 @@ export class AppView extends LitElement {
       ></sign-in-view>`;
     }
     if (this.who === "unreachable") {
-      return html`<main class="alone" role="alert">
+      return html`<main class="alone whole" role="alert">
         <h1>${this.answered ? "The server reported an error" : "No answer from the server"}</h1>
         <p>${this.problem}</p>
         <p class="muted">This page retries automatically.</p>
         <button @click=${() => void this.enter()}>Try again</button>
       </main>`;
     }
-    return html`
-      <header>
-        ${
-          this.path === "/"
-            ? html`<img src="/favicon.svg" width="32" height="32" alt="OCMT" />`
-            : html`<a class="button plain icon" href="/" aria-label="Back to the chat"
+    return html`${this.side()}${this.header()}${this.view()}`;
+  }
+
+  private side() {
+    if (this.client === null || this.me === null) return nothing;
+    const sidebar = html`<chat-sidebar
+      .client=${this.client}
+      .current=${conversationAt(this.path)}
+      .path=${this.path ?? ""}
+      .views=${viewsOf(this.me)}
+      .waiting=${this.waiting}
+      @new-conversation=${this.onNew}
+    ></chat-sidebar>`;
+    return this.wide
+      ? html`<aside aria-label="Conversations and pages">${sidebar}</aside>`
+      : html`<dialog aria-label="Conversations and pages" @click=${this.onBackdrop}>
+          ${sidebar}
+        </dialog>`;
+  }
+
+  private header() {
+    const chat = conversationAt(this.path) !== null;
+    const news = this.waiting > 0 || this.news;
+    return html`<header>
+      ${
+        this.wide
+          ? nothing
+          : html`<button
+              class="plain icon"
+              aria-label=${news ? "Menu, with something new" : "Menu"}
+              title="Menu"
+              @click=${() => this.sheet?.showModal()}
+            >
+              ${menuIcon}${news ? html`<span class="dot"></span>` : nothing}
+            </button>`
+      }
+      ${
+        chat
+          ? html`<div class="title" dir="auto">${this.heading}</div>`
+          : html`<a
+                class="button plain icon"
+                href=${conversationPath(this.conversation)}
+                aria-label="Back to the chat"
+                title="Back to the chat"
                 >${backIcon}</a
-              >`
-        }
-        <status-pill mood=${this.mood}></status-pill>
-        <nav aria-label="Pages">
-          <a
-            class="button plain icon"
-            href="/tools"
-            aria-label=${toolsLabel(this.waiting)}
-            title="Tools"
-            aria-current=${this.path === "/tools" ? "page" : nothing}
-          >
-            ${toolsIcon}
-            ${
-              this.waiting === 0
-                ? nothing
-                : html`<span class="count" aria-hidden="true">${Math.min(this.waiting, 99)}</span>`
-            }
-          </a>
-          <a
-            class="button plain icon"
-            href="/settings"
-            aria-label="Settings"
-            title="Settings"
-            aria-current=${this.path === "/settings" ? "page" : nothing}
-          >
-            ${settingsIcon}
-          </a>
-        </nav>
-      </header>
-      ${this.view()}
-    `;
+              >
+              <div class="title"></div>`
+      }
+      <status-pill mood=${this.mood}></status-pill>
+      ${
+        this.wide || this.waiting === 0
+          ? nothing
+          : html`<a
+              class="button plain icon"
+              href="/tools"
+              aria-label="Decide: ${waitingText(this.waiting)}"
+              title="Decisions"
+              >${toolsIcon}<span class="dot"></span
+            ></a>`
+      }
+    </header>`;
   }
 
   private view() {
-    if (this.me === null || this.session === null) return html`<main></main>`;
-    if (this.path === "/tools") return this.tools(this.me, this.session);
-    return this.path === "/settings"
-      ? html`<settings-view
+    if (this.me === null || this.client === null) return html`<main></main>`;
+    if (conversationAt(this.path) !== null) {
+      const session = this.client.session(this.conversation);
+      return keyed(
+        session,
+        html`<chat-view
           role="main"
+          .session=${session}
           .api=${this.api}
           .me=${this.me}
-          @model-changed=${this.onModelChanged}
-          @signed-out=${this.onSignedOut}
-        ></settings-view>`
-      : html`<chat-view role="main" .session=${this.session} .api=${this.api} .me=${this.me}>
-        </chat-view>`;
-  }
-
-  private tools(me: Me, session: ChatSession) {
+          @new-conversation=${this.onNew}
+        ></chat-view>`,
+      );
+    }
+    const view = this.path === null ? undefined : viewAt(this.path);
+    if (view === undefined || !viewsOf(this.me).includes(view)) return nowhere();
     return this.incomplete
-      ? html`<main class="alone" role="alert">
-          <h1>This view could not be loaded</h1>
-          <p>Check your connection, then reload the page.</p>
-          <button @click=${() => location.reload()}>Reload</button>
-        </main>`
-      : html`<tools-view role="main" .api=${this.api} .session=${session} .me=${me}></tools-view>`;
+      ? notLoaded()
+      : view.render({
+          api: this.api,
+          me: this.me,
+          session: this.client.session(this.conversation),
+        });
   }
 
-  /** Load the signed-in user and start the chat session. */
+  /** Load the signed-in user and start the chat. */
   private async enter(): Promise<void> {
     clearTimeout(this.retryTimer);
     try {
@@ -169,32 +226,34 @@ export class AppView extends LitElement {
     this.begin(this.me);
     if (this.path === "/sign-in") goTo("/", { replace: true });
     this.show();
+    // Not needed for the first look at the chat.
+    await import("../components/chat-sidebar").catch(() => undefined);
   }
 
   private begin(me: Me): void {
-    this.session?.end();
-    const session = new ChatSession(
+    this.client?.end();
+    const client = new ChatClient(
       this.api.chatUrl(location.origin),
       browserWorld(this.api),
       new DraftStorage(me.user.id),
     );
-    session.addEventListener("change", () => {
-      this.mood = moodOf(session.state);
-      this.waiting = session.state.approvals.filter(isWaiting).length;
-    });
-    this.session = session;
-    session.start();
+    client.addEventListener("change", this.onChat);
+    client.addEventListener("deleted", this.onDeleted);
+    client.addEventListener("forked", this.onForked);
+    this.client = client;
+    client.start();
   }
 
-  /** Show the sign-in page after the session ended. The draft stays in this tab's storage. */
+  /** Show the sign-in page after the session ended. Drafts stay in the browser's storage. */
   private leave(reason: string): void {
     const before = this.who;
     clearTimeout(this.retryTimer);
-    this.session?.end();
-    this.session = null;
+    this.client?.end();
+    this.client = null;
     this.me = null;
     this.mood = "connecting";
     this.waiting = 0;
+    this.news = false;
     // Without an earlier sign-in on this page there is nothing to explain.
     if (before === "signed-in") this.reason = reason;
     this.who = "signed-out";
@@ -204,23 +263,70 @@ export class AppView extends LitElement {
 
   private show(): void {
     this.path = pathNow();
-    if (this.path === "/tools") this.loadTools();
-    const titles: Record<string, string> = {
-      "/settings": "Settings",
-      "/sign-in": "Sign in",
-      "/tools": "Tools",
-    };
-    const title = titles[this.path];
-    document.title = title === undefined ? "OCMT" : `${title} · OCMT`;
+    this.conversation = conversationAt(this.path) ?? this.conversation;
+    const view = this.path === null ? undefined : viewAt(this.path);
+    if (view !== undefined) this.load(view);
+    this.onChat();
   }
 
-  /** Most visits are to the chat, which starts without this code. */
-  private loadTools(): void {
-    import("./tools-view").then(
+  private load(view: View): void {
+    view.load().then(
       () => (this.incomplete = false),
       () => (this.incomplete = true),
     );
   }
+
+  /** Most visits are signed in, and start without this code. */
+  private loadSignIn(): void {
+    import("./sign-in-view").catch(() => (this.incomplete = true));
+  }
+
+  private readonly onChat = () => {
+    const { client } = this;
+    if (client !== null) {
+      this.mood = moodOf(client.state);
+      this.waiting = client.state.approvals.filter(isWaiting).length;
+      const entry = client.entry(this.conversation);
+      this.heading = titleOf(entry ?? { id: this.conversation, title: "" });
+      this.news = client.list.entries.some(
+        ({ id, unread, working }) => id !== this.conversation && unread && !working,
+      );
+    }
+    document.title = this.titleOfPage();
+  };
+
+  private titleOfPage(): string {
+    if (this.path === "/sign-in") return "Sign in · OCMT";
+    if (this.path === null) return "Not found · OCMT";
+    if (conversationAt(this.path) === null) return `${viewAt(this.path)?.title ?? ""} · OCMT`;
+    return this.conversation === MAIN ? "OCMT" : `${this.heading} · OCMT`;
+  }
+
+  /** Another tab or this one deleted the conversation. */
+  private readonly onDeleted = (event: Event) => {
+    if (!(event instanceof CustomEvent) || event.detail !== this.conversation) return;
+    this.conversation = MAIN;
+    if (conversationAt(this.path) !== null) {
+      goTo("/", { replace: true });
+      this.show();
+    }
+  };
+
+  private readonly onForked = (event: Event) => {
+    if (!(event instanceof CustomEvent) || typeof event.detail !== "string") return;
+    goTo(conversationPath(event.detail));
+    this.show();
+  };
+
+  /** Begin a conversation, with its first message if there is one. */
+  private readonly onNew = (event: CustomEvent<string | null>) => {
+    if (this.client === null) return;
+    const id = this.client.create();
+    if (event.detail) this.client.session(id).write(event.detail);
+    goTo(conversationPath(id));
+    this.sheet?.close();
+    this.show();
+  };
 
   private readonly onSignedIn = () => {
     this.reason = "";
@@ -228,11 +334,11 @@ export class AppView extends LitElement {
   };
 
   private readonly onSignedOut = () => {
-    this.session?.kept.clear();
+    if (this.me !== null) new DraftStorage(this.me.user.id).clearAll();
     this.leave("You are signed out.");
   };
 
-  private readonly onModelChanged = async () => {
+  private readonly onMeChanged = async () => {
     try {
       this.me = await this.api.me();
     } catch {
@@ -249,22 +355,40 @@ export class AppView extends LitElement {
     this.who = "signed-out";
   };
 
-  private readonly onVisibility = () => this.session?.onVisibility();
+  private readonly onWidth = () => (this.wide = this.widths.matches);
 
-  private readonly onNetwork = () => this.session?.onNetwork();
+  private readonly onBackdrop = (event: MouseEvent) => {
+    if (event.target === this.sheet) this.sheet?.close();
+  };
+
+  private readonly onVisibility = () => this.client?.onVisibility();
+
+  private readonly onNetwork = () => this.client?.onNetwork();
 
   private readonly onClick = (event: MouseEvent) => {
     const target = inPageTarget(event);
     if (target === null) return;
     event.preventDefault();
     goTo(target);
+    this.sheet?.close();
     this.show();
   };
 }
 
-function toolsLabel(waiting: number): string {
-  if (waiting === 0) return "Tools";
-  return waiting === 1 ? "Tools, 1 call waits for you" : `Tools, ${waiting} calls wait for you`;
+function notLoaded(extent = "") {
+  return html`<main class="alone ${extent}" role="alert">
+    <h1>This view could not be loaded</h1>
+    <p>Check your connection, then reload the page.</p>
+    <button @click=${() => location.reload()}>Reload</button>
+  </main>`;
+}
+
+function nowhere() {
+  return html`<main class="alone">
+    <h1>There is nothing at this address</h1>
+    <p>The link may be old, or mistyped.</p>
+    <p><a class="button" href="/">Go to the chat</a></p>
+  </main>`;
 }
 
 declare global {

@@ -21,6 +21,8 @@ import { base, controls } from "../styles/controls";
 import { chatStyles } from "./chat-styles";
 
 const SPOKEN_LENGTH = 600;
+/** OpenClaw's commands for another conversation, and a message that may follow. */
+const NEW_CONVERSATION = /^\s*\/(?:new|reset)\b\s*([^]*)$/i;
 
 @customElement("chat-view")
 export class ChatView extends LitElement {
@@ -57,17 +59,21 @@ export class ChatView extends LitElement {
   }
 
   override render() {
-    const { messages, notice, approvals } = this.chat;
+    const { older, messages, notice, approvals, olderFrom, olderAsked } = this.chat;
     return html`
       <h1 class="unseen">Chat with your agent</h1>
       <div class="conversation">
         <trouble-banner .session=${this.session} .chat=${this.chat} .api=${this.api}>
         </trouble-banner>
         <message-list
-          .messages=${messages}
+          .messages=${older.length === 0 ? messages : [...older, ...messages]}
+          ?more=${olderFrom !== null}
+          ?loading=${olderAsked}
+          @older=${() => this.session.askOlder()}
           waiting=${this.waiting()}
           ?under=${moodOf(this.chat) === "trouble"}
           @again=${(event: CustomEvent<string>) => this.session.again(event.detail)}
+          @edit=${(event: CustomEvent<string>) => this.session.fork(event.detail)}
           @discard=${(event: CustomEvent<string>) => this.session.discard(event.detail)}
         >
           ${this.beginning()}
@@ -176,6 +182,11 @@ export class ChatView extends LitElement {
 
   private write(text: string): void {
     this.setDraft("");
+    const other = NEW_CONVERSATION.exec(text);
+    if (other !== null) {
+      this.dispatchEvent(new CustomEvent("new-conversation", { detail: other[1] ?? "" }));
+      return;
+    }
     this.session.write(text);
     this.list.toEnd();
   }

@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from ocmt_management.tools.approval_results import mark_of
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.mcp_servers import RealServer
 from ocmt_testing.management.tool_user import HEADERS, ToolUser, text_of
@@ -91,6 +92,32 @@ async def test_an_agent_that_hung_up_gets_the_result_in_its_conversation(
 
     assert real.calls["echo"] == 1
     assert f"number {shown['number']}" in gateway.rows[0]["content"]
+
+
+async def test_a_result_reaches_the_conversation_that_waits_for_it(
+    app: FastAPI, ada: ToolUser, real: RealServer, agent_server: FakeAgentServer
+) -> None:
+    """OpenClaw's call does not name its conversation, but what it was answered is in there."""
+    await ada.add("Notes", real.url)
+    calling = asyncio.create_task(ada.call("notes__echo", {"text": "hello"}))
+    shown = await waiting(ada)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    await until_nobody_waits(app)
+    gateway = agent_server.gateways[ada.id]
+    keys = [f"agent:main:ocmt-{n * 8}-1111-4111-8111-111111111111" for n in "123"]
+    for key in keys:
+        await gateway.change(key)
+    said = {"type": "text", "text": f"This call {mark_of(shown['number'])}"}
+    gateway.transcripts[keys[1]].append({"role": "toolResult", "content": [said]})
+
+    await decide(ada, shown, "once")
+    async with asyncio.timeout(10):
+        while len(gateway.transcripts[keys[1]]) < 2:
+            await gateway.requests.get()
+
+    assert f"number {shown['number']}" in gateway.transcripts[keys[1]][1]["content"]
+    assert gateway.rows == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from ocmt_management.tools.approval_delivery import Place, place_of
+from ocmt_management.tools.approval_delivery import Place, has_call, place_of
 from ocmt_management.tools.approval_results import (
     MAX_STORED_BYTES,
     ended,
@@ -12,6 +12,7 @@ from ocmt_management.tools.approval_results import (
     storable,
     text_of,
     text_result,
+    waits,
 )
 from ocmt_management.tools.approval_states import OPEN, ApprovalState
 
@@ -87,3 +88,26 @@ def test_a_message_is_found_in_the_transcript_or_in_the_queue() -> None:
 )
 def test_a_garbled_history_has_no_message(garbled: dict[str, Any]) -> None:
     assert place_of(garbled, "k") is Place.NOWHERE
+
+
+def transcript(*texts: str, role: str = "toolResult") -> dict[str, Any]:
+    rows = [{"role": role, "content": [{"type": "text", "text": text}]} for text in texts]
+    return {"messages": rows}
+
+
+def test_a_call_is_found_in_the_conversation_in_which_it_waited() -> None:
+    said = text_of(waits(12, "https://ocmt/tools?decision=12"))
+
+    assert has_call(transcript("before", said), 12)
+    assert has_call(transcript("wrapped: " + said), 12)
+    assert not has_call(transcript(said), 1)
+    assert not has_call(transcript(said), 2)
+    assert not has_call(transcript(said, role="user"), 12)
+    assert not has_call(transcript(said, role="assistant"), 12)
+
+
+@pytest.mark.parametrize(
+    "broken", [{}, {"messages": 7}, {"messages": [7, {"role": "toolResult", "content": "x"}]}]
+)
+def test_no_call_is_found_in_a_broken_transcript(broken: dict[str, Any]) -> None:
+    assert not has_call(broken, 1)
