@@ -1,5 +1,5 @@
 // @vitest-environment jsdom
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import "../src/components/chat-message";
 import "../src/components/message-composer";
@@ -43,6 +43,9 @@ beforeEach(async () => {
 afterEach(() => {
   composer.remove();
 });
+
+// A laptop: jsdom has no media queries.
+vi.stubGlobal("matchMedia", () => ({ matches: false }));
 
 describe("the composer", () => {
   it("sends with Enter", async () => {

@@ -105,6 +105,42 @@ export const markdownStyles = css`
     background: none;
     font-size: 0.8438rem;
   }
+  .hljs-comment,
+  .hljs-quote,
+  .hljs-meta {
+    color: var(--muted);
+  }
+  .hljs-keyword,
+  .hljs-selector-tag,
+  .hljs-tag,
+  .hljs-name,
+  .hljs-deletion {
+    color: var(--danger);
+  }
+  .hljs-string,
+  .hljs-regexp,
+  .hljs-addition,
+  .hljs-attribute {
+    color: var(--accent-strong);
+  }
+  .hljs-number,
+  .hljs-literal,
+  .hljs-symbol,
+  .hljs-type,
+  .hljs-built_in {
+    color: var(--waking);
+  }
+  .hljs-title,
+  .hljs-section,
+  .hljs-attr,
+  .hljs-variable,
+  .hljs-property {
+    color: var(--asleep);
+  }
+  .formula.block {
+    overflow-x: auto;
+    padding: 0.25rem 0;
+  }
   .table {
     overflow-x: auto;
     overflow-wrap: normal;

@@ -87,7 +87,7 @@ export class MessageComposer extends LitElement {
           dir="auto"
           aria-label="Message"
           placeholder="Write to your agent"
-          enterkeyhint="send"
+          enterkeyhint=${onPhone() ? "enter" : "send"}
           autocomplete="off"
           .value=${this.draft}
           @input=${this.onInput}
@@ -137,6 +137,8 @@ export class MessageComposer extends LitElement {
 
   private readonly onKey = (event: KeyboardEvent) => {
     if (event.key !== "Enter" || event.shiftKey || endsComposition(event)) return;
+    // A phone's keyboard has no Shift with Return: there it begins a line, and the button sends.
+    if (onPhone() && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     this.submit();
   };
@@ -155,6 +157,11 @@ export class MessageComposer extends LitElement {
   private emit(name: "draft" | "write" | "stop", detail: string | undefined): void {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
+}
+
+/** Whether texts are written on the screen's own keyboard. */
+function onPhone(): boolean {
+  return matchMedia("(hover: none) and (pointer: coarse)").matches;
 }
 
 /** Whether this Enter confirms an input method's composition instead of sending. */

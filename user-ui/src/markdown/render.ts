@@ -10,6 +10,8 @@
 import DOMPurify, { type Config } from "dompurify";
 import { Marked, type Token } from "marked";
 
+import { mathExtensions } from "./math";
+
 export interface Block {
   /** The block's markdown. Equal source gives equal HTML. */
   readonly source: string;
@@ -41,6 +43,7 @@ const CONFIG: Config = {
 const marked = new Marked({
   gfm: true,
   breaks: true,
+  extensions: mathExtensions(escape),
   renderer: {
     html: ({ text }) => (/^<br\s*\/?>$/i.test(text.trim()) ? "<br>" : escape(text)),
     image({ href, title, text }) {

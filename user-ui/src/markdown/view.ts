@@ -11,6 +11,7 @@ import { blocksOf, nodesOf, type Block } from "./render";
 
 const COPIED_MS = 2_000;
 const SLICE_MS = 12;
+const SETTLED_MS = 200;
 /** Elements whose own text decides their direction, for Arabic and Hebrew. */
 const OWN_DIRECTION = "p, h1, h2, h3, h4, h5, h6, ul, ol, li, blockquote, td, th";
 
@@ -57,8 +58,23 @@ export class MarkdownView {
     if (old === undefined) this.root.append(element);
     else old.element.replaceWith(element);
     this.shown[index] = { source: block.source, element };
+    enhance(element);
     return true;
   }
+}
+
+/** Colour code and typeset formulas, once the block has not changed for a moment. */
+function enhance(element: HTMLElement): void {
+  const math = element.querySelector("code[class^='language-math-']") !== null;
+  const code = element.querySelector("pre code[class^='language-']") !== null;
+  if (!math && !code) return;
+  window.setTimeout(() => {
+    if (!element.isConnected) return; // replaced while it was streaming
+    const load = math
+      ? import("./typeset").then(({ typeset }) => typeset(element))
+      : import("./highlight").then(({ highlight }) => highlight(element));
+    load.catch(() => undefined); // offline: it stays readable as it is
+  }, SETTLED_MS);
 }
 
 function elementOf(block: Block): HTMLElement {
