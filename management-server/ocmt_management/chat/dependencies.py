@@ -1,4 +1,4 @@
-"""The count of open chats, for the chat's endpoint."""
+"""The counter of open chats, for the chat's endpoint."""
 
 from typing import Annotated
 
