@@ -114,7 +114,7 @@ class Approvals:
         return waits(number, self._link(number))
 
     async def outcome(self, user_id: str, number: int) -> bytes | None:
-        """A call's outcome, or that it waits, as a `CallToolResult`; `None` for an unknown number."""
+        """A call's outcome, or that it waits, as a `CallToolResult`; `None` if it is unknown."""
         async with self._store.reading(user_id) as mine:
             row = await mine.rows.by_number(user_id, number)
             if row is None:
