@@ -197,7 +197,7 @@ class ReconcileLoop:
             self._registry.metrics.woke_for_job(late_s=max(0.0, late))
 
     def _jobs_unknown(self, agent: Agent) -> bool:
-        """Whether to read the next job again, so that its wake is not lost if the gateway crashes."""
+        """Whether to read the next job again, to wake the agent for it even after a crash."""
         age_s = self._clock.monotonic() - agent.jobs_read_at
         return agent.access is not None and age_s >= _READ_JOBS_EVERY_S
 
