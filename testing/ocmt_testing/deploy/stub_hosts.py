@@ -155,7 +155,7 @@ class _StubHost:
 
 
 class StubSession:
-    """A session that runs steps here. A lost host fails every step; a cut one, all after the cut."""
+    """A session that runs steps here; on a lost host each fails, on a cut one all after the cut."""
 
     def __init__(self, world: "World", entry: HostEntry) -> None:
         self.host = _StubHost(world, entry.name)
