@@ -1,4 +1,4 @@
-"""Dependencies of every domain's endpoints: settings, clock, database and transaction.
+"""FastAPI dependencies of every domain: settings, clock, database and transaction.
 
 The composition root (`app.py`) puts each service on `app.state` before the first request. The
 functions here, and those in each domain's own `dependencies.py`, read it from there with its type.

@@ -22,7 +22,7 @@ _MERGES_PER_PROCESS = 400
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The resulting tree of a merge, and conflicting path → git's name for the conflict."""
+    """A merge's resulting tree, and each conflicting path with git's name for the conflict."""
 
     tree: str
     conflicts: Mapping[str, str]

@@ -42,7 +42,7 @@ def pick_one(git: Git, sha: str) -> Attempt:
 
 
 def _settle(git: Git, what: str, stderr: bytes) -> Attempt:
-    """Handle git's stop: a conflict, nothing to commit, or a conflict that rerere resolved."""
+    """The result after git stopped: a conflict, nothing to commit, or resolved by rerere."""
     paths = worktree.unmerged(git)
     if paths:
         return Attempt("conflict", tuple(paths))

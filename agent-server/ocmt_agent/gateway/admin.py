@@ -37,7 +37,7 @@ class GatewayRefused(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the call may be retried: the gateway is starting, suspended or rate-limits."""
+        """Whether to retry: the gateway is starting, suspended, or over a rate limit."""
         return self.code == "UNAVAILABLE"
 
 

@@ -25,7 +25,7 @@ _SUSPENSION = "gateway.suspend."
 
 
 class GatewayControl(Protocol):
-    """The calls may raise `GatewayUnreachable` or `GatewayRefused`; the two probes do not."""
+    """Calls to gateways. All but the probes may raise `GatewayUnreachable` or `GatewayRefused`."""
 
     async def is_live(self, access: GatewayAccess) -> bool: ...
 

@@ -171,7 +171,7 @@ class DockerRuntime:
             ) from error
 
     async def _is_made(self, user_id: str, config: dict[str, Any]) -> bool:
-        """Whether a container with this `config` exists. Stops and removes one with another."""
+        """Whether a container with this `config` exists; stops and removes an outdated one."""
         existing = await self._find(user_id)
         if existing is None:
             return False

@@ -18,7 +18,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """The hosts and components of a command. Opens connections to the hosts."""
+    """The hosts and components of one command, such as a deploy. Opens sessions on the hosts."""
 
     inventory: Inventory
     roles: Sequence[Role]

@@ -1,4 +1,4 @@
-"""The signed-in user, and the services of sign-in, for endpoints and sockets.
+"""FastAPI dependencies: the signed-in user, and the services of sign-in.
 
 async def secrets(user: CurrentUser) -> …       # 401 when signed out
 async def me(user: PresentUser) -> …            # the same, without extending the session

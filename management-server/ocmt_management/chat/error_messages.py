@@ -59,7 +59,7 @@ def for_page(code: str, message: str) -> tuple[str, str]:
 
 
 def of_run(message: str) -> tuple[str, str]:
-    """Like `for_page`, for the notice of a failed turn; an empty notice gives no reason."""
+    """Like `for_page`, for the notice of a failed turn, which may be empty."""
     for pattern, code, detail in _NOTICES:
         if re.search(pattern, message, re.IGNORECASE):
             return code, detail

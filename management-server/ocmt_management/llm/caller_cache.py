@@ -39,7 +39,7 @@ class CallerCache:
     async def find(
         self, token: str, look_up: Callable[[], Awaitable[Caller | None]]
     ) -> Caller | None:
-        """The caller with this token. An unknown token (`None`) is not cached."""
+        """The caller with this token; `None` for an unknown token, which is not cached."""
         key = token_hash(token)
         caller, until = self._entries.get(key, (None, None))
         if caller is not None and until is not None and self._clock() < until:

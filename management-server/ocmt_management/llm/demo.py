@@ -56,7 +56,7 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def tokens(text: str) -> int:
-    """An estimate of four characters per token; the demo has no tokenizer."""
+    """An estimate, at four characters per token; the demo has no tokenizer."""
     return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 

@@ -22,7 +22,7 @@ _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is public: not this machine's, a private network's or a cloud's own.
+    """Whether an address is public: not of this machine, a private network or cloud metadata.
 
     An IPv4 address embedded in IPv6 is checked as IPv4.
     """

@@ -49,7 +49,7 @@ _KEPT_FOR = timedelta(days=180)
 
 
 class Approvals:
-    """`link` returns the page's address for deciding the approval with a number.
+    """`link(number)` returns the address of the page on which to decide that approval.
 
     `mail` is whether mail can be sent; `hold_s` is how long a request waits for a decision.
     """

@@ -55,7 +55,7 @@ class Killing:
 
 
 class KillableDatabase(Database):
-    """A database with steps before a transaction, before its commit, and after it."""
+    """A database that calls `killing.step` before each transaction and around its commit."""
 
     killing = Killing(None)
 

@@ -58,7 +58,7 @@ def dump_agents(folder: Path, data_bytes: int, out: IO[bytes]) -> None:
 
 
 def _sent(agent: str, agents: int, working: str, data_bytes: int, out: IO[bytes]) -> dict[str, Any]:
-    """Send one agent's archive. Returns the reason of a failure and what was left out."""
+    """Send one agent's archive. Returns why it failed (or `None`) and what was left out."""
     left_out = LeftOut()
     failed = None
     try:
