@@ -1,7 +1,7 @@
 """One conversation in one chat: frames become gateway requests, gateway events become frames.
 
-When an answer is in progress and the connection breaks, the agent stops, or no event arrives for
-75 s, the state of the answer is read from the history.
+If the connection breaks, the agent stops, or no event arrives for 75 s while an answer is in
+progress, the state of the answer is read from the history.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 # A longer message is a placeholder in `chat.history`, whatever `maxChars` says.
 _HISTORY_MAX_CHARS = 128 * 1024
-# Keeps a history far below what one page may have in its queue.
+# Keeps a history far below the limit of one page's frame queue.
 _HISTORY_MAX_BYTES = 2 * 1024 * 1024
 _HISTORY_LIMIT = 100
 # As far back as an answer is that has just ended.
@@ -44,7 +44,7 @@ _MAX_WHOLE_MESSAGES = 2
 _CATCH_UP_FOR_S = 60.0
 _RESUMED_WITHIN_S = 15.0
 _RETRY_S = 1.0
-# OpenClaw's commands, which need rights that the chat does not have; it reads them in any case.
+# OpenClaw's commands, in any case of letters. They need rights that the chat does not have.
 _NEW_CONVERSATION = re.compile(r"\s*/(?:new|reset)\b", re.IGNORECASE)
 _OTHER_CONVERSATION = (
     "This command is not available here. Start another conversation with “New conversation”, or "
@@ -59,7 +59,7 @@ ASLEEP_OR_GONE = frozenset({AgentState.STOPPED, AgentState.FAILED, AgentState.NO
 
 
 class Conversation:
-    """`send` queues a frame for the page. Tasks run in the chat's `group`."""
+    """`send` queues a frame for the page; background tasks run in `group`."""
 
     def __init__(
         self,
@@ -287,12 +287,12 @@ class Conversation:
                 if result["type"] == "final":
                     self._last_run = str(payload.get("runId"))
         elif name == "sessions.changed" and self._last_run is not None and gained_row(payload):
-            # Once an answer: each request counts as use of the agent.
+            # Only once per answer, since each request counts as use of the agent.
             run_id, self._last_run = self._last_run, None
             self._group.create_task(self._look_for_files(run_id))
 
     async def _look_for_files(self, run_id: str) -> None:
-        """Send the history again if the answer has files: its events do not include them."""
+        """Send the history again if the answer has files, which its events do not include."""
         try:
             payload = await self._request(
                 "chat.history", sessionKey=self._key, limit=_NEWEST, maxChars=1
@@ -310,7 +310,7 @@ class Conversation:
             self._refresh_again = True  # what it read may be older
 
     async def _refresh(self) -> None:
-        """Send the page the history again, with messages of other tabs or of the agent itself."""
+        """Send the history again, to show messages of other tabs or of the agent on its own."""
         try:
             while True:
                 self._refresh_again = False
@@ -342,7 +342,7 @@ class Conversation:
                     if self._settle(run_states):
                         self._link.last_event_at = loop.time()
                         return
-                    # The gateway is back; runs that it resumes on its own, it resumes soon.
+                    # The gateway is back and soon resumes interrupted runs on its own.
                     if answered_at is None:
                         answered_at = loop.time()
                         give_up_at = answered_at + _RESUMED_WITHIN_S
@@ -354,7 +354,7 @@ class Conversation:
             self._catching_up = None
 
     def _settle(self, run_states: history.RunStates) -> bool:
-        """Send the page the state of its answers; returns whether all were found."""
+        """Send the page the state of each answer in progress. Returns whether all were found."""
         in_progress = {
             self._runs.page_id(key): text for key, text in run_states.in_progress.items()
         }

@@ -49,7 +49,7 @@ _LAST_RETRY = timedelta(minutes=5)
 
 
 class Place(Enum):
-    """Where the gateway has a message."""
+    """Where the gateway keeps a message."""
 
     TRANSCRIPT = "transcript"
     QUEUE = "queue"
@@ -70,14 +70,14 @@ class ApprovalDelivery:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, user_id: str) -> None:
-        """Deliver this user's outcomes in the background, unless that is under way."""
+        """Start to deliver this user's outcomes in the background, unless it is being done."""
         if user_id in self._tasks:
             return
         task = self._tasks[user_id] = asyncio.create_task(self._deliver(user_id))
         task.add_done_callback(partial(self._ended, user_id))
 
     async def idle(self) -> None:
-        """Wait until nothing is being delivered."""
+        """Wait until no delivery is in progress."""
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
@@ -115,7 +115,7 @@ class ApprovalDelivery:
             await gateway.close()
 
     async def _take(self, user_id: str) -> list[tuple[ToolApproval, str]]:
-        """The outcomes to deliver now, each with its text. Schedules their next attempt first."""
+        """`(approval, text)` of each outcome to deliver now. Also schedules the next attempt."""
         async with self._store.changing(user_id) as mine:
             if not await mine.is_active():
                 return []
@@ -191,7 +191,7 @@ async def _find(gateway: Gateway, session: str, key: str) -> Place:
 
 
 def place_of(history: dict[str, Any], key: str) -> Place:
-    """Where `chat.history` has the message that was sent with this key."""
+    """Where `chat.history` has the message with this idempotency key."""
     if any(row.get("idempotencyKey") == f"{key}:user" for row in _objects(history, "messages")):
         return Place.TRANSCRIPT
     for item in _objects(as_object(history.get("pendingInputs")), "items"):
@@ -206,7 +206,7 @@ def _objects(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 async def _text(mine: UserApprovals, row: ToolApproval) -> str:
-    """The message, with the result marked as data: a server's words are not the person's."""
+    """The message, with the result marked as data, since its words are a server's."""
     call = f"call number {row.number} (`{row.tool}` of {row.server})"
     fetch = f'Use the tool `ocmt_decision_result` with {{"number": {row.number}}}'
     state = ApprovalState(row.state)
