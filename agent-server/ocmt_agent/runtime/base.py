@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from ocmt_common.agent_api import AgentModel
+
 from ocmt_agent.runtime.processes import ProcessId
 
 
@@ -43,7 +45,9 @@ class AgentSpec:
     number: int
     """The agent's number on this host, from 1; never reused."""
     tools_version: int = 0
-    """In its configuration, but not a setting of its container: another one replaces nothing."""
+    model: AgentModel = AgentModel()
+    """These two are in its configuration, but are no settings of its container: other ones replace
+    nothing."""
 
 
 class SecretText(str):
@@ -138,6 +142,10 @@ class Runtime(Protocol):
         Starts and wakes nothing. A running gateway reads the file within seconds, a paused one
         after its wake, a stopped one at its start.
         """
+        ...
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        """Write what the user's model is into the gateway's configuration, as above."""
         ...
 
     async def start(self, user_id: str) -> Endpoint:

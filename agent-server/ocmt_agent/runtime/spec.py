@@ -9,9 +9,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from ocmt_common.agent_api import AgentModel, ModelApi
+
 from ocmt_agent.runtime.base import AgentSpec
 
 GATEWAY_PORT = 18789
+_EFFORTS = ["low", "medium", "high"]
+"""Those that each of OpenAI's thinking models has; OpenClaw would send others, too."""
+_MOST_WRITTEN = 32_000
+"""Output tokens of a model that thinks: 8,192, OpenClaw's default, may end within the thinking."""
 _FIRST_DREAM = 1 * 60
 _DREAMS = 4 * 60
 """Minutes from 01:00 to 05:00 on the gateway's clock."""
@@ -121,13 +127,49 @@ def with_tools_version(config: dict[str, Any], version: int) -> dict[str, Any]:
     return changed
 
 
+def with_model(config: dict[str, Any], model: AgentModel) -> dict[str, Any]:
+    """`openclaw.json` with the shape in which the agent asks its user's model, and what that can.
+
+    A gateway reloads it without a restart. Like the version of the tools, it is not part of what a
+    container is made from. Raises `KeyError` or `TypeError` for another configuration.
+    """
+    changed = copy.deepcopy(config)
+    provider = changed["models"]["providers"]["ocmt"]
+    root = provider["baseUrl"].removesuffix("/v1")
+    messages = model.api is ModelApi.MESSAGES
+    entry: dict[str, Any] = {"id": "default", "name": "Default"}
+    if model.images:
+        entry["input"] = ["text", "image"]
+    if model.reasoning:
+        entry |= {"reasoning": True, "maxTokens": _MOST_WRITTEN}
+        if messages:
+            entry["params"] = {"canonicalModelId": model.name}
+        else:
+            entry["compat"] = {"supportedReasoningEfforts": _EFFORTS}
+    provider |= {
+        # Anthropic's library adds `/v1/messages`, and sends the token in a header of its own if
+        # this does not name another.
+        "baseUrl": root if messages else f"{root}/v1",
+        "authHeader": messages,
+        "api": model.api.value,
+        "models": [entry],
+    }
+    if not messages:
+        del provider["authHeader"]
+    return changed
+
+
 def dreams_at(user_id: str) -> str:
     """The cron expression of an agent's nightly dreaming, at a different minute for each user.
 
     By default all agents dream at 03:00 (OpenClaw's `concepts/dreaming.md`), and each needs a boot
     and half a minute of CPU time.
     """
-    minute = _FIRST_DREAM + int.from_bytes(_digest(user_id)[:4]) % _DREAMS
+    minute = _EFFORTS = ["low", "medium", "high"]
+"""Those that each of OpenAI's thinking models has; OpenClaw would send others, too."""
+_MOST_WRITTEN = 32_000
+"""Output tokens of a model that thinks: 8,192, OpenClaw's default, may end within the thinking."""
+_FIRST_DREAM + int.from_bytes(_digest(user_id)[:4]) % _DREAMS
     return f"{minute % 60} {minute // 60} * * *"
 
 

@@ -1,6 +1,7 @@
 """The model a user chose, and the key for it."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from ocmt_common.problems import Problem
 from pydantic import SecretStr
@@ -8,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
 from ocmt_management.llm.catalogue import KeyCheck
+from ocmt_management.llm.models import ModelChoice
 from ocmt_management.llm.providers import (
     DEMO_MODEL,
     NAMESPACE,
@@ -29,6 +31,10 @@ class ChosenModel:
     def demo(self) -> bool:
         return self.provider.id is ProviderId.DEMO
 
+    @classmethod
+    def of(cls, row: ModelChoice) -> Self:
+        return cls(PROVIDERS[ProviderId(row.provider)], row.model)
+
 
 DEMO = ChosenModel(PROVIDERS[ProviderId.DEMO], DEMO_MODEL)
 
@@ -44,7 +50,7 @@ class UserModelChoice:
 
     async def chosen(self) -> ChosenModel:
         row = await self._rows.choice(self._user_id)
-        return DEMO if row is None else ChosenModel(PROVIDERS[ProviderId(row.provider)], row.model)
+        return DEMO if row is None else ChosenModel.of(row)
 
     async def answer(self, *, key_check: KeyCheck | None = None) -> ModelAnswer:
         chosen = await self.chosen()

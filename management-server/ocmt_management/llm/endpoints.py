@@ -39,16 +39,24 @@ async def show_model(choice: UserModelChoice) -> ModelAnswer:
 
 @router.put("")
 async def choose_model(
-    body: ModelRequest, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: Transaction
+    *,
+    body: ModelRequest,
+    user: CurrentUser,
+    llm: Llm,
+    database: Database,
+    keys: KeyRing,
+    clock: Clock,
 ) -> ModelAnswer:
     key_check = None
     if body.key is not None and body.provider is not ProviderId.DEMO:
-        # Before the transaction's first statement: no network within it.
         key = SecretValue(body.key.get_secret_value())
         key_check = await llm.catalogue.check(PROVIDERS[body.provider], key)
-    await choice.choose(body)
-    after_commit(db, lambda: llm.user_changed(user.user_id))
-    return await choice.answer(key_check=key_check)
+    async with database.write() as session:
+        choice = choices.UserModelChoice(session, keys, clock, user.user_id)
+        await choice.choose(body)
+        answer = await choice.answer(key_check=key_check)
+    await llm.model_changed(user.user_id)
+    return answer
 
 
 @router.get("/models")
@@ -78,10 +86,17 @@ async def list_models(
 
 @router.delete("/keys/{provider}", status_code=204)
 async def delete_key(
-    provider: ProviderId, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: Transaction
+    provider: ProviderId,
+    user: CurrentUser,
+    llm: Llm,
+    database: Database,
+    keys: KeyRing,
+    clock: Clock,
 ) -> None:
-    await choice.delete_key(PROVIDERS[provider])
-    after_commit(db, lambda: llm.user_changed(user.user_id))
+    async with database.write() as session:
+        choice = choices.UserModelChoice(session, keys, clock, user.user_id)
+        await choice.delete_key(PROVIDERS[provider])
+    await llm.model_changed(user.user_id)
 
 
 usage_router = APIRouter()

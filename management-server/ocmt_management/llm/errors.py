@@ -117,6 +117,21 @@ def no_key(provider: str) -> LlmError:
     )
 
 
+def other_shape(provider: str) -> LlmError:
+    """For a request in a shape that the chosen provider does not know.
+
+    The agent's configuration names the right one, but follows a change only after the turn under
+    way.
+    """
+    return LlmError(
+        REPLACED_STATUS,
+        "model-changed",
+        f"The model was changed to one of {provider} while your agent was at work, and its answer "
+        "cannot go on with that one. Send the message again.",
+        kind=FINAL,
+    )
+
+
 _PERIODS = {Period.DAY: "for today", Period.MONTH: "for this month"}
 
 

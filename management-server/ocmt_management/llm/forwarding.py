@@ -35,11 +35,7 @@ async def answer_of_provider(
     chosen = caller.chosen
     url = chosen.provider.url(shape, llm.settings)
     if url is None:
-        raise errors.bad_request(
-            "shape-unsupported",
-            f"{chosen.provider.name} has no Messages API. Use /llm/v1/chat/completions, or choose "
-            "an Anthropic model in the settings.",
-        )
+        raise _refused(llm, caller, errors.other_shape(chosen.provider.name))
     key = caller.key or _no_key(llm, caller)
     model = chosen.model if body.model in _DEFAULT_NAMES else body.model
     plain = {**body.members, "model": model}
@@ -69,7 +65,7 @@ async def answer_of_provider(
     )
 
     # A name that the agent made up is counted only once the provider answers to it.
-    meter = Meter(llm, usage_key(llm, caller, model, body.members))
+    meter = Meter(llm, usage_key(llm, caller, model, body.members, shape))
     if caller.limited:
         await meter.reserve(upstream.body, body.members, provider=chosen.provider.name)
 
@@ -89,9 +85,12 @@ def _stream_options(body: RequestBody) -> dict[str, Raw]:
 
 
 def _no_key(llm: Llm, caller: Caller) -> NoReturn:
-    error = errors.no_key(caller.chosen.provider.name)
+    raise _refused(llm, caller, errors.no_key(caller.chosen.provider.name))
+
+
+def _refused(llm: Llm, caller: Caller, error: errors.LlmError) -> errors.LlmError:
     llm.last_errors.record(caller.user_id, errors.ModelError(error.code, error.detail))
-    raise error
+    return error
 
 
 def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]:

@@ -19,10 +19,16 @@ class ProviderId(StrEnum):
 
 
 class Shape(StrEnum):
-    """The two request shapes of `/llm`, by path."""
+    """The request shapes of `/llm`, by path."""
 
     OPENAI = "chat/completions"
+    RESPONSES = "responses"
     ANTHROPIC = "messages"
+
+    @property
+    def conversation(self) -> str:
+        """The member of a request that holds the conversation."""
+        return "input" if self is Shape.RESPONSES else "messages"
 
 
 DEMO_MODEL = "demo"
@@ -37,6 +43,7 @@ class Provider:
     suggestions: tuple[str, ...]
     """Models to offer before the provider's own list; the user may type any other name."""
     native_shape: Shape = Shape.OPENAI
+    shapes: frozenset[Shape] = frozenset({Shape.OPENAI})
     models_path: str = "models"
     check_path: str = "models"
     """The path that only a valid key may read."""
@@ -52,10 +59,10 @@ class Provider:
 
     def url(self, shape: Shape, settings: ManagementSettings) -> str | None:
         """The URL for a request of this shape; `None` if the provider does not support it."""
+        if shape not in self.shapes:
+            return None
         base = self.base_url(settings)
-        if self.id is ProviderId.ANTHROPIC:
-            return f"{base}/v1/{shape}"
-        return f"{base}/{shape}" if shape is Shape.OPENAI else None
+        return f"{base}/v1/{shape}" if self.id is ProviderId.ANTHROPIC else f"{base}/{shape}"
 
 
 PROVIDERS: dict[ProviderId, Provider] = {
@@ -66,12 +73,14 @@ PROVIDERS: dict[ProviderId, Provider] = {
             id=ProviderId.OPENAI,
             name="OpenAI",
             suggestions=("gpt-5.6-luna", "gpt-6-astra", "gpt-5.5", "gpt-5.4-mini"),
+            shapes=frozenset({Shape.OPENAI, Shape.RESPONSES}),
         ),
         Provider(
             id=ProviderId.ANTHROPIC,
             name="Anthropic",
             suggestions=("claude-opus-5", "claude-sonnet-5", "claude-sonnet-4-6"),
             native_shape=Shape.ANTHROPIC,
+            shapes=frozenset({Shape.OPENAI, Shape.ANTHROPIC}),
             models_path="v1/models?limit=1000",
             check_path="v1/models",
         ),

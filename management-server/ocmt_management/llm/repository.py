@@ -33,6 +33,10 @@ class ModelRepository:
     async def choice(self, user_id: str) -> ModelChoice | None:
         return await self._session.get(ModelChoice, user_id)
 
+    async def choices(self) -> Sequence[ModelChoice]:
+        """Of all users, for the agents' configurations."""
+        return (await self._session.scalars(select(ModelChoice))).all()
+
     async def choose(self, user_id: str, *, provider: str, model: str, now: datetime) -> None:
         chosen = ModelChoice(user_id=user_id, provider=provider, model=model, updated_at=now)
         await self._session.merge(chosen)

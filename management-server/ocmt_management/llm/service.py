@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx2
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ocmt_management.agents.service import Agents
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.llm.agent_model import agent_model
+from ocmt_management.llm.agent_model_sender import AgentModelSender
 from ocmt_management.llm.budget_ledger import BudgetLedger, settle_abandoned
 from ocmt_management.llm.caller_cache import Caller, CallerCache
 from ocmt_management.llm.catalogue import Catalogue
@@ -46,11 +49,13 @@ class Llm:
         clock: Clock,
         http: httpx2.AsyncClient,
         usage: UsageRecorder,
+        agent_models: AgentModelSender,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.http = http
         self.usage = usage
+        self.agent_models = agent_models
         self.last_errors = LastErrors(clock)
         self.request_limits = RequestLimits()
         self.stream_options = StreamOptions(clock)
@@ -75,9 +80,13 @@ class Llm:
         clock: Clock,
     ) -> AsyncIterator["Llm"]:
         usage = UsageRecorder(database, keys, clock)
+        agent_models = AgentModelSender(
+            database, agents.server, partial(agent_model, settings=settings)
+        )
         # trust_env=False: the environment's proxies and .netrc must not receive users' keys.
         async with (
             usage.running(),
+            agent_models.running(),
             httpx2.AsyncClient(
                 timeout=_TIMEOUT, limits=_LIMITS, cookies=no_cookies(), trust_env=False
             ) as http,
@@ -90,6 +99,7 @@ class Llm:
                 clock=clock,
                 http=http,
                 usage=usage,
+                agent_models=agent_models,
             )
 
     async def caller(self, token: str) -> Caller | None:
@@ -124,6 +134,11 @@ class Llm:
             self._callers.forget_all()
         else:
             self._callers.forget(user_id)
+
+    async def model_changed(self, user_id: str) -> None:
+        """Use the user's new choice or key from now on. Call after the commit."""
+        self.user_changed(user_id)
+        await self.agent_models.send(user_id)
 
     def user_changed(self, user_id: str) -> None:
         """Drop what is cached of this user: their model, key, token or status changed."""

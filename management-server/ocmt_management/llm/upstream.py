@@ -312,5 +312,8 @@ def _forwarded_headers(headers: httpx2.Headers) -> Headers:
 
 def _error_event(error: LlmError, shape: Shape) -> bytes:
     """An error event within a stream, as clients of this shape expect it."""
-    data = json.dumps(error.in_shape(shape).body(), separators=(",", ":"))
-    return format_sse_event(data_str=data, event="error" if shape is Shape.ANTHROPIC else None)
+    content = error.in_shape(shape).body()
+    if shape is Shape.RESPONSES:
+        content |= {"type": "error", "message": error.detail, "param": None}
+    data = json.dumps(content, separators=(",", ":"))
+    return format_sse_event(data_str=data, event=None if shape is Shape.OPENAI else "error")
