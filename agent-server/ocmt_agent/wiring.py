@@ -11,9 +11,9 @@ import aiohttp
 from ocmt_common.host_credentials import HostCredentials
 
 from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
-from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.disk_limit import DiskLimit

@@ -86,7 +86,7 @@ class AgentModel(Command):
     )
 
     api: ModelApi = ModelApi.CHAT_COMPLETIONS
-    name: str = Field("", max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]*\z")
+    name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]*\z")] = ""
     """The provider's name of a model that thinks, by which OpenClaw knows how. It gets into the
     configuration, where `${…}` is replaced."""
     reasoning: bool = False

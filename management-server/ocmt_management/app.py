@@ -30,6 +30,7 @@ from ocmt_management.health import endpoints as health
 from ocmt_management.housekeeping import housekeeping
 from ocmt_management.llm import endpoints as model_choice
 from ocmt_management.llm import gateway as model_gateway
+from ocmt_management.llm import shared_key_endpoints as shared_keys
 from ocmt_management.llm.service import Llm
 from ocmt_management.mail.service import MailQueue, mailer_for
 from ocmt_management.me import endpoints as me
@@ -53,6 +54,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     agents_api.router,
     model_choice.router,
     model_gateway.router,
+    shared_keys.router,
     tools_api.router,
     shared_tools.router,
     approvals_api.router,

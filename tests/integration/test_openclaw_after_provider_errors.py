@@ -22,6 +22,7 @@ from ocmt_agent.runtime.spec import Limits
 from ocmt_common.agent_api import AgentModel, ModelApi
 from ocmt_management.clock import utc_now
 from ocmt_management.llm.last_errors import LastErrors
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.llm.providers import Shape
 from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
 from ocmt_management.no_cookies import no_cookies
@@ -57,7 +58,8 @@ GOOD_IN = {
     Shape.ANTHROPIC: anthropic_chunks("I am here."),
     Shape.RESPONSES: responses_chunks("I am here."),
 }
-UNPAID = '{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}'
+TOO_LOW = {"type": "invalid_request_error", "message": "Your credit balance is too low"}
+UNPAID = json.dumps({"type": "error", "error": TOO_LOW})
 QUOTA = {"code": "insufficient_quota", "message": "You exceeded your current quota"}
 UNPAID_EVENT = json.dumps(
     {"type": "response.failed", "response": {"id": "r", "status": "failed", "error": QUOTA}}
@@ -138,7 +140,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         shape = found[0].shape = Shape(request.path_params["path"].removeprefix("v1/"))
         order = UpstreamRequest(
             shape=shape, provider="OpenAI", model="gpt-x", url=f"{there.url}/v1",
-            setting="OPENAI_BASE_URL", headers={}, key=SecretValue(KEY),
+            setting="OPENAI_BASE_URL", headers={}, access=Access(SecretValue(KEY)),
             body=await request.body(), final=errors.just_unanswered("ada"),
         )  # fmt: skip
         return UpstreamResponse(http, order, done=done)

@@ -5,7 +5,7 @@ call may be repeated: a state that is already reached is not an error.
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -45,7 +45,7 @@ class AgentSpec:
     number: int
     """The agent's number on this host, from 1; never reused."""
     tools_version: int = 0
-    model: AgentModel = AgentModel()
+    model: AgentModel = field(default_factory=AgentModel)
     """These two are in its configuration, but are no settings of its container: other ones replace
     nothing."""
 

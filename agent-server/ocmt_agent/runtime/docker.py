@@ -17,6 +17,7 @@ import aiodocker
 import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
+from ocmt_common.agent_api import AgentModel
 from ocmt_common.container_names import (
     INSTANCE_LABEL,
     SPEC_LABEL,
@@ -24,8 +25,6 @@ from ocmt_common.container_names import (
     container_name,
     instance_id,
 )
-
-from ocmt_common.agent_api import AgentModel
 
 from ocmt_agent.runtime.accounts import Account, host_account
 from ocmt_agent.runtime.base import (

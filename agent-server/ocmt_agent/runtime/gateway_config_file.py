@@ -12,6 +12,7 @@ import structlog
 from ocmt_common.atomic_files import replace_file
 
 from ocmt_agent.runtime.base import RuntimeFailed
+
 log = structlog.get_logger(__name__)
 
 _MOST_BYTES = 1024 * 1024

@@ -165,11 +165,7 @@ def dreams_at(user_id: str) -> str:
     By default all agents dream at 03:00 (OpenClaw's `concepts/dreaming.md`), and each needs a boot
     and half a minute of CPU time.
     """
-    minute = _EFFORTS = ["low", "medium", "high"]
-"""Those that each of OpenAI's thinking models has; OpenClaw would send others, too."""
-_MOST_WRITTEN = 32_000
-"""Output tokens of a model that thinks: 8,192, OpenClaw's default, may end within the thinking."""
-_FIRST_DREAM + int.from_bytes(_digest(user_id)[:4]) % _DREAMS
+    minute = _FIRST_DREAM + int.from_bytes(_digest(user_id)[:4]) % _DREAMS
     return f"{minute % 60} {minute // 60} * * *"
 
 

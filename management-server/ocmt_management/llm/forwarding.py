@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from msgspec import Raw
 from ocmt_common import bounded_json
@@ -33,10 +33,12 @@ async def answer_of_provider(
     shape: Shape, body: RequestBody, request: Request, llm: Llm, caller: Caller
 ) -> Response:
     chosen = caller.chosen
-    url = chosen.provider.url(shape, llm.settings)
+    access = caller.access
+    if access is None:
+        raise _refused(llm, caller, errors.no_key(chosen.provider.name))
+    url = chosen.provider.url(shape, llm.settings, access.server)
     if url is None:
         raise _refused(llm, caller, errors.other_shape(chosen.provider.name))
-    key = caller.key or _no_key(llm, caller)
     model = chosen.model if body.model in _DEFAULT_NAMES else body.model
     plain = {**body.members, "model": model}
     options: dict[str, Any] = {}
@@ -56,9 +58,9 @@ async def answer_of_provider(
         provider=chosen.provider.name,
         model=model,
         url=url,
-        setting=f"{chosen.provider.id.upper()}_BASE_URL",
-        headers=_headers(shape, request, key),
-        key=key,
+        setting=chosen.provider.setting,
+        headers=_headers(shape, request, access.key),
+        access=access,
         body=bounded_json.write({**plain, **options}),
         without_stream_options=without_stream_options,
         final=llm.last_errors.just_unanswered(caller.user_id),
@@ -74,7 +76,7 @@ async def answer_of_provider(
             meter.key = replace(meter.key, model=chosen.model)
         meter.done(outcome.tokens, error=outcome.error, estimated=outcome.estimated)
 
-    return UpstreamResponse(llm.http, upstream, done=done)
+    return UpstreamResponse(llm.http(chosen.provider), upstream, done=done)
 
 
 def _stream_options(body: RequestBody) -> dict[str, Raw]:
@@ -84,16 +86,12 @@ def _stream_options(body: RequestBody) -> dict[str, Raw]:
         return {}
 
 
-def _no_key(llm: Llm, caller: Caller) -> NoReturn:
-    raise _refused(llm, caller, errors.no_key(caller.chosen.provider.name))
-
-
 def _refused(llm: Llm, caller: Caller, error: errors.LlmError) -> errors.LlmError:
     llm.last_errors.record(caller.user_id, errors.ModelError(error.code, error.detail))
     return error
 
 
-def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]:
+def _headers(shape: Shape, request: Request, key: SecretValue | None) -> dict[str, str]:
     """The headers for the provider; of the agent's, only those that name an API version."""
     headers = {
         "content-type": "application/json",
@@ -101,7 +99,7 @@ def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]
         # An uncompressed answer is forwarded as it arrives.
         "accept-encoding": "identity",
         "user-agent": "ocmt",
-        **credentials(shape, key.reveal()),
+        **credentials(shape, key),
     }
     if shape is Shape.ANTHROPIC:
         for name in ("anthropic-version", "anthropic-beta"):

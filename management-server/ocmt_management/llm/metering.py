@@ -34,6 +34,7 @@ def usage_key(
         provider=caller.chosen.provider.id,
         model=model,
         source=source_of(members.get(shape.conversation, b"")),
+        shared=caller.access is not None and caller.access.shared,
     )
 
 
@@ -53,7 +54,11 @@ class Meter:
         try:
             self.reservation = await self.llm.ledger.reserve(self.key, amount)
         except BudgetReached as reached:
-            error = errors.budget_reached(reached.period, total=reached.total)
+            error = (
+                errors.shared_key_used_up(reached.period, provider)
+                if reached.of_shared_key
+                else errors.budget_reached(reached.period, total=reached.total)
+            )
             raise self._refused(error) from reached
 
     def done(

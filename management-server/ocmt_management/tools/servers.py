@@ -11,11 +11,10 @@ from uuid import uuid4
 from ocmt_common.problems import Problem
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
-from yarl import URL
 
 from ocmt_management.audit.service import Audit
 from ocmt_management.clock import Clock
-from ocmt_management.outbound.service import AddressRefused, check_literal
+from ocmt_management.outbound import service
 from ocmt_management.tools.models import (
     AccountState,
     DefinitionState,
@@ -297,37 +296,7 @@ class SharedServers:
 
 def checked_url(text: str, private_hosts: frozenset[str]) -> str:
     """A server's address. Raises `Problem` for one that may not or cannot be used."""
-    wrong = Problem(
-        422, "url-invalid", "Give the server's whole address, such as https://mcp.example.com/mcp."
-    )
-    try:
-        url = URL(text)
-        port = url.port
-    except ValueError as error:
-        raise wrong from error
-    if (
-        url.scheme not in ("http", "https")
-        or not url.host
-        or not port
-        or not text.isprintable()
-        or " " in text
-    ):
-        raise wrong
-    if url.user is not None or url.password is not None or url.fragment:
-        raise Problem(
-            422,
-            "url-invalid",
-            "Leave user, password and # out of the address; a key is entered as the credential.",
-        )
-    if url.scheme == "http" and url.host.lower().rstrip(".") not in private_hosts:
-        raise Problem(
-            422, "url-insecure", "Use https://: over http:// others could read the credential."
-        )
-    try:
-        check_literal(url, private_hosts)
-    except AddressRefused as refused:
-        raise Problem(422, "address-refused", f"{refused}.") from refused
-    return str(url)
+    return service.checked_url(text, private_hosts, example="https://mcp.example.com/mcp")
 
 
 def chosen_slug(slug: str | None, name: str, taken: set[str]) -> str:

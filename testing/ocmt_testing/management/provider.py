@@ -106,9 +106,7 @@ def openai_chunks(*words: str, usage: tuple[int, int] = (12, 3)) -> list[bytes]:
     return [f"data: {json.dumps(event)}\n\n".encode() for event in events] + [b"data: [DONE]\n\n"]
 
 
-def responses_chunks(
-    *words: str, usage: tuple[int, int] = (12, 3), cached: int = 0
-) -> list[bytes]:
+def responses_chunks(*words: str, usage: tuple[int, int] = (12, 3), cached: int = 0) -> list[bytes]:
     """An answer of OpenAI's Responses."""
     item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed"}
     text = {"type": "output_text", "text": "".join(words), "annotations": []}
@@ -120,7 +118,13 @@ def responses_chunks(
         "output_tokens_details": {"reasoning_tokens": usage[1] // 4},
         "total_tokens": sum(usage),
     }
-    response = {"id": "resp_1", "object": "response", "model": "m", "error": None, "output": []}
+    response: dict[str, Any] = {
+        "id": "resp_1",
+        "object": "response",
+        "model": "m",
+        "error": None,
+        "output": [],
+    }
     done = {**item, "content": [text]}
     begun = {**item, "status": "in_progress", "content": []}
     events: list[dict[str, Any]] = [

@@ -137,8 +137,13 @@ export class AppView extends LitElement {
           @model-changed=${this.onModelChanged}
           @signed-out=${this.onSignedOut}
         ></settings-view>`
-      : html`<chat-view role="main" .session=${this.session} .api=${this.api} .me=${this.me}>
-        </chat-view>`;
+      : html`<chat-view
+          role="main"
+          .session=${this.session}
+          .api=${this.api}
+          .me=${this.me}
+          @model-changed=${this.onModelChanged}
+        ></chat-view>`;
   }
 
   private tools(me: Me, session: ChatSession) {

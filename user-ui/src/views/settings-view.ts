@@ -11,6 +11,7 @@ import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
 import "./settings-people";
+import "./settings-shared-keys";
 import { pageStyles } from "./settings-styles";
 import "./settings-usage";
 
@@ -57,6 +58,7 @@ export class SettingsView extends LitElement {
           ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
               </settings-people>
               <settings-costs .api=${this.api}></settings-costs>
+              <settings-shared-keys .api=${this.api}></settings-shared-keys>
               ${this.sharedTools()}`
           : nothing
       }

@@ -197,7 +197,7 @@ async def test_the_agent_is_told_the_shape_before_the_choice_is_answered(
     ada: Person, agent_server: FakeAgentServer
 ) -> None:
     def shape() -> tuple[str, bool, bool]:
-        model = agent_server.containers[ada.user_id]["model"]
+        model = agent_server.containers[ada.id]["model"]
         return model["api"], model["reasoning"], model["images"]
 
     await choose(ada, "anthropic", "claude-opus-5")
@@ -215,11 +215,11 @@ async def test_what_could_not_be_sent_is_sent_later(
 ) -> None:
     agent_server.model_refusals.append((503, "runtime-failed", "Free space on the disk."))
     await choose(ada, "anthropic", "claude-opus-5")
-    assert agent_server.containers[ada.user_id]["model"] == {}
+    assert agent_server.containers[ada.id]["model"] == {}
 
     await app.state.llm.agent_models.send_all()
 
-    assert agent_server.containers[ada.user_id]["model"]["api"] == "anthropic-messages"
+    assert agent_server.containers[ada.id]["model"]["api"] == "anthropic-messages"
 
 
 @pytest.mark.parametrize(
@@ -229,19 +229,19 @@ async def test_an_agent_that_is_made_again_gets_its_model(
     app: FastAPI, ada: Person, agent_server: FakeAgentServer, had: dict[str, Any]
 ) -> None:
     await choose(ada, "anthropic", "claude-opus-5")
-    agent_server.containers[ada.user_id]["model"] = had
+    agent_server.containers[ada.id]["model"] = had
 
     await app.state.llm.agent_models.send_all()
 
-    assert agent_server.containers[ada.user_id]["model"]["name"] == "claude-opus-5"
+    assert agent_server.containers[ada.id]["model"]["name"] == "claude-opus-5"
 
 
 async def test_an_agent_server_of_the_release_before_is_sent_none(
     app: FastAPI, ada: Person, agent_server: FakeAgentServer
 ) -> None:
     await choose(ada, "anthropic", "claude-opus-5")
-    agent_server.containers[ada.user_id]["model"] = None
+    agent_server.containers[ada.id]["model"] = None
 
     await app.state.llm.agent_models.send_all()
 
-    assert agent_server.containers[ada.user_id]["model"] is None
+    assert agent_server.containers[ada.id]["model"] is None
