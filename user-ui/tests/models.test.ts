@@ -112,7 +112,8 @@ describe("the model picker", () => {
     const root = await shown("model-picker", { api, me: ME } as object);
     root.querySelector<HTMLElement>(".current")?.click();
     await settled();
-    const names = () => [...root.querySelectorAll("li button")].map((one) => one.textContent.trim());
+    const names = () =>
+      [...root.querySelectorAll("li button")].map((one) => one.textContent.trim());
     const search = async (text: string) => {
       const field = root.querySelector("input");
       if (field === null) throw new Error("there is no search");

@@ -12,7 +12,8 @@ export type ProviderId =
   | "mistral"
   | "deepseek"
   | "xai"
-  | "groq";
+  | "groq"
+  | "own";
 export type KeyCheck = "ok" | "unchecked";
 export type Transport = "http" | "stdio";
 /**
@@ -97,6 +98,22 @@ export interface Routes {
     answer: ModelsAnswer;
   };
   "DELETE /api/model/keys/{provider}": {
+    answer: undefined;
+    path: {
+      provider: ProviderId;
+    };
+  };
+  "GET /api/admin/shared-keys": {
+    answer: SharedKeysAnswer;
+  };
+  "PUT /api/admin/shared-keys/{provider}": {
+    answer: SharedKeysAnswer;
+    body: SharedKeyRequest;
+    path: {
+      provider: ProviderId;
+    };
+  };
+  "DELETE /api/admin/shared-keys/{provider}": {
     answer: undefined;
     path: {
       provider: ProviderId;
@@ -366,6 +383,7 @@ export interface ModelAnswer {
   provider: ProviderId;
   model: string;
   demo: boolean;
+  usable: boolean;
   providers: ProviderView[];
   keyCheck?: KeyCheck | null;
 }
@@ -374,17 +392,60 @@ export interface ProviderView {
   name: string;
   keySet: boolean;
   keyHint: string | null;
+  shared: boolean;
+  url: string | null;
   models: string[];
 }
 export interface ModelRequest {
   provider: ProviderId;
   model: string;
   key?: string | null;
+  url?: string | null;
 }
 export interface ModelsAnswer {
   models: string[];
   more: boolean;
   problem: string | null;
+}
+export interface SharedKeysAnswer {
+  keys: SharedKeyRow[];
+  providers: ProviderName[];
+  keyCheck?: KeyCheck | null;
+}
+export interface SharedKeyRow {
+  provider: ProviderId;
+  name: string;
+  keyHint: string | null;
+  url: string | null;
+  everyone: boolean;
+  suspended: boolean;
+  users: SharedKeyUserRow[];
+  dayUsd: number | null;
+  monthUsd: number | null;
+  monthSpentUsd: number;
+}
+export interface SharedKeyUserRow {
+  userId: string;
+  email: string;
+}
+export interface ProviderName {
+  id: ProviderId;
+  name: string;
+}
+/**
+ * Who may use a provider's key that an admin gives; without a `key` the stored one stays.
+ */
+export interface SharedKeyRequest {
+  key?: string | null;
+  url?: string | null;
+  everyone?: boolean;
+  /**
+   * @maxItems 1000
+   */
+  userIds?: string[];
+  suspended?: boolean;
+  dayUsd?: number | null;
+  monthUsd?: number | null;
 }
 export interface ToolsAnswer {
   servers: ServerView[];

@@ -7,10 +7,7 @@ import type { DayRow } from "../api/generated";
 import { base } from "../styles/controls";
 import { costOf, count, sum } from "./money";
 
-type Counts = Pick<
-  DayRow,
-  "day" | "costUsd" | "unpriced" | "requests" | "tokensIn" | "tokensOut"
->;
+type Counts = Pick<DayRow, "day" | "costUsd" | "unpriced" | "requests" | "tokensIn" | "tokensOut">;
 
 @customElement("day-plot")
 export class DayPlot extends LitElement {

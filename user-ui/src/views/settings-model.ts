@@ -297,11 +297,16 @@ export class SettingsModel extends LitElement {
   };
 
   private async removeKey(provider: ProviderView): Promise<void> {
-    await this.saving.run(async () => {
-      await this.api.removeKey(provider.id);
-      this.take(await this.api.model());
-      this.announce();
-    }, provider.id === "own" ? "Your server was removed." : `Your key for ${provider.name} was removed.`);
+    await this.saving.run(
+      async () => {
+        await this.api.removeKey(provider.id);
+        this.take(await this.api.model());
+        this.announce();
+      },
+      provider.id === "own"
+        ? "Your server was removed."
+        : `Your key for ${provider.name} was removed.`,
+    );
   }
 
   private forgetKey(): void {
@@ -315,7 +320,8 @@ export class SettingsModel extends LitElement {
 
 function noteOf(provider: ProviderView): string {
   if (provider.id === "demo") return "No key needed";
-  if (provider.keySet || provider.url !== null) return provider.url === null ? "Key added" : "Added";
+  if (provider.keySet || provider.url !== null)
+    return provider.url === null ? "Key added" : "Added";
   if (provider.shared) return "Provided by your administrator";
   return provider.id === "own" ? "Needs an address" : "Needs a key";
 }

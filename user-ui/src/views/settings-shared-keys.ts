@@ -187,7 +187,7 @@ export class SettingsSharedKeys extends LitElement {
             : this.people.map(
                 ({ id, email }) =>
                   html`<label>
-                    <input type="checkbox" name="user" value=${id} .checked=${chosen.has(id)} />
+                    <input type="checkbox" name="user" .value=${id} .checked=${chosen.has(id)} />
                     ${email}
                   </label>`,
               )
