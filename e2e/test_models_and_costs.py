@@ -103,12 +103,11 @@ class Money:
         panel.get_by_role("button", name=model).click()
         expect(self.page.get_by_role("button", name=f"Model: {model}")).to_be_visible()
 
-    def limit(self, label: str, amount: str) -> None:
-        """Change a limit of all, or of the first person."""
+    def limit(self, label: str, amount: str, *, own: bool = False) -> None:
+        """Change a limit of all together, or one's own."""
         self.settings()
-        whose = "All people together" if "Limit" in label else "ocmt.local"
         costs = self.page.locator("settings-costs")
-        costs.get_by_role("button", name=whose).click()
+        costs.get_by_role("button", name="Change the limits of").nth(int(own)).click()
         costs.get_by_label(label).fill(amount)
         costs.get_by_role("button", name="Save").click()
         expect(costs.get_by_text("Saved.")).to_be_visible()
@@ -149,7 +148,7 @@ def test_a_model_is_chosen_used_paid_limited_and_shared(paid: Stack, browser: Br
         expect(page.locator("settings-costs day-plot li")).to_have_count(1)
 
         # A soft limit is told in the chat; a hard one refuses.
-        money.limit("Warn per month from, $", "0.5")
+        money.limit("Warn per month from, $", "0.5", own=True)
         page.goto(paid.url)
         expect(page.get_by_text("for models this month")).to_be_visible()
         money.limit("Limit per day, $", "0.5")
