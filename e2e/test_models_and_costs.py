@@ -5,6 +5,7 @@ used without being seen, in its provider's own shape, and ended honestly.
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_testing.management.provider import anthropic_chunks, openai_chunks
-from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.chat import ANSWER_TIMEOUT_MS, ChatPage
 from ocmt_testing.system.stack import Stack, eventually
 from playwright.sync_api import Browser, Page, expect
 
@@ -20,7 +21,6 @@ GOOD_KEY = "sk-a-good-key-0123456789"
 SHARED_KEY = "sk-ant-shared-key-9876543210"
 MODELS = ["gpt-5.4-mini", "gpt-5.5", "gpt-6-astra"]
 CLAUDE = "claude-opus-5"
-ANSWER_MS = 60_000
 
 
 class Providers(BaseHTTPRequestHandler):
@@ -35,9 +35,10 @@ class Providers(BaseHTTPRequestHandler):
             self._answer(401, {"error": {"message": "Incorrect API key provided."}})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        text = self.rfile.read(int(self.headers["content-length"])).decode()
+        asked, mark = json.loads(text), re.findall(r"mark-[0-9a-f]{8}", text)[-1:]
         chunks = anthropic_chunks if self.path.endswith("/messages") else openai_chunks
-        body = b"".join(chunks(f"I am {asked['model']}.", usage=(100_000, 10_000)))
+        body = b"".join(chunks(f"I am {asked['model']}. {mark}", usage=(100_000, 10_000)))
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("content-length", str(len(body)))
@@ -89,11 +90,13 @@ class Money:
     def settings(self) -> None:
         self.page.goto(f"{self.paid.url}/settings")
 
-    def says(self, text: str) -> None:
-        """Send a message; the text is then on the page."""
-        before = self.page.get_by_text(text).count()
+    def is_answered_by(self, model: str) -> None:
+        mark = self.chat.ask("Who are you?")
+        expect(self.chat.answers.filter(has_text=mark)).to_contain_text(f"I am {model}.")
+
+    def is_refused(self, why: str) -> None:
         self.chat.send("Who are you?")
-        expect(self.page.get_by_text(text)).to_have_count(before + 1, timeout=ANSWER_MS)
+        expect(self.page.get_by_text(why).first).to_be_visible(timeout=ANSWER_TIMEOUT_MS)
 
     def pick(self, search: str, model: str) -> None:
         self.page.get_by_role("button", name="Model:").click()
@@ -141,7 +144,7 @@ def test_a_model_is_chosen_used_paid_limited_and_shared(paid: Stack, browser: Br
         # Another one is picked in the chat.
         page.goto(paid.url)
         money.pick("5.5", "gpt-5.5")
-        money.says("I am gpt-5.5.")
+        money.is_answered_by("gpt-5.5")
 
         # What it cost is plotted, for the user and for the admin.
         eventually(money.costs_shown, within_s=60, what="the cost is shown")
@@ -154,12 +157,12 @@ def test_a_model_is_chosen_used_paid_limited_and_shared(paid: Stack, browser: Br
         money.limit("Limit per day, $", "0.5")
         expect(page.locator("settings-costs")).to_contain_text("limit reached")
         page.goto(paid.url)
-        money.says("amount for models is used up for today")
+        money.is_refused("amount for models is used up for today")
 
         # It is raised, and the next message is answered.
         money.limit("Limit per day, $", "50")
         page.goto(paid.url)
-        money.says("I am gpt-5.5.")
+        money.is_answered_by("gpt-5.5")
 
         # A shared key is picked without being seen; its provider is asked in its own shape.
         money.settings()
@@ -173,7 +176,7 @@ def test_a_model_is_chosen_used_paid_limited_and_shared(paid: Stack, browser: Br
         expect(page.get_by_text("provided by your administrator")).to_be_visible()
         page.keyboard.press("Escape")
         money.pick("opus", CLAUDE)
-        money.says(f"I am {CLAUDE}.")
+        money.is_answered_by(CLAUDE)
 
         # Once it is not shared any more, the chat says so, and another model answers.
         money.settings()
@@ -181,7 +184,7 @@ def test_a_model_is_chosen_used_paid_limited_and_shared(paid: Stack, browser: Br
         shared.get_by_role("button", name="Really stop sharing").click()
         expect(shared.get_by_text("is not shared any more")).to_be_visible()
         page.goto(paid.url)
-        money.says("no admin provides it to you now")
+        money.is_refused("no admin provides it to you now")
         money.pick("astra", "gpt-6-astra")
-        money.says("I am gpt-6-astra.")
+        money.is_answered_by("gpt-6-astra")
         assert chat.complaints == []
