@@ -44,6 +44,8 @@ class AgentSpec:
     """The agent's number on this host, from 1; never reused."""
     tools_version: int = 0
     """In its configuration, but not a setting of its container: another one replaces nothing."""
+    heartbeat_minutes: int | None = None
+    """The interval of its heartbeat, likewise in its configuration; `None`: off."""
 
 
 class SecretText(str):
@@ -138,6 +140,10 @@ class Runtime(Protocol):
         Starts and wakes nothing. A running gateway reads the file within seconds, a paused one
         after its wake, a stopped one at its start.
         """
+        ...
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        """Write the heartbeat's interval into the gateway's configuration, as above."""
         ...
 
     async def start(self, user_id: str) -> Endpoint:

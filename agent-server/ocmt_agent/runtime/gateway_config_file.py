@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import structlog
 from ocmt_common.atomic_files import replace_file
 
 from ocmt_agent.runtime.base import RuntimeFailed
-from ocmt_agent.runtime.spec import with_tools_version
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +36,12 @@ def write_config(file: Path, config: dict[str, Any], *, mode: int, durable: bool
         replace_file(file, text, mode=mode, durable=durable)
 
 
-def change_tools_version(file: Path, version: int, *, mode: int, durable: bool) -> None:
-    """Set the version of the user's tools in a configuration that may be in use.
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+"""A changed copy of a configuration. Raises `KeyError` or `TypeError` if it does not fit."""
+
+
+def change_config(file: Path, change: Change, *, mode: int, durable: bool) -> None:
+    """Change a configuration that may be in use.
 
     Nothing else changes: the gateway may run with the settings of an earlier release. A missing or
     damaged file is left alone, since it is written before the gateway's next start. Raises
@@ -48,7 +51,7 @@ def change_tools_version(file: Path, version: int, *, mode: int, durable: bool) 
     if text is None:
         return
     try:
-        config = with_tools_version(json.loads(text), version)
+        config = change(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         log.warning("a damaged configuration is written again at the next start", file=str(file))
         return

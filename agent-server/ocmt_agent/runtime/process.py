@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ocmt_agent.runtime.base import (
@@ -38,7 +39,7 @@ from ocmt_agent.runtime.processes import (
     stop_all,
 )
 from ocmt_agent.runtime.removal import remove_folder
-from ocmt_agent.runtime.spec import Limits, relay_urls, with_tools_version
+from ocmt_agent.runtime.spec import Limits, relay_urls, with_heartbeat, with_tools_version
 
 _HOST = "127.0.0.1"
 _KILL_WITHIN_S = 5.0
@@ -119,7 +120,17 @@ class ProcessRuntime:
             if spec is not None:
                 self._specs[user_id] = replace(spec, tools_version=version)
             with translated_writing():
-                await asyncio.to_thread(self._home(user_id).change_tools_version, version)
+                change = partial(with_tools_version, version=version)
+                await asyncio.to_thread(self._home(user_id).change_config, change)
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        async with self._lock(user_id):
+            spec = self._specs.get(user_id)
+            if spec is not None:
+                self._specs[user_id] = replace(spec, heartbeat_minutes=minutes)
+            with translated_writing():
+                change = partial(with_heartbeat, minutes=minutes)
+                await asyncio.to_thread(self._home(user_id).change_config, change)
 
     async def start(self, user_id: str) -> Endpoint:
         async with self._lock(user_id):
@@ -227,7 +238,12 @@ class ProcessRuntime:
         cgroup = self._cgroup(spec.user_id)
         try:
             home.write_config(
-                with_tools_version(self._command.config(spec.user_id, port), spec.tools_version)
+                with_heartbeat(
+                    with_tools_version(
+                        self._command.config(spec.user_id, port), spec.tools_version
+                    ),
+                    spec.heartbeat_minutes,
+                )
             )
             home.bound_log()
             cgroup.make(self._limits)

@@ -60,6 +60,8 @@ class FakeRuntime:
         self.containers: dict[str, FakeContainer] = {}
         self.tools_versions: dict[str, int] = {}
         """User id → the version in the gateway's configuration."""
+        self.heartbeats: dict[str, int | None] = {}
+        """User id → the minutes in the gateway's configuration."""
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
         """Method → errors that its next calls raise, one each."""
@@ -114,13 +116,22 @@ class FakeRuntime:
     async def create(self, spec: AgentSpec) -> None:
         await self._called("create")
         existing = self.containers.get(spec.user_id)
-        if existing is None or replace(existing.spec, tools_version=spec.tools_version) != spec:
+        if existing is None or spec != replace(
+            existing.spec,
+            tools_version=spec.tools_version,
+            heartbeat_minutes=spec.heartbeat_minutes,
+        ):
             self.containers[spec.user_id] = FakeContainer(spec)
         self.tools_versions[spec.user_id] = spec.tools_version
+        self.heartbeats[spec.user_id] = spec.heartbeat_minutes
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
         await self._called("set_tools_version")
         self.tools_versions[user_id] = version
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        await self._called("set_heartbeat")
+        self.heartbeats[user_id] = minutes
 
     async def start(self, user_id: str) -> Endpoint:
         await self._called("start")

@@ -1,4 +1,4 @@
-"""The version of each user's tools, from management to the gateways' configuration.
+"""The settings of a gateway that change while it runs: its tools' version, and its heartbeat.
 
 OpenClaw reloads a configuration that changes. A turn that is under way then loses its tool calls,
 and one that starts at that moment fails (measured with 2026.9.6). So the file is written between
@@ -6,8 +6,10 @@ two turns, and requests are held until the gateway has read it.
 """
 
 import asyncio
+from enum import Enum, auto
 
 import structlog
+from ocmt_common.agent_api import AgentPolicy
 
 from ocmt_agent.clock import Clock
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
@@ -26,7 +28,14 @@ _LONGEST_TURN_S = 900.0
 _ANSWERS_WITHIN_S = 3.0
 
 
-class ToolsVersions:
+class _Part(Enum):
+    """What is written by itself, so that a gateway reloads only what changed."""
+
+    TOOLS = auto()
+    HEARTBEAT = auto()
+
+
+class GatewaySettings:
     """Takes no part in transitions: it neither wakes an agent nor waits for one that wakes."""
 
     def __init__(
@@ -43,10 +52,10 @@ class ToolsVersions:
         self._registry = registry
         self._wakes = wakes
         self._clock = clock
-        self._waiting: dict[str, asyncio.Task[None]] = {}
-        """User id → the writing that waits for the end of a turn."""
+        self._waiting: dict[tuple[str, _Part], asyncio.Task[None]] = {}
+        """The writings that wait for the end of a turn."""
 
-    async def set(self, user_id: str, version: int) -> None:
+    async def set_tools_version(self, user_id: str, version: int) -> None:
         """Store the version, and write it where the gateway reads it. May be repeated.
 
         While a turn is under way it is written later, in the background. A lower version than
@@ -55,24 +64,37 @@ class ToolsVersions:
         """
         agent = self._registry.get(user_id)
         await self._registry.set_tools_version(agent, version)
-        if user_id in self._waiting:
-            return  # it writes the version of that moment
+        await self._apply(agent, _Part.TOOLS)
+
+    async def set_policy(self, user_id: str, policy: AgentPolicy) -> Agent:
+        """Store the user's policy, and write its heartbeat likewise if it differs."""
+        agent = self._registry.get(user_id)
+        before = agent.policy.heartbeat_minutes
+        await self._registry.set_policy(agent, policy)
+        if policy.heartbeat_minutes != before:
+            agent.jobs_read_at = float("-inf")  # whether it is woken for heartbeats has changed
+            await self._apply(agent, _Part.HEARTBEAT)
+        return agent
+
+    async def _apply(self, agent: Agent, part: _Part) -> None:
+        if (agent.user_id, part) in self._waiting:
+            return  # it writes what is stored at that moment
         if await self._has_turn(agent):
-            task = asyncio.create_task(self._write_after_turn(agent))
-            self._waiting[user_id] = task
+            task = asyncio.create_task(self._write_after_turn(agent, part))
+            self._waiting[agent.user_id, part] = task
             return
         with runtime_problems():
-            await self._write(agent)
+            await self._write(agent, part)
 
     async def write_all(self) -> None:
         """Write what is stored, at a start: the server may have been killed before it wrote."""
         for agent in self._registry.all():
-            if agent.tools_version == 0:
-                continue
             try:
-                await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
+                if agent.tools_version != 0:
+                    await self._write_part(agent, _Part.TOOLS)
+                await self._write_part(agent, _Part.HEARTBEAT)
             except (RuntimeFailed, RuntimeUnavailable) as error:
-                log.warning("writing a tools version", user_id=agent.user_id, reason=str(error))
+                log.warning("configuration not written", user_id=agent.user_id, reason=str(error))
 
     async def close(self) -> None:
         """Give up what waits; it is stored, and the next start writes it."""
@@ -81,23 +103,29 @@ class ToolsVersions:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _write(self, agent: Agent) -> None:
+    async def _write(self, agent: Agent, part: _Part) -> None:
         self._wakes.tools_changed(agent)
-        await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
+        await self._write_part(agent, part)
         self._wakes.tools_changed(agent)  # again: the writing may have taken long
 
-    async def _write_after_turn(self, agent: Agent) -> None:
+    async def _write_part(self, agent: Agent, part: _Part) -> None:
+        if part is _Part.TOOLS:
+            await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
+        else:
+            await self._runtime.set_heartbeat(agent.user_id, agent.policy.heartbeat_minutes)
+
+    async def _write_after_turn(self, agent: Agent, part: _Part) -> None:
         until_s = self._clock.monotonic() + _LONGEST_TURN_S
         try:
             # The gateway has no event for it.
             while self._clock.monotonic() < until_s and await self._has_turn(agent):  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_EVERY_S)
         finally:
-            del self._waiting[agent.user_id]
+            del self._waiting[agent.user_id, part]
         try:
-            await self._write(agent)
+            await self._write(agent, part)
         except (RuntimeFailed, RuntimeUnavailable) as error:
-            log.warning("writing a tools version", user_id=agent.user_id, reason=str(error))
+            log.warning("configuration not written", user_id=agent.user_id, reason=str(error))
 
     async def _has_turn(self, agent: Agent) -> bool:
         """Whether the agent is awake with a turn under way. If not, none begins now."""
