@@ -27,7 +27,7 @@ def test_an_admin_suspends_lets_in_again_and_deletes(stack: Stack, browser: Brow
         row = admin.page.get_by_role("listitem").filter(has_text="leaver@example.org")
         admin.page.get_by_role("link", name="Settings").click()
         row.get_by_role("button", name="Suspend").click()
-        row.get_by_role("button", name="Really suspend").click()
+        row.get_by_role("button", name="Suspend?").click()
         expect(row.get_by_text("suspended", exact=True)).to_be_visible()
         expect(leaver.page.get_by_role("heading", name="Sign in")).to_be_visible()
         eventually(lambda: not stack.gateway_pids(user_id), within_s=60, what="the agent ended")

@@ -10,8 +10,10 @@ from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ocmt_management.admin import agent_endpoints as admin_agents
 from ocmt_management.admin import endpoints as admin
 from ocmt_management.agents import endpoints as agents_api
+from ocmt_management.agents import panel_endpoints as agent_panel
 from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
@@ -32,6 +34,7 @@ from ocmt_management.llm import endpoints as model_choice
 from ocmt_management.llm import gateway as model_gateway
 from ocmt_management.llm.service import Llm
 from ocmt_management.mail.service import MailQueue, mailer_for
+from ocmt_management.me import account_endpoints as account
 from ocmt_management.me import endpoints as me
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.static_page import endpoints as static_page
@@ -50,7 +53,9 @@ from ocmt_management.vault.keys import KeyRing
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
     me.router,
+    account.router,
     agents_api.router,
+    agent_panel.router,
     model_choice.router,
     model_gateway.router,
     tools_api.router,
@@ -62,6 +67,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     chat.router,
     vault.router,
     admin.router,
+    admin_agents.router,
     health.router,
     static_page.router,
 )
@@ -69,6 +75,8 @@ ROUTERS: tuple[APIRouter, ...] = (
 _MAX_BODY_BYTES = 128 * 1024
 _MAX_MODEL_BODY_BYTES = 32 * 1024 * 1024
 _MAX_TOOL_BODY_BYTES = 4 * 1024 * 1024
+_MAX_UPLOAD_BYTES = 16 * 1024 * 1024
+_UPLOADS = "/api/agent/files/content"
 
 
 def create_app(
@@ -179,7 +187,7 @@ def create_app(
 
 
 class _BodyLimits:
-    """Bounds request bodies: model requests may hold images, and tool calls whole files."""
+    """Bounds request bodies: model requests may hold images, and tool calls and uploads files."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)
@@ -187,7 +195,11 @@ class _BodyLimits:
             "/llm/": BodyLimitMiddleware(app, max_bytes=_MAX_MODEL_BODY_BYTES),
             "/mcp/": BodyLimitMiddleware(app, max_bytes=_MAX_TOOL_BODY_BYTES),
         }
+        self._uploads = BodyLimitMiddleware(app, max_bytes=_MAX_UPLOAD_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == _UPLOADS:
+            await self._uploads(scope, receive, send)
+            return
         prefix = f"{scope['path']}/"[:5] if scope["type"] == "http" else ""
         await self._of_prefix.get(prefix, self._small)(scope, receive, send)
