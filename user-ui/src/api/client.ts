@@ -6,7 +6,6 @@ import type {
   ModelRequest,
   ProviderId,
   Routes,
-  UserChange,
 } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
@@ -16,6 +15,8 @@ interface AnyRequest {
   readonly path?: Readonly<Record<string, string>>;
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
+  /** Bytes to send as they are, instead of a body in JSON. */
+  readonly content?: Blob;
 }
 
 export class Api {
@@ -31,6 +32,11 @@ export class Api {
   /** The address of the chat socket. */
   chatUrl(pageOrigin: string): string {
     return new URL("/api/chat", this.base || pageOrigin).href.replace(/^http/, "ws");
+  }
+
+  /** The address of a route, for a link. */
+  url(path: string, query: Readonly<Record<string, string>>): string {
+    return `${this.base}${path}?${new URLSearchParams(query).toString()}`;
   }
 
   me = () => this.call("GET /api/me", {});
@@ -71,7 +77,7 @@ export class Api {
     this.call("PUT /api/admin/budgets/users/{user_id}", { path: { user_id: id }, body });
 
   people = async () => (await this.call("GET /api/admin/users", {})).users;
-  setStatus = (id: string, status: UserChange["status"]) =>
+  setStatus = (id: string, status: "active" | "suspended") =>
     this.call("PATCH /api/admin/users/{user_id}", { path: { user_id: id }, body: { status } });
   deletePerson = (id: string, email: string) =>
     this.call("POST /api/admin/users/{user_id}/deletion", {
@@ -86,8 +92,17 @@ export class Api {
   /** Send one request of a route; views that are loaded on demand have their routes with them. */
   async call<R extends keyof Routes>(
     route: R,
-    { path = {}, query, body }: Omit<Routes[R], "answer"> & AnyRequest,
+    parts: Omit<Routes[R], "answer"> & AnyRequest,
   ): Promise<Routes[R]["answer"]> {
+    const text = await (await this.request(route, parts)).text();
+    return (text === "" ? undefined : JSON.parse(text)) as Routes[R]["answer"];
+  }
+
+  /** The same for an answer that is not JSON. */
+  async request<R extends keyof Routes>(
+    route: R,
+    { path = {}, query, body, content }: Omit<Routes[R], "answer"> & AnyRequest,
+  ): Promise<Response> {
     const [method = "", pattern = ""] = route.split(" ");
     const url = pattern.replace(/{(\w+)}/g, (_, name: string) =>
       encodeURIComponent(path[name] ?? ""),
@@ -96,6 +111,9 @@ export class Api {
     if (body !== undefined) {
       init.headers = { "Content-Type": "application/json" };
       init.body = JSON.stringify(body);
+    } else if (content !== undefined) {
+      init.headers = { "Content-Type": "application/octet-stream" };
+      init.body = content;
     }
     let response: Response;
     try {
@@ -108,7 +126,6 @@ export class Api {
       if (response.status === 401) this.onSignedOut?.();
       throw await problemOf(response);
     }
-    const text = await response.text();
-    return (text === "" ? undefined : JSON.parse(text)) as Routes[R]["answer"];
+    return response;
   }
 }

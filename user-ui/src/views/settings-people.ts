@@ -4,7 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
-import type { InvitationRow, UserChange, UserRow } from "../api/generated";
+import type { InvitationRow, UserRow } from "../api/generated";
 import { RequestState } from "../api/request-state";
 import "../components/sure-button";
 import { fullLabel } from "../components/times";
@@ -166,7 +166,8 @@ export class SettingsPeople extends LitElement {
       </div>
       <sure-button
         label="Withdraw"
-        what=" the invitation of ${invitation.email}"
+        question="Withdraw invitation?"
+        what=" of ${invitation.email}"
         @sure=${() => this.withdraw(invitation)}
       ></sure-button>
     </li>`;
@@ -179,7 +180,7 @@ export class SettingsPeople extends LitElement {
     ]);
   }
 
-  private async setStatus(person: UserRow, status: UserChange["status"]): Promise<void> {
+  private async setStatus(person: UserRow, status: "active" | "suspended"): Promise<void> {
     await this.listing.run(async () => {
       await this.api.setStatus(person.id, status);
       await this.load();
