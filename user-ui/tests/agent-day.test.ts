@@ -17,7 +17,7 @@ function event(hoursAgo: number, change: Partial<StateEvent>): StateEvent {
     who: "user",
     why: "http request",
     ...change,
-  } as StateEvent;
+  };
 }
 
 const DAY = [

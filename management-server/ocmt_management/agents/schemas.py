@@ -90,7 +90,7 @@ class AgentRow(AgentView):
 
     user_id: str
     idle_minutes: int | None = None
-    awake_because: list[str] = Field(default_factory=list)
+    awake_because: list[str]
     last_activity: datetime | None = None
     next_wake_at: datetime | None = None
     memory: MemoryFigures | None = None

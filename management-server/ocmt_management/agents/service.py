@@ -119,7 +119,7 @@ class Agents:
     def _row(self, agent: Agent, live: Container | None) -> AgentRow:
         view = self._view(agent).model_dump()
         if live is None:
-            return AgentRow(user_id=agent.user_id, **view)
+            return AgentRow(user_id=agent.user_id, awake_because=[], **view)
         return AgentRow(
             user_id=agent.user_id,
             idle_minutes=live.idle_minutes,

@@ -1,12 +1,6 @@
 /** The management server's API as functions; a failed request throws a `Problem`. */
 
-import type {
-  BudgetRequest,
-  Decision,
-  ModelRequest,
-  ProviderId,
-  Routes,
-} from "./generated";
+import type { BudgetRequest, Decision, ModelRequest, ProviderId, Routes } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
 type Send = (url: string, init: RequestInit) => Promise<Response>;
@@ -50,6 +44,8 @@ export class Api {
   endSession = (id: string) =>
     this.call("DELETE /api/auth/sessions/{session_id}", { path: { session_id: id } });
 
+  endAllSessions = () => this.call("DELETE /api/auth/sessions", {});
+
   provision = () => this.call("POST /api/agent", {});
 
   /** `version` is that of the approval which the user saw. */
@@ -75,19 +71,6 @@ export class Api {
   setTotalBudget = (body: BudgetRequest) => this.call("PUT /api/admin/budgets/total", { body });
   setBudget = (id: string, body: BudgetRequest) =>
     this.call("PUT /api/admin/budgets/users/{user_id}", { path: { user_id: id }, body });
-
-  people = async () => (await this.call("GET /api/admin/users", {})).users;
-  setStatus = (id: string, status: "active" | "suspended") =>
-    this.call("PATCH /api/admin/users/{user_id}", { path: { user_id: id }, body: { status } });
-  deletePerson = (id: string, email: string) =>
-    this.call("POST /api/admin/users/{user_id}/deletion", {
-      path: { user_id: id },
-      body: { email },
-    });
-  invitations = async () => (await this.call("GET /api/admin/invitations", {})).invitations;
-  invite = (email: string) => this.call("POST /api/admin/invitations", { body: { email } });
-  revokeInvitation = (id: string) =>
-    this.call("DELETE /api/admin/invitations/{invitation_id}", { path: { invitation_id: id } });
 
   /** Send one request of a route; views that are loaded on demand have their routes with them. */
   async call<R extends keyof Routes>(

@@ -946,7 +946,7 @@ export interface AgentRow {
   warning?: string | null;
   userId: string;
   idleMinutes?: number | null;
-  awakeBecause?: string[];
+  awakeBecause: string[];
   lastActivity?: string | null;
   nextWakeAt?: string | null;
   memory?: MemoryFigures | null;

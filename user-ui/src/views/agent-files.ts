@@ -119,7 +119,7 @@ export class AgentFiles extends LitElement {
           ? nothing
           : html`<h3 tabindex="-1">${this.shown.name}</h3>
               <pre tabindex="0" aria-label="Content of the file">${this.shown.text}</pre>
-              <button class="small plain" @click=${() => (this.shown = null)}>Close</button>`
+              <button class="small plain" @click=${this.close}>Close</button>`
       }
     `;
   }
@@ -196,6 +196,10 @@ export class AgentFiles extends LitElement {
       }
     </li>`;
   }
+
+  private readonly close = () => {
+    this.shown = null;
+  };
 
   private async open(path: readonly string[]): Promise<void> {
     await this.work.run(async () => {

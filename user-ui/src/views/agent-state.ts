@@ -275,7 +275,7 @@ function memory({ memory, state }: AgentPanelView): string | null {
 }
 
 function disk({ disk }: AgentPanelView): string | null {
-  if (disk === null || disk.bytes === null) return null;
+  if (disk?.bytes == null) return null;
   return `${bytes(disk.bytes)} of ${bytes(disk.limitBytes)}`;
 }
 

@@ -163,7 +163,7 @@ export class AgentTimes extends LitElement {
                       <input
                         type="checkbox"
                         name="day"
-                        value=${day}
+                        .value=${day}
                         .checked=${hours.days.includes(day)}
                       />
                       ${name}

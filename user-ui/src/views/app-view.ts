@@ -27,6 +27,7 @@ const RETRY_MS = 4_000;
 const ON_DEMAND: Partial<Record<Path, () => Promise<unknown>>> = {
   "/tools": () => import("./tools-view"),
   "/agent": () => import("./agent-view"),
+  "/admin": () => import("./admin-view"),
 };
 
 @customElement("ocmt-app")
@@ -145,6 +146,9 @@ export class AppView extends LitElement {
         .me=${this.me}
       ></tools-view>`;
     }
+    if (this.path === "/admin") {
+      return html`<admin-view role="main" .api=${this.api} .me=${this.me}></admin-view>`;
+    }
     if (this.path === "/agent") return html`<agent-view role="main" .api=${this.api}></agent-view>`;
     return this.path === "/settings"
       ? html`<settings-view
@@ -225,6 +229,7 @@ export class AppView extends LitElement {
       "/sign-in": "Sign in",
       "/tools": "Tools",
       "/agent": "Your agent",
+      "/admin": "Administration",
     };
     const title = titles[this.path];
     document.title = title === undefined ? "OCMT" : `${title} · OCMT`;

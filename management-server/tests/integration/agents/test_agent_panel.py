@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_agent.app import create_app as agent_app
+from ocmt_agent.gateway.admin import Busy
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import Job, JobKind
 from ocmt_management.settings import ManagementSettings
@@ -223,3 +224,56 @@ async def test_without_its_server_the_panel_says_so(
     assert (panel["state"], panel["times"], panel["events"]) == ("unreachable", None, [])
     log = await browser.get("/api/agent/log")
     assert (log.status_code, log.json()["code"]) == (503, "agent-server-unreachable")
+
+
+async def test_an_admin_orders_agents_and_sees_their_figures_and_the_host(
+    app: FastAPI, sign_in: SignIn, host: Host, sign_in_admin: SignIn
+) -> None:
+    admin = await sign_in_admin("admin@example.com")
+    ada, user_id = await person(app, sign_in)
+    url = f"/api/admin/agents/{user_id}/order"
+
+    assert (await ada.post(url, json={"order": "stop"})).status_code == 403
+    for order, state in (("pause", "paused"), ("stop", "stopped"), ("wake", "running")):
+        answer = await admin.post(url, json={"order": order})
+        assert answer.status_code == 202, answer.text
+        await agent_is(app, user_id, state)
+    boot = host.runtime.containers[user_id].boot
+    assert (await admin.post(url, json={"order": "restart"})).status_code == 202
+    await until(lambda: host.runtime.containers[user_id].boot > boot)
+    await agent_is(app, user_id, "running")
+
+    rows = (await admin.get("/api/admin/agents")).json()["agents"]
+    [row] = [row for row in rows if row["userId"] == user_id]
+    assert (row["state"], row["lastActivity"] is not None) == ("running", True)
+    host.parts.host.sample()
+    shown = (await admin.get("/api/admin/host")).json()
+    assert shown["now"]["containers"] == len(rows)
+    woken = [one for one in shown["day"]["wakes"] if one["fromState"] == "stopped"]
+    assert [(one["userId"], one["who"]) for one in woken] == [
+        (user_id, "user"), (user_id, "operator"),
+    ]  # fmt: skip
+    assert shown["day"]["samples"][-1]["total"] > 0
+    events = (await admin.get("/api/admin/audit", params={"user": user_id})).json()["events"]
+    assert {"agent.pause", "agent.stop", "agent.restart"} <= {one["action"] for one in events}
+
+
+@pytest.mark.parametrize("body", [{}, {"order": "sleep"}, {"order": None}, {"order": ["stop"]}])
+async def test_what_is_no_order_is_refused(
+    sign_in_admin: SignIn, app: FastAPI, sign_in: SignIn, body: object
+) -> None:
+    admin = await sign_in_admin("admin@example.com")
+    answer = await admin.post("/api/admin/agents/nobody/order", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request")
+
+
+async def test_an_agent_that_works_is_neither_paused_nor_stopped(
+    app: FastAPI, sign_in: SignIn, host: Host, sign_in_admin: SignIn
+) -> None:
+    admin = await sign_in_admin("admin@example.com")
+    _, user_id = await person(app, sign_in)
+    host.gateway.busy[user_id] = Busy(["1 background command"], 10)
+    for order in ("pause", "stop"):
+        answer = await admin.post(f"/api/admin/agents/{user_id}/order", json={"order": order})
+        assert (answer.status_code, answer.json()["code"]) == (409, "agent-busy")
+    assert host.state(user_id) is S.RUNNING
