@@ -49,7 +49,7 @@ from ocmt_management.tools.service import Tools
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
 
-# A domain with routes adds its router here. The static page comes last: it takes every other path.
+# A domain with routes adds its router here. The static page matches every other path: keep it last.
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
     me.router,
