@@ -1,9 +1,9 @@
 """What changes in the gateways' configuration while they run: the version of each user's tools,
 and the shape of their model.
 
-OpenClaw reloads a configuration that changes. A turn that is under way then loses its tool calls,
-and one that starts at that moment fails (measured with 2026.9.6). So the file is written between
-two turns, and requests are held until the gateway has read it.
+OpenClaw reloads a changed configuration. A turn in progress then loses its tool calls, and a turn
+that starts at that moment fails (measured with 2026.9.6). So the file is written between two turns,
+and requests are held until the gateway has read it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 1.0
 _LONGEST_TURN_S = 900.0
-"""After which the file is written all the same."""
+"""The longest wait for a turn's end; the file is then written during the turn."""
 _ANSWERS_WITHIN_S = 3.0
 
 
@@ -53,9 +53,9 @@ class LiveConfigs:
     async def set_tools_version(self, user_id: str, version: int) -> None:
         """Store the version, and write it where the gateway reads it. May be repeated.
 
-        While a turn is under way it is written later, in the background. A lower version than
-        before is accepted, as after a restore of management's database: the gateway lists the tools
-        again for any other version.
+        During a turn, the file is written later, in the background. A lower version is accepted,
+        as after a restore of management's database: the gateway lists the tools again after any
+        change. Raises `Problem`.
         """
         agent = self._registry.get(user_id)
         await self._registry.set_tools_version(agent, version)
@@ -85,7 +85,7 @@ class LiveConfigs:
             await self._write(agent)
 
     async def write_all(self) -> None:
-        """Write what is stored, at a start: the server may have been killed before it wrote."""
+        """Write all stored versions, at startup: a killed server may not have written them."""
         for agent in self._registry.all():
             self._models_due.add(agent.user_id)
             try:
@@ -94,7 +94,7 @@ class LiveConfigs:
                 log.warning("writing a configuration", user_id=agent.user_id, reason=str(error))
 
     async def close(self) -> None:
-        """Give up what waits; it is stored, and the next start writes it."""
+        """Cancel waiting writes. The versions are stored, and the next start writes them."""
         tasks = list(self._waiting.values())
         for task in tasks:
             task.cancel()
@@ -115,7 +115,7 @@ class LiveConfigs:
     async def _write_after_turn(self, agent: Agent) -> None:
         until_s = self._clock.monotonic() + _LONGEST_TURN_S
         try:
-            # The gateway has no event for it.
+            # The gateway has no event for a turn's end.
             while self._clock.monotonic() < until_s and await self._has_turn(agent):  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_EVERY_S)
         finally:
@@ -126,7 +126,7 @@ class LiveConfigs:
             log.warning("writing a configuration", user_id=agent.user_id, reason=str(error))
 
     async def _has_turn(self, agent: Agent) -> bool:
-        """Whether the agent is awake with a turn under way. If not, none begins now."""
+        """Whether the agent has a turn in progress. If not, new requests are held."""
         if await self._runs(agent):
             return True
         self._wakes.tools_changed(agent)  # holds requests; one may have come just before
