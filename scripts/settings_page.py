@@ -1,6 +1,6 @@
 """Writes docs/settings.md from the settings classes: `.venv/bin/python scripts/settings_page.py`.
 
-A test compares the page with what this makes, so a setting cannot be added without its line.
+A test compares the page with this script's output, so that every setting is documented.
 """
 
 from pathlib import Path

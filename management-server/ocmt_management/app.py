@@ -49,7 +49,7 @@ from ocmt_management.tools.service import Tools
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
 
-# A domain with routes adds its router here. The static page comes last: it takes every other path.
+# A domain with routes adds its router here. The static page matches every other path: keep it last.
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
     me.router,
@@ -199,7 +199,7 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
 
 
 class _BodyLimits:
-    """Bounds request bodies: model requests may hold images, and tool calls whole files."""
+    """Limits request bodies. `/llm` and `/mcp` allow more, for images and whole files."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)

@@ -23,7 +23,7 @@ _EVERY_S = 3600
 
 
 async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
-    """Delete what is expired or old: links, sessions, audit events, approvals; rotate data keys."""
+    """Delete expired links and sessions and old events and approvals; rotate data keys."""
     async with database.write() as session:
         await delete_expired(session, clock)
         await delete_expired_sessions(session, clock)

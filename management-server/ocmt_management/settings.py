@@ -1,7 +1,7 @@
 """Every setting of the management server, validated at start.
 
-When a setting is missing, malformed or weak, the server reports the cure and refuses to start:
-running with a guessable vault key is worse than not running.
+If a setting is missing, malformed or weak, the server says what to do and does not start: running
+with a guessable vault key is worse than not running.
 """
 
 import base64
@@ -261,7 +261,7 @@ class ManagementSettings(Settings):
             raise ValueError(
                 "must be https:// unless the host is localhost: sessions would travel in the clear"
             )
-        # As browsers spell it in `Origin` and `Host`.
+        # The spelling that browsers use in `Origin` and `Host`.
         host, colon, port = parts.netloc.partition(":")
         return f"{parts.scheme}://{ascii_domain(host)}{colon}{port}".lower()
 
@@ -393,7 +393,7 @@ def parse_vault_keys(text: str) -> dict[str, bytes]:
             raise ValueError(f"key {key_id} is not base64") from error
         if len(key) != 32:
             raise ValueError(f"key {key_id} has {len(key)} bytes, not 32")
-        # 32 random bytes have about 30 distinct values; fewer than 16 never happens by chance.
+        # 32 random bytes have about 30 distinct values, and practically never fewer than 16.
         if len(set(key)) < 16:
             raise ValueError(f"key {key_id} is guessable; make one with openssl rand -base64 32")
         if key_id in keys:

@@ -70,7 +70,7 @@ async def metrics(parts: PartsDep) -> Response:
 @router.get("/api/events", response_class=EventSourceResponse)
 async def follow_events(parts: PartsDep) -> AsyncIterator[ServerSentEvent]:
     with parts.hub.subscribed() as subscription:
-        # Subscribe first, then no await: no change is missed or sent twice.
+        # Subscribe first and do not await in between: no change is missed or sent twice.
         snapshot = Snapshot(containers=_containers(parts))
         yield ServerSentEvent(event="snapshot", raw_data=snapshot.model_dump_json(by_alias=True))
         while (event := await subscription.next()) is not None:

@@ -1,8 +1,8 @@
-"""The version of each user's tools, from management to the gateways' configuration.
+"""Writes the version of each user's tools, which management sends, to the gateway's configuration.
 
-OpenClaw reloads a configuration that changes. A turn that is under way then loses its tool calls,
-and one that starts at that moment fails (measured with 2026.9.6). So the file is written between
-two turns, and requests are held until the gateway has read it.
+OpenClaw reloads a changed configuration. A turn in progress then loses its tool calls, and a turn
+that starts at that moment fails (measured with 2026.9.6). So the file is written between two turns,
+and requests are held until the gateway has read it.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 1.0
 _LONGEST_TURN_S = 900.0
-"""After which the file is written all the same."""
+"""The longest wait for a turn's end; the file is then written during the turn."""
 _ANSWERS_WITHIN_S = 3.0
 
 
 class ToolsVersions:
-    """Takes no part in transitions: it neither wakes an agent nor waits for one that wakes."""
+    """Independent of transitions: never wakes an agent, and never waits for a wake."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class ToolsVersions:
         self._wakes = wakes
         self._clock = clock
         self._waiting: dict[str, asyncio.Task[None]] = {}
-        """User id → the writing that waits for the end of a turn."""
+        """User id → the task that writes the file after the current turn."""
 
     async def set(self, user_id: str, version: int) -> None:
-        """Store the version, and write it where the gateway reads it. May be repeated.
+        """Store the version and write it to the gateway's configuration. Idempotent.
 
-        While a turn is under way it is written later, in the background. A lower version than
-        before is accepted, as after a restore of management's database: the gateway lists the tools
-        again for any other version.
+        During a turn, the file is written later, in the background. A lower version is accepted,
+        as after a restore of management's database: the gateway lists the tools again after any
+        change. Raises `Problem`.
         """
         agent = self._registry.get(user_id)
         await self._registry.set_tools_version(agent, version)
@@ -65,7 +65,7 @@ class ToolsVersions:
             await self._write(agent)
 
     async def write_all(self) -> None:
-        """Write what is stored, at a start: the server may have been killed before it wrote."""
+        """Write all stored versions, at startup: a killed server may not have written them."""
         for agent in self._registry.all():
             if agent.tools_version == 0:
                 continue
@@ -75,7 +75,7 @@ class ToolsVersions:
                 log.warning("writing a tools version", user_id=agent.user_id, reason=str(error))
 
     async def close(self) -> None:
-        """Give up what waits; it is stored, and the next start writes it."""
+        """Cancel waiting writes. The versions are stored, and the next start writes them."""
         tasks = list(self._waiting.values())
         for task in tasks:
             task.cancel()
@@ -89,7 +89,7 @@ class ToolsVersions:
     async def _write_after_turn(self, agent: Agent) -> None:
         until_s = self._clock.monotonic() + _LONGEST_TURN_S
         try:
-            # The gateway has no event for it.
+            # The gateway has no event for a turn's end.
             while self._clock.monotonic() < until_s and await self._has_turn(agent):  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_EVERY_S)
         finally:
@@ -100,7 +100,7 @@ class ToolsVersions:
             log.warning("writing a tools version", user_id=agent.user_id, reason=str(error))
 
     async def _has_turn(self, agent: Agent) -> bool:
-        """Whether the agent is awake with a turn under way. If not, none begins now."""
+        """Whether the agent has a turn in progress. If not, new requests are held."""
         if await self._runs(agent):
             return True
         self._wakes.tools_changed(agent)  # holds requests; one may have come just before

@@ -1,7 +1,7 @@
-"""Checks the budgets and reserves what a request may cost, in one transaction before it is sent.
+"""Checks budgets and reserves a request's estimated cost, in one transaction before it is sent.
 
-Several servers may reserve at once: the budgets' rows are locked meanwhile. A reservation is
-deleted in the transaction that writes the request's cost (`usage_recorder`).
+Several servers may reserve at once, so the budgets' rows are locked. A reservation is deleted in
+the transaction that writes the request's cost (`usage_recorder`).
 """
 
 from datetime import timedelta
@@ -23,7 +23,7 @@ _ABANDONED_AFTER = timedelta(hours=2)
 
 
 class BudgetReached(Exception):
-    """A hard limit leaves no room for a request. `total`: it limits all users together."""
+    """A hard limit is reached: the user's, or with `total` the one of all users together."""
 
     def __init__(self, period: Period, *, total: bool) -> None:
         super().__init__(period)
@@ -55,7 +55,7 @@ class BudgetLedger:
 
 
 async def settle_abandoned(database: Database, clock: Clock) -> None:
-    """Count the reservations of crashed servers as spent."""
+    """Count reservations older than two hours as spent: their server has crashed."""
     async with database.write() as session:
         count = await UsageRepository(session).settle_abandoned(clock() - _ABANDONED_AFTER)
     if count:

@@ -1,4 +1,4 @@
-"""The model a user chose, and the key for it."""
+"""A user's choice of a model, and their key for it."""
 
 from dataclasses import dataclass
 
@@ -68,7 +68,10 @@ class UserModelChoice:
         )
 
     async def choose(self, request: ModelRequest) -> None:
-        """Use this model from the agent's next request on; a `key` replaces the stored one."""
+        """Choose a model, for the agent's next request on; a `key` replaces the stored one.
+
+        Raises a 422 `Problem` for an unknown model or a missing or needless key.
+        """
         provider = PROVIDERS[request.provider]
         if provider.id is ProviderId.DEMO:
             if request.key is not None:
@@ -86,7 +89,10 @@ class UserModelChoice:
         )
 
     async def delete_key(self, provider: Provider) -> None:
-        """Delete a key. If its provider was chosen, the demo model answers from now on."""
+        """Delete a provider's key; if that provider was chosen, choose the demo model.
+
+        Raises a 404 `Problem` if there is no such key.
+        """
         if not await self._vault.delete(self._user_id, provider.secret_name, actor=self._user_id):
             raise Problem(404, "key-unknown", f"You have no {provider.name} key.")
         if (await self.chosen()).provider is provider:
@@ -95,11 +101,11 @@ class UserModelChoice:
             )
 
     async def key(self, chosen: ChosenModel) -> SecretValue | None:
-        """The key for the chosen model. The usage recorder audits its uses in batches."""
+        """The key for the chosen model, or `None`. The usage recorder audits its uses."""
         return await self._vault.use(self._user_id, chosen.provider.secret_name)
 
     async def key_for_list(self, provider: Provider) -> SecretValue | None:
-        """The user's key, read to list the models that it may use."""
+        """The user's key for listing the models that it may use, or `None`. Audited."""
         key = await self._vault.use(self._user_id, provider.secret_name)
         if key is not None:
             self._vault.record_use(

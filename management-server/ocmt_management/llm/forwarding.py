@@ -22,7 +22,7 @@ _DEFAULT_NAMES = frozenset({"default", "ocmt/default"})
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """All members as the agent wrote them, and the two that this server reads."""
+    """A request's JSON members as the agent wrote them, and the two that this server reads."""
 
     members: dict[str, Raw]
     model: str
@@ -48,7 +48,7 @@ async def answer_of_provider(
     if shape is Shape.OPENAI and body.stream:
         plain.pop("stream_options", None)
         if llm.stream_options.accepted(url, model):
-            # Without it a stream does not report its usage. It adds one chunk without choices.
+            # Makes the stream report its usage, in one more chunk without choices.
             options["stream_options"] = {**_stream_options(body), "include_usage": True}
 
             def without_stream_options() -> bytes:
@@ -68,7 +68,7 @@ async def answer_of_provider(
         final=llm.last_errors.just_unanswered(caller.user_id),
     )
 
-    # A name that the agent made up is counted only once the provider answers to it.
+    # A model name that the agent made up is recorded only if the provider answers the request.
     meter = Meter(llm, usage_key(llm, caller, model, body.members))
     if caller.limited:
         await meter.reserve(upstream.body, body.members, provider=chosen.provider.name)
@@ -95,7 +95,7 @@ def _no_key(llm: Llm, caller: Caller) -> NoReturn:
 
 
 def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]:
-    """The headers for the provider; of the agent's, only those that name an API version."""
+    """The headers for the provider; the only ones of the agent's name an API version."""
     headers = {
         "content-type": "application/json",
         "accept": "text/event-stream, application/json",
@@ -106,7 +106,7 @@ def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]
     }
     if shape is Shape.ANTHROPIC:
         for name in ("anthropic-version", "anthropic-beta"):
-            # No version has a non-ASCII name; httpx would refuse the value.
+            # httpx rejects non-ASCII values; no version has one.
             if (value := request.headers.get(name)) and value.isascii():
                 headers[name] = value
     return headers

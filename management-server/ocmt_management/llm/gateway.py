@@ -93,7 +93,10 @@ async def _read(request: Request, slot: RequestSlot) -> bytes:
 
 
 def _parse(body: bytes) -> RequestBody:
-    """Parse the outer object only: the messages are large, untrusted and for the provider."""
+    """Parse the outer object only: the messages are large and untrusted, and not needed here.
+
+    Raises `LlmError`.
+    """
     try:
         members = bounded_json.members(body)
         model = bounded_json.read(members["model"]) if "model" in members else "default"

@@ -15,7 +15,7 @@ TOTAL = "total"
 
 
 class ModelChoice(Base):
-    """The model a user chose; without a row, the demo."""
+    """The model that a user chose; without a row, the demo model."""
 
     __tablename__ = "model_choices"
 
@@ -28,7 +28,7 @@ class ModelChoice(Base):
 
 
 class Usage(Base):
-    """One user's use of one model on one of their days, from one source."""
+    """One user's usage of one model from one source, on one day of the user's time zone."""
 
     __tablename__ = "model_usage"
 
@@ -82,7 +82,7 @@ class Budget(Base):
 
 
 class Reservation(Base):
-    """What a request under way may cost; deleted when its cost is written."""
+    """The estimated cost of a request in progress; deleted when its cost is recorded."""
 
     __tablename__ = "reservations"
 

@@ -1,9 +1,9 @@
 """The HTTP client for addresses that users choose, such as those of their MCP servers.
 
-A name is resolved once for each connection, every address found is checked, and a checked one is
-dialled. So a name cannot resolve to a public address for the check and to a private one afterwards.
-Private addresses, this machine's, and clouds' metadata are refused unless the operator allowed the
-host in PRIVATE_HOSTS. Redirects are never followed, so a credential goes to no other address.
+A name is resolved once per connection, all its addresses are checked, and one of these is dialled.
+So a name cannot resolve to a public address for the check and to a private one afterwards. The
+addresses of private networks, this machine and cloud metadata are refused unless the operator
+allowed the host in PRIVATE_HOSTS. Redirects are not followed, so no other host gets a credential.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class SystemResolver(AbstractResolver):
     """Resolves names with the system's resolver, in a thread pool of its own.
 
     A name whose DNS servers do not answer blocks its thread for many seconds. In the event loop's
-    shared pool, a few such names would keep the whole server from resolving any.
+    shared pool, a few such names would block all look-ups of the server.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class CheckedResolver(AbstractResolver):
 
 
 def check_literal(url: URL, allowed_hosts: frozenset[str]) -> None:
-    """Raises `AddressRefused` if the host is a forbidden IP address; resolvers see only names."""
+    """Raise `AddressRefused` if the host is a forbidden IP address, which no resolver checks."""
     host = url.host or ""
     address = _literal(host)
     if address is not None and not is_allowed(host, [address], allowed_hosts):
@@ -112,8 +112,8 @@ def _literal(host: str) -> Address | None:
 class Client:
     """Sends requests to addresses that users choose.
 
-    It keeps no cookies and ignores proxies and credentials of the environment. Create it within
-    the running event loop, and `close` it at the end.
+    Stores no cookies and ignores the environment's proxies and credentials. Create it inside the
+    running event loop, and `close` it at the end.
     """
 
     def __init__(self, allowed_hosts: frozenset[str]) -> None:

@@ -1,4 +1,4 @@
-"""Builds the parts of approvals and connects them to the tools."""
+"""Creates the services of approvals and connects them to the tools."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,7 +31,7 @@ async def running_approvals(
     mail_queue: MailQueue,
     tools: Tools,
 ) -> AsyncIterator[Approvals]:
-    """The approvals, with their loop running for the server's lifetime."""
+    """Yield the approvals while their loop runs, for the server's lifetime."""
     policy = RulePolicy(changed=lambda user_id: tools.changed([user_id]))
     store = ApprovalStore(database, keys, clock, policy)
     runner = ApprovalRunner(store, tools.calls)

@@ -1,4 +1,4 @@
-"""The built-in tools, which every agent has beside those of its user's servers.
+"""The built-in tools, which every agent has besides those of its user's servers.
 
 They need no decision: they list what the agent has, and make links for its person. Only `ocmt_api`
 does; the gateway runs it like a server's tool.
@@ -76,7 +76,7 @@ _DEFINITIONS: tuple[dict[str, Any], ...] = (
 
 
 class BuiltInTools:
-    """`page` is the address of the page's view of tools."""
+    """`page` is the address of the page's Tools view."""
 
     definitions = b",".join(msgspec.json.encode(one) for one in _DEFINITIONS)
 
@@ -156,7 +156,7 @@ class BuiltInTools:
         )
 
     async def _result(self, user_id: str, number: object) -> bytes:
-        # A bool is an int in Python; numbers are 32 bits in the database.
+        # In Python, a bool is an int. The database's numbers have 32 bits.
         if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 2**31:
             return text_result("Give `number`, the number of the call.", error=True)
         found = await self._approvals.outcome(user_id, number)

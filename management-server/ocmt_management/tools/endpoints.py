@@ -1,6 +1,6 @@
 """The signed-in user's tools: servers, credentials, rules, changes and last uses.
 
-Changes are committed before a server's tools are read, so no transaction is open meanwhile.
+Changes are committed before a server's tools are read, so no transaction stays open meanwhile.
 """
 
 from uuid import UUID

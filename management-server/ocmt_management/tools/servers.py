@@ -1,7 +1,7 @@
 """Changes to a user's servers, connections, rules and accepted definitions, and to shared servers.
 
-Each works within one transaction, raises the version of every catalogue that it changes, and is
-recorded in the audit trail.
+Each change works within one transaction, increments the version of every catalogue concerned, and
+is audited.
 """
 
 import json
@@ -64,7 +64,7 @@ class UserServers:
         self._private_hosts = private_hosts
 
     async def add(self, new: NewServer) -> str:
-        """Add a server of the user's own and connect it. Returns its id."""
+        """Add a server of the user's own and connect it. Returns its id. Raises `Problem`."""
         url = checked_url(new.url, self._private_hosts)
         await self._rows.raise_version(self._user_id)
         if await self._rows.count_own(self._user_id) >= MAX_OWN_SERVERS:
@@ -102,7 +102,7 @@ class UserServers:
         self._record("tools.server.deleted", server)
 
     async def connect(self, server_id: str, credential: SecretStr | None) -> None:
-        """Connect a server, or replace the credential for it."""
+        """Connect a server, or replace the credential for it. Raises `Problem`."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         _check_no_api(server)
@@ -110,9 +110,9 @@ class UserServers:
         self._record("tools.connected", server)
 
     async def disconnect(self, server_id: str) -> bool:
-        """Delete the credential, and of a shared server also the user's tools and rules.
+        """Delete the user's credential, and for a shared server also their tools and rules.
 
-        Returns whether it is over stdio, so that it has a container.
+        Returns whether the server runs over stdio, and so has a container to remove.
         """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
@@ -130,7 +130,10 @@ class UserServers:
         return server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> None:
-        """Set the user's rule. `allow` for a tool applies to the definition accepted now."""
+        """Set the user's rule. `allow` for a tool applies to its usable definition only.
+
+        A `rule` of `None` deletes it. Raises `Problem`.
+        """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         pin: bytes | None = None
@@ -149,7 +152,7 @@ class UserServers:
         self._record("tools.rule", server, detail=f"{tool or 'all'}: {rule or 'none'}")
 
     async def accept(self, server_id: str, tool: str, pin: bytes) -> None:
-        """Accept a changed or new definition, which must still be the one that was shown."""
+        """Accept a changed or new definition. Raises `Problem` if it is not `pin` any more."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         row = await self._definition(server_id, tool)
@@ -260,7 +263,7 @@ class SharedServers:
         return server.id
 
     async def change(self, server_id: str, change: ServerChange) -> list[str]:
-        """Change a shared server. Returns the users whose tools changed."""
+        """Change a shared server. Returns the ids of the users whose tools changed."""
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
         apply_change(server, change, self._clock)
@@ -268,9 +271,10 @@ class SharedServers:
         return list(changed)
 
     async def delete(self, server_id: str) -> tuple[list[str], bool]:
-        """Delete a server with everybody's credentials for it.
+        """Delete a server with all users' credentials for it.
 
-        Returns the users concerned, and whether it is over stdio, so that they have containers.
+        Returns the ids of these users, and whether the server runs over stdio, and so has a
+        container for each to remove.
         """
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
@@ -281,7 +285,7 @@ class SharedServers:
         return list(changed), server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> list[str]:
-        """Set the admins' rule. Returns the users concerned."""
+        """Set the admins' rule, or delete it (`None`). Returns the ids of the users concerned."""
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
         await self._rows.set_rule(None, server_id, tool or "", rule, None)
@@ -301,7 +305,7 @@ class SharedServers:
 
 
 def checked_url(text: str, private_hosts: frozenset[str]) -> str:
-    """A server's address. Raises `Problem` for one that may not or cannot be used."""
+    """Parse a server's address. Raises `Problem` if it is invalid or forbidden."""
     wrong = Problem(
         422, "url-invalid", "Give the server's whole address, such as https://mcp.example.com/mcp."
     )
@@ -399,7 +403,7 @@ def _state(server: ToolServer, *, has_credential: bool) -> AccountState:
 
 
 def _new_version() -> int:
-    """Random, so that a server connected anew never has the version of an earlier connection."""
+    """A random version, so that a new connection never repeats that of an earlier one."""
     return secrets.randbelow(2**31)
 
 

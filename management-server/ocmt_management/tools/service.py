@@ -1,4 +1,4 @@
-"""Users' tools: what the endpoints and other domains use."""
+"""Users' tools, for the endpoints and other domains."""
 
 import asyncio
 import time
@@ -59,7 +59,7 @@ __all__ = [
 log = structlog.get_logger(__name__)
 
 LISTED_FOR = timedelta(minutes=5)
-"""A list that is older is read again in the background when the agent lists its tools."""
+"""The age from which a list is read again, in the background, when the agent lists its tools."""
 _LOOK_EVERY = timedelta(minutes=1)
 _MAX_LOOKED_AT = 10_000
 
@@ -166,11 +166,11 @@ class Tools:
     # For agents
 
     async def caller(self, token: str) -> UserTools | None:
-        """What the agent with this token may use; `None` if the token is unknown."""
+        """The tools that the agent with this token may use; `None` if the token is unknown."""
         return await self.snapshots.of_token(token)
 
     async def standing(self, user_id: str, server_id: str, tool: str) -> Standing | None:
-        """The rule, pin and versions for a tool now; `None` if its server is not connected."""
+        """The current rule, pin and versions of a tool; `None` if its server is not connected."""
         tools = await self.snapshots.of_user(user_id)
         found = tools.by_server.get((server_id, tool))
         if found is None:
@@ -183,12 +183,12 @@ class Tools:
         )
 
     def refresh_old(self, tools: UserTools) -> None:
-        """Read old lists again in the background; checks each user's at most once a minute."""
+        """List tools of old lists again in the background; checks a user at most once a minute."""
         if self._is_due(tools.user_id):
             self._spawn(self._refresh_old(tools))
 
     def refresh_soon(self, connection: Connection) -> None:
-        """Read a server's changed list again in the background, at most once a minute."""
+        """List a server's tools again in the background, at most once a minute."""
         if self._is_due(connection.key):
             self._spawn(self.refresh(connection.user_id, connection.server_id))
 
@@ -196,7 +196,7 @@ class Tools:
 
     @asynccontextmanager
     async def changing(self, user_id: str) -> AsyncIterator[UserServers]:
-        """A transaction that changes a user's servers; their agent's next turn has the change."""
+        """A transaction to change a user's servers, whose agent is then sent the new version."""
         async with self.database.write() as session:
             yield UserServers(
                 session,
@@ -210,7 +210,7 @@ class Tools:
 
     @asynccontextmanager
     async def changing_shared(self, admin_id: str) -> AsyncIterator[SharedServers]:
-        """A transaction that changes shared servers. Pass the users concerned to `changed`."""
+        """A transaction to change shared servers. Then pass the users concerned to `changed`."""
         async with self.database.write() as session:
             yield SharedServers(
                 session,
@@ -221,7 +221,7 @@ class Tools:
             )
 
     def changed(self, user_ids: Iterable[str]) -> None:
-        """These users' tools changed: drop what is cached, and have their agents list them again.
+        """Evict these users' cached tools and make their agents list them again, after a change.
 
         Call after the commit.
         """
@@ -230,12 +230,12 @@ class Tools:
         self._sender.changed()
 
     def disconnected(self, server_id: str, user_ids: Iterable[str]) -> None:
-        """Remove these users' containers of a server over stdio, with the credential in them."""
+        """Remove these users' containers of a stdio server, which hold their credentials."""
         for user_id in user_ids:
             self._spawn(self._agents.server.remove_tool_server(user_id, server_id))
 
     def user_changed(self, user_id: str) -> None:
-        """Drop what is cached of this user: their token or status changed."""
+        """Evict this user's cached tools after a change of their token or status."""
         self.snapshots.forget(user_id)
 
     async def sign_in(self, user_id: str, session_id: str, server_id: str) -> str:
@@ -256,14 +256,14 @@ class Tools:
             await self.integrations.disconnect(user_id, account.connection_id or "")
 
     async def refresh(self, user_id: str, server_id: str) -> None:
-        """Read a server's tools now; concurrent callers share one reading.
+        """List a server's tools now; concurrent callers share one listing.
 
-        Trouble is stored with the connection. No effect on a server that is not connected.
+        Trouble is stored with the connection. Does nothing if the server is not connected.
         """
         key = (user_id, server_id)
         begun = self._refreshing.get(key)
         if begun is not None:
-            # It may have read the list before what this caller wants to see.
+            # That listing may have begun before the change that this caller wants to see.
             await asyncio.wait({begun})
         task = self._refreshing.get(key)
         if task is None or task is begun:

@@ -1,6 +1,6 @@
-"""What one user's agent may use now: an immutable snapshot that the hot path reads. Pure.
+"""An immutable snapshot of the tools that one user's agent may use, read by each call. Pure.
 
-It is built from rows once for each change. The list of tools is kept as the bytes to send.
+It is built from rows after each change. The list of tools is kept as the bytes to send.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class UserTools:
     connections: Mapping[str, Connection]
     """By slug."""
     tools: Mapping[str, Tool]
-    """By public name: all tools that were ever listed, whether usable or not."""
+    """By public name; includes tools that were listed once and are not usable now."""
     by_server: Mapping[tuple[str, str], Tool] = field(repr=False)
     """By server id and the tool's own name."""
     denied: frozenset[str] = frozenset()
@@ -61,14 +61,14 @@ class UserTools:
 
     @cached_property
     def listed(self) -> bytes:
-        """The aggregate's tools as a JSON array, under their public names."""
+        """The aggregate's list of tools as a JSON array, with public names."""
         return b"[%b]" % b",".join(
             _renamed(tool.definition, tool.public_name) for tool in self._listed()
         )
 
     @cached_property
     def extras(self) -> Extras:
-        """The resources and prompts of the servers that no rule denies."""
+        """The resources and prompts of all servers that are not denied as a whole."""
         return Extras(c for c in self.connections.values() if c.server_id not in self.denied)
 
     @cached_property
@@ -76,7 +76,7 @@ class UserTools:
         return hashlib.sha256(self.listed).digest()
 
     def listed_of(self, connection: Connection) -> dict[str, Tool]:
-        """One server's tools that may be used, by their own names."""
+        """The usable tools of one server, by their own names."""
         return {t.name: t for t in self._listed() if t.connection is connection}
 
     def connection_of(self, server_id: str) -> Connection | None:
@@ -96,7 +96,7 @@ def user_tools(
     rules: Sequence[ToolRule],
     credentials: Mapping[str, SecretValue],
 ) -> UserTools:
-    """The snapshot; `credentials` are by server id."""
+    """Build the snapshot; `credentials` is keyed by server id."""
     connected = {account.server_id: account for account in accounts}
     all_connections = {
         server.id: connection(user_id, server, connected[server.id], credentials.get(server.id))
@@ -154,7 +154,7 @@ def connection(
 
 
 Sides = Mapping[tuple[bool, str, str], Given]
-"""Rules by whether they are the admins', the server's id, and the tool (empty: the server)."""
+"""`(is the admins', server id, tool or "" for the whole server)` → rule."""
 
 
 def rules_by_tool(rules: Sequence[ToolRule]) -> Sides:
@@ -165,7 +165,7 @@ def rules_by_tool(rules: Sequence[ToolRule]) -> Sides:
 
 
 def rules_for(sides: Sides, server_id: str, tool: str) -> tuple[Rules, Rules]:
-    """The admins' rules and the user's own for a tool."""
+    """`(admins', user's own)` rules for a tool."""
     admin, own = (
         Rules(
             tool=sides.get((is_admin, server_id, tool)), server=sides.get((is_admin, server_id, ""))
@@ -176,9 +176,10 @@ def rules_for(sides: Sides, server_id: str, tool: str) -> tuple[Rules, Rules]:
 
 
 def usable_definition(row: ToolDefinition) -> tuple[bytes, bytes] | None:
-    """The definition and pin for calls; `None` if no definition may be used now.
+    """`(definition, pin)` to use for a tool; `None` if it is quarantined or gone.
 
-    A new tool is used as listed: each call needs a decision. An extended one is used as accepted.
+    A new tool is used as listed, but each call needs a decision. An extended one is used as
+    accepted.
     """
     if row.state not in _USABLE:
         return None

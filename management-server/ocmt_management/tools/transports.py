@@ -1,4 +1,4 @@
-"""How a message reaches a server: over the network, or through the agent server to a package."""
+"""Transports to tool servers: HTTP, or through the agent server to a package."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -30,7 +30,7 @@ class Reply:
     chunks: AsyncIterator[bytes]
 
     def header(self, name: str) -> str:
-        """The last value of a header, by its lower-case name; empty if there is none."""
+        """The last value of the header with this lower-case name; empty if there is none."""
         found = ""
         for key, value in self.headers:
             if key.lower() == name:
@@ -42,14 +42,14 @@ class Transport(Protocol):
     def send(
         self, connection: Connection, method: str, headers: Headers, body: bytes | None
     ) -> AbstractAsyncContextManager[Reply]:
-        """Send a message. Raises `Trouble` if no answer begins, or it breaks off."""
+        """Send a message and stream the reply. Raises `Trouble` if that fails or breaks off."""
         ...
 
 
 def credential_headers(connection: Connection) -> Headers:
-    """The headers with the credential, made for each request and never stored.
+    """The headers that carry the credential, made for each request and never stored.
 
-    A bare key in `Authorization` is a bearer token; any other scheme is written out.
+    For `Authorization`, a value without a scheme is sent as a bearer token.
     """
     if connection.credential_name is None or connection.credential is None:
         return []
@@ -114,12 +114,12 @@ class HttpTransport:
 
 
 class PackageTransport:
-    """A package's server on the agent server's host, in a container of its own."""
+    """Reaches a package's server, which runs in its own container on the agent server's host."""
 
     def __init__(self, agent_server: AgentServer) -> None:
         self._agent_server = agent_server
         self._defined: set[object] = set()
-        """Versions of connections whose definition the agent server has."""
+        """Session keys of the connections whose definition was sent to the agent server."""
 
     @asynccontextmanager
     async def send(
@@ -132,7 +132,7 @@ class PackageTransport:
                 except Problem as problem:
                     if problem.code != _NO_SUCH_SERVER:
                         raise
-                    # It was restarted since: it keeps no credential on its disk.
+                    # The agent server has restarted: it stores no credential on its disk.
                     self._defined.discard(connection.session_key)
                     response = await self._begin(stack, connection, method, headers, body)
                 yield Reply(
@@ -158,7 +158,7 @@ class PackageTransport:
         )
 
     async def _define(self, connection: Connection) -> None:
-        """Give the agent server the package and the credential, unless it has them."""
+        """Send the package and the credential to the agent server, unless it has them."""
         package = connection.package
         if package is None or connection.session_key in self._defined:
             return

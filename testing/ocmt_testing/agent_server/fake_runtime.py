@@ -1,6 +1,7 @@
-"""A `Runtime` in memory, of which any call can be made to fail or to wait.
+"""A `Runtime` in memory, in which a test can make any call fail or wait.
 
-It keeps the protocol's contract (repeatable calls, `RuntimeFailed` without a container).
+It follows the protocol's contract: calls are idempotent, and raise `RuntimeFailed` without a
+container.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ ENDPOINT = Endpoint("127.0.0.1", 9)
 
 
 class Gate:
-    """Blocks calls: `reached` is set when one waits, `open` lets all pass."""
+    """Blocks calls. `reached` is set when a call waits; `open` lets all continue."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -213,7 +214,7 @@ class FakeRuntime:
         return gate
 
     def die(self, user_id: str, *, exit_code: int = 137, oom_killed: bool = False) -> None:
-        """End a container like a crash, with its event."""
+        """End a container as a crash does, with an event."""
         container = self.containers[user_id]
         container.status = ContainerStatus.EXITED
         container.exit_code = exit_code
@@ -221,5 +222,5 @@ class FakeRuntime:
         self._events.put_nowait(RuntimeEvent(user_id, "die"))
 
     def end_reports(self) -> None:
-        """End the event stream, like an engine's restart."""
+        """End the event stream, as an engine's restart does."""
         self._events.put_nowait(None)

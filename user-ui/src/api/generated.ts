@@ -25,7 +25,7 @@ export type ApprovalState =
   "waiting" | "approved" | "denied" | "expired" | "running" | "done" | "failed" | "uncertain";
 export type Decision = "once" | "always" | "no";
 /**
- * What changed since the person was last asked.
+ * What has changed since the person was last asked to decide.
  */
 export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
 export type Kind = "oauth" | "own" | "key" | "mcp";
@@ -367,7 +367,7 @@ export interface LinkRequest {
   email: string;
 }
 /**
- * What the button on a link's page would do.
+ * What using a sign-in link would do, shown before it is used.
  */
 export interface LinkAccount {
   email: string;
@@ -492,7 +492,7 @@ export interface UseView {
   at: string;
 }
 /**
- * A server of one's own, over Streamable HTTP.
+ * A user's own server, over Streamable HTTP.
  */
 export interface NewServer {
   name: string;
@@ -519,7 +519,7 @@ export interface ChangesAnswer {
   changes: ChangeView[];
 }
 /**
- * A definition that is not the accepted one.
+ * A definition that differs from the accepted one.
  */
 export interface ChangeView {
   tool: string;
@@ -555,7 +555,7 @@ export interface SharedToolView {
   rule: Rule | null;
 }
 /**
- * A server for everybody: over Streamable HTTP (`url`), or a package over stdio.
+ * A shared server: over Streamable HTTP (`url`), or a package over stdio.
  */
 export interface NewSharedServer {
   name: string;
@@ -792,7 +792,7 @@ export interface UserBudgetRow {
   email: string;
 }
 /**
- * A missing limit means none; without any limit, the budget is deleted.
+ * A missing limit is no limit; a budget without limits is deleted.
  */
 export interface BudgetRequest {
   daySoftUsd?: number | null;
@@ -900,7 +900,7 @@ export interface HistoryAnswer {
   messages: WireMessage[];
 }
 /**
- * `queued`: waits for its turn. `failed`: unanswered, for the reason in `detail`.
+ * A message. `queued` waits for its turn; `failed` got no answer (`detail` is the reason).
  */
 export interface WireMessage {
   id: string;
@@ -925,7 +925,7 @@ export interface AcceptedFrame {
   runId: string;
 }
 /**
- * More of an answer. The first of a run may be empty: the agent has begun to work.
+ * A piece of an answer. The first of a run may be empty: the agent has begun to work.
  *
  * With `replace`, the text replaces all earlier deltas instead of following them.
  */
@@ -945,7 +945,7 @@ export interface AbortedFrame {
   runId: string;
 }
 /**
- * A call that waits for the user's decision, or what became of it.
+ * A tool call that waits for the user's decision, or its outcome.
  */
 export interface ApprovalFrame {
   type: "approval";
