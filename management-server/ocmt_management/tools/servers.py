@@ -89,17 +89,13 @@ class UserServers:
 
     async def change(self, server_id: str, change: ServerChange) -> None:
         await self._rows.raise_version(self._user_id)
-        server = await self._rows.own_server(self._user_id, server_id)
-        if server is None:
-            raise unknown_server()
+        server = await self._own(server_id)
         apply_change(server, change, self._clock)
         self._record("tools.server.changed", server)
 
     async def delete(self, server_id: str) -> None:
         await self._rows.raise_version(self._user_id)
-        server = await self._rows.own_server(self._user_id, server_id)
-        if server is None:
-            raise unknown_server()
+        server = await self._own(server_id)
         await self._vault.delete(self._user_id, secret_name(server.id), actor=self._user_id)
         await self._rows.delete_server(server)
         self._record("tools.server.deleted", server)
@@ -108,6 +104,7 @@ class UserServers:
         """Connect a server, or replace the credential for it. Raises `Problem`."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
+        _check_no_api(server)
         await self._connect(server, credential)
         self._record("tools.connected", server)
 
@@ -118,6 +115,7 @@ class UserServers:
         """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
+        _check_no_api(server)
         account = await self._rows.account(self._user_id, server_id)
         if account is None:
             raise _not_connected()
@@ -188,6 +186,13 @@ class UserServers:
         account.version = _new_version()
         account.state = _state(server, has_credential=stored)
         account.trouble = None
+
+    async def _own(self, server_id: str) -> ToolServer:
+        server = await self._rows.own_server(self._user_id, server_id)
+        if server is None:
+            raise unknown_server()
+        _check_no_api(server)
+        return server
 
     async def _usable(self, server_id: str) -> ToolServer:
         server = await self._rows.server_for(self._user_id, server_id)
@@ -320,6 +325,15 @@ def apply_change(server: ToolServer, change: ServerChange, clock: Clock) -> None
         server.enabled = change.enabled
     server.version += 1
     server.updated_at = clock()
+
+
+def _check_no_api(server: ToolServer) -> None:
+    if server.transport == Transport.API:
+        raise Problem(
+            409,
+            "is-a-connection",
+            f"{server.name} is a connected account. Change it under Connections.",
+        )
 
 
 def unknown_server() -> Problem:

@@ -15,7 +15,7 @@ export type ProviderId =
   | "groq"
   | "own";
 export type KeyCheck = "ok" | "unchecked";
-export type Transport = "http" | "stdio";
+export type Transport = "http" | "stdio" | "api";
 /**
  * The state of a user's credential for a server.
  */
@@ -29,6 +29,8 @@ export type Decision = "once" | "always" | "no";
  * What has changed since the person was last asked to decide.
  */
 export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
+export type Kind = "oauth" | "own" | "key" | "mcp";
+export type Shown = "ok" | "expiring" | "reconnect";
 export type Source = "chat" | "job" | "dreaming" | "heartbeat";
 export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
@@ -155,6 +157,12 @@ export interface Routes {
       server_id: string;
     };
   };
+  "POST /api/tools/servers/{server_id}/sign-in": {
+    answer: SignInAnswer;
+    path: {
+      server_id: string;
+    };
+  };
   "POST /api/tools/servers/{server_id}/refresh": {
     answer: ServerView;
     path: {
@@ -216,6 +224,58 @@ export interface Routes {
     body: DecisionBody;
     path: {
       approval_id: string;
+    };
+  };
+  "GET /api/connections": {
+    answer: ConnectionsAnswer;
+  };
+  "POST /api/connections/start": {
+    answer: StartAnswer;
+    body: StartBody;
+  };
+  "GET /api/connections/callback": {
+    answer: unknown;
+  };
+  "GET /api/connections/client-metadata.json": {
+    answer: unknown;
+  };
+  "POST /api/connections/keys": {
+    answer: ConnectionView;
+    body: KeyBody;
+  };
+  "PUT /api/connections/keys/{connection_id}": {
+    answer: ConnectionView;
+    body: RenewedKey;
+    path: {
+      connection_id: string;
+    };
+  };
+  "POST /api/connections/{connection_id}/test": {
+    answer: ConnectionView;
+    path: {
+      connection_id: string;
+    };
+  };
+  "DELETE /api/connections/{connection_id}": {
+    answer: Disconnected;
+    path: {
+      connection_id: string;
+    };
+  };
+  "GET /api/admin/integrations": {
+    answer: ClientsAnswer;
+  };
+  "PUT /api/admin/integrations/{provider}": {
+    answer: ClientsAnswer;
+    body: ClientBody;
+    path: {
+      provider: string;
+    };
+  };
+  "DELETE /api/admin/integrations/{provider}": {
+    answer: undefined;
+    path: {
+      provider: string;
     };
   };
   "GET /api/usage": {
@@ -463,6 +523,7 @@ export interface ServerView {
   enabled: boolean;
   credentialState: AccountState | null;
   credentialHint: string | null;
+  connectionId: string | null;
   trouble: string | null;
   listedAt: string | null;
   adminRule: Rule | null;
@@ -507,6 +568,9 @@ export interface ServerChange {
 }
 export interface ConnectionBody {
   credential?: string | null;
+}
+export interface SignInAnswer {
+  url: string;
 }
 export interface RuleBody {
   tool?: string | null;
@@ -596,6 +660,115 @@ export interface ApprovalView {
 export interface DecisionBody {
   decision: Decision;
   version: number;
+}
+export interface ConnectionsAnswer {
+  providers: ConnectableProvider[];
+  connections: ConnectionView[];
+}
+/**
+ * A provider that this person can connect.
+ */
+export interface ConnectableProvider {
+  id: string;
+  name: string;
+  kind: Kind;
+  scopes: ScopeView[];
+  ready: boolean;
+}
+export interface ScopeView {
+  id: string;
+  text: string;
+  required: boolean;
+}
+export interface ConnectionView {
+  id: string;
+  provider: string;
+  name: string;
+  kind: Kind;
+  account: string;
+  state: Shown;
+  trouble: string | null;
+  scopes: string[];
+  missing: string[];
+  hosts: string[];
+  since: string;
+  connectedAt: string;
+  expiresAt: string | null;
+  lastUsedAt: string | null;
+  lastUsedFor: string | null;
+}
+export interface StartAnswer {
+  url: string;
+}
+/**
+ * Begin to connect an account by signing in at its provider.
+ */
+export interface StartBody {
+  provider: string;
+  scopes?: string[] | null;
+  connectionId?: string | null;
+}
+/**
+ * Connect a host by a key.
+ */
+export interface KeyBody {
+  name: string;
+  host: string;
+  header?: string;
+  prefix?: string;
+  key: string;
+}
+export interface RenewedKey {
+  key: string;
+}
+export interface Disconnected {
+  revoked: boolean;
+  byHand: string | null;
+}
+export interface ClientsAnswer {
+  redirectUri: string;
+  clients: ClientView[];
+}
+/**
+ * A provider, and the operator's client there.
+ */
+export interface ClientView {
+  id: string;
+  name: string;
+  kind: Kind;
+  setup: string;
+  clientId: string | null;
+  secretSet: boolean;
+  fromSetting: boolean;
+  endpoints: OwnEndpoints | null;
+  people: number;
+}
+/**
+ * The operator's own provider.
+ */
+export interface OwnEndpoints {
+  name: string;
+  issuer?: string | null;
+  authorizeUrl: string;
+  tokenUrl: string;
+  revokeUrl?: string | null;
+  userinfoUrl?: string | null;
+  accountId?: string;
+  accountLabel?: string;
+  apiUrl: string;
+  hosts: string[];
+  scopes?: Scope[];
+}
+export interface Scope {
+  id: string;
+  text: string;
+  required?: boolean;
+  granted_silently?: boolean;
+}
+export interface ClientBody {
+  clientId: string;
+  clientSecret?: string | null;
+  endpoints?: OwnEndpoints | null;
 }
 export interface UsageAnswer {
   timeZone: string;
