@@ -12,8 +12,8 @@ from ocmt_common.host_credentials import HostCredentials
 
 from ocmt_agent.api.agent_jobs import AgentJobs
 from ocmt_agent.api.dependencies import Parts
-from ocmt_agent.api.gateway_settings import GatewaySettings
 from ocmt_agent.api.host_history import HostHistory
+from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
 from ocmt_agent.clock import Clock
@@ -122,10 +122,8 @@ async def open_parts(
             tool_containers, has_room=partial(_has_room_for_tools, read_host), clock=clock
         )
         stack.push_async_callback(tool_servers.close)
-        gateway_settings = GatewaySettings(
-            runtime, gateway, registry, hibernation.wakes, clock=clock
-        )
-        stack.push_async_callback(gateway_settings.close)
+        live_configs = LiveConfigs(runtime, gateway, registry, hibernation.wakes, clock=clock)
+        stack.push_async_callback(live_configs.close)
         provisioning = Provisioning(
             runtime,
             registry,
@@ -160,9 +158,9 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
-            gateway_settings=gateway_settings,
             host=HostHistory(registry, memory, clock=clock),
             jobs=AgentJobs(gateway, registry, hibernation.wakes),
+            live_configs=live_configs,
             tool_servers=tool_servers,
             passing_on=passing_on,
         )
@@ -182,7 +180,7 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
         parts.host.run(),
         parts.disk.run(),
         parts.states.run(),
-        parts.gateway_settings.write_all(),
+        parts.live_configs.write_all(),
         parts.tool_servers.run(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]

@@ -17,6 +17,7 @@ import aiodocker
 import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
+from ocmt_common.agent_api import AgentModel
 from ocmt_common.container_names import (
     INSTANCE_LABEL,
     SPEC_LABEL,
@@ -57,7 +58,7 @@ from ocmt_agent.runtime.docker_engine import (
 from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
-from ocmt_agent.runtime.gateway_config_file import Change, change_config, translated_writing
+from ocmt_agent.runtime.gateway_config_file import ConfigChange, change_config, translated_writing
 from ocmt_agent.runtime.removal import remove_folder
 from ocmt_agent.runtime.spec import (
     GATEWAY_PORT,
@@ -65,6 +66,8 @@ from ocmt_agent.runtime.spec import (
     gateway_config,
     relay_urls,
     with_heartbeat,
+    with_live_settings,
+    with_model,
     with_tools_version,
 )
 
@@ -131,9 +134,7 @@ class DockerRuntime:
         async with self._lock(spec.user_id):
             relay = relay_urls(await self.relay_host(), self._relay_port)
             gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
-            written = with_heartbeat(
-                with_tools_version(gateway, spec.tools_version), spec.heartbeat_minutes
-            )
+            written = with_live_settings(gateway, spec)
             with translated():
                 network_id = await ensure_network(self._docker())
                 image_id = await self._image_id()
@@ -158,10 +159,13 @@ class DockerRuntime:
     async def set_tools_version(self, user_id: str, version: int) -> None:
         await self._change_config(user_id, partial(with_tools_version, version=version))
 
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        await self._change_config(user_id, partial(with_model, model=model))
+
     async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
         await self._change_config(user_id, partial(with_heartbeat, minutes=minutes))
 
-    async def _change_config(self, user_id: str, change: Change) -> None:
+    async def _change_config(self, user_id: str, change: ConfigChange) -> None:
         async with self._lock(user_id):
             with translated_writing():
                 await asyncio.to_thread(

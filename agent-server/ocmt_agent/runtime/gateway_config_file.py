@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 
 _MOST_BYTES = 1024 * 1024
 
+ConfigChange = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns a changed copy of a configuration. Raises `KeyError` or `TypeError` for another one."""
+
 
 @contextmanager
 def translated_writing() -> Iterator[None]:
@@ -36,11 +39,7 @@ def write_config(file: Path, config: dict[str, Any], *, mode: int, durable: bool
         replace_file(file, text, mode=mode, durable=durable)
 
 
-Change = Callable[[dict[str, Any]], dict[str, Any]]
-"""A changed copy of a configuration. Raises `KeyError` or `TypeError` if it does not fit."""
-
-
-def change_config(file: Path, change: Change, *, mode: int, durable: bool) -> None:
+def change_config(file: Path, change: ConfigChange, *, mode: int, durable: bool) -> None:
     """Change a configuration that may be in use.
 
     Nothing else changes, since the gateway may run with the settings of an earlier release. A
