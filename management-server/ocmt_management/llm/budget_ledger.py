@@ -1,7 +1,7 @@
-"""Checks the budgets and reserves what a request may cost, in one transaction before it is sent.
+"""Checks budgets and reserves a request's estimated cost, in one transaction before it is sent.
 
-Several servers may reserve at once: the budgets' rows are locked meanwhile. A reservation is
-deleted in the transaction that writes the request's cost (`usage_recorder`).
+Several servers may reserve at once, so the budgets' rows are locked. A reservation is deleted in
+the transaction that writes the request's cost (`usage_recorder`).
 """
 
 from datetime import timedelta
@@ -76,7 +76,7 @@ async def _check_shared_key(session: AsyncSession, key: UsageKey) -> None:
 
 
 async def settle_abandoned(database: Database, clock: Clock) -> None:
-    """Count the reservations of crashed servers as spent."""
+    """Count reservations older than two hours as spent: their server has crashed."""
     async with database.write() as session:
         count = await UsageRepository(session).settle_abandoned(clock() - _ABANDONED_AFTER)
     if count:

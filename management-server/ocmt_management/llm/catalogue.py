@@ -1,4 +1,4 @@
-"""Checks a key with its provider when it is saved, and lists the models that it may use."""
+"""Checks a key with its provider before it is saved, and lists the models that it may use."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class KeyCheck(StrEnum):
 
 
 class NoList(Exception):
-    """The provider gave no list of models. `str()` says why, for the user."""
+    """The provider returned no list of models. `str()` is the reason, for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Catalogue:
         if answer.status == 200:
             return KeyCheck.OK
         refusal = provider_errors.from_body(answer.status, answer.text)
-        # A 403 may be of a key that models answer to, but that may not read this.
+        # A key that gets a 403 here may still be valid for requests to models.
         if answer.status not in (400, 401) or refusal.cause is not Cause.KEY:
             return KeyCheck.UNCHECKED
         explained = errors.explain(provider.name, "", refusal, mask=access.mask)
@@ -111,7 +111,7 @@ class Catalogue:
         return names
 
     def forget(self, user_id: str) -> None:
-        """Drop the lists of a user, whose keys changed."""
+        """Drop a user's cached lists, after a change of their keys."""
         for entry in [entry for entry in self._lists if entry[0] == user_id]:
             del self._lists[entry]
 
@@ -137,7 +137,7 @@ class Catalogue:
 
 
 def matching(names: Iterable[str], search: str) -> list[str]:
-    """The names that have every word of the search, in any case."""
+    """The names that contain every word of `search`, ignoring case."""
     words = search.lower().split()
     return [name for name in names if all(word in name.lower() for word in words)]
 
@@ -151,7 +151,7 @@ def _names(text: str) -> set[str]:
     if not isinstance(models, list):
         return set()
     ids = (model.get("id") for model in models[:_MOST_MODELS] if isinstance(model, dict))
-    # Google's names begin with the kind of what they name.
+    # Google prefixes its models' names with `models/`.
     names = (one.removeprefix("models/") for one in ids if isinstance(one, str))
     return {one for one in names if 0 < len(one) <= MODEL_CHARACTERS and _plain(one)}
 

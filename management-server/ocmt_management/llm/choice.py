@@ -1,4 +1,4 @@
-"""The model a user chose, and the key for it."""
+"""A user's choice of a model, and their key for it."""
 
 from dataclasses import dataclass
 from typing import Self

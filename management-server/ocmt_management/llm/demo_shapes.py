@@ -1,4 +1,4 @@
-"""The demo's answers in the providers' shapes, complete or streamed."""
+"""The demo model's answers in the shapes of OpenAI and Anthropic, whole or streamed."""
 
 import asyncio
 import itertools

@@ -22,7 +22,7 @@ _DEFAULT_NAMES = frozenset({"default", "ocmt/default"})
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """All members as the agent wrote them, and the two that this server reads."""
+    """A request's JSON members as the agent wrote them, and the two that this server reads."""
 
     members: dict[str, Raw]
     model: str
@@ -46,7 +46,7 @@ async def answer_of_provider(
     if shape is Shape.OPENAI and body.stream:
         plain.pop("stream_options", None)
         if llm.stream_options.accepted(url, model):
-            # Without it a stream does not report its usage. It adds one chunk without choices.
+            # Makes the stream report its usage, in one more chunk without choices.
             options["stream_options"] = {**_stream_options(body), "include_usage": True}
 
             def without_stream_options() -> bytes:
@@ -103,7 +103,7 @@ def _headers(shape: Shape, request: Request, key: SecretValue | None) -> dict[st
     }
     if shape is Shape.ANTHROPIC:
         for name in ("anthropic-version", "anthropic-beta"):
-            # No version has a non-ASCII name; httpx would refuse the value.
+            # httpx rejects non-ASCII values; no version has one.
             if (value := request.headers.get(name)) and value.isascii():
                 headers[name] = value
     return headers

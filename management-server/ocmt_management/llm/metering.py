@@ -1,4 +1,4 @@
-"""Counts one request to a model: against the budgets before, by its tokens after."""
+"""Meters one model request: reserves its cost before, records its tokens and cost after."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -45,7 +45,10 @@ class Meter:
     reservation: str | None = None
 
     async def reserve(self, request: bytes, members: dict[str, Raw], *, provider: str) -> None:
-        """Reserve what the request may cost. Raises an `LlmError` when a hard limit is reached."""
+        """Reserve the request's estimated cost.
+
+        Raises `LlmError` if a hard limit is reached or the model's price is not known.
+        """
         self.llm.prices.refresh()
         price = self._price(estimated_counts(request))
         if price is None:
@@ -68,7 +71,7 @@ class Meter:
         error: ModelError | None = None,
         estimated: bool = False,
     ) -> None:
-        """Count the ended request, and keep its error for the chat."""
+        """Record the request's usage, and its error for the chat."""
         llm, key = self.llm, self.key
         if error is None:
             llm.last_errors.forget(key.user_id)
@@ -87,7 +90,8 @@ class Meter:
         table, key = self.llm.prices.table, self.key
         price = table.price(key.provider, key.model, key.day, read=asked.read)
         if price is None and key.provider == ProviderId.OPENROUTER:
-            # It says what it charged; before that, the price of the model's own provider is near.
+            # OpenRouter reports its charge afterwards; until then, assume the original
+            # provider's price.
             vendor, _, model = key.model.partition("/")
             price = table.price(vendor, model, key.day, read=asked.read) or _DEAR
         return price

@@ -16,7 +16,7 @@ TOTAL = "total"
 
 
 class ModelChoice(Base):
-    """The model a user chose; without a row, the demo."""
+    """The model that a user chose; without a row, the demo model."""
 
     __tablename__ = "model_choices"
 
@@ -87,7 +87,7 @@ class SharedKeySpending(Base):
 
 
 class Usage(Base):
-    """One user's use of one model on one of their days, from one source."""
+    """One user's usage of one model from one source, on one day of the user's time zone."""
 
     __tablename__ = "model_usage"
 
@@ -141,7 +141,7 @@ class Budget(Base):
 
 
 class Reservation(Base):
-    """What a request under way may cost; deleted when its cost is written."""
+    """The estimated cost of a request in progress; deleted when its cost is recorded."""
 
     __tablename__ = "reservations"
 

@@ -1,4 +1,4 @@
-"""The providers a user can choose: names, suggested models and request URLs."""
+"""The providers that a user can choose: names, suggested models and request URLs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,7 +48,7 @@ class Provider:
     shapes: frozenset[Shape] = frozenset({Shape.OPENAI})
     models_path: str = "models"
     check_path: str = "models"
-    """The path that only a valid key may read."""
+    """A path that requires a valid key."""
 
     @property
     def secret_name(self) -> str:

@@ -88,7 +88,7 @@ class UsageRepository:
         )
 
     async def rows(self, *, user_id: str | None, first: date, last: date) -> Sequence[Usage]:
-        """The usage rows of one user or of all, by day."""
+        """The usage rows from `first` to `last`, ordered by day."""
         query = select(Usage).where(Usage.day >= first, Usage.day <= last)
         if user_id is not None:
             query = query.where(Usage.user_id == user_id)
@@ -105,7 +105,7 @@ class UsageRepository:
     async def budgets(
         self, ids: Iterable[str] | None = None, *, lock: bool = False
     ) -> dict[str, Limits]:
-        """Budget id → limits; of all budgets if no ids are given."""
+        """Budget id → limits; all budgets if `ids` is `None`. `lock` locks their rows."""
         query = select(Budget).order_by(Budget.id)
         if ids is not None:
             query = query.where(Budget.id.in_(list(ids)))
@@ -114,7 +114,7 @@ class UsageRepository:
         return {row.id: _limits(row) for row in await self._session.scalars(query)}
 
     async def set_budget(self, user_id: str | None, limits: Limits, now: datetime) -> None:
-        """Replace the budget of a user, or of all together; one without limits is deleted."""
+        """Replace the budget of a user, or of all together; delete it if it has no limits."""
         budget_id = user_id or TOTAL
         if limits == Limits():
             await self._session.execute(delete(Budget).where(Budget.id == budget_id))
@@ -124,14 +124,14 @@ class UsageRepository:
         )
 
     async def spent(self, *, user_id: str | None, day: date) -> Spent:
-        """Written costs and open reservations, of one user or of all."""
+        """Recorded costs plus open reservations, of one user or of all together."""
         own, everybody = await self.spent_by(user_id, day=day, everybody=user_id is None)
         return everybody if user_id is None else own
 
     async def spent_by(
         self, user_id: str | None, *, day: date, everybody: bool
     ) -> tuple[Spent, Spent]:
-        """What this user spent and, with `everybody`, what all users spent; in one statement."""
+        """`(user's, all users')` spending, by one statement; the second only with `everybody`."""
         first = first_of_month(day)
         until = first_of_month(first + timedelta(days=31))
         amounts = union_all(

@@ -1,4 +1,4 @@
-"""The model gateway's state and what other domains use of it."""
+"""The model gateway's state, and its operations for other domains."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -160,7 +160,7 @@ class Llm:
             return warning(limits, await rows.spent(user_id=user_id, day=day))
 
     def budgets_changed(self, user_id: str | None) -> None:
-        """Evict a user, or all users, from the cache: their limits changed."""
+        """Evict a user, or all users (`None`), from the cache after a change of limits."""
         if user_id is None:
             self._callers.forget_all()
         else:
@@ -178,7 +178,7 @@ class Llm:
         await self.agent_models.send(user_id)
 
     def user_changed(self, user_id: str) -> None:
-        """Drop what is cached of this user: their model, key, token or status changed."""
+        """Drop this user's cached data after a change of their model, key, token or status."""
         self._callers.forget(user_id)
         self.last_errors.forget(user_id)
         self.catalogue.forget(user_id)

@@ -1,6 +1,6 @@
-"""Sums usage and key uses in memory and writes them every few seconds.
+"""Sums usage and uses of keys in memory and writes them every few seconds.
 
-No answer waits for a write, and a busy agent causes one row every few seconds at most.
+So no answer waits for a write, and a busy agent causes at most one write every few seconds.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ _WRITE_EVERY_S = 5.0
 
 
 class UsageRecorder:
-    """Writes every 5 s and on shutdown. A crash loses what was not written yet."""
+    """Writes every 5 s and on shutdown. A crash loses what is not written yet."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class UsageRecorder:
         self._writer = PeriodicWriter(self.write, every_s=_WRITE_EVERY_S, what="usage")
 
     def record(self, key: UsageKey, used: UsageSum, *, reservation: str | None = None) -> None:
-        """Add one request. The next write deletes its reservation."""
+        """Add a request's usage. The write that follows also deletes its reservation."""
         self._sums[key].add(used)
         if reservation is not None:
             self._settled.append(reservation)
         self._writer.due()
 
     async def write(self) -> None:
-        """Write the sums to the database. If that raises, they are kept for the next attempt."""
+        """Write the sums to the database. If that raises, keep them for the next attempt."""
         written, self._sums = self._sums, defaultdict(UsageSum)
         settled, self._settled = self._settled, []
         if not written and not settled:

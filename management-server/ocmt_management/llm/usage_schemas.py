@@ -61,7 +61,7 @@ class UserUsageRow(UsageCounts):
 
 
 class BudgetRequest(Command):
-    """A missing limit means none; without any limit, the budget is deleted."""
+    """A missing limit is no limit; a budget without limits is deleted."""
 
     day_soft_usd: Dollars | None = None
     day_hard_usd: Dollars | None = None
@@ -102,7 +102,7 @@ class BudgetView(Wire):
     month_hard_usd: float | None
     kept_for_jobs_usd: float
     day_spent_usd: float
-    """With the reservations of requests under way."""
+    """Includes the reservations of requests in progress."""
     month_spent_usd: float
     told: Period | None
     """The soft limit that is reached."""

@@ -9,7 +9,7 @@ from ocmt_management.db import Base
 
 
 class StoredDataKey(Base):
-    """A user's data key, wrapped. Deleting the row makes the user's secrets unreadable for good."""
+    """A user's wrapped data key. Deleting the row makes the user's secrets unreadable for good."""
 
     __tablename__ = "data_keys"
     __table_args__ = (Index(None, "key_id"),)

@@ -17,7 +17,7 @@ class VaultRepository:
         return await self._session.get(StoredDataKey, user_id)
 
     async def data_key_for_change(self, user_id: str) -> StoredDataKey | None:
-        """The user's data key, locked: changes to one user's secrets are serialised."""
+        """The user's data key, locked to serialise changes to the user's secrets."""
         return await self._session.scalar(
             select(StoredDataKey).where(StoredDataKey.user_id == user_id).with_for_update()
         )
@@ -71,7 +71,7 @@ class VaultRepository:
     async def data_keys_not_under(
         self, key_id: str, *, after: str, limit: int
     ) -> Sequence[StoredDataKey]:
-        """Up to `limit` data keys, of users after `after`, that another key wraps; locked."""
+        """Lock up to `limit` data keys wrapped by another key, of users after the id `after`."""
         rows = await self._session.scalars(
             select(StoredDataKey)
             .where(StoredDataKey.key_id != key_id, StoredDataKey.user_id > after)

@@ -1,6 +1,6 @@
 """Rewraps data keys with the first key of `VAULT_KEY` while the server runs.
 
-Secrets are not decrypted. Afterwards the old key can be removed from the setting.
+Secrets are not decrypted. Then the old key can be removed from the setting.
 """
 
 import structlog

@@ -1,6 +1,6 @@
-"""A model provider on loopback that records requests and gives the test's answers.
+"""A model provider on loopback that records requests and returns the test's answers.
 
-It takes requests as OpenAI and Anthropic do, and checks nothing.
+It accepts requests like OpenAI and Anthropic, without checks.
 """
 
 import asyncio
@@ -36,21 +36,21 @@ class Provider:
     headers: dict[str, str] = field(default_factory=dict)
     media_type: str | None = "text/event-stream"
     whole: dict[str, Any] | None = None
-    """An answer to a request that asks for no stream."""
+    """The answer to a request without streaming."""
     strict: bool = False
-    """Whether to refuse `stream_options`, as some servers do."""
+    """Whether to reject `stream_options`, as some servers do."""
     asked: list[Asked] = field(default_factory=list)
     models: list[str] = field(default_factory=lambda: ["model-a", "model-b"])
-    """The list of models, which also shows whether a key counts."""
+    """The list of models, which is also used to check keys."""
     listed: tuple[int, dict[str, Any]] | None = None
     """An answer instead of the list."""
     looked_up: list[Asked] = field(default_factory=list)
     """Requests for lists and checks of keys."""
     go_on: asyncio.Queue[None] | None = None
-    """When set, each chunk after the first waits for one entry."""
+    """If set, each chunk after the first waits for an entry."""
     break_off: bool = False
     unread: bool = False
-    """Whether to skip parsing requests, for large ones."""
+    """Whether to leave requests unparsed, for large ones."""
     silent: bool = False
     """Whether to send no answer until the caller disconnects."""
     thinking: asyncio.Event = field(default_factory=asyncio.Event)
@@ -180,7 +180,7 @@ def _named(event: dict[str, Any]) -> bytes:
 
 
 def provider_urls(provider: Provider) -> dict[str, str]:
-    """Settings that lead to `provider` instead of each real one."""
+    """Settings that replace all real providers with `provider`."""
     url = provider.server.url
     names = ("openai", "openrouter", "google", "mistral", "deepseek", "xai", "groq")
     return {
