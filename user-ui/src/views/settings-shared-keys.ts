@@ -3,6 +3,7 @@
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
+import { AdminApi } from "../api/admin";
 import type { Api } from "../api/client";
 import type {
   ProviderId,
@@ -51,10 +52,13 @@ export class SettingsSharedKeys extends LitElement {
     `,
   ];
 
-  override connectedCallback(): void {
-    super.connectedCallback();
+  /** Not on connection: the element may be on the page before its code, and has no `api` then. */
+  override firstUpdated(): void {
     void this.work.run(async () => {
-      [this.shared, this.people] = await Promise.all([this.api.sharedKeys(), this.api.people()]);
+      [this.shared, this.people] = await Promise.all([
+        this.api.sharedKeys(),
+        new AdminApi(this.api).people(),
+      ]);
     });
   }
 

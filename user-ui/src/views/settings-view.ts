@@ -10,7 +10,6 @@ import { pageRelease } from "./page-release";
 import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
-import "./settings-shared-keys";
 import { pageStyles } from "./settings-styles";
 import "./settings-usage";
 
@@ -41,9 +40,11 @@ export class SettingsView extends LitElement {
     this.heading?.focus();
     import("./account-data").catch(() => (this.incomplete = true));
     if (this.me.user.role === "admin") {
-      Promise.all([import("./settings-shared-tools"), import("./settings-oauth-clients")]).catch(
-        () => (this.incomplete = true),
-      );
+      Promise.all([
+        import("./settings-shared-keys"),
+        import("./settings-shared-tools"),
+        import("./settings-oauth-clients"),
+      ]).catch(() => (this.incomplete = true));
     }
     void pageRelease().then((release) => (this.page = release));
   }
@@ -63,7 +64,6 @@ export class SettingsView extends LitElement {
                 and the audit trail.
               </p>
               <settings-costs .api=${this.api}></settings-costs>
-              <settings-shared-keys .api=${this.api}></settings-shared-keys>
               ${this.sharedTools()}`
           : nothing
       }
@@ -78,7 +78,8 @@ export class SettingsView extends LitElement {
       ? html`<p class="problem" role="alert">
           The sections for tools and connections could not be loaded. Reload the page.
         </p>`
-      : html`<settings-shared-tools .api=${this.api}></settings-shared-tools>
+      : html`<settings-shared-keys .api=${this.api}></settings-shared-keys>
+          <settings-shared-tools .api=${this.api}></settings-shared-tools>
           <settings-oauth-clients .api=${this.api}></settings-oauth-clients>`;
   }
 }
