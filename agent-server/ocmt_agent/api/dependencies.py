@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import aiohttp
 
 from ocmt_agent.api.agent_jobs import AgentJobs
-
 from ocmt_agent.api.host_history import HostHistory
 from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning

@@ -249,9 +249,7 @@ class ProcessRuntime:
         cgroup = self._cgroup(spec.user_id)
         try:
             config = self._command.config(spec.user_id, port)
-            home.write_config(
-                with_live_settings(config, spec)
-            )
+            home.write_config(with_live_settings(config, spec))
             home.bound_log()
             cgroup.make(self._limits)
             output = home.open_log()

@@ -28,6 +28,7 @@ export class SettingsSharedKeys extends LitElement {
   @state() private editing: ProviderId | null = null;
   @state() private everyone = true;
 
+  private admin!: AdminApi;
   private readonly work = new RequestState(this);
 
   static override styles = [
@@ -54,10 +55,11 @@ export class SettingsSharedKeys extends LitElement {
 
   /** Not on connection: the element may be on the page before its code, and has no `api` then. */
   override firstUpdated(): void {
+    this.admin = new AdminApi(this.api);
     void this.work.run(async () => {
       [this.shared, this.people] = await Promise.all([
-        this.api.sharedKeys(),
-        new AdminApi(this.api).people(),
+        this.admin.sharedKeys(),
+        this.admin.people(),
       ]);
     });
   }
@@ -245,15 +247,15 @@ export class SettingsSharedKeys extends LitElement {
       monthUsd: amount("monthUsd"),
     };
     await this.work.run(async () => {
-      this.shared = await this.api.shareKey(provider, request);
+      this.shared = await this.admin.shareKey(provider, request);
       this.editing = null;
     }, "Saved. It holds from the next request on.");
   }
 
   private async stop(row: SharedKeyRow): Promise<void> {
     await this.work.run(async () => {
-      await this.api.stopSharingKey(row.provider);
-      this.shared = await this.api.sharedKeys();
+      await this.admin.stopSharingKey(row.provider);
+      this.shared = await this.admin.sharedKeys();
     }, `The key for ${row.name} is not shared any more.`);
   }
 }

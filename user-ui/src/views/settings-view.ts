@@ -64,6 +64,7 @@ export class SettingsView extends LitElement {
                 and the audit trail.
               </p>
               <settings-costs .api=${this.api}></settings-costs>
+              <settings-shared-keys .api=${this.api}></settings-shared-keys>
               ${this.sharedTools()}`
           : nothing
       }
@@ -78,8 +79,7 @@ export class SettingsView extends LitElement {
       ? html`<p class="problem" role="alert">
           The sections for tools and connections could not be loaded. Reload the page.
         </p>`
-      : html`<settings-shared-keys .api=${this.api}></settings-shared-keys>
-          <settings-shared-tools .api=${this.api}></settings-shared-tools>
+      : html`<settings-shared-tools .api=${this.api}></settings-shared-tools>
           <settings-oauth-clients .api=${this.api}></settings-oauth-clients>`;
   }
 }
