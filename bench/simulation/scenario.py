@@ -1,4 +1,4 @@
-"""The input of a simulation: habits, hosts, and an agent's costs. All times in seconds."""
+"""The input of a simulation: habits, hosts, and an agent's costs."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class People:
     turn_s: float = 20.0
     """Seconds that the agent works on a message, median."""
     with_job: float = 0.2
-    """Share of the people with a daily scheduled job; half of the jobs are at 09:00."""
+    """Share of the people with a daily scheduled job; about half of the jobs are at 09:00."""
     job_s: float = 60.0
     office_size: int = 200
     """People per office, all on one host."""
