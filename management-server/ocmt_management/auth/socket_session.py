@@ -13,11 +13,14 @@ from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 
 _CHECK_EVERY_S = 60.0
-"""The longest delay before a session's end in another server process is noticed."""
+"""Seconds between checks, which notice a session's end in another server process."""
 
 
 class SocketSession:
-    """`find` reads the session from the database; it returns `None` once the session has ended."""
+    """`find` reads the session from the database; it returns `None` once the session has ended.
+
+    While it raises a `Problem`, the session counts as valid.
+    """
 
     def __init__(
         self,
@@ -52,7 +55,10 @@ class SocketSession:
                     return
 
     async def extend(self) -> None:
-        """Restart the session's idle time. Call it when a person acts, not for an open tab."""
+        """Restart the session's idle time, at most every 5 minutes. A `Problem` is ignored.
+
+        Call it when a person acts, not for an open tab.
+        """
         with suppress(Problem):
             self._used_at = await note_use(
                 self._database,
