@@ -1,4 +1,4 @@
-"""A client of the proxy's socket, like management. Records all received text."""
+"""A client of the proxy's socket, like management. Records the text of received frames."""
 
 import asyncio
 import json
