@@ -35,6 +35,7 @@ _EXAMPLES = {
     "MAX_BODY_BYTES": "10485760",
     "MAX_FRAME_BYTES": "1048576",
     "NODE_BINARY": "/usr/bin/node",
+    "OAUTH_CLIENTS": "google=1234.apps.googleusercontent.com:GOCSPX-…",
     "OPENAI_BASE_URL": "https://llm.acme.io/v1",
     "OPENCLAW_DIR": "/opt/openclaw",
     "OPENCLAW_IMAGE": "ocmt/openclaw:2026.9.6",

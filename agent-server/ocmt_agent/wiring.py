@@ -11,9 +11,9 @@ import aiohttp
 from ocmt_common.host_credentials import HostCredentials
 
 from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
-from ocmt_agent.api.tools_version import ToolsVersions
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.disk_limit import DiskLimit
@@ -120,8 +120,8 @@ async def open_parts(
             tool_containers, has_room=partial(_has_room_for_tools, read_host), clock=clock
         )
         stack.push_async_callback(tool_servers.close)
-        tools_versions = ToolsVersions(runtime, gateway, registry, hibernation.wakes, clock=clock)
-        stack.push_async_callback(tools_versions.close)
+        live_configs = LiveConfigs(runtime, gateway, registry, hibernation.wakes, clock=clock)
+        stack.push_async_callback(live_configs.close)
         provisioning = Provisioning(
             runtime,
             registry,
@@ -155,7 +155,7 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
-            tools_versions=tools_versions,
+            live_configs=live_configs,
             tool_servers=tool_servers,
             passing_on=passing_on,
         )
@@ -174,7 +174,7 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
         parts.memory.run(),
         parts.disk.run(),
         parts.states.run(),
-        parts.tools_versions.write_all(),
+        parts.live_configs.write_all(),
         parts.tool_servers.run(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]

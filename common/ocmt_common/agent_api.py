@@ -66,6 +66,33 @@ class ToolsVersionRequest(Command):
     """A version other than the last makes the agent list its tools again."""
 
 
+class ModelApi(StrEnum):
+    """The shape of an agent's requests to its model; the values are OpenClaw's names."""
+
+    CHAT_COMPLETIONS = "openai-completions"
+    RESPONSES = "openai-responses"
+    MESSAGES = "anthropic-messages"
+
+
+class AgentModel(Command):
+    """`PUT /api/containers/{userId}/model`: what an agent has to know of its user's model.
+
+    May be repeated; wakes no agent. The default is right for every model, without thinking and
+    pictures.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+    api: ModelApi = ModelApi.CHAT_COMPLETIONS
+    name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]*\z")] = ""
+    """The provider's name of a model that thinks, by which OpenClaw knows how. It gets into the
+    configuration, where `${…}` is replaced."""
+    reasoning: bool = False
+    images: bool = False
+
+
 class MemoryFigures(Wire):
     """One agent's memory as last measured, in bytes."""
 
@@ -120,7 +147,9 @@ class Container(Wire):
     disk: DiskFigures | None = None
     """`None` until it is measured."""
     warning: str | None = None
-    """A warning for its user, with the cure, such as that its disk is nearly full."""
+    """A warning to its user, with the remedy, such as that its disk is nearly full."""
+    model: AgentModel | None = None
+    """What its configuration says of its model; `None` if the agent server is an older one."""
 
 
 class Actor(StrEnum):

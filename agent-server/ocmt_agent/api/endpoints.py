@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from ocmt_common.agent_api import (
+    AgentModel,
     AgentPolicy,
     AgentServerHealth,
     Container,
@@ -147,7 +148,12 @@ async def set_policy(user_id: str, body: AgentPolicy, parts: PartsDep) -> AgentP
 
 @router.put("/api/containers/{user_id}/tools-version", status_code=204)
 async def set_tools_version(user_id: str, body: ToolsVersionRequest, parts: PartsDep) -> None:
-    await parts.tools_versions.set(user_id, body.version)
+    await parts.live_configs.set_tools_version(user_id, body.version)
+
+
+@router.put("/api/containers/{user_id}/model", status_code=204)
+async def set_model(user_id: str, body: AgentModel, parts: PartsDep) -> None:
+    await parts.live_configs.set_model(user_id, body)
 
 
 @router.get("/api/containers/{user_id}/events")

@@ -12,6 +12,7 @@ from datetime import timedelta
 import structlog
 from ocmt_common.agent_api import (
     Actor,
+    AgentModel,
     AgentPolicy,
     HibernationCounts,
     HibernationState,
@@ -141,6 +142,14 @@ class AgentRegistry:
         except StoreError as error:
             raise self._database_down(error) from error
         agent.tools_version = version
+
+    async def set_model(self, agent: Agent, model: AgentModel) -> None:
+        """Store what the user's model is, or raise 503 and leave it as it is."""
+        try:
+            await self._store.keep_model(agent.user_id, model)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        agent.model = model
 
     async def forget(self, agent: Agent, *, with_state: bool) -> None:
         """Remove the agent from the database and from memory. If that fails, raise a 503 `Problem`.

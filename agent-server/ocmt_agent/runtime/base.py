@@ -5,10 +5,12 @@ idempotent: a state that is already reached is not an error.
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+from ocmt_common.agent_api import AgentModel
 
 from ocmt_agent.runtime.processes import ProcessId
 
@@ -43,7 +45,9 @@ class AgentSpec:
     number: int
     """The agent's number on this host, from 1; never reused."""
     tools_version: int = 0
-    """Written to the gateway's configuration; a change does not replace the container."""
+    model: AgentModel = field(default_factory=AgentModel)
+    """These two are in its configuration, but are no settings of its container: other ones replace
+    nothing."""
 
 
 class SecretText(str):
@@ -138,6 +142,10 @@ class Runtime(Protocol):
         Does not start or wake the gateway. A running one reads the file within seconds, a paused
         one after its wake, a stopped one when it starts.
         """
+        ...
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        """Write what the user's model is into the gateway's configuration, as above."""
         ...
 
     async def start(self, user_id: str) -> Endpoint:

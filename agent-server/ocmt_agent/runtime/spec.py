@@ -6,9 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from ocmt_common.agent_api import AgentModel, ModelApi
+
 from ocmt_agent.runtime.base import AgentSpec
 
 GATEWAY_PORT = 18789
+_EFFORTS = ["low", "medium", "high"]
+"""Those that each of OpenAI's thinking models has; OpenClaw would send others, too."""
+_MOST_WRITTEN = 32_000
+"""Output tokens of a model that thinks: 8,192, OpenClaw's default, may end within the thinking."""
 _FIRST_DREAM = 1 * 60
 _DREAMS = 4 * 60
 """The number of minutes from 01:00 to 05:00 on the gateway's clock."""
@@ -114,6 +120,38 @@ def with_tools_version(config: dict[str, Any], version: int) -> dict[str, Any]:
     changed = copy.deepcopy(config)
     server = changed["mcp"]["servers"]["ocmt"]
     server["url"] = f"{server['url'].partition('?')[0]}?catalog={version}"
+    return changed
+
+
+def with_model(config: dict[str, Any], model: AgentModel) -> dict[str, Any]:
+    """`openclaw.json` with the shape in which the agent asks its user's model, and what that can.
+
+    A gateway reloads it without a restart. Like the version of the tools, it is not part of what a
+    container is made from. Raises `KeyError` or `TypeError` for another configuration.
+    """
+    changed = copy.deepcopy(config)
+    provider = changed["models"]["providers"]["ocmt"]
+    root = provider["baseUrl"].removesuffix("/v1")
+    messages = model.api is ModelApi.MESSAGES
+    entry: dict[str, Any] = {"id": "default", "name": "Default"}
+    if model.images:
+        entry["input"] = ["text", "image"]
+    if model.reasoning:
+        entry |= {"reasoning": True, "maxTokens": _MOST_WRITTEN}
+        if messages:
+            entry["params"] = {"canonicalModelId": model.name}
+        else:
+            entry["compat"] = {"supportedReasoningEfforts": _EFFORTS}
+    provider |= {
+        # Anthropic's library adds `/v1/messages`, and sends the token in a header of its own if
+        # this does not name another.
+        "baseUrl": root if messages else f"{root}/v1",
+        "authHeader": messages,
+        "api": model.api.value,
+        "models": [entry],
+    }
+    if not messages:
+        del provider["authHeader"]
     return changed
 
 

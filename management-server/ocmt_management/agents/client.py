@@ -14,6 +14,7 @@ import httpx2
 import structlog
 from ocmt_common.agent_api import (
     AUTH_HEADER,
+    AgentModel,
     AgentServerHealth,
     Container,
     ProvisionRequest,
@@ -186,6 +187,12 @@ class AgentServer:
         """Make the agent list its tools again if its version differs. Does not wake the agent."""
         await self._request(
             "PUT", f"/api/containers/{user_id}/tools-version", json={"version": version}
+        )
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        """Set what the agent has to know of its user's model. Does not wake the agent."""
+        await self._request(
+            "PUT", f"/api/containers/{user_id}/model", json=model.model_dump(by_alias=True)
         )
 
     async def define_tool_server(

@@ -33,6 +33,15 @@ def user_message(messages: object) -> str:
     return ""
 
 
+def as_chat(request: dict[str, Any]) -> dict[str, Any]:
+    """A request of any shape with its conversation as `messages` and its `system` text."""
+    if "input" not in request:
+        return request
+    given = request["input"]
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    return {"messages": messages, "system": request.get("instructions")}
+
+
 def reply(words: str) -> str:
     """The demo's answer to the user's message."""
     silence = _SILENCE.search(words)

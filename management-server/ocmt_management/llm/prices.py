@@ -19,7 +19,6 @@ from ocmt_management.llm.usage import TokenCounts
 
 log = structlog.get_logger(__name__)
 
-NANO = 10**9
 _NANO_PER_TOKEN = 1000
 """Nano-dollars per token at one dollar per million tokens."""
 _SHIPPED = Path(__file__).with_name("prices.toml")

@@ -42,6 +42,8 @@ class UsageKey:
     provider: str
     model: str
     source: Source
+    shared: bool = False
+    """Whether a shared key pays; not a part of the row's key."""
 
 
 @dataclass(slots=True)

@@ -21,6 +21,8 @@ SHAPE_CHARACTERS = 500
 class Transport(StrEnum):
     HTTP = "http"
     STDIO = "stdio"
+    API = "api"
+    """A connection's HTTP API, called by the built-in tool; its id is the connection's."""
 
 
 class AccountState(StrEnum):
@@ -96,6 +98,10 @@ class ToolAccount(Base):
     )
     version: Mapped[int]
     """Changes with each change of the connection or its credential."""
+    connection_id: Mapped[str | None] = mapped_column(
+        ForeignKey("connections.id", ondelete="SET NULL"), index=True
+    )
+    """The connection whose token is the credential; NULL: the vault's, or none."""
     state: Mapped[str] = mapped_column(String(8))
     trouble: Mapped[str | None] = mapped_column(String(TROUBLE_CHARACTERS))
     """Why listing its tools or the last call failed, and the cure; NULL if neither did."""

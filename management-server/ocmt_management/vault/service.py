@@ -21,8 +21,9 @@ from ocmt_management.vault.keys import DataKey, KeyRing
 from ocmt_management.vault.models import StoredDataKey, StoredSecret
 from ocmt_management.vault.repository import VaultRepository
 from ocmt_management.vault.secret_value import SecretValue
+from ocmt_management.vault.server_secrets import ServerVault
 
-__all__ = ["KeyRing", "SecretInfo", "SecretValue", "Vault"]
+__all__ = ["KeyRing", "SecretInfo", "SecretValue", "ServerVault", "Vault"]
 
 MAX_SECRET_CHARACTERS = 16_384
 MAX_SECRETS_PER_USER = 200
