@@ -70,7 +70,7 @@ def tokens(text: str) -> int:
 
 
 def input_tokens(body: dict[str, Any]) -> int:
-    """An estimate of a request's input tokens: those of all its texts."""
+    """An estimate of a request's input tokens: those of its messages and its `system` text."""
     messages = body.get("messages")
     texts = [_text(body.get("system"))]
     if isinstance(messages, Sequence):

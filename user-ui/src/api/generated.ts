@@ -666,7 +666,7 @@ export interface ConnectionsAnswer {
   connections: ConnectionView[];
 }
 /**
- * A provider that this person can connect.
+ * A provider that a user can connect once it is `ready`.
  */
 export interface ConnectableProvider {
   id: string;
