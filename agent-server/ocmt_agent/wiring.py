@@ -10,7 +10,9 @@ from functools import partial
 import aiohttp
 from ocmt_common.host_credentials import HostCredentials
 
+from ocmt_agent.api.agent_jobs import AgentJobs
 from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.api.host_history import HostHistory
 from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
@@ -146,6 +148,7 @@ async def open_parts(
         yield Parts(
             settings=settings,
             clock=clock,
+            runtime=runtime,
             hub=hub,
             registry=registry,
             memory=memory,
@@ -155,6 +158,8 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
+            host=HostHistory(registry, memory, clock=clock),
+            jobs=AgentJobs(gateway, registry, hibernation.wakes),
             live_configs=live_configs,
             tool_servers=tool_servers,
             passing_on=passing_on,
@@ -172,6 +177,7 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
     loops = (
         parts.hibernation.loop.run(),
         parts.memory.run(),
+        parts.host.run(),
         parts.disk.run(),
         parts.states.run(),
         parts.live_configs.write_all(),

@@ -121,6 +121,26 @@ class ManagementSettings(Settings):
         "tool servers may be on; all others must have public addresses",
     )
 
+    own_idle_minutes_max: int = Field(
+        120,
+        ge=0,
+        le=525_600,
+        description="Longest idle time, in minutes, that people may set for their own agent before "
+        "it is paused; 0: they cannot set it",
+    )
+    own_awake_hours_max: int = Field(
+        60,
+        ge=0,
+        le=168,
+        description="Most hours a week in which people may keep their own agent awake; 0: none",
+    )
+    own_heartbeat_minutes_min: int = Field(
+        30,
+        ge=0,
+        le=1440,
+        description="Shortest interval, in minutes, of the heartbeat that people may turn on for "
+        "their own agent; each one wakes it and costs a model call; 0: no heartbeat",
+    )
     oauth_clients: SecretStr = Field(
         SecretStr(""),
         description="comma-separated PROVIDER=CLIENT_ID:CLIENT_SECRET of OAuth clients; admins can "

@@ -1,5 +1,5 @@
 """What changes in the gateways' configuration while they run: the version of each user's tools,
-and the shape of their model.
+the shape of their model, and their heartbeat.
 
 OpenClaw reloads a changed configuration. A turn in progress then loses its tool calls, and a turn
 that starts at that moment fails (measured with 2026.9.6). So the file is written between two turns,
@@ -7,9 +7,10 @@ and requests are held until the gateway has read it.
 """
 
 import asyncio
+from enum import Enum, auto
 
 import structlog
-from ocmt_common.agent_api import AgentModel
+from ocmt_common.agent_api import AgentModel, AgentPolicy
 
 from ocmt_agent.clock import Clock
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
@@ -26,6 +27,13 @@ _LOOK_EVERY_S = 1.0
 _LONGEST_TURN_S = 900.0
 """The longest wait for a turn's end; the file is then written during the turn."""
 _ANSWERS_WITHIN_S = 3.0
+
+
+class _Part(Enum):
+    """What is written only when it has changed, or once after a start."""
+
+    MODEL = auto()
+    HEARTBEAT = auto()
 
 
 class LiveConfigs:
@@ -47,8 +55,8 @@ class LiveConfigs:
         self._clock = clock
         self._waiting: dict[str, asyncio.Task[None]] = {}
         """User id → the writing that waits for the end of a turn."""
-        self._models_due: set[str] = set()
-        """Users whose model is stored, but not known to be in the configuration."""
+        self._due: set[tuple[str, _Part]] = set()
+        """User ids and parts that are stored, but not known to be in the configuration."""
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
         """Store the version, and write it where the gateway reads it. May be repeated.
@@ -67,11 +75,22 @@ class LiveConfigs:
         May be repeated. While a turn is under way it is written later, in the background.
         """
         agent = self._registry.get(user_id)
-        if agent.model == model and user_id not in self._models_due:
+        if agent.model == model and (user_id, _Part.MODEL) not in self._due:
             return
         await self._registry.set_model(agent, model)
-        self._models_due.add(user_id)
+        self._due.add((user_id, _Part.MODEL))
         await self._write_between_turns(agent)
+
+    async def set_policy(self, user_id: str, policy: AgentPolicy) -> Agent:
+        """Store the user's policy, and write its heartbeat likewise if it differs."""
+        agent = self._registry.get(user_id)
+        before = agent.policy.heartbeat_minutes
+        await self._registry.set_policy(agent, policy)
+        if policy.heartbeat_minutes != before:
+            agent.jobs_read_at = float("-inf")  # whether it is woken for heartbeats has changed
+            self._due.add((user_id, _Part.HEARTBEAT))
+            await self._write_between_turns(agent)
+        return agent
 
     async def _write_between_turns(self, agent: Agent) -> None:
         user_id = agent.user_id
@@ -85,16 +104,16 @@ class LiveConfigs:
             await self._write(agent)
 
     async def write_all(self) -> None:
-        """Write all stored versions, at startup: a killed server may not have written them."""
+        """Write what is stored of all agents, at startup: a killed server may not have written them."""
         for agent in self._registry.all():
-            self._models_due.add(agent.user_id)
+            self._due |= {(agent.user_id, part) for part in _Part}
             try:
                 await self._write_stored(agent)
             except (RuntimeFailed, RuntimeUnavailable) as error:
                 log.warning("writing a configuration", user_id=agent.user_id, reason=str(error))
 
     async def close(self) -> None:
-        """Cancel waiting writes. The versions are stored, and the next start writes them."""
+        """Cancel waiting writes. What they write is stored, and the next start writes it."""
         tasks = list(self._waiting.values())
         for task in tasks:
             task.cancel()
@@ -108,9 +127,13 @@ class LiveConfigs:
     async def _write_stored(self, agent: Agent) -> None:
         if agent.tools_version:
             await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
-        if agent.user_id in self._models_due:
+        if (agent.user_id, _Part.MODEL) in self._due:
             await self._runtime.set_model(agent.user_id, agent.model)
-            self._models_due.discard(agent.user_id)
+            self._due.discard((agent.user_id, _Part.MODEL))
+        if (agent.user_id, _Part.HEARTBEAT) in self._due:
+            minutes = agent.policy.heartbeat_minutes
+            await self._runtime.set_heartbeat(agent.user_id, minutes)
+            self._due.discard((agent.user_id, _Part.HEARTBEAT))
 
     async def _write_after_turn(self, agent: Agent) -> None:
         until_s = self._clock.monotonic() + _LONGEST_TURN_S

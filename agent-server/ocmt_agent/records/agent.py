@@ -133,6 +133,7 @@ class Agent:
             self.agent_token,
             self.number,
             tools_version=self.tools_version,
+            heartbeat_minutes=self.policy.heartbeat_minutes,
             model=self.model,
         )
 

@@ -268,6 +268,19 @@ class AgentStore:
             for number, text in reversed(rows)
         ]
 
+    async def events_since(self, moment: datetime, *, limit: int) -> list[StateEvent]:
+        """The latest `limit` events of all agents since `moment`, oldest first."""
+        async with (
+            self._turn,  # after the write in flight
+            self._guarded(),
+            self._db.execute(
+                "SELECT event FROM events WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",
+                (moment.isoformat(), limit),
+            ) as cursor,
+        ):
+            rows = [str(row[0]) async for row in cursor]
+        return [StateEvent.model_validate_json(text) for text in reversed(rows)]
+
     async def drop_events(self, *, older_than: datetime) -> None:
         async with self._transaction():
             await self._db.execute("DELETE FROM events WHERE at < ?", (older_than.isoformat(),))

@@ -45,9 +45,11 @@ class AgentSpec:
     number: int
     """The agent's number on this host, from 1; never reused."""
     tools_version: int = 0
+    """This and what follows is in the gateway's configuration, which a running gateway reloads. It is
+    no setting of the container: a change replaces none."""
     model: AgentModel = field(default_factory=AgentModel)
-    """These two are in its configuration, but are no settings of its container: other ones replace
-    nothing."""
+    heartbeat_minutes: int | None = None
+    """The heartbeat's interval; `None` turns it off."""
 
 
 class SecretText(str):
@@ -142,6 +144,10 @@ class Runtime(Protocol):
         Does not start or wake the gateway. A running one reads the file within seconds, a paused
         one after its wake, a stopped one when it starts.
         """
+        ...
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        """Write the heartbeat's interval into the gateway's configuration, as above."""
         ...
 
     async def set_model(self, user_id: str, model: AgentModel) -> None:

@@ -65,6 +65,8 @@ from ocmt_agent.runtime.spec import (
     Limits,
     gateway_config,
     relay_urls,
+    with_heartbeat,
+    with_live_settings,
     with_model,
     with_tools_version,
 )
@@ -132,7 +134,7 @@ class DockerRuntime:
         async with self._lock(spec.user_id):
             relay = relay_urls(await self.relay_host(), self._relay_port)
             gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
-            written = with_model(with_tools_version(gateway, spec.tools_version), spec.model)
+            written = with_live_settings(gateway, spec)
             with translated():
                 network_id = await ensure_network(self._docker())
                 image_id = await self._image_id()
@@ -159,6 +161,9 @@ class DockerRuntime:
 
     async def set_model(self, user_id: str, model: AgentModel) -> None:
         await self._change_config(user_id, partial(with_model, model=model))
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        await self._change_config(user_id, partial(with_heartbeat, minutes=minutes))
 
     async def _change_config(self, user_id: str, change: ConfigChange) -> None:
         async with self._lock(user_id):

@@ -42,7 +42,14 @@ from ocmt_agent.runtime.processes import (
     stop_all,
 )
 from ocmt_agent.runtime.removal import remove_folder
-from ocmt_agent.runtime.spec import Limits, relay_urls, with_model, with_tools_version
+from ocmt_agent.runtime.spec import (
+    Limits,
+    relay_urls,
+    with_heartbeat,
+    with_live_settings,
+    with_model,
+    with_tools_version,
+)
 
 _HOST = "127.0.0.1"
 _KILL_WITHIN_S = 5.0
@@ -123,6 +130,10 @@ class ProcessRuntime:
 
     async def set_model(self, user_id: str, model: AgentModel) -> None:
         await self._change_config(user_id, partial(with_model, model=model), model=model)
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        change = partial(with_heartbeat, minutes=minutes)
+        await self._change_config(user_id, change, heartbeat_minutes=minutes)
 
     async def _change_config(self, user_id: str, change: ConfigChange, **of_spec: Any) -> None:
         async with self._lock(user_id):
@@ -239,7 +250,7 @@ class ProcessRuntime:
         try:
             config = self._command.config(spec.user_id, port)
             home.write_config(
-                with_model(with_tools_version(config, spec.tools_version), spec.model)
+                with_live_settings(config, spec)
             )
             home.bound_log()
             cgroup.make(self._limits)

@@ -88,9 +88,7 @@ def gateway_config(
         "agents": {
             "defaults": {
                 "model": {"primary": "ocmt/default"},
-                # Off, since by default every agent takes a turn each half hour (OpenClaw's
-                # `gateway/heartbeat.md`): none would ever sleep, and each turn costs model calls.
-                "heartbeat": {"every": "0m"},
+                "heartbeat": heartbeat(None),
             }
         },
         "mcp": {
@@ -110,6 +108,15 @@ def gateway_config(
     }
 
 
+def with_live_settings(config: dict[str, Any], spec: AgentSpec) -> dict[str, Any]:
+    """`openclaw.json` with those settings that may change while the gateway runs.
+
+    They are in no fingerprint. Raises `KeyError` or `TypeError` for another configuration.
+    """
+    config = with_tools_version(config, spec.tools_version)
+    return with_heartbeat(with_model(config, spec.model), spec.heartbeat_minutes)
+
+
 def with_tools_version(config: dict[str, Any], version: int) -> dict[str, Any]:
     """Add the version of the user's tools to the URL of OCMT's MCP server in `openclaw.json`.
 
@@ -121,6 +128,29 @@ def with_tools_version(config: dict[str, Any], version: int) -> dict[str, Any]:
     server = changed["mcp"]["servers"]["ocmt"]
     server["url"] = f"{server['url'].partition('?')[0]}?catalog={version}"
     return changed
+
+
+def with_heartbeat(config: dict[str, Any], minutes: int | None) -> dict[str, Any]:
+    """`openclaw.json` with this interval of the heartbeat; `None` turns it off.
+
+    As with the tools version, a running gateway reads it, and it is in no fingerprint. Raises
+    `KeyError` or `TypeError` for another configuration.
+    """
+    changed = copy.deepcopy(config)
+    changed["agents"]["defaults"]["heartbeat"] = heartbeat(minutes)
+    return changed
+
+
+def heartbeat(minutes: int | None) -> dict[str, Any]:
+    """OpenClaw's settings of the heartbeat (its page `gateway/heartbeat.md`).
+
+    By default every agent takes a turn each half hour, so none would ever sleep, and each turn
+    costs model calls. A heartbeat that is on is for the main conversation: OpenClaw's default
+    target is a person's address in a channel, and it skips the turn when there is none.
+    """
+    if minutes is None:
+        return {"every": "0m"}
+    return {"every": f"{minutes}m", "target": "none"}
 
 
 def with_model(config: dict[str, Any], model: AgentModel) -> dict[str, Any]:

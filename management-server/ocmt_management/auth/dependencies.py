@@ -186,3 +186,12 @@ async def _user_administration(
 
 
 UserAdministration = Annotated[users.UserAdministration, Depends(_user_administration)]
+
+
+async def _own_account(
+    user: CurrentUser, db: Transaction, clock: Clock, sessions: Sessions
+) -> users.UserDeletion:
+    return users.UserDeletion(db, actor=user.user_id, clock=clock, sessions=sessions)
+
+
+OwnAccount = Annotated[users.UserDeletion, Depends(_own_account)]

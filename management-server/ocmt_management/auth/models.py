@@ -105,6 +105,8 @@ class UserSession(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     user_agent: Mapped[str] = mapped_column(String(200))
+    client: Mapped[str] = mapped_column(String(64), server_default="")
+    """The network address from which it was used last; empty if not known yet."""
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime]
     expires_at: Mapped[datetime]

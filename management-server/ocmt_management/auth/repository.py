@@ -92,6 +92,9 @@ class InvitationRepository:
         rows = await self._session.scalars(select(Invitation).order_by(Invitation.created_at))
         return rows.all()
 
+    async def by_id(self, invitation_id: str) -> Invitation | None:
+        return await self._session.get(Invitation, invitation_id)
+
     async def replace(self, invitation: Invitation) -> None:
         await self.delete_for(invitation.email)
         self._session.add(invitation)
@@ -196,6 +199,12 @@ class LinkRepository:
         )
         return [(link_id, email, code_hash) for link_id, email, code_hash in rows if code_hash]
 
+    async def delete_made_for(self, email: str) -> None:
+        """Delete the links of this address that an admin or the operator made."""
+        await self._session.execute(
+            delete(SignInLink).where(SignInLink.email == email, SignInLink.verifier_hash.is_(None))
+        )
+
     async def delete_for(self, email: str) -> None:
         await self._session.execute(delete(SignInLink).where(SignInLink.email == email))
         await self._session.execute(delete(WaitingBrowser).where(WaitingBrowser.email == email))
@@ -237,11 +246,11 @@ class SessionRepository:
         ).one_or_none()
         return None if row is None else (row[0], row[1])
 
-    async def touch(self, user_id: str, session_id: str, now: datetime) -> None:
+    async def touch(self, user_id: str, session_id: str, now: datetime, *, client: str) -> None:
         await self._session.execute(
             update(UserSession)
             .where(UserSession.user_id == user_id, UserSession.id == session_id)
-            .values(last_used_at=now)
+            .values(last_used_at=now, client=client)
         )
 
     async def of_user(

@@ -67,6 +67,8 @@ class SessionView(Wire):
     created_at: datetime
     last_used_at: datetime
     user_agent: str
+    client: str
+    """The network address from which it was used last; empty if not known."""
     current: bool
 
 

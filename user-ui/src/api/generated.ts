@@ -3,6 +3,21 @@
 export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
+/**
+ * An agent's state. Any request wakes a `paused` or `stopped` agent that is not disabled.
+ */
+export type HibernationState =
+  "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed";
+/**
+ * What caused a change of state.
+ */
+export type Actor = "user" | "job" | "operator" | "policy" | "pressure" | "runtime";
+export type Weekday = "mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun";
+/**
+ * What a scheduled job does.
+ */
+export type JobKind = "turn" | "event" | "program" | "heartbeat";
+export type FileKind = "file" | "folder" | "other";
 export type ProviderId =
   | "demo"
   | "openai"
@@ -34,6 +49,7 @@ export type Shown = "ok" | "expiring" | "reconnect";
 export type Source = "chat" | "job" | "dreaming" | "heartbeat";
 export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
+export type Order = "wake" | "pause" | "stop" | "restart";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
   | StatusFrame
@@ -71,6 +87,9 @@ export interface Routes {
   "GET /api/auth/sessions": {
     answer: SessionsAnswer;
   };
+  "DELETE /api/auth/sessions": {
+    answer: undefined;
+  };
   "DELETE /api/auth/sessions/{session_id}": {
     answer: undefined;
     path: {
@@ -80,6 +99,13 @@ export interface Routes {
   "GET /api/me": {
     answer: Me;
   };
+  "GET /api/account/export": {
+    answer: undefined;
+  };
+  "POST /api/account/deletion": {
+    answer: unknown;
+    body: AccountDeletion;
+  };
   "GET /api/agent": {
     answer: AgentView;
   };
@@ -88,6 +114,50 @@ export interface Routes {
   };
   "POST /api/agent/wake": {
     answer: AgentView;
+  };
+  "GET /api/agent/panel": {
+    answer: AgentPanelView;
+  };
+  "PUT /api/agent/times": {
+    answer: TimesView;
+    body: OwnTimes;
+  };
+  "POST /api/agent/restart": {
+    answer: AgentView;
+  };
+  "GET /api/agent/jobs": {
+    answer: Jobs;
+  };
+  "POST /api/agent/jobs/{job_id}/run": {
+    answer: unknown;
+    path: {
+      job_id: string;
+    };
+  };
+  "PATCH /api/agent/jobs/{job_id}": {
+    answer: undefined;
+    body: JobChange;
+    path: {
+      job_id: string;
+    };
+  };
+  "DELETE /api/agent/jobs/{job_id}": {
+    answer: undefined;
+    path: {
+      job_id: string;
+    };
+  };
+  "GET /api/agent/files": {
+    answer: FileListing;
+  };
+  "GET /api/agent/files/content": {
+    answer: undefined;
+  };
+  "PUT /api/agent/files/content": {
+    answer: undefined;
+  };
+  "GET /api/agent/log": {
+    answer: LogView;
   };
   "GET /api/model": {
     answer: ModelAnswer;
@@ -355,6 +425,16 @@ export interface Routes {
     answer: InvitationRow;
     body: InvitationRequest;
   };
+  "POST /api/admin/invitations/bulk": {
+    answer: InvitationOutcomes;
+    body: InvitationsRequest;
+  };
+  "POST /api/admin/invitations/{invitation_id}/link": {
+    answer: InvitationLink;
+    path: {
+      invitation_id: string;
+    };
+  };
   "DELETE /api/admin/invitations/{invitation_id}": {
     answer: undefined;
     path: {
@@ -375,6 +455,16 @@ export interface Routes {
   };
   "GET /api/admin/audit/export": {
     answer: undefined;
+  };
+  "POST /api/admin/agents/{user_id}/order": {
+    answer: AgentView;
+    body: AgentOrder;
+    path: {
+      user_id: string;
+    };
+  };
+  "GET /api/admin/host": {
+    answer: HostAnswer;
   };
 }
 export interface LinkAnswer {
@@ -420,6 +510,7 @@ export interface SessionView {
   createdAt: string;
   lastUsedAt: string;
   userAgent: string;
+  client: string;
   current: boolean;
 }
 export interface Me {
@@ -433,11 +524,161 @@ export interface ModelView {
   model: string;
   demo: boolean;
 }
+export interface AccountDeletion {
+  email: string;
+}
 export interface AgentView {
   state: AgentState;
   detail: string | null;
   since: string | null;
   warning?: string | null;
+}
+/**
+ * `GET /api/agent/panel`: the agent's state with its reasons. Reading it wakes nothing.
+ */
+export interface AgentPanelView {
+  state: AgentState;
+  detail: string | null;
+  since: string | null;
+  warning?: string | null;
+  awakeBecause: string[];
+  lastActivity: string | null;
+  nextWakeAt: string | null;
+  nextWakeFor: string | null;
+  memory: MemoryFigures | null;
+  disk: DiskFigures | null;
+  events: StateEvent[];
+  times: TimesView | null;
+}
+/**
+ * One agent's memory as last measured, in bytes.
+ */
+export interface MemoryFigures {
+  usage: number;
+  anon: number;
+  cache: number;
+  swap: number;
+  compressed: number;
+}
+/**
+ * One agent's use of its host's disk, as last measured.
+ */
+export interface DiskFigures {
+  bytes: number | null;
+  files: number | null;
+  limitBytes: number;
+  limitFiles: number;
+}
+/**
+ * One event of `GET /api/events` (server-sent) and of `GET /api/containers/{userId}/events`.
+ */
+export interface StateEvent {
+  userId: string;
+  at: string;
+  fromState: HibernationState | null;
+  toState: HibernationState;
+  who?: Actor | null;
+  why: string;
+  durationMs?: number | null;
+  memoryBeforeBytes?: number | null;
+  memoryAfterBytes?: number | null;
+  failure?: string | null;
+  warning?: string | null;
+  id?: number | null;
+}
+export interface TimesView {
+  idleMinutes: number | null;
+  officeHours: OfficeHours | null;
+  heartbeatMinutes: number | null;
+  neverSleeps: boolean;
+  bounds: TimesBounds;
+}
+/**
+ * Daily hours; with `from` later than `to` they end on the next day.
+ */
+export interface OfficeHours {
+  timeZone: string;
+  /**
+   * @minItems 1
+   * @maxItems 7
+   */
+  days:
+    | [Weekday]
+    | [Weekday, Weekday]
+    | [Weekday, Weekday, Weekday]
+    | [Weekday, Weekday, Weekday, Weekday]
+    | [Weekday, Weekday, Weekday, Weekday, Weekday]
+    | [Weekday, Weekday, Weekday, Weekday, Weekday, Weekday]
+    | [Weekday, Weekday, Weekday, Weekday, Weekday, Weekday, Weekday];
+  from: string;
+  to: string;
+}
+/**
+ * What the operator of the server allows; 0: not the user's to set.
+ */
+export interface TimesBounds {
+  idleMinutesMax: number;
+  awakeHoursMax: number;
+  heartbeatMinutesMin: number;
+}
+/**
+ * `PUT /api/agent/times`: all of them; `None` means the server's setting, or none.
+ */
+export interface OwnTimes {
+  idleMinutes: number | null;
+  officeHours: OfficeHours | null;
+  heartbeatMinutes: number | null;
+}
+/**
+ * `GET /api/containers/{userId}/jobs`.
+ */
+export interface Jobs {
+  jobs: Job[];
+}
+/**
+ * A scheduled job of an agent, as its gateway lists it. Its texts are the agent's.
+ */
+export interface Job {
+  id: string;
+  name: string;
+  kind: JobKind;
+  task: string;
+  enabled: boolean;
+  editable: boolean;
+  cron?: string | null;
+  timeZone?: string | null;
+  everyMs?: number | null;
+  at?: string | null;
+  running?: boolean;
+  nextRunAt?: string | null;
+  lastRunAt?: string | null;
+  lastStatus?: string | null;
+  lastError?: string | null;
+}
+/**
+ * `PATCH /api/containers/{userId}/jobs/{jobId}`.
+ */
+export interface JobChange {
+  enabled: boolean;
+}
+/**
+ * `GET /api/containers/{userId}/files`: folders first, then by name.
+ */
+export interface FileListing {
+  entries: FileEntry[];
+  more: boolean;
+}
+/**
+ * One entry of a folder in an agent's workspace. The name is the agent's.
+ */
+export interface FileEntry {
+  name: string;
+  kind: FileKind;
+  size?: number | null;
+  changedAt?: string | null;
+}
+export interface LogView {
+  text: string;
 }
 export interface ModelAnswer {
   provider: ProviderId;
@@ -885,8 +1126,12 @@ export interface UserRow {
   lastSignInAt: string | null;
   pending: string | null;
 }
+/**
+ * At least one of them.
+ */
 export interface UserChange {
-  status: "active" | "suspended";
+  status?: ("active" | "suspended") | null;
+  role?: Role | null;
 }
 export interface UserDeletion {
   email: string;
@@ -903,17 +1148,43 @@ export interface InvitationRow {
 export interface InvitationRequest {
   email: string;
 }
+export interface InvitationOutcomes {
+  outcomes: InvitationOutcome[];
+}
+export interface InvitationOutcome {
+  email: string;
+  invited: boolean;
+  detail: string | null;
+}
+export interface InvitationsRequest {
+  /**
+   * @minItems 1
+   * @maxItems 200
+   */
+  emails: [string, ...string[]];
+}
+export interface InvitationLink {
+  link: string;
+  expiresAt: string;
+}
 export interface AgentsAnswer {
   agents: AgentRow[];
 }
+/**
+ * What an admin sees; the figures are missing while the agent server does not answer.
+ */
 export interface AgentRow {
   state: AgentState;
   detail: string | null;
   since: string | null;
   warning?: string | null;
   userId: string;
-  idleMinutes: number | null;
+  idleMinutes?: number | null;
   awakeBecause: string[];
+  lastActivity?: string | null;
+  nextWakeAt?: string | null;
+  memory?: MemoryFigures | null;
+  disk?: DiskFigures | null;
 }
 export interface AuditAnswer {
   events: AuditRow[];
@@ -933,6 +1204,101 @@ export interface AuditRow {
   subject: string;
   detail: string;
   client: string;
+}
+export interface AgentOrder {
+  order: Order;
+}
+export interface HostAnswer {
+  now: AgentServerHealth;
+  day: HostDay;
+}
+/**
+ * `GET /health`, which needs no token. The specification requires the first three fields.
+ */
+export interface AgentServerHealth {
+  status: "ok" | "degraded";
+  containers: number;
+  hibernation: HibernationCounts;
+  runtime: string;
+  problems?: string[];
+  version?: string;
+  memory?: MemoryHealth | null;
+  tls?: TlsHealth | null;
+}
+export interface HibernationCounts {
+  running?: number;
+  paused?: number;
+  stopped?: number;
+  provisioning?: number;
+  waking?: number;
+  failed?: number;
+}
+/**
+ * The means to save memory that are in use on this host; all are optional.
+ */
+export interface MemoryHealth {
+  reclaim: string | null;
+  swapDisk: boolean;
+  zram: boolean;
+  zswap: boolean;
+  prefetch: boolean;
+  psi: boolean;
+  host: HostFigures;
+  advice?: string[];
+}
+/**
+ * The host's memory now, in bytes; pressure in percent of the last 10 seconds (PSI).
+ */
+export interface HostFigures {
+  total: number;
+  available: number;
+  swapDisk: number;
+  swapDiskFree: number;
+  swapZram: number;
+  swapZramFree: number;
+  zramRam: number;
+  zswapRam: number;
+  pressureSome?: number | null;
+  pressureFull?: number | null;
+}
+/**
+ * An agent server's TLS certificate and tokens, which `ocmt renew` checks.
+ */
+export interface TlsHealth {
+  certificateEndsAt: string;
+  tokens: string[];
+  tokenInUse: string | null;
+}
+/**
+ * `GET /api/host`: the last 24 hours of the host, each list oldest first.
+ */
+export interface HostDay {
+  samples: HostSample[];
+  wakes: WakeSample[];
+  refused: RefusedWake[];
+}
+/**
+ * The host's memory at one time, in bytes, and its agents by state.
+ */
+export interface HostSample {
+  at: string;
+  total: number;
+  available: number;
+  swap: number;
+  swapFree: number;
+  agents: HibernationCounts;
+}
+export interface WakeSample {
+  userId: string;
+  at: string;
+  fromState: HibernationState | null;
+  who: Actor | null;
+  durationMs: number;
+}
+export interface RefusedWake {
+  userId: string;
+  at: string;
+  why: string;
 }
 export interface HistoryFrame {
   type: "history";

@@ -10,7 +10,6 @@ import { pageRelease } from "./page-release";
 import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
-import "./settings-people";
 import "./settings-shared-keys";
 import { pageStyles } from "./settings-styles";
 import "./settings-usage";
@@ -40,6 +39,7 @@ export class SettingsView extends LitElement {
 
   override firstUpdated(): void {
     this.heading?.focus();
+    import("./account-data").catch(() => (this.incomplete = true));
     if (this.me.user.role === "admin") {
       Promise.all([import("./settings-shared-tools"), import("./settings-oauth-clients")]).catch(
         () => (this.incomplete = true),
@@ -49,16 +49,19 @@ export class SettingsView extends LitElement {
   }
 
   override render() {
-    const { user, version, mail } = this.me;
+    const { user, version } = this.me;
     return html`<div class="column">
       <h1 tabindex="-1">Settings</h1>
       <settings-model .api=${this.api}></settings-model>
       <settings-usage .api=${this.api}></settings-usage>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
+      <account-data .api=${this.api} email=${user.email}></account-data>
       ${
         user.role === "admin"
-          ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
-              </settings-people>
+          ? html`<p class="admin">
+                <a href="/admin">Administration</a>: people and their agents, invitations, the host
+                and the audit trail.
+              </p>
               <settings-costs .api=${this.api}></settings-costs>
               <settings-shared-keys .api=${this.api}></settings-shared-keys>
               ${this.sharedTools()}`
