@@ -1171,7 +1171,7 @@ export interface AgentsAnswer {
   agents: AgentRow[];
 }
 /**
- * What an admin sees; the figures are missing while the agent server does not answer.
+ * What an admin sees; figures that the agent server has not reported are missing.
  */
 export interface AgentRow {
   state: AgentState;
