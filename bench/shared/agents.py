@@ -42,7 +42,7 @@ def summary(seconds: list[float]) -> dict[str, float]:
 
 
 def meminfo() -> dict[str, int]:
-    """/proc/meminfo in bytes, by the kernel's names."""
+    """/proc/meminfo by the kernel's names, its sizes in bytes."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 

@@ -7,7 +7,7 @@ from ocmt_agent.decisions.sleep_policy import Times
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """An agent's costs on a host, in bytes of host memory and in seconds.
+    """An agent's costs on a host, in bytes and seconds.
 
     The defaults were measured with openclaw 2026.9.6 on 2 cores (docs/benchmarks.md).
     """

@@ -58,8 +58,8 @@ def read(text: Json) -> Any:
 def members(text: Json) -> dict[str, msgspec.Raw]:
     """An object's members as unparsed JSON; of duplicate names, the last.
 
-    Raises `NotJson`, whose subclass `TooComplex` is for over `MOST_MEMBERS` or too many levels. The
-    members' strings are not validated; `read` does that.
+    Raises `NotJson`, usually its subclass `TooComplex` for over `MOST_MEMBERS` or too many levels.
+    The members' strings are not validated; `read` does that.
     """
     count = 0
 

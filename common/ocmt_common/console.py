@@ -34,7 +34,8 @@ def printable(text: str, *, colours: bool = False) -> str:
 def say(text: str = "", *, colours: bool = False) -> None:
     """Print `text` and a newline to standard output, unbuffered.
 
-    Raises `OSError`, but not if the reader has closed the pipe or the stream is closed.
+    Raises `OSError`, but not if the reader has closed the pipe. Without a standard output, does
+    nothing.
     """
     _put(sys.stdout, printable(text, colours=colours))
 

@@ -28,8 +28,8 @@ class FileLock:
 def lock(path: Path) -> FileLock:
     """Wait for the lock on `path`: a folder, or a file, which is created if missing.
 
-    Blocks the thread, forever if this process holds the lock. Raises `OSError` if `path` cannot be
-    opened or locked.
+    Blocks the thread until the lock is free, so forever if this thread holds it. Raises `OSError`
+    if `path` cannot be opened or locked.
     """
     descriptor = _open(path)
     try:

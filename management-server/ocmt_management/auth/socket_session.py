@@ -39,7 +39,7 @@ class SocketSession:
         self._used_at = user.last_used_at
 
     async def until_ended(self) -> None:
-        """Return when the session ends: by sign-out, revocation, suspension or expiry."""
+        """Return once the session is found to have ended, such as by sign-out or expiry."""
         with self._revocations.watch(self.user.session_id) as revoked:
             while True:
                 wait_s = _CHECK_EVERY_S

@@ -83,15 +83,15 @@ class Listener(Protocol):
     async def connected(
         self, session: AsyncSession, user_id: str, connection: ConnectedAccount
     ) -> None:
-        """In the transaction that stores the connection."""
+        """Called in the transaction that stores the connection."""
         ...
 
     async def disconnected(self, session: AsyncSession, user_id: str, connection_id: str) -> None:
-        """In the transaction that deletes it."""
+        """Called in the transaction that deletes the connection."""
         ...
 
     async def changed(self, user_id: str) -> None:
-        """After the commit."""
+        """Called after the commit of either."""
         ...
 
 

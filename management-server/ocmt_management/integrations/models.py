@@ -20,7 +20,7 @@ class ConnectionState(StrEnum):
 
 
 class ConnectedAccount(Base):
-    """An account at a provider that a user connected."""
+    """An account at a provider, a key, or a sign-in to a tool server that a user connected."""
 
     __tablename__ = "connections"
     __table_args__ = (
@@ -39,7 +39,7 @@ class ConnectedAccount(Base):
     account: Mapped[str] = mapped_column(String(ACCOUNT_CHARACTERS))
     """The account as users know it, such as a mail address; for a key, the host."""
     definition: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """The provider as JSON, if no file of the catalogue describes it."""
+    """The provider as JSON; NULL if it is as its file of the catalogue says."""
     asked_scopes: Mapped[str] = mapped_column(String(4000))
     scopes: Mapped[str] = mapped_column(String(4000))
     """What was granted; both separated by spaces."""

@@ -124,7 +124,7 @@ def code_of(parameters: Mapping[str, str], oauth: OAuth) -> str:
 def code_request(
     oauth: OAuth, client: Client, *, code: str, verifier: str, redirect_uri: str
 ) -> HttpRequest:
-    """Exchange a code for tokens."""
+    """The request that exchanges a code for tokens."""
     more = {"code_verifier": verifier} if oauth.pkce else {}
     if oauth.resource is not None:
         more["resource"] = oauth.resource

@@ -190,7 +190,7 @@ def provider_of_resource(
 
 
 def _covers(resource: str, server_url: str) -> bool:
-    """Whether a resource identifier is the server's address, or a part of its path (RFC 9728)."""
+    """Whether a resource identifier is the server's address, or one above its path (RFC 9728)."""
     try:
         have, want = urlsplit(resource), urlsplit(server_url)
         same = (have.scheme, have.hostname, have.port) == (want.scheme, want.hostname, want.port)
