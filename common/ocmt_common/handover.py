@@ -58,8 +58,8 @@ class Handover:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Handover":
         """Read the release's variables, and sd_listen_fds(3)'s unless they are for another process.
 
-        With a readiness socket, makes the process ignore SIGUSR1 until `admission`. Raises
-        `ValueError` if a number is malformed, and `OSError` if a listener is not open.
+        With a readiness socket, makes the process ignore SIGUSR1, which `admission` handles while
+        it waits. Raises `ValueError` if a number is malformed, `OSError` if a listener is not open.
         """
         given = os.environ if environ is None else environ
         listeners: dict[str, int] = {}
