@@ -1,4 +1,4 @@
-"""Periodic maintenance, at start and hourly: delete expired rows, rotate data keys."""
+"""Periodic maintenance, at start and hourly: old rows, abandoned reservations, vault keys."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ _EVERY_S = 3600
 
 
 async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
-    """Delete expired links and sessions and old events and approvals; rotate data keys."""
+    """Delete old rows, settle abandoned reservations, and seal again with the vault's first key."""
     async with database.write() as session:
         await delete_expired(session, clock)
         await delete_expired_sessions(session, clock)
@@ -37,7 +37,7 @@ async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
 
 @asynccontextmanager
 async def housekeeping(database: Database, keys: KeyRing, clock: Clock) -> AsyncIterator[None]:
-    """Run `tidy` hourly. A failure is logged and retried at the next run."""
+    """Run `tidy` at the block's start and hourly. A failure is logged; the next run is a retry."""
 
     async def keep_tidy() -> None:
         while True:

@@ -319,7 +319,7 @@ class ManagementSettings(Settings):
 
     @property
     def page_origin(self) -> str:
-        """The page's address, for links in mails."""
+        """The page's address, for links to it."""
         return self.ui_origin or self.base_url
 
     @property

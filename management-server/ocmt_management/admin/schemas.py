@@ -75,19 +75,19 @@ class AuditRow(Wire):
     """A user id, or `operator`, `agent`, `server`, `stranger`."""
     actor_email: str | None
     user_id: str
-    """The user whose account or secret the event concerns; empty if unknown."""
+    """The user whom the event concerns; empty if unknown or none."""
     user_email: str | None
     subject: str
     detail: str
     client: str
-    """The client's network address."""
+    """The network address of the request's client; empty outside of a request."""
 
 
 class AuditAnswer(Wire):
     events: list[AuditRow]
     """Newest first."""
     earlier: int | None
-    """The `before` of the next page; `None` on the last page."""
+    """The `before` of the next page; `None` if this page is not full, so that none follows."""
 
 
 class InvitationRequest(Command):
@@ -111,7 +111,7 @@ class InvitationOutcomes(Wire):
 
 class InvitationLink(Wire):
     link: str
-    """Signs in whoever opens it first as the invited person. Shown once."""
+    """Signs in the first browser that uses it, as the invited user. Shown once."""
     expires_at: datetime
 
 

@@ -1,7 +1,8 @@
 """The times that a user may set for their own agent, within the operator's bounds. Pure.
 
 Longer times awake cost the host memory, and a heartbeat costs model calls, so an operator bounds
-both. What an operator has set for one agent through the agent server's API stays as it is.
+both. What an operator has set for one agent through the agent server's API stays until the user
+changes it.
 """
 
 import math
@@ -43,7 +44,7 @@ def shown(policy: AgentPolicy, bounds: Bounds) -> TimesView:
 def changed(policy: AgentPolicy, wanted: OwnTimes, bounds: Bounds) -> AgentPolicy:
     """`policy` with the user's own times. Raises `Problem` if a new one is out of bounds.
 
-    An unchanged one is kept, even out of bounds: then an operator has set it.
+    An unchanged one is kept, even out of bounds: an operator may have set it.
     """
     changes: dict[str, object] = {}
     if wanted.idle_minutes != _minutes(policy.pause_after_ms):

@@ -1,6 +1,6 @@
 """The signed-in user's own agent in detail: its state's reasons, times, jobs and log.
 
-All of it is read from the agent server, and nothing here wakes an agent.
+All of it is read and changed through the agent server, and nothing here wakes an agent.
 """
 
 from collections.abc import AsyncIterator

@@ -86,7 +86,7 @@ class LogView(Wire):
 
 
 class AgentRow(AgentView):
-    """What an admin sees; the figures are missing while the agent server does not answer."""
+    """What an admin sees; figures that the agent server has not reported are missing."""
 
     user_id: str
     idle_minutes: int | None = None

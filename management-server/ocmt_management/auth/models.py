@@ -46,7 +46,7 @@ class User(Base):
 
 
 class Invitation(Base):
-    """Allows one address to sign in. Deleted at the first sign-in, or when revoked."""
+    """Allows one address to sign in. Deleted at the first sign-in, when revoked or once expired."""
 
     __tablename__ = "invitations"
 
@@ -58,7 +58,7 @@ class Invitation(Base):
 
 
 class SignInLink(Base):
-    """A sign-in link, mailed or made by the operator.
+    """A sign-in link, mailed or made by the operator or an admin.
 
     `verifier_hash` binds a mailed link to the browser that requested it.
     """

@@ -155,7 +155,7 @@ class LinkRepository:
         )
 
     async def consume(self, link_id: str, now: datetime) -> bool:
-        """Mark the link as used. Of concurrent calls, exactly one returns `True`."""
+        """Mark the link as used; `False` if it is used or expired. Only one call returns `True`."""
         consumed = await self._session.scalars(
             update(SignInLink)
             .where(SignInLink.id == link_id, *_live(now))
@@ -181,7 +181,7 @@ class LinkRepository:
     async def count_attempt(
         self, verifier_hash: bytes, *, at_most: int, now: datetime
     ) -> Sequence[tuple[str, str, bytes]]:
-        """Count one guess at the code of every live link that this browser requested.
+        """Count one guess at the code of every live link with one that this browser requested.
 
         Returns `(link id, address, code hash)` of the links that had attempts left.
         """
@@ -232,7 +232,7 @@ class SessionRepository:
     async def live(
         self, token_hash: bytes, *, now: datetime, used_after: datetime
     ) -> tuple[UserSession, User] | None:
-        """The session with this token, and its user, unless it expired or the user is suspended."""
+        """The session with this token, and its user; `None` if it ended or the user is inactive."""
         row = (
             await self._session.execute(
                 select(UserSession, User)
@@ -280,7 +280,7 @@ class SessionRepository:
     async def delete_expired(
         self, *, now: datetime, used_after: datetime
     ) -> Sequence[tuple[str, str]]:
-        """Returns `(session id, user id)` of each deleted session."""
+        """Delete expired and idle sessions. Returns `(session id, user id)` of each."""
         deleted = await self._session.execute(
             delete(UserSession)
             .where((UserSession.expires_at <= now) | (UserSession.last_used_at <= used_after))

@@ -30,7 +30,7 @@ class LinkAccount(Wire):
     here: bool
     """Whether the link signs in this browser, or shows digits to type into another."""
     signed_in_as: str | None
-    """The account of this browser's current session, which signing in would end."""
+    """The account of this browser's current session, which signing in would end; `None` without."""
 
 
 class SessionRequest(Command):

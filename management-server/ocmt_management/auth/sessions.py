@@ -101,7 +101,10 @@ async def find(database: Database, token: str, *, clock: Clock, used: bool) -> P
 async def note_use(
     database: Database, user_id: str, session_id: str, *, last_used_at: datetime, clock: Clock
 ) -> datetime:
-    """Record that a person used the session, at most every 5 minutes. Returns the recorded time."""
+    """Record that a person used the session, at most every 5 minutes. Returns the recorded time.
+
+    Raises `Problem` if the database is away.
+    """
     now = clock()
     if now - last_used_at < _TOUCH_EVERY:
         return last_used_at

@@ -1,4 +1,4 @@
-"""Mails a person whose connection broke, once, with the link that mends it."""
+"""Mails a user whose connection broke, with a link to the page's connections."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ class BrokenMail:
         self._enabled = enabled
 
     async def post(self, session: AsyncSession, row: ConnectedAccount) -> None:
-        """Mail after the commit that stores the new state."""
+        """Post a mail after the commit of `session`, unless the user has no address."""
         address = (await email_addresses_of(session, [row.user_id])).get(row.user_id)
         if address is None or not self._enabled:
             return

@@ -20,7 +20,7 @@ class CatalogueError(Exception):
 
 @cache
 def shipped() -> Mapping[str, Provider]:
-    """Every provider by its id, the file's name."""
+    """Every provider by its id, the file's name without `.toml`. Raises `CatalogueError`."""
     folder = resources.files("ocmt_management.integrations") / "providers"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     return {
@@ -30,7 +30,7 @@ def shipped() -> Mapping[str, Provider]:
 
 
 def read_provider(name: str, text: str) -> Provider:
-    """Raises `CatalogueError`."""
+    """Parse a provider's file; `name` is for errors. Raises `CatalogueError`."""
     try:
         found = Provider.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

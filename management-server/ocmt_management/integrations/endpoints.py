@@ -38,7 +38,7 @@ class Disconnected(Wire):
     revoked: bool
     """Whether the provider confirmed that the access ended; else the person can end it there."""
     by_hand: str | None
-    """Where, if the provider has a place for that."""
+    """Where the user can end it, if it may not have ended and the provider has a place for that."""
 
 
 @router.get("")
@@ -63,9 +63,10 @@ async def start(body: StartBody, user: CurrentUser, integrations: Integrations) 
 
 @router.get("/callback")
 async def come_back(request: Request, integrations: Integrations) -> Response:
-    """A navigation, so every outcome is a page of ours that says so.
+    """Redirect to the page, which shows the outcome, since the browser navigates here.
 
-    Its address has only a code, of which the page has the words: no one can make it say others.
+    The address has only a code and a connection's id, so that a link cannot make the page show
+    other words.
     """
     try:
         user = await user_of(request, used=True)

@@ -83,15 +83,15 @@ class Listener(Protocol):
     async def connected(
         self, session: AsyncSession, user_id: str, connection: ConnectedAccount
     ) -> None:
-        """In the transaction that stores the connection."""
+        """Called in the transaction that stores the connection."""
         ...
 
     async def disconnected(self, session: AsyncSession, user_id: str, connection_id: str) -> None:
-        """In the transaction that deletes it."""
+        """Called in the transaction that deletes the connection."""
         ...
 
     async def changed(self, user_id: str) -> None:
-        """After the commit."""
+        """Called after the commit of either."""
         ...
 
 
@@ -114,13 +114,16 @@ class Flows:
         self._redirect_uri = redirect_uri
 
     async def begin(self, user_id: str, session_id: str, target: Target) -> str:
-        """The address to send the person to. Raises `Problem`."""
+        """Store a flow, and return the provider's address for the browser. Raises `Problem`."""
         oauth = target.provider.oauth
         if oauth is None:
             raise Problem(422, "not-oauth", "This is connected by a key, not by signing in.")
         if not self._http.may_go_to(oauth.authorize_url):
             raise Problem(
-                422, "url-insecure", f"{target.provider.name} lets people sign in over http only."
+                422,
+                "url-insecure",
+                f"{target.provider.name} lets people sign in over http only. Operator: in "
+                "PRIVATE_HOSTS, that can be allowed for a host of a private network.",
             )
         state, verifier = new_token(), new_token()
         now = self._clock()
@@ -189,7 +192,10 @@ class Flows:
     async def revoke(
         self, oauth: OAuth, client: Client, access: SecretValue, refresh: SecretValue | None
     ) -> bool:
-        """End the access at the provider; whether it confirmed that."""
+        """End the access at the provider. Returns whether it confirmed that.
+
+        Returns `False` if the provider has no endpoint for it.
+        """
         requests = revocation_requests(oauth, client, access=access, refresh=refresh)
         confirmed = bool(requests)
         for request in requests:
@@ -324,7 +330,7 @@ class Flows:
 def missing_scopes(
     provider: Provider, asked: tuple[str, ...], granted: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """What was asked for and not granted."""
+    """The scopes of `asked` that were not granted, without those that the provider never lists."""
     # It asks for a refresh token, and is no permission.
     silent = {"offline_access"} | {s.id for s in provider.scopes if s.granted_silently}
     # Microsoft answers with the scopes' full addresses, in any case.

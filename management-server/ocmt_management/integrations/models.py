@@ -20,7 +20,7 @@ class ConnectionState(StrEnum):
 
 
 class ConnectedAccount(Base):
-    """An account at a provider that a user connected."""
+    """An account at a provider, a key, or a sign-in to a tool server that a user connected."""
 
     __tablename__ = "connections"
     __table_args__ = (
@@ -32,11 +32,14 @@ class ConnectedAccount(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("data_keys.user_id", ondelete="CASCADE"))
     provider: Mapped[str] = mapped_column(String(32))
     account_id: Mapped[str] = mapped_column(String(ACCOUNT_CHARACTERS))
-    """The provider's unchanging id of the account."""
+    """The provider's unchanging id of the account; empty if the provider tells none.
+
+    For a tool server, the server's id; for a key, the connection's id.
+    """
     account: Mapped[str] = mapped_column(String(ACCOUNT_CHARACTERS))
-    """The account as people know it, such as a mail address."""
+    """The account as users know it, such as a mail address; for a key, the host."""
     definition: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """The provider as JSON, if no file of the catalogue describes it."""
+    """The provider as JSON; NULL if it is as its file of the catalogue says."""
     asked_scopes: Mapped[str] = mapped_column(String(4000))
     scopes: Mapped[str] = mapped_column(String(4000))
     """What was granted; both separated by spaces."""
@@ -46,12 +49,12 @@ class ConnectedAccount(Base):
     """Raised with each change of the tokens."""
     refreshable: Mapped[bool]
     expires_at: Mapped[datetime | None]
-    """When the access token expires; NULL for never."""
+    """When the access token expires; NULL for never or unknown."""
     state: Mapped[str] = mapped_column(String(16))
     trouble: Mapped[str | None] = mapped_column(String(TROUBLE_CHARACTERS))
     """What is wrong and the cure; NULL when all is well."""
     lease_by: Mapped[str | None] = mapped_column(String(36))
-    """The refresh under way."""
+    """The id of the refresh that has the lease until `lease_until`."""
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
     connected_at: Mapped[datetime]
@@ -88,5 +91,5 @@ class OAuthClient(Base):
     """The key of `VAULT_KEY` that the secret is sealed with."""
     secret: Mapped[bytes | None] = mapped_column(LargeBinary)
     definition: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """The operator's own provider as JSON."""
+    """The operator's own provider as JSON; NULL for a provider of the catalogue."""
     updated_at: Mapped[datetime]

@@ -54,7 +54,10 @@ class OAuthHttp:
         max_bytes: int = MAX_ANSWER_BYTES,
         cut: bool = False,
     ) -> Answer:
-        """Raises `NoAnswer`. With `cut`, a longer answer is cut instead of refused."""
+        """Send a request. Raises `NoAnswer`, also if the address is not secure.
+
+        An answer over `max_bytes` raises `NoAnswer`, too; with `cut`, it is cut instead.
+        """
         if not self.may_go_to(request.url):
             raise NoAnswer("its address is not https", sent=False)
         headers = [
@@ -98,7 +101,7 @@ class OAuthHttp:
 
 
 def is_secure(url: str, private_hosts: frozenset[str]) -> bool:
-    """Whether a credential may go to this address: https, or a private host that is allowed."""
+    """Whether a credential may go to this address: by https, or by http to an allowed host."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")

@@ -61,7 +61,7 @@ class Refused:
 
 
 class CallbackRefused(Exception):
-    """The person came back without a code that may be used. `code` is for the page."""
+    """Connecting ended without a connection. `code` is for the page, `text` for the log."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -99,7 +99,10 @@ def authorization_url(
 
 
 def code_of(parameters: Mapping[str, str], oauth: OAuth) -> str:
-    """The code in a callback whose state is known. Raises `CallbackRefused`."""
+    """The code in a callback, of which the caller has checked the state.
+
+    Raises `CallbackRefused`.
+    """
     issuer = parameters.get("iss")
     if issuer is None and oauth.issuer_required:
         raise CallbackRefused("issuer-wrong", "The answer did not say who it is from.")
@@ -121,7 +124,7 @@ def code_of(parameters: Mapping[str, str], oauth: OAuth) -> str:
 def code_request(
     oauth: OAuth, client: Client, *, code: str, verifier: str, redirect_uri: str
 ) -> HttpRequest:
-    """Exchange a code for tokens."""
+    """The request that exchanges a code for tokens."""
     more = {"code_verifier": verifier} if oauth.pkce else {}
     if oauth.resource is not None:
         more["resource"] = oauth.resource
@@ -188,7 +191,10 @@ def identity_request(identity: Identity, access: SecretValue) -> HttpRequest:
 
 
 def read_tokens(oauth: OAuth, body: bytes, *, now: datetime) -> Tokens | Refused:
-    """The tokens in a token endpoint's answer, whatever its status: some send errors with 200."""
+    """The tokens in a token endpoint's answer; `Refused` if there are none that can be used.
+
+    Does not depend on the status, since some send errors with 200.
+    """
     answer = json_object(body)
     if answer is None:
         return Refused(None, "it is not JSON")
@@ -213,7 +219,10 @@ def read_tokens(oauth: OAuth, body: bytes, *, now: datetime) -> Tokens | Refused
 
 
 def account_of(identity: Identity, body: bytes) -> tuple[str, str] | None:
-    """The account's unchanging id and its label in the answer of the identity call."""
+    """The account's unchanging id and its label in the answer of the identity call.
+
+    `None` if the answer has no id, or is an error by the provider's `ok_member`.
+    """
     answer = json_object(body)
     if answer is None or (identity.ok_member and _member(answer, identity.ok_member) is not True):
         return None

@@ -49,7 +49,7 @@ class OperatorClients:
         self._settings = settings
 
     async def registered(self) -> dict[str, Registered]:
-        """Every provider that has a client, by its id."""
+        """Every provider that has a client, by its id. Raises `Problem` if the vault does."""
         rows = {row.provider: row for row in await self._rows.clients()}
         found: dict[str, Registered] = {}
         for provider_id in shipped():
@@ -70,7 +70,7 @@ class OperatorClients:
         definition: Provider | None,
         actor: str,
     ) -> None:
-        """Store a client; without a `secret` the stored one is kept. Raises `Problem`."""
+        """Store a client; without a `secret` the stored one, if any, is kept. Raises `Problem`."""
         if provider_id in self._settings:
             raise _in_settings()
         provider = shipped().get(provider_id)
@@ -124,7 +124,10 @@ class OperatorClients:
 
 
 async def reseal_clients(database: Database, keys: KeyRing) -> int:
-    """Encrypt with the first key of VAULT_KEY what an older one sealed; returns how many."""
+    """Encrypt with the first key of VAULT_KEY what an older one sealed. Returns how many clients.
+
+    A secret that cannot be decrypted is logged and left.
+    """
     moved = 0
     async with database.write() as session:
         for row in await IntegrationRepository(session).clients():

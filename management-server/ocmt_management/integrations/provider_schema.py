@@ -43,10 +43,11 @@ class Scope(_Part):
 class Revocation(_Part):
     style: Literal["rfc7009", "token", "bearer", "basic-json", "github-grant", "none"] = "none"
     """`rfc7009`: form with the client's credentials; `token`: form with the token alone; `bearer`:
-    the access token as authorization; `basic-json`: JSON with the token, the client by Basic."""
+    the access token as authorization; `basic-json`: JSON with the token, the client by Basic;
+    `github-grant`: GitHub's DELETE of a grant, the client by Basic."""
     url: Address | None = None
     by_hand: Address | None = None
-    """Where people end the access themselves if there is no endpoint."""
+    """Where users end the access themselves if the endpoint is missing or does not confirm."""
 
     @model_validator(mode="after")
     def _whole(self) -> "Revocation":

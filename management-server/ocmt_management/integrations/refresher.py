@@ -1,4 +1,4 @@
-"""Gives out access tokens, and refreshes them one at a time, across processes.
+"""Gives out access tokens, and refreshes those of a connection one at a time, across processes.
 
 A refresh begins with a lease: one conditional UPDATE, which one process wins and commits before it
 sends anything. Within a process all callers share one flight. New tokens are stored if the old ones
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.2
 _RETRY_STORE_S = 1.0
 _AFTER_FAILURE = timedelta(seconds=5)
-"""After a passing failure no refresh is attempted for so long."""
+"""After a failure this process does not refresh the same tokens for so long."""
 _MAX_ROUNDS = 5
 _CLOSE_WITHIN_S = 10
 
@@ -143,7 +143,7 @@ class Refresher:
         raise ConnectionTrouble("Its tokens change all the time now. Try again in a minute.")
 
     async def close(self) -> None:
-        """Give refreshes a moment to end: their tokens would be lost."""
+        """Wait for refreshes to end, at most 10 s: otherwise their tokens would be lost."""
         tasks = list(self._flights.values())
         if not tasks:
             return
@@ -184,7 +184,10 @@ class Refresher:
     # One flight
 
     async def _refresh(self, row: ConnectedAccount, refused_version: int | None) -> None:
-        """Refresh, or wait for the process that does. Afterwards the row is read again."""
+        """Refresh, or wait for the process that does. The caller then reads the row again.
+
+        Raises `ConnectionTrouble` or `Problem`.
+        """
         attempt = str(uuid4())
         now = self._clock()
         async with self._database.write() as session:
@@ -249,7 +252,7 @@ class Refresher:
         provider: Provider,
         client: Client,
     ) -> None:
-        """Store new tokens; retry while the database does not answer, since no other has them."""
+        """Store new tokens; retry on each `Problem`, since nothing else has the tokens."""
         # A provider that does not rotate its refresh token sends none back.
         refresh = found.refresh or before.refresh
         tokens = StoredTokens(access=found.access, refresh=refresh, client=before.client)
@@ -310,7 +313,7 @@ class Refresher:
         )
 
     async def _believe(self, row: ConnectedAccount, attempt: str) -> None:
-        """The refresh token is over, unless the row tells that another refresh was faster."""
+        """Mark the connection broken, unless another refresh has changed the row."""
         async with self._database.write() as session:
             now = await IntegrationRepository(session).connection_for_change(row.user_id, row.id)
             if now is None or now.token_version != row.token_version or now.lease_by != attempt:
@@ -346,7 +349,7 @@ class Refresher:
         await self._mail.post(session, row)
 
     async def _wait(self, row: ConnectedAccount, refused_version: int | None) -> None:
-        """Wait until the other process's refresh has ended, whether well or not."""
+        """Wait until the other process's refresh has ended or failed, at most for `LEASE`."""
         until = self._clock() + LEASE
         while self._clock() < until:
             await self._sleep(_POLL_S)

@@ -34,7 +34,7 @@ class IntegrationRepository:
     async def connection_for_change(
         self, user_id: str, connection_id: str
     ) -> ConnectedAccount | None:
-        """The connection, locked until the transaction ends."""
+        """The connection, locked until the transaction ends; `None` if there is none."""
         return await self._session.scalar(
             select(ConnectedAccount)
             .where(ConnectedAccount.user_id == user_id, ConnectedAccount.id == connection_id)
@@ -94,7 +94,7 @@ class IntegrationRepository:
         self, user_id: str, connection_id: str, *, version: int, by: str, now: datetime,
         until: datetime,
     ) -> bool:  # fmt: skip
-        """Begin to refresh; `False` if another refresh is under way, or was."""
+        """Take the lease to refresh; `False` if it is taken, or the tokens have changed."""
         return await self._changed(
             user_id,
             connection_id,
@@ -166,7 +166,10 @@ class IntegrationRepository:
     async def use_flow(
         self, user_id: str, session_id: str, state_hash: bytes, now: datetime
     ) -> OAuthFlow | None:
-        """The flow, which is used by this; `None` unless this session began it and it is unused."""
+        """Mark a flow as used and return it.
+
+        `None` unless this session began it, and it is unused and has not expired.
+        """
         return await self._session.scalar(
             update(OAuthFlow)
             .where(

@@ -57,7 +57,10 @@ class ResourceDiscovery:
         self._document_url = document_url
 
     async def sign_in_to(self, name: str, server_url: str) -> SignInTo:
-        """Raises `Problem`, which says what the server lacks."""
+        """How to sign in to this server; may register a client there.
+
+        Raises `Problem`, which says what the server lacks.
+        """
         try:
             challenge = await self._challenge(server_url)
             resource = await self._resource(server_url, challenge)

@@ -70,7 +70,10 @@ def resource_metadata_urls(server_url: str) -> list[str]:
 
 
 def read_resource(document: Mapping[str, Any], server_url: str) -> Resource:
-    """Raises `MetadataWrong` if the document is not about this server."""
+    """Parse a resource's metadata; the first authorization server counts.
+
+    Raises `MetadataWrong` if the document is not about this server, or names none.
+    """
     resource = document.get("resource")
     servers = document.get("authorization_servers")
     if not isinstance(resource, str) or not _covers(resource, server_url):
@@ -98,7 +101,10 @@ def server_metadata_urls(issuer: str) -> list[str]:
 
 
 def read_server(document: Mapping[str, Any], issuer: str) -> AuthorizationServer:
-    """Raises `MetadataWrong`. The issuer is compared as text (RFC 8414, 3.3)."""
+    """Parse an authorization server's metadata. Raises `MetadataWrong`, also without PKCE (S256).
+
+    The issuer is compared as text (RFC 8414, 3.3).
+    """
     if document.get("issuer") != issuer:
         raise MetadataWrong("its authorization server's metadata are of another issuer")
     authorize, token = document.get("authorization_endpoint"), document.get("token_endpoint")
@@ -134,7 +140,10 @@ def client_metadata(redirect_uri: str, *, auth_method: str) -> dict[str, Any]:
 
 
 def auth_method_of(server: AuthorizationServer, *, document: bool) -> str:
-    """How the client authenticates: as the server can; a document holds no secret."""
+    """How the client authenticates: `none` with a `document`, which holds no secret.
+
+    Otherwise the first of Basic, form and none that the server lists; Basic if it lists none.
+    """
     if document:
         return "none"
     for method in ("client_secret_basic", "client_secret_post", "none"):
@@ -146,7 +155,10 @@ def auth_method_of(server: AuthorizationServer, *, document: bool) -> str:
 def scopes_to_ask(
     challenge: Challenge, resource: Resource, server: AuthorizationServer
 ) -> tuple[str, ...]:
-    """The challenge's scopes, else those of the resource; and what a refresh token needs."""
+    """The challenge's scopes, else those of the resource.
+
+    If there are any, also `offline_access` where the authorization server lists it.
+    """
     asked = challenge.scopes if challenge.scopes is not None else resource.scopes
     if asked and "offline_access" in server.scopes and "offline_access" not in asked:
         asked = (*asked, "offline_access")
@@ -156,7 +168,7 @@ def scopes_to_ask(
 def provider_of_resource(
     name: str, resource: Resource, server: AuthorizationServer, *, auth_method: str
 ) -> Provider:
-    """Raises `ValueError` for endpoints that are no addresses."""
+    """A provider for the server `name`. Raises `ValueError` for endpoints that are no addresses."""
     methods = {"client_secret_basic": "basic", "client_secret_post": "post", "none": "none"}
     revocation = (
         Revocation()
@@ -178,7 +190,7 @@ def provider_of_resource(
 
 
 def _covers(resource: str, server_url: str) -> bool:
-    """Whether a resource identifier is the server's address, or a part of its path (RFC 9728)."""
+    """Whether a resource identifier is the server's address, or one above its path (RFC 9728)."""
     try:
         have, want = urlsplit(resource), urlsplit(server_url)
         same = (have.scheme, have.hostname, have.port) == (want.scheme, want.hostname, want.port)

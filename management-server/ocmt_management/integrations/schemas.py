@@ -42,14 +42,14 @@ class ScopeView(Wire):
 
 
 class ConnectableProvider(Wire):
-    """A provider that this person can connect."""
+    """A provider that a user can connect once it is `ready`."""
 
     id: str
     name: str
     kind: Kind
     scopes: list[ScopeView]
     ready: bool
-    """Whether an admin has set it up."""
+    """Whether it needs no client, or has one."""
 
 
 class ConnectionView(Wire):
@@ -63,7 +63,7 @@ class ConnectionView(Wire):
     trouble: str | None
     """What is wrong and what to do; `null` when all is well."""
     scopes: list[str]
-    """What was granted, in plain words where the catalogue has them."""
+    """What was asked for and not refused, in plain words where the catalogue has them."""
     missing: list[str]
     """What was asked for and not granted, likewise."""
     hosts: list[str]
@@ -86,7 +86,10 @@ class StartBody(Command):
 
     provider: ProviderId
     scopes: list[ScopeId] | None = None
-    """Those chosen; all if left out. Required ones are always asked for."""
+    """Those chosen; if left out, all, or those of the connection that is connected again.
+
+    Required ones are always added to a choice.
+    """
     connection_id: UUID | None = None
     """The connection to connect again."""
 

@@ -210,7 +210,10 @@ class Integrations:
         return await self.flows.finish(user_id, session_id, parameters, listener=self.listener)
 
     async def connect_key(self, user_id: str, body: KeyBody) -> str:
-        """Connect a host by a key. Returns the connection's id."""
+        """Connect a host by a key, without testing it. Returns the connection's id.
+
+        Raises `Problem`.
+        """
         base = f"https://{body.host}"
         if not self.http.may_go_to(base):
             raise Problem(422, "host-invalid", "Give one host, such as api.example.com.")
@@ -289,7 +292,8 @@ class Integrations:
     async def renewed(self, user_id: str, access: Access) -> Access | None:
         """Another token after the provider answered 401; `None` if the token is not why.
 
-        Raises `ConnectionTrouble` if the person has to connect again.
+        Also `None` for a key, and if the provider does not answer. Raises `ConnectionTrouble` or
+        `Problem` if there is no other token now.
         """
         provider = access.provider
         if provider.kind is Kind.KEY:
@@ -305,7 +309,7 @@ class Integrations:
         return await self.access(user_id, access.connection_id, refused_version=access.version)
 
     async def used(self, user_id: str, connection_id: str, what: str) -> None:
-        """Note the last use, for the page. A failure is of no consequence."""
+        """Record the last use, for the page. A `Problem` is ignored."""
         with suppress(Problem):
             async with self.database.write() as session:
                 await IntegrationRepository(session).note(
@@ -327,7 +331,10 @@ class Integrations:
         return connection_view(row, self.clock())
 
     async def test(self, user_id: str, connection_id: str) -> ConnectionView:
-        """Call the provider with the token; what is wrong then shows as the trouble."""
+        """Get a token and call the provider with it, if its identity call is known.
+
+        Stores what is wrong as the trouble, or that nothing is. Raises `Problem`.
+        """
         await self.one(user_id, connection_id)
         trouble: str | None = None
         try:
@@ -367,7 +374,8 @@ class Integrations:
     async def disconnect(self, user_id: str, connection_id: str) -> tuple[bool, str | None]:
         """End the access at the provider, then delete it here.
 
-        Returns whether it ended there, and where the person can end it if it may not have.
+        Returns whether it ended there, and where the person can end it if it may not have, if the
+        provider has such a place. Raises `Problem`.
         """
         async with self.database.read() as session:
             row = await IntegrationRepository(session).connection(user_id, connection_id)
@@ -405,7 +413,7 @@ class Integrations:
 
 
 async def delete_old_flows(session: AsyncSession, clock: Clock) -> None:
-    """Delete what nobody can come back to any more."""
+    """Delete expired flows."""
     await IntegrationRepository(session).delete_flows_before(clock())
 
 
@@ -414,7 +422,10 @@ def unknown_connection() -> Problem:
 
 
 def _again(row: ConnectedAccount, client: Client | None) -> Target:
-    """Sign in to a tool server again, with the client that is registered there."""
+    """Sign in to a tool server again, with the client that is registered there.
+
+    Raises `Problem` without one.
+    """
     if client is None:
         raise Problem(409, "provider-not-ready", "Sign in to this server again under Tools.")
     return Target(

@@ -33,7 +33,7 @@ class StoredTokens:
 
 
 async def tokens_of(vault: Vault, row: ConnectedAccount) -> StoredTokens:
-    """Raises `Problem` if the user's data key was shredded."""
+    """Unseal a connection's tokens. Raises `Problem` if the user's data key was shredded."""
     text = await vault.unseal(row.user_id, row.tokens, purpose=_purpose(row.id))
     if text is None:
         raise Problem(404, "connection-unknown", "There is no such connection.")

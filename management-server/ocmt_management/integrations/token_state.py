@@ -70,9 +70,9 @@ class Failure(StrEnum):
     GRANT = "grant"
     """The refresh token is over: only the person can help."""
     CLIENT = "client"
-    """The operator's client is wrong."""
+    """The client is wrong."""
     PASSING = "passing"
-    """Network, overload, garbage: nothing is known about the tokens."""
+    """Any other reason, such as overload: nothing is known about the tokens."""
 
 
 _CLIENT_ERRORS = frozenset(
@@ -84,7 +84,7 @@ _CLIENT_ERRORS = frozenset(
 
 
 def failure_of(error: str | None, grant_errors: tuple[str, ...] = ()) -> Failure:
-    """What the error of a token endpoint's answer means; `None` for an answer without one."""
+    """What the error of a token endpoint's answer means. `error` is `None` if it has none."""
     if error == "invalid_grant" or error in grant_errors:
         return Failure.GRANT
     return Failure.CLIENT if error in _CLIENT_ERRORS else Failure.PASSING

@@ -20,7 +20,10 @@ from ocmt_management.integrations.token_state import shown_state
 
 
 def provider_views(registered: Mapping[str, Registered]) -> list[ConnectableProvider]:
-    """What a person can connect: what is set up first, each by name; keys last."""
+    """The providers to connect: those that are ready first, each by name; keys last.
+
+    The own provider is left out until it is set up.
+    """
     views = []
     for provider_id, shipped_one in shipped().items():
         found = registered.get(provider_id)
@@ -91,7 +94,7 @@ def client_views(
 
 
 def own_provider(endpoints: OwnEndpoints) -> Provider:
-    """Raises `ValueError` (pydantic's) for what no provider can have."""
+    """The provider with these endpoints. Raises pydantic's `ValidationError`."""
     return Provider.model_validate(
         {
             "name": endpoints.name,

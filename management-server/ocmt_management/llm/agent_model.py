@@ -1,9 +1,9 @@
 """What an agent has to know of its user's model, by the provider and the model's name. Pure.
 
-Anthropic's models are asked in Anthropic's own shape, so that prompt caching and thinking work, and
-OpenAI's in that of Responses, which keeps what they thought between two calls of tools. Every other
-provider is asked by chat completions. Thinking is switched on for models that are known to think:
-others refuse the request.
+Requests to Anthropic have Anthropic's own shape, so that prompt caching and thinking work, and
+those to OpenAI itself have that of Responses, which keeps what models thought between two calls of
+tools. Every other provider, and an OPENAI_BASE_URL of the operator's, gets chat completions.
+Thinking is switched on for models that are known to think: others refuse the request.
 """
 
 import re

@@ -20,7 +20,7 @@ from ocmt_management.llm.repository import ModelRepository
 log = structlog.get_logger(__name__)
 
 _CHECK_EVERY_S = 60.0
-"""For changes by another server process, new agents, and what could not be sent."""
+"""Seconds between comparisons, for changes by another server process and new agents."""
 _AWAITED_S = 3.0
 
 
@@ -39,10 +39,10 @@ class AgentModelSender:
         self._due = asyncio.Event()
 
     async def send(self, user_id: str) -> None:
-        """Send a user's model after a change, or give up after 3 s: it is then sent later.
+        """Send a user's model after a change, and wait for that at most 3 s.
 
-        A message that reaches the agent after this is sent in the right shape. Call after the
-        commit.
+        If it fails or takes longer, it is sent in the background; otherwise the agent's next
+        request has the right shape. Call after the commit.
         """
         try:
             async with asyncio.timeout(_AWAITED_S):
@@ -66,7 +66,7 @@ class AgentModelSender:
             await asyncio.gather(task, return_exceptions=True)
 
     async def send_all(self) -> None:
-        """Send to every agent that has something else. Raises `Problem`."""
+        """Send to every agent that reports another model than its user's. Raises `Problem`."""
         agents = await self._server.containers()
         async with self._database.read() as session:
             rows = await ModelRepository(session).choices()

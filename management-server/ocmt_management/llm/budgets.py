@@ -50,8 +50,8 @@ class Spent:
 def reached(limits: Limits, spent: Spent, source: Source) -> Period | None:
     """The period whose hard limit is reached; `None` if another request may be sent.
 
-    A request may begin while anything is left, so spending exceeds a limit by less than one
-    request's reservation.
+    A request may begin while anything is left, so spending and reservations exceed a limit by at
+    most one reservation.
     """
     kept = limits.kept_for_jobs if source is Source.CHAT else 0
     for period, hard, sum_ in (
@@ -73,7 +73,7 @@ def told(limits: Limits, spent: Spent) -> Period | None:
 
 
 def warning(limits: Limits, spent: Spent) -> str | None:
-    """A sentence for the user once a soft limit is reached."""
+    """A sentence for the user once a soft limit is reached; `None` before."""
     period = told(limits, spent)
     if period is None:
         return None

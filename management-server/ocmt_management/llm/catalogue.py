@@ -86,7 +86,10 @@ class Catalogue:
         )
 
     async def models(self, user_id: str, provider: Provider, access: Access) -> list[str]:
-        """The names of the models that a user may use, cached for ten minutes. Raises `NoList`."""
+        """The names of models that a user may use, cached for ten minutes. Raises `NoList`.
+
+        Of a very long list, only its beginning.
+        """
         names, until = self._lists.get((user_id, provider.id), ([], None))
         if until is not None and self._clock() < until:
             return names

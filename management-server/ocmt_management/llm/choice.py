@@ -86,7 +86,8 @@ class UserModelChoice:
     async def choose(self, request: ModelRequest, *, server: str | None = None) -> None:
         """Use this model from the agent's next request on; a `key` replaces the stored one.
 
-        `server` is the checked address of an own server.
+        `server` is the checked address of an own server; without a `key`, another address deletes
+        the stored key. Raises a 422 `Problem`.
         """
         provider = PROVIDERS[request.provider]
         if provider.id is ProviderId.DEMO:
@@ -109,6 +110,7 @@ class UserModelChoice:
         """Delete a key, or an own server with its key.
 
         If its provider was chosen and no admin shares it, the demo model answers from now on.
+        Raises a 404 `Problem` if there was no key or server.
         """
         deleted = await self._vault.delete(self._user_id, provider.secret_name, actor=self._user_id)
         if provider.own:
@@ -121,7 +123,7 @@ class UserModelChoice:
             )
 
     async def access_for_list(self, provider: Provider) -> Access | None:
-        """The access to a provider, used to list its models."""
+        """The access to a provider, used to list its models; `None` without a key or server."""
         access = await self.access.to(provider)
         if access is not None:
             self.access.record_use(provider, access, actor=self._user_id, reason="list of models")

@@ -24,7 +24,7 @@ _SILENCE = re.compile(r"\b(NO_REPLY|HEARTBEAT_OK)\b")
 
 
 def user_message(messages: object) -> str:
-    """The user's last message without what OpenClaw added; empty if there is none."""
+    """The user's last message with text, without what OpenClaw added; empty if there is none."""
     for message in reversed(messages) if isinstance(messages, list) else ():
         if isinstance(message, dict) and message.get("role") == "user":
             words = _unwrapped(_text(message.get("content")))
@@ -70,7 +70,7 @@ def tokens(text: str) -> int:
 
 
 def input_tokens(body: dict[str, Any]) -> int:
-    """An estimate of a request's input tokens: those of all its texts."""
+    """An estimate of a request's input tokens: those of its messages and its `system` text."""
     messages = body.get("messages")
     texts = [_text(body.get("system"))]
     if isinstance(messages, Sequence):

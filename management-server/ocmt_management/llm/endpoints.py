@@ -77,7 +77,10 @@ async def list_models(
     provider: ProviderId,
     search: Annotated[str, Query(max_length=100)] = "",
 ) -> ModelsAnswer:
-    """The models that the user's key may use; suggestions without a key or the provider's list."""
+    """The models that the user's key may use; suggestions without a key or the provider's list.
+
+    Only those that match `search`, at most `MOST_SHOWN`.
+    """
     chosen, problem = PROVIDERS[provider], None
     async with database.write() as session:
         choice = choices.UserModelChoice(session, keys, clock, user.user_id)

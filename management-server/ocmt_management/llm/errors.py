@@ -5,7 +5,7 @@ body is both.
 
 OpenClaw acts on an error's status and wording. If the text reads like a problem with a key or an
 account, OpenClaw disables the provider for minutes, and a corrected key would not work at once. So
-such errors become 424 with a text of OCMT's own, whose only variable is the provider's name.
+such errors get a text of OCMT's own, whose only variable is the provider's name, mostly with 424.
 OpenClaw retries a server error up to eight times within 90 seconds, and never retries an
 `invalid_request_error`.
 """
@@ -70,7 +70,8 @@ def agent_token_unknown() -> LlmError:
     return LlmError(
         REPLACED_STATUS,
         "agent-token-wrong",
-        "OCMT does not know this agent any more. It is started anew by its server.",
+        "OCMT does not know this agent any more, or its user is suspended. If it may run, its "
+        "server starts it anew.",
         kind=FINAL,
     )
 

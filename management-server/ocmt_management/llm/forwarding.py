@@ -22,7 +22,7 @@ _DEFAULT_NAMES = frozenset({"default", "ocmt/default"})
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """A request's JSON members as the agent wrote them, and the two that this server reads."""
+    """A request's JSON members as the agent wrote them, and two of them parsed."""
 
     members: dict[str, Raw]
     model: str
@@ -92,7 +92,7 @@ def _refused(llm: Llm, caller: Caller, error: errors.LlmError) -> errors.LlmErro
 
 
 def _headers(shape: Shape, request: Request, key: SecretValue | None) -> dict[str, str]:
-    """The headers for the provider; of the agent's, only those that name an API version."""
+    """The headers for the provider; of the agent's, only Anthropic's API version and betas."""
     headers = {
         "content-type": "application/json",
         "accept": "text/event-stream, application/json",

@@ -1,7 +1,7 @@
 """`/llm`: the model endpoint of the agents.
 
-An agent knows one model, `default`. The user's choice of provider, model and key is looked up for
-every request, so a change works at once and no container holds a key.
+An agent's requests name the model `default`. This server applies the user's choice of provider,
+model and key to each of them, so a change needs no restart and no container holds a key.
 """
 
 import re

@@ -40,7 +40,7 @@ class OwnModelServer(Base):
 
 
 class SharedKey(Base):
-    """A provider that the admins provide; its key is among the vault's server secrets."""
+    """A provider that the admins provide; its key, if any, is among the vault's server secrets."""
 
     __tablename__ = "shared_model_keys"
 
@@ -51,7 +51,7 @@ class SharedKey(Base):
     """Whether every user may use it; otherwise those with a `SharedKeyUser`."""
     suspended: Mapped[bool]
     day_hard: Mapped[int | None] = mapped_column(BigInteger)
-    """Most of each user, in a day."""
+    """The most that each user may spend in a day; NULL for no limit."""
     month_hard: Mapped[int | None] = mapped_column(BigInteger)
     updated_at: Mapped[datetime]
 
@@ -141,7 +141,7 @@ class Budget(Base):
 
 
 class Reservation(Base):
-    """The estimated cost of a request in progress; deleted when its cost is recorded."""
+    """The estimated cost of a request in progress; deleted when its cost, or this, is recorded."""
 
     __tablename__ = "reservations"
 

@@ -28,7 +28,10 @@ _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$|-latest$")
 
 
 class Price(BaseModel):
-    """A row of the table, in dollars per million tokens."""
+    """A row of the table: prices in dollars per million tokens.
+
+    They apply from the day `since`, to requests with at least `over` input tokens.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

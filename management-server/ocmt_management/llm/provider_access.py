@@ -48,7 +48,7 @@ class ProviderAccess:
         return own if own is not None else await self._granted(provider)
 
     async def own(self, provider: Provider) -> Access | None:
-        """The access by the user's own key or server."""
+        """The access by the user's own key or server; `None` without one."""
         server = await self._rows.own_server(self._user_id) if provider.own else None
         if provider.own and server is None:
             return None
@@ -56,7 +56,7 @@ class ProviderAccess:
         return None if key is None and not provider.own else Access(key, server)
 
     def record_use(self, provider: Provider, access: Access, *, actor: str, reason: str) -> None:
-        """Audit that the key was used."""
+        """Audit that the key, if there is one, was used."""
         if access.key is None:
             return
         if access.shared:

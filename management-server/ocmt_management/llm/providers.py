@@ -48,7 +48,7 @@ class Provider:
     shapes: frozenset[Shape] = frozenset({Shape.OPENAI})
     models_path: str = "models"
     check_path: str = "models"
-    """A path that requires a valid key."""
+    """A path that requires a valid key, if the provider requires one."""
 
     @property
     def secret_name(self) -> str:
@@ -74,14 +74,17 @@ class Provider:
         return "the server's address" if self.own else f"{self.id.upper()}_BASE_URL"
 
     def base_url(self, settings: ManagementSettings, server: str | None = None) -> str:
-        """The address before the paths; `server` is that of an own server."""
+        """The address before the paths; `server` is that of an own server. Not for the demo."""
         base: str = (server or "") if self.own else getattr(settings, f"{self.id}_base_url")
         return base
 
     def url(
         self, shape: Shape, settings: ManagementSettings, server: str | None = None
     ) -> str | None:
-        """The URL for a request of this shape; `None` if the provider does not support it."""
+        """The URL for a request of this shape; `None` if the provider does not support it.
+
+        Not for the demo.
+        """
         if shape not in self.shapes:
             return None
         base = self.base_url(settings, server)

@@ -88,7 +88,7 @@ class UsageRepository:
         )
 
     async def rows(self, *, user_id: str | None, first: date, last: date) -> Sequence[Usage]:
-        """The usage rows from `first` to `last`, ordered by day."""
+        """The usage rows of a user, or of all, from `first` to `last`, ordered by day."""
         query = select(Usage).where(Usage.day >= first, Usage.day <= last)
         if user_id is not None:
             query = query.where(Usage.user_id == user_id)
@@ -124,7 +124,7 @@ class UsageRepository:
         )
 
     async def spent(self, *, user_id: str | None, day: date) -> Spent:
-        """Recorded costs plus open reservations, of one user or of all together."""
+        """Recorded costs plus open reservations on `day` and in its month, of a user or of all."""
         own, everybody = await self.spent_by(user_id, day=day, everybody=user_id is None)
         return everybody if user_id is None else own
 

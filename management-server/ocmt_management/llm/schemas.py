@@ -63,7 +63,7 @@ class ModelAnswer(Wire):
     model: str
     demo: bool
     usable: bool
-    """Whether the user has a key for the chosen provider, or an admin provides it."""
+    """Whether it is the demo, or the user has a key or server for it, or an admin provides it."""
     providers: list[ProviderView]
     key_check: KeyCheck | None = None
     """The provider's check of a key that was just saved."""
@@ -74,7 +74,7 @@ class ModelsAnswer(Wire):
     more: bool
     """Whether more models match than are listed; a longer search finds fewer."""
     problem: str | None
-    """Why these are suggestions only, and not the provider's own list."""
+    """Why the provider's own list is missing; `null` if it is there, or without a key."""
 
 
 class SharedKeyRequest(Command):
@@ -87,7 +87,7 @@ class SharedKeyRequest(Command):
     user_ids: list[UserId] = Field(default_factory=list, max_length=MOST_CHOSEN)
     suspended: bool = False
     day_usd: Dollars | None = None
-    """Most of each user, in a day."""
+    """The most that each user may spend in a day; `null` for no limit."""
     month_usd: Dollars | None = None
 
     _key = field_validator("key")(_fits_a_header)

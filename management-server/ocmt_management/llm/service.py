@@ -121,7 +121,7 @@ class Llm:
         return self._outbound_http if provider.own else self._http
 
     async def caller(self, token: str) -> Caller | None:
-        """The caller with this agent token, cached for a few seconds."""
+        """The caller with this agent token, cached for a few seconds; `None` if it is unknown."""
 
         async def look_up() -> Caller | None:
             async with self._database.read() as session:
@@ -149,8 +149,10 @@ class Llm:
         return await UserModelChoice(session, self._keys, self.clock, user_id).chosen()
 
     async def budget_warning(self, user_id: str) -> str | None:
-        """A sentence once the user's soft limit is reached; also a change of it notifies watchers
-        of the agent's status."""
+        """A sentence for the user once their soft limit is reached; `None` before.
+
+        Watchers of the agent's status are notified when it may have changed.
+        """
         async with self._database.read() as session:
             rows = UsageRepository(session)
             limits = (await rows.budgets((user_id,))).get(user_id)
@@ -173,7 +175,10 @@ class Llm:
         self.catalogue.forget_all()
 
     async def model_changed(self, user_id: str) -> None:
-        """Use the user's new choice or key from now on. Call after the commit."""
+        """Use the user's new choice or key from now on, and send the model to the agent.
+
+        Call after the commit.
+        """
         self.user_changed(user_id)
         await self.agent_models.send(user_id)
 

@@ -55,7 +55,8 @@ class SharedKeys:
     async def put(self, provider: Provider, request: SharedKeyRequest, server: str | None) -> None:
         """Set who may use a provider's key, and with which limit; without a `key` it stays.
 
-        `server` is the checked address of an own server.
+        `server` is the checked address of an own server; without a `key`, another address deletes
+        the stored key. Raises a 422 `Problem`.
         """
         existing = await self._rows.one(provider.id, lock=True)
         kept_server = None if existing is None else existing.url

@@ -75,7 +75,7 @@ class SharedKeyRepository:
         )
 
     async def spent(self, provider: str, *, day: date, user_id: str | None) -> Spent:
-        """Written costs and open reservations of one user of the key, or of all."""
+        """Written costs and open reservations on `day` and in its month, of one user or of all."""
         first = first_of_month(day)
         until = first_of_month(first + timedelta(days=31))
         written, open_ = SharedKeySpending, Reservation

@@ -59,7 +59,7 @@ class UpstreamRequest:
     access: Access
     body: bytes
     without_stream_options: Callable[[], bytes] | None = None
-    """The body for a server that refuses `stream_options`."""
+    """Makes the body for a server that refuses `stream_options`, and records that it does."""
     final: bool = False
     """Whether to stop retries if no answer comes: the agent's last request got none either."""
 
@@ -187,7 +187,7 @@ class UpstreamResponse(Response):
             await send(body(content, more=True))
 
     async def _lost(self, send: Send) -> Response | None:
-        """End a broken answer with an error; return a response if nothing was sent yet."""
+        """End a broken answer, a stream with an error; return a response if nothing was sent."""
         lost = errors.connection_lost(self._request.provider, final=self._request.final)
         refusal = self._failed(lost)
         if not self._started:

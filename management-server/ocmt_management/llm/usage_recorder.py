@@ -22,7 +22,7 @@ _WRITE_EVERY_S = 5.0
 
 
 class UsageRecorder:
-    """Writes every 5 s and on shutdown. A crash loses what is not written yet."""
+    """Writes at most every 5 s, and on shutdown. A crash loses what is not written yet."""
 
     def __init__(
         self,
@@ -49,7 +49,10 @@ class UsageRecorder:
         self._writer.due()
 
     async def write(self) -> None:
-        """Write the sums to the database. If that raises, keep them for the next attempt."""
+        """Write the sums to the database, except of deleted users.
+
+        If that raises, keep them for the next attempt.
+        """
         written, self._sums = self._sums, defaultdict(UsageSum)
         settled, self._settled = self._settled, []
         if not written and not settled:

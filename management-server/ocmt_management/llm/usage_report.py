@@ -130,7 +130,10 @@ async def exported(
 
 
 def days_between(first: date | None, last: date | None, *, today: date) -> tuple[date, date]:
-    """The requested range of days, by default the last thirty. Raises a 422 `Problem`."""
+    """The requested range of days, by default thirty days before tomorrow to tomorrow.
+
+    Raises a 422 `Problem`.
+    """
     last = last or today + timedelta(days=1)  # somewhere it is tomorrow already
     first = first or last - timedelta(days=_USUAL_DAYS)
     if first > last or (last - first).days > _MOST_DAYS:

@@ -26,7 +26,7 @@ class UsageCounts(Wire):
     cache_written: int
     reasoning: int
     cost_usd: float | None
-    """The cost without the unpriced requests; `null` when no request has a known price."""
+    """The cost without the unpriced requests; `null` if that is zero and there are such."""
 
     @staticmethod
     def fields_of(used: UsageSum) -> dict[str, Any]:
@@ -105,9 +105,9 @@ class BudgetView(Wire):
     """Includes the reservations of requests in progress."""
     month_spent_usd: float
     told: Period | None
-    """The soft limit that is reached."""
+    """The period whose soft limit is reached."""
     reached: Period | None
-    """The hard limit that refuses chats now."""
+    """The period whose hard limit refuses chats now."""
 
     @classmethod
     def of(

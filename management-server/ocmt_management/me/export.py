@@ -1,4 +1,7 @@
-"""A user's own data, as one JSON document: their rows of every table, a table at a time."""
+"""A user's own data, as one JSON document: their rows of every table that has a `user_id`.
+
+Binary columns, such as ciphertexts, are left out.
+"""
 
 import json
 from collections.abc import AsyncIterator

@@ -21,7 +21,10 @@ class OwnRows:
     async def of(
         self, table: Table, user_id: str, *, limit: int, offset: int
     ) -> Sequence[dict[str, Any]]:
-        """Without binary columns: ciphertexts, hashes of tokens, and definitions of tools."""
+        """A user's rows of a table, at most `limit`, without binary columns.
+
+        Those are ciphertexts, hashes of tokens, and definitions of tools.
+        """
         columns = [one for one in table.columns if not isinstance(one.type, LargeBinary)]
         rows = await self._session.execute(
             select(*columns)

@@ -1,7 +1,7 @@
 """The HTTP client for addresses that users choose, such as those of their MCP servers.
 
-A name is resolved once for each connection, every address found is checked, and a checked one is
-dialled. So a name cannot resolve to a public address for the check and to a private one afterwards.
+When a name is resolved, every address found is checked, and one of these addresses is dialled. So a
+name cannot resolve to a public address for the check and to a private one afterwards.
 Private addresses, this machine's, and clouds' metadata are refused unless the operator allowed the
 host in PRIVATE_HOSTS. Redirects are never followed, so a credential goes to no other address.
 """
@@ -67,7 +67,7 @@ class SystemResolver(AbstractResolver):
 
 
 class CheckedResolver(AbstractResolver):
-    """Refuses a name if any of its addresses may not be dialled."""
+    """Refuses a name if any of its addresses may not be dialled, unless the name is allowed."""
 
     def __init__(
         self, allowed_hosts: frozenset[str], resolver: AbstractResolver | None = None
@@ -139,7 +139,11 @@ class Client:
         body: bytes | None,
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        """Send a request. Raises `AddressRefused`, `aiohttp.ClientError` or `TimeoutError`."""
+        """Send a request, and return once the answer's head has arrived.
+
+        Raises `AddressRefused`, `aiohttp.ClientError`, `OSError` (also `TimeoutError`) or
+        `ValueError`.
+        """
         check_literal(url, self._allowed_hosts)
         try:
             return await self._session.request(

@@ -7,7 +7,10 @@ from ocmt_management.outbound.client import AddressRefused, check_literal
 
 
 def checked_url(text: str, private_hosts: frozenset[str], *, example: str) -> str:
-    """The address, normalised. Raises a 422 `Problem` if it may not be used."""
+    """The address, normalised. Raises a 422 `Problem` if it may not be used.
+
+    A name is checked only when it is dialled.
+    """
     wrong = Problem(422, "url-invalid", f"Give the server's whole address, such as {example}.")
     try:
         url = URL(text)

@@ -12,7 +12,7 @@ class AccountTokens:
         self._integrations = integrations
 
     async def of(self, connection: Connection) -> Access | None:
-        """A token; `None` if the server takes none. Raises `Trouble`."""
+        """A token; `None` if the server takes none of an account. Raises `Trouble` or `Problem`."""
         if connection.connection_id is None:
             return None
         try:
@@ -21,7 +21,10 @@ class AccountTokens:
             raise trouble_of(connection, problem) from problem
 
     async def renewed(self, connection: Connection, access: Access) -> Access:
-        """A token after the server rejected one; the same if that was not why. Raises `Trouble`."""
+        """A token after the server rejected one; the same if that was not why.
+
+        Raises `Trouble` or `Problem`.
+        """
         try:
             return await self._integrations.renewed(connection.user_id, access) or access
         except ConnectionTrouble as problem:

@@ -29,7 +29,10 @@ class ApiCalls:
         self._private_hosts = private_hosts
 
     async def call(self, connection: Connection, tool: str, arguments: bytes) -> bytes:
-        """A `CallToolResult`. `tool` is the one whose rule was applied. Raises `Trouble`."""
+        """Call the API. Returns a `CallToolResult`, also for a refused call.
+
+        `tool` is the one whose rule was applied. Raises `Trouble` or `Problem`.
+        """
         try:
             access = await self._integrations.access(connection.user_id, connection.server_id)
             api = access.provider.api

@@ -52,13 +52,16 @@ class ApiCall:
 
 
 def named_connection(arguments: bytes) -> tuple[str, str]:
-    """The connection that the arguments name, and the tool whose rule holds."""
+    """The connection that the arguments name, and the tool whose rule holds.
+
+    Raises `ApiRefused`.
+    """
     given = _object(arguments)
     return _text(given, "connection"), READ if _method(given) in _READING else CHANGE
 
 
 def read_call(arguments: bytes, api: Api, *, private_hosts: frozenset[str]) -> ApiCall:
-    """Raises `ApiRefused`."""
+    """Parse and check a call. Raises `ApiRefused`."""
     given = _object(arguments)
     method = _method(given)
     body, content_type = _body(given.get("body"))
@@ -88,7 +91,10 @@ def with_credential(call: ApiCall, api: Api, token: SecretValue) -> HttpRequest:
 
 
 def result_of(answer: Answer, token: SecretValue) -> bytes:
-    """A `CallToolResult`: status, a few headers and the body as text, without the token."""
+    """A `CallToolResult`: status, a few headers and the body, if it is text.
+
+    A token of 8 characters or more is masked.
+    """
     secret = token.reveal()
     headers = {n: answer.headers[n] for n in _SHOWN_HEADERS if n in answer.headers}
     kind = answer.headers.get("content-type", "").lower()

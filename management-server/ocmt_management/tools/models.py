@@ -51,7 +51,7 @@ class Rule(StrEnum):
 
 
 class ToolServer(Base):
-    """An MCP server: one user's own, or shared (`owner_id` is NULL)."""
+    """An MCP server or a connection's API: one user's own, or shared (`owner_id` is NULL)."""
 
     __tablename__ = "tool_servers"
     __table_args__ = (
@@ -86,7 +86,7 @@ class ToolServer(Base):
 
 
 class ToolAccount(Base):
-    """A user's connection to a server. The secret is in the vault as `tool:<server id>`."""
+    """A user's connection to a server. A secret for it is in the vault as `tool:<server id>`."""
 
     __tablename__ = "tool_accounts"
 
@@ -104,7 +104,7 @@ class ToolAccount(Base):
     """The connection whose token is the credential; NULL: the vault's, or none."""
     state: Mapped[str] = mapped_column(String(8))
     trouble: Mapped[str | None] = mapped_column(String(TROUBLE_CHARACTERS))
-    """Why listing its tools or the last call failed, and the cure; NULL if neither did."""
+    """Why listing its tools or a call failed, or which cannot be used; NULL if all is well."""
     extras: Mapped[bytes | None] = mapped_column(LargeBinary)
     """The server's resources, templates and prompts as last listed: a JSON object."""
     listed_at: Mapped[datetime | None]

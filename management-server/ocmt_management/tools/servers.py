@@ -111,7 +111,8 @@ class UserServers:
     async def disconnect(self, server_id: str) -> bool:
         """Delete the user's credential, and for a shared server also their tools and rules.
 
-        Returns whether the server runs over stdio, and so has a container to remove.
+        Returns whether the server runs over stdio, and so has a container to remove. Raises
+        `Problem`.
         """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
@@ -151,7 +152,7 @@ class UserServers:
         self._record("tools.rule", server, detail=f"{tool or 'all'}: {rule or 'none'}")
 
     async def accept(self, server_id: str, tool: str, pin: bytes) -> None:
-        """Accept a changed or new definition. Raises `Problem` if it is not `pin` any more."""
+        """Accept a changed or new definition. Raises `Problem`, also if its pin is not `pin`."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         row = await self._definition(server_id, tool)
@@ -170,7 +171,11 @@ class UserServers:
         name = secret_name(server.id)
         if credential is not None:
             if server.credential_name is None:
-                raise Problem(422, "credential-not-needed", f"{server.name} takes no credential.")
+                raise Problem(
+                    422,
+                    "credential-not-needed",
+                    f"{server.name} takes no credential. Connect it without one.",
+                )
             await self._vault.put(
                 self._user_id,
                 name,
@@ -312,7 +317,11 @@ def chosen_slug(slug: str | None, name: str, taken: set[str]) -> str:
     if slug is None:
         return numbered(slug_from(name), taken)
     if slug.startswith(RESERVED_PREFIX):
-        raise Problem(422, "slug-reserved", f"Names that begin with {RESERVED_PREFIX} are OCMT's.")
+        raise Problem(
+            422,
+            "slug-reserved",
+            f"Names that begin with {RESERVED_PREFIX} are OCMT's. Choose another short name.",
+        )
     if slug in taken:
         raise _slug_taken(slug)
     return slug
@@ -372,7 +381,7 @@ def _state(server: ToolServer, *, has_credential: bool) -> AccountState:
 
 
 def _new_version() -> int:
-    """A random version, so that a new connection never repeats that of an earlier one."""
+    """A random version, since a new connection must not repeat that of an earlier one."""
     return secrets.randbelow(2**31)
 
 

@@ -76,7 +76,7 @@ class UserTools:
         return hashlib.sha256(self.listed).digest()
 
     def listed_of(self, connection: Connection) -> dict[str, Tool]:
-        """The usable tools of one server, by their own names."""
+        """The usable tools of one server that no rule denies, by their own names."""
         return {t.name: t for t in self._listed() if t.connection is connection}
 
     def connection_of(self, server_id: str) -> Connection | None:

@@ -17,7 +17,7 @@ class VaultRepository:
         return await self._session.get(StoredDataKey, user_id)
 
     async def data_key_for_change(self, user_id: str) -> StoredDataKey | None:
-        """The user's data key, locked to serialise changes to the user's secrets."""
+        """The user's data key, locked to serialise changes to the secrets; `None` if none."""
         return await self._session.scalar(
             select(StoredDataKey).where(StoredDataKey.user_id == user_id).with_for_update()
         )
@@ -37,7 +37,7 @@ class VaultRepository:
     async def secret_and_key(
         self, user_id: str, name: str
     ) -> tuple[StoredSecret, StoredDataKey] | None:
-        """A secret with its data key, by one query."""
+        """A secret with its data key, by one query; `None` if there is none."""
         row = (
             await self._session.execute(
                 select(StoredSecret, StoredDataKey)

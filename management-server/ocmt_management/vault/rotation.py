@@ -1,6 +1,7 @@
 """Rewraps data keys with the first key of `VAULT_KEY` while the server runs.
 
-Secrets are not decrypted. Then the old key can be removed from the setting.
+Secrets are not decrypted. If all data keys were rewrapped, the old key can be removed from the
+setting.
 """
 
 import structlog
@@ -17,7 +18,10 @@ _BATCH = 100
 
 
 async def rotate(database: Database, keys: KeyRing) -> int:
-    """Rewrap every data key that an older key wraps; returns how many were rewrapped."""
+    """Rewrap every data key that an older key wraps. Returns how many were rewrapped.
+
+    A data key that cannot be unwrapped is logged and left.
+    """
     moved = 0
     after = ""
     while True:

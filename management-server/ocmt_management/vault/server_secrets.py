@@ -14,7 +14,7 @@ _VERSION = 1
 
 
 def owner(name: str) -> str:
-    """In the place of a user's id, which never has a colon."""
+    """What a server secret's data key is bound to in place of a user's id, which has no colon."""
     return f"server:{name}"
 
 
@@ -43,7 +43,10 @@ class ServerVault:
         self._audit.record("secret.put", user_id=actor, actor=actor, subject=name)
 
     async def use(self, name: str) -> SecretValue | None:
-        """The value, unaudited: the caller must call `record_use` later for all uses."""
+        """The value, or `None`, unaudited: the caller must call `record_use` later for all uses.
+
+        Raises `Problem` if it cannot be decrypted.
+        """
         row = await self._rows.server_secret(name)
         if row is None:
             return None

@@ -27,7 +27,7 @@ class Person:
         return url
 
     async def come_back(self, url: str) -> str:
-        """Follow the way back from the provider; returns the page's address."""
+        """Open the callback's `url`. Returns the page's address after `/connections`."""
         parts = urlsplit(url)
         self.secrets.update(parse_qs(parts.query).get("code", []))
         answer = await self.browser.get(f"{parts.path}?{parts.query}")

@@ -63,7 +63,7 @@ class AuthorizationServer:
             return found
 
     async def endpoints(self, **changes: Any) -> dict[str, Any]:
-        """It as the operator's own provider."""
+        """The body of the request that makes it the operator's own provider, with `changes`."""
         return {
             "name": "Notes",
             "issuer": self.url,
@@ -81,7 +81,7 @@ class AuthorizationServer:
         }
 
     async def consent(self, url: str, login: str, *, refuse: bool = False) -> str:
-        """Sign in and consent as a person in a browser of their own; returns the way back."""
+        """Sign in as `login` in a new browser and consent or `refuse`. Returns the callback URL."""
         async with httpx2.AsyncClient(trust_env=False) as person:
             answer = await person.get(url)
             for _ in range(12):

@@ -907,7 +907,7 @@ export interface ConnectionsAnswer {
   connections: ConnectionView[];
 }
 /**
- * A provider that this person can connect.
+ * A provider that a user can connect once it is `ready`.
  */
 export interface ConnectableProvider {
   id: string;
@@ -1171,7 +1171,7 @@ export interface AgentsAnswer {
   agents: AgentRow[];
 }
 /**
- * What an admin sees; the figures are missing while the agent server does not answer.
+ * What an admin sees; figures that the agent server has not reported are missing.
  */
 export interface AgentRow {
   state: AgentState;
