@@ -40,7 +40,7 @@ _MIX = (HibernationState.RUNNING, *[HibernationState.PAUSED] * 7, *[HibernationS
 
 
 class StillRuntime:
-    """A runtime without effects that counts its calls."""
+    """A runtime without effects that counts its calls, except `events`."""
 
     name = "still"
 

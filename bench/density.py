@@ -2,10 +2,10 @@
 
 Agents are provisioned, sent a message and put to sleep, one after the other. With all asleep, the
 host's `MemAvailable`, swap and zram and the shims' memory are read. Then each agent is woken in
-turn and sent messages: a first one, which shows its working set, and more after other agents were
-put to sleep. A few stay awake, become idle and are trimmed under memory pressure. For comparison,
-upstream's `openclaw fleet` runs a few always-on cells. Writes the figures for `ocmt capacity`. Run:
-`python bench/density.py --agents 20 --json`.
+turn and sent messages, in four rounds; the first shows its working set. A few stay awake, become
+idle and are trimmed under memory pressure. For comparison, upstream's `openclaw fleet` runs a few
+always-on cells. Writes the figures for `ocmt capacity`. Run: `python bench/density.py --agents 20
+--json`.
 """
 
 import argparse
@@ -39,7 +39,10 @@ _AGAIN = "woken again: first byte"
 
 
 def lacking(count: int, *, cells: int, available: int, swap_free: int) -> str | None:
-    """What this host lacks for `count` agents; `None` if nothing."""
+    """What this host lacks for `count` agents and `cells` cells, with the cure; `None` if nothing.
+
+    `available` and `swap_free` are bytes.
+    """
     if swap_free >= count * SWAP_BYTES:
         need = (1 + cells) * AWAKE_BYTES + count * ASLEEP_BYTES
         kind = "with the swap there is"
@@ -129,9 +132,9 @@ async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list
 
 
 async def _wake_all(agents: Agents, users: list[str], wakes: dict[str, list[float]]) -> list[float]:
-    """Wake each agent in turn, after minutes asleep, and record the seconds in `wakes`.
+    """Wake the agents one after the other, in four rounds, and record the seconds in `wakes`.
 
-    Returns each agent's bytes of anonymous memory after its first answer.
+    Returns each agent's bytes of anonymous memory after its first answer in the first round.
     """
     woken = []
     for user in users:
@@ -167,7 +170,11 @@ def _tell(progress: str) -> None:
 
 
 async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
-    """Trim idle agents. Returns their bytes before and after, and the seconds to a first token."""
+    """Make the agent server trim idle agents, by memory pressure.
+
+    Returns their bytes of anonymous memory before and after, and the seconds to a first token
+    without (`untouched`) and after the trim (`answered`).
+    """
     for user in users:
         await agents.chat(user)
     await asyncio.sleep(_QUIET_S)
@@ -217,7 +224,7 @@ async def _quiet_host() -> dict[str, int]:
 
 
 def _shim_bytes(container: str) -> int:
-    """RAM of a container's shim, including its share of shared pages. Each container has a shim."""
+    """Bytes of RAM of a container's shim, with its share of shared pages; 0 if it is not found."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_text(encoding="utf-8")

@@ -5,6 +5,9 @@ in a request of 60 KB (OpenClaw's usual size), and counts the tokens used. The p
 proxy on the same libraries (Starlette, httpx2) that does none of this. Every target is measured in
 each round, so that a busy machine affects all alike; a figure is the median over the rounds. All on
 loopback, each server in a process of its own. Run: `python bench/llm.py --json`.
+
+With `--litellm PROGRAM`, LiteLLM's proxy with one worker is measured, too. It needs an environment
+of its own: `python -m venv x && x/bin/pip install 'litellm[proxy]'`; then it is `x/bin/litellm`.
 """
 
 import argparse
@@ -110,6 +113,17 @@ def serve_peer(port: int, upstream: str) -> None:
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
+def litellm_config(upstream: int) -> str:
+    """LiteLLM's configuration, which is also JSON."""
+    to_upstream = {
+        "model": "openai/m",
+        "api_base": f"http://127.0.0.1:{upstream}/v1",
+        "api_key": "sk-x",
+    }
+    models = [{"model_name": "default", "litellm_params": to_upstream}]
+    return json.dumps({"model_list": models, "litellm_settings": {"telemetry": False}})
+
+
 async def furnish(environment: dict[str, str], token: str) -> None:
     """Create a user with an agent, a model and a key."""
     settings = load(ManagementSettings, environ=environment)
@@ -209,7 +223,7 @@ async def measure(targets: list[Target], rounds: int) -> dict[str, dict[str, flo
 
 
 async def until_up(session: aiohttp.ClientSession, target: Target) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):  # LiteLLM imports for long
         while True:
             try:
                 async with session.post(target.url, json=BODY, headers=target.headers) as answer:
@@ -220,9 +234,9 @@ async def until_up(session: aiohttp.ClientSession, target: Target) -> None:
             await asyncio.sleep(0.1)
 
 
-async def run(rounds: int) -> dict[str, Any]:
+async def run(rounds: int, litellm: str | None) -> dict[str, Any]:
     token = secrets.token_urlsafe(32)
-    upstream, ours, peer = free_ports(3)
+    upstream, ours, peer, litellm_port = free_ports(4)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         environment = {
             "DATA_DIR": str(Path(folder) / "data"),
@@ -245,6 +259,12 @@ async def run(rounds: int) -> dict[str, Any]:
             Target("ours", base.format(ours, "llm/"), bearer),
             Target("plain httpx2 proxy", base.format(peer, "llm/"), {}),
         ]
+        if litellm is not None:
+            config = Path(folder) / "litellm.yaml"
+            config.write_text(litellm_config(upstream))
+            command = (litellm, "--config", str(config), "--host", "127.0.0.1")
+            stack.enter_context(process(*command, "--port", str(litellm_port)))
+            targets.append(Target("LiteLLM", base.format(litellm_port, ""), {}))
         figures = await measure(targets, rounds)
     ours_, peer_, direct = figures["ours"], figures["plain httpx2 proxy"], figures["direct"]
     ratios = {
@@ -261,6 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print raw figures")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--litellm", metavar="PROGRAM", help="measure LiteLLM's proxy, too")
     parser.add_argument("--serve-upstream", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--serve-peer", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -270,7 +291,7 @@ def main() -> None:
         port, upstream = chosen.serve_peer.split(":")
         serve_peer(int(port), f"http://127.0.0.1:{upstream}/v1")
     else:
-        result = asyncio.run(run(chosen.rounds))
+        result = asyncio.run(run(chosen.rounds, chosen.litellm))
         print(json.dumps(result, indent=2) if chosen.json else table(result))
 
 

@@ -73,7 +73,10 @@ def _environment() -> dict[str, str]:
 
 
 def make_fork(folder: Path, count: int) -> Path:
-    """Create a fork of the base commit with local commits, a few picks, and upstream fetched."""
+    """Create a fork of the base commit, with local commits, and picks where they apply.
+
+    `count` is the number of upstream's commits after the base, which the fork has fetched.
+    """
     fork = folder / "fork"
     git(folder, "init", "-q", "-b", "main", str(fork))
     with subprocess.Popen(
@@ -108,9 +111,10 @@ def timed(what: Callable[[], Any]) -> float:
 
 
 def command(fork: Path, *args: str) -> tuple[float, float, float]:
-    """Run `ocmt sync`. Returns wall seconds, peak MB and CPU seconds, including git's processes.
+    """Run `ocmt sync`. Returns wall seconds, peak MiB of the largest process, and CPU seconds.
 
-    On a busy machine, only the CPU seconds are comparable.
+    CPU seconds include git's processes. On a busy machine, only they are comparable. Raises
+    `RuntimeError` if the command fails.
     """
     started = time.perf_counter()
     child = subprocess.Popen(
@@ -127,7 +131,7 @@ def command(fork: Path, *args: str) -> tuple[float, float, float]:
 
 
 def classify(fork: Path) -> float:
-    """Seconds to read and classify every commit in this process, without a cache."""
+    """Seconds to read and classify the commits that main lacks, in this process, uncached."""
 
     repository = open_repository(fork)
     policy = load_policy(None, fork)
@@ -141,7 +145,7 @@ def classify(fork: Path) -> float:
 
 
 def forecast(fork: Path, count: int) -> float:
-    """Milliseconds per commit of a sequential forecast."""
+    """Milliseconds per commit of a sequential forecast of the first `count` commits."""
 
     repository = open_repository(fork)
     shas = repository.git.lines(
@@ -154,7 +158,7 @@ def forecast(fork: Path, count: int) -> float:
 
 
 def by_hand(fork: Path) -> dict[str, float]:
-    """Seconds of git commands that read the same data by hand."""
+    """Seconds of git commands that read the same commits by hand."""
     up = "refs/remotes/upstream/main"
     return {
         "git cherry": timed(lambda: git(fork, "cherry", "main", up)),
@@ -163,7 +167,7 @@ def by_hand(fork: Path) -> dict[str, float]:
 
 
 def pygit2_walk(fork: Path) -> float | None:
-    """Seconds to read the same data with pygit2; `None` if it is not installed."""
+    """Seconds to list the same commits' files with pygit2; `None` if it is not installed."""
     try:
         import pygit2  # noqa: PLC0415 (optional)
     except ImportError:

@@ -51,7 +51,7 @@ def _note(figures: dict[str, list[float]], name: str, seconds: float) -> None:
 
 
 async def _just_paused(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
-    """Measure wakes right after a pause, with resident memory and a reclaim that is cancelled."""
+    """Measure wakes 0.2 s after a pause, when a reclaim has at most begun and is cancelled."""
     for _ in range(rounds):
         await _paused(agents)
         _note(figures, "just paused: first byte", await agents.first_byte(USER))
@@ -69,7 +69,7 @@ async def _paused(agents: Agents) -> None:
 async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int) -> str:
     """Measure wakes after the reclaim, alternating with the comparison.
 
-    Returns where the memory was: `reclaimed` or `resident`.
+    Returns where the memory was before the last wake: `reclaimed` or `resident`.
     """
     where = "resident"
     container = await agents.docker.of(USER)
@@ -129,7 +129,7 @@ async def _plain_unpause(agents: Agents, container: str) -> float:
 
 
 async def _plain_start(agents: Agents, container: str) -> float:
-    """Seconds to start the container through Docker's API, until its gateway is ready."""
+    """Seconds to start the stopped container through Docker's API, until its gateway is ready."""
     docker = agents.docker
     async with agents.held(), aiohttp.ClientSession() as session:
         await docker.act(container, "stop?t=20")

@@ -1,8 +1,9 @@
 """Writes requirements/*.lock: hashed versions of what each package's pyproject.toml declares.
 
 `.venv/bin/python scripts/lock.py` after changing a dependency; `--upgrade` raises all versions,
-`--upgrade-package NAME` one. The tools of the checks and tests are the group `dev` of the
-workspace's pyproject.toml. Other options go to `uv pip compile` as they are.
+`--upgrade-package NAME` one. All options go to the `uv pip compile` of dev.lock, whose versions the
+other locks take. The tools of the checks and tests are the group `dev` of the workspace's
+pyproject.toml.
 """
 
 import re
@@ -52,7 +53,7 @@ def requirements(lock: str) -> list[str]:
 
 
 def name_of(requirement: str) -> str:
-    """The name of a requirement's package, as spelled in locks."""
+    """The name of a requirement's package in lower case, with `-` for `_`."""
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 

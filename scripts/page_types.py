@@ -27,7 +27,7 @@ _REFS = "#/$defs/"
 
 
 def page_schema() -> dict[str, Any]:
-    """A JSON schema of the routes, by method and path, and of the chat socket's frames."""
+    """A JSON schema of the /api routes, by method and path, and of the chat socket's frames."""
     api = get_openapi(title="", version="", routes=[r for router in ROUTERS for r in router.routes])
     api = json.loads(json.dumps(api).replace("#/components/schemas/", _REFS))
     frame_types: Any = [

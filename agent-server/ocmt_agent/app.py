@@ -7,7 +7,7 @@ from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from ocmt_agent.api import endpoints, tool_server_endpoints
+from ocmt_agent.api import endpoints, file_endpoints, tool_server_endpoints
 from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.auth import TokenMiddleware, exactly
 from ocmt_agent.proxy.routes import proxy_routes
@@ -47,4 +47,5 @@ def _api(parts: Parts) -> FastAPI:
     api.add_middleware(BodyLimitMiddleware, max_bytes=parts.settings.max_body_bytes)
     api.include_router(endpoints.router)
     api.include_router(tool_server_endpoints.router)
+    api.include_router(file_endpoints.router)
     return api

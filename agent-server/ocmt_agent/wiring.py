@@ -10,10 +10,12 @@ from functools import partial
 import aiohttp
 from ocmt_common.host_credentials import HostCredentials
 
+from ocmt_agent.api.agent_jobs import AgentJobs
 from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.api.host_history import HostHistory
+from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
-from ocmt_agent.api.tools_version import ToolsVersions
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.disk_limit import DiskLimit
@@ -120,8 +122,8 @@ async def open_parts(
             tool_containers, has_room=partial(_has_room_for_tools, read_host), clock=clock
         )
         stack.push_async_callback(tool_servers.close)
-        tools_versions = ToolsVersions(runtime, gateway, registry, hibernation.wakes, clock=clock)
-        stack.push_async_callback(tools_versions.close)
+        live_configs = LiveConfigs(runtime, gateway, registry, hibernation.wakes, clock=clock)
+        stack.push_async_callback(live_configs.close)
         provisioning = Provisioning(
             runtime,
             registry,
@@ -146,6 +148,7 @@ async def open_parts(
         yield Parts(
             settings=settings,
             clock=clock,
+            runtime=runtime,
             hub=hub,
             registry=registry,
             memory=memory,
@@ -155,7 +158,9 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
-            tools_versions=tools_versions,
+            host=HostHistory(registry, memory, clock=clock),
+            jobs=AgentJobs(gateway, registry, hibernation.wakes),
+            live_configs=live_configs,
             tool_servers=tool_servers,
             passing_on=passing_on,
         )
@@ -172,9 +177,10 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
     loops = (
         parts.hibernation.loop.run(),
         parts.memory.run(),
+        parts.host.run(),
         parts.disk.run(),
         parts.states.run(),
-        parts.tools_versions.write_all(),
+        parts.live_configs.write_all(),
         parts.tool_servers.run(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]

@@ -31,7 +31,7 @@ _CLOSED_WITHIN_S = 1.0
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Statistics of durations, in milliseconds. `p95` of few samples is near `max`."""
+    """Statistics of at least one duration, in milliseconds. `p95` of few samples is `max`."""
     ordered = [value * 1000 for value in sorted(seconds)]
     last = len(ordered) - 1
 
@@ -42,7 +42,7 @@ def summary(seconds: list[float]) -> dict[str, float]:
 
 
 def meminfo() -> dict[str, int]:
-    """/proc/meminfo in bytes, by the kernel's names."""
+    """/proc/meminfo by the kernel's names, its sizes in bytes."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 
@@ -106,7 +106,10 @@ class Agents:
         return found
 
     async def sleep(self, user: str, mode: str) -> None:
-        """Hibernate an agent, retrying while its gateway is busy after its last work."""
+        """Hibernate an agent, retrying for `_BUSY_S` seconds while its gateway is busy.
+
+        Raises `Refused` after that, or for another refusal.
+        """
         deadline = time.monotonic() + _BUSY_S
         while True:
             try:
@@ -120,7 +123,7 @@ class Agents:
     async def settled(self, user: str, *, within_s: float = 30.0) -> str:
         """Wait until a paused agent's memory is reclaimed, at most `within_s` seconds.
 
-        Returns where it is: `reclaimed` or `resident`.
+        Returns where it is: `reclaimed` or `resident`. Does not wait on a host without swap.
         """
         if meminfo()["SwapTotal"] == 0:  # there is no swap
             return "resident"
@@ -193,13 +196,13 @@ async def first_token(
 
 
 class Docker:
-    """A minimal client of Docker's API, the fastest that another tool could be."""
+    """A minimal client of Docker's API, for what the Engine alone takes. Raises `Refused`."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
     async def of(self, user: str) -> str:
-        """The id of a user's container."""
+        """The id of a user's container, which must exist."""
         filters = json.dumps({"label": [f"{USER_LABEL}={user}"]})
         found = await self._call("GET", "/containers/json", params={"all": "1", "filters": filters})
         return str(found[0]["Id"])
@@ -211,14 +214,14 @@ class Docker:
         return f"http://{address}:{GATEWAY_PORT}"
 
     async def act(self, container: str, verb: str) -> None:
-        """Call the container's action `verb`: `pause`, `unpause`, `start` or `stop`."""
+        """Call a container's action, such as `pause` or `stop?t=20`."""
         await self._call("POST", f"/containers/{container}/{verb}")
 
     async def remove(self, container: str) -> None:
         await self._call("DELETE", f"/containers/{container}", params={"force": "1"})
 
     async def rss(self, container: str) -> int:
-        """Bytes of anonymous memory in RAM, as `docker stats` sees them."""
+        """Bytes of anonymous memory in RAM, from the Engine's stats."""
         query = {"stream": "0", "one-shot": "1"}
         stats = await self._call("GET", f"/containers/{container}/stats", params=query)
         details = stats["memory_stats"]["stats"]
@@ -287,7 +290,9 @@ async def instant_model(port: int) -> AsyncIterator[None]:
 async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
     """Run an agent server on `port`, with its relay and the model on the next two ports.
 
-    Removes its agents at the end. If a port is taken, the benchmark exits and names its holder.
+    Removes its agents at the end. `settings` are additional settings in upper case. If a port is
+    taken, the benchmark exits and names its holder. Raises `RuntimeError` if the server does not
+    start.
     """
     for one in (port, port + 1, port + 2):
         if not is_free(one):

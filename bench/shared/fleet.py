@@ -14,11 +14,14 @@ _PROGRAM = ROOT / "data" / "openclaw" / "node_modules" / "openclaw" / "openclaw.
 
 
 class FleetRefused(Exception):
-    """`openclaw fleet` failed. `str()` is its output."""
+    """`openclaw fleet` failed or is not installed. `str()` is the end of its output or the cure."""
 
 
 class Fleet:
-    """A fleet in a temporary home folder; its cells are removed at the end."""
+    """A fleet in a temporary home folder; its cells are removed at the end. Raises `FleetRefused`.
+
+    Cells listen on the ports after `port`.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -41,7 +44,7 @@ class Fleet:
         self._home.cleanup()
 
     async def create(self, cell: str) -> None:
-        """Create a cell, and wait until its gateway answers `/healthz`."""
+        """Create a cell and wait for the command's end. Raises `FleetRefused`."""
         self._cells.append(cell)
         port = str(self._port + len(self._cells))
         await self._run("create", cell, "--image", default_image(), "--port", port, "--json")

@@ -13,7 +13,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.asynccontextmanager
 async def only_available(share: float) -> AsyncIterator[None]:
-    """Leave only `share` of the host's memory available during the block. Needs root."""
+    """Lock memory during the block so that about `share` of the host's memory is left available.
+
+    Locks nothing if less is available already. Raises `OSError` if the memory cannot be locked,
+    which needs root.
+    """
     now = meminfo()
     size = int(now["MemAvailable"] - share * now["MemTotal"]) // mmap.PAGESIZE * mmap.PAGESIZE
     if size <= 0:

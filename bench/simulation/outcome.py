@@ -91,7 +91,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def clock(seconds: float) -> str:
-    """Format a simulated second, such as `day 1 09:00:40`."""
+    """Format seconds since the first day's midnight: 32440 as `day 1 09:00:40`."""
     day, rest = divmod(int(seconds), 86_400)
     return f"day {day + 1} {rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
 

@@ -20,7 +20,7 @@ def of(person: int, seed: int) -> Random:
 
 
 def storms(person: int, people: People, seed: int) -> bool:
-    """Whether everyone in the person's office writes at nine."""
+    """Whether all who are present in the person's office write soon after nine."""
     office = person // people.office_size
     return Random(f"{seed}:office:{office}").random() < people.stormy
 
@@ -37,7 +37,10 @@ def job_at(chance: Random, people: People) -> float | None:
 def messages(
     chance: Random, people: People, *, days: int, stormy: bool
 ) -> Iterator[tuple[float, float]]:
-    """`(second when written, seconds of its turn)` of each message, in order."""
+    """`(second when written, seconds of its turn)` of each message, in order.
+
+    Seconds count from the first day's midnight; `stormy` adds a visit soon after nine.
+    """
     for day in range(days):
         starts = []
         if chance.random() < people.present:

@@ -1,4 +1,4 @@
-"""The input of a simulation: habits, hosts, and an agent's costs. All times in seconds."""
+"""The input of a simulation: habits, hosts, and an agent's costs."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from ocmt_agent.decisions.sleep_policy import Times
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """An agent's costs on a host, in bytes of host memory and in seconds.
+    """An agent's costs on a host, in bytes and seconds.
 
     The defaults were measured with openclaw 2026.9.6 on 2 cores (docs/benchmarks.md).
     """
@@ -49,7 +49,7 @@ class People:
     turn_s: float = 20.0
     """Seconds that the agent works on a message, median."""
     with_job: float = 0.2
-    """Share of the people with a daily scheduled job; half of the jobs are at 09:00."""
+    """Share of the people with a daily scheduled job; about half of the jobs are at 09:00."""
     job_s: float = 60.0
     office_size: int = 200
     """People per office, all on one host."""

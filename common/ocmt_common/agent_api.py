@@ -66,6 +66,33 @@ class ToolsVersionRequest(Command):
     """A version other than the last makes the agent list its tools again."""
 
 
+class ModelApi(StrEnum):
+    """The shape of an agent's requests to its model; the values are OpenClaw's names."""
+
+    CHAT_COMPLETIONS = "openai-completions"
+    RESPONSES = "openai-responses"
+    MESSAGES = "anthropic-messages"
+
+
+class AgentModel(Command):
+    """`PUT /api/containers/{userId}/model`: what an agent has to know of its user's model.
+
+    May be repeated; wakes no agent. The default is right for every model, without thinking and
+    pictures.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+    api: ModelApi = ModelApi.CHAT_COMPLETIONS
+    name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]*\z")] = ""
+    """The provider's name of a model that thinks, by which OpenClaw knows how. It gets into the
+    configuration, where `${…}` is replaced."""
+    reasoning: bool = False
+    images: bool = False
+
+
 class MemoryFigures(Wire):
     """One agent's memory as last measured, in bytes."""
 
@@ -120,7 +147,9 @@ class Container(Wire):
     disk: DiskFigures | None = None
     """`None` until it is measured."""
     warning: str | None = None
-    """A warning for its user, with the cure, such as that its disk is nearly full."""
+    """A warning to its user, with the remedy, such as that its disk is nearly full."""
+    model: AgentModel | None = None
+    """What its configuration says of its model; `None` if the agent server is an older one."""
 
 
 class Actor(StrEnum):
@@ -154,6 +183,7 @@ ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 """`HH:MM`, 24 hours."""
 PolicyMs = Annotated[int, Field(ge=1000, le=31_536_000_000)]
 """Milliseconds from a second to a year."""
+HeartbeatMinutes = Annotated[int, Field(ge=5, le=1440)]
 
 
 class OfficeHours(Command):
@@ -201,13 +231,91 @@ class AgentPolicy(Command):
     office_hours: OfficeHours | None = None
     """Wake when these hours begin and stay awake during them; outside, sleep as usual."""
     max_awake_ms: PolicyMs | None = None
-    """The longest time awake; then the agent sleeps as soon as it has no work in progress."""
+    """Longest time awake in a row; then it sleeps as soon as it has no work in progress."""
+    heartbeat_minutes: HeartbeatMinutes | None = None
+    """How often it takes a turn by itself, for which it is woken; `None`: never."""
 
     @model_validator(mode="after")
     def _not_both(self) -> Self:
         if self.never_sleep and self.max_awake_ms is not None:
             raise ValueError("neverSleep and maxAwakeMs contradict each other; set one of them")
         return self
+
+
+class JobKind(StrEnum):
+    """What a scheduled job does."""
+
+    TURN = "turn"
+    """A turn of the agent's, with a message as its task."""
+    EVENT = "event"
+    """A note for the agent's next turn."""
+    PROGRAM = "program"
+    """A command or a script."""
+    HEARTBEAT = "heartbeat"
+
+
+class Job(Wire):
+    """A scheduled job of an agent, as its gateway lists it. Its texts are the agent's."""
+
+    id: str
+    name: str
+    kind: JobKind
+    task: str
+    """The message, note or command; shortened, and empty for a heartbeat."""
+    enabled: bool
+    editable: bool
+    """False for the jobs that OpenClaw keeps by itself."""
+    cron: str | None = None
+    """A cron expression; else `every_ms` or `at` is set, or none of the three for a trigger."""
+    time_zone: str | None = None
+    every_ms: int | None = None
+    at: str | None = None
+    running: bool = False
+    next_run_at: datetime | None = None
+    last_run_at: datetime | None = None
+    last_status: str | None = None
+    """`ok`, `error` or `skipped`."""
+    last_error: str | None = None
+
+
+class Jobs(Wire):
+    """`GET /api/containers/{userId}/jobs`."""
+
+    jobs: list[Job]
+
+
+class JobChange(Command):
+    """`PATCH /api/containers/{userId}/jobs/{jobId}`."""
+
+    enabled: bool
+
+
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_:@-]{0,127}$")]
+
+
+class FileKind(StrEnum):
+    FILE = "file"
+    FOLDER = "folder"
+    OTHER = "other"
+    """A link, or a name that cannot be sent back; it cannot be opened."""
+
+
+class FileEntry(Wire):
+    """One entry of a folder in an agent's workspace. The name is the agent's."""
+
+    name: str
+    kind: FileKind
+    size: int | None = None
+    """Bytes of a file."""
+    changed_at: datetime | None = None
+
+
+class FileListing(Wire):
+    """`GET /api/containers/{userId}/files`: folders first, then by name."""
+
+    entries: list[FileEntry]
+    more: bool
+    """Whether the folder has more entries than these."""
 
 
 class StateEvent(Wire):
@@ -309,6 +417,41 @@ class AgentServerHealth(Wire):
     memory: MemoryHealth | None = None
     tls: TlsHealth | None = None
     """`None` when management is on the same host."""
+
+
+class HostSample(Wire):
+    """The host's memory at one time, in bytes, and its agents by state."""
+
+    at: datetime
+    total: int
+    available: int
+    swap: int
+    swap_free: int
+    agents: HibernationCounts
+
+
+class WakeSample(Wire):
+    user_id: str
+    at: datetime
+    from_state: HibernationState | None
+    """The state before `waking`; `None` if it is not known."""
+    who: Actor | None
+    duration_ms: float
+
+
+class RefusedWake(Wire):
+    user_id: str
+    at: datetime
+    why: str
+    """`memory`: none was free; `queue`: too many wakes waited."""
+
+
+class HostDay(Wire):
+    """`GET /api/host`: the last 24 hours of the host, each list oldest first."""
+
+    samples: list[HostSample]
+    wakes: list[WakeSample]
+    refused: list[RefusedWake]
 
 
 PackageName = Annotated[

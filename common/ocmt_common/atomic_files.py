@@ -27,10 +27,11 @@ def replace_file(
 def replacing_file(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[IO[bytes]]:
     """Yield an empty draft beside `path`, which replaces `path` at the end of the block.
 
-    If the block raises, the draft is removed and `path` is unchanged. A symbolic link at `path` is
-    replaced, not followed. `durable` files survive a power cut, which takes two waits for the disk:
-    pass `False` for a file that is useless after a reboot. Several threads and processes may
-    replace one path concurrently; the last to end wins.
+    If the block raises, the draft is removed and `path` is unchanged. Also raises `OSError`. `mode`
+    is the new file's permissions, independent of the umask. A symbolic link at `path` is replaced,
+    not followed. `durable` files survive a power cut, which takes two waits for the disk: pass
+    `False` for a file that is useless after a reboot. Several threads and processes may replace one
+    path concurrently; the last to end wins.
     """
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
         try:
@@ -48,9 +49,10 @@ def replacing_file(path: Path, *, mode: int = 0o600, durable: bool = True) -> It
 
 
 def remove_drafts(path: Path) -> None:
-    """Remove drafts of `path` that killed processes left behind.
+    """Remove drafts of `path` that killed processes left behind: files beside it named `.NAME.*`.
 
-    Useful for large files. The caller ensures that nothing else is replacing `path`.
+    Useful for large files. The caller ensures that nothing else is replacing `path`. Raises
+    `OSError`.
     """
     for one in path.parent.iterdir():
         if one.name.startswith(f".{path.name}."):
@@ -58,7 +60,10 @@ def remove_drafts(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the folder's entries are on disk, so that a power cut does not undo a rename."""
+    """Wait until the folder's entries are on disk, so that a power cut does not undo a rename.
+
+    Does nothing on file systems that do not support it. Raises other `OSError`s.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

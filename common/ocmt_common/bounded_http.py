@@ -24,8 +24,8 @@ class RequestBounds:
     """Request line and headers together; also the trailers of a body."""
     headers: int = 100
     patience_s: float = 20.0
-    """A head must be complete, and a body must progress, within one to two times this time. Slow
-    uploads and long answers are not affected."""
+    """A head must be complete, and a body must progress, within one to two times this time. Uploads
+    that progress slowly and long answers are not affected."""
 
 
 class _Incomplete(Enum):
@@ -37,8 +37,8 @@ class _Incomplete(Enum):
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's HTTP protocol with `RequestBounds`, for `uvicorn.Config(http=…)`.
 
-    The limits also apply to a WebSocket's upgrade request. Each connection has one timer that
-    re-arms itself, so that a request needs neither a timer nor a reading of the clock.
+    The limits also apply to a WebSocket's upgrade request. They use one timer per connection, which
+    re-arms itself, so that a request needs neither a timer of its own nor a reading of the clock.
     """
 
     bounds = RequestBounds()
@@ -46,9 +46,10 @@ class BoundedHttp(HttpToolsProtocol):
     _incomplete = _Incomplete.HEAD
     _received = False
     _outside_bytes = 0
-    """Bytes received since the last complete head or piece of a body."""
+    """Bytes received after the chunk with the last complete head or piece of a body."""
     _moved = False
-    """Whether the incomplete head or body progressed since the timer last fired."""
+    """Whether a head began or was completed, or a body progressed, since the timer last fired; also
+    true if the client was waiting for this server then."""
     _looking: asyncio.TimerHandle | None = None
     _refused: Problem | None = None
 
@@ -130,7 +131,7 @@ class BoundedHttp(HttpToolsProtocol):
                 Problem(
                     408,
                     "request-too-slow",
-                    f"The request's {part} stopped arriving. Send the request again.",
+                    f"The request's {part} did not arrive in time. Send the request again.",
                 )
             )
 
@@ -152,10 +153,11 @@ class BoundedHttp(HttpToolsProtocol):
         )
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer with `problem` if no response has begun, and close once the client could read it.
+        """Answer with `problem`, and close once the client could read it.
 
-        Closing at once, with unread bytes, would reset the connection and lose the response, so
-        incoming bytes are discarded for a moment first.
+        In the middle of a response, only abort the connection. Closing at once, with unread bytes,
+        would reset the connection and lose the response, so incoming bytes are discarded for a
+        moment first.
         """
         self._refused = problem
         self._stop_looking()
@@ -181,4 +183,4 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class RequestRefused(Exception):
-    """Raised to stop parsing a head whose request has already been answered."""
+    """Raised to stop parsing a head whose request has already been refused."""

@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 
 MOST_VALUES = 50_000
-"""Parsing so many takes a few milliseconds. A history of 200 long messages has half as many."""
+"""Parsing so many takes a few milliseconds. A history of 200 long messages has half as many.
+
+Counted without parsing, so a `{`, `[` or comma inside a string counts as a value.
+"""
 MOST_MEMBERS = 200
 _MOST_MENDED = 10_000
 
@@ -32,7 +35,7 @@ class NotJson(ValueError):
 
 
 class TooComplex(NotJson):
-    """The text has too many values, members or levels."""
+    """The text has, or may have, too many values, or it has too many members or levels."""
 
 
 class _Name(str):
@@ -42,7 +45,10 @@ class _Name(str):
 
 
 def read(text: Json) -> Any:
-    """Parse any JSON value. Raises `NotJson` or `TooComplex`."""
+    """Parse any JSON value. Raises `NotJson`, or `TooComplex` for over `MOST_VALUES`.
+
+    Lone surrogates in its strings become U+FFFD. For nested too deeply it raises either of the two.
+    """
     data = _bytes(text)
     if len(data) > MOST_VALUES and _separators(data) > MOST_VALUES:
         raise TooComplex(f"more than {MOST_VALUES} values")
@@ -52,8 +58,8 @@ def read(text: Json) -> Any:
 def members(text: Json) -> dict[str, msgspec.Raw]:
     """An object's members as unparsed JSON; of duplicate names, the last.
 
-    Raises `NotJson`, or `TooComplex` for over `MOST_MEMBERS`. The members' strings are not
-    validated; `read` does that.
+    Raises `NotJson`, usually its subclass `TooComplex` for over `MOST_MEMBERS` or too many levels.
+    The members' strings are not validated; `read` does that.
     """
     count = 0
 
@@ -91,10 +97,10 @@ def _decode(data: bytes | bytearray | memoryview, kind: Any, hook: Any) -> Any:
 
 
 def mended(data: bytes) -> bytes | None:
-    """`data` with lone surrogates replaced by U+FFFD; `None` if there are none.
+    """`data` with escaped lone surrogates replaced by U+FFFD; `None` if it has none or thousands.
 
-    JSON allows them and JavaScript writes them, but they are not valid text, and most decoders
-    reject them.
+    JSON allows them and JavaScript writes them, but they are not valid text, and msgspec rejects
+    them.
     """
     pieces: list[bytes] = []
     end = 0
@@ -112,7 +118,7 @@ def mended(data: bytes) -> bytes | None:
 
 
 def _separators(data: bytes | bytearray | memoryview) -> int:
-    """An upper bound on the number of values, since it also counts separators in strings."""
+    """The number of values after the first, or more: it also counts separators in strings."""
     whole = data if isinstance(data, bytes | bytearray) else bytes(data)
     return len(whole) - len(whole.translate(None, b"{[,"))
 

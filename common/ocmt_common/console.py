@@ -1,8 +1,8 @@
 """Prints text that is safe for a terminal.
 
-Every printed line passes through `printable`, since much text comes from servers, containers,
-upstream commits and hosts, and terminals act on control characters. A test rejects other ways to
-print.
+Every line that the command prints passes through here, since much text comes from servers,
+containers, upstream commits and hosts, and terminals act on control characters. A test rejects
+other ways to print in the command.
 """
 
 import json
@@ -16,10 +16,11 @@ _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def printable(text: str, *, colours: bool = False) -> str:
-    """`text` with invisible characters escaped, except newlines and tabs.
+    """`text` with characters escaped that `str.isprintable` rejects, except newlines and tabs.
 
-    These are C0 and C1 controls and characters that reorder or hide text. `colours` keeps colour
-    sequences, for text of the command itself and of programs that it runs.
+    Among these are C0 and C1 controls, characters that reorder or hide text, and spaces other than
+    ASCII's. A CRLF becomes a newline. `colours` keeps colour sequences, for text of the command
+    itself and of programs that it runs.
     """
     text = text.replace("\r\n", "\n")
     if colours:
@@ -31,17 +32,24 @@ def printable(text: str, *, colours: bool = False) -> str:
 
 
 def say(text: str = "", *, colours: bool = False) -> None:
-    """Print a line to standard output, unbuffered. Raises `OSError`."""
+    """Print `text` and a newline to standard output, unbuffered.
+
+    Raises `OSError`, but not if the reader has closed the pipe. Without a standard output, does
+    nothing.
+    """
     _put(sys.stdout, printable(text, colours=colours))
 
 
 def complain(text: str) -> None:
-    """Print a line to standard error."""
+    """Like `say`, to standard error."""
     _put(sys.stderr, printable(text))
 
 
 def say_json(document: Any) -> None:
-    """Print a command's result as JSON, escaped if the terminal requires it."""
+    """Print a command's result as JSON. Raises `OSError` like `say`.
+
+    Characters outside of ASCII are escaped if any is unprintable or not in the output's encoding.
+    """
     readable = json.dumps(document, indent=2, ensure_ascii=False)
     if printable(readable) != readable or _encodable(sys.stdout, readable) != readable:
         readable = json.dumps(document, indent=2).replace("\x7f", "\\u007f")
@@ -49,7 +57,7 @@ def say_json(document: Any) -> None:
 
 
 def reader_is_gone(stream: TextIO) -> bool:
-    """Whether `stream` is a pipe that its reader has closed (`| head`)."""
+    """Whether `stream` is a pipe that its reader has closed (`| head`); `False` if unknown."""
     try:
         watched = select.poll()
         watched.register(stream.fileno(), 0)
@@ -72,7 +80,7 @@ def _put(stream: TextIO | None, text: str) -> None:
 
 
 def give_up_output() -> None:
-    """Discard buffered standard output that cannot be written and would fail Python's exit."""
+    """Flush standard output; discard what cannot be written, which would fail Python's exit."""
     try:
         sys.stdout.flush()
     except OSError:

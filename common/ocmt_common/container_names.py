@@ -1,4 +1,4 @@
-"""The names and labels by which the agent server and the command find agents' containers.
+"""The names and labels by which the agent server and the command find containers.
 
 Standard library only: the command sends this to hosts (`ocmt_cli.deploy.program`). After a change,
 containers of running installations are no longer found.
@@ -20,7 +20,7 @@ def instance_id(agents: Path) -> str:
 
 
 def instance_label(agents: Path) -> str:
-    """The label, as `name=value`, of every container whose state is below `agents`."""
+    """The label, as `name=value`, of the container of each agent whose state is below `agents`."""
     return f"{INSTANCE_LABEL}={instance_id(agents)}"
 
 

@@ -1,7 +1,7 @@
-"""Reads `.env` files: a literal `NAME=value` per line; any other line is an error.
+"""Reads `.env` files: `NAME=value` in python-dotenv's syntax, without expansion of `${…}`.
 
-A line that is skipped silently would be a setting without effect, and `${…}` in a password must not
-be expanded.
+Comments and blank lines are skipped. Any other line is an error, since it would be a setting
+without effect. `${…}` may be part of a password.
 """
 
 from io import StringIO
@@ -17,7 +17,8 @@ class EnvFileError(Exception):
 def read_env_file(file: Path, *, called: Path | None = None) -> dict[str, str]:
     """The settings in `file`; empty if it does not exist. Raises `EnvFileError`.
 
-    `called` is the path to show to the operator if `file` is a copy.
+    Of a name that is set twice, the last value counts. `called` is the path to show to the operator
+    if `file` is a copy.
     """
     name = called or file
     try:

@@ -28,7 +28,8 @@ class FileLock:
 def lock(path: Path) -> FileLock:
     """Wait for the lock on `path`: a folder, or a file, which is created if missing.
 
-    Raises `OSError` if it cannot be opened.
+    Blocks the thread until the lock is free, so forever if this thread holds it. Raises `OSError`
+    if `path` cannot be opened or locked.
     """
     descriptor = _open(path)
     try:

@@ -1,7 +1,7 @@
 """The frames of OpenClaw's gateway protocol that both servers write.
 
-Source: OpenClaw's page `gateway/protocol/transport.md`; the protocol has a version. Frames begin
-with `type` and `id`, so that the proxy recognises most of them without parsing.
+Source: OpenClaw's page `gateway/protocol/transport.md`; the protocol has a version. Requests and
+responses begin with `type` and `id`, so that the proxy recognises most of them without parsing.
 """
 
 import json

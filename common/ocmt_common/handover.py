@@ -3,9 +3,9 @@
 Both releases share a listening socket, which systemd (or the deploy's holder) opens and passes on
 with the LISTEN_FDS protocol, so either release accepts pending connections. A new release starts in
 *standby*: it answers on its readiness socket, and accepts from the shared socket once `current`
-points to it. `SIGUSR1` makes it read `current` again.
+points to it. `SIGUSR1` makes a release in standby read `current` again.
 
-Outside of a release (in a checkout, with `./ocmt up`), none of this applies, and a server opens its
+Outside of a release (in a checkout, with `./ocmt up`), there is no standby, and a server opens its
 own port.
 """
 
@@ -52,11 +52,15 @@ class Handover:
     gate: Path | None
     release: Path | None
     drain_s: float | None = None
-    """Seconds that a replaced release may take to finish its requests; `None` for the default."""
+    """Seconds that a stopping server may take to finish its requests; `None` for the default."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Handover":
-        """Read sd_listen_fds(3)'s variables; those meant for another process are ignored."""
+        """Read the release's variables, and sd_listen_fds(3)'s unless they are for another process.
+
+        With a readiness socket, makes the process ignore SIGUSR1, which `admission` handles while
+        it waits. Raises `ValueError` if a number is malformed, `OSError` if a listener is not open.
+        """
         given = os.environ if environ is None else environ
         listeners: dict[str, int] = {}
         if given.get("LISTEN_PID") == str(os.getpid()):
@@ -79,7 +83,10 @@ class Handover:
         )
 
     def drain(self, otherwise_s: int) -> int:
-        """The drain in whole seconds, as uvicorn's `timeout_graceful_shutdown` requires."""
+        """The drain in whole seconds, as uvicorn's `timeout_graceful_shutdown` requires.
+
+        `otherwise_s` is the default.
+        """
         return otherwise_s if self.drain_s is None else max(1, round(self.drain_s))
 
     def listener(self, name: str) -> socket.socket | None:
@@ -93,13 +100,13 @@ class Handover:
 
     @property
     def admitted(self) -> bool:
-        """Whether `current` points to this release; true outside of a release."""
+        """Whether `current` points to this release; true without a release or readiness socket."""
         if self.release is None or self.gate is None:
             return True
         return (self.release.parent.parent / "current").resolve() == self.release.resolve()
 
     async def admission(self) -> None:
-        """Wait until `current` points to this release."""
+        """Wait until the process is `admitted`, checking again at each SIGUSR1."""
         if self.admitted:
             return
         loop = asyncio.get_running_loop()
@@ -114,7 +121,10 @@ class Handover:
         return replace(self, gate=None)
 
     def open_gate(self) -> socket.socket | None:
-        """Open the readiness socket, replacing one left by a killed process."""
+        """Open the readiness socket, replacing any at its path; `None` if there is none to open.
+
+        Raises `OSError`.
+        """
         if self.gate is None:
             return None
         self.gate.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +139,9 @@ class Handover:
 class HandoverServer(uvicorn.Server):
     """A uvicorn server that accepts once its release is admitted, and drains when it is stopped.
 
-    A request on a connection that was just accepted would be dropped unread. So the server stops
-    accepting but serves for another second, with `Connection: close`, and for up to 5 s while a
-    connection has had no request yet.
+    A request on a connection that was just accepted would be dropped unread. So a release that is
+    stopped no longer accepts but serves for another second, with `Connection: close`, and then for
+    up to 5 s while a connection has had no request yet.
     """
 
     def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
@@ -220,7 +230,7 @@ class HandoverServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _first_requests(self) -> None:
-        """Wait for a limited time until every connection has had a request."""
+        """Wait until every connection has had a request, at most `_first_request_s` seconds."""
         connections = self.server_state.connections
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._first_request_s):
@@ -237,7 +247,8 @@ async def standby(handover: Handover, version: str) -> bool:
     """Answer only on the readiness socket until the release is admitted.
 
     For a server that cannot run beside the previous release: call this after all startup steps that
-    do not need that release's data. Returns `False` if the server is stopped first.
+    do not need that release's data. Returns `False` if SIGTERM or SIGINT arrives first; without a
+    readiness socket, returns at once.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -278,7 +289,10 @@ class _Gate(HandoverServer):
 
 
 def notify_ready() -> None:
-    """Notify systemd (`Type=notify`) that the process serves or is in standby."""
+    """Notify systemd (`Type=notify`) that the process serves or is in standby.
+
+    Does nothing without NOTIFY_SOCKET. Raises `OSError`.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -109,7 +109,7 @@ class HostCredentials:
         self._warned_at: datetime | None = None
         self._complaint = ""
         self.token_in_use: str | None = None
-        """The id of the last accepted token."""
+        """The id of the last accepted token; `None` until one is accepted."""
         self.server = _Replaceable(ssl.PROTOCOL_TLS_SERVER)
         self.client = _Replaceable(ssl.PROTOCOL_TLS_CLIENT)
         self._use(self._files)
@@ -121,7 +121,7 @@ class HostCredentials:
 
     @property
     def why_invalid(self) -> str:
-        """Why this host's own certificate is not valid now, with the cure; "" if it is valid."""
+        """Why the certificate is not valid at this time, with the cure; "" within its dates."""
         now, files = self._now(), self._files
         if now >= files.ends_at:
             return f"expired on {files.ends_at:%Y-%m-%d}; run `./ocmt renew`"
@@ -162,7 +162,7 @@ class HostCredentials:
 
     @contextlib.asynccontextmanager
     async def followed(self, *, every_s: float = FOLLOW_S) -> AsyncIterator[None]:
-        """Read changed files in the background during the block."""
+        """Read changed files in the background during the block; log files that are invalid."""
         following = asyncio.create_task(self._follow(every_s))
         try:
             yield
@@ -217,7 +217,7 @@ def _context(side: int, folder: Path, issuers: Iterable[x509.Certificate]) -> ss
 
 
 def _no_password() -> Never:
-    """Raise for an encrypted key, for which OpenSSL would prompt for a password."""
+    """Always raise `ValueError`. OpenSSL calls this instead of prompting for a key's password."""
     raise ValueError
 
 
@@ -226,7 +226,10 @@ def _read(folder: Path) -> _Texts:
 
 
 def _checked(folder: Path, texts: _Texts) -> _Files:
-    """Parse and check the files together. Raises `CredentialsError`."""
+    """Parse and check the files together, but not the certificate's dates.
+
+    Raises `CredentialsError`.
+    """
     host, ca, listed = texts
     try:
         tokens = tokens_of(listed.decode(errors="replace"))

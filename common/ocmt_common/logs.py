@@ -1,7 +1,7 @@
 """Structured logs: a JSON object per line (text on a terminal), with secrets masked.
 
-Every line of a request has its id, which management passes to the agent server in `X-Request-Id`,
-so that one grep finds all lines of a request.
+Lines logged while a request is served have its id, which management passes to the agent server in
+`X-Request-Id`, so that one grep finds them in both logs.
 """
 
 import logging
@@ -25,7 +25,7 @@ _SECRET_TEXT = re.compile(
 
 
 def mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask the values of keys that name a secret, and credentials inside texts."""
+    """Mask the values of keys that name a secret, and credentials inside texts. Not nested ones."""
     for key, value in event.items():
         if _SECRET_KEY.search(key) and value is not None:
             event[key] = MASK

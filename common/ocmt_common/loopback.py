@@ -1,10 +1,10 @@
-"""Recognises loopback addresses, the only ones to which plain http is allowed."""
+"""Recognises loopback addresses, which some settings and checks treat differently."""
 
 import ipaddress
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a URL's host or an address to listen on is this machine's loopback."""
+    """Whether a URL's host or an address to listen on is `localhost` or a loopback address."""
     bare = (host or "").strip("[]").lower()
     if bare == "localhost":
         return True

@@ -1,4 +1,4 @@
-"""Raises the limit of open files and sockets to the system's maximum.
+"""Raises a process's limit of open files and sockets.
 
 The usual soft limit, 1,024, exists for old programs. A server with a few hundred open chats would
 reach it, and then accept no connections.
@@ -9,7 +9,10 @@ import resource
 
 
 def allow_many_open_files() -> int:
-    """Raise this process's soft limit to its hard limit. Returns the new limit."""
+    """Raise this process's soft limit to its hard limit, if the system permits it.
+
+    Returns the soft limit that then applies.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # the server also works with less

@@ -1,8 +1,8 @@
 """The errors of both servers' APIs: RFC 9457 problem details.
 
-Raise `Problem` if a request cannot be served. `install_problem_handlers` turns it, framework errors
-and validation errors into `application/problem+json`. `detail` always has the cure, and never a
-secret or a stack trace.
+Raise `Problem` if a request cannot be served, with the cure in its `detail`.
+`install_problem_handlers` turns it, framework errors and validation errors into
+`application/problem+json`; the `detail` of a framework error is the framework's text.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,10 @@ log = structlog.get_logger(__name__)
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
 PROBLEM_IN_SCOPE = "ocmt_problem"
-"""The key in a request's scope for the code of the problem with which it was answered."""
+"""The key in a request's scope for the code of the `Problem` that ended it.
+
+Missing for framework errors, validation errors and crashes, and for most problems of middleware.
+"""
 
 
 class Problem(Exception):
@@ -48,7 +51,7 @@ class Problem(Exception):
         self.extra = dict(extra or {})
 
     def body(self) -> dict[str, Any]:
-        """The problem document. The API pages list the values of `type`."""
+        """The problem document; `extra` may replace its members."""
         return {
             "type": f"/problems/{self.code}",
             "title": self.title,
@@ -70,7 +73,10 @@ def body_too_large(max_bytes: int) -> Problem:
 
 
 def validation_problem(errors: list[Mapping[str, Any]]) -> Problem:
-    """A 422 with the reason for each wrong field, without its value, which may be a secret."""
+    """A 422 with the reason for each wrong field from pydantic's `errors`.
+
+    It leaves out pydantic's `input`, which may be a secret.
+    """
     fields = [
         {"field": ".".join(str(part) for part in e["loc"]), "reason": str(e["msg"])} for e in errors
     ]
@@ -117,7 +123,7 @@ async def _on_crash(request: Request, error: Exception) -> Response:
 
 
 def install_problem_handlers(app: Starlette) -> None:
-    """Make every error response of `app` a problem document."""
+    """Answer each exception that an endpoint of `app` raises with a problem document."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_crash)

@@ -2,7 +2,7 @@
 
 A server declares a `Settings` subclass whose field names, in upper case, are the names in the
 environment and in the `.env` file. `load` reads both (the environment takes precedence) and raises
-one error with the cure for each wrong setting.
+one error for all wrong settings.
 """
 
 import difflib
@@ -23,7 +23,7 @@ _PREFIX = "OCMT_"
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `str()` has one line per problem, with the cure."""
+    """The settings cannot be used. `str()` has one line per problem."""
 
 
 class Settings(BaseSettings):
@@ -54,9 +54,11 @@ def load(
 ) -> T:
     """Read and check `settings` from `env_file` (if it exists) and the environment.
 
-    Raises `SettingsError` for a malformed line or an unknown name in the file, for a name in the
-    environment that resembles a setting (a typo would otherwise be ignored), and for wrong values.
-    The message has no values, since they may be secrets.
+    A systemd credential named `env` is read instead of `env_file`. An empty value counts as not
+    set. Raises `SettingsError` for an unreadable file, a malformed line or an unknown name in it,
+    for a name in the environment that resembles a setting (a typo would otherwise be ignored), and
+    for missing and wrong values. The message has no input values, since they may be secrets, unless
+    a setting's own validator quotes them.
     """
     environment = os.environ if environ is None else environ
     known = settings.names()
@@ -104,7 +106,7 @@ def _near_misses(environment: Mapping[str, str], known: Mapping[str, str]) -> It
 def _credential(environment: Mapping[str, str]) -> Path | None:
     """The `.env` file as a systemd credential (`LoadCredential=env:`); `None` if there is none.
 
-    With it, only root must be able to read the file itself. See systemd.exec(5), "Credentials".
+    With it, only root needs to be able to read the file itself. See systemd.exec(5), "Credentials".
     """
     folder = environment.get("CREDENTIALS_DIRECTORY")
     file = Path(folder, "env") if folder else None

@@ -10,7 +10,8 @@ class Socket(WebSocketsSansIOProtocol):
     """A WebSocket protocol for `uvicorn.Config(ws=…)`.
 
     uvicorn closes a refused connection at once. If most of a large frame is unread, the kernel then
-    resets the connection and the close code is lost, so here the rest is read and discarded first.
+    resets the connection and the close code is lost, so here the rest is read and discarded first,
+    for at most `_LISTEN_ON_S` seconds.
     For a handshake that the WebSocket library rejects, such as a header line over 8 KiB, uvicorn
     sends no response and keeps the connection open.
     """

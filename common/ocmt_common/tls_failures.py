@@ -1,4 +1,4 @@
-"""Explains failed TLS connections to the other host, with the cure."""
+"""Explains failed TLS connections to the other host, with the cure for the usual ones."""
 
 import ssl
 from collections.abc import Iterator
@@ -12,10 +12,11 @@ _OTHER_NAME = frozenset({62, 64})
 
 
 def tls_reason(error: BaseException, own: HostCredentials | None) -> str | None:
-    """Why a TLS connection failed; `None` for other errors. `own` are the connection's credentials.
+    """Why a TLS connection failed. `own` are the connection's credentials.
 
     A server rejects a client's certificate after the handshake, and asyncio closes the connection
-    before it sends the alert, so this host's own certificate is checked, too.
+    before it sends the alert. So any other error is put down to this host's own certificate if that
+    has expired or is not valid yet; otherwise returns `None`.
     """
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):

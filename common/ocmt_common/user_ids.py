@@ -1,7 +1,7 @@
 """The form of user ids.
 
 A user id appears in URLs, container labels and folder names, so it has no characters with a special
-meaning there: it cannot be a path or an option, and no two ids differ only by case.
+meaning there: it has no slash or dot, does not begin with a dash, and is in lower case.
 """
 
 import re
@@ -13,7 +13,8 @@ USER_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 _USER_ID = re.compile(USER_ID_PATTERN)
 
 UserId = Annotated[str, StringConstraints(pattern=USER_ID_PATTERN)]
-"""1–63 characters of `a-z`, `0-9`, `_`, `-`, starting with a letter or digit (a UUID fits)."""
+"""1–63 characters of `a-z`, `0-9`, `_`, `-`, starting with a letter or digit, such as a UUID in
+lower case."""
 
 
 def is_user_id(text: str) -> bool:

@@ -6,7 +6,7 @@ from ocmt_common.handover import release_dir
 
 
 def release_version(package: str) -> str:
-    """The version for `/health`: `VERSION` in the release's folder, else the package's version."""
+    """`VERSION` in the release's folder, else the installed package's version, else "unknown"."""
     release = release_dir()
     if release is not None and (release / "VERSION").is_file():
         return (release / "VERSION").read_text(encoding="utf-8").strip()

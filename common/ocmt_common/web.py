@@ -21,10 +21,11 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIdMiddleware:
-    """Gives each request an id (the caller's, if well-formed), for the log and the response.
+    """Gives each HTTP request and WebSocket an id: the caller's, if it is well-formed.
 
-    Logs a line per request: method, path without query, status, milliseconds, the client's address,
-    and the user's id if the application has set `USER_IN_SCOPE`.
+    The id is in each line logged meanwhile and in the response. Logs a line at the end, except for
+    /health and /metrics: method, path without query, status (0 without a response), milliseconds,
+    the client's address, and the user's id if the application has set `USER_IN_SCOPE`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -66,7 +67,9 @@ class RequestIdMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies above `max_bytes` with a 413, by their declared length or while they arrive.
+    """Refuses bodies above `max_bytes`, by their declared length or while they are read.
+
+    The answer is a 413, unless the application has already begun its own.
 
     Starlette's `RequestBodyLimitMiddleware` answers in plain text, and runs an endpoint that does
     not read its body despite the declared length.

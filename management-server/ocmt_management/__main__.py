@@ -1,6 +1,7 @@
 """`python -m ocmt_management`: serve, migrate, make a sign-in link, or print the audit trail.
 
-Exit codes: 78 for wrong settings, 75 if a port is taken, 1 for any other failure.
+Exit codes: 2 for wrong arguments, 78 for wrong settings, 75 if a port is taken, 1 for any other
+failure.
 """
 
 import argparse
@@ -238,7 +239,9 @@ def _listen(host: str, port: int, prefix: str) -> socket.socket:
                 _EXIT_PORT_TAKEN,
             ) from error
         raise _CannotListen(
-            f"Cannot listen on {host}: {error.strerror}. Check {prefix}HOST.", _EXIT_SETTINGS
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Check {prefix}HOST and "
+            f"{prefix}PORT.",
+            _EXIT_SETTINGS,
         ) from error
 
 

@@ -1,6 +1,6 @@
 """Parses DATABASE_URL, in the forms of libpq and hosted databases, for the async drivers.
 
-Unsupported parameters are rejected at startup, with what to write instead.
+Unsupported parameters of PostgreSQL are rejected at startup, with the cure; SQLite's are ignored.
 """
 
 import re
@@ -47,7 +47,8 @@ def parse_database_url(text: str) -> URL:
 def tls_context(url: URL) -> ssl.SSLContext | None:
     """A TLS context that trusts `sslrootcert`, a file or `system`; `None` if it is not set.
 
-    Raises `ValueError` if the file cannot be read or has no certificate.
+    `url` is from `parse_database_url`. Raises `ValueError` if the file cannot be read or has no
+    certificate.
     """
     root = url.query.get(ROOT_CERTIFICATE)
     if root is None:

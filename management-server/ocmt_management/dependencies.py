@@ -44,6 +44,8 @@ async def _transaction(request: Request, database: Database) -> AsyncIterator[As
 Transaction = Annotated[AsyncSession, Depends(_transaction, scope="function")]
 """One transaction per request, committed after the endpoint returns and before the answer is sent.
 
+It is rolled back if the endpoint raises.
+
 It is read-only for safe methods (GET, HEAD, OPTIONS). Streaming endpoints and WebSockets open short
 transactions of their own on `Database`, so that none stays open while they send.
 """

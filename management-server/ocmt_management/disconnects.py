@@ -7,7 +7,10 @@ from starlette.types import Receive
 
 
 async def until_disconnect(receive: Receive, answering: Awaitable[None]) -> None:
-    """Run `answering`, but cancel it when the client disconnects."""
+    """Run `answering`, but cancel it when the client disconnects. Raises what it raises.
+
+    Read the request's body first: messages from `receive` are dropped.
+    """
 
     async def disconnected() -> None:
         while (await receive())["type"] != "http.disconnect":

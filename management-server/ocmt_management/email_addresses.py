@@ -11,9 +11,9 @@ _ADDRESS = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9](?:[a-z0-9.-]
 
 
 def ascii_domain(domain: str) -> str:
-    """The domain's ASCII form: `xn--bcher-kva.de` for `bücher.de`.
+    """The domain's ASCII form in lower case: `xn--bcher-kva.de` for `bücher.de`.
 
-    Raises `ValueError` for an invalid domain.
+    Raises `ValueError` if a domain outside of ASCII is invalid; does not check the others.
     """
     if domain.isascii():
         return domain.lower()

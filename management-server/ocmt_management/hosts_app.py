@@ -7,7 +7,7 @@ _REACHABLE = ("/llm/", "/mcp/")
 
 
 def hosts_app(app: ASGIApp) -> ASGIApp:
-    """Wrap `app` to serve /llm and /mcp only; other paths answer 404."""
+    """Wrap `app` to serve HTTP requests to /llm and /mcp only; others are answered with a 404."""
 
     async def only_for_agents(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and f"{scope['path']}/".startswith(_REACHABLE):

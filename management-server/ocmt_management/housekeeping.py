@@ -1,4 +1,4 @@
-"""Periodic maintenance, at start and hourly: delete expired rows, rotate data keys."""
+"""Periodic maintenance, at start and hourly: old rows, abandoned reservations, vault keys."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,6 +11,7 @@ from ocmt_management.auth.sessions import delete_expired_sessions
 from ocmt_management.auth.sign_in import delete_expired
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.integrations.service import delete_old_flows, reseal_clients
 from ocmt_management.llm.service import settle_abandoned
 from ocmt_management.tools.service import delete_old_approvals
 from ocmt_management.vault.keys import KeyRing
@@ -22,19 +23,21 @@ _EVERY_S = 3600
 
 
 async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
-    """Delete expired links and sessions and old events and approvals; rotate data keys."""
+    """Delete old rows, settle abandoned reservations, and seal again with the vault's first key."""
     async with database.write() as session:
         await delete_expired(session, clock)
         await delete_expired_sessions(session, clock)
         await Audit(session, clock).delete_old()
         await delete_old_approvals(session, clock)
+        await delete_old_flows(session, clock)
     await settle_abandoned(database, clock)
     await rotate(database, keys)
+    await reseal_clients(database, keys)
 
 
 @asynccontextmanager
 async def housekeeping(database: Database, keys: KeyRing, clock: Clock) -> AsyncIterator[None]:
-    """Run `tidy` hourly. A failure is logged and retried at the next run."""
+    """Run `tidy` at the block's start and hourly. A failure is logged; the next run is a retry."""
 
     async def keep_tidy() -> None:
         while True:

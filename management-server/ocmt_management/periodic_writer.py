@@ -15,7 +15,8 @@ _RETRY_S = 10.0
 class PeriodicWriter:
     """Calls `write` at most every `every_s` seconds while something is due, and on shutdown.
 
-    `write` raises a `Problem` when the database is away. `what` names the records in the log.
+    `write` raises a `Problem` when the database is away. If it raises, it must keep its records and
+    call `due`, or they are not written again. `what` names the records in the log.
     """
 
     def __init__(self, write: Callable[[], Awaitable[None]], *, every_s: float, what: str) -> None:

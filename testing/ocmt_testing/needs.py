@@ -73,7 +73,7 @@ def _obstacle_of(need: str) -> str | None:
 
 
 def require(*needs: str) -> None:
-    """Skip the running test unless the machine has all `needs`, names in `NEEDS`."""
+    """Skip the running test unless the machine has all `needs`, names in `NEEDS`; fail it in CI."""
     for need in needs:
         obstacle = _obstacle_of(need)
         if obstacle and os.environ.get("CI"):

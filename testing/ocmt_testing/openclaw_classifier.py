@@ -25,7 +25,7 @@ class Failure:
 
 
 def classified(failures: Sequence[Failure]) -> list[str | None]:
-    """OpenClaw's reason for each failure, `None` if it has none."""
+    """OpenClaw's reason for each failure, `None` if it has none. Installs OpenClaw if needed."""
     lines = "".join(json.dumps(asdict(failure)) + "\n" for failure in failures)
     done = subprocess.run(
         [

@@ -6,14 +6,16 @@ Sources: OpenClaw's pages `plugins/admin-http-rpc.md` and `gateway/external-apps
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import aiohttp
 from ocmt_common import bounded_json
+from ocmt_common.agent_api import Job
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.blockers import kinds_and_counts
+from ocmt_agent.gateway.scheduled_jobs import MOST_JOBS, needs_wake, read_jobs
 
 _PATH = "/api/v1/admin/rpc"
 _CODE = re.compile(r"[A-Z][A-Z_]{0,40}")
@@ -96,15 +98,33 @@ class GatewayAdmin:
         """Check that the gateway accepts admin calls, which it rejects in its first second."""
         await self.call(access, "health", timeout_s=5)
 
-    async def next_job_at(self, access: GatewayAccess) -> datetime | None:
-        """The time of the next scheduled job; `None` if no job needs a wake.
+    async def next_job_at(
+        self, access: GatewayAccess, *, heartbeats: bool = False
+    ) -> datetime | None:
+        """When a scheduled job has to run next; `None` if no job needs a wake.
 
-        Heartbeats need none: they tend a conversation, and a sleeping agent has none.
+        Heartbeats need one only if their user has set them (`heartbeats`).
         """
         if not (await self.call(access, "cron.status")).get("enabled", True):
             return None
         jobs = _list((await self.call(access, "cron.list")).get("jobs"))
-        return min((due for job in jobs if (due := _due(job)) is not None), default=None)
+        times = (needs_wake(job, heartbeats=heartbeats) for job in jobs)
+        return min((due for due in times if due is not None), default=None)
+
+    async def list_jobs(self, access: GatewayAccess) -> list[Job]:
+        """The agent's scheduled jobs, at most `MOST_JOBS`, also those that are paused."""
+        params = {"includeDisabled": True, "limit": MOST_JOBS}
+        return read_jobs(await self.call(access, "cron.list", params))
+
+    async def run_job(self, access: GatewayAccess, job_id: str) -> None:
+        """Start a job now, also one that is paused; does not wait for its end."""
+        await self.call(access, "cron.run", {"id": job_id, "mode": "force"})
+
+    async def enable_job(self, access: GatewayAccess, job_id: str, *, enabled: bool) -> None:
+        await self.call(access, "cron.update", {"id": job_id, "patch": {"enabled": enabled}})
+
+    async def remove_job(self, access: GatewayAccess, job_id: str) -> None:
+        await self.call(access, "cron.remove", {"id": job_id})
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
         """Request a lease, under which the gateway admits no new work and may be frozen.
@@ -188,21 +208,6 @@ def payload_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
 def _unknown_method(refusal: GatewayRefused) -> bool:
     text = refusal.message.lower()
     return refusal.code == "INVALID_REQUEST" and "method" in text
-
-
-def _due(job: object) -> datetime | None:
-    """When a job runs next; `None` if it needs no wake."""
-    if not isinstance(job, dict) or job.get("enabled") is False:
-        return None
-    payload = job.get("payload")
-    due_ms = job.get("nextRunAtMs")
-    heartbeat = isinstance(payload, dict) and payload.get("kind") == "heartbeat"
-    if heartbeat or not isinstance(due_ms, int | float):
-        return None
-    try:
-        return datetime.fromtimestamp(due_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond the calendar
-        return None
 
 
 def _seconds(ms: object) -> float | None:

@@ -1,4 +1,4 @@
-"""The interface of a gateway for hibernation: probes, next job, and suspension.
+"""What this server needs of a gateway: probes, jobs, and suspension.
 
 A protocol, so that tests can inject faults that a real gateway rarely shows.
 """
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import aiohttp
+from ocmt_common.agent_api import Job
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import (
@@ -33,7 +34,15 @@ class GatewayControl(Protocol):
 
     async def health(self, access: GatewayAccess) -> None: ...
 
-    async def next_job_at(self, access: GatewayAccess) -> datetime | None: ...
+    async def next_job_at(self, access: GatewayAccess, *, heartbeats: bool) -> datetime | None: ...
+
+    async def list_jobs(self, access: GatewayAccess) -> list[Job]: ...
+
+    async def run_job(self, access: GatewayAccess, job_id: str) -> None: ...
+
+    async def enable_job(self, access: GatewayAccess, job_id: str, *, enabled: bool) -> None: ...
+
+    async def remove_job(self, access: GatewayAccess, job_id: str) -> None: ...
 
     async def active_runs(self, access: GatewayAccess) -> int | None: ...
 

@@ -94,7 +94,9 @@ class Reconciler:
         if access is None:
             return
         with suppress(GatewayUnreachable, GatewayRefused):
-            next_job_at = await self._gateway.next_job_at(access)
+            next_job_at = await self._gateway.next_job_at(
+                access, heartbeats=agent.policy.heartbeat_minutes is not None
+            )
             if agent.access is access and next_job_at != agent.next_job_at:
                 agent.next_job_at = next_job_at
                 agent.unsaved = True

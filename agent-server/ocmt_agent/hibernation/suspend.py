@@ -111,7 +111,9 @@ class Suspender:
         if came_in(agent, mark):
             return [CAME_IN], _MIN_BETWEEN_ASKS_S
         try:
-            agent.next_job_at = await self._gateway.next_job_at(access)
+            agent.next_job_at = await self._gateway.next_job_at(
+                access, heartbeats=agent.policy.heartbeat_minutes is not None
+            )
             if not ordered and not worth_sleeping(self._until_job(agent), self._times):
                 return ["a scheduled job is due soon"], self._times.check_interval.total_seconds()
             # Stored before the request, so that the lease is given back even if the answer is lost.

@@ -114,6 +114,23 @@ class WakeTransitions:
             agent.in_flight -= 1
             self._registry.touch(agent, kind)  # idle counts from the end of a long answer
 
+    @asynccontextmanager
+    async def using_if_awake(self, user_id: str) -> AsyncIterator[GatewayAccess]:
+        """`using` without a wake, and without counting as activity.
+
+        Raises `Problem` 409 if the agent is asleep, or on its way to sleep or awake.
+        """
+        agent = self._registry.get(user_id)
+        refuse_disabled(agent)
+        if agent.state is not HibernationState.RUNNING or agent.lock.locked():
+            raise Problem(409, "agent-asleep", "Wake the agent first (POST …/wake).")
+        agent.in_flight += 1
+        try:
+            # After a restart of this server, a running agent is first checked.
+            yield await self.wake(agent, why=reasons.request(ActivityKind.HTTP))
+        finally:
+            agent.in_flight -= 1
+
     def doubt(self, access: GatewayAccess) -> None:
         agent = self._registry.find(access.user_id)
         if agent is not None and agent.access is access:

@@ -76,7 +76,7 @@ class WakeAdmission:
                 async with asyncio.timeout(self._wait_s):
                     await stack.enter_async_context(queue.turn(agent.user_id, need))
             except TimeoutError:
-                self._refuse("queue", "Too many agents are being woken at once.", len(queue))
+                self._refuse(agent, "queue", "Too many agents are being woken at once.", len(queue))
             await self._find_room(agent)
             stack.callback(self._promised.pop, agent.user_id, None)
             yield
@@ -96,6 +96,7 @@ class WakeAdmission:
             if self._fits(agent, need):
                 return
         self._refuse(
+            agent,
             "memory",
             "The host has no memory free for another agent, and no other agent can be evicted.",
             len(self._boots),
@@ -139,8 +140,8 @@ class WakeAdmission:
                 return
             await asyncio.sleep(_POLL_S)
 
-    def _refuse(self, why: str, reason: str, waiting: int) -> NoReturn:
-        self._registry.metrics.refused(why)
+    def _refuse(self, agent: Agent, why: str, reason: str, waiting: int) -> NoReturn:
+        self._registry.refused_wake(agent, why)
         # A boot takes about ten seconds of CPU time.
         retry_after_s = min(60, 10 + 10 * waiting // self._cores)
         raise Problem(

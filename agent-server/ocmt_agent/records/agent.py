@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ocmt_common.agent_api import (
     Actor,
+    AgentModel,
     AgentPolicy,
     Container,
     DiskFigures,
@@ -51,6 +52,9 @@ class Agent:
     tools_version: int = 0
     """Management's version of the user's tools, written to the gateway's configuration. Change it
     with the registry's `set_tools_version`."""
+    model: AgentModel = field(default_factory=AgentModel)
+    """What the user's model is, which is in the gateway's configuration. Change it with the
+    registry's `set_model`."""
     next_job_at: datetime | None = None
     """The time of the gateway's next scheduled job, last read while it was awake."""
     suspension_id: str | None = None
@@ -129,6 +133,8 @@ class Agent:
             self.agent_token,
             self.number,
             tools_version=self.tools_version,
+            heartbeat_minutes=self.policy.heartbeat_minutes,
+            model=self.model,
         )
 
     def access_at(self, endpoint: Endpoint) -> GatewayAccess:
@@ -158,6 +164,7 @@ class Agent:
             paused_memory=self.paused_memory,
             disk=None if self.disk is None else _disk_figures(self.disk),
             warning=self.warning,
+            model=self.model,
         )
 
 

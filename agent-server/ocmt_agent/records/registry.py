@@ -7,15 +7,19 @@ without the database, since a restarted server cannot read these from the runtim
 
 import asyncio
 import hashlib
-from datetime import timedelta
+from collections import deque
+from datetime import datetime, timedelta
 
 import structlog
 from ocmt_common.agent_api import (
     Actor,
+    AgentModel,
     AgentPolicy,
     HibernationCounts,
     HibernationState,
+    RefusedWake,
     StateEvent,
+    WakeSample,
 )
 from ocmt_common.problems import Problem
 
@@ -34,6 +38,8 @@ from ocmt_agent.runtime.base import SecretText
 log = structlog.get_logger(__name__)
 
 _EVENTS_KEPT_FOR = timedelta(days=90)
+_REFUSALS_KEPT = 200
+_EVENTS_READ = 5000
 
 
 class AgentRegistry:
@@ -49,6 +55,8 @@ class AgentRegistry:
         self._tidy_at_s = clock.monotonic()
         self.wake_times = WakeTimes()
         self._wake_times_unsaved = False
+        self.refused_wakes: deque[RefusedWake] = deque(maxlen=_REFUSALS_KEPT)
+        """The latest, oldest first."""
 
     async def load(self) -> None:
         self.wake_times = WakeTimes(await self._store.wake_times())
@@ -141,6 +149,14 @@ class AgentRegistry:
         except StoreError as error:
             raise self._database_down(error) from error
         agent.tools_version = version
+
+    async def set_model(self, agent: Agent, model: AgentModel) -> None:
+        """Store what the user's model is, or raise 503 and leave it as it is."""
+        try:
+            await self._store.keep_model(agent.user_id, model)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        agent.model = model
 
     async def forget(self, agent: Agent, *, with_state: bool) -> None:
         """Remove the agent from the database and from memory. If that fails, raise a 503 `Problem`.
@@ -264,6 +280,34 @@ class AgentRegistry:
         """Shift all times by a jump of the wall clock, to keep durations unchanged."""
         for agent in self._agents.values():
             idle_clock.shift(agent, by)
+
+    def refused_wake(self, agent: Agent, why: str) -> None:
+        """Record that a wake did not fit: `memory` or `queue`."""
+        self.metrics.refused(why)
+        self.refused_wakes.append(RefusedWake(user_id=agent.user_id, at=self._clock.now(), why=why))
+
+    async def wakes_since(self, moment: datetime) -> list[WakeSample]:
+        """The wakes of all agents since `moment` with their durations, oldest first."""
+        try:
+            events = await self._store.events_since(moment, limit=_EVENTS_READ)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        before: dict[str, HibernationState | None] = {}
+        wakes = []
+        for event in events:
+            if event.to_state is HibernationState.WAKING:
+                before[event.user_id] = event.from_state
+            elif event.to_state is HibernationState.RUNNING and event.duration_ms is not None:
+                wakes.append(
+                    WakeSample(
+                        user_id=event.user_id,
+                        at=event.at,
+                        from_state=before.pop(event.user_id, None),
+                        who=event.who,
+                        duration_ms=event.duration_ms,
+                    )
+                )
+        return wakes
 
     def woke(self, before: HibernationState, *, seconds: float) -> None:
         """Record how long a wake from the state `before` took."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import aiosqlite
-from ocmt_common.agent_api import Actor, AgentPolicy, HibernationState, StateEvent
+from ocmt_common.agent_api import Actor, AgentModel, AgentPolicy, HibernationState, StateEvent
 
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.device import DeviceKey
@@ -83,6 +83,9 @@ _MIGRATIONS = (
     # Also here, so that an agent provisioned again on its state keeps the version.
     """
     ALTER TABLE numbers ADD COLUMN tools_version INTEGER NOT NULL DEFAULT 0;
+    """,
+    """
+    ALTER TABLE numbers ADD COLUMN model TEXT NOT NULL DEFAULT '{}';
     """,
 )
 
@@ -156,7 +159,7 @@ class AgentStore:
     async def load(self) -> list[Agent]:
         async with self._guarded():
             query = (
-                f"SELECT {', '.join(_COLUMNS)}, number, openclaw, tools_version "  # noqa: S608 (names of this file)
+                f"SELECT {', '.join(_COLUMNS)}, number, openclaw, tools_version, model "  # noqa: S608 (names of this file)
                 "FROM agents JOIN numbers USING (user_id) ORDER BY user_id"
             )
             async with self._db.execute(query) as cursor:
@@ -169,11 +172,12 @@ class AgentStore:
         """
         async with self._transaction(durable=True):
             await self._write([agent])
-            query = "SELECT number, openclaw, tools_version FROM numbers WHERE user_id = ?"
+            query = "SELECT number, openclaw, tools_version, model FROM numbers WHERE user_id = ?"
             async with self._db.execute(query, (agent.user_id,)) as cursor:
                 row = await cursor.fetchone()
             if row is not None:  # None if the agent was removed meanwhile
                 agent.number, agent.openclaw, agent.tools_version = int(row[0]), row[1], row[2]
+                agent.model = AgentModel.model_validate_json(row[3])
 
     async def keep_openclaw(self, user_id: str, version: str) -> None:
         """Store durably which OpenClaw version uses the agent's state."""
@@ -187,6 +191,14 @@ class AgentStore:
         async with self._transaction(durable=True):
             await self._db.execute(
                 "UPDATE numbers SET tools_version = ? WHERE user_id = ?", (version, user_id)
+            )
+
+    async def keep_model(self, user_id: str, model: AgentModel) -> None:
+        """Record durably what the user's model is."""
+        async with self._transaction(durable=True):
+            await self._db.execute(
+                "UPDATE numbers SET model = ? WHERE user_id = ?",
+                (model.model_dump_json(by_alias=True), user_id),
             )
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
@@ -256,6 +268,19 @@ class AgentStore:
             for number, text in reversed(rows)
         ]
 
+    async def events_since(self, moment: datetime, *, limit: int) -> list[StateEvent]:
+        """The latest `limit` events of all agents since `moment`, oldest first."""
+        async with (
+            self._turn,  # after the write in flight
+            self._guarded(),
+            self._db.execute(
+                "SELECT event FROM events WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",
+                (moment.isoformat(), limit),
+            ) as cursor,
+        ):
+            rows = [str(row[0]) async for row in cursor]
+        return [StateEvent.model_validate_json(text) for text in reversed(rows)]
+
     async def drop_events(self, *, older_than: datetime) -> None:
         async with self._transaction():
             await self._db.execute("DELETE FROM events WHERE at < ?", (older_than.isoformat(),))
@@ -324,7 +349,7 @@ def _row(agent: Agent) -> tuple[object, ...]:
 def _agent(row: aiosqlite.Row) -> Agent:
     (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
      since, next_job_at, suspension_id, blockers, failure, who, why, asleep_since,
-     rests_as, policy, disabled, number, openclaw, tools_version) = row  # fmt: skip
+     rests_as, policy, disabled, number, openclaw, tools_version, model) = row  # fmt: skip
     agent = Agent(
         user_id=user_id,
         gateway_token=SecretText(gateway_token),
@@ -332,6 +357,7 @@ def _agent(row: aiosqlite.Row) -> Agent:
         number=number,
         openclaw=openclaw,
         tools_version=tools_version,
+        model=AgentModel.model_validate_json(model),
         device=DeviceKey.from_seed(seed),
         created_at=datetime.fromisoformat(created_at),
         last_activity_at=datetime.fromisoformat(active_at),

@@ -5,10 +5,12 @@ idempotent: a state that is already reached is not an error.
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+from ocmt_common.agent_api import AgentModel
 
 from ocmt_agent.runtime.processes import ProcessId
 
@@ -43,7 +45,11 @@ class AgentSpec:
     number: int
     """The agent's number on this host, from 1; never reused."""
     tools_version: int = 0
-    """Written to the gateway's configuration; a change does not replace the container."""
+    """This and what follows is in the gateway's configuration, which a running gateway reloads. No
+    change of it replaces the container."""
+    model: AgentModel = field(default_factory=AgentModel)
+    heartbeat_minutes: int | None = None
+    """The heartbeat's interval; `None` turns it off."""
 
 
 class SecretText(str):
@@ -138,6 +144,14 @@ class Runtime(Protocol):
         Does not start or wake the gateway. A running one reads the file within seconds, a paused
         one after its wake, a stopped one when it starts.
         """
+        ...
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        """Write the heartbeat's interval into the gateway's configuration, as above."""
+        ...
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        """Write what the user's model is into the gateway's configuration, as above."""
         ...
 
     async def start(self, user_id: str) -> Endpoint:

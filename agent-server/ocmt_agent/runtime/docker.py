@@ -17,6 +17,7 @@ import aiodocker
 import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
+from ocmt_common.agent_api import AgentModel
 from ocmt_common.container_names import (
     INSTANCE_LABEL,
     SPEC_LABEL,
@@ -57,13 +58,16 @@ from ocmt_agent.runtime.docker_engine import (
 from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
-from ocmt_agent.runtime.gateway_config_file import change_tools_version, translated_writing
+from ocmt_agent.runtime.gateway_config_file import ConfigChange, change_config, translated_writing
 from ocmt_agent.runtime.removal import remove_folder
 from ocmt_agent.runtime.spec import (
     GATEWAY_PORT,
     Limits,
     gateway_config,
     relay_urls,
+    with_heartbeat,
+    with_live_settings,
+    with_model,
     with_tools_version,
 )
 
@@ -130,7 +134,7 @@ class DockerRuntime:
         async with self._lock(spec.user_id):
             relay = relay_urls(await self.relay_host(), self._relay_port)
             gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
-            written = with_tools_version(gateway, spec.tools_version)
+            written = with_live_settings(gateway, spec)
             with translated():
                 network_id = await ensure_network(self._docker())
                 image_id = await self._image_id()
@@ -153,12 +157,21 @@ class DockerRuntime:
                 await self._make(spec.user_id, config)
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
+        await self._change_config(user_id, partial(with_tools_version, version=version))
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        await self._change_config(user_id, partial(with_model, model=model))
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        await self._change_config(user_id, partial(with_heartbeat, minutes=minutes))
+
+    async def _change_config(self, user_id: str, change: ConfigChange) -> None:
         async with self._lock(user_id):
             with translated_writing():
                 await asyncio.to_thread(
-                    partial(change_tools_version, mode=CONFIG_MODE, durable=True),
+                    partial(change_config, mode=CONFIG_MODE, durable=True),
                     config_file(self.home(user_id)),
-                    version,
+                    change,
                 )
 
     def _account(self, spec: AgentSpec) -> Account:

@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ import structlog
 from ocmt_common.atomic_files import replace_file
 
 from ocmt_agent.runtime.base import RuntimeFailed
-from ocmt_agent.runtime.spec import with_tools_version
 
 log = structlog.get_logger(__name__)
 
 _MOST_BYTES = 1024 * 1024
+
+ConfigChange = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns a changed copy of a configuration. Raises `KeyError` or `TypeError` for another one."""
 
 
 @contextmanager
@@ -37,8 +39,8 @@ def write_config(file: Path, config: dict[str, Any], *, mode: int, durable: bool
         replace_file(file, text, mode=mode, durable=durable)
 
 
-def change_tools_version(file: Path, version: int, *, mode: int, durable: bool) -> None:
-    """Set the version of the user's tools in a configuration that may be in use.
+def change_config(file: Path, change: ConfigChange, *, mode: int, durable: bool) -> None:
+    """Change a configuration that may be in use.
 
     Nothing else changes, since the gateway may run with the settings of an earlier release. A
     missing or damaged file is left alone: it is written before the gateway's next start. Raises
@@ -48,7 +50,7 @@ def change_tools_version(file: Path, version: int, *, mode: int, durable: bool) 
     if text is None:
         return
     try:
-        config = with_tools_version(json.loads(text), version)
+        config = change(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         log.warning("a damaged configuration is written again at the next start", file=str(file))
         return

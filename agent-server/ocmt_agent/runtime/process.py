@@ -13,7 +13,11 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from ocmt_common.agent_api import AgentModel
 
 from ocmt_agent.runtime.base import (
     AgentSpec,
@@ -25,7 +29,7 @@ from ocmt_agent.runtime.base import (
     Whereabouts,
 )
 from ocmt_agent.runtime.cgroup import Cgroup, probe
-from ocmt_agent.runtime.gateway_config_file import translated_writing
+from ocmt_agent.runtime.gateway_config_file import ConfigChange, translated_writing
 from ocmt_agent.runtime.process_command import GatewayCommand, marks
 from ocmt_agent.runtime.process_home import AgentHome, Record
 from ocmt_agent.runtime.processes import (
@@ -38,7 +42,14 @@ from ocmt_agent.runtime.processes import (
     stop_all,
 )
 from ocmt_agent.runtime.removal import remove_folder
-from ocmt_agent.runtime.spec import Limits, relay_urls, with_tools_version
+from ocmt_agent.runtime.spec import (
+    Limits,
+    relay_urls,
+    with_heartbeat,
+    with_live_settings,
+    with_model,
+    with_tools_version,
+)
 
 _HOST = "127.0.0.1"
 _KILL_WITHIN_S = 5.0
@@ -114,12 +125,23 @@ class ProcessRuntime:
             self._specs[spec.user_id] = spec
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
+        change = partial(with_tools_version, version=version)
+        await self._change_config(user_id, change, tools_version=version)
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        await self._change_config(user_id, partial(with_model, model=model), model=model)
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        change = partial(with_heartbeat, minutes=minutes)
+        await self._change_config(user_id, change, heartbeat_minutes=minutes)
+
+    async def _change_config(self, user_id: str, change: ConfigChange, **of_spec: Any) -> None:
         async with self._lock(user_id):
             spec = self._specs.get(user_id)
             if spec is not None:
-                self._specs[user_id] = replace(spec, tools_version=version)
+                self._specs[user_id] = replace(spec, **of_spec)
             with translated_writing():
-                await asyncio.to_thread(self._home(user_id).change_tools_version, version)
+                await asyncio.to_thread(self._home(user_id).change_config, change)
 
     async def start(self, user_id: str) -> Endpoint:
         async with self._lock(user_id):
@@ -226,9 +248,8 @@ class ProcessRuntime:
         port = _free_port()
         cgroup = self._cgroup(spec.user_id)
         try:
-            home.write_config(
-                with_tools_version(self._command.config(spec.user_id, port), spec.tools_version)
-            )
+            config = self._command.config(spec.user_id, port)
+            home.write_config(with_live_settings(config, spec))
             home.bound_log()
             cgroup.make(self._limits)
             output = home.open_log()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ocmt_common.atomic_files import replace_file
 
-from ocmt_agent.runtime.gateway_config_file import change_tools_version, write_config
+from ocmt_agent.runtime.gateway_config_file import ConfigChange, change_config, write_config
 from ocmt_agent.runtime.processes import ProcessId
 from ocmt_agent.runtime.tail import tail
 
@@ -51,8 +51,8 @@ class AgentHome:
     def write_config(self, config: dict[str, Any]) -> None:
         write_config(self.config, config, mode=_PRIVATE, durable=False)
 
-    def change_tools_version(self, version: int) -> None:
-        change_tools_version(self.config, version, mode=_PRIVATE, durable=False)
+    def change_config(self, change: ConfigChange) -> None:
+        change_config(self.config, change, mode=_PRIVATE, durable=False)
 
     def open_log(self) -> int:
         """Open the log for appending. Returns a descriptor that the caller closes."""

@@ -6,9 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from ocmt_common.agent_api import AgentModel, ModelApi
+
 from ocmt_agent.runtime.base import AgentSpec
 
 GATEWAY_PORT = 18789
+_EFFORTS = ["low", "medium", "high"]
+"""Those that each of OpenAI's thinking models has; OpenClaw would send others, too."""
+_MOST_WRITTEN = 32_000
+"""Output tokens of a model that thinks: 8,192, OpenClaw's default, may end within the thinking."""
 _FIRST_DREAM = 1 * 60
 _DREAMS = 4 * 60
 """The number of minutes from 01:00 to 05:00 on the gateway's clock."""
@@ -82,9 +88,7 @@ def gateway_config(
         "agents": {
             "defaults": {
                 "model": {"primary": "ocmt/default"},
-                # Off, since by default every agent takes a turn each half hour (OpenClaw's
-                # `gateway/heartbeat.md`): none would ever sleep, and each turn costs model calls.
-                "heartbeat": {"every": "0m"},
+                "heartbeat": heartbeat(None),
             }
         },
         "mcp": {
@@ -104,6 +108,15 @@ def gateway_config(
     }
 
 
+def with_live_settings(config: dict[str, Any], spec: AgentSpec) -> dict[str, Any]:
+    """`openclaw.json` with those settings that may change while the gateway runs.
+
+    They are in no fingerprint. Raises `KeyError` or `TypeError` for another configuration.
+    """
+    config = with_tools_version(config, spec.tools_version)
+    return with_heartbeat(with_model(config, spec.model), spec.heartbeat_minutes)
+
+
 def with_tools_version(config: dict[str, Any], version: int) -> dict[str, Any]:
     """Add the version of the user's tools to the URL of OCMT's MCP server in `openclaw.json`.
 
@@ -114,6 +127,61 @@ def with_tools_version(config: dict[str, Any], version: int) -> dict[str, Any]:
     changed = copy.deepcopy(config)
     server = changed["mcp"]["servers"]["ocmt"]
     server["url"] = f"{server['url'].partition('?')[0]}?catalog={version}"
+    return changed
+
+
+def with_heartbeat(config: dict[str, Any], minutes: int | None) -> dict[str, Any]:
+    """`openclaw.json` with this interval of the heartbeat; `None` turns it off.
+
+    As with the tools version, a running gateway reads it, and it is in no fingerprint. Raises
+    `KeyError` or `TypeError` for another configuration.
+    """
+    changed = copy.deepcopy(config)
+    changed["agents"]["defaults"]["heartbeat"] = heartbeat(minutes)
+    return changed
+
+
+def heartbeat(minutes: int | None) -> dict[str, Any]:
+    """OpenClaw's settings of the heartbeat (its page `gateway/heartbeat.md`).
+
+    By default every agent takes a turn each half hour, so none would ever sleep, and each turn
+    costs model calls. A heartbeat that is on is for the main conversation: OpenClaw's default
+    target is a person's address in a channel, and it skips the turn when there is none.
+    """
+    if minutes is None:
+        return {"every": "0m"}
+    return {"every": f"{minutes}m", "target": "none"}
+
+
+def with_model(config: dict[str, Any], model: AgentModel) -> dict[str, Any]:
+    """`openclaw.json` with the shape in which the agent asks its user's model, and what that can.
+
+    A gateway reloads it without a restart. Like the version of the tools, it is not part of what a
+    container is made from. Raises `KeyError` or `TypeError` for another configuration.
+    """
+    changed = copy.deepcopy(config)
+    provider = changed["models"]["providers"]["ocmt"]
+    root = provider["baseUrl"].removesuffix("/v1")
+    messages = model.api is ModelApi.MESSAGES
+    entry: dict[str, Any] = {"id": "default", "name": "Default"}
+    if model.images:
+        entry["input"] = ["text", "image"]
+    if model.reasoning:
+        entry |= {"reasoning": True, "maxTokens": _MOST_WRITTEN}
+        if messages:
+            entry["params"] = {"canonicalModelId": model.name}
+        else:
+            entry["compat"] = {"supportedReasoningEfforts": _EFFORTS}
+    provider |= {
+        # Anthropic's library adds `/v1/messages`, and sends the token in a header of its own if
+        # this does not name another.
+        "baseUrl": root if messages else f"{root}/v1",
+        "authHeader": messages,
+        "api": model.api.value,
+        "models": [entry],
+    }
+    if not messages:
+        del provider["authHeader"]
     return changed
 
 

@@ -10,11 +10,11 @@ _MOST_CHARACTERS = 64
 
 @dataclass(frozen=True, slots=True, order=True)
 class Version:
-    """A version, ordered by release."""
+    """A version, ordered by release; within a release, by `rank` and then `step`."""
 
     numbers: tuple[int, int, int]
     rank: int
-    """-1 for a beta, 0 for the release, 1 for a patch of it."""
+    """-1 for a beta or any other suffix, 0 for the release, 1 for a patch of it."""
     step: tuple[int, ...]
 
     @property
@@ -23,7 +23,7 @@ class Version:
 
 
 def parse_version(text: str) -> Version | None:
-    """Parse a version; `None` if `text` is not a version of OpenClaw."""
+    """Parse a version; `None` if `text` does not have the form of one of OpenClaw's."""
     found = _SHAPE.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
     if found is None:
         return None

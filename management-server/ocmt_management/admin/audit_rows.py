@@ -46,7 +46,10 @@ def json_lines(batch: Sequence[AuditRow]) -> str:
 
 
 def as_text(row: AuditRow) -> str:
-    """One line for a terminal: time, action, actor, user, subject, detail, client."""
+    """One line for a terminal: time, action, actor, user, subject, detail, client.
+
+    Empty values and repeated ones are left out.
+    """
     by = row.actor_email or row.actor
     about = row.user_email or row.user_id
     words = [f"{row.at:%Y-%m-%d %H:%M:%S}Z", f"{row.action:<26}", f"by {by}"]

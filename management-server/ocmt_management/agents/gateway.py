@@ -154,7 +154,9 @@ async def _shake_hands(socket: ClientConnection) -> None:
     if code == NO_SUCH_AGENT:
         raise NoSuchAgent
     said = as_object(hello.get("error")).get("message")
-    raise Problem(503, code, str(said or "The agent cannot be reached now."), retry_after_s=5)
+    raise Problem(
+        503, code, str(said or "The agent cannot be reached now. Try again."), retry_after_s=5
+    )
 
 
 def _read(frame: dict[str, Raw], name: str) -> Any:

@@ -28,5 +28,5 @@ class Agent(Base):
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     stage: Mapped[str] = mapped_column(String(16))
     failure: Mapped[str | None] = mapped_column(String(FAILURE_CHARACTERS))
-    """Why the agent is not ready yet, for the user to read."""
+    """Why provisioning failed or is delayed, for the user to read; `None` otherwise."""
     since: Mapped[datetime]

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 30.0
 _CHECK_EVERY_S = 60.0
-"""Finds changes made by another server process or on the agents' host."""
+"""Seconds between checks, which find changes by another server process or on the agents' host."""
 
 
 class Reconciler:
@@ -39,11 +39,11 @@ class Reconciler:
         self._changed = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, str] = {}
-        """Why the last attempt for a user failed."""
+        """User id → the last `Problem` of the user's current task."""
         self._unfinished: set[str] = set()
-        """Users whose agent does not match their status yet."""
+        """Users whose agent may not match their status yet."""
         self._again: set[str] = set()
-        """Users whose status changed while their task ran."""
+        """Users whose status changed after their last attempt began."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -62,7 +62,10 @@ class Reconciler:
         self._changed.set()
 
     def pending(self, user_id: str, status: Status) -> str | None:
-        """What remains to be done for a user's agent, for an admin to read; `None` if nothing."""
+        """What remains to be done for the agent of a user with this status, for an admin to read.
+
+        `None` for an active user, and for a suspended one unless this process has work left.
+        """
         if status is Status.ACTIVE or (
             status is Status.SUSPENDED and user_id not in self._unfinished
         ):
@@ -104,7 +107,7 @@ class Reconciler:
             self._begin(user_id, Status.ACTIVE)
 
     def _begin(self, user_id: str, status: Status) -> None:
-        """Start a task for this user, so that an agent that stops slowly does not delay others."""
+        """Start a task for this user unless one runs: a slow agent must not delay the others."""
         if user_id in self._tasks:
             return
         if status is not Status.ACTIVE:

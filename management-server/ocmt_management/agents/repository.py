@@ -17,7 +17,7 @@ class AgentRepository:
         return await self._session.get(Agent, user_id)
 
     async def locked(self, user_id: str) -> Agent | None:
-        """The user's agent, locked until the transaction ends.
+        """The user's agent, locked until the transaction ends; `None` if there is none.
 
         Lock the user's row first: the agent's row may not exist yet.
         """
@@ -53,7 +53,7 @@ class AgentRepository:
     async def finish(
         self, user_id: str, token_hash: bytes, stage: Stage, *, failure: str | None, now: datetime
     ) -> bool:
-        """Record the result of provisioning; `False` if the agent has another token by now."""
+        """Record how far provisioning is; `False` if there is no agent with this token by now."""
         settled = await self._session.scalars(
             update(Agent)
             .where(Agent.user_id == user_id, Agent.token_hash == token_hash)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
+from ocmt_common.agent_api import Container
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -87,6 +88,7 @@ class Agents:
         self._sleep = sleep
         self._provisioning: dict[str, asyncio.Task[None]] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
+        """Wakes and restarts in progress, one a user."""
         self._renewed: set[str] = set()
         """Users whose token this server revoked and whose agent is not provisioned again yet."""
         self.server = server
@@ -121,15 +123,22 @@ class Agents:
             live = {found.user_id: found for found in await self.server.containers()}
         except Problem:
             live = {}
-        return [
-            AgentRow(
-                user_id=agent.user_id,
-                idle_minutes=live[agent.user_id].idle_minutes if agent.user_id in live else None,
-                awake_because=live[agent.user_id].awake_because if agent.user_id in live else [],
-                **self._view(agent).model_dump(),
-            )
-            for agent in agents
-        ]
+        return [self._row(agent, live.get(agent.user_id)) for agent in agents]
+
+    def _row(self, agent: Agent, live: Container | None) -> AgentRow:
+        view = self._view(agent).model_dump()
+        if live is None:
+            return AgentRow(user_id=agent.user_id, awake_because=[], **view)
+        return AgentRow(
+            user_id=agent.user_id,
+            idle_minutes=live.idle_minutes,
+            awake_because=live.awake_because,
+            last_activity=live.last_activity,
+            next_wake_at=live.next_wake_at,
+            memory=live.memory,
+            disk=live.disk,
+            **view,
+        )
 
     async def check_server(self) -> None:
         """Raise `Problem` if the agent server is degraded or its event stream is down."""
@@ -176,8 +185,25 @@ class Agents:
     async def wake(self, user_id: str) -> None:
         """Start waking the agent in the background. Raises `Problem` if it is not ready."""
         await self.require_ready(user_id)
+        self._begin_waking(user_id, self.server.wake)
+
+    async def restart(self, user_id: str, *, actor: str) -> None:
+        """Start a restart of the gateway in the background. Raises `Problem` if not ready."""
+        await self.require_ready(user_id)
+        async with self._database.write() as session:
+            Audit(session, self._clock).record("agent.restart", user_id=user_id, actor=actor)
+        self._begin_waking(user_id, self.server.restart)
+
+    async def hibernate(self, user_id: str, mode: str, *, actor: str) -> None:
+        """Pause or stop the agent. Raises `Problem` while it works."""
+        await self.require_ready(user_id)
+        await self.server.hibernate(user_id, mode)
+        async with self._database.write() as session:
+            Audit(session, self._clock).record(f"agent.{mode}", user_id=user_id, actor=actor)
+
+    def _begin_waking(self, user_id: str, order: Callable[[str], Awaitable[object]]) -> None:
         if user_id not in self._waking:
-            waking = self._waking[user_id] = asyncio.create_task(self._wake(user_id))
+            waking = self._waking[user_id] = asyncio.create_task(self._wake(user_id, order))
             waking.add_done_callback(lambda _: self._waking.pop(user_id))
 
     async def require_ready(self, user_id: str) -> None:
@@ -313,9 +339,9 @@ class Agents:
         self.statuses.notify(user_id)
         return finished
 
-    async def _wake(self, user_id: str) -> None:
+    async def _wake(self, user_id: str, order: Callable[[str], Awaitable[object]]) -> None:
         try:
-            await self.server.wake(user_id)
+            await order(user_id)
         except NoSuchAgent:
             self.reprovision(user_id)
         except Problem as problem:  # the agent's status shows it

@@ -1,7 +1,7 @@
 """The state of every agent, from the agent server's event stream.
 
-States are kept in memory and watchers are notified of changes. While the stream is down, agents
-are reported as unreachable instead of with a stale state.
+States are kept in memory and watchers are notified of changes. While the stream is down, the states
+may be stale and `unreachable` has the reason.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class AgentStatuses:
         """Set whenever the stream connects. The reconciler clears it."""
 
     def of(self, user_id: str) -> AgentStatus | None:
-        """The agent's status; `None` if the agent does not exist. Check `unreachable` first."""
+        """The agent's status; `None` if none was reported. Check `unreachable` first."""
         return self._statuses.get(user_id)
 
     def add(self, container: Container) -> None:
@@ -67,7 +67,7 @@ class AgentStatuses:
     def set_disabled(self, container: Container) -> None:
         """Update `disabled`, which events lack, from an answer of the agent server.
 
-        The state is not updated: a newer event may have arrived before the answer.
+        A known agent's state is not updated: a newer event may have arrived before the answer.
         """
         known = self._statuses.get(container.user_id, _status(container))
         self._statuses[container.user_id] = replace(known, disabled=container.disabled)

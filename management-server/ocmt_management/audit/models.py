@@ -19,9 +19,9 @@ class AuditEvent(Base):
     actor: Mapped[str] = mapped_column(String(254))
     """A user id, or `operator`, `agent`, `server`; `stranger` for an unknown client."""
     user_id: Mapped[str] = mapped_column(String(63))
-    """The user whose account or secret the event concerns; empty if unknown."""
+    """The user whom the event concerns; empty if unknown or none."""
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(String(128))
     detail: Mapped[str] = mapped_column(String(300))
     client: Mapped[str] = mapped_column(String(64), server_default="")
-    """The client's network address; empty for actions of a server or the operator."""
+    """The network address of the request's client; empty outside of a request."""

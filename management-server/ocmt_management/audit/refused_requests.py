@@ -1,4 +1,7 @@
-"""Audits refused requests: invalid links, missing permissions, cross-site requests, rate limits."""
+"""Audits refused requests: invalid links, missing permissions, cross-site requests, rate limits.
+
+`AuditThrottle` limits how many are recorded.
+"""
 
 import structlog
 from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
@@ -37,7 +40,7 @@ class RefusedRequestsMiddleware:
 
 
 async def _record(scope: Scope, action: str, state: State) -> None:
-    """Record a refusal. A database failure is only logged, and does not change the response."""
+    """Record a refusal unless the throttle skips it. A database failure is only logged."""
     database: Database = state.database
     clock: Clock = state.clock
     throttle: AuditThrottle = state.audit_throttle

@@ -19,7 +19,7 @@ class AuditRepository:
     async def latest(
         self, *, limit: int, before: int | None, user_id: str | None
     ) -> Sequence[AuditEvent]:
-        """The `limit` newest events with ids below `before`, newest first.
+        """The `limit` newest events, newest first; with `before`, only those with lower ids.
 
         With `user_id`, only events about or by this user.
         """
@@ -31,7 +31,10 @@ class AuditRepository:
     async def following(
         self, *, limit: int, after: int, since: datetime | None, user_id: str | None
     ) -> Sequence[AuditEvent]:
-        """The first `limit` events with ids above `after`, oldest first."""
+        """The first `limit` events with ids above `after`, oldest first.
+
+        With `since`, only events from then on; with `user_id`, only events about or by this user.
+        """
         query = select(AuditEvent).order_by(AuditEvent.id).limit(limit)
         query = query.where(AuditEvent.id > after, *_of(user_id))
         if since is not None:

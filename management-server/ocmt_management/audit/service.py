@@ -12,7 +12,15 @@ from ocmt_management.audit.throttle import AuditThrottle
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 
-__all__ = ["KEPT_FOR", "STRANGER", "Audit", "AuditEvent", "AuditThrottle", "trail"]
+__all__ = [
+    "KEPT_FOR",
+    "STRANGER",
+    "Audit",
+    "AuditEvent",
+    "AuditThrottle",
+    "client_of_request",
+    "trail",
+]
 
 KEPT_FOR = timedelta(days=180)
 _DETAIL_CHARACTERS = 300
@@ -39,7 +47,7 @@ class Audit:
                 action=action,
                 subject=subject[:_SUBJECT_CHARACTERS],
                 detail=detail[:_DETAIL_CHARACTERS],
-                client=_client()[:_CLIENT_CHARACTERS],
+                client=client_of_request(),
             )
         )
 
@@ -69,6 +77,7 @@ async def trail(
         after = batch[-1].id
 
 
-def _client() -> str:
-    """The current request's client, as the access log shows it; empty outside of a request."""
-    return str(structlog.contextvars.get_contextvars().get("client", ""))
+def client_of_request() -> str:
+    """The client of the current request, as in the access log; empty outside of one."""
+    found = str(structlog.contextvars.get_contextvars().get("client", ""))
+    return found[:_CLIENT_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Bounds the audit events that unauthenticated clients can cause."""
+"""Bounds the audit events that refused requests can cause."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +17,10 @@ class _Recorded:
 
 
 class AuditThrottle:
-    """Allows one event a minute per action and client, and 300 an hour in total."""
+    """Allows one event a minute per action and client, and 300 an hour in total.
+
+    Forgets the clients' last events when it has 10,000 of them.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -26,7 +29,7 @@ class AuditThrottle:
         self._this_hour = 0
 
     def take(self, action: str, client: str) -> int | None:
-        """Return how many such events were skipped since the last recorded one.
+        """Return how many such events are known to be skipped since the last allowed one.
 
         Returns `None` if this event must be skipped, too.
         """

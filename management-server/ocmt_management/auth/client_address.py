@@ -9,9 +9,13 @@ from starlette.requests import HTTPConnection
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientAddress:
     host: str
-    """An IPv4 address, or the /64 network of an IPv6 address, which one customer controls."""
+    """An IPv4 address, or the /64 network of an IPv6 address, which one customer controls.
+
+    The given text if it is not an address.
+    """
     network: str
-    """The network in which one party can easily change addresses: IPv4 /24, IPv6 /48."""
+    """The network in which one party can easily change addresses: IPv4 /24, IPv6 /48; or the given
+    text."""
 
 
 def client_address_of(connection: HTTPConnection) -> ClientAddress:

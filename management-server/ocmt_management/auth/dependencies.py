@@ -36,7 +36,7 @@ from ocmt_management.mail.dependencies import MailQueue
 
 
 async def user_of(connection: HTTPConnection, *, used: bool) -> Principal | None:
-    """The user of a request or socket, by its session cookie; `None` if signed out.
+    """The user of a request or socket, by its session cookie; `None` if signed out or inactive.
 
     `used` restarts the session's idle time: pass `True` when a person acts.
     """
@@ -119,7 +119,8 @@ async def _socket_session(
 
 
 SocketSession = Annotated[socket_session.SocketSession, Depends(_socket_session)]
-"""For a WebSocket, which is refused if it has no session or comes from another site."""
+"""For a WebSocket, which is refused if it has no session or comes from another site, or if the
+database is away."""
 
 
 async def _sessions(db: Transaction, clock: Clock, revocations: Revocations) -> sessions.Sessions:
@@ -186,3 +187,12 @@ async def _user_administration(
 
 
 UserAdministration = Annotated[users.UserAdministration, Depends(_user_administration)]
+
+
+async def _own_account(
+    user: CurrentUser, db: Transaction, clock: Clock, sessions: Sessions
+) -> users.UserDeletion:
+    return users.UserDeletion(db, actor=user.user_id, clock=clock, sessions=sessions)
+
+
+OwnAccount = Annotated[users.UserDeletion, Depends(_own_account)]

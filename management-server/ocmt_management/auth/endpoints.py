@@ -139,11 +139,21 @@ async def list_sessions(user: CurrentUser, sessions: Sessions) -> SessionsAnswer
                 created_at=row.created_at,
                 last_used_at=row.last_used_at,
                 user_agent=row.user_agent,
+                client=row.client,
                 current=row.id == user.session_id,
             )
             for row in await sessions.list(user.user_id)
         ]
     )
+
+
+@router.delete("/sessions", status_code=204)
+async def end_all_sessions(
+    user: CurrentUser, response: Response, settings: Settings, sessions: Sessions
+) -> None:
+    """Sign out everywhere, here too."""
+    await sessions.end_all(user.user_id, actor=user.user_id)
+    session_cookie(secure=settings.secure).clear(response)
 
 
 @router.delete("/sessions/{session_id}", status_code=204)

@@ -1,7 +1,8 @@
 """Rate limits of sign-in.
 
-Each limit counts by the client's address, never by the account, so no client can lock another
-user out. The number of mails to one address is bounded by its unused links (`sign_in.SignIn`).
+Each limit counts by the client's address or network, never by the account alone, so no client can
+lock out a user in another network. The number of mails to one e-mail address is bounded by its
+unused links (`sign_in.SignIn`).
 Counters live in memory and start at zero after a restart.
 """
 

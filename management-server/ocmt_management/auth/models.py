@@ -46,7 +46,7 @@ class User(Base):
 
 
 class Invitation(Base):
-    """Allows one address to sign in. Deleted at the first sign-in, or when revoked."""
+    """Allows one address to sign in. Deleted at the first sign-in, when revoked or once expired."""
 
     __tablename__ = "invitations"
 
@@ -58,7 +58,7 @@ class Invitation(Base):
 
 
 class SignInLink(Base):
-    """A sign-in link, mailed or made by the operator.
+    """A sign-in link, mailed or made by the operator or an admin.
 
     `verifier_hash` binds a mailed link to the browser that requested it.
     """
@@ -105,6 +105,8 @@ class UserSession(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     user_agent: Mapped[str] = mapped_column(String(200))
+    client: Mapped[str] = mapped_column(String(64), server_default="")
+    """The network address from which it was used last; empty if not known yet."""
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime]
     expires_at: Mapped[datetime]

@@ -38,7 +38,7 @@ def allows_socket(headers: Headers, *, allowed: frozenset[str]) -> bool:
 
 
 class OriginMiddleware:
-    """Refuses cross-site unsafe requests before they reach the routes."""
+    """Refuses cross-site unsafe requests before they reach the routes, except /llm and /mcp."""
 
     def __init__(self, app: ASGIApp, *, allowed: frozenset[str]) -> None:
         self.app = app

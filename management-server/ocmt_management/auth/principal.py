@@ -14,4 +14,4 @@ class Principal:
     session_id: str
     last_used_at: datetime
     ends_at: datetime
-    """When the session ends unless it is used before then."""
+    """When the session ends if it is not used again."""

@@ -92,6 +92,9 @@ class InvitationRepository:
         rows = await self._session.scalars(select(Invitation).order_by(Invitation.created_at))
         return rows.all()
 
+    async def by_id(self, invitation_id: str) -> Invitation | None:
+        return await self._session.get(Invitation, invitation_id)
+
     async def replace(self, invitation: Invitation) -> None:
         await self.delete_for(invitation.email)
         self._session.add(invitation)
@@ -152,7 +155,7 @@ class LinkRepository:
         )
 
     async def consume(self, link_id: str, now: datetime) -> bool:
-        """Mark the link as used. Of concurrent calls, exactly one returns `True`."""
+        """Mark the link as used; `False` if it is used or expired. Only one call returns `True`."""
         consumed = await self._session.scalars(
             update(SignInLink)
             .where(SignInLink.id == link_id, *_live(now))
@@ -178,7 +181,7 @@ class LinkRepository:
     async def count_attempt(
         self, verifier_hash: bytes, *, at_most: int, now: datetime
     ) -> Sequence[tuple[str, str, bytes]]:
-        """Count one guess at the code of every live link that this browser requested.
+        """Count one guess at the code of every live link with one that this browser requested.
 
         Returns `(link id, address, code hash)` of the links that had attempts left.
         """
@@ -195,6 +198,12 @@ class LinkRepository:
             .execution_options(synchronize_session=False)
         )
         return [(link_id, email, code_hash) for link_id, email, code_hash in rows if code_hash]
+
+    async def delete_made_for(self, email: str) -> None:
+        """Delete the links of this address that an admin or the operator made."""
+        await self._session.execute(
+            delete(SignInLink).where(SignInLink.email == email, SignInLink.verifier_hash.is_(None))
+        )
 
     async def delete_for(self, email: str) -> None:
         await self._session.execute(delete(SignInLink).where(SignInLink.email == email))
@@ -223,7 +232,7 @@ class SessionRepository:
     async def live(
         self, token_hash: bytes, *, now: datetime, used_after: datetime
     ) -> tuple[UserSession, User] | None:
-        """The session with this token, and its user, unless it expired or the user is suspended."""
+        """The session with this token, and its user; `None` if it ended or the user is inactive."""
         row = (
             await self._session.execute(
                 select(UserSession, User)
@@ -237,11 +246,11 @@ class SessionRepository:
         ).one_or_none()
         return None if row is None else (row[0], row[1])
 
-    async def touch(self, user_id: str, session_id: str, now: datetime) -> None:
+    async def touch(self, user_id: str, session_id: str, now: datetime, *, client: str) -> None:
         await self._session.execute(
             update(UserSession)
             .where(UserSession.user_id == user_id, UserSession.id == session_id)
-            .values(last_used_at=now)
+            .values(last_used_at=now, client=client)
         )
 
     async def of_user(
@@ -271,7 +280,7 @@ class SessionRepository:
     async def delete_expired(
         self, *, now: datetime, used_after: datetime
     ) -> Sequence[tuple[str, str]]:
-        """Returns `(session id, user id)` of each deleted session."""
+        """Delete expired and idle sessions. Returns `(session id, user id)` of each."""
         deleted = await self._session.execute(
             delete(UserSession)
             .where((UserSession.expires_at <= now) | (UserSession.last_used_at <= used_after))

@@ -30,7 +30,7 @@ class LinkAccount(Wire):
     here: bool
     """Whether the link signs in this browser, or shows digits to type into another."""
     signed_in_as: str | None
-    """The account of this browser's current session, which signing in would end."""
+    """The account of this browser's current session, which signing in would end; `None` without."""
 
 
 class SessionRequest(Command):
@@ -67,6 +67,8 @@ class SessionView(Wire):
     created_at: datetime
     last_used_at: datetime
     user_agent: str
+    client: str
+    """The network address from which it was used last; empty if not known."""
     current: bool
 
 

@@ -70,7 +70,10 @@ async def lock_user(session: AsyncSession, user_id: str) -> None:
 
 
 async def delete_user(session: AsyncSession, user_id: str, *, clock: Clock) -> None:
-    """Delete a user whose status is `deleting` and all their rows; the audit trail stays."""
+    """Delete a user whose status is `deleting` and all their rows; the audit trail stays.
+
+    Does nothing if the user has another status or does not exist.
+    """
     users = UserRepository(session)
     await users.lock_installation()
     user = await users.by_id(user_id)

@@ -1,7 +1,7 @@
 """Notifies open sockets when their session ends.
 
 Signing out, revoking a session or suspending its user must close open sockets at once. Only sockets
-of this process are notified; other processes notice within a minute (`SocketSession`).
+of this process are notified; other processes notice at their next check (`SocketSession`).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ class SessionRevocations:
 
     @contextmanager
     def watch(self, session_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when this session ends. Check the session after subscribing."""
+        """An event that `announce` sets for this session. Check the session after subscribing."""
         event = asyncio.Event()
         self._watchers[session_id].add(event)
         try:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ocmt_management.audit.service import Audit
+from ocmt_management.audit.service import Audit, client_of_request
 from ocmt_management.auth.cookies import SESSION_LIFE
 from ocmt_management.auth.models import Role, User, UserSession
 from ocmt_management.auth.principal import Principal
@@ -41,6 +41,7 @@ class Sessions:
                 user_id=user.id,
                 token_hash=token_hash(token),
                 user_agent=user_agent[:_USER_AGENT_CHARACTERS],
+                client=client_of_request(),
                 created_at=now,
                 last_used_at=now,
                 expires_at=now + SESSION_LIFE,
@@ -100,12 +101,15 @@ async def find(database: Database, token: str, *, clock: Clock, used: bool) -> P
 async def note_use(
     database: Database, user_id: str, session_id: str, *, last_used_at: datetime, clock: Clock
 ) -> datetime:
-    """Record that a person used the session, at most every 5 minutes. Returns the recorded time."""
+    """Record that a person used the session, at most every 5 minutes. Returns the recorded time.
+
+    Raises `Problem` if the database is away.
+    """
     now = clock()
     if now - last_used_at < _TOUCH_EVERY:
         return last_used_at
     async with database.write() as writing:
-        await SessionRepository(writing).touch(user_id, session_id, now)
+        await SessionRepository(writing).touch(user_id, session_id, now, client=client_of_request())
     return now
 
 

@@ -13,11 +13,14 @@ from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 
 _CHECK_EVERY_S = 60.0
-"""The longest delay before a session's end in another server process is noticed."""
+"""Seconds between checks, which notice a session's end in another server process."""
 
 
 class SocketSession:
-    """`find` reads the session from the database; it returns `None` once the session has ended."""
+    """`find` reads the session from the database; it returns `None` once the session has ended.
+
+    While it raises a `Problem`, the session counts as valid.
+    """
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class SocketSession:
         self._used_at = user.last_used_at
 
     async def until_ended(self) -> None:
-        """Return when the session ends: by sign-out, revocation, suspension or expiry."""
+        """Return once the session is found to have ended, such as by sign-out or expiry."""
         with self._revocations.watch(self.user.session_id) as revoked:
             while True:
                 wait_s = _CHECK_EVERY_S
@@ -52,7 +55,10 @@ class SocketSession:
                     return
 
     async def extend(self) -> None:
-        """Restart the session's idle time. Call it when a person acts, not for an open tab."""
+        """Restart the session's idle time, at most every 5 minutes. A `Problem` is ignored.
+
+        Call it when a person acts, not for an open tab.
+        """
         with suppress(Problem):
             self._used_at = await note_use(
                 self._database,

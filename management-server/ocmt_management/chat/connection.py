@@ -142,6 +142,9 @@ class ChatConnection:
                 changed.clear()
                 try:
                     view = await agents.view(user_id)
+                    if view.warning is None:
+                        warning = await self._llm.budget_warning(user_id)
+                        view = view.model_copy(update={"warning": warning})
                 except Problem:  # the database is away; /health reports it
                     await asyncio.sleep(_RETRY_S)
                     continue

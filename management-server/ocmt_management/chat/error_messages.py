@@ -18,7 +18,7 @@ _NOTICES = (
         r"\bHTTP 424\b|authenticat|\bHTTP 40[123]\b|billing",
         "model-refused",
         "Your model provider did not accept the request. Check your key and your model in the "
-        "settings, then send your message again.",
+        "settings, and your account with the provider. Then send your message again.",
     ),
     (
         r"rate limited|\bHTTP 429\b",

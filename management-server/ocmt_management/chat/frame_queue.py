@@ -21,7 +21,7 @@ class FrameQueue:
         self._filled = asyncio.Event()
 
     def put(self, frame: Frame) -> None:
-        """Queue a frame. Raises `TooSlow` when the queue is full."""
+        """Queue a frame. Raises `TooSlow` if the queue is full; then close the socket."""
         text = json.dumps(frame, separators=(",", ":"))
         self._bytes += len(text)
         if self._bytes > self._max_bytes:

@@ -42,7 +42,7 @@ def text_of(row: dict[str, Any]) -> str:
 
 
 def files_of(row: dict[str, Any]) -> list[WireFile]:
-    """The files of a message, with the addresses at which this server serves them."""
+    """The files of a message, with the addresses at which this server serves them, if it does."""
     files: list[WireFile] = []
     for part in _parts(row):
         described = as_object(part.get("attachment")) or part
@@ -59,7 +59,7 @@ def files_of(row: dict[str, Any]) -> list[WireFile]:
 
 
 def failure_of(row: dict[str, Any]) -> str | None:
-    """OpenClaw's notice of a failed turn, empty if without a reason; `None` for other messages."""
+    """OpenClaw's notice of a failed turn, empty if it left none; `None` for other messages."""
     if row.get("role") == "custom" and row.get("customType") == _ENDED_EARLY:
         return None if was_stopped(row) else ""
     if row.get("role") != "assistant" or row.get("stopReason") != "error":
@@ -87,13 +87,13 @@ def row_id(row: dict[str, Any]) -> str | None:
 
 
 def run_of(row: dict[str, Any]) -> str | None:
-    """The id of the run in which the agent wrote this message; `None` for the user's."""
+    """The id of the run in which the agent wrote this message; `None` if it is not known."""
     found = as_object(row.get("__openclaw")).get("runId")
     return found if isinstance(found, str) and row.get("role") != "user" else None
 
 
 def sent_with(row: dict[str, Any]) -> str | None:
-    """The id with which a user's message was sent; `None` for other messages."""
+    """The id with which a user's message was sent; `None` if it has none, as other messages."""
     key = row.get("idempotencyKey") or as_object(row.get("__openclaw")).get("idempotencyKey")
     if row.get("role") == "user" and isinstance(key, str) and key.endswith(_USER_SUFFIX):
         return key.removesuffix(_USER_SUFFIX)

@@ -1,1 +1,1 @@
-"""Health checks of the server and its dependencies, with the cure for each failure."""
+"""Health checks of the server and its dependencies."""

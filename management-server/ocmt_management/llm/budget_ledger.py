@@ -8,12 +8,14 @@ from datetime import timedelta
 from uuid import uuid4
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
-from ocmt_management.llm.budgets import Period, reached
+from ocmt_management.llm.budgets import Limits, Period, reached
 from ocmt_management.llm.models import TOTAL
 from ocmt_management.llm.repository import UsageRepository
+from ocmt_management.llm.shared_keys_repository import SharedKeyRepository, limits_of
 from ocmt_management.llm.usage import UsageKey
 
 log = structlog.get_logger(__name__)
@@ -23,12 +25,16 @@ _ABANDONED_AFTER = timedelta(hours=2)
 
 
 class BudgetReached(Exception):
-    """A hard limit is reached: the user's, or with `total` the one of all users together."""
+    """A hard limit leaves no room for a request.
 
-    def __init__(self, period: Period, *, total: bool) -> None:
+    `total`: it limits all users together; `of_shared_key`: it limits this user of a shared key.
+    """
+
+    def __init__(self, period: Period, *, total: bool = False, of_shared_key: bool = False) -> None:
         super().__init__(period)
         self.period = period
         self.total = total
+        self.of_shared_key = of_shared_key
 
 
 class BudgetLedger:
@@ -50,8 +56,23 @@ class BudgetLedger:
                 period = reached(limits, everybody if total else own, key.source)
                 if period is not None:
                     raise BudgetReached(period, total=total)
+            if key.shared:
+                await _check_shared_key(session, key)
             await rows.reserve(reservation_id, key, amount, self._clock())
         return reservation_id
+
+
+async def _check_shared_key(session: AsyncSession, key: UsageKey) -> None:
+    """Raises `BudgetReached`. The row is locked until the reservation is committed."""
+    shared = SharedKeyRepository(session)
+    row = await shared.one(key.provider, lock=True)
+    limits = Limits() if row is None else limits_of(row)
+    if not limits.refuses:
+        return
+    spent = await shared.spent(key.provider, day=key.day, user_id=key.user_id)
+    period = reached(limits, spent, key.source)
+    if period is not None:
+        raise BudgetReached(period, of_shared_key=True)
 
 
 async def settle_abandoned(database: Database, clock: Clock) -> None:

@@ -7,10 +7,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ocmt_management.llm.request_source import Source
 
+NANO = 10**9
+"""Nano-dollars in a dollar."""
+
 
 class Period(StrEnum):
     DAY = "day"
     MONTH = "month"
+
+
+_NAMES = {Period.DAY: "today", Period.MONTH: "this month"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,10 @@ class Limits:
         """Whether these limits can cause a request to be refused."""
         return self.day_hard is not None or self.month_hard is not None
 
+    @property
+    def warns(self) -> bool:
+        return self.day_soft is not None or self.month_soft is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:
@@ -40,8 +50,8 @@ class Spent:
 def reached(limits: Limits, spent: Spent, source: Source) -> Period | None:
     """The period whose hard limit is reached; `None` if another request may be sent.
 
-    A request may begin while anything is left, so spending exceeds a limit by less than one
-    request's reservation.
+    A request may begin while anything is left, so spending and reservations exceed a limit by at
+    most one reservation.
     """
     kept = limits.kept_for_jobs if source is Source.CHAT else 0
     for period, hard, sum_ in (
@@ -60,6 +70,17 @@ def told(limits: Limits, spent: Spent) -> Period | None:
     if limits.month_soft is not None and spent.month >= limits.month_soft:
         return Period.MONTH
     return None
+
+
+def warning(limits: Limits, spent: Spent) -> str | None:
+    """A sentence for the user once a soft limit is reached; `None` before."""
+    period = told(limits, spent)
+    if period is None:
+        return None
+    today = period is Period.DAY
+    sum_, hard = (spent.day, limits.day_hard) if today else (spent.month, limits.month_hard)
+    of = "" if hard is None else f" of ${hard / NANO:,.2f}"
+    return f"Your agent has used ${sum_ / NANO:,.2f}{of} for models {_NAMES[period]}."
 
 
 def day_of(now: datetime, time_zone: str) -> date:

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from ocmt_management.clock import Clock
 from ocmt_management.llm.choice import ChosenModel
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.tokens import token_hash
-from ocmt_management.vault.service import SecretValue
 
 CACHED_FOR = timedelta(seconds=10)
 _MAX_ENTRIES = 1000
@@ -20,14 +20,15 @@ _MAX_ENTRIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user whose agent calls `/llm`, with their chosen model and their key for it."""
+    """The user whose agent calls, their chosen model, and the access to it."""
 
     user_id: str
     chosen: ChosenModel
-    key: SecretValue | None
+    access: Access | None
+    """How requests to the provider are authorised; `None` for the demo, or without a key."""
     time_zone: str
     limited: bool
-    """Whether a budget can refuse the user's requests."""
+    """Whether a budget, or the limit of a shared key, can refuse the user's requests."""
 
 
 class CallerCache:
@@ -61,6 +62,6 @@ class CallerCache:
             del self._entries[key]
 
     def forget_all(self) -> None:
-        """Evict all users: the total budget changed. Call after the commit."""
+        """Evict all users: the total budget or a shared key changed. Call after the commit."""
         self._changes += 1
         self._entries.clear()

@@ -1,4 +1,4 @@
-"""Limits the number and total size of one agent's concurrent requests.
+"""Limits the number and total size of one user's concurrent requests.
 
 The limits leave room for a busy agent, but keep one agent from using up the server's memory (a
 request may have many megabytes) and its connections to providers.

@@ -24,13 +24,22 @@ _SILENCE = re.compile(r"\b(NO_REPLY|HEARTBEAT_OK)\b")
 
 
 def user_message(messages: object) -> str:
-    """The user's last message without what OpenClaw added; empty if there is none."""
+    """The user's last message with text, without what OpenClaw added; empty if there is none."""
     for message in reversed(messages) if isinstance(messages, list) else ():
         if isinstance(message, dict) and message.get("role") == "user":
             words = _unwrapped(_text(message.get("content")))
             if words:
                 return words
     return ""
+
+
+def as_chat(request: dict[str, Any]) -> dict[str, Any]:
+    """A request of any shape with its conversation as `messages` and its `system` text."""
+    if "input" not in request:
+        return request
+    given = request["input"]
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    return {"messages": messages, "system": request.get("instructions")}
 
 
 def reply(words: str) -> str:
@@ -61,7 +70,7 @@ def tokens(text: str) -> int:
 
 
 def input_tokens(body: dict[str, Any]) -> int:
-    """An estimate of a request's input tokens: those of all its texts."""
+    """An estimate of a request's input tokens: those of its messages and its `system` text."""
     messages = body.get("messages")
     texts = [_text(body.get("system"))]
     if isinstance(messages, Sequence):

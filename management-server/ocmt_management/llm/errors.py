@@ -5,7 +5,7 @@ body is both.
 
 OpenClaw acts on an error's status and wording. If the text reads like a problem with a key or an
 account, OpenClaw disables the provider for minutes, and a corrected key would not work at once. So
-such errors become 424 with a text of OCMT's own, whose only variable is the provider's name.
+such errors get a text of OCMT's own, whose only variable is the provider's name, mostly with 424.
 OpenClaw retries a server error up to eight times within 90 seconds, and never retries an
 `invalid_request_error`.
 """
@@ -70,7 +70,8 @@ def agent_token_unknown() -> LlmError:
     return LlmError(
         REPLACED_STATUS,
         "agent-token-wrong",
-        "OCMT does not know this agent any more. It is started anew by its server.",
+        "OCMT does not know this agent any more, or its user is suspended. If it may run, its "
+        "server starts it anew.",
         kind=FINAL,
     )
 
@@ -111,8 +112,23 @@ def no_key(provider: str) -> LlmError:
     return LlmError(
         REPLACED_STATUS,
         "key-missing",
-        f"OCMT has nothing stored to use {provider} with. Add it in the settings, or choose "
-        "another model; it works at once.",
+        f"OCMT has nothing to use {provider} with: you have stored nothing, and no admin provides "
+        "it to you now. Add it in the settings, or choose another model; it works at once.",
+        kind=FINAL,
+    )
+
+
+def other_shape(provider: str) -> LlmError:
+    """For a request in a shape that the chosen provider does not know.
+
+    The agent's configuration names the right one, but follows a change only after the turn under
+    way.
+    """
+    return LlmError(
+        REPLACED_STATUS,
+        "model-changed",
+        f"The model was changed to one of {provider} while your agent was at work, and its answer "
+        "cannot go on with that one. Send the message again.",
         kind=FINAL,
     )
 
@@ -122,11 +138,18 @@ _PERIODS = {Period.DAY: "for today", Period.MONTH: "for this month"}
 
 def budget_reached(period: Period, *, total: bool) -> LlmError:
     whose = "This server's" if total else "Your"
+    return _used_up(f"{whose} amount for models is used up {_PERIODS[period]}.")
+
+
+def shared_key_used_up(period: Period, provider: str) -> LlmError:
+    return _used_up(f"What an admin provides to you of {provider} is used up {_PERIODS[period]}.")
+
+
+def _used_up(what: str) -> LlmError:
     return LlmError(
         REPLACED_STATUS,
         "budget-reached",
-        f"{whose} amount for models is used up {_PERIODS[period]}. An admin can raise it; the demo "
-        "model in the settings costs nothing.",
+        f"{what} An admin can raise it; the demo model in the settings costs nothing.",
         kind=FINAL,
     )
 
@@ -151,6 +174,16 @@ def unreachable(provider: str, setting: str, *, final: bool) -> LlmError:
         f"{provider} cannot be reached from this server. Try again in a moment. Operator: check "
         f"the network and {setting}.",
         final=final,
+    )
+
+
+def address_refused() -> LlmError:
+    return LlmError(
+        REPLACED_STATUS,
+        "address-refused",
+        "Your own server is in a private network, which people's servers may not be in. Give "
+        "another address in the settings. Operator: allow its host in PRIVATE_HOSTS.",
+        kind=FINAL,
     )
 
 
@@ -245,11 +278,27 @@ _WORDS = {
     ),
     Cause.REFUSED: _Words("{provider} rejected the request."),
 }
+# With a key that an admin provides, which its users can neither see nor change.
+_WORDS_FOR_SHARED = {
+    Cause.KEY: _Words(
+        "{provider} rejected what an admin provides to you, or it may not use this model. Tell an "
+        "admin, or choose another model in the settings; it works at once."
+    ),
+    Cause.UNPAID: _Words(
+        "The {provider} account that an admin provides has no credit left, or its plan does not "
+        "include this. Tell an admin, or choose another model in the settings; it works at once."
+    ),
+}
 _ALWAYS_REPLACED = frozenset({Cause.KEY, Cause.UNPAID, Cause.BLOCKED})
 
 
 def explain(
-    provider: str, model: str, error: ProviderError, *, mask: Mapping[str, str]
+    provider: str,
+    model: str,
+    error: ProviderError,
+    *,
+    mask: Mapping[str, str],
+    shared: bool = False,
 ) -> Explained:
     """Explain a provider's error to the user. `mask` maps each secret to its replacement."""
     reason = " ".join(error.message.split())
@@ -257,14 +306,14 @@ def explain(
         reason = reason.replace(secret, shown)
     reason = _LIKE_A_KEY.sub("•••", reason)[:_MAX_QUOTED]
     cause = error.cause
-    words = _WORDS[cause]
+    words = (_WORDS_FOR_SHARED if shared else _WORDS).get(cause, _WORDS[cause])
     text = words.text.format(provider=provider)
     detail = (
         f"{provider} has no model {model} for you. Choose another in the settings."
         if (cause is Cause.UNKNOWN_MODEL)
         else text
     )
-    if reason:
+    if reason and not (shared and cause in _WORDS_FOR_SHARED):  # those are the admins' matters
         detail = f"{detail} {provider} says: “{reason}”"
     replaced = (
         cause in _ALWAYS_REPLACED

@@ -1,7 +1,7 @@
 """Reads token counts, the end, and errors from an answer's bytes while they are passed on.
 
-A stream is passed on in whole lines: no client can use an incomplete line, and it may be the
-beginning of an error that must not reach the agent.
+A stream is passed on in whole lines, except lines over a megabyte: no client can use an incomplete
+line, and it may be the beginning of an error that must not reach the agent.
 """
 
 import re
@@ -28,11 +28,11 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 class AnswerReader(Protocol):
-    """`feed` returns the bytes to pass on. Once `failed()`, pass on nothing more."""
+    """`feed` returns the bytes to pass on. Once `failed()`, pass those on and feed no more."""
 
     error: ProviderError | None
     withheld: bytes
-    """The bytes of the error and of what followed it in the same chunk."""
+    """The bytes of the error and of what followed it in the same chunk; empty without an error."""
     streamed: bool
     content_type: bytes
 
@@ -46,7 +46,7 @@ class AnswerReader(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the bytes read so far are a whole answer."""
+        """Whether the answer may be whole: `False` for a stream without a mark of its end."""
         ...
 
     def tokens(self) -> TokenCounts | None: ...
@@ -57,7 +57,10 @@ class AnswerReader(Protocol):
 
 
 def reader_of(media_type: str, head: bytes) -> AnswerReader | None:
-    """The reader for an answer, by its media type and first bytes; `None` if neither is known."""
+    """The reader for an answer. `head` is its first bytes.
+
+    `None` if neither the media type nor `head` is of an event stream, and `head` is not of JSON.
+    """
     if media_type == "text/event-stream":
         return EventStreamReader()
     begin = head.removeprefix(_BOM).lstrip()
@@ -154,7 +157,10 @@ class EventStreamReader:
 
 
 class WholeReader:
-    """Reads an answer that is one JSON object. Holds back up to 64 KiB: it may be an error."""
+    """Reads an answer that is one JSON value. Holds back up to 64 KiB: it may be an error.
+
+    Does not search larger answers for an error, nor answers over 16 MiB for token counts.
+    """
 
     streamed = False
     content_type = b"application/json"

@@ -12,7 +12,7 @@ _IN_A_ROW = timedelta(minutes=2)
 
 
 class LastErrors:
-    """Holds the error of each user whose last request failed."""
+    """Holds the error of each user whose last request failed, until it is forgotten."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -29,7 +29,7 @@ class LastErrors:
         return error
 
     def just_unanswered(self, user_id: str) -> bool:
-        """Whether the last request failed within 2 minutes without an answer of the provider."""
+        """Whether the last request failed in the last 2 minutes, without a provider's answer."""
         error, at = self._errors.get(user_id, (None, None))
         return (
             error is not None

@@ -12,7 +12,7 @@ from ocmt_management.llm.budgets import day_of
 from ocmt_management.llm.caller_cache import Caller
 from ocmt_management.llm.errors import ModelError
 from ocmt_management.llm.prices import Price
-from ocmt_management.llm.providers import ProviderId
+from ocmt_management.llm.providers import ProviderId, Shape
 from ocmt_management.llm.request_source import source_of
 from ocmt_management.llm.service import Llm
 from ocmt_management.llm.usage import TokenCounts, UsageKey, UsageSum, estimated_counts
@@ -24,14 +24,17 @@ _DEAR = Price(provider="openrouter", model="*", since=date.min, input=10, output
 _LIMITS_OF_ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-def usage_key(llm: Llm, caller: Caller, model: str, members: dict[str, Raw]) -> UsageKey:
-    """The key of the usage row for a request; its day is the one on which the request begins."""
+def usage_key(
+    llm: Llm, caller: Caller, model: str, members: dict[str, Raw], shape: Shape
+) -> UsageKey:
+    """The usage row that counts a request, of the day on which the request begins."""
     return UsageKey(
         user_id=caller.user_id,
         day=day_of(llm.clock(), caller.time_zone),
         provider=caller.chosen.provider.id,
         model=model,
-        source=source_of(members.get("messages", b"")),
+        source=source_of(members.get(shape.conversation, b"")),
+        shared=caller.access is not None and caller.access.shared,
     )
 
 
@@ -54,7 +57,11 @@ class Meter:
         try:
             self.reservation = await self.llm.ledger.reserve(self.key, amount)
         except BudgetReached as reached:
-            error = errors.budget_reached(reached.period, total=reached.total)
+            error = (
+                errors.shared_key_used_up(reached.period, provider)
+                if reached.of_shared_key
+                else errors.budget_reached(reached.period, total=reached.total)
+            )
             raise self._refused(error) from reached
 
     def done(

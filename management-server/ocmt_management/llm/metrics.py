@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from ocmt_management.llm.prices import NANO
+from ocmt_management.llm.budgets import NANO
 from ocmt_management.llm.usage import UsageKey, UsageSum
 
 _KINDS = ("tokens_in", "tokens_out", "cached", "cache_written", "reasoning")

@@ -19,7 +19,6 @@ from ocmt_management.llm.usage import TokenCounts
 
 log = structlog.get_logger(__name__)
 
-NANO = 10**9
 _NANO_PER_TOKEN = 1000
 """Nano-dollars per token at one dollar per million tokens."""
 _SHIPPED = Path(__file__).with_name("prices.toml")
@@ -29,7 +28,10 @@ _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$|-latest$")
 
 
 class Price(BaseModel):
-    """A row of the table, in dollars per million tokens."""
+    """A row of the table: prices in dollars per million tokens.
+
+    They apply from the day `since`, to requests with at least `over` input tokens.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -51,7 +51,10 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
-    """A provider's error: its own `message`, and its whole `text`, to search for a cause."""
+    """A provider's error: `message`, which is empty for a page of HTML, and `text` to search.
+
+    `status` is an HTTP status, derived from the error if the answer had status 200.
+    """
 
     status: int
     message: str
@@ -153,7 +156,7 @@ def from_answer(parsed: dict[str, Any]) -> ProviderError | None:
 
 
 def error_in(parsed: dict[str, Any]) -> object | None:
-    """The error object in an answer of any provider; `None` if it has none."""
+    """The error in an answer of any provider, usually an object; `None` if it has none."""
     choices = parsed.get("choices")
     holders = [parsed, parsed.get("response"), *(choices if isinstance(choices, list) else ())]
     for holder in holders:
@@ -191,7 +194,10 @@ def _message(error: object) -> str:
 
 
 def _searched(parsed: object) -> str:
-    """The error as JSON, followed by each of its strings unescaped: OpenClaw searches both."""
+    """The error as JSON, followed by its strings unescaped, since OpenClaw searches both.
+
+    Both are cut: long JSON, long strings, and strings that are nested deeply or late in a list.
+    """
     whole = json.dumps(parsed, ensure_ascii=False, default=str)
     return "\n".join([whole[:_MOST_SEARCHED], *_texts(parsed, 0)])
 

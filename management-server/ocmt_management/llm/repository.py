@@ -16,11 +16,13 @@ from ocmt_management.llm.models import (
     TOTAL,
     Budget,
     ModelChoice,
+    OwnModelServer,
     Reservation,
     Usage,
     UsagePreference,
 )
 from ocmt_management.llm.request_source import Source
+from ocmt_management.llm.shared_keys_repository import SharedKeyRepository
 from ocmt_management.llm.usage import UsageKey, UsageSum
 
 UTC_ZONE = "UTC"
@@ -33,9 +35,28 @@ class ModelRepository:
     async def choice(self, user_id: str) -> ModelChoice | None:
         return await self._session.get(ModelChoice, user_id)
 
+    async def choices(self) -> Sequence[ModelChoice]:
+        """Of all users, for the agents' configurations."""
+        return (await self._session.scalars(select(ModelChoice))).all()
+
     async def choose(self, user_id: str, *, provider: str, model: str, now: datetime) -> None:
         chosen = ModelChoice(user_id=user_id, provider=provider, model=model, updated_at=now)
         await self._session.merge(chosen)
+
+    async def own_server(self, user_id: str) -> str | None:
+        row = await self._session.get(OwnModelServer, user_id)
+        return None if row is None else row.url
+
+    async def set_own_server(self, user_id: str, url: str) -> None:
+        await self._session.merge(OwnModelServer(user_id=user_id, url=url))
+
+    async def delete_own_server(self, user_id: str) -> bool:
+        deleted = await self._session.scalars(
+            delete(OwnModelServer)
+            .where(OwnModelServer.user_id == user_id)
+            .returning(OwnModelServer.user_id)
+        )
+        return deleted.first() is not None
 
 
 class UsageRepository:
@@ -43,7 +64,12 @@ class UsageRepository:
         self._session = session
 
     async def add(self, key: UsageKey, used: UsageSum) -> None:
-        """Add to a row in one statement, since another server may add to it at the same time."""
+        """Add to a row in one statement: another server may add to it at the same time.
+
+        What a shared key paid is added to what its user spent of it, too.
+        """
+        if key.shared and used.cost:
+            await SharedKeyRepository(self._session).add_spending(key, used.cost)
         dialect = self._session.get_bind().dialect.name
         insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
         counts = asdict(used)
@@ -62,7 +88,7 @@ class UsageRepository:
         )
 
     async def rows(self, *, user_id: str | None, first: date, last: date) -> Sequence[Usage]:
-        """The usage rows from `first` to `last`, ordered by day."""
+        """The usage rows of a user, or of all, from `first` to `last`, ordered by day."""
         query = select(Usage).where(Usage.day >= first, Usage.day <= last)
         if user_id is not None:
             query = query.where(Usage.user_id == user_id)
@@ -98,7 +124,7 @@ class UsageRepository:
         )
 
     async def spent(self, *, user_id: str | None, day: date) -> Spent:
-        """Recorded costs plus open reservations, of one user or of all together."""
+        """Recorded costs plus open reservations on `day` and in its month, of a user or of all."""
         own, everybody = await self.spent_by(user_id, day=day, everybody=user_id is None)
         return everybody if user_id is None else own
 
@@ -133,7 +159,7 @@ class UsageRepository:
         self._session.add(
             Reservation(
                 id=reservation_id, user_id=key.user_id, day=key.day, provider=key.provider,
-                model=key.model, source=key.source, amount=amount, made_at=now,
+                model=key.model, source=key.source, shared=key.shared, amount=amount, made_at=now,
             )
         )  # fmt: skip
         await self._session.flush()
@@ -148,7 +174,9 @@ class UsageRepository:
         query = select(Reservation).where(Reservation.made_at < before).with_for_update()
         abandoned = (await self._session.scalars(query)).all()
         for row in abandoned:
-            key = UsageKey(row.user_id, row.day, row.provider, row.model, Source(row.source))
+            key = UsageKey(
+                row.user_id, row.day, row.provider, row.model, Source(row.source), row.shared
+            )
             await self.add(key, UsageSum(requests=1, estimated=1, cost=row.amount))
             await self._session.delete(row)
         return len(abandoned)

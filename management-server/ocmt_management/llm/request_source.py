@@ -29,7 +29,10 @@ _MARKS = (
 
 
 def source_of(messages: Raw | bytes) -> Source:
-    """The source of a request. `messages` is its list as JSON; only the end is searched."""
+    """The source of a request; `CHAT` if no fixed text is found.
+
+    `messages` is its list as JSON; the last user message that is no tool result is searched.
+    """
     text = bytes(messages)
     end = len(text)
     for _ in range(_MOST_TOOL_RESULTS):

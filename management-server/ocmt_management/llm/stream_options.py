@@ -1,4 +1,5 @@
-"""Remembers which servers reject `stream_options`, the request for a stream's usage.
+"""Remembers which servers reject `stream_options`, the request for a stream's usage, and for which
+models.
 
 Otherwise every streamed request to such a server would be sent twice.
 """

@@ -21,7 +21,7 @@ def body(content: bytes, *, more: bool) -> dict[str, object]:
 
 
 async def coalesced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Join the chunks that have already arrived, without waiting for more.
+    """Join the chunks that have already arrived, without waiting for more. Raises what they raise.
 
     Providers send a chunk per word; in a burst, forwarding each separately takes most of the time.
     """

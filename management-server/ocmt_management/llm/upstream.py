@@ -20,6 +20,7 @@ from ocmt_management.disconnects import until_disconnect
 from ocmt_management.llm import errors, provider_errors
 from ocmt_management.llm.errors import Explained, LlmError, ModelError
 from ocmt_management.llm.event_stream import AnswerReader, reader_of
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.llm.provider_errors import ProviderError
 from ocmt_management.llm.providers import Shape
 from ocmt_management.llm.streaming import (
@@ -30,14 +31,13 @@ from ocmt_management.llm.streaming import (
     start,
 )
 from ocmt_management.llm.usage import TokenCounts, estimated_counts
-from ocmt_management.vault.service import SecretValue
+from ocmt_management.outbound.service import OutboundRefused
 
 log = structlog.get_logger(__name__)
 
 _MAX_ERROR_BYTES = 64 * 1024
 _ENOUGH_TO_TELL = 16
 """Bytes that suffice to recognise an answer without a known content type."""
-_MASK = "•••"
 _FORWARDED = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 _FORWARDED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 # Invalid in a header value (RFC 9110, section 5.5); uvicorn would raise.
@@ -47,7 +47,7 @@ _CODINGS = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """A request to a provider with a user's key."""
+    """A request to a provider for a user."""
 
     shape: Shape
     provider: str
@@ -56,10 +56,10 @@ class UpstreamRequest:
     setting: str
     """The setting with the provider's address, named in errors for the operator."""
     headers: Mapping[str, str]
-    key: SecretValue
+    access: Access
     body: bytes
     without_stream_options: Callable[[], bytes] | None = None
-    """The body for a server that refuses `stream_options`."""
+    """Makes the body for a server that refuses `stream_options`, and records that it does."""
     final: bool = False
     """Whether to stop retries if no answer comes: the agent's last request got none either."""
 
@@ -123,6 +123,8 @@ class UpstreamResponse(Response):
             )
             if self._reader is not None:
                 return await self._lost(send)
+            if isinstance(error, OutboundRefused):
+                return self._failed(errors.address_refused())
             return self._failed(
                 errors.unreachable(request.provider, request.setting, final=request.final)
             )
@@ -185,7 +187,7 @@ class UpstreamResponse(Response):
             await send(body(content, more=True))
 
     async def _lost(self, send: Send) -> Response | None:
-        """End a broken answer with an error; return a response if nothing was sent yet."""
+        """End a broken answer, a stream with an error; return a response if nothing was sent."""
         lost = errors.connection_lost(self._request.provider, final=self._request.final)
         refusal = self._failed(lost)
         if not self._started:
@@ -241,7 +243,11 @@ class UpstreamResponse(Response):
     def _explained(self, error: ProviderError) -> Explained:
         request = self._request
         explained = errors.explain(
-            request.provider, request.model, error, mask={request.key.reveal(): _MASK}
+            request.provider,
+            request.model,
+            error,
+            mask=request.access.mask,
+            shared=request.access.shared,
         )
         log.info(
             "provider returned an error",
@@ -258,7 +264,9 @@ class UpstreamResponse(Response):
         return error.in_shape(self._request.shape).response()
 
     def _masked(self, content: bytes) -> bytes:
-        return content.replace(self._request.key.reveal().encode(), _MASK.encode())
+        for secret, shown in self._request.access.mask.items():
+            content = content.replace(secret.encode(), shown.encode())
+        return content
 
     def _outcome(self) -> Outcome:
         """The outcome so far: at the answer's end, or when the client has disconnected."""
@@ -312,5 +320,8 @@ def _forwarded_headers(headers: httpx2.Headers) -> Headers:
 
 def _error_event(error: LlmError, shape: Shape) -> bytes:
     """An error event within a stream, as clients of this shape expect it."""
-    data = json.dumps(error.in_shape(shape).body(), separators=(",", ":"))
-    return format_sse_event(data_str=data, event="error" if shape is Shape.ANTHROPIC else None)
+    content = error.in_shape(shape).body()
+    if shape is Shape.RESPONSES:
+        content |= {"type": "error", "message": error.detail, "param": None}
+    data = json.dumps(content, separators=(",", ":"))
+    return format_sse_event(data_str=data, event=None if shape is Shape.OPENAI else "error")

@@ -11,7 +11,7 @@ from ocmt_management.llm.request_source import Source
 
 BYTES_PER_TOKEN = 4
 _MOST_ESTIMATED = 200_000
-"""The highest estimate for a request: images have many bytes but few tokens."""
+"""The highest estimate of input tokens: images have many bytes but few tokens."""
 _MOST_DOLLARS = 10_000
 _MAX_TOKENS = 10**7
 """A larger count is implausible and ignored."""
@@ -19,7 +19,7 @@ _MAX_TOKENS = 10**7
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Token counts of one answer, as the provider reports them.
+    """Token counts of one answer, as the provider reports them or as estimated.
 
     `cached` and `cache_written` are parts of `read`, `reasoning` is one of `written`.
     """
@@ -42,6 +42,8 @@ class UsageKey:
     provider: str
     model: str
     source: Source
+    shared: bool = False
+    """Whether a shared key pays; not a part of the row's key."""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ class UsageSum:
 def estimated_counts(
     request: bytes, reported: TokenCounts | None = None, *, written: int = 0
 ) -> TokenCounts:
-    """Estimate the counts that are missing in `reported`, for an answer that was cut off.
+    """Estimate the counts that are missing in `reported`, before or without a whole answer.
 
     Input tokens are estimated from the request's size; `written` is a minimum for the output.
     """

@@ -13,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ocmt_management.auth.service import email_addresses_of
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
-from ocmt_management.llm.budgets import Limits, day_of, reached, told
+from ocmt_management.llm.budgets import NANO, Limits, day_of, reached, told
 from ocmt_management.llm.models import TOTAL, Usage
-from ocmt_management.llm.prices import NANO
 from ocmt_management.llm.repository import UTC_ZONE, UsageRepository
 from ocmt_management.llm.request_source import Source
 from ocmt_management.llm.usage import UsageSum
@@ -131,7 +130,10 @@ async def exported(
 
 
 def days_between(first: date | None, last: date | None, *, today: date) -> tuple[date, date]:
-    """The requested range of days, by default the last thirty. Raises a 422 `Problem`."""
+    """The requested range of days, by default thirty days before tomorrow to tomorrow.
+
+    Raises a 422 `Problem`.
+    """
     last = last or today + timedelta(days=1)  # somewhere it is tomorrow already
     first = first or last - timedelta(days=_USUAL_DAYS)
     if first > last or (last - first).days > _MOST_DAYS:

@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ocmt_common.agent_api import Command, Wire
 from pydantic import Field, field_validator, model_validator
 
-from ocmt_management.llm.budgets import Limits, Period, Spent
-from ocmt_management.llm.prices import NANO
+from ocmt_management.llm.budgets import NANO, Limits, Period, Spent
 from ocmt_management.llm.request_source import Source
 from ocmt_management.llm.usage import UsageSum
 
@@ -27,7 +26,7 @@ class UsageCounts(Wire):
     cache_written: int
     reasoning: int
     cost_usd: float | None
-    """The cost without the unpriced requests; `null` when no request has a known price."""
+    """The cost without the unpriced requests; `null` if that is zero and there are such."""
 
     @staticmethod
     def fields_of(used: UsageSum) -> dict[str, Any]:
@@ -88,11 +87,11 @@ class BudgetRequest(Command):
 
     def limits(self) -> Limits:
         return Limits(
-            day_soft=_nano(self.day_soft_usd),
-            day_hard=_nano(self.day_hard_usd),
-            month_soft=_nano(self.month_soft_usd),
-            month_hard=_nano(self.month_hard_usd),
-            kept_for_jobs=_nano(self.kept_for_jobs_usd) or 0,
+            day_soft=nano(self.day_soft_usd),
+            day_hard=nano(self.day_hard_usd),
+            month_soft=nano(self.month_soft_usd),
+            month_hard=nano(self.month_hard_usd),
+            kept_for_jobs=nano(self.kept_for_jobs_usd) or 0,
         )
 
 
@@ -106,9 +105,9 @@ class BudgetView(Wire):
     """Includes the reservations of requests in progress."""
     month_spent_usd: float
     told: Period | None
-    """The soft limit that is reached."""
+    """The period whose soft limit is reached."""
     reached: Period | None
-    """The hard limit that refuses chats now."""
+    """The period whose hard limit refuses chats now."""
 
     @classmethod
     def of(
@@ -165,7 +164,7 @@ class TimeZoneRequest(Command):
         return name
 
 
-def _nano(dollars: float | None) -> int | None:
+def nano(dollars: float | None) -> int | None:
     return None if dollars is None else round(dollars * NANO)
 
 

@@ -29,10 +29,10 @@ _CURES = {
     534: "the mail server wants another log-in: see its reply, then SMTP_USER and SMTP_PASS",
     535: "the mail server rejects the log-in: check SMTP_USER and SMTP_PASS",
     538: "the mail server takes a log-in only under TLS: set SMTP_TLS",
-    550: "the mail server rejects this recipient; its reply says why",
+    550: "the mail server rejects the mail or its recipient; its reply says why",
     551: "the mail server rejects this recipient; its reply says why",
-    552: "the recipient's mailbox is full",
-    553: "the mail server rejects this recipient; its reply says why",
+    552: "the recipient's mailbox is full or does not take the mail; the reply says why",
+    553: "the mail server rejects an address of the mail; its reply says why",
     554: "the mail server rejects the mail, often as spam: ask its operator",
 }
 
@@ -40,12 +40,12 @@ _CURES = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailFailure:
     reply: str
-    """The server's reply, code first, or the exception. Addresses and links are masked."""
+    """The server's reply, code first, or the exception's name. Addresses and links are masked."""
     code: int | None
     temporary: bool
     cure: str
     of_recipient: bool
-    """Whether the failure concerns this recipient only; otherwise all mail fails."""
+    """Whether the failure concerns this recipient only; otherwise other mail may fail, too."""
 
 
 def explain(error: Exception) -> MailFailure:
@@ -58,7 +58,10 @@ def explain(error: Exception) -> MailFailure:
         error.__cause__, ssl.SSLCertVerificationError
     )
     if certificate:
-        cure = "the mail server's certificate is not valid for SMTP_HOST; use the name it is for"
+        cure = (
+            "the mail server's certificate is not valid, or not for SMTP_HOST: use the name that "
+            "it is for, and a certificate that this machine trusts"
+        )
     elif isinstance(error, aiosmtplib.SMTPNotSupported):
         cure = "the mail server does not support what SMTP_TLS or the log-in needs; check SMTP_TLS"
     elif isinstance(error, ssl.SSLError):

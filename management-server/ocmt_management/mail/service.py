@@ -36,7 +36,7 @@ _CLOSE_WITHIN_S = 5
 
 
 class Mailer(Protocol):
-    """Delivers one message or raises."""
+    """Sends one message, or raises any exception. `NullMailer` only logs."""
 
     async def send(self, message: EmailMessage) -> None: ...
 
@@ -81,7 +81,10 @@ class NullMailer:
 
 
 class MailQueue:
-    """Sends each mail in a background task, with retries for as long as it is useful."""
+    """Sends each mail in a background task, with retries for as long as it is useful.
+
+    On exit, mails that are not sent within `_CLOSE_WITHIN_S` seconds are dropped and logged.
+    """
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class MailQueue:
         self._monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
         self.failure: MailFailure | None = None
-        """Why the last attempt failed, unless for its recipient alone; `None` after a success."""
+        """The last failure that was not of its recipient alone; `None` after a success."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,7 +113,7 @@ class MailQueue:
                 log.warning("mails dropped: the server is stopping", mails=len(late))
 
     def post(self, message: EmailMessage, *, within: timedelta) -> None:
-        """Send `message` in the background; stop retrying after `within`."""
+        """Send `message` in the background; retry temporary failures until `within` has passed."""
         task = asyncio.create_task(self._deliver(message, within.total_seconds()))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -22,8 +22,9 @@ _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is public: not of this machine, a private network or cloud metadata.
+    """Whether an address is public: not of this machine, a private network or known cloud metadata.
 
+    Multicast and reserved addresses are not public either.
     An IPv4 address embedded in IPv6 is checked as IPv4.
     """
     if isinstance(address, ipaddress.IPv6Address):
@@ -40,7 +41,10 @@ def is_public(address: Address) -> bool:
 
 
 def is_allowed(host: str, addresses: Iterable[Address], allowed_hosts: frozenset[str]) -> bool:
-    """Whether a host that resolves to these addresses may be dialled."""
+    """Whether a host that resolves to these addresses may be dialled.
+
+    It must be one of `allowed_hosts`, which are in lower case, or have only public addresses.
+    """
     if host.lower().rstrip(".") in allowed_hosts:
         return True
     found = list(addresses)

@@ -19,7 +19,16 @@ from starlette.staticfiles import StaticFiles
 
 from ocmt_management.dependencies import Settings
 
-PAGE_ROUTES = ("/", "/sign-in", "/settings", "/tools", "/c/{conversation}")
+PAGE_ROUTES = (
+    "/",
+    "/c/{conversation}",
+    "/sign-in",
+    "/settings",
+    "/tools",
+    "/connections",
+    "/agent",
+    "/admin",
+)
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.[a-z0-9]{1,12}")
 _COPIES = (("br", ".br"), ("gzip", ".gz"))
 _NOT_AT_ALL = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})

@@ -7,7 +7,10 @@ from ocmt_management.settings import ManagementSettings
 
 
 def content_security_policy(settings: ManagementSettings) -> str:
-    """The page's policy: nothing inline or from other origins. Scripts construct the styles."""
+    """The page's policy: no inline scripts or styles, and nothing from other origins.
+
+    Pictures may be `data:` URLs, and the chat's socket is at BASE_URL. Scripts construct styles.
+    """
     # In some browsers 'self' does not include the page's WebSocket.
     socket = settings.base_url.replace("http", "ws", 1)
     return "; ".join(

@@ -41,7 +41,7 @@ def canonical(arguments: bytes) -> bytes:
 
 
 def shown(arguments: bytes) -> str:
-    """Canonical arguments as indented text in which no character hides or reorders another."""
+    """Canonical arguments as indented text, with characters escaped that hide or reorder others."""
     text = json.dumps(json.loads(arguments), indent=2, ensure_ascii=False)
     return _MISLEADING.sub(lambda found: _escaped(found[0]), text)
 

@@ -50,6 +50,13 @@ async def running_approvals(
         mail=ApprovalMail(store, mail_queue, link=page),
     )
     tools.approvals = approvals
-    tools.built_in = BuiltInTools(approvals, database=database, keys=keys, clock=clock, page=page)
+    tools.built_in = BuiltInTools(
+        approvals,
+        database=database,
+        keys=keys,
+        clock=clock,
+        page=page,
+        integrations=tools.integrations,
+    )
     async with loop.running():
         yield approvals

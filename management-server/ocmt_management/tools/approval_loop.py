@@ -1,6 +1,6 @@
 """Runs, expires, mails and delivers approvals when they are due, and recovers after a crash.
 
-Each approval stores when it needs attention next, so one query finds all that are due, including
+Each approval stores when it needs attention next, so one query finds those that are due, including
 those of a crashed process.
 """
 
@@ -58,7 +58,10 @@ class ApprovalLoop:
             await self._delivery.close()
 
     async def attend(self) -> None:
-        """Handle the approvals that are due. Raises `Problem` while the database is unreachable."""
+        """Handle the approvals that are due, at most `_AT_ONCE`.
+
+        Raises `Problem` if they cannot be read; logs a `Problem` with one of them.
+        """
         await self._approvals.forget_answered()
         async with self._store.database.read() as session:
             due = await ApprovalRepository(session).due(self._store.clock(), limit=_AT_ONCE)

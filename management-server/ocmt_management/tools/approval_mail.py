@@ -1,4 +1,7 @@
-"""Mails users about calls that wait for their decision. Mail is not encrypted: no arguments."""
+"""Mails users about calls that wait for their decision.
+
+The mails leave out the arguments, since mail is not encrypted.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -25,7 +28,10 @@ class ApprovalMail:
         self._mailed_at: dict[str, datetime] = {}
 
     async def remind(self, user_id: str) -> None:
-        """Send the user one mail about all waiting calls, at most every ten minutes."""
+        """Post one mail about the user's waiting calls for which a mail is due.
+
+        Within ten minutes of the last mail, put it off instead. Inactive users get no mail.
+        """
         async with self._store.changing(user_id) as mine:
             rows = await mine.rows.to_mail(user_id, mine.now)
             last = self._mailed_at.get(user_id)
@@ -64,6 +70,6 @@ def approval_mail(*, to: str, rows: Sequence[ToolApproval], link: str) -> EmailM
 
 
 def _plain(name: str) -> str:
-    """Remove characters that a mail program could turn into a link: a server chose the name."""
+    """Blank out what a mail program could turn into a link, and cut: a server chose the name."""
     kept = "".join(c if c.isalnum() or c in " _-" else " " for c in name)
     return kept[:_NAME_CHARACTERS]

@@ -1,6 +1,7 @@
 """One user's approvals within one transaction, with their sealed arguments and results.
 
-Every change first locks the user's row, which serialises changes to one user's approvals.
+`ApprovalStore.changing` first locks the user's row, which serialises changes to one user's
+approvals.
 """
 
 from collections.abc import AsyncIterator
@@ -88,7 +89,7 @@ class UserApprovals:
         return await self._vault.unseal(self.user_id, sealed, purpose=purpose)
 
     async def still_as_asked(self, row: ToolApproval) -> bool:
-        """Whether nothing has changed since the person was asked. Otherwise deny, or ask again."""
+        """Whether nothing has changed since the person was asked. Otherwise refuse or ask again."""
         server = await ToolRepository(self.session).server_for(self.user_id, row.server_id)
         standing = await self.standing(row)
         refused = refusal(standing)

@@ -12,9 +12,10 @@ _SHOWN = 12
 
 
 def shape_of(arguments: bytes, definition: bytes) -> str:
-    """Names, types and sizes, such as `path: text 23, limit: number`.
+    """Names, types and sizes in bytes of JSON, such as `path: text 23, limit: number`.
 
-    Shows only names from the tool's definition, since any other could itself be a value.
+    Shows at most 12 names, and only names from the tool's definition, since any other could itself
+    be a value. For what is not an object, or has too many members, returns "not an object".
     """
     try:
         members = bounded_json.members(arguments)

@@ -8,6 +8,7 @@ import msgspec
 
 from ocmt_management.clock import Clock
 from ocmt_management.tools import trouble
+from ocmt_management.tools.api_calls import ApiCalls
 from ocmt_management.tools.argument_shape import shape_of
 from ocmt_management.tools.breaker import Breaker
 from ocmt_management.tools.connection import Connection
@@ -59,6 +60,7 @@ class ToolCalls:
         *,
         snapshots: Snapshots,
         upstream: Upstream,
+        apis: ApiCalls,
         breaker: Breaker,
         limits: CallLimits,
         recorder: UseRecorder,
@@ -69,6 +71,7 @@ class ToolCalls:
     ) -> None:
         self._snapshots = snapshots
         self._upstream = upstream
+        self._apis = apis
         self._breaker = breaker
         self._limits = limits
         self._recorder = recorder
@@ -136,7 +139,10 @@ class ToolCalls:
                 milliseconds=round(seconds * 1000),
                 shape=shape_of(arguments, tool.definition),
                 with_credential=outcome in ("ok", "error", "trouble")
-                and tool.connection.credential is not None,
+                and (
+                    tool.connection.credential is not None
+                    or tool.connection.connection_id is not None
+                ),
                 at=self._clock(),
             )
         )
@@ -154,13 +160,17 @@ class ToolCalls:
         )
         try:
             with self._limits.call(connection.key, connection.name):
-                raw = await self._upstream.request(
-                    connection,
-                    "tools/call",
-                    params,
-                    timeout_s=CALL_TIMEOUT_S,
-                    on_message=on_message,
-                    more_headers=parameter_headers(tool.definition, call.arguments),
+                raw = await (
+                    self._apis.call(connection, tool.name, call.arguments)
+                    if connection.is_api
+                    else self._upstream.request(
+                        connection,
+                        "tools/call",
+                        params,
+                        timeout_s=CALL_TIMEOUT_S,
+                        on_message=on_message,
+                        more_headers=parameter_headers(tool.definition, call.arguments),
+                    )
                 )
             result = await check_call_result(raw)
             if result.get("resultType", "complete") != "complete":

@@ -26,7 +26,10 @@ class Catalogue:
         self._of = connection
 
     async def store(self, offer: Offer) -> None:
-        """Store what the server listed, unless the connection has changed since."""
+        """Store what the server listed, unless the connection has changed since.
+
+        Raises the version of the user's catalogue in any case.
+        """
         user_id, server_id = self._of.key
         await self._rows.raise_version(user_id)
         account = await self._rows.account(user_id, server_id)
@@ -50,7 +53,7 @@ class Catalogue:
         account.trouble = None if offer.trouble is None else offer.trouble[:TROUBLE_CHARACTERS]
 
     async def note(self, problem: Trouble) -> None:
-        """Store a trouble for the page to show; the stored tools remain listed."""
+        """Store a trouble for the page to show, unless the connection has changed since."""
         user_id, server_id = self._of.key
         account = await self._rows.account(user_id, server_id)
         if account is None or account.version != self._of.account_version:
@@ -60,7 +63,7 @@ class Catalogue:
             account.state = AccountState.REFUSED
 
     async def clear_trouble(self) -> None:
-        """Clear the stored trouble after a call was served."""
+        """Clear the stored trouble after a call, unless the connection has changed since."""
         user_id, server_id = self._of.key
         account = await self._rows.account(user_id, server_id)
         if account is not None and account.version == self._of.account_version:

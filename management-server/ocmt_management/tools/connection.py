@@ -33,6 +33,10 @@ class Connection:
     server_version: int
     account_version: int
     extras: bytes | None = None
+    connection_id: str | None = None
+    """The connected account whose token is the credential."""
+    is_api: bool = False
+    """It is that account's HTTP API, not an MCP server."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -45,4 +49,8 @@ class Connection:
 
     @property
     def lacks_credential(self) -> bool:
-        return self.credential_name is not None and self.credential is None
+        return (
+            self.credential_name is not None
+            and self.credential is None
+            and self.connection_id is None
+        )

@@ -30,13 +30,19 @@ EXTRAS = {
 class Offer:
     definitions: dict[str, Definition]
     extras: bytes
-    """A JSON object with the lists of `EXTRAS`."""
+    """A JSON object with those lists of `EXTRAS` that the server answered; empty if too large."""
     trouble: str | None
-    """Which of the server's tools, resources or prompts cannot be used, and why."""
+    """Which tools cannot be used and why, or that the extras are too large; `None` if all can be.
+
+    Extras that could not be listed are not mentioned.
+    """
 
 
 async def discover(upstream: Upstream, connection: Connection) -> Offer:
-    """List a server's tools, resources and prompts. Raises `Trouble`."""
+    """List a server's tools, resources and prompts.
+
+    Raises `Trouble` if the tools cannot be listed; leaves out extras that cannot.
+    """
     session = await upstream.session(connection)
     tools = await _list(upstream, connection, "tools/list", "tools")
     definitions, wrong = read_definitions(tools)
@@ -55,7 +61,10 @@ async def discover(upstream: Upstream, connection: Connection) -> Offer:
 
 
 async def _list(upstream: Upstream, connection: Connection, method: str, member: str) -> list[Any]:
-    """Request all pages of a list. Raises `Trouble` or `RpcError`."""
+    """Request the pages of a list, at most `MAX_LIST_PAGES`. Raises `Trouble`.
+
+    Returns what it has if the server does not know the method.
+    """
     found: list[Any] = []
     cursor: str | None = None
     received = 0

@@ -29,7 +29,10 @@ class Extras:
         return self._lists[member]
 
     def server_of_uri(self, uri: str) -> Connection | None:
-        """The server of a resource; the first by slug if several have the URI."""
+        """The server that listed this URI, or a template that fits it; `None` if there is none.
+
+        Of several, the first in the order of `connections`.
+        """
         found = self._by_uri.get(uri)
         if found is not None:
             return found
@@ -39,7 +42,7 @@ class Extras:
         return None
 
     def prompt(self, name: str) -> tuple[Connection, str] | None:
-        """`(server, name at the server)` of a prompt."""
+        """`(server, name at the server)` of a prompt by its public name; `None` if unknown."""
         return self._by_prompt.get(name)
 
     def _add(self, connection: Connection, lists: dict[str, list[Any]]) -> None:

@@ -24,6 +24,7 @@ from ocmt_management.tools.agent_requests import (
     caller_of,
     instead_of_running,
 )
+from ocmt_management.tools.api_tool import API, tool_called
 from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.dependencies import Tools
 from ocmt_management.tools.extras import Extras
@@ -257,6 +258,11 @@ class _CallResponse(Response):
         try:
             with tools.limits.request(caller.user_id):
                 tool = caller.tools.get(self._name)
+                if self._name == API:
+                    found = tool_called(caller, self._arguments)
+                    if isinstance(found, bytes):
+                        return found
+                    tool = found
                 if tool is None:
                     return await self._built_in()
                 instead = await instead_of_running(

@@ -56,7 +56,7 @@ class Message(msgspec.Struct):
         return bool(bytes(self.result)) or bool(bytes(self.error))
 
     def written(self) -> bytes:
-        """Serialise the message with each member once: what is passed on is what was checked."""
+        """Serialise the message's members, each once: what is passed on is what was checked."""
         members = {
             name: raw
             for name in ("id", "params", "result", "error")
@@ -67,7 +67,7 @@ class Message(msgspec.Struct):
         return bounded_json.write({"jsonrpc": "2.0", **members})
 
     def answers(self, request_id: bytes) -> bool:
-        """Whether the message answers this request. An error may lack the id."""
+        """Whether the message has this request's id. An error may lack the id or have `null`."""
         own = bytes(self.id)
         return own == request_id or (own in (b"", b"null") and bool(bytes(self.error)))
 
@@ -103,7 +103,10 @@ def _decode(text: bytes) -> Message:
 
 
 def read_error(raw: bytes) -> tuple[int, str]:
-    """`(code, message)` of a JSON-RPC error, the message as one line of at most 300 characters."""
+    """`(code, message)` of a JSON-RPC error, the message as one line of at most 300 characters.
+
+    For a malformed error or none, a general code and message.
+    """
     try:
         error = _error_decoder.decode(raw)
     except (ValueError, RecursionError):
@@ -154,7 +157,7 @@ def with_members(value: bytes, **members: bytes) -> bytes:
 
 
 def with_meta(params: bytes | None, meta: Mapping[str, Any]) -> bytes:
-    """Add members to the `_meta` of parameters."""
+    """Set members of the `_meta` of parameters. Raises `NotJson` if these are not objects."""
     members = bounded_json.members(params) if params else {}
     own = bounded_json.members(members["_meta"]) if "_meta" in members else {}
     return bounded_json.write({**members, "_meta": {**own, **meta}})
@@ -180,7 +183,10 @@ def from_header(value: str) -> str | None:
 
 
 def parameter_headers(definition: bytes, arguments: bytes) -> list[tuple[str, str]]:
-    """The headers `Mcp-Param-…` in which 2026-07-28 repeats arguments marked `x-mcp-header`."""
+    """The headers `Mcp-Param-…` in which 2026-07-28 repeats arguments marked `x-mcp-header`.
+
+    Raises `NotJson`. Arguments that are objects, lists or null have no header.
+    """
     if b'"x-mcp-header"' not in definition:
         return []
     schema = bounded_json.read(definition).get("inputSchema", {})

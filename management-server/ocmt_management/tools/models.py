@@ -21,6 +21,8 @@ SHAPE_CHARACTERS = 500
 class Transport(StrEnum):
     HTTP = "http"
     STDIO = "stdio"
+    API = "api"
+    """A connection's HTTP API, called by the built-in tool; its id is the connection's."""
 
 
 class AccountState(StrEnum):
@@ -49,7 +51,7 @@ class Rule(StrEnum):
 
 
 class ToolServer(Base):
-    """An MCP server: one user's own, or shared (`owner_id` is NULL)."""
+    """An MCP server or a connection's API: one user's own, or shared (`owner_id` is NULL)."""
 
     __tablename__ = "tool_servers"
     __table_args__ = (
@@ -84,7 +86,7 @@ class ToolServer(Base):
 
 
 class ToolAccount(Base):
-    """A user's connection to a server. The secret is in the vault as `tool:<server id>`."""
+    """A user's connection to a server. A secret for it is in the vault as `tool:<server id>`."""
 
     __tablename__ = "tool_accounts"
 
@@ -96,9 +98,13 @@ class ToolAccount(Base):
     )
     version: Mapped[int]
     """Changes with each change of the connection or its credential."""
+    connection_id: Mapped[str | None] = mapped_column(
+        ForeignKey("connections.id", ondelete="SET NULL"), index=True
+    )
+    """The connection whose token is the credential; NULL: the vault's, or none."""
     state: Mapped[str] = mapped_column(String(8))
     trouble: Mapped[str | None] = mapped_column(String(TROUBLE_CHARACTERS))
-    """Why listing its tools or the last call failed, and the cure; NULL if neither did."""
+    """Why listing its tools or a call failed, or which cannot be used; NULL if all is well."""
     extras: Mapped[bytes | None] = mapped_column(LargeBinary)
     """The server's resources, templates and prompts as last listed: a JSON object."""
     listed_at: Mapped[datetime | None]

@@ -21,7 +21,7 @@ _HASH_CHARACTERS = 8
 
 
 def slug_from(name: str) -> str:
-    """A slug for a server of this name, such as `my-notes` for `My notes`."""
+    """A slug for a server of this name: `my-notes` for `My notes`; `server` for few letters."""
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     words = words.lstrip("0123456789-")
     if len(words) < 2:
@@ -32,7 +32,7 @@ def slug_from(name: str) -> str:
 
 
 def numbered(slug: str, taken: Container[str]) -> str:
-    """`slug`, or `slug` with the first number that makes it free."""
+    """`slug`, or `slug`, shortened if needed, with the first number from 2 that makes it free."""
     number, found = 1, slug
     while found in taken:
         number += 1
@@ -44,7 +44,8 @@ def numbered(slug: str, taken: Container[str]) -> str:
 def public_name(slug: str, tool: str, taken: Container[str]) -> str:
     """The tool's name in the aggregate; `taken` are the user's other names in lower case.
 
-    A name that has to be changed ends in a hash of the original, so it is the same each time.
+    A name that has to be changed ends in a hash of the original, so that it stays the same unless
+    that name is taken, too.
     """
     whole = f"{slug}{_SEPARATOR}{_OTHER.sub('_', tool)}"
     plain = whole == f"{slug}{_SEPARATOR}{tool}" and len(whole) <= PUBLIC_NAME_CHARACTERS

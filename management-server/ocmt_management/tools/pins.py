@@ -1,7 +1,7 @@
 """Tool definitions: checked for size, pinned by hash, compared with the accepted ones. Pure.
 
 A server can change a tool's description after it was trusted, and thereby instruct the model. So
-the definition that a user accepted is kept; one that differs is quarantined until it is accepted.
+the definition that a user accepted is kept, and one that differs from it needs the user's consent.
 """
 
 import difflib
@@ -34,7 +34,7 @@ class Definition:
 
 
 class UnusableDefinition(ValueError):
-    """A definition is malformed or too large; the text names the tool and the reason."""
+    """A definition is malformed or too large; the text has the reason and the name, if any."""
 
 
 def read_definition(tool: Any) -> Definition:
@@ -49,7 +49,7 @@ def read_definition(tool: Any) -> Definition:
         raise UnusableDefinition(f"{name}: its description is not a text")
     kept = {member: tool[member] for member in _MEMBERS if tool.get(member) is not None}
     if _depth(kept) > MAX_DEPTH:
-        raise UnusableDefinition(f"{name}: its schema is nested deeper than {MAX_DEPTH} levels")
+        raise UnusableDefinition(f"{name}: its definition is nested deeper than {MAX_DEPTH} levels")
     text = _canonical(kept)
     if len(text) > MAX_DEFINITION_BYTES:
         raise UnusableDefinition(f"{name}: its definition is over {MAX_DEFINITION_BYTES} bytes")
@@ -57,9 +57,9 @@ def read_definition(tool: Any) -> Definition:
 
 
 def read_definitions(tools: Iterable[Any]) -> tuple[dict[str, Definition], list[str]]:
-    """The usable definitions by name, and a reason for each of the others.
+    """The usable definitions by name, and the reasons why others are not used.
 
-    Of several definitions with one name, the first is used.
+    Of several definitions with one name, the first is used; of all, the first `MAX_TOOLS`.
     """
     found: dict[str, Definition] = {}
     wrong: list[str] = []
@@ -82,9 +82,9 @@ def read_definitions(tools: Iterable[Any]) -> tuple[dict[str, Definition], list[
 def state_after(
     accepted: bytes | None, definition: Definition, *, first_list: bool
 ) -> DefinitionState:
-    """The state of a listed definition, compared with the accepted one.
+    """The state of a listed definition, compared with the accepted one, if any.
 
-    All definitions are accepted in the first list after the user connected the server.
+    In the first list after the user connected the server, definitions without one are accepted.
     """
     if accepted is None:
         return DefinitionState.OK if first_list else DefinitionState.NEW
@@ -102,7 +102,7 @@ def difference(before: bytes | None, after: bytes) -> list[str]:
 
 
 def _only_adds(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether `after` only adds optional parameters, at the schema's top level."""
+    """Whether `after` at most adds optional parameters, at the schema's top level."""
     if _without_parameters(before) != _without_parameters(after):
         return False
     old = before["inputSchema"].get("properties", {})

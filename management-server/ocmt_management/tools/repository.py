@@ -14,6 +14,7 @@ from ocmt_management.tools.models import (
     ToolRule,
     ToolServer,
     ToolUse,
+    Transport,
 )
 
 
@@ -266,7 +267,9 @@ class ToolRepository:
 
     async def count_own(self, user_id: str) -> int:
         found = await self._session.scalar(
-            select(func.count()).select_from(ToolServer).where(ToolServer.owner_id == user_id)
+            select(func.count())
+            .select_from(ToolServer)
+            .where(ToolServer.owner_id == user_id, ToolServer.transport != Transport.API)
         )
         return found or 0
 

@@ -22,7 +22,7 @@ class Unusable(ValueError):
 async def checked_value(raw: bytes | msgspec.Raw) -> Any:
     """Parse JSON from a server, in a thread if it is large.
 
-    Raises `Unusable` if it is invalid or exceeds a limit.
+    Raises `Unusable` if it is invalid or exceeds a limit. Separators in strings count as values.
     """
     if len(memoryview(raw)) <= _SMALL_BYTES:
         return _parse(raw)
@@ -30,7 +30,10 @@ async def checked_value(raw: bytes | msgspec.Raw) -> Any:
 
 
 async def check_call_result(raw: bytes | msgspec.Raw) -> dict[str, Any]:
-    """Parse and check a `CallToolResult`. Raises `Unusable`."""
+    """Parse and check a `CallToolResult`. Raises `Unusable`.
+
+    An object with a `resultType` other than `complete` is returned without further checks.
+    """
     result = await checked_value(raw)
     if not isinstance(result, dict):
         raise Unusable("its result is not an object")

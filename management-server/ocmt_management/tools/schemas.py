@@ -187,12 +187,19 @@ class ServerView(Wire):
     credential_state: AccountState | None
     """`null` if no credential is needed or the server is not connected."""
     credential_hint: str | None
+    connection_id: str | None
+    """The connected account whose token is the credential."""
     trouble: str | None
     """What is wrong and what to do; `null` when all is well."""
     listed_at: datetime | None
     admin_rule: Rule | None
     own_rule: Rule | None
     tools: list[ToolView]
+
+
+class SignInAnswer(Wire):
+    url: str
+    """The address at which the person signs in to the server."""
 
 
 class ToolsAnswer(Wire):

@@ -11,11 +11,10 @@ from uuid import uuid4
 from ocmt_common.problems import Problem
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
-from yarl import URL
 
 from ocmt_management.audit.service import Audit
 from ocmt_management.clock import Clock
-from ocmt_management.outbound.service import AddressRefused, check_literal
+from ocmt_management.outbound import service
 from ocmt_management.tools.models import (
     AccountState,
     DefinitionState,
@@ -90,17 +89,13 @@ class UserServers:
 
     async def change(self, server_id: str, change: ServerChange) -> None:
         await self._rows.raise_version(self._user_id)
-        server = await self._rows.own_server(self._user_id, server_id)
-        if server is None:
-            raise unknown_server()
+        server = await self._own(server_id)
         apply_change(server, change, self._clock)
         self._record("tools.server.changed", server)
 
     async def delete(self, server_id: str) -> None:
         await self._rows.raise_version(self._user_id)
-        server = await self._rows.own_server(self._user_id, server_id)
-        if server is None:
-            raise unknown_server()
+        server = await self._own(server_id)
         await self._vault.delete(self._user_id, secret_name(server.id), actor=self._user_id)
         await self._rows.delete_server(server)
         self._record("tools.server.deleted", server)
@@ -109,16 +104,19 @@ class UserServers:
         """Connect a server, or replace the credential for it. Raises `Problem`."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
+        _check_no_api(server)
         await self._connect(server, credential)
         self._record("tools.connected", server)
 
     async def disconnect(self, server_id: str) -> bool:
         """Delete the user's credential, and for a shared server also their tools and rules.
 
-        Returns whether the server runs over stdio, and so has a container to remove.
+        Returns whether the server runs over stdio, and so has a container to remove. Raises
+        `Problem`.
         """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
+        _check_no_api(server)
         account = await self._rows.account(self._user_id, server_id)
         if account is None:
             raise _not_connected()
@@ -154,7 +152,7 @@ class UserServers:
         self._record("tools.rule", server, detail=f"{tool or 'all'}: {rule or 'none'}")
 
     async def accept(self, server_id: str, tool: str, pin: bytes) -> None:
-        """Accept a changed or new definition. Raises `Problem` if it is not `pin` any more."""
+        """Accept a changed or new definition. Raises `Problem`, also if its pin is not `pin`."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         row = await self._definition(server_id, tool)
@@ -173,7 +171,11 @@ class UserServers:
         name = secret_name(server.id)
         if credential is not None:
             if server.credential_name is None:
-                raise Problem(422, "credential-not-needed", f"{server.name} takes no credential.")
+                raise Problem(
+                    422,
+                    "credential-not-needed",
+                    f"{server.name} takes no credential. Connect it without one.",
+                )
             await self._vault.put(
                 self._user_id,
                 name,
@@ -189,6 +191,13 @@ class UserServers:
         account.version = _new_version()
         account.state = _state(server, has_credential=stored)
         account.trouble = None
+
+    async def _own(self, server_id: str) -> ToolServer:
+        server = await self._rows.own_server(self._user_id, server_id)
+        if server is None:
+            raise unknown_server()
+        _check_no_api(server)
+        return server
 
     async def _usable(self, server_id: str) -> ToolServer:
         server = await self._rows.server_for(self._user_id, server_id)
@@ -300,45 +309,19 @@ class SharedServers:
 
 
 def checked_url(text: str, private_hosts: frozenset[str]) -> str:
-    """Parse a server's address. Raises `Problem` if it is invalid or forbidden."""
-    wrong = Problem(
-        422, "url-invalid", "Give the server's whole address, such as https://mcp.example.com/mcp."
-    )
-    try:
-        url = URL(text)
-        port = url.port
-    except ValueError as error:
-        raise wrong from error
-    if (
-        url.scheme not in ("http", "https")
-        or not url.host
-        or not port
-        or not text.isprintable()
-        or " " in text
-    ):
-        raise wrong
-    if url.user is not None or url.password is not None or url.fragment:
-        raise Problem(
-            422,
-            "url-invalid",
-            "Leave user, password and # out of the address; a key is entered as the credential.",
-        )
-    if url.scheme == "http" and url.host.lower().rstrip(".") not in private_hosts:
-        raise Problem(
-            422, "url-insecure", "Use https://: over http:// others could read the credential."
-        )
-    try:
-        check_literal(url, private_hosts)
-    except AddressRefused as refused:
-        raise Problem(422, "address-refused", f"{refused}.") from refused
-    return str(url)
+    """A server's address. Raises `Problem` for one that may not or cannot be used."""
+    return service.checked_url(text, private_hosts, example="https://mcp.example.com/mcp")
 
 
 def chosen_slug(slug: str | None, name: str, taken: set[str]) -> str:
     if slug is None:
         return numbered(slug_from(name), taken)
     if slug.startswith(RESERVED_PREFIX):
-        raise Problem(422, "slug-reserved", f"Names that begin with {RESERVED_PREFIX} are OCMT's.")
+        raise Problem(
+            422,
+            "slug-reserved",
+            f"Names that begin with {RESERVED_PREFIX} are OCMT's. Choose another short name.",
+        )
     if slug in taken:
         raise _slug_taken(slug)
     return slug
@@ -351,6 +334,15 @@ def apply_change(server: ToolServer, change: ServerChange, clock: Clock) -> None
         server.enabled = change.enabled
     server.version += 1
     server.updated_at = clock()
+
+
+def _check_no_api(server: ToolServer) -> None:
+    if server.transport == Transport.API:
+        raise Problem(
+            409,
+            "is-a-connection",
+            f"{server.name} is a connected account. Change it under Connections.",
+        )
 
 
 def unknown_server() -> Problem:
@@ -389,7 +381,7 @@ def _state(server: ToolServer, *, has_credential: bool) -> AccountState:
 
 
 def _new_version() -> int:
-    """A random version, so that a new connection never repeats that of an earlier one."""
+    """A random version, since a new connection must not repeat that of an earlier one."""
     return secrets.randbelow(2**31)
 
 

@@ -13,9 +13,12 @@ from ocmt_common.problems import Problem
 from ocmt_management.agents.service import Agents
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.integrations.service import Integrations
 from ocmt_management.outbound.service import Client
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tokens import KeyedHash
+from ocmt_management.tools.account_tokens import AccountTokens
+from ocmt_management.tools.api_calls import ApiCalls
 from ocmt_management.tools.approval_protocol import CallHolder
 from ocmt_management.tools.approval_schemas import OUTCOME_KEY_PREFIX, ApprovalView
 from ocmt_management.tools.approvals import Approvals, delete_old_approvals
@@ -24,12 +27,14 @@ from ocmt_management.tools.built_in_protocol import BuiltIn
 from ocmt_management.tools.calls import Standing, ToolCall, ToolCalls
 from ocmt_management.tools.catalogue import Catalogue
 from ocmt_management.tools.connection import Connection
+from ocmt_management.tools.connection_listener import ConnectionListener
 from ocmt_management.tools.discovery import discover
 from ocmt_management.tools.held_requests import HeldRequests
 from ocmt_management.tools.limits import CallLimits
 from ocmt_management.tools.metrics import ToolMetrics
+from ocmt_management.tools.models import Transport
 from ocmt_management.tools.repository import ToolRepository
-from ocmt_management.tools.servers import SharedServers, UserServers
+from ocmt_management.tools.servers import SharedServers, UserServers, unknown_server
 from ocmt_management.tools.session_ids import SessionIds
 from ocmt_management.tools.snapshot import UserTools
 from ocmt_management.tools.snapshots import Snapshots
@@ -71,6 +76,7 @@ class Tools:
         keys: KeyRing,
         clock: Clock,
         client: Client,
+        integrations: Integrations,
         recorder: UseRecorder,
         snapshots: Snapshots,
         sender: VersionSender,
@@ -86,12 +92,14 @@ class Tools:
         self.limits = CallLimits()
         self.held_requests = HeldRequests()
         self.metrics = ToolMetrics(paused=self.breaker.open_count, under_way=self.limits.under_way)
-        self.http = HttpTransport(client)
+        self.integrations = integrations
+        self.http = HttpTransport(client, AccountTokens(integrations))
         self.packages = PackageTransport(agents.server)
         self.upstream = Upstream(self.http, self.packages)
         self.calls = ToolCalls(
             snapshots=snapshots,
             upstream=self.upstream,
+            apis=ApiCalls(integrations, settings.private_host_set),
             breaker=self.breaker,
             limits=self.limits,
             recorder=recorder,
@@ -120,6 +128,7 @@ class Tools:
         agents: Agents,
         keys: KeyRing,
         clock: Clock,
+        integrations: Integrations,
     ) -> AsyncIterator["Tools"]:
         recorder = UseRecorder(database, keys, clock)
         snapshots = Snapshots(database, keys, agents, clock)
@@ -134,13 +143,16 @@ class Tools:
                     keys=keys,
                     clock=clock,
                     client=client,
+                    integrations=integrations,
                     recorder=recorder,
                     snapshots=snapshots,
                     sender=sender,
                 )
+                integrations.listener = ConnectionListener(clock, tools.changed)
                 try:
                     yield tools
                 finally:
+                    integrations.listener = None
                     await tools.stop()
         finally:
             await client.close()
@@ -225,6 +237,23 @@ class Tools:
     def user_changed(self, user_id: str) -> None:
         """Evict this user's cached tools after a change of their token or status."""
         self.snapshots.forget(user_id)
+
+    async def sign_in(self, user_id: str, session_id: str, server_id: str) -> str:
+        """The address at which the person signs in to a server. Raises `Problem`."""
+        async with self.database.read() as session:
+            server = await ToolRepository(session).server_for(user_id, server_id)
+        if server is None or server.transport != Transport.HTTP or server.url is None:
+            raise unknown_server()
+        return await self.integrations.start_for_server(
+            user_id, session_id, server_id=server.id, name=server.name, url=server.url
+        )
+
+    async def sign_out(self, user_id: str, server_id: str) -> None:
+        """End the sign-in to a server, if there is one."""
+        async with self.database.read() as session:
+            account = await ToolRepository(session).account(user_id, server_id)
+        if account is not None and account.connection_id not in (None, server_id):
+            await self.integrations.disconnect(user_id, account.connection_id or "")
 
     async def refresh(self, user_id: str, server_id: str) -> None:
         """List a server's tools now; concurrent callers share one listing.

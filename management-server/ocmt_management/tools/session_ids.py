@@ -19,7 +19,7 @@ class SessionIds:
         self._hash = keyed_hash
 
     def wrapped(self, connection: Connection, session_id: str) -> str | None:
-        """The id to give to the agent; `None` if the server's id is invalid by MCP's rules."""
+        """The id to give to the agent; `None` if the server's is too long or not visible ASCII."""
         if len(session_id) > _MAX_CHARACTERS or not all("!" <= c <= "~" for c in session_id):
             return None
         return f"{_encoded(session_id.encode())}.{_encoded(self._mac(connection, session_id))}"

@@ -56,6 +56,8 @@ class UserTools:
     """By server id and the tool's own name."""
     denied: frozenset[str] = frozenset()
     """Ids of servers that a rule denies as a whole."""
+    apis: Mapping[str, Connection] = field(default_factory=dict)
+    """The HTTP APIs of connected accounts, by slug; their tools are in `by_server` only."""
 
     @cached_property
     def listed(self) -> bytes:
@@ -74,7 +76,7 @@ class UserTools:
         return hashlib.sha256(self.listed).digest()
 
     def listed_of(self, connection: Connection) -> dict[str, Tool]:
-        """The usable tools of one server, by their own names."""
+        """The usable tools of one server that no rule denies, by their own names."""
         return {t.name: t for t in self._listed() if t.connection is connection}
 
     def connection_of(self, server_id: str) -> Connection | None:
@@ -96,7 +98,7 @@ def user_tools(
 ) -> UserTools:
     """Build the snapshot; `credentials` is keyed by server id."""
     connected = {account.server_id: account for account in accounts}
-    connections = {
+    all_connections = {
         server.id: connection(user_id, server, connected[server.id], credentials.get(server.id))
         for server in servers
         if server.enabled and server.id in connected
@@ -104,19 +106,20 @@ def user_tools(
     sides = rules_by_tool(rules)
     tools: list[Tool] = []
     for row in definitions:
-        if row.server_id in connections:
-            tools.append(_tool(row, connections[row.server_id], sides))
+        if row.server_id in all_connections:
+            tools.append(_tool(row, all_connections[row.server_id], sides))
     return UserTools(
         user_id,
         version,
-        {found.slug: found for found in connections.values()},
-        {tool.public_name: tool for tool in tools},
+        {found.slug: found for found in all_connections.values() if not found.is_api},
+        {tool.public_name: tool for tool in tools if not tool.connection.is_api},
         {(tool.connection.server_id, tool.name): tool for tool in tools},
         frozenset(
             server_id
             for (_, server_id, tool_name), given in sides.items()
             if not tool_name and given.rule is Rule.DENY
         ),
+        {found.slug: found for found in all_connections.values() if found.is_api},
     )
 
 
@@ -145,6 +148,8 @@ def connection(
         server_version=server.version,
         account_version=account.version,
         extras=account.extras,
+        connection_id=account.connection_id,
+        is_api=server.transport == Transport.API,
     )
 
 

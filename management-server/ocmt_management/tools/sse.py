@@ -12,7 +12,8 @@ async def blocks(
 ) -> AsyncIterator[tuple[bytes, bytes]]:
     """`(lines, data)` of each event as it arrives; each line ends with a line feed.
 
-    A block of comments has empty data. `max_bytes` limits the whole stream. Raises `TooMuch`.
+    `lines` ends with the blank line. A block without data, such as comments, has empty `data`. An
+    incomplete event at the end is dropped. `max_bytes` limits the whole stream. Raises `TooMuch`.
     """
     pending = bytearray()
     lines: list[bytes] = []

@@ -13,6 +13,7 @@ from yarl import URL
 from ocmt_management.agents.service import AgentServer
 from ocmt_management.outbound.service import AddressRefused, Client
 from ocmt_management.tools import trouble
+from ocmt_management.tools.account_tokens import AccountTokens, token_headers
 from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.trouble import Kind, Trouble
 
@@ -59,16 +60,45 @@ def credential_headers(connection: Connection) -> Headers:
 
 
 class HttpTransport:
-    def __init__(self, client: Client) -> None:
+    """Tokens of connected accounts come from `tokens`."""
+
+    def __init__(self, client: Client, tokens: AccountTokens) -> None:
         self._client = client
+        self._tokens = tokens
 
     @asynccontextmanager
     async def send(
         self, connection: Connection, method: str, headers: Headers, body: bytes | None
     ) -> AsyncIterator[Reply]:
+        access = await self._tokens.of(connection)
+        response = await self._sent(connection, method, [*headers, *token_headers(access)], body)
+        if response.status == 401 and access is not None:
+            response.close()
+            access = await self._tokens.renewed(connection, access)
+            response = await self._sent(
+                connection, method, [*headers, *token_headers(access)], body
+            )
+        try:
+            yield Reply(
+                response.status,
+                [(key, value) for key, value in response.headers.items()],
+                response.content.iter_any(),
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise trouble.broken_off(connection.name) from error
+        finally:
+            # A connection whose answer was not read to its end cannot be used again.
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
+
+    async def _sent(
+        self, connection: Connection, method: str, headers: Headers, body: bytes | None
+    ) -> aiohttp.ClientResponse:
         name = connection.name
         try:
-            response = await self._client.request(
+            return await self._client.request(
                 method,
                 URL(connection.url or "", encoded=True),
                 headers=[*headers, *credential_headers(connection)],
@@ -81,20 +111,6 @@ class HttpTransport:
             raise trouble.unreachable(name) from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise trouble.broken_off(name) from error
-        try:
-            yield Reply(
-                response.status,
-                [(key, value) for key, value in response.headers.items()],
-                response.content.iter_any(),
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            raise trouble.broken_off(name) from error
-        finally:
-            # A connection can be reused only once its response is read to the end.
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
 
 
 class PackageTransport:

@@ -318,13 +318,7 @@ def _check_status(connection: Connection, reply: Reply, session: Session) -> Non
 def by_status(connection: Connection, status: int) -> Trouble:
     name = connection.name
     if status in (401, 403):
-        if connection.credential_name is None:
-            return Trouble(
-                trouble.Kind.REFUSED,
-                f"{name} asks for a credential. Its person can add the server again under Tools, "
-                "with the header for it.",
-            )
-        return trouble.credential_refused(name)
+        return _refused(connection)
     if 300 <= status < 400:
         return trouble.redirected(name)
     if status == 429:
@@ -332,6 +326,23 @@ def by_status(connection: Connection, status: int) -> Trouble:
     if status >= 500:
         return trouble.failed(name, status)
     return trouble.not_mcp(name, status)
+
+
+def _refused(connection: Connection) -> Trouble:
+    name = connection.name
+    if connection.connection_id is not None:
+        return Trouble(
+            trouble.Kind.REFUSED,
+            f"{name} does not permit this to the account that its person signed in with. They can "
+            "sign in again under Tools.",
+        )
+    if connection.credential_name is None:
+        return Trouble(
+            trouble.Kind.REFUSED,
+            f"{name} asks for a credential. Its person can sign in to it under Tools, or add it "
+            "again with the header for a key.",
+        )
+    return trouble.credential_refused(name)
 
 
 async def _read(connection: Connection, reply: Reply) -> bytes:

@@ -21,7 +21,7 @@ from ocmt_management.tools.snapshots import Snapshots
 log = structlog.get_logger(__name__)
 
 _CHECK_EVERY_S = 60.0
-"""The delay after which changes by another server process are sent."""
+"""The longest delay before changes by another server process are sent, if sending succeeds."""
 _RETRY_S = 5.0
 _AWAITED_S = 3.0
 _BATCH = 100
@@ -42,9 +42,10 @@ class VersionSender:
         self._changed.set()
 
     async def sent(self) -> None:
-        """Wait until earlier changes are sent, at most 3 s; later they are sent in the background.
+        """Wait for an attempt to send the earlier changes, at most 3 s.
 
-        The agent then has the new tools for its next message.
+        If it succeeds in that time, the agent has the new tools for its next message. Otherwise the
+        changes are sent in the background.
         """
         passed = asyncio.get_running_loop().create_future()
         self._awaiting.append(passed)
@@ -63,7 +64,10 @@ class VersionSender:
             await asyncio.gather(task, return_exceptions=True)
 
     async def send_all(self) -> bool:
-        """Send the versions that are not sent yet. Returns whether all were sent."""
+        """Send versions that are not sent yet, at most `_BATCH`. Returns whether none is left.
+
+        Raises `Problem` if the database is away.
+        """
         async with self._database.read() as session:
             waiting = await ToolRepository(session).unsent(limit=_BATCH)
         sent = [await self._send(catalogue) for catalogue in waiting]

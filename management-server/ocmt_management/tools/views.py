@@ -185,6 +185,7 @@ def _server(
             AccountState(account.state) if account is not None and needs_credential else None
         ),
         credential_hint=None if hint is None else f"…{hint}",
+        connection_id=None if account is None else account.connection_id,
         trouble=None if account is None else account.trouble,
         listed_at=None if account is None else account.listed_at,
         admin_rule=None if admin.server is None else admin.server.rule,

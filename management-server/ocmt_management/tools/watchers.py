@@ -12,7 +12,7 @@ class Watchers:
 
     @contextmanager
     def watch(self, user_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set at each change. The watcher clears it."""
+        """An event that `notify` sets for this user. The watcher clears it."""
         event = asyncio.Event()
         self._events[user_id].add(event)
         try:

@@ -42,7 +42,7 @@ def _associated(bound_to: tuple[str | int, ...]) -> bytes:
 
 
 class DataKey:
-    """One user's data key, unwrapped."""
+    """The data key of a user, or of a server secret, unwrapped. Decrypting raises `Problem`."""
 
     __slots__ = ("_key", "_user_id")
 
@@ -88,13 +88,27 @@ class KeyRing:
         return DataKey(self._unwrap(wrapped, key_id, user_id), user_id)
 
     def rewrap(self, wrapped: bytes, *, key_id: str, user_id: str) -> bytes:
-        """Wrap the same data key with the current key; the secrets do not change."""
+        """Wrap the same data key with the current key; the secrets do not change.
+
+        Raises `Problem` if the key cannot be unwrapped.
+        """
         return self._wrap(self._unwrap(wrapped, key_id, user_id), user_id)
+
+    def seal(self, value: bytes, *, purpose: str) -> bytes:
+        """Encrypt a value that is no user's, to store with `current_id`."""
+        return _seal(self._keys[self.current_id], value, "installation", purpose)
+
+    def unseal(self, sealed: bytes, *, key_id: str, purpose: str) -> bytes:
+        """The value sealed by the key `key_id` for the same purpose. Raises `Problem`."""
+        return _open(self._key(key_id), sealed, "installation", purpose)
 
     def _wrap(self, key: bytes, user_id: str) -> bytes:
         return _seal(self._keys[self.current_id], key, "data-key", user_id, self.current_id)
 
     def _unwrap(self, wrapped: bytes, key_id: str, user_id: str) -> bytes:
+        return _open(self._key(key_id), wrapped, "data-key", user_id, key_id)
+
+    def _key(self, key_id: str) -> bytes:
         key = self._keys.get(key_id)
         if key is None:
             raise Problem(
@@ -103,7 +117,7 @@ class KeyRing:
                 f"Secrets are encrypted under the key {key_id}, which VAULT_KEY does not hold. "
                 "Operator: add it back after the current one.",
             )
-        return _open(key, wrapped, "data-key", user_id, key_id)
+        return key
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self._keys)})"

@@ -1,7 +1,7 @@
 """The vault: put, get, list and delete a user's secrets, and shred them all.
 
 Other domains store credentials under a namespaced name (`model:openai`); names without a colon are
-the user's own. Each read of a value is audited with its reason.
+the user's own. Each read of a value is audited with its reason, by `get` or by the caller of `use`.
 
 `seal` encrypts, under the same data key, values that other domains store in their tables. Rotating
 `VAULT_KEY` rewraps only the data key, so sealed values do not change; `shred` makes them
@@ -21,8 +21,9 @@ from ocmt_management.vault.keys import DataKey, KeyRing
 from ocmt_management.vault.models import StoredDataKey, StoredSecret
 from ocmt_management.vault.repository import VaultRepository
 from ocmt_management.vault.secret_value import SecretValue
+from ocmt_management.vault.server_secrets import ServerVault
 
-__all__ = ["KeyRing", "SecretInfo", "SecretValue", "Vault"]
+__all__ = ["KeyRing", "SecretInfo", "SecretValue", "ServerVault", "Vault"]
 
 MAX_SECRET_CHARACTERS = 16_384
 MAX_SECRETS_PER_USER = 200
@@ -49,7 +50,10 @@ class Vault:
         self._audit = Audit(session, clock)
 
     async def put(self, user_id: str, name: str, value: SecretValue, *, actor: str) -> SecretInfo:
-        """Store `value` under `name`, replacing any earlier value. Needs a writing transaction."""
+        """Store `value` under `name`, replacing any earlier value. Needs a writing transaction.
+
+        Raises `Problem` if the user has too many secrets or no longer exists.
+        """
         key = await self._key_for_change(user_id)
         now = self._clock()
         row = await self._rows.secret(user_id, name)
@@ -79,7 +83,8 @@ class Vault:
     async def use(self, user_id: str, name: str) -> SecretValue | None:
         """The secret's value, or `None`, without an audit event.
 
-        For callers that cannot afford a write per use: they must call `record_use` later.
+        For callers that cannot afford a write per use: they must call `record_use` later. Raises
+        `Problem` if the value cannot be decrypted.
         """
         found = await self._rows.secret_and_key(user_id, name)
         if found is None:

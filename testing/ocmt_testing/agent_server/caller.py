@@ -1,4 +1,4 @@
-"""A client of the proxy's socket, like management. Records all received text."""
+"""A client of the proxy's socket, like management. Records the text of received frames."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ class Caller:
         return await self.ask("connect", "c", auth={"token": "theirs"}, role="node")
 
     async def say(self, text: str, run: str) -> str:
-        """Send a chat message and return the agent's complete answer."""
+        """Send a chat message and return the agent's answer. Asserts that it is complete."""
         sent = await self.ask("chat.send", run, sessionKey="main", message=text, idempotencyKey=run)
         assert sent["payload"] == {"runId": run, "status": "started"}, sent
         heard = ""

@@ -51,7 +51,10 @@ async def use_a_tool_added_meanwhile(
     tools: McpTools,
     model: ScriptedModel,
 ) -> None:
-    """Boot a gateway whose MCP server has the tool `first`, and add one while it is talking."""
+    """Boot a gateway whose MCP server has the tool `first`, and add two, one while it is paused.
+
+    Asserts that the agent can use each after the new version of the tools was sent.
+    """
     access = await boot(runtime, spec, session)
     before = await runtime.inspect(spec.user_id)
     async with conversation(access, session) as caller:
@@ -94,7 +97,7 @@ async def _tell_turns(
 
 
 async def _reloaded(runtime: Runtime, user_id: str, *, times: int) -> None:
-    """Wait until the gateway has reloaded its configuration `times` times."""
+    """Wait until the gateway has reloaded its configuration at least `times` times."""
     async with asyncio.timeout(_RELOADS_WITHIN_S):
         while (await runtime.logs(user_id, lines=500)).count(_RELOADED) < times:  # noqa: ASYNC110
             await asyncio.sleep(0.1)

@@ -18,7 +18,7 @@ STEP = timedelta(seconds=30)
 
 @dataclass
 class Run:
-    """Work of a gateway, which is lost if its process is frozen or stopped before its end."""
+    """Work of a gateway, which is lost if its container does not run until its end."""
 
     user_id: str
     until: datetime

@@ -19,7 +19,7 @@ from ocmt_testing.agent_server.openclaw import installed_openclaw
 
 
 def prepare(root: Path) -> None:
-    """Build the image, and let containers' users enter `root` to reach their own folders."""
+    """Build the image, and let containers' users pass the folders above `root`."""
     build_image(installed_openclaw())
     for folder in list(root.parents)[:3]:
         folder.chmod(0o711)
@@ -39,7 +39,7 @@ def runtime_on(root: Path, *, relay_host: str | None = None, relay_port: int = 9
 async def docker_agents(
     root: Path, *, relay_host: str | None = None, relay_port: int = 9
 ) -> AsyncIterator[DockerRuntime]:
-    """A runtime with the agents' folders below `root`; removes the agents at the end."""
+    """A runtime with the agents' folders below `root`; removes agents and folders at the end."""
     prepare(root)
     runtime = runtime_on(root, relay_host=relay_host, relay_port=relay_port)
     try:
@@ -61,7 +61,7 @@ async def bridge_of(root: Path) -> str:
 
 @contextmanager
 def running_instead(*command: str) -> Iterator[None]:
-    """Make agents' containers run `command` instead of a gateway during the block."""
+    """Make agents' containers that are created in the block run `command` instead of a gateway."""
 
     def config(*given: Any, **named: Any) -> dict[str, Any]:
         return container_config(*given, **named) | {"Cmd": list(command)}
@@ -72,7 +72,7 @@ def running_instead(*command: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def executed(runtime: DockerRuntime, user_id: str, *command: str) -> AsyncIterator[Stream]:
-    """Run a program in the user's container. Yields its input and output."""
+    """Run a program in the user's container, which must run. Yields its input and output."""
     async with aiodocker.Docker() as engine:
         container = engine.containers.container(runtime._ids[user_id])
         program = await container.exec(list(command), stdin=True)

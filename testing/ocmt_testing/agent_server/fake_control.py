@@ -6,13 +6,14 @@ that lease ends it; and a gateway that has just booted has no lease.
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.runtime.base import ContainerStatus, Endpoint
+from ocmt_common.agent_api import Job
 
 from ocmt_testing.agent_server.fake_runtime import ENDPOINT, FakeContainer, FakeRuntime
 
@@ -27,6 +28,12 @@ class FakeControl:
         self.busy: dict[str, Busy] = {}
         """User id → answer of `suspend` in place of a lease."""
         self.jobs: dict[str, datetime] = {}
+        """User id → when its next job is due."""
+        self.all_jobs: defaultdict[str, dict[str, Job]] = defaultdict(dict)
+        """User id → job id → a job that its gateway lists."""
+        self.jobs_run: list[tuple[str, str]] = []
+        self.heartbeats_wake: dict[str, bool] = {}
+        """User id → whether heartbeats counted when its next job was read."""
         self.runs: dict[str, int] = {}
         """User id → number of turns in progress."""
         self.leases: dict[str, tuple[int, str]] = {}
@@ -79,9 +86,28 @@ class FakeControl:
         if self.closed(access.user_id):
             raise GatewayRefused("UNAVAILABLE", "suspended", retry_after_s=0.5)
 
-    async def next_job_at(self, access: GatewayAccess) -> datetime | None:
+    async def next_job_at(
+        self, access: GatewayAccess, *, heartbeats: bool = False
+    ) -> datetime | None:
         await self._called("next_job_at", access)
+        self.heartbeats_wake[access.user_id] = heartbeats
         return self.jobs.get(access.user_id)
+
+    async def list_jobs(self, access: GatewayAccess) -> list[Job]:
+        await self._called("list_jobs", access)
+        return list(self.all_jobs[access.user_id].values())
+
+    async def run_job(self, access: GatewayAccess, job_id: str) -> None:
+        await self._called("run_job", access)
+        self.jobs_run.append((access.user_id, job_id))
+
+    async def enable_job(self, access: GatewayAccess, job_id: str, *, enabled: bool) -> None:
+        await self._called("enable_job", access)
+        self.all_jobs[access.user_id][job_id].enabled = enabled
+
+    async def remove_job(self, access: GatewayAccess, job_id: str) -> None:
+        await self._called("remove_job", access)
+        del self.all_jobs[access.user_id][job_id]
 
     async def active_runs(self, access: GatewayAccess) -> int | None:
         await self._called("active_runs", access)

@@ -20,6 +20,7 @@ from ocmt_agent.runtime.base import (
     RuntimeUnavailable,
     Whereabouts,
 )
+from ocmt_common.agent_api import AgentModel
 from ocmt_common.openclaw import openclaw_version
 
 ENDPOINT = Endpoint("127.0.0.1", 9)
@@ -61,6 +62,10 @@ class FakeRuntime:
         self.containers: dict[str, FakeContainer] = {}
         self.tools_versions: dict[str, int] = {}
         """User id → the version in the gateway's configuration."""
+        self.models: dict[str, AgentModel] = {}
+        """The same of the model."""
+        self.heartbeats: dict[str, int | None] = {}
+        """User id → the minutes in the gateway's configuration."""
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
         """Method → errors that its next calls raise, one each."""
@@ -115,13 +120,28 @@ class FakeRuntime:
     async def create(self, spec: AgentSpec) -> None:
         await self._called("create")
         existing = self.containers.get(spec.user_id)
-        if existing is None or replace(existing.spec, tools_version=spec.tools_version) != spec:
+        if existing is None or spec != replace(
+            existing.spec,
+            tools_version=spec.tools_version,
+            model=spec.model,
+            heartbeat_minutes=spec.heartbeat_minutes,
+        ):
             self.containers[spec.user_id] = FakeContainer(spec)
         self.tools_versions[spec.user_id] = spec.tools_version
+        self.heartbeats[spec.user_id] = spec.heartbeat_minutes
+        self.models[spec.user_id] = spec.model
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
         await self._called("set_tools_version")
         self.tools_versions[user_id] = version
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        await self._called("set_model")
+        self.models[user_id] = model
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        await self._called("set_heartbeat")
+        self.heartbeats[user_id] = minutes
 
     async def start(self, user_id: str) -> Endpoint:
         await self._called("start")

@@ -1,7 +1,7 @@
 """A double of OpenClaw's gateway: protocol 4, pairing, chat, suspension, probes.
 
-It checks connecting clients as strictly as the real gateway, and its `hello-ok` has the credentials
-that must not pass the proxy. The contract tests run the same cases against both.
+It checks connecting clients like the real gateway at a LAN address, and its `hello-ok` has
+credentials that must not pass the proxy. The contract tests run the same cases against both.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class GatewayDouble:
         """Close codes of clients' sockets."""
         self.history: list[Frame] = []
         self.hold = asyncio.Event()
-        """While cleared, a run waits after its first delta for `chat.abort` or a release."""
+        """While cleared, a run waits after its next delta for `chat.abort` or a release."""
         self.hold.set()
         self.credentials = {name: secrets.token_urlsafe(24) for name in ("device", "recovery")}
 

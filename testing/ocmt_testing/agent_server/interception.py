@@ -22,18 +22,21 @@ _REACHES = ("_runtime", "_gateway")
 @dataclass
 class Interception:
     at: int
-    """The number of the call, from 1."""
+    """The number of the call while `armed`, from 1."""
     when: When
     fails: dict[str, Exception] | None = None
-    """Called object (`runtime`, `gateway`) → error; `None` to hang."""
+    """Called object (`runtime`, `gateway`) → error; `None` to hang.
+
+    `is_live` and `is_started` return `False` instead, since they raise nothing.
+    """
     armed: bool = False
     count: int = 0
     cut: str | None = None
-    """The name of the intercepted call."""
+    """The name of the intercepted call; `None` before it."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     def around(self, whose: str, target: Any) -> Any:
-        """`target` with its calls counted and intercepted."""
+        """`target` with its coroutines counted and intercepted, except `_PASSED`."""
         return _Proxy(self, whose, target)
 
     @contextmanager

@@ -26,7 +26,10 @@ _BOOT_S = 300
 
 
 def own_address() -> str:
-    """A non-loopback address of this machine, found without sending a packet."""
+    """A non-loopback address of this machine, found without sending a packet.
+
+    Raises `OSError` without a route.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
@@ -51,7 +54,7 @@ class LanGateway:
         ) | {"HOME": str(folder), "PATH": f"{node_binary().parent}:/usr/bin:/bin"}
 
     async def start(self) -> Endpoint:
-        """Start the gateway, and wait until it accepts calls."""
+        """Start the gateway, and wait until it has started. Raises `TimeoutError`."""
         with (self._folder / "gateway.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 str(node_binary()),

@@ -23,9 +23,9 @@ class LocalToolContainers:
         self.installed: set[Package] = set()
         self.launches: list[Launch] = []
         self.faults: dict[str, list[Exception]] = {}
-        """Method → errors that its next calls raise, one each."""
+        """`install`, `start` or `remove_leftovers` → errors that its next calls raise, one each."""
         self.gates: dict[str, asyncio.Event] = {}
-        """Method → an event that its calls wait for."""
+        """The same methods → an event that their calls wait for."""
         self.closed = False
 
     async def _called(self, method: str) -> None:

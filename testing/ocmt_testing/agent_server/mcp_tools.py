@@ -1,7 +1,7 @@
 """A stateless MCP server over Streamable HTTP, to which a test adds tools.
 
-Each tool answers `NAME was called`. Like OCMT's own, it has no sessions and no stream for
-notifications.
+Each call is answered with `NAME was called`, even if no such tool is listed. Like OCMT's own, it
+has no sessions and no stream for notifications.
 """
 
 import asyncio

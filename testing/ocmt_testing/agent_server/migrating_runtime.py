@@ -16,7 +16,7 @@ _FILES = ("first", "last")
 
 
 class SpoiledState(Exception):
-    """The state is inconsistent, or an older OpenClaw was started on it."""
+    """The state is incomplete or inconsistent, or an older OpenClaw was started on it."""
 
 
 def write_state(folder: Path, *, version: str, said: str) -> None:

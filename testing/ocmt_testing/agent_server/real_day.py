@@ -21,7 +21,8 @@ from ocmt_common.agent_api import HibernationState
 
 LEFT_OUT_AT_ONCE = timedelta(minutes=5)
 _SLACK = timedelta(minutes=40)
-"""An agent idle for this long must sleep, unless it works or a job is due within this time."""
+"""An agent idle for this long must sleep, unless it works or a job is due within this time before
+or after."""
 _FALLS_ASLEEP_WITHIN_S = 240.0
 """Real time that a gateway may still work after a boot or an answer."""
 _LIMIT_S = 480.0
@@ -90,7 +91,8 @@ class Day:
         """Advance the time, a few minutes at a time, with a sweep after each.
 
         Gateways need real time, so all agents that may sleep, or sleep deeper, must do so before
-        more time is skipped.
+        more time is skipped. Raises `AssertionError` if they do not within
+        `_FALLS_ASLEEP_WITHIN_S` seconds.
         """
         while (left := when - self._clock.now()) > timedelta():
             self._clock.leave_out(min(left, LEFT_OUT_AT_ONCE))
@@ -101,7 +103,10 @@ class Day:
                 self.looks_asleep += agent.state in ASLEEP
 
     async def meet(self, when: datetime, *, real: datetime) -> None:
-        """Skip time so that the day's `when` coincides with `real`."""
+        """Skip time so that the day's `when` coincides with `real`, and sweep.
+
+        Raises `AssertionError` if the day's clock is already past that.
+        """
         self._clock.leave_out((when - self._clock.now()) - (real - datetime.now(UTC)))
         await self._parts.hibernation.loop.sweep()
 

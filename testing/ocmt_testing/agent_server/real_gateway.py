@@ -24,7 +24,7 @@ def access_to(spec: AgentSpec, endpoint: Endpoint) -> GatewayAccess:
 
 
 async def boot(runtime: Runtime, spec: AgentSpec, session: aiohttp.ClientSession) -> GatewayAccess:
-    """Create and start the container, and wait until its gateway accepts calls."""
+    """Create and start the container, and wait until its gateway answers `health`."""
     await runtime.create(spec)
     access = access_to(spec, await runtime.start(spec.user_id))
     await until_open(access, session)
@@ -43,7 +43,7 @@ async def until_open(access: GatewayAccess, session: aiohttp.ClientSession) -> N
 
 
 async def suspend(access: GatewayAccess, session: aiohttp.ClientSession) -> str:
-    """Wait until the gateway grants a lease, and return its id."""
+    """Wait until the gateway grants a lease, and return its id. Raises `TimeoutError`."""
     control = OpenClawControl(session)
     async with asyncio.timeout(_BOOT_S):
         while True:

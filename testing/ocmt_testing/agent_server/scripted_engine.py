@@ -1,7 +1,7 @@
 """A Docker Engine with one container, whose range of API versions is set by the test.
 
-It stands in for engines that this machine lacks: older, newer and busy ones. Its errors have the
-real engine's texts.
+It stands in for engines that this machine lacks: older, newer and busy ones. Its errors about
+versions and a missing container have the real engine's texts.
 """
 
 import json
@@ -27,7 +27,7 @@ class ScriptedEngine:
         self.deletions: list[Answer] = []
         """Answers to the next DELETE calls; then 204."""
         self.other: dict[str, Answer] = {}
-        """End of a path → answer in place of 204."""
+        """End of a path → answer in place of the usual one."""
         self.asked: list[str] = []
         self._container = container
         self._path = path

@@ -1,9 +1,9 @@
-"""A model that obeys commands in the user's last message, to make agents work.
+"""A model that obeys the last command in the user's messages, to make agents work.
 
 OpenAI-compatible and streamed. `say: X` answers `X.` at once; `recite: X` repeats `X` until the
 test stops it; `run: X` calls the agent's shell tool with the command `X` and answers with its
 result; `use: X` calls the tool `X` of OCMT's MCP server, without arguments or with the JSON object
-after its name, and answers with its result. Any other message is answered with `Well.`
+after its name, and answers with its result. Without a command, the answer is `Well.`
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Serves an ASGI application on loopback with uvicorn, configured like the agent server's."""
+"""Serves an ASGI application on loopback with uvicorn and the agent server's socket options."""
 
 import asyncio
 import socket

@@ -14,14 +14,14 @@ _ENOUGH = 2 << 30
 
 @contextmanager
 def some_swap(folder: Path) -> Iterator[None]:
-    """Ensure that there is swap during the block; skip the test if there cannot be any.
+    """Ensure that there are 2 GiB of free swap at the block's start; otherwise skip the test.
 
     A swap file is preferred, since the machine's swap may be turned off during the test.
     """
     file = folder / "swap"
     if not _made(file):
         if read_host_memory().swap_free() < _ENOUGH:
-            pytest.skip("this machine has no swap, and none can be added")
+            pytest.skip("this machine has less than 2 GiB of free swap, and none can be added")
         yield
         return
     try:
@@ -47,7 +47,7 @@ def _made(file: Path) -> bool:
 
 
 def _above_all_others() -> str:
-    """A priority above those of the machine's and other tests' swap areas."""
+    """A priority above those of the machine's and other tests' swap areas, at most the highest."""
     areas = Path("/proc/swaps").read_text().splitlines()[1:]
     return str(min(1 + max([0, *(int(area.split()[-1]) for area in areas)]), 32767))
 

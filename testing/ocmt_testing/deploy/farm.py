@@ -132,7 +132,7 @@ class Farm:
         )
 
     def serving(self, role: str) -> str:
-        """The release that answers on a server's public port."""
+        """The version that the `mgmt` or `agent` server reports on its `/health`."""
         url = dict(zip(("mgmt", "agent"), self.urls, strict=True))[role]
         return str(httpx2.get(url, timeout=60, trust_env=False).json()["version"])
 
@@ -147,7 +147,10 @@ class Farm:
 
 @contextmanager
 def farm() -> Iterator[Farm]:
-    """Three machines named after their roles, with `.env` files."""
+    """Three machines named after their roles, with `.env` files; removed at the end.
+
+    Skips the test without sshd, rsync or root.
+    """
     require("sshd", "rsync", "root")
     # The path must be short, since there are Unix sockets below it.
     folder = Path(tempfile.mkdtemp(prefix="ocmt-f-"))
@@ -210,7 +213,7 @@ def processes_below(folder: Path) -> list[int]:
 
 
 def end_processes_below(folder: Path) -> None:
-    """SIGKILL the processes below a folder that is about to be removed."""
+    """SIGKILL the processes with this folder in their command line, for at most 10 s."""
     until = time.monotonic() + 10
     while (found := processes_below(folder)) and time.monotonic() < until:
         for pid in found:

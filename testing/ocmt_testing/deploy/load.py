@@ -80,7 +80,7 @@ class Load(_Threads):
 
 
 def _waits_for_its_database(answer: httpx2.Response) -> bool:
-    """Whether the server is unhealthy only because its database is slow, as on a busy machine."""
+    """Whether the server is unhealthy and its database was slow, as on a busy machine."""
     detail = answer.json().get("checks", {}).get("database", {}).get("detail") or ""
     return answer.status_code == 503 and "did not answer within" in detail
 
@@ -91,7 +91,10 @@ class Person:
     def __init__(
         self, farm: Farm, *, port: int = 0, python: Path | None = None, env_file: Path | None = None
     ) -> None:
-        """`port`, `python` and `env_file` are for a management server other than the farm's."""
+        """Sign Ada in. Raises `subprocess.CalledProcessError` or `httpx2.HTTPError`.
+
+        `port`, `python` and `env_file` are for a management server other than the farm's.
+        """
         self.farm = farm
         self.origin = f"http://127.0.0.1:{port or farm.port}"
         place = farm.component("mgmt")
@@ -116,7 +119,7 @@ class Person:
         return connect(url, additional_headers=headers, open_timeout=60)
 
     def gateway_pid(self) -> int:
-        """The pid of the agent's gateway."""
+        """The lowest pid with the environment of the agent's gateway, which must run."""
         mark = f"OPENCLAW_STATE_DIR={self.farm.folder}/agent-data/agents/{self.id}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -139,7 +142,8 @@ class Chats(_Threads):
     On close code 1012, each behaves like the page: it reconnects, repeats unanswered messages with
     the same id, and looks for the answer in the history, since the message may have been answered
     meanwhile. A message that was accepted but failed is sent as a new one. Any other end of a
-    socket and any error without `retry` is a failure.
+    socket, a failed connection, an answer that takes over a minute, and any error without `retry`
+    is a failure.
     """
 
     def __init__(self, person: Person, count: int = 4) -> None:

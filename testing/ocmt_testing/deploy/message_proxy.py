@@ -1,7 +1,7 @@
 """An `ssh` that runs commands on this machine, and disturbs the connection at a chosen message.
 
 Put first on PATH, it is between the real transport and the real program of a host. Messages are the
-lines that are sent to a host after its program, counted over all hosts of the command.
+lines that are sent to a host after its program, counted per host over all of its connections.
 """
 
 import os
@@ -82,9 +82,9 @@ sys.exit(child.wait())
 class MessageProxy:
     """Disturbs a host's connection.
 
-    It can `cut` the connection before a message is passed on, `stall` after that, `lose` the
-    answer, pass on `half` of it, `print` text before it, or `refuse` the sign-in, as clouds' images
-    do for root.
+    At a message, it can `cut` the connection before the message is passed on, `stall` after that,
+    `lose` the answer, pass on `half` of it, or `print` text before it. At `login`, it can `cut`,
+    `stall`, `print` a welcome, or `refuse` the sign-in, as clouds' images do for root.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +96,10 @@ class MessageProxy:
         self.path = f"{folder}:{os.environ['PATH']}"
 
     def disturb(self, how: str, port: int, at: str) -> None:
-        """Disturb the host at this ssh port, at its message `at` from now on, or at `login`."""
+        """Disturb the host at this ssh port, at its message number `at`, from 1, or at `login`.
+
+        Begins with `calm`, so messages are counted from now on.
+        """
         self.calm()
         (self._folder / "plan").write_text(f"{how} {port} {at}")
 

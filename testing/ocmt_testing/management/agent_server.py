@@ -374,6 +374,8 @@ class FakeAgentServer:
         """Answers to the next versions of tools."""
         self.tools_version_held: asyncio.Event | None = None
         """If set, versions of tools wait for it."""
+        self.model_refusals: list[Refusal] = []
+        """Answers to the next models; each agent's is in its container."""
         self.tool_servers: dict[tuple[str, str], dict[str, Any]] = {}
         """`(user id, server id)` → the definition."""
         self.tool_server_refusals: list[Refusal] = []
@@ -410,6 +412,7 @@ class FakeAgentServer:
                 Route(
                     "/api/containers/{user_id}/tools-version", self._tools_version, methods=["PUT"]
                 ),
+                Route("/api/containers/{user_id}/model", self._model, methods=["PUT"]),
                 Route(
                     "/api/containers/{user_id}/proxy/api/chat/media/outgoing/{key}/{file_id}/full",
                     self._file,
@@ -427,6 +430,7 @@ class FakeAgentServer:
         self.containers[user_id] = _container(user_id, state, failure) | {
             "warning": warning,
             "disabled": known.get("disabled", False),
+            "model": known.get("model", {}),
         }
         event = {
             "userId": user_id,
@@ -530,6 +534,17 @@ class FakeAgentServer:
         if user_id not in self.containers:
             return _problem(404, "no-such-agent", "This user has no agent here.")
         self.tools_versions.append((user_id, (await request.json())["version"]))
+        return Response(status_code=204)
+
+    async def _model(self, request: Request) -> Response:
+        user_id = request.path_params["user_id"]
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        if self.model_refusals:
+            return _problem(*self.model_refusals.pop(0))
+        if user_id not in self.containers:
+            return _problem(404, "no-such-agent", "This user has no agent here.")
+        self.containers[user_id]["model"] = await request.json()
         return Response(status_code=204)
 
     async def _tool_server(self, request: Request) -> Response:
@@ -641,6 +656,7 @@ def _container(user_id: str, state: str, failure: str | None) -> dict[str, Any]:
         "awakeBecause": [],
         "failure": failure,
         "disabled": False,
+        "model": {},
     }
 
 

@@ -15,7 +15,11 @@ _OWN = {b"authorization", b"host", b"content-length", b"connection", b"transfer-
 
 
 def with_agent_token(url: str, token: str, *, prefix: str = "") -> ASGIApp:
-    """An application that forwards to `url` with the token and cuts `prefix` off listed names."""
+    """An application that forwards to `url` with the token.
+
+    It cuts `prefix` off the names in answers, if a chunk has a name whole, and adds it to the names
+    in requests.
+    """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -155,7 +155,10 @@ def input_required(requests: Json, state: str | None = None) -> Json:
 
 
 def asks_once(requests: Json, done: str, *, state: str | None = None) -> Answer:
-    """An answer that requests all of `requests`, and gives `done` once the client sent them."""
+    """An answer that requests all of `requests`, and gives `done` once the client sent them.
+
+    With a `state`, the client must also return that.
+    """
 
     async def answer(_: Any, params: Any) -> Json:
         given = params.input_responses or {}

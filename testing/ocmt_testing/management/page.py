@@ -14,7 +14,7 @@ Frame = dict[str, Any]
 
 
 class Tab:
-    """An open chat, which records every received frame."""
+    """An open chat. `frames` has the received frames that `gets` and `find` have not taken."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -54,7 +54,10 @@ class Tab:
         return sent
 
     async def gets(self, kind: str, *, within_s: float = 20, **fields: Any) -> Frame:
-        """Wait for a frame of this type with these fields, and remove it from `frames`."""
+        """Wait for a frame of this type with these fields, and remove it from `frames`.
+
+        Raises `TimeoutError`, or `AssertionError` if the chat is closed first.
+        """
 
         def fits(frame: Frame) -> bool:
             return frame["type"] == kind and fields.items() <= frame.items()
@@ -74,7 +77,7 @@ class Tab:
                 await self._more.wait()
 
     async def closed(self) -> int | None:
-        """Wait for the server's close code."""
+        """Wait until the socket is closed, and return the close code. Raises `TimeoutError`."""
         async with asyncio.timeout(20):
             await self._reading
         return self.socket.close_code

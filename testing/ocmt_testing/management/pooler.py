@@ -20,8 +20,8 @@ _WITHIN_S = 10
 def pooler(postgres_socket: Path, *, certificate: Path | None = None) -> Iterator[int]:
     """Run a pooler in transaction mode on 127.0.0.1, and yield its port.
 
-    It has two connections to PostgreSQL, so that a client's transactions use different ones. With a
-    `certificate` (PEM, key first), it accepts only TLS.
+    It has two connections to each database, so that a client's transactions may use different ones.
+    With a `certificate` (PEM, key first), it accepts only TLS. Skips the test without PgBouncer.
     """
     require("pgbouncer")
     folder = Path(tempfile.mkdtemp(prefix="ocmt-pgbouncer-"))

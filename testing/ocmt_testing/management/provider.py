@@ -106,6 +106,79 @@ def openai_chunks(*words: str, usage: tuple[int, int] = (12, 3)) -> list[bytes]:
     return [f"data: {json.dumps(event)}\n\n".encode() for event in events] + [b"data: [DONE]\n\n"]
 
 
+def responses_chunks(*words: str, usage: tuple[int, int] = (12, 3), cached: int = 0) -> list[bytes]:
+    """An answer of OpenAI's Responses."""
+    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed"}
+    text = {"type": "output_text", "text": "".join(words), "annotations": []}
+    at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    counts = {
+        "input_tokens": usage[0],
+        "input_tokens_details": {"cached_tokens": cached},
+        "output_tokens": usage[1],
+        "output_tokens_details": {"reasoning_tokens": usage[1] // 4},
+        "total_tokens": sum(usage),
+    }
+    response: dict[str, Any] = {
+        "id": "resp_1",
+        "object": "response",
+        "model": "m",
+        "error": None,
+        "output": [],
+    }
+    done = {**item, "content": [text]}
+    begun = {**item, "status": "in_progress", "content": []}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {**response, "status": "in_progress"}},
+        {"type": "response.output_item.added", "output_index": 0, "item": begun},
+        {"type": "response.content_part.added", **at, "part": {**text, "text": ""}},
+        *({"type": "response.output_text.delta", **at, "delta": word} for word in words),
+        {"type": "response.output_text.done", **at, "text": text["text"]},
+        {"type": "response.content_part.done", **at, "part": text},
+        {"type": "response.output_item.done", "output_index": 0, "item": done},
+        {
+            "type": "response.completed",
+            "response": {**response, "status": "completed", "output": [done], "usage": counts},
+        },
+    ]
+    return [_named(event | {"sequence_number": n}) for n, event in enumerate(events)]
+
+
+def anthropic_chunks(
+    *words: str, usage: tuple[int, int] = (12, 3), cached: int = 0, cache_written: int = 0
+) -> list[bytes]:
+    """An answer of Anthropic's Messages."""
+    counts = {
+        "input_tokens": usage[0],
+        "cache_read_input_tokens": cached,
+        "cache_creation_input_tokens": cache_written,
+    }
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {**message, "usage": {**counts, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *(
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": word},
+            }
+            for word in words
+        ),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": usage[1]},
+        },
+        {"type": "message_stop"},
+    ]
+    return [_named(event) for event in events]
+
+
+def _named(event: dict[str, Any]) -> bytes:
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
+
 def provider_urls(provider: Provider) -> dict[str, str]:
     """Settings that replace all real providers with `provider`."""
     url = provider.server.url

@@ -19,7 +19,7 @@ class ToolUser:
     token: str
 
     async def add(self, name: str, url: str, **more: Any) -> dict[str, Any]:
-        """Add a server as the page does, and return its view."""
+        """Add a server as the page does, and return its view. Asserts that it was added."""
         answer = await self.browser.post(
             "/api/tools/servers", json={"name": name, "url": url, **more}
         )
@@ -43,7 +43,10 @@ class ToolUser:
     async def rpc(
         self, method: str, params: dict[str, Any] | None = None, *, path: str = "/mcp"
     ) -> dict[str, Any]:
-        """Send a request of the agent (revision 2025-11-25). Returns the whole JSON response."""
+        """Send a request of the agent (revision 2025-11-25), and assert a 200.
+
+        Returns the whole JSON response, or the last event of a stream.
+        """
         message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params or {}}
         answer = await self.agent.post(path, json=message, headers=HEADERS)
         assert answer.status_code == 200, answer.text
@@ -87,7 +90,7 @@ class ToolUser:
     async def call(
         self, tool: str, arguments: dict[str, Any] | None = None, *, path: str = "/mcp"
     ) -> dict[str, Any]:
-        """Call a tool and return the result."""
+        """Call a tool and return the result. Asserts that the answer is no JSON-RPC error."""
         params = {"name": tool, "arguments": arguments or {}}
         answer = await self.rpc("tools/call", params, path=path)
         assert "result" in answer, answer
@@ -95,8 +98,8 @@ class ToolUser:
         return found
 
     async def listed(self, *, path: str = "/mcp") -> list[str]:
+        """The names of the listed tools, without the built-in ones."""
         answer = await self.rpc("tools/list", path=path)
-        """The names of its servers' tools."""
         names = [tool["name"] for tool in answer["result"]["tools"]]
         return [name for name in names if not name.startswith("ocmt_")]
 

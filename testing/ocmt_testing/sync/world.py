@@ -50,7 +50,10 @@ BASE = {
 
 
 def git(cwd: Path, *args: str, stdin: bytes = b"", ok: bool = True) -> str:
-    """Run git with a fixed identity."""
+    """Run git with a fixed identity. Returns its stdout, without newlines at the end.
+
+    With `ok`, raises `AssertionError` if git fails.
+    """
     environment = {
         **os.environ,
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -90,7 +93,7 @@ class Upstream:
         author: str = "Ann <ann@upstream.example>",
         branch: str = "main",
     ) -> str:
-        """Add a commit to a branch. Returns its hash."""
+        """Add a commit to a branch, which is created if missing. Returns its hash."""
         self.many([(files, subject, body, parents, author)], branch=branch)
         return git(self.path, "rev-parse", f"refs/heads/{branch}")
 
@@ -155,7 +158,7 @@ class World:
         return git(self.fork, *args, stdin=stdin, ok=ok)
 
     def run(self, *args: str, at: Path | None = None) -> Ran:
-        """Run `ocmt sync …` in this process. Returns its exit code, stdout and stderr."""
+        """Run `ocmt sync …` in this process. Raises the exception of a crash."""
         done = CliRunner().invoke(
             sync_app, ["--repo", str(at or self.fork), *args], env=self.variables()
         )
@@ -179,7 +182,10 @@ class World:
         }  # fmt: skip
 
     def local(self, files: Mapping[str, str | None], subject: str = "ours") -> str:
-        """Commit `files` in the fork, where `None` deletes a file. Returns the commit's hash."""
+        """Write `files` in the fork, where `None` deletes a file, and commit all changes.
+
+        Returns the commit's hash.
+        """
         for name, content in files.items():
             path = self.fork / name
             if content is None:
@@ -208,7 +214,7 @@ class World:
 
     @property
     def tree(self) -> Path:
-        """The sync branch's work tree."""
+        """The path of the sync branch's work tree, which `ocmt sync` creates."""
         return self.fork.with_name(f"{self.fork.name}.upstream-sync")
 
     def snapshot(self) -> dict[str, Any]:

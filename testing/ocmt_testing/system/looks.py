@@ -22,7 +22,7 @@ _WIDER = """() => {
 
 
 def barriers(page: Page) -> list[str]:
-    """axe-core's findings (WCAG A and AA, and its best practices), one per line."""
+    """The violations that axe-core's standard rules find, one string for each element."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[str] = page.evaluate(
         "axe.run().then(({violations}) => violations.flatMap(v =>"
@@ -32,13 +32,16 @@ def barriers(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> int:
-    """The pixels by which the page is wider than its window."""
+    """The pixels by which the page is wider than its window; 0 if it is not."""
     return int(
         page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     )
 
 
 def wider_than_their_place(page: Page) -> list[str]:
-    """Elements whose content is wider than they are, even if it is clipped."""
+    """Elements whose content is over a pixel wider than they are, even if it is clipped.
+
+    Inline elements, inputs, pictures in SVG and `.unseen` are left out.
+    """
     found: list[str] = page.evaluate(_WIDER)
     return found

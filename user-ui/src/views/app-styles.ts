@@ -64,6 +64,14 @@ export const appStyles = css`
     text-overflow: ellipsis;
     white-space: nowrap;
   }
+  .pill {
+    display: inline-flex;
+    flex: none;
+    align-items: center;
+    min-height: 2.75rem;
+    border-radius: 999px;
+    text-decoration: none;
+  }
   .button.icon,
   button.icon {
     position: relative;

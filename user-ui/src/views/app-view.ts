@@ -167,7 +167,9 @@ export class AppView extends LitElement {
               >
               <div class="title"></div>`
       }
-      <status-pill mood=${this.mood}></status-pill>
+      <a class="pill" href="/agent" title="Your agent" aria-label="Your agent’s page">
+        <status-pill mood=${this.mood}></status-pill>
+      </a>
       ${
         this.wide || this.waiting === 0
           ? nothing

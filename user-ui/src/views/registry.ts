@@ -8,7 +8,7 @@ import { html, type TemplateResult } from "lit";
 import type { Api } from "../api/client";
 import type { Me } from "../api/generated";
 import type { ChatSession } from "../chat/session";
-import { settingsIcon, toolsIcon } from "../components/icons";
+import { adminIcon, agentIcon, connectionsIcon, settingsIcon, toolsIcon } from "../components/icons";
 
 /** What a view gets of the page. A view reports changes to `me` as the event `me-changed`. */
 export interface ViewContext {
@@ -36,6 +36,29 @@ export const VIEWS: readonly View[] = [
     load: () => import("./tools-view"),
     render: ({ api, me, session }) =>
       html`<tools-view role="main" .api=${api} .session=${session} .me=${me}></tools-view>`,
+  },
+  {
+    path: "/connections",
+    title: "Connections",
+    icon: connectionsIcon,
+    load: () => import("./connections-view"),
+    render: ({ api, me }) =>
+      html`<connections-view role="main" .api=${api} .me=${me}></connections-view>`,
+  },
+  {
+    path: "/agent",
+    title: "Your agent",
+    icon: agentIcon,
+    load: () => import("./agent-view"),
+    render: ({ api }) => html`<agent-view role="main" .api=${api}></agent-view>`,
+  },
+  {
+    path: "/admin",
+    title: "Administration",
+    icon: adminIcon,
+    admin: true,
+    load: () => import("./admin-view"),
+    render: ({ api, me }) => html`<admin-view role="main" .api=${api} .me=${me}></admin-view>`,
   },
   {
     path: "/settings",
