@@ -17,6 +17,7 @@ from ocmt_testing.system.looks import barriers, wider_than_their_place
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, Page, expect
 
+SCOPES = "openid Know which account it is\nnotes Read notes"
 ACCOUNT = "a-person-with-a-rather-long-name-at-notes"
 
 
@@ -70,7 +71,7 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
             ("Userinfo endpoint (tells the account)", f"{provider.url}/me"),
             ("Address of its API", f"{provider.url}/api"),
             ("Hosts that tokens may go to, separated by spaces", provider.url.partition("//")[2]),
-            ("Scopes, one per line, each with what it permits", "openid Know you\nnotes Read notes"),
+            ("Scopes, one per line, each with what it permits", SCOPES),
             ("Client id", CLIENT_ID),
             ("Client secret", CLIENT_SECRET),
         ):

@@ -53,7 +53,11 @@ class AuthorizationServer:
         self.url = url
 
     async def set(self, **changes: Any) -> dict[str, Any]:
-        """Change how it behaves: `ttl` of access tokens, `mode`, `refuse`, a `forgotten` token; returns what it saw."""
+        """Change how it behaves; returns what it saw.
+
+        `ttl` of access tokens in seconds, `mode` of the token endpoint, `refuse` for the API, and a
+        `forgotten` access token.
+        """
         async with httpx2.AsyncClient(trust_env=False) as client:
             answer = await client.post(f"{self.url}/control", json=changes)
             found: dict[str, Any] = answer.json()
