@@ -1,6 +1,7 @@
 """Connecting an account in a browser, at a real authorization server: refused, done, ended."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ocmt_testing.system.looks import barriers, wider_than_their_place
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, Page, expect
 
+SCOPES = "openid Know which account it is\nnotes Read notes"
 ACCOUNT = "a-person-with-a-rather-long-name-at-notes"
 
 
@@ -58,7 +60,8 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
         page = chat.page
         chat.sign_in(stack.link("admin@localhost"))
         go_to(page, "Settings")
-        page.get_by_role("button", name="Set up Own provider").click()
+        form = page.locator("settings-oauth-clients")
+        form.get_by_role("button", name=re.compile("(Set up|Change) Own provider")).click()
         for label, value in (
             ("Name", "Notes"),
             ("Authorization endpoint", f"{provider.url}/auth"),
@@ -68,17 +71,14 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
             ("Userinfo endpoint (tells the account)", f"{provider.url}/me"),
             ("Address of its API", f"{provider.url}/api"),
             ("Hosts that tokens may go to, separated by spaces", provider.url.partition("//")[2]),
-            (
-                "Scopes, one per line, each with what it permits",
-                "openid Know you\nnotes Read notes",
-            ),
+            ("Scopes, one per line, each with what it permits", SCOPES),
             ("Client id", CLIENT_ID),
             ("Client secret", CLIENT_SECRET),
         ):
-            page.get_by_label(label, exact=True).fill(value)
+            form.get_by_label(label, exact=True).fill(value)
         assert (barriers(page), wider_than_their_place(page)) == ([], [])
-        page.get_by_role("button", name="Save", exact=True).click()
-        expect(page.get_by_text("Notes is set up")).to_be_visible()
+        form.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("Own provider is set up")).to_be_visible()
 
         go_to(page, "Connections")
         go_to_notes(page, provider)

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from ocmt_management.integrations.provider_schema import Identity, OAuth
+from ocmt_management.integrations.provider_schema import Identity, OAuth, bounded_scopes
 from ocmt_management.vault.service import SecretValue
 
 _FORM = "application/x-www-form-urlencoded"
@@ -312,7 +312,7 @@ def _end(expires_in: object, now: datetime) -> datetime | None:
 def _scopes(value: object, separator: str) -> tuple[str, ...] | None:
     if not isinstance(value, str) or not value.strip():
         return None
-    return tuple(sorted({*value.replace(separator, " ").split()}))[:100]
+    return bounded_scopes(sorted({*value.replace(separator, " ").split()}))
 
 
 def _member(value: object, path: str) -> object:

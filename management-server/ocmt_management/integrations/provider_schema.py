@@ -1,6 +1,7 @@
 """What a provider's file may say. A file that says anything else is refused when it is loaded."""
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -15,6 +16,22 @@ Host = Annotated[
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}\z")]
 Parameters = dict[str, str]
 _PATH = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
+
+
+MAX_SCOPE_CHARACTERS = 3900
+"""Of all scopes together, separated by spaces."""
+
+
+def bounded_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """As many of the scopes as may be stored: a provider can name any number."""
+    kept: list[str] = []
+    length = 0
+    for scope in scopes:
+        length += len(scope) + 1
+        if length > MAX_SCOPE_CHARACTERS:
+            break
+        kept.append(scope)
+    return tuple(kept)
 
 
 class _Part(BaseModel):
@@ -143,6 +160,8 @@ class Provider(_Part):
         ids = [scope.id for scope in self.scopes]
         if len(set(ids)) != len(ids):
             raise ValueError("a scope is there twice")
+        if len(bounded_scopes(ids)) < len(ids):
+            raise ValueError("the scopes are too long together")
         return self
 
     def chosen_scopes(self, chosen: tuple[str, ...] | None) -> tuple[str, ...]:

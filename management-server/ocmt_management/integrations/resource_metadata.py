@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ocmt_management.integrations.provider_schema import Kind, OAuth, Provider, Revocation
+from ocmt_management.integrations.provider_schema import (
+    Kind,
+    OAuth,
+    Provider,
+    Revocation,
+    bounded_scopes,
+)
 
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
-_MAX_SCOPES = 50
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
 
 
@@ -209,4 +214,4 @@ def _strings(value: object) -> tuple[str, ...]:
 
 
 def _scopes(value: object) -> tuple[str, ...]:
-    return tuple(one for one in _strings(value) if _SCOPE.fullmatch(one))[:_MAX_SCOPES]
+    return bounded_scopes(one for one in _strings(value) if _SCOPE.fullmatch(one))

@@ -20,7 +20,11 @@ from ocmt_management.integrations.flows import (
     Target,
     too_many_connections,
 )
-from ocmt_management.integrations.models import ConnectedAccount, ConnectionState
+from ocmt_management.integrations.models import (
+    TROUBLE_CHARACTERS,
+    ConnectedAccount,
+    ConnectionState,
+)
 from ocmt_management.integrations.oauth_http import Answer, NoAnswer, OAuthHttp
 from ocmt_management.integrations.oauth_protocol import (
     Client,
@@ -345,7 +349,8 @@ class Integrations:
                 return await self.one(user_id, connection_id)
             trouble = str(problem)
         async with self.database.write() as session:
-            await IntegrationRepository(session).note(user_id, connection_id, trouble=trouble)
+            shown = None if trouble is None else trouble[:TROUBLE_CHARACTERS]
+            await IntegrationRepository(session).note(user_id, connection_id, trouble=shown)
         return await self.one(user_id, connection_id)
 
     async def _tested(self, user_id: str, access: Access) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
+from ocmt_management.db import after_commit
 from ocmt_management.integrations.service import MCP, ConnectedAccount, provider_of
 from ocmt_management.tools.api_request import READ
 from ocmt_management.tools.api_tool import OF_CONNECTION, definition_of
@@ -27,11 +28,19 @@ from ocmt_management.tools.repository import ToolRepository
 
 
 class ConnectionListener:
-    """`changed` is called after the commit with the users whose tools changed."""
+    """After the commit `changed` is called with the users whose tools changed, and `refresh` with a
+    user and the server that they signed in to."""
 
-    def __init__(self, clock: Clock, changed: Callable[[Iterable[str]], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        changed: Callable[[Iterable[str]], None],
+        refresh: Callable[[str, str], None],
+    ) -> None:
         self._clock = clock
         self._changed = changed
+        self._refresh = refresh
 
     async def connected(
         self, session: AsyncSession, user_id: str, connection: ConnectedAccount
@@ -45,6 +54,8 @@ class ConnectionListener:
                 account.version = _new_version()
                 account.state = AccountState.OK
                 account.trouble = None
+                server_id = account.server_id
+                after_commit(session, lambda: self._refresh(user_id, server_id))
             return
         if provider_of(connection).api is None:
             return

@@ -148,7 +148,9 @@ class Tools:
                     snapshots=snapshots,
                     sender=sender,
                 )
-                integrations.listener = ConnectionListener(clock, tools.changed)
+                integrations.listener = ConnectionListener(
+                    clock, changed=tools.changed, refresh=tools.refresh_in_background
+                )
                 try:
                     yield tools
                 finally:
@@ -274,6 +276,9 @@ class Tools:
     def _refreshed(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         if self._refreshing.get(key) is task:
             del self._refreshing[key]
+
+    def refresh_in_background(self, user_id: str, server_id: str) -> None:
+        self._spawn(self.refresh(user_id, server_id))
 
     async def idle(self) -> None:
         """Wait until no background task runs."""

@@ -53,9 +53,10 @@ class AuthorizationServer:
         self.url = url
 
     async def set(self, **changes: Any) -> dict[str, Any]:
-        """Change its behaviour: `ttl` of access tokens, `mode`, `refuse`, a `forgotten` token.
+        """Change how it behaves; returns what it saw.
 
-        Returns what it saw.
+        `ttl` of access tokens in seconds, `mode` of the token endpoint, `refuse` for the API, and a
+        `forgotten` access token.
         """
         async with httpx2.AsyncClient(trust_env=False) as client:
             answer = await client.post(f"{self.url}/control", json=changes)

@@ -1,6 +1,6 @@
 /** One connected account: as whom, since when, last used for what, trouble and its cure. */
 
-import { LitElement, html, nothing } from "lit";
+import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
 import type { ConnectionsApi } from "../api/connections";
@@ -29,7 +29,19 @@ export class ConnectionsAccount extends LitElement {
 
   private readonly work = new RequestState(this);
 
-  static override styles = [base, controls, rowStyles, toolsStyles];
+  static override styles = [
+    base,
+    controls,
+    rowStyles,
+    toolsStyles,
+    css`
+      .any,
+      .note,
+      h3 {
+        overflow-wrap: anywhere;
+      }
+    `,
+  ];
 
   override render() {
     const { account } = this;
@@ -56,9 +68,9 @@ export class ConnectionsAccount extends LitElement {
           ${timeLabel(Date.parse(lastUsedAt), Date.now())}${
             lastUsedFor === null
               ? nothing
-              : html` for <bdi class="whole">${visibleName(lastUsedFor, 200)}</bdi>`
+              : html` for <bdi class="any">${visibleName(lastUsedFor, 200)}</bdi>`
           }`;
-    return html`<bdi class="whole">${visibleName(whom, 200)}</bdi> · since
+    return html`<bdi class="any">${visibleName(whom, 200)}</bdi> · since
       ${fullLabel(Date.parse(since))} · ${used}`;
   }
 

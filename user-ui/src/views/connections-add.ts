@@ -26,28 +26,34 @@ export class ConnectionsAdd extends LitElement {
 
   override render() {
     const { chosen } = this;
+    const others = this.providers
+      .filter(({ ready }) => !ready)
+      .map(({ name }) => visibleName(name))
+      .join(", ");
     return html`<h2>Connect an account</h2>
       <div class="row" role="group" aria-label="Providers">
-        ${this.providers.map(
-          (one) =>
-            html`<button
-              class="small ${one.id === chosen?.id ? "" : "plain"}"
-              aria-pressed=${one.id === chosen?.id ? "true" : "false"}
-              ?disabled=${!one.ready}
-              title=${one.ready ? "" : "An admin has to set this up first"}
-              @click=${() => this.choose(one)}
-            >
-              ${visibleName(one.name)}
-            </button>`,
-        )}
+        ${this.providers.filter(({ ready }) => ready).map((one) => this.provider(one))}
       </div>
       ${
-        this.providers.some(({ ready }) => !ready)
-          ? html`<p class="note">An admin has to set up the others first, under Settings.</p>`
-          : nothing
+        others === ""
+          ? nothing
+          : html`<p class="note">
+              Not set up here: ${others}. An admin can do that under Settings.
+            </p>`
       }
       ${chosen === null ? nothing : chosen.kind === "key" ? this.keyForm() : this.scopeForm(chosen)}
       ${this.work.outcome()}`;
+  }
+
+  private provider(one: ConnectableProvider) {
+    const chosen = one.id === this.chosen?.id;
+    return html`<button
+      class="small ${chosen ? "" : "plain"}"
+      aria-pressed=${chosen ? "true" : "false"}
+      @click=${() => this.choose(one)}
+    >
+      ${visibleName(one.name)}
+    </button>`;
   }
 
   private scopeForm(provider: ConnectableProvider) {

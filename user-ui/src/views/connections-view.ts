@@ -81,7 +81,8 @@ export class ConnectionsPage extends LitElement {
       ${
         shown === null
           ? nothing
-          : html`${shown.connections.length === 0 ? html`<p>Nothing is connected yet.</p>` : nothing}
+          : html`<h2>Connected accounts</h2>
+              ${shown.connections.length === 0 ? html`<p>Nothing is connected yet.</p>` : nothing}
               ${repeat(
                 shown.connections,
                 ({ id }) => id,

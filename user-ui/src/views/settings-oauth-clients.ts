@@ -1,6 +1,6 @@
 /** For admins: this installation's client at each provider. */
 
-import { LitElement, html, nothing } from "lit";
+import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
 import type { Api } from "../api/client";
@@ -23,7 +23,17 @@ export class SettingsOAuthClients extends LitElement {
   private connections!: ConnectionsApi;
   private readonly work = new RequestState(this);
 
-  static override styles = [base, controls, sectionStyles, toolsStyles];
+  static override styles = [
+    base,
+    controls,
+    sectionStyles,
+    toolsStyles,
+    css`
+      .any {
+        overflow-wrap: anywhere;
+      }
+    `,
+  ];
 
   override firstUpdated(): void {
     this.connections = new ConnectionsApi(this.api);
@@ -40,7 +50,7 @@ export class SettingsOAuthClients extends LitElement {
         shown === null
           ? nothing
           : html`<p class="small">
-                Redirect address: <code class="whole">${shown.redirectUri}</code>
+                Redirect address: <code class="any">${shown.redirectUri}</code>
               </p>
               <ul>
                 ${shown.clients.map((client) => this.client(client))}

@@ -205,7 +205,9 @@ async def test_a_tool_server_is_signed_in_to_without_a_client_of_the_operator(
         assert "code_challenge_method=S256" in started
         back = await ada.come_back(await ada.provider.consent(started, "ada-at-mcp"))
         assert back.startswith("?result=connected"), back
-        view = (await ada.browser.post(path.replace("sign-in", "refresh"))).json()
+        await app.state.tools.idle()
+        view = await user.view(added)
+        assert [tool["name"] for tool in view["tools"]] == ["whoami"], "read at once"
         assert view["trouble"] is None
         assert view["connectionId"] is not None
         await user.allow(added)

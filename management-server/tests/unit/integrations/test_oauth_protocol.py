@@ -111,6 +111,18 @@ def test_an_expiry_that_is_none(expires_in: object) -> None:
     assert found.expires_at is None or expires_in is True
 
 
+def test_no_more_scopes_are_kept_than_can_be_stored() -> None:
+    for separator in (" ", ","):
+        oauth = SERVER.model_copy(update={"scope_in_answer": separator})
+        many = separator.join(f"scope-{number:06}" for number in range(5000))
+        text = json.dumps({"access_token": "x", "scope": many}).encode()
+        found = read_tokens(oauth, text, now=NOW)
+        assert isinstance(found, Tokens)
+        assert found.scopes is not None
+        assert len(found.scopes) > 100
+        assert len(" ".join(found.scopes)) < 4000
+
+
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
