@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import aiohttp
 
 from ocmt_agent.api.agent_jobs import AgentJobs
-from ocmt_agent.api.gateway_settings import GatewaySettings
+
 from ocmt_agent.api.host_history import HostHistory
+from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
 from ocmt_agent.clock import Clock
@@ -36,9 +37,9 @@ class Parts:
     admin: GatewayAdmin
     disk: DiskManager
     states: StateCopyManager
-    gateway_settings: GatewaySettings
     jobs: AgentJobs
     host: HostHistory
+    live_configs: LiveConfigs
     tool_servers: ToolServers
     passing_on: aiohttp.ClientSession
     """The proxy's HTTP session, which passes bodies on unchanged."""

@@ -1,4 +1,4 @@
-"""A gateway's `openclaw.json` on disk, which a running gateway reads again when it changes."""
+"""A gateway's `openclaw.json` on disk. A running gateway reloads it when it changes."""
 
 import json
 import os
@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 
 _MOST_BYTES = 1024 * 1024
 
+ConfigChange = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns a changed copy of a configuration. Raises `KeyError` or `TypeError` for another one."""
+
 
 @contextmanager
 def translated_writing() -> Iterator[None]:
@@ -30,21 +33,17 @@ def translated_writing() -> Iterator[None]:
 
 
 def write_config(file: Path, config: dict[str, Any], *, mode: int, durable: bool) -> None:
-    """Replace the file unless it has this content already. Raises `OSError`."""
+    """Replace the file unless it already has this content. Raises `OSError`."""
     text = json.dumps(config, indent=1)
     if _read(file) != text:
         replace_file(file, text, mode=mode, durable=durable)
 
 
-Change = Callable[[dict[str, Any]], dict[str, Any]]
-"""A changed copy of a configuration. Raises `KeyError` or `TypeError` if it does not fit."""
-
-
-def change_config(file: Path, change: Change, *, mode: int, durable: bool) -> None:
+def change_config(file: Path, change: ConfigChange, *, mode: int, durable: bool) -> None:
     """Change a configuration that may be in use.
 
-    Nothing else changes: the gateway may run with the settings of an earlier release. A missing or
-    damaged file is left alone, since it is written before the gateway's next start. Raises
+    Nothing else changes, since the gateway may run with the settings of an earlier release. A
+    missing or damaged file is left alone: it is written before the gateway's next start. Raises
     `OSError`.
     """
     text = _read(file)
@@ -59,9 +58,9 @@ def change_config(file: Path, change: Change, *, mode: int, durable: bool) -> No
 
 
 def _read(file: Path) -> str | None:
-    """The file's text; `None` if it is missing, or not a plain file of the usual size.
+    """The file's text; `None` if it is missing, too large or not a regular file.
 
-    With the process runtime, the agent can put something else in its place.
+    With the process runtime, the agent can replace the file.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -64,7 +64,7 @@ class Audit:
 async def trail(
     database: Database, *, since: datetime | None = None, user_id: str | None = None
 ) -> AsyncIterator[Sequence[AuditEvent]]:
-    """The trail, oldest first, in batches; no transaction stays open between them."""
+    """The audit trail in batches, oldest first; no transaction stays open between batches."""
     after = 0
     while True:
         async with database.read() as session:

@@ -29,6 +29,9 @@ OPEN = {
     ("GET", "/tools"),
     ("GET", "/agent"),
     ("GET", "/admin"),
+    ("GET", "/connections"),
+    ("GET", "/api/connections/callback"),
+    ("GET", "/api/connections/client-metadata.json"),
     ("GET", "/assets/{name}"),
     ("GET", "/{name}"),
 }

@@ -10,7 +10,7 @@ import { browserWorld } from "../chat/browser";
 import { DraftStorage } from "../chat/draft-storage";
 import { ChatSession } from "../chat/session";
 import { isWaiting } from "../chat/state";
-import { backIcon, settingsIcon, toolsIcon } from "../components/icons";
+import { backIcon, connectionsIcon, settingsIcon, toolsIcon } from "../components/icons";
 import { moodOf, type Mood } from "../components/status-pill";
 import { base, controls } from "../styles/controls";
 import { appStyles } from "./app-styles";
@@ -26,6 +26,7 @@ const RETRY_MS = 4_000;
 /** The views that are loaded when they are shown. */
 const ON_DEMAND: Partial<Record<Path, () => Promise<unknown>>> = {
   "/tools": () => import("./tools-view"),
+  "/connections": () => import("./connections-view"),
   "/agent": () => import("./agent-view"),
   "/admin": () => import("./admin-view"),
 };
@@ -122,6 +123,15 @@ export class AppView extends LitElement {
           </a>
           <a
             class="button plain icon"
+            href="/connections"
+            aria-label="Connections"
+            title="Connections"
+            aria-current=${this.path === "/connections" ? "page" : nothing}
+          >
+            ${connectionsIcon}
+          </a>
+          <a
+            class="button plain icon"
             href="/settings"
             aria-label="Settings"
             title="Settings"
@@ -146,6 +156,9 @@ export class AppView extends LitElement {
         .me=${this.me}
       ></tools-view>`;
     }
+    if (this.path === "/connections") {
+      return html`<connections-view role="main" .api=${this.api} .me=${this.me}></connections-view>`;
+    }
     if (this.path === "/admin") {
       return html`<admin-view role="main" .api=${this.api} .me=${this.me}></admin-view>`;
     }
@@ -158,8 +171,13 @@ export class AppView extends LitElement {
           @model-changed=${this.onModelChanged}
           @signed-out=${this.onSignedOut}
         ></settings-view>`
-      : html`<chat-view role="main" .session=${this.session} .api=${this.api} .me=${this.me}>
-        </chat-view>`;
+      : html`<chat-view
+          role="main"
+          .session=${this.session}
+          .api=${this.api}
+          .me=${this.me}
+          @model-changed=${this.onModelChanged}
+        ></chat-view>`;
   }
 
   private notLoaded() {
@@ -225,6 +243,7 @@ export class AppView extends LitElement {
     this.path = pathNow();
     this.loadView();
     const titles: Record<string, string> = {
+      "/connections": "Connections",
       "/settings": "Settings",
       "/sign-in": "Sign in",
       "/tools": "Tools",

@@ -1,6 +1,6 @@
 /** The page's paths, and the token in a sign-in link. */
 
-const PATHS = ["/", "/settings", "/sign-in", "/tools", "/agent", "/admin"] as const;
+const PATHS = ["/", "/settings", "/sign-in", "/tools", "/connections", "/agent", "/admin"] as const;
 
 export type Path = (typeof PATHS)[number];
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ CONFIG = gateway_config(relay_urls("127.0.0.1", 1), user_id="ada", bind="lan", p
 
 
 def change(file: Path, version: int) -> None:
-    change_config(
-        file, lambda config: with_tools_version(config, version), mode=0o644, durable=False
-    )
+    change = partial(with_tools_version, version=version)
+    change_config(file, change, mode=0o644, durable=False)
 
 
 @pytest.fixture
