@@ -68,7 +68,10 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
             ("Userinfo endpoint (tells the account)", f"{provider.url}/me"),
             ("Address of its API", f"{provider.url}/api"),
             ("Hosts that tokens may go to, separated by spaces", provider.url.partition("//")[2]),
-            ("Scopes, one per line, each with what it permits", "openid Know you\nnotes Read notes"),
+            (
+                "Scopes, one per line, each with what it permits",
+                "openid Know you\nnotes Read notes",
+            ),
             ("Client id", CLIENT_ID),
             ("Client secret", CLIENT_SECRET),
         ):

@@ -103,7 +103,7 @@ export class AppView extends LitElement {
                 >${backIcon}</a
               >`
         }
-        <a class="pill" href="/agent" title="Your agent" aria-label="Your agent’s page">
+        <a class="pill" href="/agent" title="Your agent">
           <status-pill mood=${this.mood}></status-pill>
         </a>
         <nav aria-label="Pages">
@@ -157,7 +157,11 @@ export class AppView extends LitElement {
       ></tools-view>`;
     }
     if (this.path === "/connections") {
-      return html`<connections-view role="main" .api=${this.api} .me=${this.me}></connections-view>`;
+      return html`<connections-view
+        role="main"
+        .api=${this.api}
+        .me=${this.me}
+      ></connections-view>`;
     }
     if (this.path === "/admin") {
       return html`<admin-view role="main" .api=${this.api} .me=${this.me}></admin-view>`;
