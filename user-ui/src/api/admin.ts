@@ -6,7 +6,7 @@ import type { Order, Role } from "./generated";
 export class AdminApi {
   constructor(private readonly api: Api) {}
 
-  people = async () => (await this.api.call("GET /api/admin/users", {})).users;
+  people = () => this.api.people();
   agents = async () => (await this.api.call("GET /api/admin/agents", {})).agents;
   usage = async () => (await this.api.call("GET /api/admin/usage", {})).users;
   setStatus = (id: string, status: "active" | "suspended") =>

@@ -85,6 +85,8 @@ export class Api {
   stopSharingKey = (provider: ProviderId) =>
     this.call("DELETE /api/admin/shared-keys/{provider}", { path: { provider } });
 
+  people = async () => (await this.call("GET /api/admin/users", {})).users;
+
   /** Send one request of a route; views that are loaded on demand have their routes with them. */
   async call<R extends keyof Routes>(
     route: R,
