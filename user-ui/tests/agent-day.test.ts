@@ -74,7 +74,7 @@ describe("the reason", () => {
     ["policy", "idle", "was not used"],
     ["policy", "it uses too much of the disk", "disk"],
     ["pressure", "", "another agent"],
-    ["operator", "ordered", "order"],
+    ["operator", "ordered", "told to"],
     [null, "", "by itself"],
   ] as const)("for its sleep by %s", (who, why, text) => {
     const events = [event(1, { fromState: "running", toState: "stopped", who, why })];

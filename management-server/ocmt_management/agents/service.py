@@ -87,8 +87,8 @@ class Agents:
         self._clock = clock
         self._sleep = sleep
         self._provisioning: dict[str, asyncio.Task[None]] = {}
-        self._waking: dict[str, asyncio.Task[None]] = {}
-        """Wakes and restarts in progress, one a user."""
+        self._orders: dict[tuple[str, str], asyncio.Task[None]] = {}
+        """Wakes and restarts in progress, at most one of each a user."""
         self._renewed: set[str] = set()
         """Users whose token this server revoked and whose agent is not provisioned again yet."""
         self.server = server
@@ -102,7 +102,7 @@ class Agents:
         try:
             yield
         finally:
-            tasks = [following, *self._provisioning.values(), *self._waking.values()]
+            tasks = [following, *self._provisioning.values(), *self._orders.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -185,14 +185,14 @@ class Agents:
     async def wake(self, user_id: str) -> None:
         """Start waking the agent in the background. Raises `Problem` if it is not ready."""
         await self.require_ready(user_id)
-        self._begin_waking(user_id, self.server.wake)
+        self._send_order(user_id, "wake", self.server.wake)
 
     async def restart(self, user_id: str, *, actor: str) -> None:
         """Start a restart of the gateway in the background. Raises `Problem` if not ready."""
         await self.require_ready(user_id)
         async with self._database.write() as session:
             Audit(session, self._clock).record("agent.restart", user_id=user_id, actor=actor)
-        self._begin_waking(user_id, self.server.restart)
+        self._send_order(user_id, "restart", self.server.restart)
 
     async def hibernate(self, user_id: str, mode: str, *, actor: str) -> None:
         """Pause or stop the agent. Raises `Problem` while it works."""
@@ -201,10 +201,13 @@ class Agents:
         async with self._database.write() as session:
             Audit(session, self._clock).record(f"agent.{mode}", user_id=user_id, actor=actor)
 
-    def _begin_waking(self, user_id: str, order: Callable[[str], Awaitable[object]]) -> None:
-        if user_id not in self._waking:
-            waking = self._waking[user_id] = asyncio.create_task(self._wake(user_id, order))
-            waking.add_done_callback(lambda _: self._waking.pop(user_id))
+    def _send_order(
+        self, user_id: str, name: str, order: Callable[[str], Awaitable[object]]
+    ) -> None:
+        key = user_id, name
+        if key not in self._orders:
+            task = self._orders[key] = asyncio.create_task(self._obey(user_id, order))
+            task.add_done_callback(lambda _: self._orders.pop(key))
 
     async def require_ready(self, user_id: str) -> None:
         """Raise `Problem` with the reason if this user's agent is not ready."""
@@ -339,7 +342,7 @@ class Agents:
         self.statuses.notify(user_id)
         return finished
 
-    async def _wake(self, user_id: str, order: Callable[[str], Awaitable[object]]) -> None:
+    async def _obey(self, user_id: str, order: Callable[[str], Awaitable[object]]) -> None:
         try:
             await order(user_id)
         except NoSuchAgent:

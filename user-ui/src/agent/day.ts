@@ -155,7 +155,7 @@ function sleepReason({ who, why }: StateEvent): string {
       return "because another agent needed the memory";
     case "operator":
     case "user":
-      return "by an order";
+      return "because it was told to";
     default:
       return "because it ended by itself";
   }

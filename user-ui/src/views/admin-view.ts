@@ -19,7 +19,7 @@ export class AdminView extends LitElement {
   @property({ attribute: false }) me!: Me;
   @query("h1") private heading!: HTMLElement | null;
 
-  private admin!: AdminApi;
+  private admin: AdminApi | null = null;
 
   static override styles = [
     base,
@@ -31,9 +31,9 @@ export class AdminView extends LitElement {
     `,
   ];
 
-  override connectedCallback(): void {
-    super.connectedCallback();
-    this.admin = new AdminApi(this.api);
+  /** Not when it is connected: then an element that was in the page first has no properties yet. */
+  override willUpdate(): void {
+    this.admin ??= new AdminApi(this.api);
   }
 
   override firstUpdated(): void {

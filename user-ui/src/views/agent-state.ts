@@ -222,7 +222,7 @@ export class AgentStateSection extends LitElement {
           ? nothing
           : html`<details>
               <summary>
-                ${last.length === 1 ? "1 wake" : `${last.length} wakes`}, with their times
+                ${last.length === 1 ? "1 wake and its time" : `${last.length} wakes and their times`}
               </summary>
               <table>
                 <thead>

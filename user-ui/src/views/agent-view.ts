@@ -24,7 +24,7 @@ export class AgentPanelPage extends LitElement {
   @query("h1") private heading!: HTMLElement | null;
 
   private readonly loading = new RequestState(this);
-  private agent!: AgentApi;
+  private agent: AgentApi | null = null;
   private timer = 0;
 
   static override styles = [
@@ -41,9 +41,7 @@ export class AgentPanelPage extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.agent = new AgentApi(this.api);
     document.addEventListener("visibilitychange", this.onVisibility);
-    void this.loading.run(() => this.load());
     this.timer = window.setInterval(this.onVisibility, REFRESH_MS);
   }
 
@@ -53,8 +51,14 @@ export class AgentPanelPage extends LitElement {
     clearInterval(this.timer);
   }
 
+  /** Not when it is connected: then an element that was in the page first has no properties yet. */
+  override willUpdate(): void {
+    this.agent ??= new AgentApi(this.api);
+  }
+
   override firstUpdated(): void {
     this.heading?.focus();
+    void this.loading.run(() => this.load());
   }
 
   override render() {
@@ -92,7 +96,7 @@ export class AgentPanelPage extends LitElement {
   }
 
   private async load(): Promise<void> {
-    this.panel = await this.agent.panel();
+    if (this.agent !== null) this.panel = await this.agent.panel();
   }
 
   private readonly onChanged = () => void this.load().catch(() => undefined);

@@ -167,7 +167,7 @@ export class AppView extends LitElement {
               >
               <div class="title"></div>`
       }
-      <a class="pill" href="/agent" title="Your agent" aria-label="Your agent’s page">
+      <a class="pill" href="/agent" title="Your agent">
         <status-pill mood=${this.mood}></status-pill>
       </a>
       ${
