@@ -17,6 +17,7 @@ import { appStyles } from "./app-styles";
 import "./chat-view";
 import { goTo, inPageTarget, pathNow, takeSignInToken } from "./location";
 import "./settings-view";
+import { SignInTarget } from "./sign-in-target";
 import "./sign-in-view";
 
 type Who = "unknown" | "unreachable" | "signed-out" | "signed-in";
@@ -40,6 +41,7 @@ export class AppView extends LitElement {
   @state() private incomplete = false;
 
   private readonly api = new Api(import.meta.env.VITE_API_URL ?? "");
+  private readonly target = new SignInTarget();
   private session: ChatSession | null = null;
   private retryTimer = 0;
 
@@ -47,7 +49,10 @@ export class AppView extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.api.onSignedOut = () => this.leave("You were signed out. Sign in to continue.");
+    this.api.onSignedOut = () => {
+      this.target.remember(location.pathname + location.search);
+      this.leave("You were signed out. Sign in to continue.");
+    };
     window.addEventListener("popstate", this.onPop);
     window.addEventListener("hashchange", this.onHash);
     window.addEventListener("online", this.onNetwork);
@@ -167,7 +172,7 @@ export class AppView extends LitElement {
     this.token = null;
     this.who = "signed-in";
     this.begin(this.me);
-    if (this.path === "/sign-in") goTo("/", { replace: true });
+    if (pathNow() === "/sign-in") history.replaceState(null, "", this.target.take());
     this.show();
   }
 
@@ -229,6 +234,7 @@ export class AppView extends LitElement {
 
   private readonly onSignedOut = () => {
     this.session?.kept.clear();
+    this.target.forget();
     this.leave("You are signed out.");
   };
 
