@@ -187,6 +187,8 @@ class ServerView(Wire):
     credential_state: AccountState | None
     """`null` when no credential is needed or it is not connected."""
     credential_hint: str | None
+    installing: bool
+    """Whether its package is being installed; its tools are read once that is done."""
     trouble: str | None
     """What is wrong and what to do; `null` when all is well."""
     listed_at: datetime | None

@@ -28,6 +28,10 @@ export type Decision = "once" | "always" | "no";
  * What changed since the person was last asked.
  */
 export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
+/**
+ * Why "always" is not offered: the tool would still be asked for.
+ */
+export type AlwaysRefused = "admin-rule" | "new-tool";
 export type Source = "chat" | "job" | "dreaming" | "heartbeat";
 export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
@@ -402,6 +406,7 @@ export interface ServerView {
   enabled: boolean;
   credentialState: AccountState | null;
   credentialHint: string | null;
+  installing: boolean;
   trouble: string | null;
   listedAt: string | null;
   adminRule: Rule | null;
@@ -527,6 +532,7 @@ export interface ApprovalView {
   version: number;
   changed: ApprovalChange[];
   repeats: number | null;
+  alwaysRefused: AlwaysRefused | null;
   createdAt: string;
   expiresAt: string;
   decidedAt: string | null;
