@@ -308,7 +308,8 @@ def serving(folder: Path) -> Iterator[list[Target]]:
         "PRIVATE_HOSTS": "127.0.0.1",
         "PORT": str(ours),
     }
-    asyncio.run(furnish(environment, token, url.format(upstream)))
+    with contextlib.redirect_stdout(sys.stderr):  # its log; the figures may be read as JSON
+        asyncio.run(furnish(environment, token, url.format(upstream)))
     python, here = sys.executable, str(Path(__file__))
     with contextlib.ExitStack() as stack:
 
