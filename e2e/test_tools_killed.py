@@ -8,10 +8,11 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from typing import Any
 
+import httpx2
 import pytest
 from ocmt_testing.management.mcp_servers import RealServer
 from ocmt_testing.system.chat import ChatPage
@@ -104,25 +105,26 @@ class Life:
             return found
 
 
-def killed(stack: Stack, victim: str, user_id: str) -> Callable[[], None]:
-    """SIGKILL a process. Returns a function that waits until it, or what replaces it, runs."""
-    if victim == "gateway":
+def kill(stack: Stack, victim: str, user_id: str) -> None:
+    """SIGKILL a process, and wait until a server's successor serves."""
+    if victim == "gateway":  # a message, or the person, wakes it
         for pid in stack.gateway_pids(user_id):
             os.kill(pid, signal.SIGKILL)
-        return lambda: None  # a message, or the person, wakes it
+        return
     before = stack.server_pid(victim)
     assert before is not None
     os.kill(before, signal.SIGKILL)
 
-    def back() -> None:
-        eventually(
-            lambda: stack.server_pid(victim) not in (None, before),
-            within_s=120,
-            what=f"{victim} is started again",
-            every_s=0.5,
-        )
+    health = f"{stack.url if victim == 'management' else stack.agent_url}/health"
 
-    return back
+    def serves() -> bool:
+        if stack.server_pid(victim) in (None, before):
+            return False
+        with suppress(httpx2.HTTPError):
+            return httpx2.get(health, timeout=5).is_success
+        return False
+
+    eventually(serves, within_s=120, what=f"{victim} is back", every_s=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -151,21 +153,21 @@ def test_a_killed_process_neither_repeats_nor_loses_a_call(
 
     life.is_asked()
     if step == "asked":
-        killed(stack, victim, person.id)()
+        kill(stack, victim, person.id)
         life.is_decided()
     elif step == "decided":
         life.is_decided()
         life.has_state("approved", "running", "done")
-        killed(stack, victim, person.id)()
+        kill(stack, victim, person.id)
     elif step == "called":
         life.is_decided()
         life.is_called()
-        killed(stack, victim, person.id)()
+        kill(stack, victim, person.id)
     else:
         life.is_given_up()
         life.is_decided()
         life.has_state("done")
-        killed(stack, victim, person.id)()
+        kill(stack, victim, person.id)
     state = life.has_state(*ENDED)
     life.is_told()
 
