@@ -1,4 +1,4 @@
-"""The part of approvals that endpoints use: hold a call until its person decides."""
+"""The interface of approvals for endpoints: hold a call until its person decides."""
 
 from typing import Protocol
 

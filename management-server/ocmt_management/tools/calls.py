@@ -1,4 +1,4 @@
-"""One tool call: what is called, for whom, and the rules that hold for it."""
+"""Runs tool calls at their servers, within limits, and records each use."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +10,7 @@ from ocmt_common.problems import Problem
 
 from ocmt_management.clock import Clock
 from ocmt_management.tools import trouble
+from ocmt_management.tools.api_calls import ApiCalls
 from ocmt_management.tools.argument_shape import shape_of
 from ocmt_management.tools.breaker import Breaker
 from ocmt_management.tools.connection import Connection
@@ -45,7 +46,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What holds for a tool now. Versions are compared for equality only."""
+    """The current rule, pin and versions of a tool. Versions are compared for equality only."""
 
     rule: Rule
     pin: bytes | None
@@ -57,13 +58,14 @@ class Standing:
 
 
 class ToolCalls:
-    """Runs calls at their servers, with the user's credential joined now."""
+    """Runs calls at their servers, with the credential that the user has at that moment."""
 
     def __init__(
         self,
         *,
         snapshots: Snapshots,
         upstream: Upstream,
+        apis: ApiCalls,
         breaker: Breaker,
         limits: CallLimits,
         recorder: UseRecorder,
@@ -74,6 +76,7 @@ class ToolCalls:
     ) -> None:
         self._snapshots = snapshots
         self._upstream = upstream
+        self._apis = apis
         self._breaker = breaker
         self._limits = limits
         self._recorder = recorder
@@ -85,7 +88,7 @@ class ToolCalls:
     async def run(
         self, call: ToolCall, *, meta: bytes | None = None, on_message: OnMessage | None = None
     ) -> bytes:
-        """The call's `CallToolResult` as JSON.
+        """Run a call. Returns its `CallToolResult` as JSON.
 
         For trouble with the server the result has `isError` and says what to do. Raises `NotSent`
         before anything is sent: the call may be tried again.
@@ -112,7 +115,7 @@ class ToolCalls:
     async def passed(
         self, tool: Tool, arguments: bytes, passing: Callable[[], Awaitable[str]]
     ) -> None:
-        """Pass a call on with `passing`, which returns the outcome, under the limits of `run`.
+        """Pass a call on within the limits of `run`. `passing` sends it and returns its outcome.
 
         Raises `Trouble`.
         """
@@ -144,7 +147,7 @@ class ToolCalls:
             yield waited
 
     def record(self, tool: Tool, arguments: bytes, outcome: str, started: float) -> None:
-        """Record a use for the page and the metrics; `started` is of the monotonic clock."""
+        """Record a use for the page and the metrics. `started` is a `time.monotonic()` value."""
         seconds = time.monotonic() - started
         self._metrics.called(outcome, seconds)
         self._recorder.record(
@@ -156,7 +159,10 @@ class ToolCalls:
                 milliseconds=round(seconds * 1000),
                 shape=shape_of(arguments, tool.definition),
                 with_credential=outcome in ("ok", "error", "trouble")
-                and tool.connection.credential is not None,
+                and (
+                    tool.connection.credential is not None
+                    or tool.connection.connection_id is not None
+                ),
                 at=self._clock(),
             )
         )
@@ -206,13 +212,17 @@ class ToolCalls:
             b"" if meta is None else b',"_meta":' + meta,
         )
         try:
-            raw = await self._upstream.request(
-                connection,
-                "tools/call",
-                params,
-                timeout_s=CALL_TIMEOUT_S,
-                on_message=on_message,
-                more_headers=parameter_headers(tool.definition, call.arguments),
+            raw = await (
+                self._apis.call(connection, tool.name, call.arguments)
+                if connection.is_api
+                else self._upstream.request(
+                    connection,
+                    "tools/call",
+                    params,
+                    timeout_s=CALL_TIMEOUT_S,
+                    on_message=on_message,
+                    more_headers=parameter_headers(tool.definition, call.arguments),
+                )
             )
             result = await check_call_result(raw)
             if result.get("resultType", "complete") != "complete":

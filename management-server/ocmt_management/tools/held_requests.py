@@ -1,8 +1,8 @@
-"""Ends the wait of a request for its person's decision when the agent gives the request up.
+"""Ends a request's wait for a decision when the agent cancels the request.
 
-A client that gives up says so in a notification and may keep the connection open, as OpenClaw
-2026.9.6 does when its person stops a turn. An answer to such a request is never read, so the
-outcome has to be delivered to the conversation instead.
+A client cancels with a notification and may keep the connection open, as OpenClaw 2026.9.6 does
+when its user stops a turn. It never reads the response to a cancelled request, so the outcome has
+to be delivered to the conversation instead.
 """
 
 import asyncio
@@ -24,9 +24,10 @@ def digest_of(path: str, request_id: bytes) -> bytes:
 
 
 class HeldRequests:
-    """Ids are unique within one session of a client, and an agent may have several at a time.
+    """Requests that wait for a decision, by user, path and request id.
 
-    So the waits of all requests with one id end; their calls still wait for the decision.
+    Ids are unique only within a client's session, and an agent may have several sessions. So a
+    cancellation ends all waits with its id; their calls remain to be decided.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class HeldRequests:
     async def hold(
         self, user_id: str, request: bytes, waiting: Coroutine[None, None, bytes]
     ) -> bytes | None:
-        """The outcome that `waiting` returns; `None` if the request is given up before.
+        """Await `waiting` and return its outcome; `None` if the agent cancels the request first.
 
         `waiting` is then cancelled.
         """

@@ -1,4 +1,4 @@
-"""Limits on one user's concurrent requests and calls, and on what servers may send."""
+"""Limits on one user's concurrent requests and calls, and on the size of servers' answers."""
 
 import asyncio
 from collections import Counter
