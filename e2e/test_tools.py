@@ -1,15 +1,15 @@
 """The real agent uses tools with its person's keys, and waits for their decisions."""
 
 import time
-from typing import Any
 
 import pytest
-from ocmt_testing.system.chat import ChatPage, client_of
+from ocmt_testing.everything import everything
+from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.person import Person
 from ocmt_testing.system.stack import Stack, eventually
 from ocmt_testing.system.tools import tool_servers
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, expect
 
-ANSWER_TIMEOUT_MS = 60_000
 NOTES_KEY, MAIL_KEY = "key-for-notes-0123456789", "key-for-mail-0123456789"
 
 FILESYSTEM = {
@@ -20,51 +20,6 @@ FILESYSTEM = {
     ),
     "arguments": ["/tmp"],
 }
-
-
-class Person:
-    """A user with the chat open, whose agent does what the message says."""
-
-    def __init__(self, stack: Stack, chat: ChatPage, email: str) -> None:
-        self.chat = chat
-        self.stack = stack
-        chat.sign_in(stack.link(email))
-        self.id = chat.user_id()
-        model = {"provider": "openai", "model": "any", "key": "sk-0123456789"}
-        self.sent("PUT", "/api/model", model)
-        self.said("say: hello", "hello.")
-
-    def add_server(self, name: str, url: str, header: str, key: str) -> dict[str, Any]:
-        body = {"name": name, "url": url, "credentialName": header, "credential": key}
-        return self.sent("POST", "/api/tools/servers", body)
-
-    def rule(self, server: dict[str, Any], rule: str, tool: str | None = None) -> None:
-        path = f"/api/tools/servers/{server['id']}/rule"
-        self.sent("PUT", path, {"tool": tool, "rule": rule})
-
-    def sent(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        with client_of(self.stack, self.chat) as api:
-            answer = api.request(method, path, json=body)
-        assert answer.is_success, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-    def said(self, message: str, answer: str) -> None:
-        """Send a message, and wait for the end of an answer with these words."""
-        self.chat.send(message)
-        self.hears(answer)
-        expect(self.chat.page.get_by_role("button", name="Stop")).to_have_count(
-            0, timeout=ANSWER_TIMEOUT_MS
-        )
-
-    def hears(self, words: str) -> None:
-        expect(self.chat.answers.filter(has_text=words)).to_have_count(1, timeout=ANSWER_TIMEOUT_MS)
-
-    def decision(self, number: int) -> Locator:
-        card = self.chat.page.get_by_role("article", name=f"Decision {number}", exact=True)
-        allow = card.get_by_role("button", name="Allow once")
-        expect(allow).to_be_enabled(timeout=ANSWER_TIMEOUT_MS)
-        return card
 
 
 def test_the_agent_uses_tools_and_waits_for_decisions(stack: Stack, browser: Browser) -> None:
@@ -111,6 +66,29 @@ def test_the_agent_uses_tools_and_waits_for_decisions(stack: Stack, browser: Bro
         took_s = time.monotonic() - decided_s
         print(f"from the decision to the answer: {took_s:.2f} s")
         assert notes.calls.total() == 3
+        assert chat.complaints == []
+
+
+@pytest.mark.nightly
+def test_the_agent_uses_server_everything_with_its_persons_header(
+    stack: Stack, browser: Browser
+) -> None:
+    with everything("X-Api-Key", NOTES_KEY) as server, ChatPage(browser) as chat:
+        person = Person(stack, chat, "everything@example.org")
+        added = person.add_server("Everything", server.url, "X-Api-Key", NOTES_KEY)
+        assert added["trouble"] is None
+        assert {"echo", "get-sum"} <= {tool["name"] for tool in added["tools"]}
+        person.rule(added, "allow")
+
+        person.said('use: everything__echo {"message": "first"}', "Echo: first")
+        person.said('use: everything__get-sum {"a": 2, "b": 40}', "is 42")
+        assert server.calls == {"echo": 1, "get-sum": 1}
+
+        # With another person's key it is refused, and the agent is told what to do.
+        person.sent("PUT", f"/api/tools/servers/{added['id']}/connection", {"credential": MAIL_KEY})
+        person.said('use: everything__echo {"message": "second"}', "rejected the credential")
+        assert server.calls["echo"] == 1
+        assert server.calls["refused"] > 0
         assert chat.complaints == []
 
 

@@ -163,7 +163,8 @@ def a_tool(name: str, **changes: Any) -> dict[str, Any]:
 def a_server(name: str, **changes: Any) -> dict[str, Any]:
     view = {"id": name, "slug": "s", "name": name, "shared": False, "transport": "http"}
     place = {"url": f"https://mcp.example.com/{'long/' * 40}", "package": None}
-    state = {"connected": True, "enabled": True, "credentialState": "ok", "trouble": None}
+    state = {"connected": True, "enabled": True, "credentialState": "ok"}
+    state |= {"installing": False, "trouble": None}
     more = {"credentialName": "Authorization", "credentialHint": "…3f9a", "tools": []}
     rules = {"listedAt": "2026-11-27T10:00:00Z", "adminRule": None, "ownRule": "allow"}
     return {**view, **place, **state, **more, **rules, **changes}
@@ -174,7 +175,7 @@ def an_approval(number: int, **changes: Any) -> dict[str, Any]:
     given = json.dumps({f"name {n}": HOSTILE for n in range(40)}, indent=2)
     state = {"arguments": given, "state": "waiting", "decision": None, "detail": None, "version": 1}
     times = {"createdAt": "2026-11-27T10:00:00Z", "expiresAt": "2026-11-28T10:00:00Z"}
-    ended = {"decidedAt": None, "finishedAt": None}
+    ended = {"decidedAt": None, "finishedAt": None, "alwaysRefused": None}
     return {**asked, **state, "changed": [], "repeats": None, **times, **ended, **changes}
 
 
@@ -185,7 +186,9 @@ TOOLS = [
     a_tool("denied", rule="deny", adminRule="deny", readOnly=True, title="A title"),
 ]
 APPROVALS = [
-    an_approval(3, changed=["definition", "rule", "credential"], repeats=1),
+    an_approval(
+        3, changed=["definition", "rule", "credential"], repeats=1, alwaysRefused="admin-rule"
+    ),
     an_approval(2, state="uncertain", decision="once", decidedAt="2026-11-27T11:00:00Z"),
 ]
 DIFFERENCE = ["--- accepted", "+++ now", "@@ -1 +1 @@", "-" + "x" * 300, "+" + HOSTILE, " {", "@@"]
@@ -197,6 +200,7 @@ ANSWERS: dict[str, Any] = {
             a_server("Broken", trouble="It cannot be reached now. " * 8, tools=[a_tool("t")]),
             a_server("W" * 100, shared=True, connected=False, credentialState=None),
             a_server("Off", enabled=False),
+            a_server("Files", transport="stdio", url=None, package="p@1.0.0", installing=True),
         ]
     },
     "/api/tools/servers/Notes/changes": {
@@ -236,6 +240,17 @@ def chat_socket(socket: WebSocketRoute) -> None:
     socket.send(json.dumps({"type": "approval", "approval": APPROVALS[0]}))
 
 
+def the_link_to_a_decision_survives_the_sign_in(stack: Stack, page: Page) -> None:
+    """The mailed link of the sign-in opens in another tab, which goes there as well."""
+    page.goto(f"{stack.url}/tools?decision=2")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto(stack.link("admin@localhost"))
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("article", name="Decision 2")).to_be_in_viewport()
+    assert page.url == f"{stack.url}/tools?decision=2"
+    page.get_by_role("link", name="Back to the chat").click()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_no_state_of_tools_has_a_barrier_or_sticks_out(
     stack: Stack, browser: Browser, width: int, scheme: Any
@@ -246,7 +261,7 @@ def test_no_state_of_tools_has_a_barrier_or_sticks_out(
         page.route_web_socket(re.compile("/api/chat$"), chat_socket)
         for path in ANSWERS:
             page.route(f"{stack.url}{path}", answer)
-        chat.sign_in(stack.link("admin@localhost"))
+        the_link_to_a_decision_survives_the_sign_in(stack, page)
         expect(page.get_by_role("button", name="Allow once")).to_be_enabled()
         assert (barriers(page), wider_than_their_place(page)) == ([], [])
 
@@ -258,6 +273,8 @@ def test_no_state_of_tools_has_a_barrier_or_sticks_out(
         page.get_by_role("button", name="Enter key Rejected").click()
         expect(page.get_by_label("Your key for Rejected")).to_be_visible()
         expect(page.get_by_text("server in trouble")).to_be_visible()
+        expect(page.get_by_text("Its package is being installed")).to_be_visible()
+        expect(page.get_by_role("button", name="Always allow")).to_have_count(0)
         expect(page.get_by_role("group", name=f"Definition of {LONG}")).to_be_visible()
         assert (barriers(page), wider_than_their_place(page)) == ([], [])
 

@@ -122,6 +122,7 @@ async def open_parts(
             tool_containers, has_room=partial(_has_room_for_tools, read_host), clock=clock
         )
         stack.push_async_callback(tool_servers.close)
+        registry.metrics.follow_tool_servers(tool_servers.counts)
         live_configs = LiveConfigs(runtime, gateway, registry, hibernation.wakes, clock=clock)
         stack.push_async_callback(live_configs.close)
         provisioning = Provisioning(

@@ -80,6 +80,17 @@ describe("the card of a call that waits for a decision", () => {
     expect(buttonIn(document.body, label)).toBeUndefined();
   });
 
+  it.each([
+    ["admin-rule", "a rule of your admins asks"],
+    ["new-tool", "Accept it under Tools first"],
+  ] as const)("does not offer what would not hold, and says why: %s", async (reason, words) => {
+    const { text } = await shown(asked({ alwaysRefused: reason }));
+    expect(buttonIn(document.body, "Always allow")).toBeUndefined();
+    expect(buttonIn(document.body, "Allow once")).toBeDefined();
+    expect(text()).toContain(words);
+    expect(text()).not.toContain("also runs later calls");
+  });
+
   it("takes no decision for a moment after it appeared or changed", async () => {
     const { card, sent, press } = await shown(asked());
     buttonIn(document.body, "Allow once")?.click();

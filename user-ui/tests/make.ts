@@ -43,6 +43,7 @@ export function asked(changes: Partial<ApprovalView> = {}): ApprovalView {
     version: 1,
     changed: [],
     repeats: null,
+    alwaysRefused: null,
     createdAt: new Date(NOON).toISOString(),
     expiresAt: new Date(NOON).toISOString(),
     decidedAt: null,

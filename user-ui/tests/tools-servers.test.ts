@@ -1,8 +1,8 @@
 // @vitest-environment jsdom
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 
 import type { ServerView } from "../src/api/generated";
-import "../src/views/tools-servers";
+import { INSTALLING_MS } from "../src/views/tools-servers";
 import {
   answering,
   buttonIn,
@@ -95,6 +95,30 @@ describe("the user's tool servers", () => {
     expect(text()).not.toContain("not connected");
     expect(buttonIn(document.body, "Disconnect")).toBeDefined();
     expect(buttonIn(document.body, "Delete")).toBeUndefined();
+  });
+
+  it("whose package is being installed say so, and are read again until it is", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const tick = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+    let view = server({ transport: "stdio", installing: true, trouble: "It is slow." });
+    let reads = 0;
+    const answer = () => {
+      reads += 1;
+      return { servers: [view] };
+    };
+    const showing = shown([], { "GET /api/tools": answer });
+    await tick(100);
+    const { text } = await showing;
+    expect(text()).toContain("being installed");
+    expect(text()).not.toContain("It is slow.");
+
+    view = server({ transport: "stdio", tools: [tool("read")] });
+    await tick(INSTALLING_MS + 100);
+    expect(text()).not.toContain("being installed");
+    expect(text()).toContain("1 tool");
+    await tick(10 * INSTALLING_MS);
+    expect(reads).toBe(2);
+    vi.useRealTimers();
   });
 
   it("are deleted after a second press, and then gone", async () => {

@@ -1,8 +1,13 @@
-"""Metrics for `GET /metrics`: agents by state, transitions, wakes, and the host's memory."""
+"""The metrics of `GET /metrics`: agents by state, transitions, wakes, tool servers, memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from ocmt_common.agent_api import HibernationCounts, HibernationState, StateEvent
+from ocmt_common.agent_api import (
+    HibernationCounts,
+    HibernationState,
+    StateEvent,
+    ToolServerState,
+)
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -78,6 +83,9 @@ class Metrics:
     def follow_host(self, read: Callable[[], HostFigures | None]) -> None:
         self._registry.register(_HostMemory(read))
 
+    def follow_tool_servers(self, counts: Callable[[], Mapping[ToolServerState, int]]) -> None:
+        self._registry.register(_ToolServers(counts))
+
     def wake_failed(self) -> None:
         self._failed_wakes.inc()
 
@@ -105,6 +113,20 @@ class _HostMemory(Collector):
                 "Percentage of the last 10 s in which all work waited for memory.",
                 value=host.stalled,
             )
+
+
+class _ToolServers(Collector):
+    def __init__(self, counts: Callable[[], Mapping[ToolServerState, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily(
+            "ocmt_agent_tool_servers", "Users' tool servers over stdio, by state.", labels=["state"]
+        )
+        counts = self._counts()
+        for state in ToolServerState:
+            gauge.add_metric([state], counts.get(state, 0))
+        yield gauge
 
 
 class _States(Collector):

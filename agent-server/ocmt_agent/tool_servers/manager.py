@@ -5,10 +5,11 @@ again, and the containers of the previous server process are removed.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import structlog
-from ocmt_common.agent_api import ToolServer, ToolServerDefinition
+from ocmt_common.agent_api import ToolServer, ToolServerDefinition, ToolServerState
 from ocmt_common.problems import Problem
 
 from ocmt_agent.clock import Clock
@@ -83,6 +84,11 @@ class ToolServers:
                 "definition first (PUT).",
             )
         return server
+
+    def counts(self) -> Mapping[ToolServerState, int]:
+        """How many are in each state that any is in."""
+        servers = (one for of_user in self._servers.values() for one in of_user.values())
+        return Counter(server.state() for server in servers)
 
     async def remove(self, user_id: str, server_id: str) -> None:
         servers = self._servers.get(user_id, {})

@@ -80,19 +80,19 @@ class UserToolServer:
         self._closed = False
 
     def shown(self) -> ToolServer:
-        self._note_end()
-        session = self._session
+        state, session = self.state(), self._session
         return ToolServer(
             server_id=self._launch.server_id,
             package=self._launch.package.name,
             version=self._launch.package.version,
-            state=self._state(),
+            state=state,
             reason=None if session or self._failure is None else self._failure.detail,
             last_output=session.last_output if session else self._last_output,
             running_since=self._running_since if session else None,
         )
 
-    def _state(self) -> ToolServerState:
+    def state(self) -> ToolServerState:
+        self._note_end()
         if self._session is not None:
             return ToolServerState.RUNNING
         if self._starting is not None:

@@ -1,7 +1,10 @@
 """`ocmt bench NAME`: run `bench/NAME.py` of this checkout with the options that follow.
 
-Each benchmark is a script with its own options. It replaces this process, so that the servers that
-it starts or forks do not have the command's modules in memory. Each file in `bench` is a benchmark.
+A benchmark whose name a package has, such as `mcp`, is in `bench/NAME_bench.py`.
+
+Each benchmark is a script with its own options. It replaces this process, so that servers that it
+starts or forks do not have the command's modules in memory. A new file in `bench` is a new
+benchmark.
 """
 
 import ast
@@ -31,7 +34,7 @@ def run(
     """Run a benchmark. The arguments after its name are passed to it, such as --json."""
     known = benchmarks(FOLDER)
     if name is None:
-        say("\n".join(f"  {one:<8} {summary}" for one, summary in known.items()))
+        say("\n".join(f"  {one:<8} {summary_of(path)}" for one, path in known.items()))
         return
     if name not in known:
         raise CommandFailed(
@@ -39,15 +42,15 @@ def run(
         )
     os.chdir(ROOT)
     # Replace this process, so that signals reach the benchmark, which then ends its agents.
-    script = str(FOLDER / f"{name}.py")
-    os.execv(sys.executable, [sys.executable, script, *context.args])
+    os.execv(sys.executable, [sys.executable, str(known[name]), *context.args])
 
 
-def benchmarks(folder: Path) -> dict[str, str]:
-    """Benchmark → the first line of its docstring, read without importing it."""
-    return {path.stem: _first_line(path) for path in sorted(folder.glob("*.py"))}
+def benchmarks(folder: Path) -> dict[str, Path]:
+    """Benchmark → its script."""
+    return {path.stem.removesuffix("_bench"): path for path in sorted(folder.glob("*.py"))}
 
 
-def _first_line(path: Path) -> str:
+def summary_of(path: Path) -> str:
+    """The summary of a script's docstring, read without importing it."""
     said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return said.partition("\n")[0].rstrip(".")

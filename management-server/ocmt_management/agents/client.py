@@ -20,6 +20,8 @@ from ocmt_common.agent_api import (
     HostDay,
     ProvisionRequest,
     StateEvent,
+    ToolServer,
+    ToolServerState,
     Wire,
 )
 from ocmt_common.host_credentials import HostCredentials
@@ -245,6 +247,12 @@ class AgentServer:
         await self._request(
             "PUT", f"/api/containers/{user_id}/tool-servers/{server_id}", json=dict(definition)
         )
+
+    async def tool_server_state(self, user_id: str, server_id: str) -> ToolServerState:
+        """Raises `NoSuchAgent` if the agent server has no definition of it."""
+        response = await self._request("GET", f"/api/containers/{user_id}/tool-servers/{server_id}")
+        with _valid_answer():
+            return ToolServer.model_validate_json(response.content).state
 
     async def remove_tool_server(self, user_id: str, server_id: str) -> None:
         """Stop and remove a user's tool server; no error if it does not exist."""

@@ -47,8 +47,7 @@ async def delete_shared_server(server_id: UUID, admin: AdminUser, tools: Tools) 
     async with tools.changing_shared(admin.user_id) as servers:
         changed, over_stdio = await servers.delete(str(server_id))
     tools.changed(changed)
-    if over_stdio:
-        tools.disconnected(str(server_id), changed)
+    tools.disconnected(str(server_id), changed, over_stdio=over_stdio)
 
 
 @router.put("/servers/{server_id}/rule")

@@ -1,6 +1,7 @@
 """Shared by both endpoints for agents: authenticate the caller, decide whether a call may run."""
 
 import time
+from contextlib import suppress
 
 from ocmt_common.loopback import is_loopback
 from ocmt_common.problems import Problem
@@ -9,7 +10,9 @@ from starlette.requests import Request
 from yarl import URL
 
 from ocmt_management.tools import trouble
+from ocmt_management.tools.approval_results import given_up
 from ocmt_management.tools.calls import ToolCall, changed
+from ocmt_management.tools.held_requests import digest_of, given_up_by
 from ocmt_management.tools.messages import Message
 from ocmt_management.tools.models import Rule
 from ocmt_management.tools.service import Tools
@@ -77,13 +80,25 @@ async def instead_of_running(
             f"{tool.name} of {name} has to be allowed first. Ask your person to set its rule to "
             "allow under Tools."
         )
+    request = digest_of(path, bytes(message.id))
     holding = tools.approvals.hold(
         call_of(tool, arguments),
         rules_version=tool.rules_version,
         account_version=tool.connection.account_version,
+        request=request,
     )
-    outcome = await tools.held_requests.hold(tool.connection.user_id, path, message, holding)
-    return outcome or trouble.error_result("This request was given up. Its call still waits.")
+    outcome = await tools.held_requests.hold(tool.connection.user_id, request, holding)
+    return outcome or given_up()
+
+
+async def note_given_up(tools: Tools, user_id: str, path: str, message: Message) -> None:
+    """End the wait for a decision, here or in another process, if the agent gave its request up."""
+    request = given_up_by(path, message)
+    if request is None or tools.held_requests.given_up(user_id, request):
+        return
+    if tools.approvals is not None:
+        with suppress(Problem):  # the database is away: the wait ends after its 45 s
+            await tools.approvals.given_up(user_id, request)
 
 
 def call_of(tool: Tool, arguments: bytes) -> ToolCall:

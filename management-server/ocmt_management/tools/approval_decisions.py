@@ -23,6 +23,13 @@ async def decide(
         await mine.rows.move(row, Event.DENY, **decided, finished_at=mine.now)
     elif not await mine.still_as_asked(row):
         return _changed() if row.state == ApprovalState.WAITING else _decided_before(row)
+    elif decision is Decision.ALWAYS and (await mine.standing(row)).always_refused is not None:
+        return Problem(
+            409,
+            "approval-always-refused",
+            "This tool would still ask for each call: an admin's rule does, or the tool is new and "
+            "you have not accepted it under Tools. Allow this call once.",
+        )
     else:
         rules_version = row.rules_version
         if decision is Decision.ALWAYS:

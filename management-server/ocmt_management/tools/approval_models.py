@@ -61,6 +61,9 @@ class ToolApproval(Base):
     lease_until: Mapped[datetime | None]
     delivery: Mapped[str] = mapped_column(String(8))
     held_until: Mapped[datetime]
+    request: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """SHA-256 of the path and id of the last request that waits for the outcome; NULL once its
+    agent gave it up."""
     deliver_at: Mapped[datetime]
     """When to try next to deliver the outcome."""
     sends: Mapped[int]

@@ -6,9 +6,16 @@ from ocmt_management.tools.calls import ToolCall
 
 
 class CallHolder(Protocol):
-    async def hold(self, call: ToolCall, *, rules_version: int, account_version: int) -> bytes:
-        """Request the person's decision and wait a while. Returns a `CallToolResult` as JSON.
+    async def hold(
+        self, call: ToolCall, *, rules_version: int, account_version: int, request: bytes
+    ) -> bytes:
+        """Ask the person, and wait a while. Returns a `CallToolResult` as JSON.
 
-        It is the call's own if the person approved in time; else it says what the agent should do.
+        This is the call's result if the person approved it in time, else what the agent should do.
+        `request` identifies the agent's request among those of its user.
         """
+        ...
+
+    async def given_up(self, user_id: str, request: bytes) -> None:
+        """The agent gave up a request that another process may be holding."""
         ...

@@ -101,6 +101,17 @@ class ApprovalRepository:
         )
         return rows.all()
 
+    async def held_by(self, user_id: str, request: bytes) -> Sequence[ToolApproval]:
+        """The approvals whose outcome this request of the user's agent waits for."""
+        rows = await self._session.scalars(
+            select(ToolApproval).where(
+                ToolApproval.user_id == user_id,
+                ToolApproval.request == request,
+                ToolApproval.delivery == Delivery.HELD,
+            )
+        )
+        return rows.all()
+
     async def to_deliver(self, user_id: str, now: datetime) -> Sequence[ToolApproval]:
         """Outcomes to deliver to this user's agent now, oldest first."""
         rows = await self._session.scalars(

@@ -72,6 +72,11 @@ def waits(number: int, link: str) -> bytes:
     )
 
 
+def given_up() -> bytes:
+    """The answer to a request that the agent gave up. It does not read it."""
+    return text_result("This request was given up. Its call still waits.", error=True)
+
+
 def ended(state: ApprovalState, number: int, detail: str | None, result: bytes | None) -> bytes:
     """The result for a call that has ended: its own, or why it has none."""
     if state in (ApprovalState.DONE, ApprovalState.FAILED):

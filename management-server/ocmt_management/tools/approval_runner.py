@@ -21,6 +21,7 @@ from ocmt_management.tools.approval_results import is_error, storable
 from ocmt_management.tools.approval_states import ApprovalState, Delivery, Event
 from ocmt_management.tools.approval_store import ApprovalStore
 from ocmt_management.tools.calls import ToolCall
+from ocmt_management.tools.trouble import NotSent
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +32,10 @@ _CLOSE_WITHIN_S = 10
 
 class Calls(Protocol):
     async def run(self, call: ToolCall) -> bytes:
-        """Run one call with the user's credential; returns a `CallToolResult` as JSON."""
+        """Run one call with the user's credential; returns a `CallToolResult` as JSON.
+
+        Raises `NotSent` only before anything is sent.
+        """
         ...
 
 
@@ -95,6 +99,11 @@ class ApprovalRunner:
         try:
             async with self._leased(user_id, approval_id):
                 result = await self._calls.run(call)
+        except NotSent as reason:
+            log.info("approved call not sent yet", approval=approval_id, reason=reason.text)
+            await self._put_back(user_id, approval_id)
+            await self._sleep(_RETRY_S)  # it is due at once
+            return
         except BaseException:
             # The call may have been sent. If this fails, too, the lease expires.
             with suppress(Problem):
@@ -130,6 +139,19 @@ class ApprovalRunner:
             if row is None or row.lease_until is None or (lapsed and row.lease_until > mine.now):
                 return
             await mine.rows.move(row, Event.LOSE, finished_at=mine.now)
+
+    async def _put_back(self, user_id: str, approval_id: str) -> None:
+        """Mark a call that was not sent as approved; retry while the database is unreachable."""
+        while True:
+            with suppress(Problem):
+                async with self._store.changing(user_id) as mine:
+                    row = await mine.get(approval_id)
+                    if row is not None and row.run_by == self._process:
+                        await mine.rows.move(
+                            row, Event.PUT_BACK, run_by=None, lease_until=None, finished_at=None
+                        )
+                    return
+            await self._sleep(_RETRY_S)
 
     async def _finish(self, user_id: str, approval_id: str, result: bytes) -> None:
         """Store the result; retry while the database is unreachable."""

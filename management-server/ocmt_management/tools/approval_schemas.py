@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_states import ApprovalChange, ApprovalState, Decision
+from ocmt_management.tools.rules import AlwaysRefused
 
 OUTCOME_KEY_PREFIX = "approval:"
 """The start of the idempotency keys with which outcomes are sent to agents."""
@@ -30,6 +31,8 @@ class ApprovalView(TypedDict):
     """What changed since the person was first asked."""
     repeats: int | None
     """The number of the previous identical call, which was decided already."""
+    alwaysRefused: AlwaysRefused | None
+    """Why "always" is not offered for a call that waits; `None` if it is."""
     createdAt: str
     expiresAt: str
     decidedAt: str | None
@@ -47,7 +50,9 @@ class DecisionBody(Command):
     """The version of the approval that the person saw."""
 
 
-def view(row: ToolApproval, *, arguments: str | None) -> ApprovalView:
+def view(
+    row: ToolApproval, *, arguments: str | None, always_refused: AlwaysRefused | None
+) -> ApprovalView:
     return {
         "id": row.id,
         "number": row.number,
@@ -60,6 +65,7 @@ def view(row: ToolApproval, *, arguments: str | None) -> ApprovalView:
         "version": row.version,
         "changed": [ApprovalChange(one) for one in row.changed.split(",") if one],
         "repeats": row.repeats,
+        "alwaysRefused": always_refused,
         "createdAt": row.created_at.isoformat(),
         "expiresAt": row.expires_at.isoformat(),
         "decidedAt": _text(row.decided_at),

@@ -1,8 +1,9 @@
 """The states of an approval, and when it needs attention next. Pure.
 
-A call runs at most once because `RUNNING` is entered only from `APPROVED` and no transition leads
-back. If a process dies while it runs a call, its lease expires and the approval becomes
-`UNCERTAIN`: the call may or may not have reached its server.
+A call runs at most once because `RUNNING` is entered from `APPROVED` alone, and left to it only by
+the process that runs the call, when that did not send it. A process that dies while it runs a call
+leaves `RUNNING` with a lease that ends: the call may or may not have reached its server, so it
+becomes `UNCERTAIN`.
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Event(StrEnum):
     BEGIN = "begin"
     SUCCEED = "succeed"
     FAIL = "fail"
+    PUT_BACK = "put back"
+    """The process that ran the call could not send it: it is run later."""
     LOSE = "lose"
     """The process that ran the call is gone."""
 
@@ -56,8 +59,10 @@ _TRANSITIONS = {
     (ApprovalState.APPROVED, Event.BEGIN): ApprovalState.RUNNING,
     (ApprovalState.RUNNING, Event.SUCCEED): ApprovalState.DONE,
     (ApprovalState.RUNNING, Event.FAIL): ApprovalState.FAILED,
+    (ApprovalState.RUNNING, Event.PUT_BACK): ApprovalState.APPROVED,
     (ApprovalState.RUNNING, Event.LOSE): ApprovalState.UNCERTAIN,
-    # The lease had expired although the process was alive and finished the call.
+    # The process was only taken for dead: its call did end, or was not sent.
+    (ApprovalState.UNCERTAIN, Event.PUT_BACK): ApprovalState.APPROVED,
     (ApprovalState.UNCERTAIN, Event.SUCCEED): ApprovalState.DONE,
     (ApprovalState.UNCERTAIN, Event.FAIL): ApprovalState.FAILED,
 }

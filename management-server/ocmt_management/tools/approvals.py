@@ -21,7 +21,7 @@ from ocmt_management.tools.approval_arguments import ArgumentsRefused, canonical
 from ocmt_management.tools.approval_decisions import decide, expire
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_repository import ApprovalRepository
-from ocmt_management.tools.approval_results import ended, text_result, waits
+from ocmt_management.tools.approval_results import ended, given_up, text_result, waits
 from ocmt_management.tools.approval_runner import ApprovalRunner
 from ocmt_management.tools.approval_schemas import ApprovalView, view
 from ocmt_management.tools.approval_states import (
@@ -76,10 +76,13 @@ class Approvals:
 
     # For the agent
 
-    async def hold(self, call: ToolCall, *, rules_version: int, account_version: int) -> bytes:
-        """Request the person's decision and wait a while. Returns a `CallToolResult` as JSON.
+    async def hold(
+        self, call: ToolCall, *, rules_version: int, account_version: int, request: bytes
+    ) -> bytes:
+        """Ask the person, and wait a while. Returns a `CallToolResult` as JSON.
 
-        Cancel it if the agent's request ends: the outcome is then delivered to its conversation.
+        Cancel it when the agent's request ends, or call `given_up` with the same `request` in
+        another process: the outcome is then delivered to the agent's conversation.
         """
         try:
             arguments = canonical(call.arguments)
@@ -91,7 +94,11 @@ class Approvals:
             )
         try:
             opened = await self._open(
-                call, arguments, rules_version=rules_version, account_version=account_version
+                call,
+                arguments,
+                rules_version=rules_version,
+                account_version=account_version,
+                request=request,
             )
         except Problem as problem:
             return text_result(f"Your person cannot be asked now. {problem.detail}", error=True)
@@ -101,6 +108,8 @@ class Approvals:
         try:
             with self._holding(approval_id):
                 outcome = await self._wait(call.user_id, approval_id)
+        except _GivenUp:
+            return given_up()
         except asyncio.CancelledError:
             letting_go = asyncio.create_task(self._let_go(call.user_id, approval_id))
             self._letting_go.add(letting_go)
@@ -112,6 +121,18 @@ class Approvals:
         await self._let_go(call.user_id, approval_id)
         # Decided at the last moment: the outcome is delivered as well.
         return waits(number, self._link(number))
+
+    async def given_up(self, user_id: str, request: bytes) -> None:
+        """Deliver the outcomes that this request waits for, in any process, to the conversation.
+
+        Its wait ends within two seconds.
+        """
+        async with self._store.reading(user_id) as mine:
+            if not await mine.rows.held_by(user_id, request):
+                return
+        async with self._store.changing(user_id) as mine:
+            for row in await mine.rows.held_by(user_id, request):
+                await mine.rows.note(row, request=None, delivery=Delivery.DUE, deliver_at=mine.now)
 
     async def outcome(self, user_id: str, number: int) -> bytes | None:
         """A call's outcome, or that it waits, as a `CallToolResult`; `None` if it is unknown."""
@@ -198,7 +219,13 @@ class Approvals:
     # Holding
 
     async def _open(
-        self, call: ToolCall, arguments: bytes, *, rules_version: int, account_version: int
+        self,
+        call: ToolCall,
+        arguments: bytes,
+        *,
+        rules_version: int,
+        account_version: int,
+        request: bytes,
     ) -> tuple[str, int] | bytes:
         """`(id, number)` of a new or identical open approval, or a result that refuses the call."""
         async with self._store.changing(call.user_id) as mine:
@@ -216,7 +243,9 @@ class Approvals:
                 and last.id not in self._answered
             )
             if last is not None and (last.state in OPEN or untold):
-                await mine.rows.note(last, delivery=Delivery.HELD, held_until=held_until)
+                await mine.rows.note(
+                    last, delivery=Delivery.HELD, held_until=held_until, request=request
+                )
                 return last.id, last.number
             if await mine.rows.waiting(call.user_id) >= MAX_WAITING:
                 return text_result(
@@ -248,6 +277,7 @@ class Approvals:
                     mail_at=mine.now + MAIL_AFTER if self._mail else None,
                     delivery=Delivery.HELD,
                     held_until=held_until,
+                    request=request,
                     deliver_at=mine.now,
                     sends=0,
                 )
@@ -255,7 +285,7 @@ class Approvals:
             return approval_id, number
 
     async def _wait(self, user_id: str, approval_id: str) -> bytes | None:
-        """Wait for the call's outcome; `None` if there is none in time."""
+        """Wait for the call's outcome; `None` if it does not come in time. Raises `_GivenUp`."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._hold_s
         with self.watchers.watch(user_id) as changed:
@@ -277,6 +307,8 @@ class Approvals:
             row = await mine.get(approval_id)
             if row is None:
                 return text_result("This call was withdrawn.", error=True)
+            if row.request is None and row.delivery == Delivery.DUE:
+                raise _GivenUp
             if row.state in OPEN:
                 return None
             return ended(ApprovalState(row.state), row.number, row.detail, await mine.result(row))
@@ -302,6 +334,10 @@ class Approvals:
                     await mine.rows.note(row, delivery=Delivery.DUE, deliver_at=mine.now)
 
 
+class _GivenUp(Exception):
+    """Another process was notified that the agent gave its request up."""
+
+
 async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
     """Erase the contents of approvals that ended long ago; delete still older ones."""
     rows = ApprovalRepository(session)
@@ -311,4 +347,9 @@ async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
 
 async def _view(mine: UserApprovals, row: ToolApproval) -> ApprovalView:
     arguments = await mine.arguments(row)
-    return view(row, arguments=None if arguments is None else shown(arguments))
+    waits = row.state == ApprovalState.WAITING
+    return view(
+        row,
+        arguments=None if arguments is None else shown(arguments),
+        always_refused=(await mine.standing(row)).always_refused if waits else None,
+    )

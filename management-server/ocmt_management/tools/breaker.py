@@ -27,14 +27,20 @@ class Breaker:
         self._states: dict[object, _State] = {}
 
     def check(self, key: object, name: str) -> None:
-        """Raise `Trouble` while the server is paused. After the pause, one call may try again."""
+        """Raises `NotSent` while the server is paused."""
         state = self._states.get(key)
         if state is None or state.failures < FAILURES:
             return
         left = state.until_s - self._now_s()
         if left > 0:
             raise trouble.paused(name, left, state.last)
-        state.until_s = self._now_s() + PAUSE_S
+
+    def admit(self, key: object, name: str) -> None:
+        """`check` for a call that is sent now: after a pause, one call tries the server."""
+        self.check(key, name)
+        state = self._states.get(key)
+        if state is not None and state.failures >= FAILURES:
+            state.until_s = self._now_s() + PAUSE_S
 
     def failed(self, key: object, problem: Trouble) -> None:
         if problem.kind not in COUNTED:

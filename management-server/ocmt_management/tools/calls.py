@@ -1,10 +1,12 @@
 """Runs tool calls at their servers, within limits, and records each use."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import msgspec
+from ocmt_common.problems import Problem
 
 from ocmt_management.clock import Clock
 from ocmt_management.tools import trouble
@@ -17,9 +19,10 @@ from ocmt_management.tools.messages import parameter_headers
 from ocmt_management.tools.metrics import ToolMetrics
 from ocmt_management.tools.models import Rule
 from ocmt_management.tools.result_check import Unusable, check_call_result
-from ocmt_management.tools.snapshot import Tool
+from ocmt_management.tools.rules import AlwaysRefused
+from ocmt_management.tools.snapshot import Tool, UserTools
 from ocmt_management.tools.snapshots import Snapshots
-from ocmt_management.tools.trouble import RpcError, Trouble
+from ocmt_management.tools.trouble import Kind, NotSent, RpcError, Trouble
 from ocmt_management.tools.upstream import OnMessage, Upstream
 from ocmt_management.tools.use_recorder import Use, UseRecorder
 
@@ -50,6 +53,8 @@ class Standing:
     """The pin of the usable definition; `None` if it is gone, quarantined or not connected."""
     rules_version: int
     account_version: int
+    always_refused: AlwaysRefused | None = None
+    """Why "always" would not hold; `None` if it would."""
 
 
 class ToolCalls:
@@ -85,18 +90,24 @@ class ToolCalls:
     ) -> bytes:
         """Run a call. Returns its `CallToolResult` as JSON.
 
-        Does not raise for trouble with the server: the result then has `isError` and the cure.
+        For trouble with the server the result has `isError` and says what to do. Raises `NotSent`
+        before anything is sent: the call may be tried again.
         """
-        tools = await self._snapshots.of_user(call.user_id)
-        tool = tools.by_server.get((call.server_id, call.tool))
-        if tool is None or tool.pin != call.pin:
+        tool = await self._usable(call)
+        if tool is None:
             return trouble.error_result(changed(call.tool))
         started = time.monotonic()
         try:
-            outcome, result = await self._run(tool, call, meta, on_message)
+            async with self.turn(tool.connection) as waited:
+                if waited:
+                    tool = await self._after_waiting(call)
+                outcome, result = await self._run(tool, call, meta, on_message)
         except Trouble as problem:
             self._metrics.troubled(problem.kind)
             self._on_trouble(tool.connection, problem)
+            if isinstance(problem, NotSent):
+                self.record(tool, call.arguments, "trouble", started)
+                raise
             outcome, result = "trouble", trouble.error_result(problem.text)
         self.record(tool, call.arguments, outcome, started)
         return result
@@ -112,8 +123,9 @@ class ToolCalls:
         started = time.monotonic()
         outcome = "trouble"
         try:
-            self._breaker.check(connection.session_key, connection.name)
-            with self._limits.call(connection.key, connection.name):
+            async with self.turn(connection) as waited:
+                if waited:
+                    await self._check_same(tool)
                 outcome = await passing()
         except Trouble as problem:
             self._breaker.failed(connection.session_key, problem)
@@ -125,6 +137,14 @@ class ToolCalls:
             self._on_served(connection)
         finally:
             self.record(tool, arguments, outcome, started)
+
+    @asynccontextmanager
+    async def turn(self, connection: Connection) -> AsyncIterator[bool]:
+        """The turn of one call to a server; yields whether it had to wait. Raises `NotSent`."""
+        self._breaker.check(connection.session_key, connection.name)
+        async with self._limits.call(connection.key, connection.name) as waited:
+            self._breaker.admit(connection.session_key, connection.name)
+            yield waited
 
     def record(self, tool: Tool, arguments: bytes, outcome: str, started: float) -> None:
         """Record a use for the page and the metrics. `started` is a `time.monotonic()` value."""
@@ -147,31 +167,63 @@ class ToolCalls:
             )
         )
 
+    async def _usable(self, call: ToolCall) -> Tool | None:
+        """The tool as it is now; `None` if it may not be called, or with another definition."""
+        try:
+            found = _found(call, await self._snapshots.of_user(call.user_id))
+            if found is None:  # the definition may have been accepted in another process
+                found = _found(call, await self._snapshots.read_again(call.user_id))
+        except Problem as problem:
+            raise NotSent(Kind.UNAVAILABLE, problem.detail) from problem
+        return found
+
+    async def _after_waiting(self, call: ToolCall) -> Tool:
+        """The tool as it is now, with its credential. Raises `Trouble` if it may not be called."""
+        try:
+            active = await self._snapshots.is_active(call.user_id)
+        except Problem as problem:
+            raise NotSent(Kind.UNAVAILABLE, problem.detail) from problem
+        tool = await self._usable(call) if active else None
+        if tool is None:
+            raise Trouble(Kind.CHANGED, changed(call.tool))
+        return tool
+
+    async def _check_same(self, tool: Tool) -> None:
+        """Raises `Trouble` unless the tool and its credential are still those of the snapshot."""
+        connection = tool.connection
+        call = ToolCall(
+            user_id=connection.user_id,
+            server_id=connection.server_id,
+            tool=tool.name,
+            arguments=b"",
+            pin=tool.pin or b"",
+        )
+        if (await self._after_waiting(call)).connection.session_key != connection.session_key:
+            raise Trouble(Kind.CHANGED, changed(tool.name))
+
     async def _run(
         self, tool: Tool, call: ToolCall, meta: bytes | None, on_message: OnMessage | None
     ) -> tuple[str, bytes]:
         connection = tool.connection
         key = connection.session_key
-        self._breaker.check(key, connection.name)
         params = b'{"name":%b,"arguments":%b%b}' % (
             msgspec.json.encode(tool.name),
             call.arguments,
             b"" if meta is None else b',"_meta":' + meta,
         )
         try:
-            with self._limits.call(connection.key, connection.name):
-                raw = await (
-                    self._apis.call(connection, tool.name, call.arguments)
-                    if connection.is_api
-                    else self._upstream.request(
-                        connection,
-                        "tools/call",
-                        params,
-                        timeout_s=CALL_TIMEOUT_S,
-                        on_message=on_message,
-                        more_headers=parameter_headers(tool.definition, call.arguments),
-                    )
+            raw = await (
+                self._apis.call(connection, tool.name, call.arguments)
+                if connection.is_api
+                else self._upstream.request(
+                    connection,
+                    "tools/call",
+                    params,
+                    timeout_s=CALL_TIMEOUT_S,
+                    on_message=on_message,
+                    more_headers=parameter_headers(tool.definition, call.arguments),
                 )
+            )
             result = await check_call_result(raw)
             if result.get("resultType", "complete") != "complete":
                 raise trouble.needs_input(connection.name)
@@ -188,6 +240,12 @@ class ToolCalls:
         self._breaker.served(key)
         self._on_served(connection)
         return ("error" if result.get("isError") is True else "ok"), raw
+
+
+def _found(call: ToolCall, tools: UserTools) -> Tool | None:
+    tool = tools.by_server.get((call.server_id, call.tool))
+    usable = tool is not None and tool.pin == call.pin and tool.rule is not Rule.DENY
+    return tool if usable else None
 
 
 def changed(tool: str) -> str:

@@ -28,9 +28,15 @@ Approvals = Annotated[service.Approvals, Depends(_approvals)]
 
 
 async def _tool_views(
-    user: CurrentUser, db: Transaction, keys: KeyRing, clock: Clock
+    user: CurrentUser, db: Transaction, keys: KeyRing, clock: Clock, tools: Tools
 ) -> views.ToolViews:
-    return views.ToolViews(db, keys=keys, clock=clock, user_id=user.user_id)
+    return views.ToolViews(
+        db,
+        keys=keys,
+        clock=clock,
+        user_id=user.user_id,
+        installations=tools.installations,
+    )
 
 
 ToolViews = Annotated[views.ToolViews, Depends(_tool_views)]

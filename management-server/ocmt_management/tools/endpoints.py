@@ -58,6 +58,7 @@ async def delete_server(server_id: UUID, user: CurrentUser, tools: Tools) -> Non
     await tools.sign_out(user.user_id, str(server_id))
     async with tools.changing(user.user_id) as servers:
         await servers.delete(str(server_id))
+    tools.disconnected(str(server_id), [user.user_id], over_stdio=False)
 
 
 @router.put("/servers/{server_id}/connection")
@@ -75,8 +76,7 @@ async def disconnect_server(server_id: UUID, user: CurrentUser, tools: Tools) ->
     await tools.sign_out(user.user_id, str(server_id))
     async with tools.changing(user.user_id) as servers:
         over_stdio = await servers.disconnect(str(server_id))
-    if over_stdio:
-        tools.disconnected(str(server_id), [user.user_id])
+    tools.disconnected(str(server_id), [user.user_id], over_stdio=over_stdio)
 
 
 @router.post("/servers/{server_id}/sign-in")
@@ -114,5 +114,11 @@ async def accept_change(
 
 async def _view(tools: service.Tools, user_id: str, server_id: str) -> ServerView:
     async with tools.database.read() as session:
-        shown = views.ToolViews(session, keys=tools.keys, clock=tools.clock, user_id=user_id)
+        shown = views.ToolViews(
+            session,
+            keys=tools.keys,
+            clock=tools.clock,
+            user_id=user_id,
+            installations=tools.installations,
+        )
         return await shown.one(server_id)

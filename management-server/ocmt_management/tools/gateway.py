@@ -23,6 +23,7 @@ from ocmt_management.tools.agent_requests import (
     call_of,
     caller_of,
     instead_of_running,
+    note_given_up,
 )
 from ocmt_management.tools.api_tool import API, tool_called
 from ocmt_management.tools.connection import Connection
@@ -124,7 +125,7 @@ class Exchange:
 async def _answer(exchange: Exchange) -> Response:
     message = exchange.message
     if not message.is_request:  # a notification, or an answer to nothing that was asked
-        exchange.tools.held_requests.given_up(exchange.caller.user_id, "", message)
+        await note_given_up(exchange.tools, exchange.caller.user_id, "", message)
         return Response(status_code=202)
     try:
         if message.method == "tools/call":
@@ -405,17 +406,14 @@ async def _forwarded(
     """Forward a request other than a call to one server; returns its result as JSON."""
     kept = {name: value for name, value in params.items() if name != "_meta"}
     tools = exchange.tools
-    tools.breaker.check(connection.session_key, connection.name)
-    with (
-        tools.limits.request(connection.user_id),
-        tools.limits.call(connection.key, connection.name),
-    ):
-        raw = await tools.upstream.request(
-            connection,
-            exchange.message.method,
-            bounded_json.write(kept),
-            timeout_s=LIST_TIMEOUT_S,
-        )
+    with tools.limits.request(connection.user_id):
+        async with tools.calls.turn(connection):
+            raw = await tools.upstream.request(
+                connection,
+                exchange.message.method,
+                bounded_json.write(kept),
+                timeout_s=LIST_TIMEOUT_S,
+            )
     await tools.upstream.check(connection, raw)
     return exchange.result(raw, cacheable=exchange.message.method == "resources/read")
 

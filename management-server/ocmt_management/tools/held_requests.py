@@ -6,8 +6,8 @@ to be delivered to the conversation instead.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine
-from contextlib import suppress
 
 from ocmt_common import bounded_json
 from ocmt_common.bounded_json import NotJson
@@ -15,7 +15,12 @@ from ocmt_common.bounded_json import NotJson
 from ocmt_management.tools.messages import Message
 
 GIVEN_UP = "notifications/cancelled"
-_Key = tuple[str, str, bytes]
+_Key = tuple[str, bytes]
+
+
+def digest_of(path: str, request_id: bytes) -> bytes:
+    """Identifies a request among those of one user; `path` is the server's slug, or empty."""
+    return hashlib.sha256(b"\0".join((path.encode(), request_id))).digest()
 
 
 class HeldRequests:
@@ -29,13 +34,13 @@ class HeldRequests:
         self._holds: dict[_Key, set[asyncio.Task[bytes]]] = {}
 
     async def hold(
-        self, user_id: str, path: str, message: Message, waiting: Coroutine[None, None, bytes]
+        self, user_id: str, request: bytes, waiting: Coroutine[None, None, bytes]
     ) -> bytes | None:
         """Await `waiting` and return its outcome; `None` if the agent cancels the request first.
 
-        `path` is the server's slug, or empty for the aggregate.
+        `waiting` is then cancelled.
         """
-        key = (user_id, path, bytes(message.id))
+        key = (user_id, request)
         hold = asyncio.ensure_future(waiting)
         self._holds.setdefault(key, set()).add(hold)
         try:
@@ -48,11 +53,20 @@ class HeldRequests:
                 del self._holds[key]
             await asyncio.gather(hold, return_exceptions=True)
 
-    def given_up(self, user_id: str, path: str, message: Message) -> None:
-        """Handle a notification: a cancellation ends its request's waits, others have no effect."""
-        if message.method != GIVEN_UP:
-            return
-        with suppress(NotJson):
-            request_id = bounded_json.members(message.params).get("requestId", b"")
-            for hold in self._holds.get((user_id, path, bytes(request_id)), ()):
-                hold.cancel()
+    def given_up(self, user_id: str, request: bytes) -> bool:
+        """End the waits of a request that the agent gave up; whether there are any here."""
+        holds = self._holds.get((user_id, request), set())
+        for hold in holds:
+            hold.cancel()
+        return bool(holds)
+
+
+def given_up_by(path: str, message: Message) -> bytes | None:
+    """The request that a notification gives up; `None` for other notifications."""
+    if message.method != GIVEN_UP:
+        return None
+    try:
+        request_id = bounded_json.members(message.params).get("requestId", b"")
+    except NotJson:
+        return None
+    return digest_of(path, bytes(request_id))

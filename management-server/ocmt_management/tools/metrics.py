@@ -1,8 +1,10 @@
-"""Metrics of tools for `GET /metrics`: calls by outcome, their duration, and paused servers."""
+"""The metrics of tools for `GET /metrics`: calls by outcome, their time, servers in trouble."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 100)
 
@@ -10,8 +12,15 @@ _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 1
 class ToolMetrics:
     """One Prometheus registry per server: tests run several servers in one process."""
 
-    def __init__(self, *, paused: Callable[[], int], under_way: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        paused: Callable[[], int],
+        under_way: Callable[[], int],
+        troubles: Callable[[], Mapping[str, int]],
+    ) -> None:
         self._registry = CollectorRegistry()
+        self._registry.register(_InTrouble(troubles))
         self._calls = Counter(
             "ocmt_tool_calls", "Calls of tools, by outcome.", ("outcome",), registry=self._registry
         )
@@ -47,3 +56,18 @@ class ToolMetrics:
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
+
+
+class _InTrouble(Collector):
+    def __init__(self, troubles: Callable[[], Mapping[str, int]]) -> None:
+        self._troubles = troubles
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "ocmt_tool_servers_in_trouble",
+            "Connections whose last call or list was not served, by kind of trouble.",
+            labels=["kind"],
+        )
+        for kind, count in self._troubles().items():
+            family.add_metric([kind], count)
+        yield family

@@ -22,6 +22,7 @@ from ocmt_management.tools.agent_requests import (
     CLIENT_CLOSED_REQUEST,
     caller_of,
     instead_of_running,
+    note_given_up,
 )
 from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.dependencies import Tools
@@ -73,7 +74,7 @@ async def pass_on(slug: str, request: Request, tools: Tools) -> Response:
         return Response(text, status_code=400, media_type=_JSON)
     if message.method == "tools/call":
         return await _call(request, tools, caller, connection, headers, message)
-    tools.held_requests.given_up(caller.user_id, slug, message)
+    await note_given_up(tools, caller.user_id, slug, message)
     listing = caller if message.method == "tools/list" else None
     return _Passed(tools, connection, "POST", headers, message.written(), message, listing=listing)
 

@@ -12,7 +12,7 @@ from ocmt_management.db import after_commit
 from ocmt_management.tools.calls import Standing
 from ocmt_management.tools.models import DefinitionState, Rule
 from ocmt_management.tools.repository import ToolRepository
-from ocmt_management.tools.rules import effective, version_of
+from ocmt_management.tools.rules import always_refused, effective, version_of
 from ocmt_management.tools.snapshot import rules_by_tool, rules_for, usable_definition
 
 
@@ -40,6 +40,9 @@ class RulePolicy:
             pin=pin,
             rules_version=version_of(admin=admin, own=own),
             account_version=0 if account is None else account.version,
+            always_refused=(
+                None if pin is None else always_refused(admin=admin, state=state, pin=pin)
+            ),
         )
 
     async def allow_always(

@@ -5,10 +5,19 @@ a decision. A user's `allow` for a tool applies to one definition only, by its p
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ocmt_management.tools.models import DefinitionState, Rule
 
 _STRICTNESS = {Rule.ALLOW: 0, Rule.ASK: 1, Rule.DENY: 2}
+
+
+class AlwaysRefused(StrEnum):
+    """Why "always" is not offered: the tool would still be asked for."""
+
+    ADMIN_RULE = "admin-rule"
+    NEW_TOOL = "new-tool"
+    """An admin allowed all of the server, but the user has not accepted this new tool of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,15 @@ def effective(*, admin: Rules, own: Rules, state: DefinitionState, pin: bytes | 
         if rule is not None
     ]
     return max(given, key=_STRICTNESS.__getitem__, default=Rule.ASK)
+
+
+def always_refused(*, admin: Rules, state: DefinitionState, pin: bytes) -> AlwaysRefused | None:
+    """Why the user's own `allow` for this definition would not hold; `None` if it would."""
+    always = Rules(tool=Given(Rule.ALLOW, pin))
+    if effective(admin=admin, own=always, state=state, pin=pin) is Rule.ALLOW:
+        return None
+    once_accepted = effective(admin=admin, own=always, state=DefinitionState.OK, pin=pin)
+    return AlwaysRefused.NEW_TOOL if once_accepted is Rule.ALLOW else AlwaysRefused.ADMIN_RULE
 
 
 def _of_side(rules: Rules, *, state: DefinitionState, pin: bytes | None) -> Rule | None:

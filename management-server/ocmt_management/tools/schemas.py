@@ -187,6 +187,8 @@ class ServerView(Wire):
     credential_state: AccountState | None
     """`null` if no credential is needed or the server is not connected."""
     credential_hint: str | None
+    installing: bool
+    """Whether its package is being installed; its tools are read once that is done."""
     connection_id: str | None
     """The connected account whose token is the credential."""
     trouble: str | None

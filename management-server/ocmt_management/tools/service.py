@@ -30,6 +30,7 @@ from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.connection_listener import ConnectionListener
 from ocmt_management.tools.discovery import discover
 from ocmt_management.tools.held_requests import HeldRequests
+from ocmt_management.tools.installations import Installations
 from ocmt_management.tools.limits import CallLimits
 from ocmt_management.tools.metrics import ToolMetrics
 from ocmt_management.tools.models import Transport
@@ -40,6 +41,7 @@ from ocmt_management.tools.snapshot import UserTools
 from ocmt_management.tools.snapshots import Snapshots
 from ocmt_management.tools.transports import HttpTransport, PackageTransport
 from ocmt_management.tools.trouble import COUNTED, Trouble
+from ocmt_management.tools.troubles import Troubles
 from ocmt_management.tools.upstream import Upstream
 from ocmt_management.tools.use_recorder import UseRecorder
 from ocmt_management.tools.version_sender import VersionSender
@@ -91,7 +93,13 @@ class Tools:
         self.breaker = Breaker(time.monotonic)
         self.limits = CallLimits()
         self.held_requests = HeldRequests()
-        self.metrics = ToolMetrics(paused=self.breaker.open_count, under_way=self.limits.under_way)
+        self.troubles = Troubles()
+        self.installations = Installations(agents.server)
+        self.metrics = ToolMetrics(
+            paused=self.breaker.open_count,
+            under_way=self.limits.under_way,
+            troubles=self.troubles.by_kind,
+        )
         self.integrations = integrations
         self.http = HttpTransport(client, AccountTokens(integrations))
         self.packages = PackageTransport(agents.server)
@@ -115,7 +123,6 @@ class Tools:
         self._agents = agents
         self._tasks: set[asyncio.Task[None]] = set()
         self._refreshing: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._troubled_now: dict[object, str] = {}
         self._looked_at: dict[object, datetime] = {}
 
     @classmethod
@@ -231,10 +238,15 @@ class Tools:
             self.snapshots.forget(user_id)
         self._sender.changed()
 
-    def disconnected(self, server_id: str, user_ids: Iterable[str]) -> None:
-        """Remove these users' containers of a stdio server, which hold their credentials."""
+    def disconnected(self, server_id: str, user_ids: Iterable[str], *, over_stdio: bool) -> None:
+        """Forget these users' trouble with a server. Call after the commit.
+
+        Their containers of one over stdio are removed, with the credential in them.
+        """
         for user_id in user_ids:
-            self._spawn(self._agents.server.remove_tool_server(user_id, server_id))
+            self.troubles.forget(user_id, server_id)
+            if over_stdio:
+                self._spawn(self._agents.server.remove_tool_server(user_id, server_id))
 
     def user_changed(self, user_id: str) -> None:
         """Evict this user's cached tools after a change of their token or status."""
@@ -294,21 +306,33 @@ class Tools:
     async def _refresh(self, user_id: str, server_id: str) -> None:
         tools = await self.snapshots.of_user(user_id)
         connection = tools.connection_of(server_id)
-        if connection is None:
+        if connection is None or self.installations.is_under_way(user_id, server_id):
             return
+        reading = asyncio.create_task(discover(self.upstream, connection))
         try:
-            offer = await discover(self.upstream, connection)
+            if await self.installations.begins(connection, reading):
+                self._spawn(self._refresh_once_installed(connection))
+                return
+            offer = await reading
         except Trouble as problem:
             self.breaker.failed(connection.session_key, problem)
             self.metrics.troubled(problem.kind)
+            self.troubles.begun(connection, problem)
             await self._note(connection, problem)
             return
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
         self.breaker.served(connection.session_key)
-        self._troubled_now.pop(connection.session_key, None)
+        self.troubles.ended(connection)
         async with self.database.write() as session:
             await Catalogue(session, self.clock, connection).store(offer)
         self.changed([user_id])
         await self._sender.sent()
+
+    async def _refresh_once_installed(self, connection: Connection) -> None:
+        await self.installations.ended(connection)
+        await self.refresh(connection.user_id, connection.server_id)
 
     def _is_due(self, what: object) -> bool:
         now = self.clock()
@@ -335,14 +359,11 @@ class Tools:
             await self.refresh(tools.user_id, connection.server_id)
 
     def _troubled(self, connection: Connection, problem: Trouble) -> None:
-        if problem.kind in COUNTED and (
-            self._troubled_now.get(connection.session_key) != problem.text
-        ):
-            self._troubled_now[connection.session_key] = problem.text
+        if problem.kind in COUNTED and self.troubles.begun(connection, problem):
             self._spawn(self._note(connection, problem))
 
     def _served(self, connection: Connection) -> None:
-        if self._troubled_now.pop(connection.session_key, None) is not None:
+        if self.troubles.ended(connection):
             self._spawn(self._clear(connection))
 
     async def _note(self, connection: Connection, problem: Trouble) -> None:

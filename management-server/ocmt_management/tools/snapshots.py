@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.agents.service import Agents
+from ocmt_management.auth.service import is_active
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.tokens import token_hash
@@ -19,7 +20,7 @@ from ocmt_management.tools.servers import secret_name
 from ocmt_management.tools.snapshot import UserTools, user_tools
 from ocmt_management.vault.service import KeyRing, SecretValue, Vault
 
-CACHED_FOR = timedelta(seconds=10)
+CACHED_FOR = timedelta(seconds=2)
 _MAX_ENTRIES = 1000
 
 
@@ -74,6 +75,16 @@ class Snapshots:
                 self._cached.clear()
             self._cached[user_id] = _Cached(tools, self._clock() + CACHED_FOR)
         return tools
+
+    async def read_again(self, user_id: str) -> UserTools:
+        """`of_user`, with the changes that another process made in the last seconds."""
+        self._cached.pop(user_id, None)
+        return await self.of_user(user_id)
+
+    async def is_active(self, user_id: str) -> bool:
+        """Whether the user is not suspended, as the database has it now."""
+        async with self._database.read() as session:
+            return await is_active(session, user_id)
 
     def forget(self, user_id: str) -> None:
         """Evict this user: their status, token or tools changed. Call after the commit."""

@@ -20,6 +20,10 @@ class Kind(StrEnum):
     MISSING = "missing"
     LIMIT = "limit"
     PAUSED = "paused"
+    CHANGED = "changed"
+    """The tool or its rule changed while the call waited for its turn."""
+    UNAVAILABLE = "unavailable"
+    """OCMT's own trouble, such as with its database."""
 
 
 COUNTED = frozenset(
@@ -35,6 +39,10 @@ class Trouble(Exception):
         super().__init__(text)
         self.kind = kind
         self.text = text
+
+
+class NotSent(Trouble):
+    """A call that was not sent to its server, and may be tried again in a moment."""
 
 
 class RpcError(Exception):
@@ -134,14 +142,20 @@ def credential_missing(name: str) -> Trouble:
     )
 
 
-def too_many_calls(name: str, limit: int) -> Trouble:
-    return Trouble(
-        Kind.LIMIT, f"{limit} calls to {name} are under way. Wait until one of them is done."
+def too_many_calls(name: str, count: int) -> NotSent:
+    return NotSent(
+        Kind.LIMIT,
+        f"{count} calls to {name} run or wait already, so this one was not sent. Wait until some "
+        "of them are done.",
     )
 
 
-def paused(name: str, seconds: float, last: str) -> Trouble:
-    return Trouble(
+def too_many_streams(name: str, limit: int) -> Trouble:
+    return Trouble(Kind.LIMIT, f"{limit} streams of {name} are open already. Close one of them.")
+
+
+def paused(name: str, seconds: float, last: str) -> NotSent:
+    return NotSent(
         Kind.PAUSED, f"{name} is left alone for {max(seconds, 1):.0f} s more. The last call: {last}"
     )
 

@@ -102,7 +102,8 @@ class Upstream:
         """The connection's session; concurrent callers open one together."""
         key = connection.session_key
         opening = self._sessions.get(key)
-        if opening is None:
+        # It may have failed when all of its callers had left.
+        if opening is None or (opening.done() and not _opened(opening)):
             opening = asyncio.ensure_future(self._open(connection))
             # Retrieve the exception here, too, in case all callers were cancelled.
             opening.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -279,6 +280,10 @@ class Upstream:
             body = messages.error(request_id, messages.METHOD_NOT_FOUND, text)
         async with self._send(connection, _headers(session, None, None), body) as reply:
             await _read(connection, reply)
+
+
+def _opened(opening: "asyncio.Future[Session]") -> bool:
+    return not opening.cancelled() and opening.exception() is None
 
 
 def _headers(

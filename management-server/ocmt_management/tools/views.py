@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
+from ocmt_management.tools.installations import Installations
 from ocmt_management.tools.models import (
     AccountState,
     DefinitionState,
@@ -43,7 +44,16 @@ _TO_ACCEPT = frozenset({DefinitionState.NEW, DefinitionState.EXTENDED, Definitio
 class ToolViews:
     """The views of one user's tools, within one transaction."""
 
-    def __init__(self, session: AsyncSession, *, keys: KeyRing, clock: Clock, user_id: str) -> None:
+    def __init__(
+        self,
+        session: AsyncSession,
+        *,
+        keys: KeyRing,
+        clock: Clock,
+        user_id: str,
+        installations: Installations | None = None,
+    ) -> None:
+        self._installations = installations
         self._rows = ToolRepository(session)
         self._vault = Vault(session, keys, clock)
         self._user_id = user_id
@@ -93,6 +103,10 @@ class ToolViews:
             ]
         )
 
+    def _installs(self, server: ToolServer) -> bool:
+        known = self._installations
+        return known is not None and known.is_under_way(self._user_id, server.id)
+
     async def _views(self, servers: Sequence[ToolServer]) -> list[ServerView]:
         accounts = {a.server_id: a for a in await self._rows.accounts(self._user_id)}
         definitions = await self._rows.definitions(self._user_id)
@@ -105,6 +119,7 @@ class ToolViews:
                 [row for row in definitions if row.server_id == server.id],
                 sides,
                 hints.get(secret_name(server.id)),
+                installing=self._installs(server),
             )
             for server in servers
             if server.enabled or server.owner_id is not None
@@ -167,6 +182,8 @@ def _server(
     definitions: Sequence[ToolDefinition],
     sides: Sides,
     hint: str | None,
+    *,
+    installing: bool,
 ) -> ServerView:
     needs_credential = server.credential_name is not None
     admin, own = rules_for(sides, server.id, "")
@@ -185,6 +202,7 @@ def _server(
             AccountState(account.state) if account is not None and needs_credential else None
         ),
         credential_hint=None if hint is None else f"…{hint}",
+        installing=installing,
         connection_id=None if account is None else account.connection_id,
         trouble=None if account is None else account.trouble,
         listed_at=None if account is None else account.listed_at,

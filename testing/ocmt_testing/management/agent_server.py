@@ -381,7 +381,10 @@ class FakeAgentServer:
         self.tool_server_refusals: list[Refusal] = []
         """Answers to the next definitions."""
         self.tool_server_url = ""
-        """The address for requests to tool servers, instead of a container."""
+        """Where requests to tool servers go instead of to a container."""
+        self.tool_server_state = "stopped"
+        self.tool_server_held: asyncio.Event | None = None
+        """If set, requests to tool servers wait for it."""
         self.tokens: set[str | None] = set()
         self.request_ids: list[str | None] = []
         self.containers: dict[str, dict[str, Any]] = {}
@@ -400,7 +403,7 @@ class FakeAgentServer:
                 Route(
                     "/api/containers/{user_id}/tool-servers/{server_id}",
                     self._tool_server,
-                    methods=["PUT", "DELETE"],
+                    methods=["GET", "PUT", "DELETE"],
                 ),
                 Route(
                     "/api/containers/{user_id}/tool-servers/{server_id}/mcp",
@@ -551,6 +554,11 @@ class FakeAgentServer:
         if not self._known(request):
             return _problem(401, "wrong-token", "Wrong token.")
         key = (request.path_params["user_id"], request.path_params["server_id"])
+        if request.method == "GET":
+            if key not in self.tool_servers:
+                return _problem(404, "no-such-tool-server", "Send its definition first.")
+            state = {"serverId": key[1], "package": "p", "version": "1.0.0"}
+            return JSONResponse({**state, "state": self.tool_server_state})
         if request.method == "DELETE":
             self.tool_servers.pop(key, None)
         elif self.tool_server_refusals:
@@ -565,6 +573,10 @@ class FakeAgentServer:
         key = (request.path_params["user_id"], request.path_params["server_id"])
         if key not in self.tool_servers:
             return _problem(404, "no-such-tool-server", "Send its definition first.")
+        if self.tool_server_held is not None:
+            await self.tool_server_held.wait()
+            if self.tool_server_state == "failed":
+                return _problem(503, "tool-package-failed", "npm's registry does not have it.")
         async with httpx2.AsyncClient(trust_env=False) as client:
             headers = {k: v for k, v in request.headers.items() if k.startswith(("mcp-", "acc"))}
             answer = await client.request(

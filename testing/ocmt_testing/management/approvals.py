@@ -26,6 +26,7 @@ from ocmt_management.tools.approval_store import ApprovalStore
 from ocmt_management.tools.approvals import Approvals
 from ocmt_management.tools.calls import Standing, ToolCall
 from ocmt_management.tools.models import Rule, ToolServer
+from ocmt_management.tools.trouble import Kind, NotSent
 from ocmt_management.vault.keys import KeyRing
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -151,6 +152,9 @@ class World:
         self.ran: list[ToolCall] = []
         """The calls that reached the tool server."""
         self.result = RESULT
+        self.not_sent = 0
+        """How many of the next calls are not sent."""
+        self.before_not_sent: Callable[[], Awaitable[None]] | None = None
         self.during_a_call: Callable[[], Awaitable[None]] | None = None
         self.transcripts: defaultdict[str, Transcript] = defaultdict(Transcript)
         self.unreachable: Problem | None = None
@@ -233,6 +237,11 @@ class _Calls:
 
     async def run(self, call: ToolCall) -> bytes:
         self._killing.step()
+        if self._world.not_sent:
+            self._world.not_sent -= 1
+            if self._world.before_not_sent is not None:
+                await self._world.before_not_sent()
+            raise NotSent(Kind.UNAVAILABLE, "The database is away.")
         self._world.ran.append(call)
         if self._world.during_a_call is not None:
             await self._world.during_a_call()
@@ -312,9 +321,11 @@ class Process:
         self.world = world
         self._tasks: list[asyncio.Task[Any]] = []
 
-    def hold(self, call: ToolCall) -> asyncio.Task[bytes]:
-        """Start a call of the agent, which waits for the result."""
-        return self._task(self.approvals.hold(call, rules_version=1, account_version=1))
+    def hold(self, call: ToolCall, request: bytes = b"r" * 32) -> asyncio.Task[bytes]:
+        """The agent calls, and waits for the result."""
+        return self._task(
+            self.approvals.hold(call, rules_version=1, account_version=1, request=request)
+        )
 
     async def gives_up(self, call: ToolCall) -> bytes:
         """Make a call that is not decided in time."""

@@ -52,6 +52,7 @@ class RealServer:
         self.credentials: list[str] = []
         self.held: asyncio.Event | None = None
         """If set, calls wait for it."""
+        self.call_takes_s = 0.0
         self.seen: list[Seen] = []
         self.accepted: Callable[[str], bool] = lambda _: True
         """Whether a credential is accepted; others get a 401."""
@@ -129,6 +130,7 @@ class RealServer:
         self.credentials.append(credential)
         if self.held is not None:
             await self.held.wait()
+        await asyncio.sleep(self.call_takes_s)
         text = json.dumps([params.name, params.arguments, credential])
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 

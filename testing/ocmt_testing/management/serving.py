@@ -36,6 +36,9 @@ class Server:
                 http=BoundedHttp,
                 ws=Socket,
                 ws_max_size=256 * 1024,
+                # Server and client share a loop, which may stall for seconds on a busy machine: a
+                # connection must not be closed just as the other side uses it again.
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,
             )
         )

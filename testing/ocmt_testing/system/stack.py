@@ -126,9 +126,15 @@ class Stack:
         assert answer.status_code == 200, answer.text
         return answer
 
+    def server_pid(self, name: str) -> int | None:
+        """The pid of the server `agent` or `management`; `None` while it does not run."""
+        pid: int | None = self.status()["servers"][name].get("pid")
+        return pid
+
     def kill_agent_server(self) -> int:
-        """SIGKILL the agent server. Returns its pid."""
-        pid = int(self.status()["servers"]["agent"]["pid"])
+        """SIGKILL the agent server. Returns the pid it had."""
+        pid = self.server_pid("agent")
+        assert pid is not None
         Path(f"/proc/{pid}").stat()
         subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
         return pid

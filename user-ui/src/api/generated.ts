@@ -44,6 +44,10 @@ export type Decision = "once" | "always" | "no";
  * What has changed since the person was last asked to decide.
  */
 export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
+/**
+ * Why "always" is not offered: the tool would still be asked for.
+ */
+export type AlwaysRefused = "admin-rule" | "new-tool";
 export type Kind = "oauth" | "own" | "key" | "mcp";
 export type Shown = "ok" | "expiring" | "reconnect";
 export type Source = "chat" | "job" | "dreaming" | "heartbeat";
@@ -764,6 +768,7 @@ export interface ServerView {
   enabled: boolean;
   credentialState: AccountState | null;
   credentialHint: string | null;
+  installing: boolean;
   connectionId: string | null;
   trouble: string | null;
   listedAt: string | null;
@@ -893,6 +898,7 @@ export interface ApprovalView {
   version: number;
   changed: ApprovalChange[];
   repeats: number | null;
+  alwaysRefused: AlwaysRefused | null;
   createdAt: string;
   expiresAt: string;
   decidedAt: string | null;

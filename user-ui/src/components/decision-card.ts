@@ -13,7 +13,7 @@ import type { ApprovalView, Decision } from "../api/generated";
 import { RequestState } from "../api/request-state";
 import { isWaiting } from "../chat/state";
 import { base, controls } from "../styles/controls";
-import { changedText, outcomeText } from "../tools/approval-texts";
+import { alwaysText, changedText, outcomeText } from "../tools/approval-texts";
 import { visibleName } from "../tools/visible-text";
 import "./folded-text";
 import { fullLabel, timeLabel } from "./times";
@@ -142,14 +142,13 @@ export class DecisionCard extends LitElement {
   }
 
   private buttons() {
+    const refused = this.approval.alwaysRefused;
     return html`<div class="buttons">
-        ${this.button("once", "Allow once", "")} ${this.button("always", "Always allow", "plain")}
+        ${this.button("once", "Allow once", "")}
+        ${refused === null ? this.button("always", "Always allow", "plain") : nothing}
         ${this.button("no", "Do not allow", "plain")}
       </div>
-      <p class="muted small">
-        “Always allow” also runs later calls of this tool without asking, until its definition
-        changes.
-      </p>`;
+      <p class="muted small">${alwaysText(refused)}</p>`;
   }
 
   private button(decision: Decision, label: string, look: string) {

@@ -1,6 +1,6 @@
 /** Approvals in words. Pure. */
 
-import type { ApprovalChange, ApprovalState, ApprovalView } from "../api/generated";
+import type { AlwaysRefused, ApprovalChange, ApprovalState, ApprovalView } from "../api/generated";
 import { isOpen } from "../chat/state";
 
 const CHANGES: Record<ApprovalChange, string> = {
@@ -9,6 +9,12 @@ const CHANGES: Record<ApprovalChange, string> = {
   credential: "your key for the server",
   server: "the server’s address or settings",
   account: "your account’s status",
+};
+
+const NO_ALWAYS: Record<AlwaysRefused, string> = {
+  "admin-rule": "“Always allow” is not offered: a rule of your admins asks for each call of it.",
+  "new-tool":
+    "“Always allow” is not offered: its server added this tool later. Accept it under Tools first.",
 };
 
 const OUTCOMES: Record<ApprovalState, string> = {
@@ -29,6 +35,13 @@ export function changedText({ changed }: ApprovalView): string | null {
   if (changed.length === 0) return null;
   const list = changed.map((change) => CHANGES[change]).join(", ");
   return `Changed since you were first asked: ${list}. Check the call again.`;
+}
+
+/** What "Always allow" does, or why it is not offered. */
+export function alwaysText(refused: AlwaysRefused | null): string {
+  return refused === null
+    ? "“Always allow” also runs later calls of this tool without asking, until its definition changes."
+    : NO_ALWAYS[refused];
 }
 
 /** What became of a call. */

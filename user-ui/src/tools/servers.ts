@@ -13,6 +13,7 @@ export function serverTags(server: ServerView): Tag[] {
   if (server.shared) tags.push({ text: "shared", kind: "" });
   if (!server.enabled) tags.push({ text: "disabled", kind: "off" });
   else if (!server.connected) tags.push({ text: "not connected", kind: "warn" });
+  else if (server.installing) tags.push({ text: "being installed", kind: "warn" });
   else if (server.credentialState === "missing") tags.push({ text: "key missing", kind: "warn" });
   else if (server.credentialState === "refused") tags.push({ text: "key rejected", kind: "off" });
   return tags;
@@ -20,7 +21,7 @@ export function serverTags(server: ServerView): Tag[] {
 
 /** What is wrong and what to do about it; null when all is well. */
 export function troubleText(server: ServerView): string | null {
-  if (!server.connected || !server.enabled) return null;
+  if (!server.connected || !server.enabled || server.installing) return null;
   switch (server.credentialState) {
     case "missing":
       return "This server needs a key from you. Enter it; it works at once.";

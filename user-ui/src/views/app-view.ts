@@ -30,6 +30,7 @@ import {
   takeSignInToken,
 } from "./location";
 import { viewAt, viewsOf, type View } from "./registry";
+import { SignInTarget } from "./sign-in-target";
 
 type Who = "unknown" | "unreachable" | "signed-out" | "signed-in";
 
@@ -62,6 +63,7 @@ export class AppView extends LitElement {
 
   private readonly api = new Api(import.meta.env.VITE_API_URL ?? "");
   private readonly widths = matchMedia(WIDE);
+  private readonly target = new SignInTarget();
   private client: ChatClient | null = null;
   private retryTimer = 0;
 
@@ -69,7 +71,10 @@ export class AppView extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.api.onSignedOut = () => this.leave("You were signed out. Sign in to continue.");
+    this.api.onSignedOut = () => {
+      this.target.remember(location.pathname + location.search);
+      this.leave("You were signed out. Sign in to continue.");
+    };
     window.addEventListener("popstate", this.onPop);
     window.addEventListener("hashchange", this.onHash);
     window.addEventListener("online", this.onNetwork);
@@ -226,7 +231,7 @@ export class AppView extends LitElement {
     this.token = null;
     this.who = "signed-in";
     this.begin(this.me);
-    if (this.path === "/sign-in") goTo("/", { replace: true });
+    if (pathNow() === "/sign-in") history.replaceState(null, "", this.target.take());
     this.show();
     // Not needed for the first look at the chat.
     await import("../components/chat-sidebar").catch(() => undefined);
@@ -337,6 +342,7 @@ export class AppView extends LitElement {
 
   private readonly onSignedOut = () => {
     if (this.me !== null) new DraftStorage(this.me.user.id).clearAll();
+    this.target.forget();
     this.leave("You are signed out.");
   };
 

@@ -51,7 +51,8 @@ export function inPageTarget(event: MouseEvent): string | null {
   return null;
 }
 
-function isInPage(path: string): boolean {
+/** Whether the page has a view or a conversation at this path. */
+export function isInPage(path: string): boolean {
   return conversationAt(path) !== null || viewAt(path) !== undefined;
 }
 

@@ -44,6 +44,14 @@ export class ToolsServer extends LitElement {
         )}
       </h3>
       <div class="muted small">${this.facts()}</div>
+      ${
+        server.installing
+          ? html`<p class="note" role="status">
+              Its package is being installed, which can take some minutes. Its tools appear here
+              when that is done.
+            </p>`
+          : nothing
+      }
       ${trouble === null ? nothing : html`<p class="problem">${trouble}</p>`}
       ${this.entering ? this.keyForm() : this.acts()}
       ${

@@ -1,6 +1,6 @@
 /** The user's tool servers, and the form to add one. */
 
-import { LitElement, html, nothing } from "lit";
+import { LitElement, html, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 
@@ -15,6 +15,9 @@ import { sectionStyles } from "./settings-styles";
 import "./tools-server";
 import { toolsStyles } from "./tools-styles";
 
+/** How often the servers are read while a package is being installed. */
+export const INSTALLING_MS = 3_000;
+
 @customElement("tools-servers")
 export class ToolsServers extends LitElement {
   @property({ attribute: false }) api!: Api;
@@ -24,6 +27,7 @@ export class ToolsServers extends LitElement {
   private tools!: ToolsApi;
   private readonly listing = new RequestState(this);
   private readonly saving = new RequestState(this);
+  private timer = 0;
 
   static override styles = [base, controls, sectionStyles, toolsStyles];
 
@@ -31,6 +35,19 @@ export class ToolsServers extends LitElement {
     super.connectedCallback();
     this.tools = new ToolsApi(this.api);
     this.reload();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearTimeout(this.timer);
+  }
+
+  override updated(changed: PropertyValues): void {
+    if (!changed.has("servers")) return;
+    clearTimeout(this.timer);
+    if (this.servers?.some(({ installing }) => installing) === true) {
+      this.timer = window.setTimeout(() => this.reload(), INSTALLING_MS);
+    }
   }
 
   override render() {

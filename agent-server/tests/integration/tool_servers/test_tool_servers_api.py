@@ -261,6 +261,19 @@ async def test_a_server_that_ends_is_explained_and_started_again(tmp_path: Path)
         assert containers.calls["start"] == 2
 
 
+async def test_the_metrics_count_them_by_state(tmp_path: Path) -> None:
+    async with tools_host(tmp_path) as (host, _):
+        for name in ("one", "two", "three"):
+            await put(host, f"/api/containers/ada/tool-servers/{name}")
+        await call(host, "pid")
+        await call(host, "exit", path="/api/containers/ada/tool-servers/two", code=1, text="")
+
+        text = (await host.client.get("/metrics")).text
+
+        for state, number in (("running", 1), ("failed", 1), ("stopped", 1), ("installing", 0)):
+            assert f'ocmt_agent_tool_servers{{state="{state}"}} {number}.0' in text
+
+
 async def test_one_that_ends_between_calls_is_noticed(tmp_path: Path) -> None:
     async with tools_host(tmp_path) as (host, containers):
         await put(host)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.bench import command
-from ocmt_cli.bench.command import FOLDER, benchmarks
+from ocmt_cli.bench.command import FOLDER, benchmarks, summary_of
 from ocmt_cli.failure import CommandFailed
 from typer.testing import CliRunner
 
@@ -44,8 +44,8 @@ def words(tmp_path: Path) -> list[str]:
 
 def test_every_benchmark_of_the_checkout_has_a_summary() -> None:
     found = benchmarks(FOLDER)
-    assert {"llm", "proxy", "sync"} <= set(found)
-    assert all(found.values())
+    assert {"llm", "mcp", "proxy", "sync"} <= set(found)
+    assert all(map(summary_of, found.values()))
 
 
 @pytest.mark.parametrize(("more", "code"), [((), 0), (("--fail",), 3)])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ocmt_common.problems import Problem
 from ocmt_management.auth.models import Status, User
+from ocmt_management.tools import approvals as approvals_module
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_states import Decision
 from ocmt_management.tools.approvals import MAX_WAITING
@@ -465,6 +466,49 @@ async def test_a_request_of_the_agent_that_breaks_off_is_answered_in_the_convers
     await server.decide(ada)
     await world.settle()
 
+    assert len(world.transcripts[ada].messages) == 1
+
+
+@pytest.mark.both_databases
+async def test_a_request_that_is_given_up_at_another_process_is_answered_in_the_conversation(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approvals_module, "_POLL_S", 0.02)
+    ada, bob = await world.person(), await world.person()
+    server, other = world.start(), world.start()
+    held = server.hold(world.call(ada), b"a" * 32)
+    await server.waiting(ada)
+    # Of another request and of another user: these end no wait.
+    await other.approvals.given_up(ada, b"b" * 32)
+    await other.approvals.given_up(bob, b"a" * 32)
+    await asyncio.sleep(0.1)
+    assert not held.done()
+
+    await other.approvals.given_up(ada, b"a" * 32)
+
+    async with asyncio.timeout(5):
+        assert "was given up" in said(await held)
+    await server.decide(ada)
+    await world.settle()
+    assert len(world.transcripts[ada].messages) == 1
+    assert len(world.ran) == 1
+
+
+async def test_a_request_that_is_given_up_as_its_call_ends_is_answered_in_the_conversation(
+    world: World,
+) -> None:
+    """The wait ends with the outcome, before it is known that it was given up."""
+    ada, server, other = await world.person(), world.start(), world.start()
+    held = server.hold(world.call(ada), b"a" * 32)
+    await server.waiting(ada)
+
+    async def given_up() -> None:
+        await other.approvals.given_up(ada, b"a" * 32)
+
+    world.during_a_call = given_up
+    await server.decide(ada)
+    await asyncio.gather(held)
+    await world.settle()
     assert len(world.transcripts[ada].messages) == 1
 
 

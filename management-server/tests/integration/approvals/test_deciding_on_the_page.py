@@ -69,6 +69,7 @@ class Ada:
             call,
             rules_version=standing.rules_version,
             account_version=standing.account_version,
+            request=b"r" * 32,
         )
 
     async def decides(self, approval: dict[str, Any], decision: str) -> httpx2.Response:
@@ -182,6 +183,7 @@ async def test_always_sets_the_users_own_rule_for_this_definition(ada: Ada) -> N
     ada.approvals._hold_s = 0
     await ada.calls()
     (shown,) = (await ada.browser.get("/api/approvals")).json()["approvals"]
+    assert shown["alwaysRefused"] is None
 
     assert (await ada.decides(shown, "always")).status_code == 200
 
@@ -215,6 +217,35 @@ async def test_a_decision_about_what_has_changed_is_refused(
 
     assert (answer.status_code, answer.json()["code"]) == (409, code)
     assert ada.ran == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "rule", "state", "reason"),
+    [
+        ("", "ask", "ok", "admin-rule"),
+        ("send", "ask", "ok", "admin-rule"),
+        ("", "allow", "new", "new-tool"),
+    ],
+)
+async def test_always_is_neither_offered_nor_taken_where_it_would_not_hold(
+    ada: Ada, tool: str, rule: str, state: str, reason: str
+) -> None:
+    ada.approvals._hold_s = 0
+    async with ada.app.state.database.write() as session:
+        session.add(ToolRule(user_id=None, server_id=ada.server_id, tool=tool, rule=rule))
+        await session.execute(update(ToolDefinition).values(state=state))
+    await ada.calls()
+    (shown,) = (await ada.browser.get("/api/approvals")).json()["approvals"]
+    assert shown["alwaysRefused"] == reason
+
+    refused = await ada.decides(shown, "always")
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "approval-always-refused")
+    async with ada.app.state.database.read() as session:
+        rules = (await session.scalars(select(ToolRule.user_id))).all()
+    assert rules == [None]
+    once = await ada.decides(shown, "once")
+    assert (once.status_code, once.json()["alwaysRefused"]) == (200, None)
 
 
 async def test_bad_decisions_are_refused(ada: Ada, sign_in: SignIn) -> None:

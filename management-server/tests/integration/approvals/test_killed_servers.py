@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import pytest
 from ocmt_common.problems import Problem
+from ocmt_management.tools import approval_runner
 from ocmt_management.tools.approval_states import ApprovalState, Decision
 from ocmt_testing.management.approvals import RESULT, Killed, Process, World
 
@@ -165,3 +166,66 @@ async def test_servers_killed_one_after_the_other(world: World) -> None:
         await world.settle()
         await check(world, ada, None, Decision.ONCE)
         await world.close_processes()
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approval_runner, "_RETRY_S", 0.01)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_call_that_was_not_sent_runs_later_and_is_not_uncertain(world: World) -> None:
+    """The database is away, the server's turn does not come, or it is paused; also for long."""
+    ada, server = await world.person(), world.start()
+    world.not_sent = 3
+    held = server.hold(world.call(ada))
+    await server.decide(ada)
+    for _ in range(4):
+        await server.idle()
+        await server.attend()
+
+    assert await held == RESULT
+    await server.attend()
+    await check(world, ada, RESULT, Decision.ONCE)
+    assert world.not_sent == 0
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_call_that_was_not_sent_is_asked_for_again_if_its_rule_changed(
+    world: World,
+) -> None:
+    ada, server = await world.person(), world.start()
+    world.not_sent = 1
+    held = server.hold(world.call(ada))
+    await server.decide(ada)
+    await server.runner.idle()
+    world.policy.set("send", rules_version=2)
+    await server.attend()
+
+    (row,) = await world.rows(ada)
+    assert (row.state, row.changed, world.ran) == ("waiting", "rule", [])
+    held.cancel()
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_call_that_was_not_sent_survives_that_another_process_took_it_for_lost(
+    world: World,
+) -> None:
+    ada, server, other = await world.person(), world.start(), world.start()
+    world.not_sent = 1
+
+    async def lost() -> None:
+        world.now += timedelta(seconds=30)
+        await other.attend()
+        (row,) = await world.rows(ada)
+        assert row.state == ApprovalState.UNCERTAIN
+
+    world.before_not_sent = lost
+    await server.gives_up(world.call(ada))
+    await server.decide(ada)
+    await server.idle()
+    await world.settle()
+
+    (row,) = await world.rows(ada)
+    assert (row.state, len(world.ran)) == (ApprovalState.DONE, 1)
+    assert list(world.transcripts[ada].messages)[-1] == f"approval:{row.id}:done"

@@ -415,20 +415,58 @@ async def test_a_tool_that_is_not_there_is_a_result(ada: ToolUser) -> None:
     assert "no tool made_up__tool" in text_of(answer)
 
 
-async def test_calls_at_once_are_bounded(
-    ada: ToolUser, real: RealServer, tool_user: Callable[[str], Awaitable[ToolUser]]
+async def test_calls_beyond_eight_at_once_wait_for_their_turn(
+    app: FastAPI, ada: ToolUser, stateless: RealServer
 ) -> None:
-    server = await ada.add("notes", real.url)
+    server = await ada.add("notes", stateless.url)
     await ada.allow(server)
-    real.held = asyncio.Event()
-    held = [asyncio.create_task(ada.call("notes__echo")) for _ in range(8)]
-    await until(lambda: real.calls["echo"] == 8)
+    for path, name in (("/mcp", "notes__echo"), ("/mcp/notes", "echo")):
+        stateless.held, before = asyncio.Event(), stateless.calls["echo"]
+        held = [asyncio.create_task(ada.call(name, path=path)) for _ in range(14)]
+        await until(lambda: app.state.tools.limits.under_way() == 14)
+        await until(lambda before=before: stateless.calls["echo"] - before == 8)  # type: ignore[misc]
+        stateless.held.set()
+        results = await asyncio.gather(*held)
 
-    ninth = await ada.call("notes__echo")
-    real.held.set()
-    results = await asyncio.gather(*held)
+        assert not any(one.get("isError") for one in results)
+        assert stateless.calls["echo"] - before == 14
 
-    assert "8 calls to notes are under way" in text_of(ninth)
-    assert not any(one.get("isError") for one in results)
-    real.held = None
-    assert not (await ada.call("notes__echo")).get("isError")
+
+async def test_a_call_that_waited_is_made_with_what_holds_then(
+    app: FastAPI, ada: ToolUser, bob: ToolUser, stateless: RealServer
+) -> None:
+    """A new credential is used; a rule that denies, and a suspension, hold."""
+    server = await bob.add(
+        "notes", stateless.url, credentialName="X-Api-Key", credential="the-old-one"
+    )
+    await bob.allow(server)
+    connection, page = f"/api/tools/servers/{server['id']}/connection", f"/api/admin/users/{bob.id}"
+
+    async def new_key() -> None:
+        await bob.browser.put(connection, json={"credential": "the-new-one"})
+
+    async def suspended() -> None:
+        await ada.browser.patch(page, json={"status": "suspended"})
+
+    for change, path, name, sent in (
+        (new_key, "/mcp", "notes__echo", True),
+        (lambda: bob.rule(server, "deny", "read_note"), "/mcp", "notes__read_note", False),
+        (lambda: bob.rule(server, "deny", "echo"), "/mcp/notes", "echo", False),
+        (suspended, "/mcp", "notes__echo", False),
+    ):
+        stateless.held = asyncio.Event()
+        tool = name.rpartition("__")[2]
+        await bob.rule(server, "allow", tool)
+        before = stateless.calls[tool]
+        running = [asyncio.create_task(bob.call(name, path=path)) for _ in range(8)]
+        await until(lambda tool=tool, before=before: stateless.calls[tool] == before + 8)  # type: ignore[misc]
+        waiting = asyncio.create_task(bob.call(name, path=path))
+        await until(lambda: app.state.tools.limits.under_way() == 9)
+        await change()
+        stateless.held.set()
+        await asyncio.gather(*running)
+        answer = await waiting
+
+        assert stateless.calls[tool] == before + 8 + sent
+        assert bool(answer.get("isError")) is not sent
+        assert ("the-new-one" if sent else "is not what it was") in text_of(answer)

@@ -1,8 +1,11 @@
 """Shared servers over stdio, through an agent server that a test plays."""
 
+import asyncio
 import json
 
+import pytest
 from fastapi import FastAPI
+from ocmt_management.tools import installations
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.mcp_servers import RealServer
 from ocmt_testing.management.tool_user import ToolUser, text_of
@@ -56,6 +59,40 @@ async def test_a_package_is_defined_for_each_user_with_their_credential(
     await app.state.tools.idle()
     assert agent_server.tool_servers == {}
     assert await bob.listed() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble"), [("running", None), ("failed", "Files: npm's registry does not have it.")]
+)
+async def test_a_package_that_is_being_installed_is_shown_as_that_until_it_ends(
+    app: FastAPI,
+    ada: ToolUser,
+    stateless: RealServer,
+    agent_server: FakeAgentServer,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    trouble: str | None,
+) -> None:
+    monkeypatch.setattr(installations, "_LOOK_EVERY_S", 0.02)
+    agent_server.tool_server_url = stateless.url
+    agent_server.tool_server_state = "installing"
+    agent_server.tool_server_held = asyncio.Event()
+    added = await ada.browser.post(
+        "/api/admin/tools/servers", json={"name": "Files", "package": PACKAGE}
+    )
+    path = f"/api/tools/servers/{added.json()['id']}"
+
+    connected = (await ada.browser.put(f"{path}/connection", json={})).json()
+    again = (await ada.browser.post(f"{path}/refresh")).json()
+    for view in (connected, again, await ada.view(added.json())):
+        assert (view["installing"], view["trouble"], view["tools"]) == (True, None, [])
+
+    agent_server.tool_server_state = state
+    agent_server.tool_server_held.set()
+    await app.state.tools.idle()
+    view = await ada.view(added.json())
+    assert (view["installing"], view["trouble"]) == (False, trouble)
+    assert len(view["tools"]) == (2 if trouble is None else 0)
 
 
 async def test_the_agent_servers_refusal_reaches_the_person(

@@ -1,13 +1,19 @@
 """Rules of people and admins, and definitions that change after they were accepted."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
+from ocmt_common.problems import Problem
 from ocmt_management.tools.calls import ToolCall
-from ocmt_management.tools.trouble import error_result
+from ocmt_management.tools.models import ToolCatalogue, ToolDefinition
+from ocmt_management.tools.snapshots import Snapshots
+from ocmt_management.tools.trouble import NotSent, error_result
 from ocmt_testing.management.mcp_servers import RealServer, tool
 from ocmt_testing.management.tool_user import ToolUser, text_of
+from sqlalchemy import update
 
 
 class Held:
@@ -16,9 +22,14 @@ class Held:
     def __init__(self) -> None:
         self.asked: list[tuple[ToolCall, int, int]] = []
 
-    async def hold(self, call: ToolCall, *, rules_version: int, account_version: int) -> bytes:
+    async def hold(
+        self, call: ToolCall, *, rules_version: int, account_version: int, request: bytes
+    ) -> bytes:
         self.asked.append((call, rules_version, account_version))
         return error_result("waits for you, #12")
+
+    async def given_up(self, user_id: str, request: bytes) -> None:
+        pass
 
 
 async def refresh(person: ToolUser, server: dict[str, Any]) -> dict[str, Any]:
@@ -224,6 +235,76 @@ async def test_a_tool_that_changed_after_it_was_listed_is_not_called(
 
     assert b'"isError": true' in await tools.calls.run(call)
     assert stateless.calls == {"echo": 1}
+
+
+async def test_a_call_whose_rules_cannot_be_read_is_not_sent_and_says_so(
+    app: FastAPI, ada: ToolUser, stateless: RealServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away: the caller may try again, and an agent is told what is wrong."""
+    server = await ada.add("notes", stateless.url)
+    await ada.allow(server)
+    tools = app.state.tools
+    pin = (await tools.snapshots.of_user(ada.id)).tools["notes__echo"].pin
+    call = ToolCall(user_id=ada.id, server_id=server["id"], tool="echo", arguments=b"{}", pin=pin)
+
+    async def away(_: str) -> None:
+        raise Problem(503, "database-unavailable", "The database does not answer.")
+
+    monkeypatch.setattr(tools.snapshots, "of_user", away)
+    with pytest.raises(NotSent, match="does not answer"):
+        await tools.calls.run(call)
+    monkeypatch.undo()
+    assert not (await ada.call("notes__echo")).get("isError")
+    assert stateless.calls == {"echo": 1}
+
+
+async def test_a_definition_accepted_by_another_process_is_called_at_once(
+    app: FastAPI, ada: ToolUser, stateless: RealServer
+) -> None:
+    server = await ada.add("notes", stateless.url)
+    await ada.allow(server)
+    tools = app.state.tools
+    await tools.snapshots.of_user(ada.id)
+    pin = b"n" * 32
+    async with app.state.database.write() as session:
+        await session.execute(
+            update(ToolDefinition)
+            .where(ToolDefinition.name == "echo")
+            .values(pin=pin, accepted_pin=pin)
+        )
+        await session.execute(update(ToolCatalogue).values(version=ToolCatalogue.version + 1))
+
+    call = ToolCall(user_id=ada.id, server_id=server["id"], tool="echo", arguments=b"{}", pin=pin)
+    assert b'"isError":true' not in await tools.calls.run(call)
+
+
+async def test_a_change_by_another_process_holds_within_two_seconds(
+    app: FastAPI, ada: ToolUser, bob: ToolUser, stateless: RealServer
+) -> None:
+    """A new credential, a rule and a suspension, as a process sees it that only reads."""
+    state, now = app.state, datetime(2026, 11, 30, tzinfo=UTC)
+    other = Snapshots(state.database, state.vault_keys, state.agents, lambda: now)
+    server = await bob.add("notes", stateless.url, credentialName="X-Api-Key", credential="k-old")
+
+    async def seen() -> tuple[str, str] | None:
+        tools = await other.of_token(bob.token)
+        if tools is None:
+            return None
+        (connection,) = tools.connections.values()
+        assert connection.credential is not None
+        return connection.credential.reveal(), tools.tools["notes__echo"].rule
+
+    path = f"/api/tools/servers/{server['id']}/connection"
+    page = f"/api/admin/users/{bob.id}"
+    assert await seen() == ("k-old", "ask")
+    await bob.browser.put(path, json={"credential": "k-new"})
+    await bob.allow(server)
+    now += timedelta(seconds=2)
+    assert await seen() == ("k-new", "allow")
+    await ada.browser.patch(page, json={"status": "suspended"})
+    now += timedelta(seconds=2)
+    assert await seen() is None
+    assert (await bob.agent.post("/mcp", json={})).status_code == 401, "and here at once"
 
 
 async def test_a_denied_server_offers_no_prompts_or_resources(

@@ -1,6 +1,7 @@
 """Servers that are down, slow, broken or hostile: each costs its own calls only."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -156,6 +157,34 @@ async def test_a_server_that_is_down_costs_nobody_the_list(ada: ToolUser, real: 
     assert "cannot be reached now" in refreshed.json()["trouble"]
     assert len(refreshed.json()["tools"]) == 1
     assert (await ada.view(other))["trouble"] is None
+
+
+async def test_the_metrics_count_connections_in_trouble_by_its_kind(
+    app: FastAPI, ada: ToolUser, rough: RoughServer, real: RealServer
+) -> None:
+    server = await ada.add("rough", rough.url)
+    gone = await ada.add("gone", real.url)
+    for one in (server, gone):
+        await ada.allow(one)
+    rough.on_call = raw("", status_code=500)
+    real.accepted = lambda _: False
+
+    async def counted() -> dict[str, int]:
+        text = (await ada.agent.get("/metrics")).text
+        found = re.findall(r'ocmt_tool_servers_in_trouble\{kind="([a-z-]+)"\} (\d+)', text)
+        return {kind: int(number) for kind, number in found if number != "0"}
+
+    assert await counted() == {}
+    await ada.call("rough__echo")
+    await ada.call("rough__echo")
+    await ada.browser.post(f"/api/tools/servers/{gone['id']}/refresh")
+    assert await counted() == {"failed": 1, "refused": 1}
+    rough.on_call = None
+    await ada.call("rough__echo")
+    assert await counted() == {"refused": 1}
+    await ada.browser.delete(f"/api/tools/servers/{gone['id']}")
+    assert await counted() == {}
+    await app.state.tools.idle()
 
 
 LISTS: dict[str, tuple[Any, str, list[str]]] = {

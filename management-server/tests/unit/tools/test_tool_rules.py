@@ -4,7 +4,14 @@ import itertools
 
 import pytest
 from ocmt_management.tools.models import DefinitionState, Rule
-from ocmt_management.tools.rules import Given, Rules, effective, version_of
+from ocmt_management.tools.rules import (
+    AlwaysRefused,
+    Given,
+    Rules,
+    always_refused,
+    effective,
+    version_of,
+)
 
 PIN, OTHER = b"p" * 32, b"q" * 32
 ALLOW, ASK, DENY = Given(Rule.ALLOW), Given(Rule.ASK), Given(Rule.DENY)
@@ -46,6 +53,29 @@ def test_a_new_tool_is_not_allowed_by_a_rule_for_its_server() -> None:
     assert rule(Rules(server=ALLOW), NONE, new) is Rule.ASK
     assert rule(NONE, Rules(tool=Given(Rule.ALLOW, PIN)), new) is Rule.ALLOW
     assert rule(NONE, Rules(server=DENY), new) is Rule.DENY
+
+
+@pytest.mark.parametrize(
+    ("admin", "state", "reason"),
+    [
+        (NONE, DefinitionState.OK, None),
+        (NONE, DefinitionState.NEW, None),
+        (Rules(server=ALLOW), DefinitionState.OK, None),
+        (Rules(tool=ALLOW, server=ASK), DefinitionState.OK, None),
+        (Rules(server=ASK), DefinitionState.OK, AlwaysRefused.ADMIN_RULE),
+        (Rules(tool=ASK), DefinitionState.OK, AlwaysRefused.ADMIN_RULE),
+        (Rules(tool=ASK, server=ALLOW), DefinitionState.NEW, AlwaysRefused.ADMIN_RULE),
+        (Rules(tool=Given(Rule.ALLOW, OTHER), server=ASK), DefinitionState.OK,
+         AlwaysRefused.ADMIN_RULE),
+        (Rules(server=ALLOW), DefinitionState.NEW, AlwaysRefused.NEW_TOOL),
+    ],
+)  # fmt: skip
+def test_always_is_offered_if_it_would_hold(
+    admin: Rules, state: DefinitionState, reason: AlwaysRefused | None
+) -> None:
+    assert always_refused(admin=admin, state=state, pin=PIN) == reason
+    own = Rules(tool=Given(Rule.ALLOW, PIN))
+    assert (rule(admin, own, state) is Rule.ALLOW) is (reason is None)
 
 
 def test_another_rule_is_another_version() -> None:

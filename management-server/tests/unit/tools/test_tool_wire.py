@@ -15,7 +15,7 @@ from ocmt_management.tools.extras import Extras
 from ocmt_management.tools.models import AccountState
 from ocmt_management.tools.result_check import Unusable, check_call_result
 from ocmt_management.tools.session_ids import SessionIds
-from ocmt_management.tools.trouble import Kind, Trouble
+from ocmt_management.tools.trouble import Kind, NotSent, Trouble
 from pydantic import SecretStr
 
 
@@ -148,8 +148,9 @@ def test_a_breaker_pauses_after_three_troubles_and_lets_one_try_again() -> None:
     breaker.check("b", "B")
     now[0] = PAUSE_S
     breaker.check("a", "A")
-    with pytest.raises(Trouble):
-        breaker.check("a", "A")
+    breaker.admit("a", "A")
+    with pytest.raises(NotSent):
+        breaker.admit("a", "A")
     breaker.served("a")
     breaker.check("a", "A")
     breaker.failed("a", refused)
