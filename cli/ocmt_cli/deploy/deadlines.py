@@ -26,5 +26,7 @@ def deadline_s(step: str, role: Role, policy: Policy) -> float:
         "finish_rollback": gate + drain + switch + settle,
         "converge": 2 * (gate + drain + switch) + settle,
         "halt": 4 * drain,
+        "finish_restore": 4 * drain + (_MIGRATION_S if role == "mgmt" else 0),
+        "withdraw_restore": _COPY_S,
     }
     return _LOGIN_S + long.get(step, _QUICK_S)

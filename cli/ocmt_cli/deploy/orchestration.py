@@ -24,6 +24,7 @@ from ocmt_cli.deploy.release_tags import (
     tag_what_runs,
     was_there,
 )
+from ocmt_cli.deploy.restores import facts_after_restores
 from ocmt_cli.deploy.rollback import confirm_rollback, record_rollback
 from ocmt_cli.deploy.rollback_plan import Facts, unfinished
 from ocmt_cli.deploy.session import Session
@@ -91,7 +92,9 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
     the first failure; the remaining hosts keep their releases.
     """
     with deployer.sessions() as sessions:
-        facts = _facts(deployer, sessions)
+        facts = facts_after_restores(
+            sessions, lambda: _facts(deployer, sessions), deployer.report
+        )
         steps = _plan(deployer, source, facts, force=force)
         _refuse(steps)
         if all(step.action == "unchanged" for step in steps):

@@ -54,7 +54,7 @@ def decide(
     current = facts["current"]
     action: Action = "deploy"
     if facts["restore"]:
-        action, why = "refused", unfinished_restore(facts["restore"])
+        action, why = "restart", unfinished_restore(facts["restore"])
     elif current is None:
         why = "nothing is deployed yet"
     elif facts["meta"].get("content") != content:
@@ -98,11 +98,10 @@ def _of_other_content(
 
 
 def unfinished_restore(record: dict[str, Any]) -> str:
-    """Why nothing may be deployed on a host with an unfinished restore, and what to do."""
+    """What an unfinished restore means for a deploy, for the operator."""
     return (
         f"the restore of the backup of {record['backup']} is unfinished (by {record['who']}, "
-        f"{record['at']}), so its data may be from two points in time; run "
-        f"`{command('restore')}` again"
+        f"{record['at']}): a deploy completes it on all its hosts, or withdraws it"
     )
 
 

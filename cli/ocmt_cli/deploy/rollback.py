@@ -10,7 +10,8 @@ from typing import Any
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import Role
-from ocmt_cli.deploy.plan import may_run_on, unfinished_restore
+from ocmt_cli.deploy.plan import may_run_on
+from ocmt_cli.deploy.restores import facts_after_restores
 from ocmt_cli.deploy.rollback_plan import Facts, Move, Stay, choose
 from ocmt_cli.deploy.session import Session, deployer_name
 from ocmt_cli.failure import CommandFailed
@@ -31,8 +32,11 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
     with deployer.sessions() as sessions:
         for role, name in deployer.targets():
             sessions[name].lock(role, what="rollback")
-        facts = deployer.each(lambda role, name: sessions[name].ask("facts", role))
-        _require_no_restore(facts)
+        facts = facts_after_restores(
+            sessions,
+            lambda: deployer.each(lambda role, name: sessions[name].ask("facts", role)),
+            deployer.report,
+        )
         chosen = choose(facts, to)
         moves = [one for one in reversed(chosen) if isinstance(one, Move)]
         metas = {
@@ -52,16 +56,6 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
             tag(role, one.release, reason)
         confirm_rollback(deployer, sessions, moves)
     return chosen
-
-
-def _require_no_restore(facts: Facts) -> None:
-    restored = [
-        f"{name}: {role}: {unfinished_restore(known['restore'])}."
-        for (role, name), known in facts.items()
-        if known["restore"]
-    ]
-    if restored:
-        raise CommandFailed("\n".join(restored))
 
 
 def _report_same_code(

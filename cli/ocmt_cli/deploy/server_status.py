@@ -78,7 +78,10 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
     """
     drifted = not status["settled"]
     if status["restore"]:
-        state = f"RESTORE UNFINISHED: {unfinished_restore(status['restore'])}"
+        state = (
+            f"RESTORE UNFINISHED: {unfinished_restore(status['restore'])}; "
+            f"run `{command('deploy')}`"
+        )
     elif status["current"] is None:
         state = "nothing is deployed"
     elif status["unmigrated"]:

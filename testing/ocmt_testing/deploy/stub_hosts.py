@@ -18,7 +18,7 @@ from ocmt_cli.deploy import orchestration
 from ocmt_cli.deploy.build import Artefact
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.host_failures import HostFailed, Unreachable
-from ocmt_cli.deploy.hostside import halting, health, installing, server, steps
+from ocmt_cli.deploy.hostside import halting, health, installing, restored_data, server, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Policy, Role
 from ocmt_cli.deploy.session import component_on
@@ -236,6 +236,8 @@ class World:
         """Hosts that do not answer."""
         self.tables: list[str] = []
         """The migrations that management's database has."""
+        self.backup = ["0000"]
+        """The migrations that a restored database has."""
         self.tags: list[str] = []
         self.reported: list[str] = []
         self.fuse: int | None = None
@@ -307,10 +309,21 @@ class World:
         patch.setattr(steps, "ask", ask)
         patch.setattr(steps, "supervisor_of", supervisor_of)
         patch.setattr(halting, "supervisor_of", supervisor_of)
+        patch.setattr(halting, "_end_containers", lambda agents: None)
+        patch.setattr(halting, "_end_processes", lambda agents: None)
+        patch.setattr(restored_data, "_rename", self._with_fuse(restored_data._rename))
         patch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
         patch.setattr(orchestration, "problems", lambda *_: [])
         patch.setattr("os.fsync", lambda file: None)
         patch.setattr(Component, "note", lambda *_, **__: self.effect())
+        end_restore = Component.end_restore
+
+        def restored(component: Component) -> None:
+            if component.role == "mgmt":
+                self.tables = list(self.backup)
+            end_restore(component)
+
+        patch.setattr(Component, "end_restore", restored)
         for name in ("point", "save"):
             patch.setattr(Component, name, self._with_fuse(getattr(Component, name)))
 

@@ -102,7 +102,7 @@ class Component:
             read = {}
         fresh: dict[str, Any] = {"healthy": [], "env": {}, "contracted": [], "regretted": {}}
         fresh |= {"rollback": None, "rolled_back": None}
-        fresh |= {"restore": None, "forgotten": [], "unmigrated": False}
+        fresh |= {"restore": None, "restored": None, "forgotten": [], "unmigrated": False}
         return {**fresh, **read}
 
     def save(self, state: dict[str, Any]) -> None:
@@ -174,15 +174,11 @@ class Component:
         }
         self.save(state)
 
-    def begin_restore(self, backup: str, *, who: str) -> None:
-        """Record that data is about to be replaced, so that nothing starts on incomplete data."""
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.save({**self.state(), "restore": {"backup": backup, "who": who, "at": at}})
-
     def end_restore(self) -> None:
         """Record that all data is replaced, and forget which migrations the old database had."""
         state = self.state()
-        state |= {"restore": None, "contracted": [], "forgotten": state["healthy"]}
+        state |= {"restored": state["restore"]["id"], "restore": None}
+        state |= {"contracted": [], "forgotten": state["healthy"]}
         self.save({**state, "unmigrated": True})
 
     def env_digest(self) -> str:

@@ -44,6 +44,7 @@ def _told(step: str, entry: dict[str, Any]) -> tuple[str, str]:
         ("finish_rollback", "done"): ("rollback: the earlier release serves", ""),
         ("converge", "done"): ("recovered from an interruption", ""),
         ("begin_restore", "begin"): (f"restore of the backup of {words[0]} begins", ""),
-        ("end_restore", "done"): ("restore is complete", ""),
+        ("finish_restore", "done"): ("restore is complete", ""),
+        ("withdraw_restore", "done"): ("restore is withdrawn: the data before it stays", ""),
     }
     return told.get((step, str(phase)), ("", ""))

@@ -57,6 +57,7 @@ def status(component: Component) -> dict[str, Any]:
         "rollback": state["rollback"],
         "rolled_back": state["rolled_back"],
         "restore": state["restore"],
+        "restored": state["restored"],
         "unmigrated": state["unmigrated"],
         "running": [],
         "answer": "",
@@ -287,14 +288,6 @@ def finish_rollback(component: Component) -> str | None:
         raise
     settle(component, to)
     return to
-
-
-def begin_restore(component: Component, backup: str, who: str) -> None:
-    component.begin_restore(backup, who=who)
-
-
-def end_restore(component: Component) -> None:
-    component.end_restore()
 
 
 def confirm_rollback(component: Component) -> None:
