@@ -4,6 +4,7 @@ Everything up to the host's own steps is real except ssh, rsync, git and the pro
 the deployer and the step off at any effect, as a power cut or a killed process does.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +91,7 @@ class StubSupervisor:
     def running(self) -> list[str]:
         return sorted(self._states)
 
-    def gate(self, release: str) -> Path:
+    def readiness_socket(self, release: str) -> Path:
         return self._component.path / "run" / f"{release}.sock"
 
     def at_boot(self, release: str) -> None:
@@ -133,6 +134,9 @@ class StubSource(Source):
 
     def has(self, commit: str) -> bool:
         return True
+
+    def commits_since(self, commit: str, role: Role) -> list[str]:
+        return [f"{self.commit[:12]} After {commit[:12]}"]
 
     def is_before(self, commit: str) -> bool:
         return commit in self.later
@@ -254,8 +258,8 @@ class World:
                 raise Cut
             self.fuse -= 1
 
-    def deployer(self, *roles: Role) -> StubDeployer:
-        return StubDeployer(self.inventory, roles, self.reported.append, world=self)
+    def deployer(self, *roles: Role, limit: Sequence[str] = ()) -> StubDeployer:
+        return StubDeployer(self.inventory, roles, self.reported.append, None, limit, world=self)
 
     def component(self, role: Role, host: str) -> Component:
         said = component_on(self.inventory, self.inventory.host(host), role)
@@ -280,13 +284,15 @@ class World:
         """Put the stubs in place of processes, git and builds."""
         built = self.folder / "built"
         built.mkdir()
-        (built / "manifest.json").write_text("{}")
+        (built / "file").touch()
+        digest = hashlib.sha256(b"").hexdigest()
+        (built / "manifest.json").write_text(json.dumps({"file": digest}))
 
         def build(source: Source, role: Role, *_: object) -> Artefact:
             return Artefact(built, None, source.content(role))
 
-        def ask(gate: Path) -> health.Answer:
-            path, release = gate.parent.parent, gate.stem
+        def ask(ready: Path) -> health.Answer:
+            path, release = ready.parent.parent, ready.stem
             state = self.processes.get(path, Processes()).states.get(release)
             if state in (None, "draining"):
                 return health.Answer(0, "no answer", "", "")

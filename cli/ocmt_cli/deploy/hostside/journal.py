@@ -42,6 +42,8 @@ def _told(step: str, entry: dict[str, Any]) -> tuple[str, str]:
         ("switch", "done"): (f"deploy: {words[0]} serves", ""),
         ("intend_rollback", "begin"): (f"rollback to {words[0]} begins", "".join(words[1:2])),
         ("finish_rollback", "done"): ("rollback: the earlier release serves", ""),
+        ("freeze", "begin"): ("frozen", words[0]),
+        ("unfreeze", "done"): ("unfrozen", ""),
         ("converge", "done"): ("recovered from an interruption", ""),
         ("begin_restore", "begin"): (f"restore of the backup of {words[0]} begins", ""),
         ("finish_restore", "done"): ("restore is complete", ""),

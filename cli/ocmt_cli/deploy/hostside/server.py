@@ -36,6 +36,8 @@ _CHANGES: dict[str, Callable[..., Any]] = {
     "intend_rollback": steps.intend_rollback,
     "finish_rollback": steps.finish_rollback,
     "confirm_rollback": steps.confirm_rollback,
+    "freeze": steps.freeze,
+    "unfreeze": steps.unfreeze,
     "halt": halt,
     "begin_restore": restored_data.begin_restore,
     "finish_restore": restored_data.finish_restore,

@@ -232,10 +232,14 @@ class Histories(RuleBasedStateMachine):
             assert self._content(target, top) != self.head[role]
         else:
             assert self._content(target, top) == self.head[role]
-            component = self.world.component(*target)
-            if role != "ui":
-                settings = self.world.processes[component.path].settings[top]
-                assert settings == component.env_digest()
+            self._check_settings(target, top)
+
+    def _check_settings(self, target: Target, release: str) -> None:
+        """The server was started with the settings that its `.env` has."""
+        component = self.world.component(*target)
+        if target[0] != "ui":
+            settings = self.world.processes[component.path].settings[release]
+            assert settings == component.env_digest()
 
     def _check_serves(self, target: Target, release: str) -> None:
         assert self.world.serving(*target) == [release] or self.crashed
@@ -267,6 +271,7 @@ class Histories(RuleBasedStateMachine):
         for target, release in plan.items():
             self.stacks[target] = self._back_to(target, release)
             self._check_serves(target, release)
+            self._check_settings(target, release)
         tops = {target: stack[-1] for target, stack in self.stacks.items()}
         assert self._currents() == tops
 
