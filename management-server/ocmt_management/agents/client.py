@@ -51,7 +51,7 @@ _OTHER_ROLE = (
 )
 _OUR_WORDS = {
     "agent-disabled": "The agent is disabled. It can be woken a moment after its user is "
-    "reinstated."
+    "reactivated."
 }
 _REFUSALS = frozenset(status for status in HTTPStatus if status >= 400)
 

@@ -142,7 +142,7 @@ def too_many_calls(name: str, limit: int) -> Trouble:
 
 def paused(name: str, seconds: float, last: str) -> Trouble:
     return Trouble(
-        Kind.PAUSED, f"{name} is left alone for {max(seconds, 1):.0f} s more. The last call: {last}"
+        Kind.PAUSED, f"{name} is not called for {max(seconds, 1):.0f} s more. The last call: {last}"
     )
 
 
