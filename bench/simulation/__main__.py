@@ -1,6 +1,6 @@
 """Run in `bench`: `python -m simulation --json '{"users": 1000, …}'`; prints the outcome as JSON.
 
-Progress goes to standard error, a line per hour of simulated time.
+Progress is printed to standard error, a line per simulated hour.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from simulation.scenario import Costs, HostSize, People, Scenario
 
 
 def scenario_of(asked: dict[str, Any]) -> Scenario:
-    """The scenario of a JSON object. Raises `KeyError` or `TypeError` if that is invalid."""
+    """Parse a scenario. Raises `KeyError` or `TypeError` if it is invalid."""
     minutes = asked["pauseAfterMinutes"], asked["stopAfterMinutes"]
     pause_after, stop_after = (timedelta(minutes=value) for value in minutes)
     return Scenario(

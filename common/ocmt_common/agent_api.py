@@ -48,7 +48,7 @@ class Command(Wire):
 
 
 class ProvisionRequest(Command):
-    """`POST /api/containers`. Repeating it changes nothing; a new token replaces the old one."""
+    """`POST /api/containers`. Idempotent; a new token replaces the old one."""
 
     user_id: UserId
     agent_token: str = Field(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~-]+$")
@@ -60,10 +60,37 @@ class HibernateRequest(Command):
 
 
 class ToolsVersionRequest(Command):
-    """`PUT /api/containers/{userId}/tools-version`. May be repeated; wakes no agent."""
+    """`PUT /api/containers/{userId}/tools-version`. Idempotent; does not wake the agent."""
 
     version: int = Field(ge=0, lt=2**53)
-    """Another one than before makes the agent list its tools again."""
+    """A version other than the last makes the agent list its tools again."""
+
+
+class ModelApi(StrEnum):
+    """The shape of an agent's requests to its model; the values are OpenClaw's names."""
+
+    CHAT_COMPLETIONS = "openai-completions"
+    RESPONSES = "openai-responses"
+    MESSAGES = "anthropic-messages"
+
+
+class AgentModel(Command):
+    """`PUT /api/containers/{userId}/model`: what an agent has to know of its user's model.
+
+    May be repeated; wakes no agent. The default is right for every model, without thinking and
+    pictures.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+    api: ModelApi = ModelApi.CHAT_COMPLETIONS
+    name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]*\z")] = ""
+    """The provider's name of a model that thinks, by which OpenClaw knows how. It gets into the
+    configuration, where `${…}` is replaced."""
+    reasoning: bool = False
+    images: bool = False
 
 
 class MemoryFigures(Wire):
@@ -110,17 +137,19 @@ class Container(Wire):
     next_wake_at: datetime | None = None
     """The next planned wake, for a scheduled job or office hours."""
     failure: str | None = None
-    """Why the agent is `failed`, and the remedy; `None` otherwise."""
+    """Why the agent is `failed`, and the cure; `None` otherwise."""
     memory: MemoryFigures | None = None
-    """`None` if the agent has no processes, or none that are visible on its host."""
+    """`None` if the agent has no processes that are visible on its host."""
     disabled: bool = False
     """Kept stopped by order until it is enabled."""
     paused_memory: PausedMemory | None = None
     """Where a paused agent's memory is; `None` if it is not paused or not measured yet."""
     disk: DiskFigures | None = None
-    """`None` until it was measured."""
+    """`None` until it is measured."""
     warning: str | None = None
     """A warning to its user, with the remedy, such as that its disk is nearly full."""
+    model: AgentModel | None = None
+    """What its configuration says of its model; `None` if the agent server is an older one."""
 
 
 class Actor(StrEnum):
@@ -135,7 +164,7 @@ class Actor(StrEnum):
     POLICY = "policy"
     """The clock: idle time, time paused, office hours."""
     PRESSURE = "pressure"
-    """An eviction: another agent's wake needed memory."""
+    """An eviction, to free memory for another agent's wake."""
     RUNTIME = "runtime"
     """Drift found by a reconcile: a crash, a kill, a command outside of OCMT."""
 
@@ -199,9 +228,9 @@ class AgentPolicy(Command):
     never_sleep: bool = False
     """Stay awake regardless of idle time and the host's memory; only orders hibernate it."""
     office_hours: OfficeHours | None = None
-    """Wake when these hours begin, and stay awake in them; outside, sleep as usual."""
+    """Wake when these hours begin and stay awake during them; outside, sleep as usual."""
     max_awake_ms: PolicyMs | None = None
-    """Longest time awake in a row; then it sleeps as soon as it has no work in progress."""
+    """The longest time awake; then the agent sleeps as soon as it has no work in progress."""
 
     @model_validator(mode="after")
     def _not_both(self) -> Self:
@@ -232,7 +261,7 @@ class StateEvent(Wire):
 
 
 class EventHistory(Wire):
-    """`GET /api/containers/{userId}/events`: a page of events, and the present state's reason."""
+    """`GET /api/containers/{userId}/events`: a page of events, and the current state's reason."""
 
     events: list[StateEvent]
     """Oldest first."""
@@ -272,10 +301,10 @@ class HostFigures(Wire):
 
 
 class MemoryHealth(Wire):
-    """The means to save memory that are in use on this host; all are optional."""
+    """The mechanisms that save memory on this host; all are optional."""
 
     reclaim: str | None
-    """The driver that reclaims paused agents' memory; `None` if this host offers none."""
+    """The driver that reclaims paused agents' memory; `None` if this host has none."""
     swap_disk: bool
     zram: bool
     zswap: bool
@@ -283,7 +312,7 @@ class MemoryHealth(Wire):
     psi: bool
     host: HostFigures
     advice: list[str] = Field(default_factory=list)
-    """How to save more memory, a sentence each; these are not problems."""
+    """How to save more memory, a sentence each. These are not problems."""
 
 
 class TlsHealth(Wire):
@@ -304,7 +333,7 @@ class AgentServerHealth(Wire):
     hibernation: HibernationCounts
     runtime: str
     problems: list[str] = Field(default_factory=list)
-    """What is wrong, with the remedy, a sentence each; empty when `status` is `ok`."""
+    """What is wrong and the cure, a sentence each; empty if `status` is `ok`."""
     version: str = "unknown"
     memory: MemoryHealth | None = None
     tls: TlsHealth | None = None
@@ -341,7 +370,7 @@ class ToolServerDefinition(Command):
     environment: dict[VariableName, VariableValue] = Field(
         default_factory=dict, max_length=32, repr=False
     )
-    """Has the user's credential. In memory and in the container only; part of no answer."""
+    """Has the user's credential, so it is only in memory and the container, and in no response."""
 
     @field_validator("environment")
     @classmethod
@@ -359,7 +388,7 @@ class ToolServerState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     FAILED = "failed"
-    """Could not be installed or started, or ended by itself; a later call tries again."""
+    """Could not be installed or started, or ended by itself; a later call retries."""
 
 
 class ToolServer(Wire):
@@ -370,7 +399,7 @@ class ToolServer(Wire):
     version: str
     state: ToolServerState
     reason: str | None = None
-    """Why it is `failed`, and the remedy."""
+    """Why it is `failed`, and the cure."""
     last_output: list[str] = Field(default_factory=list)
-    """The last lines of its standard error, without its credential. Written by the package."""
+    """The last lines of its standard error, without its credential. The text is the package's."""
     running_since: datetime | None = None

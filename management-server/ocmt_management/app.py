@@ -28,8 +28,12 @@ from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
 from ocmt_management.health import endpoints as health
 from ocmt_management.housekeeping import housekeeping
+from ocmt_management.integrations import admin_endpoints as oauth_clients
+from ocmt_management.integrations import endpoints as connections_api
+from ocmt_management.integrations.service import Integrations
 from ocmt_management.llm import endpoints as model_choice
 from ocmt_management.llm import gateway as model_gateway
+from ocmt_management.llm import shared_key_endpoints as shared_keys
 from ocmt_management.llm.service import Llm
 from ocmt_management.mail.service import MailQueue, mailer_for
 from ocmt_management.me import endpoints as me
@@ -46,16 +50,19 @@ from ocmt_management.tools.service import Tools
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
 
-# A domain with routes adds its router here. The static page comes last: it takes every other path.
+# A domain with routes adds its router here. The static page matches every other path: keep it last.
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
     me.router,
     agents_api.router,
     model_choice.router,
     model_gateway.router,
+    shared_keys.router,
     tools_api.router,
     shared_tools.router,
     approvals_api.router,
+    connections_api.router,
+    oauth_clients.router,
     tool_gateway.router,
     tool_passthrough.router,
     model_choice.usage_router,
@@ -71,7 +78,7 @@ _MAX_MODEL_BODY_BYTES = 32 * 1024 * 1024
 _MAX_TOOL_BODY_BYTES = 4 * 1024 * 1024
 
 
-def create_app(
+def create_app(  # noqa: PLR0915 (a statement or two for each part)
     settings: ManagementSettings,
     *,
     clock: Clock = utc_now,
@@ -105,9 +112,23 @@ def create_app(
                     settings=settings, database=database, agents=agents, keys=keys, clock=clock
                 )
             )
+            integrations = await stack.enter_async_context(
+                Integrations.open(
+                    settings=settings,
+                    database=database,
+                    keys=keys,
+                    clock=clock,
+                    mail_queue=mail_queue,
+                )
+            )
             tools = await stack.enter_async_context(
                 Tools.open(
-                    settings=settings, database=database, agents=agents, keys=keys, clock=clock
+                    settings=settings,
+                    database=database,
+                    agents=agents,
+                    keys=keys,
+                    clock=clock,
+                    integrations=integrations,
                 )
             )
 
@@ -144,6 +165,7 @@ def create_app(
             app.state.agents = agents
             app.state.reconciler = reconciler
             app.state.llm = llm
+            app.state.integrations = integrations
             app.state.tools = tools
             app.state.approvals = approvals
             app.state.open_chats = OpenChats()
@@ -179,7 +201,7 @@ def create_app(
 
 
 class _BodyLimits:
-    """Bounds request bodies: model requests may hold images, and tool calls whole files."""
+    """Limits request bodies. `/llm` and `/mcp` allow more, for images and whole files."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)

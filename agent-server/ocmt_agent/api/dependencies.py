@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
-from ocmt_agent.api.tools_version import ToolsVersions
 from ocmt_agent.clock import Clock
 from ocmt_agent.disk.manager import DiskManager
 from ocmt_agent.gateway.admin import GatewayAdmin
@@ -32,7 +32,7 @@ class Parts:
     admin: GatewayAdmin
     disk: DiskManager
     states: StateCopyManager
-    tools_versions: ToolsVersions
+    live_configs: LiveConfigs
     tool_servers: ToolServers
     passing_on: aiohttp.ClientSession
     """The proxy's HTTP session, which passes bodies on unchanged."""

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from ocmt_common.agent_api import (
+    AgentModel,
     AgentPolicy,
     AgentServerHealth,
     Container,
@@ -70,7 +71,7 @@ async def metrics(parts: PartsDep) -> Response:
 @router.get("/api/events", response_class=EventSourceResponse)
 async def follow_events(parts: PartsDep) -> AsyncIterator[ServerSentEvent]:
     with parts.hub.subscribed() as subscription:
-        # Subscribe first, then no await: no change is missed or sent twice.
+        # Subscribe first and do not await in between: no change is missed or sent twice.
         snapshot = Snapshot(containers=_containers(parts))
         yield ServerSentEvent(event="snapshot", raw_data=snapshot.model_dump_json(by_alias=True))
         while (event := await subscription.next()) is not None:
@@ -147,7 +148,12 @@ async def set_policy(user_id: str, body: AgentPolicy, parts: PartsDep) -> AgentP
 
 @router.put("/api/containers/{user_id}/tools-version", status_code=204)
 async def set_tools_version(user_id: str, body: ToolsVersionRequest, parts: PartsDep) -> None:
-    await parts.tools_versions.set(user_id, body.version)
+    await parts.live_configs.set_tools_version(user_id, body.version)
+
+
+@router.put("/api/containers/{user_id}/model", status_code=204)
+async def set_model(user_id: str, body: AgentModel, parts: PartsDep) -> None:
+    await parts.live_configs.set_model(user_id, body)
 
 
 @router.get("/api/containers/{user_id}/events")

@@ -1,6 +1,6 @@
-"""What hibernation needs of a gateway: probes, its next job, and suspension.
+"""The interface of a gateway for hibernation: probes, next job, and suspension.
 
-A protocol, so that transitions can be tested against faults that a real gateway rarely shows.
+A protocol, so that tests can inject faults that a real gateway rarely shows.
 """
 
 from contextlib import suppress
@@ -25,7 +25,7 @@ _SUSPENSION = "gateway.suspend."
 
 
 class GatewayControl(Protocol):
-    """The calls may raise `GatewayUnreachable` or `GatewayRefused`; the two probes do not."""
+    """Calls to gateways. All but the probes may raise `GatewayUnreachable` or `GatewayRefused`."""
 
     async def is_live(self, access: GatewayAccess) -> bool: ...
 
@@ -54,7 +54,7 @@ class OpenClawControl(GatewayAdmin):
         self._http = session
         self._sockets = ControlSockets(session, GatewayAdmin(session))
         self._reading = ControlSockets(session, GatewayAdmin(session))
-        """For reads while the gateway works, apart from those of a suspension."""
+        """For reads from an awake gateway; separate from the sockets for suspension."""
 
     async def is_live(self, access: GatewayAccess) -> bool:
         return await is_live(self._http, access.endpoint)

@@ -36,7 +36,7 @@ class OperatorOrders:
         self._reconciler = reconciler
 
     async def hibernate(self, user_id: str, mode: Mode) -> Agent:
-        """Pause or stop the agent. Raises 409 if its state or its work does not allow it."""
+        """Pause or stop the agent. Raises a 409 `Problem` if its state or work prevents it."""
         agent = self._registry.get(user_id)
         wrong = (HibernationState.FAILED, HibernationState.PROVISIONING)
         if agent.state in wrong or (mode == "pause" and agent.state is HibernationState.STOPPED):
@@ -57,7 +57,7 @@ class OperatorOrders:
         return agent
 
     async def restart(self, user_id: str) -> Agent:
-        """Stop and start the gateway, without its consent."""
+        """Stop the gateway without its consent, and start it again. Raises `Problem`."""
         agent = self._registry.get(user_id)
         refuse_disabled(agent)
         self._registry.touch(agent, ActivityKind.WAKE)

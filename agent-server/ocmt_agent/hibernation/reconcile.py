@@ -1,4 +1,4 @@
-"""Corrects an agent's record by what the runtime shows, and undoes interrupted hibernations."""
+"""Reconciles an agent's record with the runtime, and undoes interrupted hibernations."""
 
 import asyncio
 from contextlib import suppress
@@ -40,7 +40,7 @@ class Reconciler:
         self._wake_timeout_s = wake_timeout_s
 
     async def correct(self, agent: Agent) -> Observed | None:
-        """With the lock held: inspect the container, and correct the record by it."""
+        """With the lock held: inspect the container and correct the record accordingly."""
         observed = await self._runtime.inspect(agent.user_id)
         fix = correction(agent.state, observed)
         if fix is not None:
@@ -50,9 +50,9 @@ class Reconciler:
         return observed
 
     async def settle(self, agent: Agent) -> None:
-        """After any transition in flight, correct one agent's record by what the runtime shows.
+        """Reconcile one agent with the runtime, after any transition in flight.
 
-        Also stops a disabled agent that runs, and undoes a hibernation that was cut short.
+        Also stops a disabled agent, and undoes an interrupted hibernation.
         """
         async with agent.lock:
             if agent.removed:
@@ -76,10 +76,10 @@ class Reconciler:
         await self._suspender.force_stop(agent, why=reasons.DISABLED)
 
     async def open(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
-        """With the lock held: access to a container found running, once its gateway answers.
+        """With the lock held: wait for the gateway of a running container, and return its access.
 
-        Gives back the lease of a hibernation that was cut short. Raises `RuntimeFailed` if the
-        gateway does not answer in time.
+        Gives back the lease of an interrupted hibernation. Raises `RuntimeFailed` if the gateway
+        does not answer in time.
         """
         try:
             async with asyncio.timeout(self._wake_timeout_s):

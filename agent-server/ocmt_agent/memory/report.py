@@ -8,7 +8,7 @@ from ocmt_agent.memory.host import HostMemory, SwapKind
 
 
 class Means(Protocol):
-    """What this server can do about memory on this host."""
+    """The mechanisms that the memory manager has on this host."""
 
     @property
     def driver(self) -> str | None: ...
@@ -20,7 +20,7 @@ class Means(Protocol):
 
 
 def memory_health(means: Means) -> MemoryHealth:
-    """The mechanisms in effect now: swap can be added and removed while this server runs."""
+    """The mechanisms in effect now; swap may be added or removed while this server runs."""
     host = means.host()
     return MemoryHealth(
         reclaim=means.driver,

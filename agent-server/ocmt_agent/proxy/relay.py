@@ -1,6 +1,6 @@
 """The relay: forwards agents' requests for `/llm` and `/mcp`, and nothing else, to management.
 
-It listens on the agents' own network and accepts only the tokens of this host's agents. Management
+Listens on the agents' own network and accepts only the tokens of this host's agents. Management
 decides what a token permits.
 """
 
@@ -23,7 +23,7 @@ from ocmt_agent.proxy.paths import plain_query
 
 log = structlog.get_logger(__name__)
 
-# No escapes and no dot segments: the path checked is the path sent to management.
+# Without escapes and dot segments, so that management receives the path that was checked here.
 _SEGMENT = r"/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*"
 _REACHABLE = re.compile(rf"/mcp/?|/(?:llm|mcp)(?:{_SEGMENT})+/?")
 
@@ -32,7 +32,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
 class Relay:
-    """An ASGI application for both paths."""
+    """The ASGI application that forwards both paths."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Relay:
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "wrong-token", "Send the agent's own token as a bearer token.")
         if not self._is_agent_token(token):
-            # Mostly a renewed one; after a 401 OpenClaw disables its models for minutes.
+            # Usually a replaced token. After a 401, OpenClaw would disable its models for minutes.
             raise Problem(424, "unknown-token", "This is not the token of an agent on this host.")
         body = RequestBody(scope, receive, max_bytes=MAX_BODY_BYTES)
         try:
@@ -94,5 +94,5 @@ def relay_app(
     session: aiohttp.ClientSession,
     credentials: HostCredentials | None = None,
 ) -> ASGIApp:
-    """The relay as an application of its own; `credentials` are those of `session`."""
+    """The relay with request ids. `credentials` are those that `session` uses."""
     return RequestIdMiddleware(Relay(management_url, is_agent_token, session, credentials))

@@ -1,8 +1,8 @@
-"""Every agent of this host in memory, written through to the database.
+"""All agents of this host in memory, written through to the database.
 
-While the process runs, memory is authoritative: a full disk loses no state change, because the
-next flush writes what could not be written. Creating, removing, disabling and configuring an agent
-fail without the database, because a restarted server cannot read these from the runtime.
+While the process runs, memory is authoritative: a full disk loses no change of state, since the
+next flush repeats a failed write. Creating, removing, disabling and configuring an agent fail
+without the database, since a restarted server cannot read these from the runtime.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from datetime import timedelta
 import structlog
 from ocmt_common.agent_api import (
     Actor,
+    AgentModel,
     AgentPolicy,
     HibernationCounts,
     HibernationState,
@@ -75,7 +76,7 @@ class AgentRegistry:
         return counts
 
     def is_agent_token(self, token: str) -> bool:
-        """Whether `token` is an agent token of this host, looked up by its hash."""
+        """Whether `token` is the agent token of an agent on this host."""
         return _token_hash(token) in self._token_hashes
 
     def touch(self, agent: Agent, kind: ActivityKind) -> None:
@@ -83,11 +84,11 @@ class AgentRegistry:
         idle_clock.restart(agent, kind, now=self._clock.now())
 
     def reserve(self, agent: Agent) -> None:
-        """Register a new agent before the first await: a concurrent caller finds this one."""
+        """Register a new agent before the first await, so that concurrent callers find it."""
         self._agents[agent.user_id] = agent
 
     async def insert(self, agent: Agent) -> None:
-        """Store a reserved agent, or raise 503 and forget it."""
+        """Store a reserved agent. If that fails, forget it and raise a 503 `Problem`."""
         try:
             await self._store.keep(agent)
         except StoreError as error:
@@ -97,7 +98,7 @@ class AgentRegistry:
         self._token_hashes.add(_token_hash(agent.agent_token))
 
     async def replace_token(self, agent: Agent, token: str) -> None:
-        """Store another agent token, or raise 503 and keep the present one."""
+        """Store another agent token. If that fails, keep the old one and raise a 503 `Problem`."""
         before, agent.agent_token = agent.agent_token, SecretText(token)
         try:
             await self._store.keep(agent)
@@ -108,7 +109,7 @@ class AgentRegistry:
         self._token_hashes.add(_token_hash(token))
 
     async def set_policy(self, agent: Agent, policy: AgentPolicy) -> None:
-        """Store the user's policy, or raise 503 and keep the present one."""
+        """Store the user's policy. If that fails, keep the old one and raise a 503 `Problem`."""
         before = agent.policy
         agent.set_policy(policy)
         try:
@@ -118,7 +119,7 @@ class AgentRegistry:
             raise self._database_down(error) from error
 
     async def set_disabled(self, agent: Agent, disabled: bool) -> None:
-        """Store whether the agent is disabled, or raise 503 and change nothing."""
+        """Store whether the agent is disabled. If that fails, raise a 503 `Problem`."""
         before, agent.disabled = agent.disabled, disabled
         try:
             await self._store.keep(agent)
@@ -127,7 +128,7 @@ class AgentRegistry:
             raise self._database_down(error) from error
 
     async def set_openclaw(self, agent: Agent, version: str) -> None:
-        """Store which OpenClaw version uses the agent's state, or raise 503 and change nothing."""
+        """Store the OpenClaw version of the agent's state. If that fails, raise a 503 `Problem`."""
         try:
             await self._store.keep_openclaw(agent.user_id, version)
         except StoreError as error:
@@ -135,19 +136,27 @@ class AgentRegistry:
         agent.openclaw = version
 
     async def set_tools_version(self, agent: Agent, version: int) -> None:
-        """Store the version of the user's tools, or raise 503 and leave it as it is."""
+        """Store the version of the user's tools. If that fails, raise a 503 `Problem`."""
         try:
             await self._store.keep_tools_version(agent.user_id, version)
         except StoreError as error:
             raise self._database_down(error) from error
         agent.tools_version = version
 
-    async def forget(self, agent: Agent, *, with_state: bool) -> None:
-        """Remove the agent from the database and from memory, or raise 503.
+    async def set_model(self, agent: Agent, model: AgentModel) -> None:
+        """Store what the user's model is, or raise 503 and leave it as it is."""
+        try:
+            await self._store.keep_model(agent.user_id, model)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        agent.model = model
 
-        The user keeps the agent's number while its state folder exists.
+    async def forget(self, agent: Agent, *, with_state: bool) -> None:
+        """Remove the agent from the database and from memory. If that fails, raise a 503 `Problem`.
+
+        The user keeps the agent's number while the state folder exists.
         """
-        agent.removed = True  # first: a write of this agent from here on would restore it
+        agent.removed = True  # first: a later write of this agent would restore it
         try:
             await self._store.delete(agent.user_id, with_number=with_state)
         except StoreError as error:
@@ -165,7 +174,7 @@ class AgentRegistry:
         duration_ms: float | None = None,
         failure: str | None = None,
     ) -> None:
-        """Change the agent's state: in memory, as an event, and in the database."""
+        """Change the agent's state in memory and in the database, and publish an event."""
         event = StateEvent(
             user_id=agent.user_id,
             at=self._clock.now(),
@@ -200,7 +209,7 @@ class AgentRegistry:
     async def gave_back(
         self, agent: Agent, *, before_bytes: int, after_bytes: int, duration_ms: float
     ) -> None:
-        """Publish that a paused agent's memory was reclaimed; its state does not change."""
+        """Publish an event: a paused agent's memory was reclaimed. Its state does not change."""
         event = StateEvent(
             user_id=agent.user_id,
             at=self._clock.now(),
@@ -246,7 +255,7 @@ class AgentRegistry:
         await self.save(agent, event=event)
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
-        """Write the agent; if that fails, the next flush writes it."""
+        """Write the agent to the database; if that fails, leave it to the next flush."""
         agent.unsaved = False  # before the write: a change meanwhile is for the next flush
         try:
             await self._store.save(agent, event=event)
@@ -261,7 +270,7 @@ class AgentRegistry:
             await self.flush()
 
     def shift_times(self, by: timedelta) -> None:
-        """Move all times by a jump of the wall clock, so that durations stay as they were."""
+        """Shift all times by a jump of the wall clock, to keep durations unchanged."""
         for agent in self._agents.values():
             idle_clock.shift(agent, by)
 
@@ -272,7 +281,7 @@ class AgentRegistry:
         self._wake_times_unsaved = True
 
     async def tidy(self) -> None:
-        """At most once an hour, drop events older than `_EVENTS_KEPT_FOR`."""
+        """Delete events older than `_EVENTS_KEPT_FOR`, at most once an hour."""
         now_s = self._clock.monotonic()
         if now_s < self._tidy_at_s:
             return
@@ -284,7 +293,7 @@ class AgentRegistry:
 
     async def flush(self) -> None:
         """Write every agent that changed since its last write, in one transaction."""
-        # After a failure everything is written: only then does success clear the problem.
+        # After a failure, write everything, so that success clears the problem.
         to_write = [a for a in self._agents.values() if a.unsaved or self.problem is not None]
         for agent in to_write:
             agent.unsaved = False

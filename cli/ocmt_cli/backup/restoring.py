@@ -123,7 +123,7 @@ def _targets(manifest: Manifest) -> list[Target]:
 def _require_fitting(inventory: Inventory, folder: Path, manifest: Manifest, hosts: Hosts) -> None:
     """Raise `CommandFailed` unless the backup fits the hosts.
 
-    Their `.env` must have the same paths, kind of database and vault keys, and their disks the
+    Their `.env` must have the same paths, kind of database and vault keys, and their disks enough
     space.
     """
     for role, host in _targets(manifest):
@@ -191,7 +191,7 @@ def _require_same_database(
 
 
 def _places(role: Role, settings: Mapping[str, str]) -> dict[str, str]:
-    """A server's data by its settings: kind of part → path."""
+    """Kind of part → path of a server's data, by its settings."""
     if role == "mgmt":
         kind, where = database_of(dict(settings))
         return {"sqlite": where} if kind == "sqlite" else {}
@@ -236,7 +236,7 @@ def _require_known_tables(folder: Path, manifest: Manifest, facts: Facts) -> Non
 
 
 def _revision(database: Path) -> str | None:
-    """The revision of management's tables in a backup; `None` if they have none."""
+    """The revision of management's tables in a backed-up database; `None` if it has none."""
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as opened:
             row = opened.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -246,7 +246,7 @@ def _revision(database: Path) -> str | None:
 
 
 def _agents_folders(manifest: Manifest) -> dict[str, str]:
-    """Host → its agents' folder, also for hosts without agents in the backup."""
+    """Host → its agents' folder, including hosts without agents in the backup."""
     found: dict[str, str] = {}
     for part in manifest.parts:
         if part.role == "agent" and part.kind == "sqlite":

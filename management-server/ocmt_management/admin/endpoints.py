@@ -133,7 +133,7 @@ async def export_audit(
     clock: Clock,
     user: Annotated[UserId | None, Query()] = None,
 ) -> StreamingResponse:
-    """The trail, one JSON object per line, oldest first. The export itself is recorded."""
+    """Download the audit trail as JSON lines, oldest first. The export itself is audited."""
     async with database.write() as session:
         audit_service.Audit(session, clock).record(
             "audit.exported", user_id=admin.user_id, actor=admin.user_id

@@ -1,6 +1,6 @@
 """A client of the agent server's API, with typed errors.
 
-Every call sends this server's token and the current request's id, and names users by id only.
+Every call carries this server's credential and the current request's id; users are named by id.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,6 +14,7 @@ import httpx2
 import structlog
 from ocmt_common.agent_api import (
     AUTH_HEADER,
+    AgentModel,
     AgentServerHealth,
     Container,
     ProvisionRequest,
@@ -57,7 +58,7 @@ _REFUSALS = frozenset(status for status in HTTPStatus if status >= 400)
 
 
 class _Connecting(connect):
-    """Follows no redirect, since that would send our token elsewhere."""
+    """A WebSocket client that follows no redirect, which would send our token elsewhere."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
@@ -171,7 +172,7 @@ class AgentServer:
             return _CONTAINERS.validate_json(response.content)
 
     async def check(self) -> None:
-        """Raises `Problem` when the agent server is unreachable or reports a problem."""
+        """Raise `Problem` if the agent server is unreachable or reports a problem."""
         response = await self._request("GET", "/health")
         with _valid_answer():
             health = AgentServerHealth.model_validate_json(response.content)
@@ -188,10 +189,16 @@ class AgentServer:
             "PUT", f"/api/containers/{user_id}/tools-version", json={"version": version}
         )
 
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        """Set what the agent has to know of its user's model. Does not wake the agent."""
+        await self._request(
+            "PUT", f"/api/containers/{user_id}/model", json=model.model_dump(by_alias=True)
+        )
+
     async def define_tool_server(
         self, user_id: str, server_id: str, definition: Mapping[str, Any]
     ) -> None:
-        """Set the package that serves a user's tools over stdio. Call this before `tool_server`."""
+        """Define a user's tool server: a package run over stdio. Call this before `tool_server`."""
         await self._request(
             "PUT", f"/api/containers/{user_id}/tool-servers/{server_id}", json=dict(definition)
         )
@@ -211,7 +218,7 @@ class AgentServer:
         headers: Sequence[tuple[str, str]],
         body: bytes | None,
     ) -> AsyncIterator[httpx2.Response]:
-        """Send a request to a user's tool server; its answer is streamed. Raises `Problem`."""
+        """Send a request to a user's tool server and stream the response. Raises `Problem`."""
         own = self._headers()
         try:
             async with self._http.stream(
@@ -228,7 +235,10 @@ class AgentServer:
             raise self._unreachable(error) from error
 
     async def events(self) -> AsyncIterator[AgentsSnapshot | StateEvent]:
-        """The event stream of all agents, a snapshot first. Ends when the agent server stops."""
+        """Stream the events of all agents, starting with a snapshot, until the agent server stops.
+
+        Raises `Problem` if it is unreachable or the connection breaks.
+        """
         try:
             async with self._http.stream(
                 "GET", "/api/events", headers=self._headers(), timeout=_EVENTS_TIMEOUT
@@ -246,7 +256,7 @@ class AgentServer:
     async def file(
         self, user_id: str, conversation: str, file_id: str
     ) -> AsyncIterator[httpx2.Response]:
-        """A file that the agent sent, to be streamed. Wakes the agent. Raises `Problem`."""
+        """Stream a file that the agent sent, waking the agent if needed. Raises `Problem`."""
         path = f"api/chat/media/outgoing/{quote(conversation, safe='')}/{file_id}/full"
         try:
             async with self._http.stream(
@@ -262,7 +272,10 @@ class AgentServer:
             raise self._unreachable(error) from error
 
     async def open_gateway(self, user_id: str) -> ClientConnection:
-        """Open a WebSocket to this user's gateway through the agent server; send no handshake."""
+        """Open a WebSocket to this user's gateway through the agent server, without the handshake.
+
+        Raises `Problem`.
+        """
         try:
             return await _Connecting(
                 f"{self._socket_url}/api/containers/{user_id}/proxy/",
@@ -323,7 +336,7 @@ def _request_id() -> dict[str, str]:
 
 
 def _refusal(status: int, body: bytes) -> Problem:
-    """Convert the agent server's refusal to a problem; its code and detail reach the user."""
+    """Convert the agent server's error response to a problem with its code and detail."""
     if status == 401:
         return AgentServerRefusesUs()
     if status not in _REFUSALS:
@@ -345,7 +358,7 @@ class _ProblemBody(Wire):
 
 
 class _valid_answer:
-    """Raises `AgentServerUnreachable` for an answer that does not validate."""
+    """Turns a response that does not validate into `AgentServerUnreachable`."""
 
     def __enter__(self) -> None:
         return None

@@ -79,7 +79,7 @@ class Agents:
         self._provisioning: dict[str, asyncio.Task[None]] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
         self._renewed: set[str] = set()
-        """Users whose token was revoked here and whose agent was not provisioned since."""
+        """Users whose token this server revoked and whose agent is not provisioned again yet."""
         self.server = server
         self.statuses = AgentStatuses(server, clock, sleep=sleep)
 
@@ -105,7 +105,7 @@ class Agents:
         return self._view(agent)
 
     async def rows(self) -> list[AgentRow]:
-        """All agents, for an admin. Idle times and blockers are missing if it is unreachable."""
+        """All agents, for admins. Without the agent server, idle times and blockers are missing."""
         async with self._database.read() as session:
             agents = await AgentRepository(session).all()
         try:
@@ -123,7 +123,7 @@ class Agents:
         ]
 
     async def check_server(self) -> None:
-        """Raises `Problem` when the agent server is degraded or its event stream is down."""
+        """Raise `Problem` if the agent server is degraded or its event stream is down."""
         await self.server.check()
         if self.statuses.unreachable is not None:
             raise self.statuses.unreachable
@@ -138,7 +138,10 @@ class Agents:
         task.add_done_callback(partial(self._provisioned, user_id))
 
     async def renew_token(self, user_id: str, *, actor: str) -> None:
-        """Revoke the agent's token at once and issue another, which restarts the agent."""
+        """Revoke the agent's token now and issue another, which restarts the agent.
+
+        Raises `Problem` if the user has no agent.
+        """
         async with self._database.write() as session:
             await lock_user(session, user_id)
             agents = AgentRepository(session)
@@ -169,7 +172,7 @@ class Agents:
             waking.add_done_callback(lambda _: self._waking.pop(user_id))
 
     async def require_ready(self, user_id: str) -> None:
-        """Raises `Problem` with the reason unless this user's agent is ready."""
+        """Raise `Problem` with the reason if this user's agent is not ready."""
         view = await self.view(user_id)
         if view.state is AgentState.UNREACHABLE:
             raise self.statuses.unreachable or _no_agent()
@@ -210,7 +213,7 @@ class Agents:
             self.ensure(user_id)
 
     async def _provision(self, user_id: str) -> None:
-        """Provision the agent; retry until it is ready or fails for a reason of its own."""
+        """Provision the agent; retry until it is ready or fails permanently."""
         token: str | None = None
         retry_s = _FIRST_RETRY_S
         while True:

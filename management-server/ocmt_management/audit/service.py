@@ -56,7 +56,7 @@ class Audit:
 async def trail(
     database: Database, *, since: datetime | None = None, user_id: str | None = None
 ) -> AsyncIterator[Sequence[AuditEvent]]:
-    """The trail, oldest first, in batches; no transaction stays open between them."""
+    """The audit trail in batches, oldest first; no transaction stays open between batches."""
     after = 0
     while True:
         async with database.read() as session:
@@ -70,5 +70,5 @@ async def trail(
 
 
 def _client() -> str:
-    """The client of the current request, as in the access log."""
+    """The current request's client, as the access log shows it; empty outside of a request."""
     return str(structlog.contextvars.get_contextvars().get("client", ""))

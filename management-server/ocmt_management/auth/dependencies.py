@@ -1,4 +1,4 @@
-"""The signed-in user, and the services of sign-in, for endpoints and sockets.
+"""FastAPI dependencies: the signed-in user, and the services of sign-in.
 
 async def secrets(user: CurrentUser) -> …       # 401 when signed out
 async def me(user: PresentUser) -> …            # the same, without extending the session
@@ -36,9 +36,9 @@ from ocmt_management.mail.dependencies import MailQueue
 
 
 async def user_of(connection: HTTPConnection, *, used: bool) -> Principal | None:
-    """The signed-in user of a request or socket, by its session cookie.
+    """The user of a request or socket, by its session cookie; `None` if signed out.
 
-    With `used`, a person acts, so the session's idle time restarts.
+    `used` restarts the session's idle time: pass `True` when a person acts.
     """
     settings = await settings_of(connection)
     token = session_cookie(secure=settings.secure).read(connection)

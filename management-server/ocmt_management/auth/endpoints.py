@@ -56,7 +56,7 @@ async def request_link(
             "`./ocmt link --email …` with your address makes one.",
         )
     cookie = verifier_cookie(secure=settings.secure)
-    # A browser that asks twice keeps its verifier, so both links work in it.
+    # A browser that requests two links keeps its verifier, so both work in it.
     verifier = cookie.read(request) or new_token()
     cookie.write(response, verifier)
     await sign_in.request_link(body.email, verifier=verifier, client=client.host)
@@ -108,7 +108,7 @@ async def begin_session(
     else:
         outcome = await sign_in.use_code(body.code or "", verifier=verifier, user_agent=user_agent)
     if outcome is None:
-        # Answered, not raised: a rollback would also undo the count of this attempt.
+        # Returned, not raised: a rollback would also undo the count of this attempt.
         problem = link_invalid()
         request.scope[PROBLEM_IN_SCOPE] = problem.code
         return problem.response()

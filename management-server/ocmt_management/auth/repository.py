@@ -23,7 +23,7 @@ class UserRepository:
         self._session = session
 
     async def lock_installation(self) -> None:
-        """Serialise decisions about who is an admin until the transaction ends."""
+        """Lock the installation's row until the transaction ends."""
         await self._session.scalar(select(Installation.id).with_for_update())
 
     async def by_id(self, user_id: str) -> User | None:
@@ -122,7 +122,7 @@ class LinkRepository:
         )
 
     async def mailed(self, email: str, now: datetime) -> int:
-        """How many unused links this address has that were requested from a browser."""
+        """The number of unused links mailed to this address."""
         return (
             await self._session.scalar(
                 select(func.count())
@@ -165,7 +165,7 @@ class LinkRepository:
     async def show_code(
         self, link_id: str, code_hash: bytes, *, at_most: int, now: datetime
     ) -> bool:
-        """Replace the link's code; `False` if it had `at_most` codes, was used or expired."""
+        """Replace the link's code; `False` if the link is used, expired or had `at_most` codes."""
         shown = await self._session.scalars(
             update(SignInLink)
             .where(SignInLink.id == link_id, SignInLink.codes_shown < at_most, *_live(now))

@@ -71,10 +71,10 @@ class Sessions:
 
 
 async def find(database: Database, token: str, *, clock: Clock, used: bool) -> Principal | None:
-    """The user of the session with this token; `None` when unknown, ended or suspended.
+    """The user of the session with this token; `None` if it is unknown, ended or its user inactive.
 
-    With `used`, a person acts, so the session's idle time restarts. Runs in its own transactions,
-    so that a request's transaction begins with the request's first statement.
+    `used` restarts the session's idle time: pass `True` when a person acts. Runs in its own
+    transactions, so that a request's transaction begins with the request's first statement.
     """
     now = clock()
     async with database.read() as reading:
@@ -100,7 +100,7 @@ async def find(database: Database, token: str, *, clock: Clock, used: bool) -> P
 async def note_use(
     database: Database, user_id: str, session_id: str, *, last_used_at: datetime, clock: Clock
 ) -> datetime:
-    """Record that a person used the session, at most every 5 minutes; returns the recorded time."""
+    """Record that a person used the session, at most every 5 minutes. Returns the recorded time."""
     now = clock()
     if now - last_used_at < _TOUCH_EVERY:
         return last_used_at

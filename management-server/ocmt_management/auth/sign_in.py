@@ -46,13 +46,13 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class CodeShown:
-    """The link was opened in another browser: digits to type into the requesting one."""
+    """The result of using a link in another browser: digits to type into the requesting one."""
 
     code: str
 
 
 def link_invalid() -> Problem:
-    """The same error for every reason; the reason would only help an attacker."""
+    """The error for every invalid link or code: the reason would only help an attacker."""
     return Problem(
         403,
         "link-invalid",
@@ -118,7 +118,7 @@ class SignIn:
             link=_address(self._settings, token),
             life_minutes=int(LINK_LIFE.total_seconds() // 60),
         )
-        # After that the link would have expired.
+        # A mail sent later would hold an expired link.
         after_commit(
             self._db, lambda: self._mail_queue.post(mail, within=LINK_LIFE - _READING_TIME)
         )
@@ -134,7 +134,7 @@ class SignIn:
         )
 
     async def account(self, token: str, *, verifier: str | None) -> tuple[str, bool] | None:
-        """The account of an unused link, and whether the link signs in this browser."""
+        """`(address, signs in this browser)` of an unused link; `None` if it is invalid."""
         link = await self._live(token)
         if link is None or not await self._allow_list.allows(link.email):
             return None
@@ -143,7 +143,10 @@ class SignIn:
     async def use_token(
         self, token: str, *, verifier: str | None, user_agent: str
     ) -> SignedIn | CodeShown | None:
-        """Use a link: a session in the requesting browser, digits in another, `None` if invalid."""
+        """Use a link: sign in the requesting browser, or show digits in another.
+
+        Returns `None` if the link is invalid.
+        """
         now = self._clock()
         link = await self._live(token)
         if link is None:
@@ -159,7 +162,10 @@ class SignIn:
     async def use_code(
         self, code: str, *, verifier: str | None, user_agent: str
     ) -> SignedIn | None:
-        """Use the digits that another browser showed. Every call counts as an attempt."""
+        """Sign in with the digits that another browser showed; `None` if wrong.
+
+        Every call counts as an attempt.
+        """
         if verifier is None:
             return None
         waiting = await self._links.count_attempt(
@@ -206,10 +212,9 @@ async def operator_link(
 ) -> tuple[str, str]:
     """Make a link that any browser may use once; returns `(address, link)`.
 
-    The operator can read the database and its keys, so the link needs no further permission: in an
-    installation without an admin its user becomes the admin; later, a new address becomes a
-    member. Without `email` the link is for the first admin. Raises `Problem` unless the
-    user is active.
+    The operator can read the database and its keys, so no permission is checked. A new address
+    becomes the admin of an installation without one, and a member otherwise. Without `email` the
+    link is for the first admin. Raises `Problem` if the user is not active.
     """
     users = UserRepository(session)
     allow_list = AllowList(session, settings, clock)
@@ -252,7 +257,7 @@ def _add_link(
 
 
 def _address(settings: ManagementSettings, token: str) -> str:
-    # In the fragment, which browsers do not send: it appears in no log and no Referer.
+    # Browsers do not send the fragment, so the token appears in no log and no Referer.
     return f"{settings.page_origin}/sign-in#{token}"
 
 

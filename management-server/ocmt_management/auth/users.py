@@ -69,7 +69,7 @@ class UserAdministration:
         return user
 
     async def delete(self, user_id: str, *, confirmation: str) -> User:
-        """Begin to delete a user: end the sessions. The row is deleted once the agent is removed.
+        """Mark a user for deletion and end their sessions; the row goes once the agent is removed.
 
         `confirmation` is the user's address. The caller shreds the vault in the same transaction.
         """

@@ -27,6 +27,9 @@ OPEN = {
     ("GET", "/sign-in"),
     ("GET", "/settings"),
     ("GET", "/tools"),
+    ("GET", "/connections"),
+    ("GET", "/api/connections/callback"),
+    ("GET", "/api/connections/client-metadata.json"),
     ("GET", "/assets/{name}"),
     ("GET", "/{name}"),
 }

@@ -1,7 +1,7 @@
 """`GatewayControl` in memory, with `FakeRuntime`: a gateway answers only while it runs.
 
-Suspension follows OpenClaw's contract: a lease closes the gateway to new work, `resume` with that
-lease opens it, and a gateway that has just booted has no lease.
+Suspension follows OpenClaw's contract: with a lease, the gateway accepts no new work; `resume` with
+that lease ends it; and a gateway that has just booted has no lease.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ class FakeControl:
         """User id → answer of `suspend` in place of a lease."""
         self.jobs: dict[str, datetime] = {}
         self.runs: dict[str, int] = {}
-        """User id → its turns under way."""
+        """User id → number of turns in progress."""
         self.leases: dict[str, tuple[int, str]] = {}
-        """User id → the number of the gateway's boot, and the lease that closes it."""
+        """User id → `(number of the gateway's boot, id of its lease)`."""
         self.keeps_lines = True
         """Whether control sockets outlive a sleep."""
         self.silent = False
@@ -47,7 +47,7 @@ class FakeControl:
             raise self.faults[method].pop(0)
 
     async def _thawed(self, user_id: str) -> FakeContainer | None:
-        """Wait for a frozen gateway's thaw, up to the call's timeout."""
+        """The container, once it is thawed or after the call's timeout."""
         deadline = time.monotonic() + _GIVEN_UP_AFTER_S
         while True:
             container = self._runtime.containers.get(user_id)
@@ -61,7 +61,7 @@ class FakeControl:
         return user_id in self.leases and self.leases[user_id][0] == container.boot
 
     def control_socket_to(self, user_id: str) -> Endpoint | None:
-        """The endpoint while there is a lease; a broken socket is detected only when used."""
+        """The endpoint while there is a lease. A broken socket is detected only when it is used."""
         return ENDPOINT if self.keeps_lines and user_id in self.leases else None
 
     async def is_live(self, access: GatewayAccess) -> bool:

@@ -6,6 +6,7 @@ import type {
   ModelRequest,
   ProviderId,
   Routes,
+  SharedKeyRequest,
   UserChange,
 } from "./generated";
 import { problemOf, unreachable } from "./problem";
@@ -69,6 +70,12 @@ export class Api {
   setTotalBudget = (body: BudgetRequest) => this.call("PUT /api/admin/budgets/total", { body });
   setBudget = (id: string, body: BudgetRequest) =>
     this.call("PUT /api/admin/budgets/users/{user_id}", { path: { user_id: id }, body });
+
+  sharedKeys = () => this.call("GET /api/admin/shared-keys", {});
+  shareKey = (provider: ProviderId, body: SharedKeyRequest) =>
+    this.call("PUT /api/admin/shared-keys/{provider}", { path: { provider }, body });
+  stopSharingKey = (provider: ProviderId) =>
+    this.call("DELETE /api/admin/shared-keys/{provider}", { path: { provider } });
 
   people = async () => (await this.call("GET /api/admin/users", {})).users;
   setStatus = (id: string, status: UserChange["status"]) =>

@@ -12,9 +12,10 @@ export type ProviderId =
   | "mistral"
   | "deepseek"
   | "xai"
-  | "groq";
+  | "groq"
+  | "own";
 export type KeyCheck = "ok" | "unchecked";
-export type Transport = "http" | "stdio";
+export type Transport = "http" | "stdio" | "api";
 /**
  * The state of a user's credential for a server.
  */
@@ -25,9 +26,11 @@ export type ApprovalState =
   "waiting" | "approved" | "denied" | "expired" | "running" | "done" | "failed" | "uncertain";
 export type Decision = "once" | "always" | "no";
 /**
- * What changed since the person was last asked.
+ * What has changed since the person was last asked to decide.
  */
 export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
+export type Kind = "oauth" | "own" | "key" | "mcp";
+export type Shown = "ok" | "expiring" | "reconnect";
 export type Source = "chat" | "job" | "dreaming" | "heartbeat";
 export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
@@ -102,6 +105,22 @@ export interface Routes {
       provider: ProviderId;
     };
   };
+  "GET /api/admin/shared-keys": {
+    answer: SharedKeysAnswer;
+  };
+  "PUT /api/admin/shared-keys/{provider}": {
+    answer: SharedKeysAnswer;
+    body: SharedKeyRequest;
+    path: {
+      provider: ProviderId;
+    };
+  };
+  "DELETE /api/admin/shared-keys/{provider}": {
+    answer: undefined;
+    path: {
+      provider: ProviderId;
+    };
+  };
   "GET /api/tools": {
     answer: ToolsAnswer;
   };
@@ -134,6 +153,12 @@ export interface Routes {
   };
   "DELETE /api/tools/servers/{server_id}/connection": {
     answer: undefined;
+    path: {
+      server_id: string;
+    };
+  };
+  "POST /api/tools/servers/{server_id}/sign-in": {
+    answer: SignInAnswer;
     path: {
       server_id: string;
     };
@@ -199,6 +224,58 @@ export interface Routes {
     body: DecisionBody;
     path: {
       approval_id: string;
+    };
+  };
+  "GET /api/connections": {
+    answer: ConnectionsAnswer;
+  };
+  "POST /api/connections/start": {
+    answer: StartAnswer;
+    body: StartBody;
+  };
+  "GET /api/connections/callback": {
+    answer: unknown;
+  };
+  "GET /api/connections/client-metadata.json": {
+    answer: unknown;
+  };
+  "POST /api/connections/keys": {
+    answer: ConnectionView;
+    body: KeyBody;
+  };
+  "PUT /api/connections/keys/{connection_id}": {
+    answer: ConnectionView;
+    body: RenewedKey;
+    path: {
+      connection_id: string;
+    };
+  };
+  "POST /api/connections/{connection_id}/test": {
+    answer: ConnectionView;
+    path: {
+      connection_id: string;
+    };
+  };
+  "DELETE /api/connections/{connection_id}": {
+    answer: Disconnected;
+    path: {
+      connection_id: string;
+    };
+  };
+  "GET /api/admin/integrations": {
+    answer: ClientsAnswer;
+  };
+  "PUT /api/admin/integrations/{provider}": {
+    answer: ClientsAnswer;
+    body: ClientBody;
+    path: {
+      provider: string;
+    };
+  };
+  "DELETE /api/admin/integrations/{provider}": {
+    answer: undefined;
+    path: {
+      provider: string;
     };
   };
   "GET /api/usage": {
@@ -307,7 +384,7 @@ export interface LinkRequest {
   email: string;
 }
 /**
- * What the button on a link's page would do.
+ * What using a sign-in link would do, shown before it is used.
  */
 export interface LinkAccount {
   email: string;
@@ -366,6 +443,7 @@ export interface ModelAnswer {
   provider: ProviderId;
   model: string;
   demo: boolean;
+  usable: boolean;
   providers: ProviderView[];
   keyCheck?: KeyCheck | null;
 }
@@ -374,17 +452,60 @@ export interface ProviderView {
   name: string;
   keySet: boolean;
   keyHint: string | null;
+  shared: boolean;
+  url: string | null;
   models: string[];
 }
 export interface ModelRequest {
   provider: ProviderId;
   model: string;
   key?: string | null;
+  url?: string | null;
 }
 export interface ModelsAnswer {
   models: string[];
   more: boolean;
   problem: string | null;
+}
+export interface SharedKeysAnswer {
+  keys: SharedKeyRow[];
+  providers: ProviderName[];
+  keyCheck?: KeyCheck | null;
+}
+export interface SharedKeyRow {
+  provider: ProviderId;
+  name: string;
+  keyHint: string | null;
+  url: string | null;
+  everyone: boolean;
+  suspended: boolean;
+  users: SharedKeyUserRow[];
+  dayUsd: number | null;
+  monthUsd: number | null;
+  monthSpentUsd: number;
+}
+export interface SharedKeyUserRow {
+  userId: string;
+  email: string;
+}
+export interface ProviderName {
+  id: ProviderId;
+  name: string;
+}
+/**
+ * Who may use a provider's key that an admin gives; without a `key` the stored one stays.
+ */
+export interface SharedKeyRequest {
+  key?: string | null;
+  url?: string | null;
+  everyone?: boolean;
+  /**
+   * @maxItems 1000
+   */
+  userIds?: string[];
+  suspended?: boolean;
+  dayUsd?: number | null;
+  monthUsd?: number | null;
 }
 export interface ToolsAnswer {
   servers: ServerView[];
@@ -402,6 +523,7 @@ export interface ServerView {
   enabled: boolean;
   credentialState: AccountState | null;
   credentialHint: string | null;
+  connectionId: string | null;
   trouble: string | null;
   listedAt: string | null;
   adminRule: Rule | null;
@@ -431,7 +553,7 @@ export interface UseView {
   at: string;
 }
 /**
- * A server of one's own, over Streamable HTTP.
+ * A user's own server, over Streamable HTTP.
  */
 export interface NewServer {
   name: string;
@@ -447,6 +569,9 @@ export interface ServerChange {
 export interface ConnectionBody {
   credential?: string | null;
 }
+export interface SignInAnswer {
+  url: string;
+}
 export interface RuleBody {
   tool?: string | null;
   rule: Rule | null;
@@ -455,7 +580,7 @@ export interface ChangesAnswer {
   changes: ChangeView[];
 }
 /**
- * A definition that is not the accepted one.
+ * A definition that differs from the accepted one.
  */
 export interface ChangeView {
   tool: string;
@@ -491,7 +616,7 @@ export interface SharedToolView {
   rule: Rule | null;
 }
 /**
- * A server for everybody: over Streamable HTTP (`url`), or a package over stdio.
+ * A shared server: over Streamable HTTP (`url`), or a package over stdio.
  */
 export interface NewSharedServer {
   name: string;
@@ -535,6 +660,115 @@ export interface ApprovalView {
 export interface DecisionBody {
   decision: Decision;
   version: number;
+}
+export interface ConnectionsAnswer {
+  providers: ConnectableProvider[];
+  connections: ConnectionView[];
+}
+/**
+ * A provider that this person can connect.
+ */
+export interface ConnectableProvider {
+  id: string;
+  name: string;
+  kind: Kind;
+  scopes: ScopeView[];
+  ready: boolean;
+}
+export interface ScopeView {
+  id: string;
+  text: string;
+  required: boolean;
+}
+export interface ConnectionView {
+  id: string;
+  provider: string;
+  name: string;
+  kind: Kind;
+  account: string;
+  state: Shown;
+  trouble: string | null;
+  scopes: string[];
+  missing: string[];
+  hosts: string[];
+  since: string;
+  connectedAt: string;
+  expiresAt: string | null;
+  lastUsedAt: string | null;
+  lastUsedFor: string | null;
+}
+export interface StartAnswer {
+  url: string;
+}
+/**
+ * Begin to connect an account by signing in at its provider.
+ */
+export interface StartBody {
+  provider: string;
+  scopes?: string[] | null;
+  connectionId?: string | null;
+}
+/**
+ * Connect a host by a key.
+ */
+export interface KeyBody {
+  name: string;
+  host: string;
+  header?: string;
+  prefix?: string;
+  key: string;
+}
+export interface RenewedKey {
+  key: string;
+}
+export interface Disconnected {
+  revoked: boolean;
+  byHand: string | null;
+}
+export interface ClientsAnswer {
+  redirectUri: string;
+  clients: ClientView[];
+}
+/**
+ * A provider, and the operator's client there.
+ */
+export interface ClientView {
+  id: string;
+  name: string;
+  kind: Kind;
+  setup: string;
+  clientId: string | null;
+  secretSet: boolean;
+  fromSetting: boolean;
+  endpoints: OwnEndpoints | null;
+  people: number;
+}
+/**
+ * The operator's own provider.
+ */
+export interface OwnEndpoints {
+  name: string;
+  issuer?: string | null;
+  authorizeUrl: string;
+  tokenUrl: string;
+  revokeUrl?: string | null;
+  userinfoUrl?: string | null;
+  accountId?: string;
+  accountLabel?: string;
+  apiUrl: string;
+  hosts: string[];
+  scopes?: Scope[];
+}
+export interface Scope {
+  id: string;
+  text: string;
+  required?: boolean;
+  granted_silently?: boolean;
+}
+export interface ClientBody {
+  clientId: string;
+  clientSecret?: string | null;
+  endpoints?: OwnEndpoints | null;
 }
 export interface UsageAnswer {
   timeZone: string;
@@ -619,7 +853,7 @@ export interface UserBudgetRow {
   email: string;
 }
 /**
- * A missing limit means none; without any limit, the budget is deleted.
+ * A missing limit is no limit; a budget without limits is deleted.
  */
 export interface BudgetRequest {
   daySoftUsd?: number | null;
@@ -727,7 +961,7 @@ export interface HistoryAnswer {
   messages: WireMessage[];
 }
 /**
- * `queued`: waits for its turn. `failed`: unanswered, for the reason in `detail`.
+ * A message. `queued` waits for its turn; `failed` got no answer (`detail` is the reason).
  */
 export interface WireMessage {
   id: string;
@@ -752,7 +986,7 @@ export interface AcceptedFrame {
   runId: string;
 }
 /**
- * More of an answer. The first of a run may be empty: the agent has begun to work.
+ * A piece of an answer. The first of a run may be empty: the agent has begun to work.
  *
  * With `replace`, the text replaces all earlier deltas instead of following them.
  */
@@ -772,7 +1006,7 @@ export interface AbortedFrame {
   runId: string;
 }
 /**
- * A call that waits for the user's decision, or what became of it.
+ * A tool call that waits for the user's decision, or its outcome.
  */
 export interface ApprovalFrame {
   type: "approval";

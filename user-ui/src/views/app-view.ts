@@ -10,7 +10,7 @@ import { browserWorld } from "../chat/browser";
 import { DraftStorage } from "../chat/draft-storage";
 import { ChatSession } from "../chat/session";
 import { isWaiting } from "../chat/state";
-import { backIcon, settingsIcon, toolsIcon } from "../components/icons";
+import { backIcon, connectionsIcon, settingsIcon, toolsIcon } from "../components/icons";
 import { moodOf, type Mood } from "../components/status-pill";
 import { base, controls } from "../styles/controls";
 import { appStyles } from "./app-styles";
@@ -113,6 +113,15 @@ export class AppView extends LitElement {
           </a>
           <a
             class="button plain icon"
+            href="/connections"
+            aria-label="Connections"
+            title="Connections"
+            aria-current=${this.path === "/connections" ? "page" : nothing}
+          >
+            ${connectionsIcon}
+          </a>
+          <a
+            class="button plain icon"
             href="/settings"
             aria-label="Settings"
             title="Settings"
@@ -128,7 +137,9 @@ export class AppView extends LitElement {
 
   private view() {
     if (this.me === null || this.session === null) return html`<main></main>`;
-    if (this.path === "/tools") return this.tools(this.me, this.session);
+    if (this.path === "/tools" || this.path === "/connections") {
+      return this.onDemand(this.me, this.session);
+    }
     return this.path === "/settings"
       ? html`<settings-view
           role="main"
@@ -137,18 +148,26 @@ export class AppView extends LitElement {
           @model-changed=${this.onModelChanged}
           @signed-out=${this.onSignedOut}
         ></settings-view>`
-      : html`<chat-view role="main" .session=${this.session} .api=${this.api} .me=${this.me}>
-        </chat-view>`;
+      : html`<chat-view
+          role="main"
+          .session=${this.session}
+          .api=${this.api}
+          .me=${this.me}
+          @model-changed=${this.onModelChanged}
+        ></chat-view>`;
   }
 
-  private tools(me: Me, session: ChatSession) {
-    return this.incomplete
-      ? html`<main class="alone" role="alert">
-          <h1>This view could not be loaded</h1>
-          <p>Check your connection, then reload the page.</p>
-          <button @click=${() => location.reload()}>Reload</button>
-        </main>`
-      : html`<tools-view role="main" .api=${this.api} .session=${session} .me=${me}></tools-view>`;
+  private onDemand(me: Me, session: ChatSession) {
+    if (this.incomplete) {
+      return html`<main class="alone" role="alert">
+        <h1>This view could not be loaded</h1>
+        <p>Check your connection, then reload the page.</p>
+        <button @click=${() => location.reload()}>Reload</button>
+      </main>`;
+    }
+    return this.path === "/tools"
+      ? html`<tools-view role="main" .api=${this.api} .session=${session} .me=${me}></tools-view>`
+      : html`<connections-view role="main" .api=${this.api} .me=${me}></connections-view>`;
   }
 
   /** Load the signed-in user and start the chat session. */
@@ -204,8 +223,10 @@ export class AppView extends LitElement {
 
   private show(): void {
     this.path = pathNow();
-    if (this.path === "/tools") this.loadTools();
+    if (this.path === "/tools") this.load(import("./tools-view"));
+    if (this.path === "/connections") this.load(import("./connections-view"));
     const titles: Record<string, string> = {
+      "/connections": "Connections",
       "/settings": "Settings",
       "/sign-in": "Sign in",
       "/tools": "Tools",
@@ -215,8 +236,8 @@ export class AppView extends LitElement {
   }
 
   /** Most visits are to the chat, which starts without this code. */
-  private loadTools(): void {
-    import("./tools-view").then(
+  private load(view: Promise<unknown>): void {
+    view.then(
       () => (this.incomplete = false),
       () => (this.incomplete = true),
     );

@@ -1,10 +1,12 @@
 /** The page's paths, and the token in a sign-in link. */
 
-export type Path = "/" | "/settings" | "/sign-in" | "/tools";
+export type Path = "/" | "/connections" | "/settings" | "/sign-in" | "/tools";
 
 export function pathNow(): Path {
   const path = location.pathname;
-  return path === "/settings" || path === "/sign-in" || path === "/tools" ? path : "/";
+  return path === "/settings" || path === "/sign-in" || path === "/tools" || path === "/connections"
+    ? path
+    : "/";
 }
 
 export function goTo(path: Path, { replace = false } = {}): void {
@@ -31,7 +33,9 @@ export function inPageTarget(event: MouseEvent): Path | null {
   for (const node of event.composedPath()) {
     if (!(node instanceof HTMLAnchorElement)) continue;
     const href = node.getAttribute("href");
-    return href === "/" || href === "/settings" || href === "/tools" ? href : null;
+    return href === "/" || href === "/settings" || href === "/tools" || href === "/connections"
+      ? href
+      : null;
   }
   return null;
 }

@@ -11,6 +11,7 @@ import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
 import "./settings-people";
+import "./settings-shared-keys";
 import { pageStyles } from "./settings-styles";
 import "./settings-usage";
 
@@ -40,7 +41,9 @@ export class SettingsView extends LitElement {
   override firstUpdated(): void {
     this.heading?.focus();
     if (this.me.user.role === "admin") {
-      import("./settings-shared-tools").catch(() => (this.incomplete = true));
+      Promise.all([import("./settings-shared-tools"), import("./settings-oauth-clients")]).catch(
+        () => (this.incomplete = true),
+      );
     }
     void pageRelease().then((release) => (this.page = release));
   }
@@ -57,6 +60,7 @@ export class SettingsView extends LitElement {
           ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
               </settings-people>
               <settings-costs .api=${this.api}></settings-costs>
+              <settings-shared-keys .api=${this.api}></settings-shared-keys>
               ${this.sharedTools()}`
           : nothing
       }
@@ -69,9 +73,10 @@ export class SettingsView extends LitElement {
   private sharedTools() {
     return this.incomplete
       ? html`<p class="problem" role="alert">
-          The section “Shared tools” could not be loaded. Reload the page.
+          The sections for tools and connections could not be loaded. Reload the page.
         </p>`
-      : html`<settings-shared-tools .api=${this.api}></settings-shared-tools>`;
+      : html`<settings-shared-tools .api=${this.api}></settings-shared-tools>
+          <settings-oauth-clients .api=${this.api}></settings-oauth-clients>`;
   }
 }
 

@@ -1,4 +1,4 @@
-"""The servers' own SQLite databases. SQLite can open them safely: agents cannot write to them."""
+"""Copies the servers' own SQLite databases, which are safe to open: agents cannot write them."""
 
 import os
 import shutil

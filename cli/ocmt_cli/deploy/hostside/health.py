@@ -1,4 +1,4 @@
-"""The health check of a release, at its readiness socket."""
+"""Checks the health of a release at its readiness socket."""
 
 import http.client
 import json
@@ -71,7 +71,7 @@ def pass_health_check(
 ) -> None:
     """Wait for `gate_answers` healthy answers in a row; with `serving`, standby does not count.
 
-    Raises `StepFailed` with the last answer and the log's end.
+    Raises `StepFailed` with the last answer and the end of the log.
     """
     until = time.monotonic() + component.gate_timeout_s
     good = 0

@@ -35,7 +35,7 @@ def logs(
 ) -> dict[str, Any]:
     """The newest `lines` lines as `{"at": ISO 8601, "text": …}`; `wanted` is a `Wanted`.
 
-    Passing the answer's `after` to the next call returns only newer lines.
+    With the last answer's `after`, returns only newer lines.
     """
     only = Wanted(**wanted)
     if component.supervisor == "systemd":
@@ -57,7 +57,7 @@ def _files(component: Component, after: Any) -> tuple[list[dict[str, str]], Any]
 
 
 def _since(file: Path, begin: int) -> tuple[str, int]:
-    """The complete lines of a file from an offset on, and the offset after them."""
+    """The complete lines of a file after the offset `begin`, and the offset at their end."""
     with file.open("rb") as log:
         size = log.seek(0, 2)
         begin = log.seek(max(begin, size - _MOST_BYTES))
@@ -67,7 +67,7 @@ def _since(file: Path, begin: int) -> tuple[str, int]:
 
 
 def timed(texts: list[str]) -> list[dict[str, str]]:
-    """Lines with their times. One without, as in a traceback, gets that of the line before it."""
+    """Lines with their times. One without, as in a traceback, gets the time of the line before."""
     found: list[dict[str, str]] = []
     at = ""
     for text in texts:

@@ -1,13 +1,15 @@
-"""The version of each user's tools, from management to the gateways' configuration.
+"""What changes in the gateways' configuration while they run: the version of each user's tools,
+and the shape of their model.
 
-OpenClaw reloads a configuration that changes. A turn that is under way then loses its tool calls,
-and one that starts at that moment fails (measured with 2026.9.6). So the file is written between
-two turns, and requests are held until the gateway has read it.
+OpenClaw reloads a changed configuration. A turn in progress then loses its tool calls, and a turn
+that starts at that moment fails (measured with 2026.9.6). So the file is written between two turns,
+and requests are held until the gateway has read it.
 """
 
 import asyncio
 
 import structlog
+from ocmt_common.agent_api import AgentModel
 
 from ocmt_agent.clock import Clock
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
@@ -22,11 +24,11 @@ log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 1.0
 _LONGEST_TURN_S = 900.0
-"""After which the file is written all the same."""
+"""The longest wait for a turn's end; the file is then written during the turn."""
 _ANSWERS_WITHIN_S = 3.0
 
 
-class ToolsVersions:
+class LiveConfigs:
     """Takes no part in transitions: it neither wakes an agent nor waits for one that wakes."""
 
     def __init__(
@@ -45,18 +47,36 @@ class ToolsVersions:
         self._clock = clock
         self._waiting: dict[str, asyncio.Task[None]] = {}
         """User id → the writing that waits for the end of a turn."""
+        self._models_due: set[str] = set()
+        """Users whose model is stored, but not known to be in the configuration."""
 
-    async def set(self, user_id: str, version: int) -> None:
+    async def set_tools_version(self, user_id: str, version: int) -> None:
         """Store the version, and write it where the gateway reads it. May be repeated.
 
-        While a turn is under way it is written later, in the background. A lower version than
-        before is accepted, as after a restore of management's database: the gateway lists the tools
-        again for any other version.
+        During a turn, the file is written later, in the background. A lower version is accepted,
+        as after a restore of management's database: the gateway lists the tools again after any
+        change. Raises `Problem`.
         """
         agent = self._registry.get(user_id)
         await self._registry.set_tools_version(agent, version)
+        await self._write_between_turns(agent)
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        """Store what the user's model is, and write it where the gateway reads it.
+
+        May be repeated. While a turn is under way it is written later, in the background.
+        """
+        agent = self._registry.get(user_id)
+        if agent.model == model and user_id not in self._models_due:
+            return
+        await self._registry.set_model(agent, model)
+        self._models_due.add(user_id)
+        await self._write_between_turns(agent)
+
+    async def _write_between_turns(self, agent: Agent) -> None:
+        user_id = agent.user_id
         if user_id in self._waiting:
-            return  # it writes the version of that moment
+            return  # it writes what is stored at that moment
         if await self._has_turn(agent):
             task = asyncio.create_task(self._write_after_turn(agent))
             self._waiting[user_id] = task
@@ -65,17 +85,16 @@ class ToolsVersions:
             await self._write(agent)
 
     async def write_all(self) -> None:
-        """Write what is stored, at a start: the server may have been killed before it wrote."""
+        """Write all stored versions, at startup: a killed server may not have written them."""
         for agent in self._registry.all():
-            if agent.tools_version == 0:
-                continue
+            self._models_due.add(agent.user_id)
             try:
-                await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
+                await self._write_stored(agent)
             except (RuntimeFailed, RuntimeUnavailable) as error:
-                log.warning("writing a tools version", user_id=agent.user_id, reason=str(error))
+                log.warning("writing a configuration", user_id=agent.user_id, reason=str(error))
 
     async def close(self) -> None:
-        """Give up what waits; it is stored, and the next start writes it."""
+        """Cancel waiting writes. The versions are stored, and the next start writes them."""
         tasks = list(self._waiting.values())
         for task in tasks:
             task.cancel()
@@ -83,13 +102,20 @@ class ToolsVersions:
 
     async def _write(self, agent: Agent) -> None:
         self._wakes.tools_changed(agent)
-        await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
+        await self._write_stored(agent)
         self._wakes.tools_changed(agent)  # again: the writing may have taken long
+
+    async def _write_stored(self, agent: Agent) -> None:
+        if agent.tools_version:
+            await self._runtime.set_tools_version(agent.user_id, agent.tools_version)
+        if agent.user_id in self._models_due:
+            await self._runtime.set_model(agent.user_id, agent.model)
+            self._models_due.discard(agent.user_id)
 
     async def _write_after_turn(self, agent: Agent) -> None:
         until_s = self._clock.monotonic() + _LONGEST_TURN_S
         try:
-            # The gateway has no event for it.
+            # The gateway has no event for a turn's end.
             while self._clock.monotonic() < until_s and await self._has_turn(agent):  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_EVERY_S)
         finally:
@@ -97,10 +123,10 @@ class ToolsVersions:
         try:
             await self._write(agent)
         except (RuntimeFailed, RuntimeUnavailable) as error:
-            log.warning("writing a tools version", user_id=agent.user_id, reason=str(error))
+            log.warning("writing a configuration", user_id=agent.user_id, reason=str(error))
 
     async def _has_turn(self, agent: Agent) -> bool:
-        """Whether the agent is awake with a turn under way. If not, none begins now."""
+        """Whether the agent has a turn in progress. If not, new requests are held."""
         if await self._runs(agent):
             return True
         self._wakes.tools_changed(agent)  # holds requests; one may have come just before
