@@ -67,6 +67,8 @@ cd $R
 mkdir -p mnt/old
 pivot_root . mnt/old
 umount -l /mnt/old
+# As a container's manager does: services see the credentials that are mounted for them.
+mount --make-rshared /
 exec /usr/bin/env -i container=ocmt PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --unit=ocmt-booted.target --show-status=0
 """
