@@ -111,17 +111,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Iterator
                 token=AUTH_TOKEN, port=port, ui="/var/www/ocmt/current",
             )
         )  # fmt: skip
-        ssh = machine.root / "root/ocmt-ssh"
+        ssh = machine.root / "opt/ocmt-ssh"
         ssh.mkdir(parents=True)
         for one in ("host", "client.pub"):
             (ssh / one).write_bytes((folder / one).read_bytes())
             (ssh / one).chmod(0o600)
         (ssh / "config").write_text(
-            f"Port {ssh_port}\nListenAddress 127.0.0.1\nHostKey /root/ocmt-ssh/host\n"
-            "AuthorizedKeysFile /root/ocmt-ssh/client.pub\nPidFile none\nUsePAM no\n"
+            f"Port {ssh_port}\nListenAddress 127.0.0.1\nHostKey /opt/ocmt-ssh/host\n"
+            "AuthorizedKeysFile /opt/ocmt-ssh/client.pub\nPidFile none\nUsePAM no\n"
             "StrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\n"
         )
-        words = machine.argv(SSHD, "-D", "-e", "-f", "/root/ocmt-ssh/config")
+        words = machine.argv(SSHD, "-D", "-e", "-f", "/opt/ocmt-ssh/config")
         with subprocess.Popen(words, stderr=subprocess.DEVNULL) as sshd:
             try:
                 made = Server(machine, file, f"http://127.0.0.1:{port}/health", checkout)
