@@ -34,6 +34,15 @@ def explained(folder: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def interruptible(consequence: str) -> Iterator[None]:
+    """Turn Ctrl-C into a `CommandFailed` that says what became of the command's work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CommandFailed(f"Interrupted. {consequence}", exit_code=130) from None
+
+
 def of_the_machine(error: OSError) -> str:
     """Explain an `OSError` to the operator, with the cure."""
     where = f" ({error.filename})" if error.filename else ""

@@ -42,7 +42,9 @@ COMMANDS = {
     "journal": Entry(
         "Show who deployed what, when and why", "ocmt_cli.deploy.commands", "journal_app"
     ),
-    "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.commands", "logs_app"),
+    "logs": Entry("Show the servers' logs, merged", "ocmt_cli.deploy.logs_command", "logs_app"),
+    "freeze": Entry("Refuse deploys, with a message", "ocmt_cli.deploy.freezing", "freeze_app"),
+    "unfreeze": Entry("Allow deploys again", "ocmt_cli.deploy.freezing", "unfreeze_app"),
     "backup": Entry("Back up the servers to this machine", "ocmt_cli.backup.commands"),
     "restore": Entry("Restore a backup to its servers", "ocmt_cli.backup.commands", "restore_app"),
     "sync": Entry("Follow upstream OpenClaw", "ocmt_sync.commands", "sync_app"),

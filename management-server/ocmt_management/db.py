@@ -147,19 +147,21 @@ class Database:
         if read_only:
             raise _read_only(None)
 
-    async def check(self) -> None:
-        """Like `ping`; also raise `Problem` if the tables lack a column that this release needs.
+    async def check(self) -> str | None:
+        """Like `ping`; also raises `Problem` when the tables lack a column that this release needs.
 
-        A release may run on the tables of another, so columns are checked instead of the revision,
-        once for each revision of the database.
+        A release may run on the tables of a newer one, so the columns are checked, once for each
+        revision that the database has. Returns that revision.
         """
         await self.ping()
         async with self.read() as session:
-            revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            known = text("SELECT version_num FROM alembic_version")
+            revision: str | None = await session.scalar(known)
             if revision not in self._fitting:
                 for table in Base.metadata.sorted_tables:
                     await session.execute(select(table).limit(0))
                 self._fitting.add(revision)
+        return revision
 
     async def close(self) -> None:
         await self._engine.dispose()

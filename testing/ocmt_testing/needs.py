@@ -59,6 +59,7 @@ NEEDS = {
         Need("strace", _program("strace", "strace")),
         Need("ip", _program("ip", "iproute2")),
         Need("systemd", _program("systemd-analyze", "systemd")),
+        Need("nsenter", _program("nsenter", "util-linux")),
         Need("qemu", _program("qemu-system-x86_64", "qemu-system-x86")),
         Need("docker", TIERS["docker"].obstacle),
         Need("chromium", TIERS["e2e"].obstacle),

@@ -70,15 +70,15 @@ def _lacking(host: str, agent: str, end: dict[str, Any]) -> list[LeftOut]:
     return lacking
 
 
-def send_agents(
+def stage_agents(
     remote: Host, place: str, folder: Path, parts: Sequence[Part]
-) -> tuple[str | None, list[LeftOut]]:
-    """Replace the host's folder `place` with the agents in the archives of the backup `folder`.
+) -> tuple[str, list[LeftOut]]:
+    """Unpack the archives of the backup `folder` beside the host's agents' folder `place`.
 
-    Returns the path that the old folder was moved to, if there was one, and the agents that were
-    not restored. Raises `HostFailed`; the host is then unchanged.
+    Returns the path of the new folder, which is to replace `place`, and the agents that were not
+    unpacked. Raises `HostFailed`.
     """
-    argv, first = program("restore-agents", place)
+    argv, first = program("stage-agents", place)
     with running(remote, argv, step="restore the agents", first=first) as (given, printed):
         for part in parts:
             if not _send_one(given, folder / part.file, _agent_of(part)):
@@ -89,10 +89,10 @@ def send_agents(
         try:
             said = json.loads(printed.read())
             refused = [LeftOut(remote.name, agent, "", why) for agent, why in said["refused"]]
-            aside: str | None = said["aside"]
+            staged: str = said["staged"]
         except (ValueError, KeyError, TypeError) as error:
             raise StreamEnded(f"the host did not report what it restored: {error}") from error
-    return aside, refused
+    return staged, refused
 
 
 def _agent_of(part: Part) -> str | None:

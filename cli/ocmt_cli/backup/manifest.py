@@ -4,9 +4,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from ocmt_cli.deploy.inventory import Role
+from ocmt_cli.deploy.inventory import ORDER, Role
 from ocmt_cli.failure import CommandFailed
 
 FORMAT = 2
@@ -64,6 +64,17 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / _NAME).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
+def _part(said: dict[str, Any]) -> Part:
+    """Raises `ValueError` or `TypeError` if an entry of the manifest is none that we write."""
+    part = Part(**said)
+    if part.role not in ORDER or part.kind not in get_args(Kind):
+        raise ValueError(f"{part.role} {part.kind} is no part of a backup")
+    texts = (part.file, part.host, part.place, part.sha256)
+    if not (all(isinstance(one, str) for one in texts) and isinstance(part.size, int)):
+        raise ValueError(f"the entry of {part.file} is damaged")
+    return part
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read a backup's manifest and check its files. Raises `CommandFailed` if any are damaged."""
     try:
@@ -73,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{folder} was made by another version of ocmt (format {said['format']}). Restore "
                 "it with that version."
             )
-        parts = tuple(Part(**part) for part in said["parts"])
+        parts = tuple(_part(part) for part in said["parts"])
         left_out = tuple(LeftOut(**one) for one in said.get("left_out", ()))
         manifest = Manifest(said["made_at"], parts, left_out)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,19 +1,22 @@
-"""Restores a backup: checks everything, stops the servers, then replaces their data.
+"""Restores a backup: checks everything, copies it beside the old data, then switches all hosts.
 
-Each host records the restore before its data changes, and removes the record when all data is
-replaced. A host with such a record refuses deploys and rollbacks, so servers never run on data from
-two points in time. Running the restore again completes it.
+Until the switch, the servers run on the old data, and a failure changes nothing. An interrupted
+switch is completed or withdrawn by the next command (`deploy.restores`), so servers never run on
+data from two points in time.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from ocmt_cli.backup.agents import send_agents
+from ocmt_cli.backup.agents import stage_agents
 from ocmt_cli.backup.manifest import LeftOut, Manifest, Part, read_manifest
-from ocmt_cli.backup.streams import fetch, program, send
+from ocmt_cli.backup.streams import program, send
 from ocmt_cli.backup.transfer import (
     Hosts,
     Say,
@@ -27,11 +30,15 @@ from ocmt_cli.backup.transfer import (
 )
 from ocmt_cli.deploy.inventory import Inventory, Role
 from ocmt_cli.deploy.remote import Host, open_host
+from ocmt_cli.deploy.restores import facts_after_restores, switch_data, unfinished_restores
+from ocmt_cli.deploy.rollback_plan import Facts
 from ocmt_cli.deploy.session import Session, deployer_name
 from ocmt_cli.failure import CommandFailed
 
-Target = tuple[str, Role]
-"""A host and one of its components."""
+Target = tuple[Role, str]
+"""A component and its host."""
+Move = dict[str, str]
+"""`kind`, `staged` and `place` of new data (`deploy.hostside.restored_data`)."""
 
 
 def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> list[LeftOut]:
@@ -47,30 +54,70 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
         _require_fitting(inventory, folder, manifest, hosts)
         _refuse_overwriting(inventory, manifest, hosts, force=force)
         sessions = _sessions(inventory, manifest, stack)
-        _require_known_tables(folder, manifest, sessions)
-        _halt(manifest, sessions, say)
-        for (_, role), session in sessions.items():
-            session.ask("begin_restore", role, manifest.made_at, deployer_name())
-        # The settings first, since they have the databases' addresses.
-        for part in sorted(manifest.parts, key=lambda part: part.kind != "env"):
+        facts = _completed(manifest, sessions, say)
+        if facts is None:
+            return lacking
+        _require_known_tables(folder, manifest, facts)
+        moves: dict[Target, list[Move]] = {target: [] for target in _targets(manifest)}
+        for part in manifest.parts:
             if part.kind != "files":
-                say(f"{part.host}: {part.file}")
-                if kept := _put_back(inventory, folder, part, hosts[part.host]):
-                    say(f"{part.host}: the old database is in {kept}")
+                say(f"{part.host}: copy {part.file}")
+                move = _stage(inventory, folder, manifest, part, hosts[part.host])
+                moves[part.role, part.host].append(move)
         for host, place in _agents_folders(manifest).items():
             archives = [one for one in manifest.parts if (one.host, one.kind) == (host, "files")]
-            say(f"{host}: agents' state")
-            aside, refused = send_agents(hosts[host], place, folder, archives)
-            if aside is not None:
-                say(f"{host}: the old files of agents are in {aside}")
+            say(f"{host}: copy the agents' state")
+            staged, refused = stage_agents(hosts[host], place, folder, archives)
+            moves["agent", host].append({"kind": "files", "staged": staged, "place": place})
             lacking += refused
-        for (_, role), session in sessions.items():
-            session.ask("end_restore", role)
+        switch_data(sessions, _records(manifest, moves, lacking), say)
     return lacking
 
 
+def _completed(manifest: Manifest, sessions: Mapping[str, Session], say: Say) -> Facts | None:
+    """The hosts' facts, after completing or withdrawing an earlier restore.
+
+    `None` if that one completed the restore of this backup.
+    """
+    targets = _targets(manifest)
+
+    def read() -> Facts:
+        return {(role, host): sessions[host].ask("status", role) for role, host in targets}
+
+    before = unfinished_restores(read())
+    facts = facts_after_restores(sessions, read, say)
+    same = [
+        facts[target]["restored"] == record["id"]
+        for target, record in before.items()
+        if record["backup"] == manifest.made_at
+    ]
+    return None if same and all(same) else facts
+
+
+def _records(
+    manifest: Manifest, moves: Mapping[Target, list[Move]], lacking: Iterable[LeftOut]
+) -> dict[Target, dict[str, Any]]:
+    agents = _agents_folders(manifest)
+    shared = {
+        "id": str(time.time_ns() // 1_000_000),
+        "backup": manifest.made_at,
+        "who": deployer_name(),
+        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "targets": [list(target) for target in moves],
+        "lacking": [str(one) for one in lacking],
+    }
+    return {
+        (role, host): {
+            **shared,
+            "data": str(PurePosixPath(agents.get(host, "/")).parent),
+            "moves": moves[role, host],
+        }
+        for role, host in moves
+    }
+
+
 def _targets(manifest: Manifest) -> list[Target]:
-    return list(dict.fromkeys((part.host, part.role) for part in manifest.parts))
+    return list(dict.fromkeys((part.role, part.host) for part in manifest.parts))
 
 
 def _require_fitting(inventory: Inventory, folder: Path, manifest: Manifest, hosts: Hosts) -> None:
@@ -79,14 +126,11 @@ def _require_fitting(inventory: Inventory, folder: Path, manifest: Manifest, hos
     Their `.env` must have the same paths, kind of database and vault keys, and their disks enough
     space.
     """
-    for host, role in _targets(manifest):
+    for role, host in _targets(manifest):
         path = inventory.component_path(inventory.host(host), role) / ".env"
-        there = exists(hosts[host], path)
         parts = [part for part in manifest.parts if (part.host, part.role) == (host, role)]
-        kept = parse_settings(
-            "".join((folder / part.file).read_text() for part in parts if part.kind == "env")
-        )
-        settings = settings_of(hosts[host], path)[1] if there else kept
+        kept = _kept_settings(folder, manifest, (role, host))
+        settings = _settings(inventory, folder, manifest, (role, host), hosts[host])
         wanted = {"env": str(path), **_places(role, settings)}
         _require_same_database(role, settings, parts, path)
         for part in parts:
@@ -109,6 +153,28 @@ def _require_fitting(inventory: Inventory, folder: Path, manifest: Manifest, hos
                 f"{host}: {needed / 1e6:,.0f} MB are needed beside the data there, but "
                 f"{free / 1e6:,.0f} MB are free. Free some space."
             )
+
+
+def _settings(
+    inventory: Inventory, folder: Path, manifest: Manifest, target: Target, remote: Host
+) -> dict[str, str]:
+    """The settings of a server: those on its host, else the backup's."""
+    role, host = target
+    path = inventory.component_path(inventory.host(host), role) / ".env"
+    if exists(remote, path):
+        return settings_of(remote, path)[1]
+    return _kept_settings(folder, manifest, target)
+
+
+def _kept_settings(folder: Path, manifest: Manifest, target: Target) -> dict[str, str]:
+    """The settings of a server in the backup."""
+    return parse_settings(
+        "".join(
+            (folder / part.file).read_text(encoding="utf-8")
+            for part in manifest.parts
+            if (part.role, part.host) == target and part.kind == "env"
+        )
+    )
 
 
 def _require_same_database(
@@ -142,24 +208,23 @@ def _free(remote: Host, place: str) -> int:
     return int(remote.run(argv, step="read the free space", stdin=first, timeout_s=60).stdout)
 
 
-def _sessions(inventory: Inventory, manifest: Manifest, stack: ExitStack) -> dict[Target, Session]:
-    """A host connection for each component to restore; locks are held until `stack` closes."""
-    sessions: dict[Target, Session] = {}
-    for host, role in _targets(manifest):
-        entry = inventory.host(host)
-        session = stack.enter_context(Session(open_host(entry, inventory.deploy), entry, inventory))
-        session.lock(role, what="restore")
-        sessions[host, role] = session
+def _sessions(inventory: Inventory, manifest: Manifest, stack: ExitStack) -> dict[str, Session]:
+    """Host connections, with the locks of the components to restore until `stack` ends."""
+    sessions: dict[str, Session] = {}
+    for role, host in _targets(manifest):
+        if host not in sessions:
+            entry = inventory.host(host)
+            session = Session(open_host(entry, inventory.deploy), entry, inventory)
+            sessions[host] = stack.enter_context(session)
+        sessions[host].lock(role, what="restore")
     return sessions
 
 
-def _require_known_tables(
-    folder: Path, manifest: Manifest, sessions: Mapping[Target, Session]
-) -> None:
+def _require_known_tables(folder: Path, manifest: Manifest, facts: Facts) -> None:
     """Raise `CommandFailed` if the backup's SQLite tables are newer than the deployed release."""
     for part in manifest.parts:
         if part.role == "mgmt" and part.kind == "sqlite":
-            current = sessions[part.host, part.role].ask("status", part.role)
+            current = facts[part.role, part.host]
             known = current["meta"].get("revisions", [])
             revision = _revision(folder / part.file)
             if known and revision is not None and revision not in known:
@@ -189,14 +254,6 @@ def _agents_folders(manifest: Manifest) -> dict[str, str]:
         elif part.kind == "files":
             found[part.host] = part.place
     return found
-
-
-def _halt(manifest: Manifest, sessions: Mapping[Target, Session], say: Say) -> None:
-    """Stop the servers and agents whose data is in the backup."""
-    agents = _agents_folders(manifest)
-    for (host, role), session in sessions.items():
-        say(f"{host}: {role}: stop")
-        session.ask("halt", role, str(PurePosixPath(agents.get(host, "/")).parent))
 
 
 def _refuse_overwriting(
@@ -236,38 +293,33 @@ def _postgres_tables(inventory: Inventory, part: Part, remote: Host) -> list[str
     return [] if done.stdout.strip() == "0" else [f"{part.host}: PostgreSQL has tables"]
 
 
-def _keep_postgres(inventory: Inventory, folder: Path, part: Part, remote: Host) -> str:
-    """Dump the PostgreSQL database that is about to be replaced to this machine.
+def _stage(
+    inventory: Inventory, folder: Path, manifest: Manifest, part: Part, remote: Host
+) -> Move:
+    """Copy a part to its host, beside its place."""
+    step = "stage-database" if part.kind == "sqlite" else "stage-file"
+    place = part.place or _dump_place(inventory, part)
+    if part.kind == "postgresql":
+        _stage_commands(inventory, folder, manifest, part, remote)
+    argv, first = program(step, place)
+    staged = send(remote, argv, folder / part.file, step=f"copy {part.file}", first=first)
+    return {"kind": part.kind, "staged": staged, "place": place}
 
-    Returns where the dump is; empty if the database has no tables.
-    """
-    if not _postgres_tables(inventory, part, remote):
-        return ""
-    env = inventory.component_path(inventory.host(part.host), "mgmt") / ".env"
-    argv, first = postgres_dump(database_of(settings_of(remote, env)[1])[1])
-    kept = folder.with_name(f"{folder.name}.before-restore-{time.time_ns() // 1_000_000}.pgdump")
-    fetch(remote, argv, kept, step="keep the old database", first=first)
-    return f"{kept} on this machine"
+
+def _dump_place(inventory: Inventory, part: Part) -> str:
+    """The path beside which a PostgreSQL dump is staged, and a dump of the old database kept."""
+    return str(inventory.component_path(inventory.host(part.host), "mgmt") / "management.pgdump")
 
 
-def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> str:
-    """Restore a part. Returns where the old database is kept; empty if there was none."""
-    file = folder / part.file
-    if part.kind == "env":
-        # An existing .env belongs to the operator and is not replaced.
-        if not exists(remote, PurePosixPath(part.place)):
-            text = file.read_text(encoding="utf-8")
-            remote.put(text, PurePosixPath(part.place), mode=0o600, step="restore .env")
-    elif part.kind == "postgresql":
-        env = inventory.component_path(inventory.host(part.host), "mgmt") / ".env"
-        url = database_of(settings_of(remote, env)[1])[1]
-        kept = _keep_postgres(inventory, folder, part, remote)
-        words, password = postgres_words("pg_restore", url)
-        words += ["--clean", "--if-exists", "--no-owner", "--single-transaction"]
-        first = f"{password}\n".encode()
-        send(remote, with_password(words), file, step=f"restore {file.name}", first=first)
-        return kept
-    else:
-        argv, first = program("restore-database", part.place)
-        return send(remote, argv, file, step=f"restore {file.name}", first=first)
-    return ""
+def _stage_commands(
+    inventory: Inventory, folder: Path, manifest: Manifest, part: Part, remote: Host
+) -> None:
+    """Write the commands that keep the old PostgreSQL database and load the new one."""
+    url = database_of(_settings(inventory, folder, manifest, (part.role, part.host), remote))[1]
+    words, password = postgres_words("pg_restore", url)
+    load = [*words, "--clean", "--if-exists", "--no-owner", "--single-transaction"]
+    dump = postgres_dump(url)[0] if _postgres_tables(inventory, part, remote) else []
+    text = json.dumps({"load": load, "dump": dump, "password": password})
+    place = PurePosixPath(_dump_place(inventory, part))
+    file = place.with_name(f".{place.name}.restore.json")
+    remote.put(text, file, mode=0o600, step="copy the database's commands")

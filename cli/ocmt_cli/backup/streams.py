@@ -7,11 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ocmt_cli.deploy.pipes import close, end, give, pipes_of
+from ocmt_cli.backup.stalls import ended_when_stalled
+from ocmt_cli.deploy.host_failures import hangs
+from ocmt_cli.deploy.pipes import close, end, give
 from ocmt_cli.deploy.program import packed, python_argv
 from ocmt_cli.deploy.remote import Host
 
 _END_S = 15
+STALLED_S = 900.0
+"""Seconds without a byte, after which a program counts as hanging: a host copies a large database
+before it sends the first one."""
 
 
 def program(step: str, place: str, *more: object) -> tuple[list[str], bytes]:
@@ -30,18 +35,20 @@ def running(
     """
     with tempfile.TemporaryFile() as errors:
         process = remote.popen(argv, stderr=errors)
-        given, printed = pipes_of(process)
-        try:
-            give(given, first)
-            yield given, printed
-            close(given)
-            printed.read()
-            code, ended = end(process), None
-        except StreamEnded as error:
-            code, ended = end(process, within_s=_END_S), error
-        except BaseException:
-            end(process, within_s=0)  # the failure is on this side
-            raise
+        with ended_when_stalled(process, STALLED_S) as (given, printed, progress):
+            try:
+                give(given, first)
+                yield given, printed
+                close(given)
+                printed.read()
+                code, ended = end(process), None
+            except StreamEnded as error:
+                code, ended = end(process, within_s=_END_S), error
+            except BaseException:
+                end(process, within_s=0)  # the failure is on this side
+                raise
+        if progress.stalled.is_set():
+            raise hangs(remote.name, step, STALLED_S)
         errors.seek(0)
         if code != 0:
             raise remote.failure(code, errors.read().decode(errors="replace"), step)

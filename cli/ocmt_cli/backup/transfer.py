@@ -90,11 +90,10 @@ def postgres_words(program: str, url: str) -> tuple[list[str], str]:
     return words, unquote(parts.password or "")
 
 
-def postgres_dump(url: str) -> tuple[list[str], bytes]:
-    """The command that dumps a database, and the first bytes of its standard input."""
+def postgres_dump(url: str) -> tuple[list[str], str]:
+    """The command that dumps a database, and the password."""
     words, password = postgres_words("pg_dump", url)
-    words += ["--format=custom", "--no-owner", "--no-privileges"]
-    return with_password(words), f"{password}\n".encode()
+    return [*words, "--format=custom", "--no-owner", "--no-privileges"], password
 
 
 def backup(
@@ -145,7 +144,8 @@ def _back_up_management(
     if kind == "sqlite":
         argv, first = program("dump-database", where)
     else:
-        argv, first = postgres_dump(where)
+        words, password = postgres_dump(where)
+        argv, first = with_password(words), f"{password}\n".encode()
     part = fetch(remote, argv, folder / name, step=f"back up {name}", first=first)
     # PostgreSQL's address has the password, so it is only in the .env, apart from the data.
     place = where if kind == "sqlite" else ""

@@ -59,7 +59,7 @@ def build(source: Source, role: Role, platform: Platform, builds: Path) -> Artef
     content = source.content(role)
     folder = builds / f"{role}-{content[:16]}"
     wheels = _wheelhouse(source, role, platform, builds) if role != "ui" else None
-    if not (folder / "manifest.json").exists():
+    if not is_whole(folder):
         shutil.rmtree(folder, ignore_errors=True)
         builds.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=builds) as working:
@@ -69,7 +69,7 @@ def build(source: Source, role: Role, platform: Platform, builds: Path) -> Artef
                 _page(source, made)
             else:
                 _wheels(source, role, Path(working) / "source", made)
-            _write_manifest(made)
+            write_manifest(made)
             made.replace(folder)
     return Artefact(folder, wheels, content)
 
@@ -93,13 +93,25 @@ def _wheels(source: Source, role: Role, folder: Path, made: Path) -> None:
     shutil.copy(folder / "requirements" / _LOCKS[role], made / "requirements.lock")
 
 
-def _write_manifest(made: Path) -> None:
+def write_manifest(made: Path) -> None:
     digests = {
         str(file.relative_to(made)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(made.rglob("*"))
         if file.is_file()
     }
     (made / "manifest.json").write_text(json.dumps(digests, indent=0), encoding="utf-8")
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a cached build has the files of its manifest; hosts would refuse another one."""
+    try:
+        digests = dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+        return all(
+            hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+            for name, digest in digests.items()
+        )
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _wheelhouse(source: Source, role: Role, platform: Platform, builds: Path) -> Path:

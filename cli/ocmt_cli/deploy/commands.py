@@ -1,16 +1,16 @@
-"""`ocmt deploy`, `rollback`, `releases`, `journal` and `logs`."""
+"""`ocmt deploy`, `rollback`, `releases` and `journal`."""
 
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from ocmt_common.console import complain, say, say_json
+from ocmt_common.console import say, say_json
 
 from ocmt_cli.checkout import DEFAULT_DATA, ROOT, command
 from ocmt_cli.deploy.deployer import Deployer
-from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, ORDER, Role, load_inventory
 from ocmt_cli.deploy.orchestration import deploy, plan
 from ocmt_cli.deploy.pulling import pull as pull_checkout
@@ -20,10 +20,9 @@ from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.rollback_plan import Move
 from ocmt_cli.deploy.server_status import COMPONENT_TITLES
 from ocmt_cli.deploy.source import read_source
-from ocmt_cli.failure import CommandFailed
+from ocmt_cli.failure import CommandFailed, interruptible
 
-_LOG_POLL_S = 1.0
-_pause = time.sleep
+_MOST_COMMITS = 20
 
 
 class What(StrEnum):
@@ -45,20 +44,40 @@ PullOption = Annotated[
     ),
 ]
 
+HostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--host",
+        metavar="HOST",
+        help="Only this host of the inventory, or those that match, as in 'u*'; repeatable.",
+    ),
+]
+_CONTINUES = (
+    "A step that a host has begun continues there to its end. `{status}` shows what serves; the "
+    "same command, run again, continues from there."
+)
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 rollback_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 releases_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 journal_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-logs_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _deployer(file: Path, what: What, *, quiet: bool = False, local: str | None = None) -> Deployer:
+def deployer_for(
+    file: Path,
+    what: What,
+    *,
+    hosts: Sequence[str] | None = None,
+    quiet: bool = False,
+    local: str | None = None,
+) -> Deployer:
     inventory = load_inventory(file)
     if local is not None:
         inventory.host(local)
     in_use = [role for role in ORDER if inventory.with_role(role)]
     roles = in_use if what is What.all else [role for role in ORDER if role == what.value]
-    return Deployer(inventory, roles, (lambda text: None) if quiet else say, local)
+    report = (lambda text: None) if quiet else say
+    return Deployer(inventory, roles, report, local, tuple(hosts or ()))
 
 
 @app.command()
@@ -74,18 +93,21 @@ def deploy_command(
         typer.Option("--force", help="Also deploy an older commit, or one that was rolled back."),
     ] = False,
     pull: PullOption = None,
+    host: HostOption = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
     """Deploy this commit without losing requests. If its health check fails, the old one serves."""
-    deployer = _deployer(inventory, what, quiet=as_json, local=pull)
+    deployer = deployer_for(inventory, what, hosts=host, quiet=as_json, local=pull)
     if pull is not None and not plan_only and pull_checkout(ROOT, deployer.inventory.pull):
         start_anew(ROOT)
     source = read_source(ROOT)
+    began = time.monotonic()
     if plan_only:
         with deployer.sessions() as sessions:
             steps = plan(deployer, source, sessions, force=force)
     else:
-        steps = deploy(deployer, source, builds=DEFAULT_DATA / "builds", force=force)
+        with interruptible(_CONTINUES.format(status=command("status"))):
+            steps = deploy(deployer, source, builds=DEFAULT_DATA / "builds", force=force)
     if as_json:
         told = [step.to_json() for step in steps]
         say_json({"commit": source.commit, "plan": plan_only, "steps": told})
@@ -95,13 +117,20 @@ def deploy_command(
             say(f"{step.host}: {COMPONENT_TITLES[step.role]}: {step.action} ({step.why})")
             if step.migrations:
                 say(f"  migrations: {', '.join(step.migrations)}")
+            for commit in step.commits[:_MOST_COMMITS]:
+                say(f"  {commit}")
+            if len(step.commits) > _MOST_COMMITS:
+                say(f"  … and {len(step.commits) - _MOST_COMMITS} more commits")
         else:
             say(f"{step.host}: {COMPONENT_TITLES[step.role]}: {step.current} serves")
+    if not plan_only:
+        say(f"{time.monotonic() - began:.1f} s in all")
 
 
 @rollback_app.command()
 def rollback_command(
     what: WhatArgument = What.all,
+    *,
     to: Annotated[str | None, typer.Option(help="The release; see `releases`.")] = None,
     reason: Annotated[
         str, typer.Option(help="Why, for the journal and the tag.", metavar="TEXT")
@@ -110,6 +139,7 @@ def rollback_command(
         str | None,
         typer.Option("--pull", metavar="HOST", help="This machine is HOST; do not use ssh."),
     ] = None,
+    host: HostOption = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
     """Undo the last deploy: go back to the releases before it, with the same health check.
@@ -125,7 +155,10 @@ def rollback_command(
     def tag(role: Role, release: str, why: str) -> None:
         tag_rollback(say, ROOT, role, release, why)
 
-    for done in rollback(_deployer(inventory, what, local=pull), to=to, why=reason, tag=tag):
+    deployer = deployer_for(inventory, what, hosts=host, local=pull)
+    with interruptible(_CONTINUES.format(status=command("status"))):
+        outcome = rollback(deployer, to=to, why=reason, tag=tag)
+    for done in outcome:
         told = f"{done.release} serves" if isinstance(done, Move) else f"left alone: {done.why}"
         say(f"{done.host}: {COMPONENT_TITLES[done.role]}: {told}")
 
@@ -134,10 +167,11 @@ def rollback_command(
 def releases_command(
     what: WhatArgument = What.all,
     as_json: JsonOption = False,
+    host: HostOption = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
     """List the releases on the servers, oldest first."""
-    deployer = _deployer(inventory, what)
+    deployer = deployer_for(inventory, what, hosts=host)
     with deployer.sessions() as sessions:
         found, failures = deployer.each_that_answers(
             lambda role, name: sessions[name].ask("releases", role)
@@ -146,8 +180,8 @@ def releases_command(
         told = [{"component": r, "host": h, "releases": found[r, h]} for r, h in found]
         say_json(told)
     else:
-        for (role, host), listed in found.items():
-            say(f"{host}: {COMPONENT_TITLES[role]}")
+        for (role, name), listed in found.items():
+            say(f"{name}: {COMPONENT_TITLES[role]}")
             for one in listed:
                 marks = [word for word in ("current", "healthy") if one[word]]
                 say(f"  {one['release']}  {', '.join(marks)}".rstrip())
@@ -162,10 +196,11 @@ def journal_command(
         int, typer.Option(min=1, max=100_000, help="How many events of each server.")
     ] = 20,
     as_json: JsonOption = False,
+    host: HostOption = None,
     inventory: InventoryOption = DEFAULT_FILE,
 ) -> None:
     """Show who deployed, rolled back and restored what, when and why, oldest first."""
-    deployer = _deployer(inventory, what)
+    deployer = deployer_for(inventory, what, hosts=host)
     with deployer.sessions() as sessions:
         found, failures = deployer.each_that_answers(
             lambda role, name: sessions[name].ask("journal", role, lines)
@@ -185,59 +220,3 @@ def journal_command(
             say(f"{event['at']}  {place}  {event['who']}  {event['what']}{why}")
     if failures:
         raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
-
-
-@logs_app.command()
-def logs_command(
-    what: WhatArgument = What.all,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow new lines.")] = False,
-    request: Annotated[str, typer.Option(help="Only lines with this request id.")] = "",
-    lines: Annotated[
-        int, typer.Option(min=1, max=100_000, help="How many lines of each server.")
-    ] = 100,
-    inventory: InventoryOption = DEFAULT_FILE,
-) -> None:
-    """Show the servers' log lines, merged by time."""
-    if what is What.ui:
-        raise CommandFailed(
-            "The page has no log of its own: see the web server's on its host, such as "
-            "`journalctl -u caddy` or /var/log/nginx.",
-            exit_code=2,
-        )
-    deployer = _deployer(inventory, what)
-    after: dict[tuple[Role, str], Any] = {}
-
-    def ask(role: Role, name: str) -> Any:
-        if role == "ui":
-            return {"lines": [], "after": None}
-        return sessions[name].ask("logs", role, lines, request, after.get((role, name)))
-
-    away: dict[str, HostFailed] = {}
-    with deployer.sessions() as sessions:
-        while True:
-            found, failures = deployer.each_that_answers(ask)
-            after |= {target: told["after"] for target, told in found.items()}
-            for line in merged(found):
-                say(line)
-            if not follow:
-                break
-            for name, failure in failures.items():
-                if name not in away:
-                    complain(f"{failure}\nIts log follows as soon as it answers.")
-                sessions[name].disconnect()
-            for name in away.keys() - failures.keys():
-                complain(f"{name} answers again.")
-            away = failures
-            _pause(_LOG_POLL_S)
-    if failures:
-        raise CommandFailed("\n".join(str(failure) for failure in failures.values()))
-
-
-def merged(found: dict[tuple[Role, str], Any]) -> list[str]:
-    """The lines of all servers sorted by time, keeping each server's order."""
-    lines = [
-        (line["at"], f"{host} {role} {line['text']}")
-        for (role, host), told in found.items()
-        for line in told["lines"]
-    ]
-    return [text for _, text in sorted(lines, key=lambda line: line[0])]

@@ -12,19 +12,21 @@ _GRACE_S = 60.0
 
 
 def deadline_s(step: str, role: Role, policy: Policy) -> float:
-    """The seconds within which a host must answer a step, including the connection's."""
-    gate = policy.gate_timeout_s + _GRACE_S
+    """Seconds that a host may take to answer a step, including those to connect."""
+    check = policy.gate_timeout_s + _GRACE_S
     drain = policy.drain_s + _GRACE_S
     settle = drain + (_MIGRATION_S if role == "mgmt" else 0)
-    switch = 2 * gate + drain
+    switch = 2 * check + drain
     long = {
         "install": _COPY_S,
         "migrate": _MIGRATION_S,
-        "start": gate + drain,
+        "start": check + drain,
         "switch": switch,
         "settle": settle,
-        "finish_rollback": gate + drain + switch + settle,
-        "converge": 2 * (gate + drain + switch) + settle,
+        "finish_rollback": check + drain + switch + settle,
+        "converge": 2 * (check + drain + switch) + settle,
         "halt": 4 * drain,
+        "finish_restore": 4 * drain + (_MIGRATION_S if role == "mgmt" else 0),
+        "withdraw_restore": _COPY_S,
     }
     return _LOGIN_S + long.get(step, _QUICK_S)

@@ -1,5 +1,6 @@
 """The hosts and components of a command, and its host connections."""
 
+import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ class Deployer:
     report: Report
     local: str | None = None
     """This machine's host (`--pull`), or `None` for all hosts over ssh."""
+    limit: Sequence[str] = ()
+    """Names or patterns of hosts (`--host`); empty for all."""
 
     def targets(self) -> list[tuple[Role, str]]:
         """(Component, host) pairs in the order of a deploy."""
@@ -33,8 +36,21 @@ class Deployer:
             for role in ORDER
             if role in self.roles
             for host in self.inventory.with_role(role)
-            if self.local in (None, host.name)
+            if self.local in (None, host.name) and self._is_meant(host.name)
         ]
+        unknown = [one for one in self.limit if not fnmatch.filter(self.inventory.hosts, one)]
+        if unknown:
+            raise CommandFailed(
+                f"{self.inventory.file} has no host {', '.join(unknown)}. It has: "
+                f"{', '.join(self.inventory.hosts)}.",
+                exit_code=2,
+            )
+        if not found and self.limit:
+            raise CommandFailed(
+                f"None of the hosts {', '.join(self.limit)} has the role "
+                f"{' or '.join(self.roles)}.",
+                exit_code=2,
+            )
         if not found:
             raise CommandFailed(
                 f"{self.inventory.file} has no host for {', '.join(self.roles)}. Add the role to a "
@@ -42,6 +58,14 @@ class Deployer:
                 exit_code=2,
             )
         return found
+
+    def _is_meant(self, host: str) -> bool:
+        return not self.limit or any(fnmatch.fnmatchcase(host, one) for one in self.limit)
+
+    def hosts_left_out(self, role: Role) -> list[str]:
+        """The component's hosts that `limit` leaves out."""
+        hosts = [host.name for host in self.inventory.with_role(role)]
+        return [host for host in hosts if not self._is_meant(host)]
 
     @contextmanager
     def sessions(self) -> Iterator[dict[str, Session]]:

@@ -169,7 +169,7 @@ class UiSettings(_Table):
 
 
 class Policy(_Table):
-    """`[deploy]`: timeouts, and the number of releases to keep."""
+    """`[deploy]`: timeouts, how many hosts are changed at once and how many releases are kept."""
 
     keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
     gate_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60
@@ -178,6 +178,8 @@ class Policy(_Table):
     """Consecutive healthy answers to pass the health check."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     """Seconds that the old release may take to finish its requests before it is killed."""
+    hosts_at_once: Annotated[int, Field(ge=1, le=100)] = 5
+    """How many hosts of a component are deployed at once, after the first."""
     min_free_mb: Annotated[int, Field(ge=0)] = 500
     max_clock_skew_s: Annotated[float, Field(gt=0)] = 30
     known_hosts: Path | None = None

@@ -4,7 +4,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.build import Artefact, Platform, build
 from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.hooks import hooks
 from ocmt_cli.deploy.inventory import ORDER, Role
 from ocmt_cli.deploy.plan import Age, Step, decide, problems
 from ocmt_cli.deploy.release_tags import (
+    is_in_future,
     names_in,
     release_for,
     release_tags,
@@ -24,6 +28,7 @@ from ocmt_cli.deploy.release_tags import (
     tag_what_runs,
     was_there,
 )
+from ocmt_cli.deploy.restores import facts_after_restores
 from ocmt_cli.deploy.rollback import confirm_rollback, record_rollback
 from ocmt_cli.deploy.rollback_plan import Facts, unfinished
 from ocmt_cli.deploy.session import Session
@@ -55,7 +60,7 @@ def _plan(deployer: Deployer, source: Source, facts: Facts, *, force: bool) -> l
         if role == "mgmt"
     )
     revisions = {"mgmt": source.revisions()[0] if changes else []}
-    return [
+    steps = [
         decide(
             role,
             name,
@@ -67,6 +72,14 @@ def _plan(deployer: Deployer, source: Source, facts: Facts, *, force: bool) -> l
         )
         for role, name in deployer.targets()
     ]
+    return [_with_commits(source, step, facts) for step in steps]
+
+
+def _with_commits(source: Source, step: Step, facts: Facts) -> Step:
+    before = facts[step.role, step.host]["meta"].get("commit")
+    if step.action != "deploy" or before is None:
+        return step
+    return replace(step, commits=tuple(source.commits_since(before, step.role)))
 
 
 def _regretted(role: Role, facts: Facts) -> dict[str, str]:
@@ -91,12 +104,11 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
     first failure; the remaining hosts keep their releases.
     """
     with deployer.sessions() as sessions:
-        facts = _facts(deployer, sessions)
+        facts = facts_after_restores(sessions, lambda: _facts(deployer, sessions), deployer.report)
         steps = _plan(deployer, source, facts, force=force)
         _refuse(steps)
         if all(step.action == "unchanged" for step in steps):
-            tag_what_runs(deployer.report, source, steps)
-            tag_rollbacks(deployer.report, source, steps, facts)
+            _tag(deployer, source, steps, facts)
             return steps
         _lock(sessions, steps, source)
         _finish_interrupted(deployer, sessions, steps, facts)
@@ -106,14 +118,28 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
         _refuse(steps)
         changing = [facts[step.role, step.host] for step in steps if step.action != "unchanged"]
         taken = names_in(release_tags(source.checkout))
-        taken += [name for known in facts.values() for name in known["releases"]]
-        release = release_for(source.commit, changing, now=datetime.now(UTC), taken=taken)
+        now = datetime.now(UTC)
+        taken += [
+            name
+            for known in facts.values()
+            for name in known["releases"]
+            if was_there(name, known) or not is_in_future(name, now)
+        ]
+        release = release_for(source.commit, changing, now=now, taken=taken)
         rollout = _Rollout(deployer, source, sessions, facts, steps, release, builds)
-        done = [step for role in ORDER for step in rollout.deploy_role(role)]
-        unchanged = [step for step in done if step.action == "unchanged"]
-        tag_what_runs(deployer.report, source, unchanged)
-        tag_rollbacks(deployer.report, source, done, facts)
+        targets = [(step.role, step.host) for step in steps if step.action != "unchanged"]
+        with hooks(deployer, "deploy", targets, {"OCMT_COMMIT": source.commit}):
+            done = [step for role in ORDER for step in rollout.deploy_role(role)]
+            _tag(deployer, source, done, facts)
         return done
+
+
+def _tag(deployer: Deployer, source: Source, steps: Sequence[Step], facts: Facts) -> None:
+    """Make the missing tags of components that were left unchanged on all their hosts."""
+    whole = [step for step in steps if not deployer.hosts_left_out(step.role)]
+    unchanged = [step for step in whole if step.action == "unchanged"]
+    tag_what_runs(deployer.report, source, unchanged)
+    tag_rollbacks(deployer.report, source, whole, facts)
 
 
 def _refuse(steps: Sequence[Step]) -> None:
@@ -163,20 +189,39 @@ class _Rollout:
     builds: Path
 
     def deploy_role(self, role: Role) -> list[Step]:
-        """Deploy a component to its hosts in order, then tag it."""
+        """Deploy a component to its hosts, then tag it.
+
+        The first host is the canary: only when it serves the others follow, several at once. After
+        a failure, those that have begun continue to their end, and no other begins.
+        """
         steps = [step for step in self.steps if step.role == role]
+        changing = [step for step in steps if step.action != "unchanged"]
+        if not changing:
+            return steps
         release, commit = self._release_of(steps)
-        done: list[Step] = []
-        try:
-            for step in steps:
-                unchanged = step.action == "unchanged"
-                done.append(step if unchanged else self._deploy_to(step, release, commit))
-        except CommandFailed:
-            self._report_difference(role, release, steps, done)
-            raise
-        if any(step.action != "unchanged" for step in steps):
+        artefacts = {step.host: self._build(step) for step in changing}
+
+        def deploy_to(step: Step) -> Step:
+            return self._deploy_to(step, release, commit, artefacts[step.host])
+
+        done = {step.host: step for step in steps if step.action == "unchanged"}
+        failures: list[CommandFailed] = []
+        for batch in _batches(changing, self.deployer.inventory.deploy.hosts_at_once):
+            for step, outcome in _together(batch, deploy_to):
+                if isinstance(outcome, CommandFailed):
+                    failures.append(outcome)
+                else:
+                    done[step.host] = outcome
+            if failures:
+                self._report_difference(role, release, steps, list(done.values()))
+                raise _first_or_all(failures)
+        if left_out := self.deployer.hosts_left_out(role):
+            self.deployer.report(
+                f"{role}: no tag was made, since {', '.join(left_out)} may not serve {release}"
+            )
+        else:
             tag_release(self.deployer.report, self.source, role, release, commit)
-        return done
+        return [done[step.host] for step in steps]
 
     def _report_difference(
         self, role: Role, release: str, steps: Sequence[Step], done: Sequence[Step]
@@ -210,14 +255,15 @@ class _Rollout:
             return there
         return self.release, self.source.commit
 
-    def _deploy_to(self, step: Step, release: str, commit: str) -> Step:
+    def _build(self, step: Step) -> Artefact:
         running = self.facts[step.role, step.host]["meta"].get("content")
         if step.action == "restart" and running != step.content:
             raise CommandFailed(f"{step.host}: {step.role}: {step.why}.")
-        _lock(self.sessions, self.steps, self.source)
         platform = Platform.of(self.facts[step.role, step.host])
         self.deployer.report(f"build {step.role}")
-        artefact = build(self.source, step.role, platform, self.builds)
+        return build(self.source, step.role, platform, self.builds)
+
+    def _deploy_to(self, step: Step, release: str, commit: str, artefact: Artefact) -> Step:
         send_and_switch(
             self.deployer,
             self.sessions[step.host],
@@ -228,6 +274,36 @@ class _Rollout:
             commit=commit,
         )
         return replace(step, action="deploy", current=release)
+
+
+def _batches(steps: Sequence[Step], at_once: int) -> Iterator[Sequence[Step]]:
+    """The canary, then batches of `at_once` steps."""
+    yield steps[:1]
+    for start in range(1, len(steps), at_once):
+        yield steps[start : start + at_once]
+
+
+def _together(
+    batch: Sequence[Step], deploy_to: Callable[[Step], Step]
+) -> list[tuple[Step, Step | CommandFailed]]:
+    """Run steps at once. Returns each with its outcome."""
+
+    def outcome(step: Step) -> Step | CommandFailed:
+        try:
+            return deploy_to(step)
+        except CommandFailed as failure:
+            return failure
+
+    if len(batch) == 1:
+        return [(batch[0], outcome(batch[0]))]
+    with ThreadPoolExecutor(len(batch)) as pool:
+        return list(zip(batch, pool.map(outcome, batch), strict=True))
+
+
+def _first_or_all(failures: Sequence[CommandFailed]) -> CommandFailed:
+    if len(failures) == 1:
+        return failures[0]
+    return CommandFailed("\n".join(str(failure) for failure in failures))
 
 
 def send_and_switch(
@@ -245,35 +321,42 @@ def send_and_switch(
     `commit` is the commit of the release, which has the same content as `source`.
     """
     name = session.host.name
+    times: list[str] = []
+    began = time.monotonic()
 
-    def report(text: str) -> None:
-        deployer.report(f"{name}: {role}: {text}")
+    @contextmanager
+    def timed(what: str) -> Iterator[None]:
+        deployer.report(f"{name}: {role}: {what}")
+        since = time.monotonic()
+        yield
+        times.append(f"{what.split(maxsplit=1)[0]} {time.monotonic() - since:.1f}")
 
     path = deployer.inventory.component_path(session.entry, role)
-    report(f"copy {release}")
-    session.ask("prepare", role, release)
-    if artefact.wheels is not None:
-        session.host.rsync(
-            artefact.wheels, path / "wheels", step=f"{role}: copy", options=("--ignore-existing",)
-        )
-    with tempfile.TemporaryDirectory() as working:
-        staged = Path(working) / "release"
-        shutil.copytree(artefact.files, staged)
-        _describe(staged, role, release, artefact, source=source, commit=commit)
-        session.host.rsync(staged, path / "releases" / release, step=f"{role}: copy")
-    report("install")
-    session.ask("install", role, release)
+    with timed(f"copy {release}"):
+        session.ask("prepare", role, release)
+        if artefact.wheels is not None:
+            wheels = path / "wheels"
+            only_new = ("--ignore-existing",)
+            session.host.rsync(artefact.wheels, wheels, step=f"{role}: copy", options=only_new)
+        with tempfile.TemporaryDirectory() as working:
+            staged = Path(working) / "release"
+            shutil.copytree(artefact.files, staged)
+            _describe(staged, role, release, artefact, source=source, commit=commit)
+            session.host.rsync(staged, path / "releases" / release, step=f"{role}: copy")
+    with timed("install"):
+        session.ask("install", role, release)
     if role == "mgmt":
-        report("migrate")
-        session.ask("migrate", role, release)
+        with timed("migrate"):
+            session.ask("migrate", role, release)
     if role != "ui":
-        report("start it in standby")
-        session.ask("start", role, release)
-    report("switch")
-    session.ask("switch", role, release)
-    report("settle")
-    session.ask("settle", role, release)
-    report(f"{release} serves")
+        with timed("start it in standby"):
+            session.ask("start", role, release)
+    with timed("switch"):
+        session.ask("switch", role, release)
+    with timed("settle"):
+        session.ask("settle", role, release)
+    total = time.monotonic() - began
+    deployer.report(f"{name}: {role}: {release} serves, after {total:.1f} s ({', '.join(times)})")
 
 
 def _describe(

@@ -24,6 +24,8 @@ class Step:
     content: str
     migrations: tuple[str, ...] = ()
     """Management's migrations to run, in order."""
+    commits: tuple[str, ...] = ()
+    """The commits between what runs and what comes, newest first, as `HASH SUBJECT`."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -33,6 +35,7 @@ class Step:
             "why": self.why,
             "current": self.current,
             "migrations": list(self.migrations),
+            "commits": list(self.commits),
         }
 
 
@@ -54,19 +57,22 @@ def decide(
     current = facts["current"]
     action: Action = "deploy"
     if facts["restore"]:
-        action, why = "refused", unfinished_restore(facts["restore"])
+        action, why = "restart", unfinished_restore(facts["restore"])
     elif current is None:
         why = "nothing is deployed yet"
     elif facts["meta"].get("content") != content:
         action, why = _of_other_content(facts, content, age, force=force)
     elif facts["settings_changed"]:
-        why = "its settings (.env) changed"
+        names = ", ".join(facts["changed_settings"])
+        why = f"its settings (.env) changed{f': {names}' if names else ''}"
     elif facts["rollback"]:
         action, why = "restart", _pending(facts)
     elif not facts["settled"]:
         action, why = "restart", f"{current} is not running or not healthy"
     else:
         action, why = "unchanged", f"{current} runs and is healthy"
+    if action == "deploy" and facts["frozen"]:
+        action, why = "refused", frozen(facts["frozen"])
     known = set(facts["meta"].get("revisions", []))
     new = tuple(one for one in revisions if action == "deploy" and one not in known)
     return Step(role, host, action, why, current, content, new)
@@ -98,11 +104,18 @@ def _of_other_content(
 
 
 def unfinished_restore(record: dict[str, Any]) -> str:
-    """Why a host with an unfinished restore refuses deploys, and what to do."""
+    """What an unfinished restore means for a deploy, for the operator."""
     return (
         f"the restore of the backup of {record['backup']} is unfinished (by {record['who']}, "
-        f"{record['at']}), so its data may be from two points in time; run "
-        f"`{command('restore')}` again"
+        f"{record['at']}): a deploy completes it on all its hosts, or withdraws it"
+    )
+
+
+def frozen(record: dict[str, Any]) -> str:
+    """Why a frozen component is not deployed, and what ends that."""
+    return (
+        f"frozen by {record['who']} at {record['at']}: {record['why']} "
+        f"(`{command('unfreeze')}` ends that)"
     )
 
 
@@ -146,6 +159,11 @@ def problems(
         )
     if facts["current_is_folder"]:
         found.append(f"{path}/current is not a link to a release; move it away, then deploy")
+    found += [
+        f"{one} is a file, folder or broken link where the other is meant; move it away, then "
+        "deploy"
+        for one in facts["obstacles"]
+    ]
     if role != "ui":
         if not facts["env_file"]:
             found.append(

@@ -8,6 +8,7 @@ import functools
 import io
 import zipfile
 from importlib import resources
+from pathlib import PurePosixPath
 
 # Must run on any Python, to report one that is too old.
 _BOOT = """\
@@ -45,9 +46,9 @@ def packed(*places: str) -> bytes:
         common = resources.files("ocmt_common")
         for name in SHARED:
             archive.writestr(f"ocmt_common/{name}", common.joinpath(name).read_bytes())
-        above = {"", *(place.rpartition("/")[0] for place in places)}
-        for folder in sorted(above):
-            archive.writestr(f"ocmt_cli/{folder}/__init__.py".replace("//", "/"), "")
+        above = {parent for place in places for parent in PurePosixPath("ocmt_cli", place).parents}
+        for folder in sorted(above - {PurePosixPath(".")}):
+            archive.writestr(f"{folder}/__init__.py", "")
         for place in places:
             found = package.joinpath(*place.split("/"))
             if found.is_file():

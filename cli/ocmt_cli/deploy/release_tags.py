@@ -19,6 +19,7 @@ from ocmt_cli.failure import CommandFailed
 
 _STAMP = re.compile(r"\d{8}T\d{6}Z(?=-)")
 _STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
+_MOST_AHEAD = timedelta(days=1)
 _TAG = re.compile(r"(?:deploy|rollback)/(mgmt|agent|ui)/(\d{8}T\d{6}Z)-([0-9a-f]{12})")
 
 
@@ -52,8 +53,26 @@ def was_there(release: str, known: Mapping[str, Any]) -> bool:
 
 
 def release_tags(checkout: Path) -> list[str]:
-    """All tags of deploys and rollbacks."""
-    return git(checkout, "tag", "--list", "deploy/*", "rollback/*").split()
+    """All tags of deploys and rollbacks, except for those dated in the future."""
+    tags = git(checkout, "tag", "--list", "deploy/*", "rollback/*").split()
+    now = datetime.now(UTC)
+    return [tag for tag in tags if not is_in_future(tag.rpartition("/")[2], now)]
+
+
+def is_in_future(name: str, now: datetime) -> bool:
+    """Whether a release's name is dated more than a day after `now`.
+
+    Such a name was not made by a deploy, or with a clock that was wrong. If it counted, all later
+    names would have to be later still.
+    """
+    found = _STAMP.match(name)
+    if not found:
+        return False
+    try:
+        at = datetime.strptime(found[0], _STAMP_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return True
+    return at > now + _MOST_AHEAD
 
 
 def names_in(tags: Iterable[str]) -> list[str]:
@@ -120,8 +139,13 @@ def tag_rollback(report: Report, checkout: Path, role: Role, release: str, why: 
 
 def _commit(checkout: Path, release: str) -> str | None:
     """The commit of a release; `None` if it is not in this checkout."""
+    return _commit_of(checkout, release[-12:])
+
+
+def _commit_of(checkout: Path, revision: str) -> str | None:
+    """The commit that git's `revision` names; `None` if there is none."""
     try:
-        found = git(checkout, "rev-parse", "--verify", f"{release[-12:]}^{{commit}}")
+        found = git(checkout, "rev-parse", "--verify", f"{revision}^{{commit}}")
     except CommandFailed:
         return None
     return found.strip()
@@ -131,8 +155,16 @@ def _tag(report: Report, checkout: Path, tag: str, commit: str, message: str) ->
     words = ["tag", tag, commit]
     if message:
         words = [*_tagger(checkout), "tag", "--annotate", "--message", message, tag, commit]
+    there = _commit_of(checkout, f"refs/tags/{tag}")
+    if there not in (None, commit):
+        report(
+            f"the tag {tag} names another commit ({there}) here, so it was not made. If that is "
+            f"wrong: git tag -d {tag}, then deploy again"
+        )
+        return
     try:
-        git(checkout, *words)
+        if there is None:
+            git(checkout, *words)
     except CommandFailed as failure:
         report(f"the tag {tag} could not be made: {failure}")
         return
@@ -140,7 +172,9 @@ def _tag(report: Report, checkout: Path, tag: str, commit: str, message: str) ->
         try:
             git(checkout, "push", "--quiet", "origin", f"refs/tags/{tag}")
         except CommandFailed as failure:
-            report(f"the tag {tag} was not pushed: {failure}")
+            elsewhere = "already exists" in str(failure)
+            cure = f". If origin's is wrong: git push origin :refs/tags/{tag}, then deploy again"
+            report(f"the tag {tag} was not pushed: {failure}{cure if elsewhere else ''}")
 
 
 def _tagger(checkout: Path) -> list[str]:

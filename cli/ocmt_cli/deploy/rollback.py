@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.hooks import hooks
 from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import Role
-from ocmt_cli.deploy.plan import may_run_on, unfinished_restore
+from ocmt_cli.deploy.plan import may_run_on
+from ocmt_cli.deploy.restores import facts_after_restores
 from ocmt_cli.deploy.rollback_plan import Facts, Move, Stay, choose
 from ocmt_cli.deploy.session import Session, deployer_name
 from ocmt_cli.failure import CommandFailed
@@ -31,8 +33,11 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
     with deployer.sessions() as sessions:
         for role, name in deployer.targets():
             sessions[name].lock(role, what="rollback")
-        facts = deployer.each(lambda role, name: sessions[name].ask("facts", role))
-        _require_no_restore(facts)
+        facts = facts_after_restores(
+            sessions,
+            lambda: deployer.each(lambda role, name: sessions[name].ask("facts", role)),
+            deployer.report,
+        )
         chosen = choose(facts, to)
         moves = [one for one in reversed(chosen) if isinstance(one, Move)]
         metas = {
@@ -43,38 +48,18 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
             for one in moves
         }
         _require_runnable(facts, moves, metas)
-        _report_same_code(deployer, facts, moves, metas)
-        reason = record_rollback(sessions, facts, moves, why)
-        for role in dict.fromkeys(one.role for one in moves):
-            for one in (move for move in moves if move.role == role):
-                deployer.report(f"{one.host}: {role}: roll back to {one.release}")
-                sessions[one.host].ask("finish_rollback", role)
-            tag(role, one.release, reason)
-        confirm_rollback(deployer, sessions, moves)
+        targets = [(one.role, one.host) for one in moves]
+        with hooks(deployer, "rollback", targets, {"OCMT_MESSAGE": why}):
+            reason = record_rollback(sessions, facts, moves, why)
+            for role in dict.fromkeys(one.role for one in moves):
+                for one in (move for move in moves if move.role == role):
+                    deployer.report(f"{one.host}: {role}: roll back to {one.release}")
+                    for line in sessions[one.host].ask("finish_rollback", role):
+                        deployer.report(f"{one.host}: {role}: {line}")
+                if not deployer.hosts_left_out(role):
+                    tag(role, one.release, reason)
+            confirm_rollback(deployer, sessions, moves)
     return chosen
-
-
-def _require_no_restore(facts: Facts) -> None:
-    restored = [
-        f"{name}: {role}: {unfinished_restore(known['restore'])}."
-        for (role, name), known in facts.items()
-        if known["restore"]
-    ]
-    if restored:
-        raise CommandFailed("\n".join(restored))
-
-
-def _report_same_code(
-    deployer: Deployer, facts: Facts, moves: Iterable[Move], metas: Metas
-) -> None:
-    for one in moves:
-        here = facts[one.role, one.host]["meta"].get("content")
-        there = metas[one.role, one.host].get(one.release, {}).get("content")
-        if here is not None and here == there:
-            deployer.report(
-                f"{one.host}: {one.role}: {one.release} has the same code: the deploy changed only "
-                "settings (.env). A rollback keeps them; change them, then deploy."
-            )
 
 
 def record_rollback(

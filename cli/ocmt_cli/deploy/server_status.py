@@ -10,7 +10,7 @@ from ocmt_common.console import say, say_json
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
-from ocmt_cli.deploy.plan import unfinished_restore
+from ocmt_cli.deploy.plan import frozen, unfinished_restore
 from ocmt_cli.trust import ending
 
 COMPONENT_TITLES: dict[Role, str] = {"mgmt": "management", "agent": "agent server", "ui": "page"}
@@ -48,8 +48,8 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
                 say(f"  desired {one['desired']}, running {running}, last good {one['lastGood']}")
             if one["answer"] and one["state"] != HEALTHY:
                 say(f"  {one['answer']}")
-            if one["certificate"]:
-                say(f"  {one['certificate']}")
+            for line in filter(None, (one["certificate"], one["frozen"])):
+                say(f"  {line}")
         for line in differences(told):
             say(line)
     return all(one["state"] in (HEALTHY, DEGRADED) for one in told)
@@ -78,7 +78,10 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
     """
     drifted = not status["settled"]
     if status["restore"]:
-        state = f"RESTORE UNFINISHED: {unfinished_restore(status['restore'])}"
+        state = (
+            f"RESTORE UNFINISHED: {unfinished_restore(status['restore'])}; "
+            f"run `{command('deploy')}`"
+        )
     elif status["current"] is None:
         state = "nothing is deployed"
     elif status["unmigrated"]:
@@ -109,6 +112,7 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
         "drift": drifted,
         "answer": status["answer"],
         "certificate": ending.warning(status["certificate"], now),
+        "frozen": frozen(status["frozen"]) if status["frozen"] else "",
     }
 
 
@@ -124,4 +128,5 @@ def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
         "drift": None,
         "answer": why,
         "certificate": "",
+        "frozen": "",
     }

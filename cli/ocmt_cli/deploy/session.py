@@ -26,7 +26,8 @@ from ocmt_cli.trust import links
 
 _PING_EVERY_S = 60.0
 _END_S = 10.0
-"""Seconds for a host to end its program; a running step continues on the host."""
+"""Seconds for a host to end its program; a step that still runs continues on the host."""
+_PROGRAM = ("deploy/hostside", "backup/hostside/no_follow.py")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -146,7 +147,7 @@ class Session:
             if self._process is None:
                 self._process = process
                 # If the host is already unreachable, reading the first answer reports it.
-                give(given, packed("deploy/hostside"))
+                give(given, packed(*_PROGRAM))
             # A connection that has failed is not opened again.
             sent = not given.closed and give(given, json.dumps(request).encode() + b"\n")
             line = answers.readline() if sent else b""

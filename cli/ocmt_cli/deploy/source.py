@@ -60,6 +60,17 @@ class Source:
         code = _git_code(self.checkout, "merge-base", "--is-ancestor", self.commit, commit)
         return self.commit != commit and code == 0
 
+    def commits_since(self, commit: str, role: Role) -> list[str]:
+        """The commits after `commit` that change a component, newest first; as `HASH SUBJECT`.
+
+        Empty if the checkout lacks `commit`.
+        """
+        if not self.has(commit):
+            return []
+        between = f"{commit}..{self.commit}"
+        words = ("log", "--no-decorate", "--format=%h %s", between, "--", *PARTS[role])
+        return git(self.checkout, *words).splitlines()
+
     def revisions(self) -> tuple[list[str], list[str]]:
         """Management's migrations in order, and the contracting ones."""
         folder = "management-server/ocmt_management/migrations/versions/"

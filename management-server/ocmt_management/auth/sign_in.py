@@ -232,7 +232,7 @@ async def operator_link(
     if user.status == Status.DELETING:
         raise Problem(403, "user-deleting", f"{chosen} is being deleted. Try again in a moment.")
     if user.status != Status.ACTIVE:
-        raise Problem(403, "suspended", f"{chosen} is suspended. An admin can reinstate them.")
+        raise Problem(403, "suspended", f"{chosen} is suspended. An admin can reactivate them.")
     if admin is None:
         user.role = Role.ADMIN
         Audit(session, clock).record("user.admin", user_id=user.id, actor="operator")

@@ -1,4 +1,4 @@
-"""Users as an admin manages them: invite, suspend, reinstate, delete, change the role."""
+"""Users as an admin manages them: invite, suspend, reactivate, delete, change the role."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -105,7 +105,7 @@ class UserAdministration:
         return await self._users.all()
 
     async def set_status(self, user_id: str, status: Status) -> User:
-        """Suspend a user, which ends their sessions at once, or reinstate them."""
+        """Suspend a user, which ends their sessions at once, or reactivate them."""
         # Of two admins who suspend each other at once, the second waits here and is refused.
         await self._users.lock_installation()
         user = await self._users.by_id(user_id)

@@ -19,11 +19,14 @@ from ocmt_management.dependencies import Database
 from ocmt_management.llm.dependencies import Llm
 from ocmt_management.mail.dependencies import MailQueue
 from ocmt_management.mail.service import MailFailure
+from ocmt_management.migrations import known_migrations, lacking_migrations
 from ocmt_management.tools.dependencies import Tools
 
 router = APIRouter()
 
 VERSION = release_version("ocmt-management")
+# As of the start: later, the checkout may have the migrations of the next release.
+_MIGRATIONS = known_migrations()
 _CHECK_TIMEOUT_S = 1.5
 _FORWARDED = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip"})
 """Headers of requests that came through a front on this machine."""
@@ -52,7 +55,7 @@ async def health(
     database: Database, agents: Agents, mail_queue: MailQueue, response: Response
 ) -> Health:
     database_check, agent_server = await asyncio.gather(
-        _check(database.check, "The database"),
+        _check(lambda: _check_database(database), "The database"),
         _check(agents.check_server, "The agent server"),
     )
     mail = _mail(mail_queue.failure)
@@ -85,6 +88,18 @@ def _mail(failure: MailFailure | None) -> Check:
     code = "" if failure.code is None else f" (reply {failure.code})"
     cure = failure.cure[0].upper() + failure.cure[1:]
     return Check(ok=False, detail=f"Mail is not sent{code}. {cure}. The log has the reply.")
+
+
+async def _check_database(database: Database) -> None:
+    revision = await database.check()
+    if lacking := lacking_migrations(revision, _MIGRATIONS):
+        raise Problem(
+            503,
+            "database-unavailable",
+            f"The database is at revision {revision}, and this release needs its migrations "
+            f"{', '.join(lacking)}. Operator: `./ocmt deploy` runs them, and so does the server's "
+            "start without --migrated.",
+        )
 
 
 async def _check(check: Callable[[], Awaitable[None]], what: str) -> Check:

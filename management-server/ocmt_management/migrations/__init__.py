@@ -7,7 +7,7 @@ that servers that start together migrate once and a failed migration changes not
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from ocmt_common.file_lock import lock
@@ -62,6 +62,29 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def known_migrations() -> dict[str, bool]:
+    """The revisions of this release in order, and whether each contracts."""
+    scripts = ScriptDirectory(str(Path(__file__).parent))
+    return {one.revision: _contracts(one) for one in reversed([*scripts.walk_revisions()])}
+
+
+def lacking_migrations(revision: str | None, known: Mapping[str, bool]) -> list[str]:
+    """The migrations that a database at `revision` lacks and the release with `known` needs.
+
+    Empty for a database of a newer release. Contracting migrations are not needed.
+    """
+    names = list(known)
+    if revision is None:
+        pending = names
+    else:
+        pending = names[names.index(revision) + 1 :] if revision in known else []
+    return [name for name in pending if not known[name]]
+
+
+def _contracts(script: Script) -> bool:
+    return bool(getattr(script.module, "contract", False))
+
+
 def alembic_config(connection: Connection) -> Config:
     """Alembic's configuration for this package's migrations on an open connection."""
     config = Config()
@@ -106,7 +129,7 @@ def _upgrade(connection: Connection, expand_only: bool) -> None:
     scripts = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
     pending = [*scripts.iterate_revisions("head", current or "base")][::-1]
-    kinds = [bool(getattr(one.module, "contract", False)) for one in pending]
+    kinds = [_contracts(one) for one in pending]
     expanding = kinds.index(True) if True in kinds else len(kinds)
     if not all(kinds[expanding:]):
         late = next(one for one, contracts in zip(pending, kinds, strict=True) if contracts)

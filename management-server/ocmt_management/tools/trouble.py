@@ -156,7 +156,7 @@ def too_many_streams(name: str, limit: int) -> Trouble:
 
 def paused(name: str, seconds: float, last: str) -> NotSent:
     return NotSent(
-        Kind.PAUSED, f"{name} is left alone for {max(seconds, 1):.0f} s more. The last call: {last}"
+        Kind.PAUSED, f"{name} is not called for {max(seconds, 1):.0f} s more. The last call: {last}"
     )
 
 

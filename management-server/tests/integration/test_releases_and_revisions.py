@@ -126,6 +126,33 @@ async def test_health_says_that_the_tables_are_of_another_release(
     assert "another release" in asking.json()["detail"]
 
 
+@pytest.mark.parametrize("revision", ["0001", "0004", "0006"])
+async def test_health_says_which_migrations_the_database_lacks(
+    app: FastAPI, sign_in: SignIn, revision: str
+) -> None:
+    """As after the restore of an older backup, when no column happens to be missing."""
+    browser = await sign_in(ADA)
+    database: Database = app.state.database
+    async with database.write() as session:
+        await session.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    health = await browser.get("/health")
+    assert health.status_code == 503
+    detail = health.json()["checks"]["database"]["detail"]
+    assert f"at revision {revision}, and this release needs its migrations 000" in detail
+    assert "`./ocmt deploy` runs them" in detail
+
+
+@pytest.mark.parametrize(
+    ("revision", "lacking"),
+    [(None, ["1", "2", "4"]), ("1", ["2", "4"]), ("2", ["4"]), ("4", []), ("5c", []), ("9", [])],
+)
+def test_a_contracting_migration_or_a_newer_revision_is_not_lacking(
+    revision: str | None, lacking: list[str]
+) -> None:
+    known = {"1": False, "2": False, "3c": True, "4": False, "5c": True}
+    assert migrations.lacking_migrations(revision, known) == lacking
+
+
 async def test_tables_of_a_newer_release_that_still_fit_are_no_fault(
     app: FastAPI, sign_in: SignIn
 ) -> None:

@@ -4,6 +4,7 @@ Everything is real except ssh, rsync, git and the servers' processes, which are 
 fuse ends the deployer and the step at any effect, like a power cut or a killed process.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from ocmt_cli.deploy import orchestration
 from ocmt_cli.deploy.build import Artefact
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.host_failures import HostFailed, Unreachable
-from ocmt_cli.deploy.hostside import halting, health, installing, server, steps
+from ocmt_cli.deploy.hostside import halting, health, installing, restored_data, server, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Policy, Role
 from ocmt_cli.deploy.session import component_on
@@ -90,7 +91,7 @@ class StubSupervisor:
     def running(self) -> list[str]:
         return sorted(self._states)
 
-    def gate(self, release: str) -> Path:
+    def readiness_socket(self, release: str) -> Path:
         return self._component.path / "run" / f"{release}.sock"
 
     def at_boot(self, release: str) -> None:
@@ -133,6 +134,9 @@ class StubSource(Source):
 
     def has(self, commit: str) -> bool:
         return True
+
+    def commits_since(self, commit: str, role: Role) -> list[str]:
+        return [f"{self.commit[:12]} After {commit[:12]}"]
 
     def is_before(self, commit: str) -> bool:
         return commit in self.later
@@ -236,6 +240,8 @@ class World:
         """Hosts that do not answer."""
         self.tables: list[str] = []
         """The migrations that management's database has."""
+        self.backup = ["0000"]
+        """The migrations that a restored database has."""
         self.tags: list[str] = []
         self.reported: list[str] = []
         self.fuse: int | None = None
@@ -252,8 +258,8 @@ class World:
                 raise Cut
             self.fuse -= 1
 
-    def deployer(self, *roles: Role) -> StubDeployer:
-        return StubDeployer(self.inventory, roles, self.reported.append, world=self)
+    def deployer(self, *roles: Role, limit: Sequence[str] = ()) -> StubDeployer:
+        return StubDeployer(self.inventory, roles, self.reported.append, None, limit, world=self)
 
     def component(self, role: Role, host: str) -> Component:
         said = component_on(self.inventory, self.inventory.host(host), role)
@@ -278,13 +284,15 @@ class World:
         """Replace processes, git and builds with the stubs."""
         built = self.folder / "built"
         built.mkdir()
-        (built / "manifest.json").write_text("{}")
+        (built / "file").touch()
+        digest = hashlib.sha256(b"").hexdigest()
+        (built / "manifest.json").write_text(json.dumps({"file": digest}))
 
         def build(source: Source, role: Role, *_: object) -> Artefact:
             return Artefact(built, None, source.content(role))
 
-        def ask(gate: Path) -> health.Answer:
-            path, release = gate.parent.parent, gate.stem
+        def ask(ready: Path) -> health.Answer:
+            path, release = ready.parent.parent, ready.stem
             state = self.processes.get(path, Processes()).states.get(release)
             if state in (None, "draining"):
                 return health.Answer(0, "no answer", "", "")
@@ -307,10 +315,21 @@ class World:
         patch.setattr(steps, "ask", ask)
         patch.setattr(steps, "supervisor_of", supervisor_of)
         patch.setattr(halting, "supervisor_of", supervisor_of)
+        patch.setattr(halting, "_end_containers", lambda agents: None)
+        patch.setattr(halting, "_end_processes", lambda agents: None)
+        patch.setattr(restored_data, "_rename", self._with_fuse(restored_data._rename))
         patch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
         patch.setattr(orchestration, "problems", lambda *_: [])
         patch.setattr("os.fsync", lambda file: None)
         patch.setattr(Component, "note", lambda *_, **__: self.effect())
+        end_restore = Component.end_restore
+
+        def restored(component: Component) -> None:
+            if component.role == "mgmt":
+                self.tables = list(self.backup)
+            end_restore(component)
+
+        patch.setattr(Component, "end_restore", restored)
         for name in ("point", "save"):
             patch.setattr(Component, name, self._with_fuse(getattr(Component, name)))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from ocmt_cli.backup.hostside.dump import dump_agents
 from ocmt_cli.backup.hostside.frames import BadFrame
 from ocmt_cli.backup.hostside.no_follow import Refused
-from ocmt_cli.backup.hostside.own_database import dump_database, restore_database
-from ocmt_cli.backup.hostside.restore import restore_agents
+from ocmt_cli.backup.hostside.own_database import dump_database, stage_database, stage_file
+from ocmt_cli.backup.hostside.restore import stage_agents
 
 
 def main() -> None:
@@ -26,12 +26,14 @@ def main() -> None:
             print(shutil.disk_usage(folder).free)
         elif step == "dump-database":
             dump_database(folder, out)
-        elif step == "restore-database":
-            restore_database(folder, data, sys.stdout)
+        elif step == "stage-database":
+            stage_database(folder, data, sys.stdout)
         elif step == "dump-agents":
             dump_agents(folder, int(rest[0]), out)
-        elif step == "restore-agents":
-            restore_agents(folder, data, sys.stdout)
+        elif step == "stage-agents":
+            stage_agents(folder, data, sys.stdout)
+        elif step == "stage-file":
+            stage_file(folder, data, sys.stdout)
     except BadFrame as error:
         sys.exit(f"the input is not a complete backup: {error}")
     except Refused as refused:

@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-import time
 from pathlib import Path
 from typing import IO
 
@@ -36,51 +35,39 @@ def dump_database(database: Path, out: IO[bytes]) -> None:
             shutil.copyfileobj(file, out)
 
 
-def restore_database(database: Path, source: IO[bytes], out: IO[str]) -> None:
-    """Replace a database atomically. The new one gets the owner of the old one or of the folder.
+def stage_database(database: Path, source: IO[bytes], out: IO[str]) -> None:
+    """Write `source` beside a database that it is to replace; the new file's path goes to `out`.
 
-    A complete copy of the old database is kept beside it, and its path is written to `out`. The old
-    journals are removed, since they do not belong to the new database. Raises `Refused`.
+    The new file has the owner of the old one or of the folder. Raises `Refused`.
     """
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = own_folder(database.parent) / database.name
     owner = place.parent.stat()
-    there = os.path.lexists(place)
-    if there:
+    if os.path.lexists(place):
         _require_own(place)
         owner = place.stat()
-    remove_drafts(place)
-    with replacing_file(place) as draft:
+    _write(staged_beside(place), source, (owner.st_uid, owner.st_gid))
+    out.write(str(staged_beside(place)))
+
+
+def stage_file(place: Path, source: IO[bytes], out: IO[str]) -> None:
+    """Write `source` beside `place`, readable by root only; the new file's path goes to `out`."""
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    staged = staged_beside(own_folder(place.parent) / place.name)
+    _write(staged, source, (0, 0) if os.geteuid() == 0 else (-1, -1))
+    out.write(str(staged))
+
+
+def staged_beside(place: Path) -> Path:
+    """Where new data waits that is to replace `place`."""
+    return place.with_name(f".{place.name}.restore")
+
+
+def _write(staged: Path, source: IO[bytes], owner: tuple[int, int]) -> None:
+    remove_drafts(staged)
+    with replacing_file(staged) as draft:
         shutil.copyfileobj(source, draft)
-        draft.flush()
-        os.fsync(draft.fileno())
-        os.fchown(draft.fileno(), owner.st_uid, owner.st_gid)
-        if there:
-            out.write(str(_keep_aside(place)))
-        # Only once the new database is on disk, since the old one needs them.
-        for ending in ("-wal", "-shm", "-journal"):
-            Path(f"{place}{ending}").unlink(missing_ok=True)
-
-
-def _keep_aside(place: Path) -> Path:
-    """Copy a database that is not in use, including its journals. Returns the copy's path."""
-    kept = place.with_name(f"{place.name}.before-restore-{time.time_ns() // 1_000_000}")
-    with replacing_file(kept) as draft:
-        source, target = sqlite3.connect(place), sqlite3.connect(draft.name)
-        try:
-            source.backup(target)
-            problem = None
-        except sqlite3.DatabaseError as error:
-            problem = error
-        finally:
-            target.close()
-            source.close()
-        if problem is not None:  # it cannot be read, so it is kept as it is
-            draft.seek(0)
-            draft.truncate()
-            with place.open("rb") as damaged:
-                shutil.copyfileobj(damaged, draft)
-    return kept
+        os.fchown(draft.fileno(), *owner)
 
 
 def _require_own(place: Path) -> None:

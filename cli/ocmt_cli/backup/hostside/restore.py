@@ -1,4 +1,4 @@
-"""Unpacks agents' archives from standard input into a folder that replaces the agents' folder.
+"""Unpacks agents' archives from standard input into a folder that is to replace the agents' folder.
 
 If an archive is bad, only its agent fails (`agent_draft`); the others are restored.
 """
@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 import tarfile
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,16 +38,16 @@ _SPOILED = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 _BLOCK = 1 << 20
 
 
-def restore_agents(folder: Path, source: IO[bytes], out: IO[str]) -> None:
-    """Replace the agents' folder `folder` with the archives, and keep the old one beside it.
+def stage_agents(folder: Path, source: IO[bytes], out: IO[str]) -> None:
+    """Unpack the archives beside the agents' folder `folder`, which the new folder is to replace.
 
-    Writes the old folder's new path and the refused agents with reasons to `out`, as JSON. If it
-    raises `Refused`, `OSError` or `BadFrame`, nothing has changed.
+    Prints the new folder's path and the refused agents with reasons, as JSON. If it raises
+    `Refused`, `OSError` or `BadFrame`, nothing is left.
     """
-    name = folder.name
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    above = os.open(own_folder(folder.parent), FOLDER)
-    draft_name = f".{name}.restore"
+    place = own_folder(folder.parent) / folder.name
+    above = os.open(place.parent, FOLDER)
+    draft_name = f".{place.name}.restore"
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(draft_name, dir_fd=above)
     os.mkdir(draft_name, 0o700, dir_fd=above)
@@ -58,27 +57,14 @@ def restore_agents(folder: Path, source: IO[bytes], out: IO[str]) -> None:
         with contextlib.suppress(FileNotFoundError):
             there = os.open(own_folder(folder), FOLDER)
         refused = _Restore(draft, there, above).all(source)
-        aside = None if there is None else f"{name}.before-restore-{time.time_ns() // 1_000_000}"
         if there is not None:
             _like(there, draft)
         else:
             os.fchmod(draft, _AGENTS_MODE)
-        _replace(name, draft_name, aside, above)
     except BaseException:
         shutil.rmtree(draft_name, ignore_errors=True, dir_fd=above)
         raise
-    json.dump({"aside": aside and str(folder.with_name(aside)), "refused": refused}, out)
-
-
-def _replace(name: str, draft: str, aside: str | None, above: int) -> None:
-    if aside is not None:
-        os.rename(name, aside, src_dir_fd=above, dst_dir_fd=above)
-    try:
-        os.rename(draft, name, src_dir_fd=above, dst_dir_fd=above)
-    except OSError:
-        if aside is not None:
-            os.rename(aside, name, src_dir_fd=above, dst_dir_fd=above)
-        raise
+    json.dump({"staged": str(place.with_name(draft_name)), "refused": refused}, out)
 
 
 def _like(there: int, draft: int) -> None:

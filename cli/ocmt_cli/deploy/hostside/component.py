@@ -1,15 +1,17 @@
 """A component's folder on a host: its releases, the current one, and the recorded state.
 
-.env              the operator's settings; a deploy never writes it
+.env              the operator's settings; a deploy never writes it, a rollback may take it back
 tls/              certificate, CA and tokens, which `ocmt setup` writes (TLS_DIR)
-releases/ID/      VERSION, release.json, venv (servers) or the page's files
+releases/ID/      VERSION, release.json, settings.env, venv (servers) or the page's files
 current           a link to the release that serves; replaced atomically
 state.json        the healthy releases, unfinished rollbacks and restores
 journal.jsonl     a line per step: what, by whom, when
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -23,6 +25,14 @@ UNITS = {"mgmt": "ocmt-management", "agent": "ocmt-agent"}
 """The systemd units' names: NAME.socket, NAME@RELEASE.service, NAME-expand@ and NAME-migrate@."""
 MODULES = {"mgmt": "ocmt_management", "agent": "ocmt_agent"}
 _MOST_REGRETTED = 20
+_RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+_FOLDERS = ("", "releases", "wheels", "tools", "cache", "log", "run")
+_FILES = (".env", "state.json", "journal.jsonl", "deploy.lock")
+
+
+def utc_now() -> str:
+    """ISO 8601, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 class StepFailed(Exception):
@@ -59,7 +69,11 @@ class Component:
         folder = self.path / "releases"
         if not folder.is_dir():
             return []
-        return sorted(one.name for one in folder.iterdir() if one.is_dir())
+        return sorted(
+            one.name
+            for one in folder.iterdir()
+            if _RELEASE.fullmatch(one.name) and one.is_dir() and not one.is_symlink()
+        )
 
     def is_complete(self, name: str) -> bool:
         return (self.release(name) / ".complete").exists()
@@ -84,6 +98,14 @@ class Component:
         link = self.path / "current"
         return link.exists() and not link.is_symlink()
 
+    def obstacles(self) -> list[str]:
+        """Paths with a file or a broken link in place of a folder, or the other way around."""
+        folders = [self.path / name for name in _FOLDERS]
+        files = [self.path / name for name in _FILES]
+        wrong = [one for one in folders if os.path.lexists(one) and not one.is_dir()]
+        wrong += [one for one in files if os.path.lexists(one) and not one.is_file()]
+        return [str(one) for one in wrong]
+
     def point(self, name: str | None) -> None:
         """Make `name` the current release, atomically; `None` for none."""
         link = self.path / "current"
@@ -99,11 +121,12 @@ class Component:
         try:
             read = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            read = {}
+            read = None
         fresh: dict[str, Any] = {"healthy": [], "env": {}, "contracted": [], "regretted": {}}
         fresh |= {"rollback": None, "rolled_back": None}
-        fresh |= {"restore": None, "forgotten": [], "unmigrated": False}
-        return {**fresh, **read}
+        fresh |= {"restore": None, "restored": None, "forgotten": [], "unmigrated": False}
+        fresh |= {"frozen": None}
+        return {**fresh, **read} if isinstance(read, dict) else fresh
 
     def save(self, state: dict[str, Any]) -> None:
         replace_file(self.path / "state.json", json.dumps(state), mode=0o644)
@@ -122,9 +145,15 @@ class Component:
         return sorted(applied)
 
     def record_settings(self, name: str) -> None:
-        """Record a digest of the settings with which a release is about to start."""
+        """Record the settings that a release is about to be started with, and their digest."""
+        with contextlib.suppress(OSError):
+            replace_file(self.settings_of(name), self.env_file.read_bytes())
         state = self.state()
         self.save({**state, "env": {**state["env"], name: self.env_digest()}})
+
+    def settings_of(self, name: str) -> Path:
+        """The copy of the settings (.env) that a release was last started with; for root only."""
+        return self.release(name) / "settings.env"
 
     def mark_healthy(self, name: str) -> None:
         """Record that `name` serves, which cancels a recorded rollback to another release.
@@ -167,21 +196,18 @@ class Component:
             "from": before["from"],
             "content": before["content"],
             "to": to,
+            "settings": before.get("settings", False),
             "why": why,
             "who": who,
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "at": utc_now(),
         }
         self.save(state)
-
-    def begin_restore(self, backup: str, *, who: str) -> None:
-        """Record that data is about to be replaced, so that no server starts on incomplete data."""
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.save({**self.state(), "restore": {"backup": backup, "who": who, "at": at}})
 
     def end_restore(self) -> None:
         """Record that all data is replaced, and forget the old database's migrations."""
         state = self.state()
-        state |= {"restore": None, "contracted": [], "forgotten": state["healthy"]}
+        state |= {"restored": state["restore"]["id"], "restore": None}
+        state |= {"contracted": [], "forgotten": state["healthy"]}
         self.save({**state, "unmigrated": True})
 
     def env_digest(self) -> str:
@@ -193,7 +219,7 @@ class Component:
 
     def note(self, step: str, **more: object) -> None:
         """Add a line to the journal."""
-        line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "step": step, **more}
+        line = {"at": utc_now(), "step": step, **more}
         with (self.path / "journal.jsonl").open("a", encoding="utf-8") as journal:
             journal.write(json.dumps(line) + "\n")
 

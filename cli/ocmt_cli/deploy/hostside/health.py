@@ -36,7 +36,7 @@ class Answer:
         return f"{self.status} {self.body[:500]}" if self.status else self.body
 
 
-class _Gate(http.client.HTTPConnection):
+class _ReadinessSocket(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=_ASK_TIMEOUT_S)
         self._path = path
@@ -47,9 +47,9 @@ class _Gate(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(gate: Path) -> Answer:
-    """Request `GET /health` at the readiness socket `gate`."""
-    connection = _Gate(gate)
+def ask(ready: Path) -> Answer:
+    """The answer to `GET /health` at the readiness socket `ready`."""
+    connection = _ReadinessSocket(ready)
     try:
         connection.request("GET", "/health")
         response = connection.getresponse()
@@ -66,7 +66,9 @@ def ask(gate: Path) -> Answer:
         return Answer(status, body, "", "")
 
 
-def pass_gate(component: Component, supervisor: Supervisor, release: str, *, serving: bool) -> None:
+def pass_health_check(
+    component: Component, supervisor: Supervisor, release: str, *, serving: bool
+) -> None:
     """Wait for `gate_answers` healthy answers in a row; with `serving`, standby does not count.
 
     Raises `StepFailed` with the last answer and the end of the log.
@@ -77,7 +79,7 @@ def pass_gate(component: Component, supervisor: Supervisor, release: str, *, ser
     while good < component.gate_answers:
         if not supervisor.is_alive(release):
             raise _refused(component, supervisor, release, "its process ended")
-        answer = ask(supervisor.gate(release))
+        answer = ask(supervisor.readiness_socket(release))
         healthy = answer.status == 200 and answer.version == release
         good = good + 1 if healthy and not (serving and answer.standby) else 0
         if time.monotonic() > until:

@@ -1,5 +1,6 @@
 """Completes a release from the files sent: checks their hashes and installs without a network."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,7 +28,9 @@ def install(component: Component, release: str) -> None:
 
 
 def _check_files(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest = _manifest(folder)
+    if not manifest:
+        raise StepFailed("manifest.json differs from the build. Deploy again.")
     for name, digest in manifest.items():
         try:
             found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -37,15 +40,23 @@ def _check_files(folder: Path) -> None:
             raise StepFailed(f"{name} differs from the build. Deploy again.")
 
 
+def _manifest(folder: Path) -> dict[str, str]:
+    """A release's files and their hashes; empty if it is damaged."""
+    try:
+        return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def _keep_old_assets(component: Component, folder: Path) -> None:
     """Link the current release's assets into the new one, since open pages still request them."""
     current = component.current
     if current is None or not (component.release(current) / "assets").is_dir():
         return
-    names = json.loads((component.release(current) / "manifest.json").read_text(encoding="utf-8"))
-    for name in names:
+    for name in _manifest(component.release(current)):
         if name.startswith("assets/") and not (folder / name).exists():
-            os.link(component.release(current) / name, folder / name)
+            with contextlib.suppress(FileNotFoundError):
+                os.link(component.release(current) / name, folder / name)
 
 
 def _make_venv(component: Component, folder: Path) -> None:

@@ -42,8 +42,11 @@ def _told(step: str, entry: dict[str, Any]) -> tuple[str, str]:
         ("switch", "done"): (f"deploy: {words[0]} serves", ""),
         ("intend_rollback", "begin"): (f"rollback to {words[0]} begins", "".join(words[1:2])),
         ("finish_rollback", "done"): ("rollback: the earlier release serves", ""),
+        ("freeze", "begin"): ("frozen", words[0]),
+        ("unfreeze", "done"): ("unfrozen", ""),
         ("converge", "done"): ("recovered from an interruption", ""),
         ("begin_restore", "begin"): (f"restore of the backup of {words[0]} begins", ""),
-        ("end_restore", "done"): ("restore is complete", ""),
+        ("finish_restore", "done"): ("restore is complete", ""),
+        ("withdraw_restore", "done"): ("restore is withdrawn: the data before it stays", ""),
     }
     return told.get((step, str(phase)), ("", ""))

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,46 @@ from ocmt_cli.deploy.hostside.component import UNITS, Component
 _MOST_BYTES = 4_000_000
 
 
-def logs(component: Component, lines: int, request: str, after: Any = None) -> dict[str, Any]:
-    """The newest `lines` lines that have the text `request`, as `{"at": ISO 8601, "text": …}`.
+@dataclass(frozen=True)
+class Wanted:
+    """Which log lines: those with `request` that match `pattern`, from the time `since` on."""
+
+    request: str = ""
+    since: str = ""
+    """ISO 8601, UTC; empty for all."""
+    pattern: str = ""
+    """A regular expression."""
+
+    def has(self, line: dict[str, str]) -> bool:
+        text = line["text"]
+        fits = self.request in text and line["at"] >= self.since
+        return fits and re.search(self.pattern, text) is not None
+
+
+def logs(
+    component: Component, lines: int, wanted: dict[str, str], after: Any = None
+) -> dict[str, Any]:
+    """The newest `lines` lines as `{"at": ISO 8601, "text": …}`; `wanted` is a `Wanted`.
 
     With the last answer's `after`, returns only newer lines.
     """
-    read = _journal if component.supervisor == "systemd" else _files
-    return read(component, lines, request, after)
+    only = Wanted(**wanted)
+    if component.supervisor == "systemd":
+        found, now_after = _journal(component, lines, only, after)
+    else:
+        found, now_after = _files(component, after)
+    told = [line for line in found if only.has(line)]
+    return {"lines": told[-lines:] if after is None else told, "after": now_after}
 
 
-def _files(component: Component, lines: int, request: str, after: Any) -> dict[str, Any]:
+def _files(component: Component, after: Any) -> tuple[list[dict[str, str]], Any]:
     found: list[dict[str, str]] = []
     ends: dict[str, int] = {}
     files = sorted((component.path / "log").glob("*-*.log"), key=lambda one: one.stat().st_mtime)
     for file in files:
         text, ends[file.name] = _since(file, (after or {}).get(file.name, 0))
         found += timed(text.splitlines())
-    told = [line for line in found if request in line["text"]]
-    return {"lines": told[-lines:] if after is None else told, "after": ends}
+    return found, ends
 
 
 def _since(file: Path, begin: int) -> tuple[str, int]:
@@ -54,19 +77,24 @@ def timed(texts: list[str]) -> list[dict[str, str]]:
     return found
 
 
-def _journal(component: Component, lines: int, request: str, after: Any) -> dict[str, Any]:
+def _journal(
+    component: Component, lines: int, only: Wanted, after: Any
+) -> tuple[list[dict[str, str]], Any]:
     words = [
         "journalctl", "--no-pager", "--output=json", f"--lines={lines}",
         "--output-fields=MESSAGE", "--unit", f"{UNITS[component.role]}@*.service",
     ]  # fmt: skip
-    if request:
-        words += ["--case-sensitive=yes", "--grep", re.escape(request)]
+    if only.request or only.pattern:
+        sought = re.escape(only.request) if only.request else only.pattern
+        words += ["--case-sensitive=yes", "--grep", sought]
     if after:
         words += [f"--after-cursor={after}"]
+    elif only.since:  # journalctl accepts one of both
+        words += ["--since", f"{only.since.replace('T', ' ')} UTC"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     entries = [json.loads(line) for line in done.stdout.splitlines()]
     found = [_entry(entry) for entry in entries]
-    return {"lines": found, "after": entries[-1]["__CURSOR"] if entries else after}
+    return found, entries[-1]["__CURSOR"] if entries else after
 
 
 def _entry(entry: dict[str, Any]) -> dict[str, str]:

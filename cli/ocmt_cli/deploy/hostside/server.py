@@ -17,7 +17,7 @@ from typing import Any
 
 from ocmt_common.file_lock import FileLock, try_lock
 
-from ocmt_cli.deploy.hostside import journal, logs, steps
+from ocmt_cli.deploy.hostside import journal, logs, restored_data, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.hostside.halting import halt
 from ocmt_cli.deploy.hostside.installing import install
@@ -36,9 +36,12 @@ _CHANGES: dict[str, Callable[..., Any]] = {
     "intend_rollback": steps.intend_rollback,
     "finish_rollback": steps.finish_rollback,
     "confirm_rollback": steps.confirm_rollback,
+    "freeze": steps.freeze,
+    "unfreeze": steps.unfreeze,
     "halt": halt,
-    "begin_restore": steps.begin_restore,
-    "end_restore": steps.end_restore,
+    "begin_restore": restored_data.begin_restore,
+    "finish_restore": restored_data.finish_restore,
+    "withdraw_restore": restored_data.withdraw_restore,
 }
 _READS: dict[str, Callable[..., Any]] = {
     "ping": lambda component: None,

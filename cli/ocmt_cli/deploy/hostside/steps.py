@@ -8,8 +8,13 @@ import sys
 import time
 from typing import Any
 
-from ocmt_cli.deploy.hostside.component import Component, StepFailed
-from ocmt_cli.deploy.hostside.health import ask, pass_gate
+from ocmt_cli.deploy.hostside.component import Component, StepFailed, utc_now
+from ocmt_cli.deploy.hostside.health import ask, pass_health_check
+from ocmt_cli.deploy.hostside.settings_history import (
+    changed_settings,
+    return_settings,
+    take_settings_back,
+)
 from ocmt_cli.deploy.hostside.supervisor import Supervisor, supervisor_of
 
 _STOP_NOW_S = 5.0
@@ -36,6 +41,7 @@ def facts(component: Component) -> dict[str, Any]:
         "systemd": os.path.isdir("/run/systemd/system"),  # noqa: PTH112
         "releases": component.releases(),
         "current_is_folder": component.has_folder_as_current,
+        "obstacles": component.obstacles(),
         "env_file": component.env_file.exists(),
         "env_readable": os.access(component.env_file, os.R_OK),
     }
@@ -57,20 +63,23 @@ def status(component: Component) -> dict[str, Any]:
         "rollback": state["rollback"],
         "rolled_back": state["rolled_back"],
         "restore": state["restore"],
+        "restored": state["restored"],
         "unmigrated": state["unmigrated"],
+        "frozen": state["frozen"],
         "running": [],
         "answer": "",
         "degraded": False,
         "ok": current is not None and component.is_complete(current),
         "settings_changed": bool(current)
         and state["env"].get(current, component.env_digest()) != component.env_digest(),
+        "changed_settings": changed_settings(component),
         "certificate": component.certificate(),
         "wheels": sorted(one.name for one in (component.path / "wheels").glob("*.whl")),
     }
     if component.role != "ui" and (component.path / "releases").is_dir():
         supervisor = supervisor_of(component)
         said["running"] = supervisor.running()
-        answer = ask(supervisor.gate(current)) if current else None
+        answer = ask(supervisor.readiness_socket(current)) if current else None
         said["answer"] = answer.text if answer else "nothing is deployed"
         said["degraded"] = bool(answer and answer.degraded)
         said["ok"] = bool(answer and answer.status == 200 and answer.version == current)
@@ -93,7 +102,7 @@ def health(component: Component) -> dict[str, Any] | None:
     current, supervisor = component.current, supervisor_of(component)
     if not current:
         return None
-    answer = ask(supervisor.gate(current))
+    answer = ask(supervisor.readiness_socket(current))
     if not answer.state:
         if supervisor.is_alive(current):
             raise StepFailed(
@@ -177,12 +186,12 @@ def start(component: Component, release: str) -> None:
         return
     _migrate_restored(component, release)
     supervisor = supervisor_of(component)
-    if supervisor.is_alive(release) and not ask(supervisor.gate(release)).status:
-        # The process is ending, since an interrupted deploy or rollback has replaced it.
+    if supervisor.is_alive(release) and not ask(supervisor.readiness_socket(release)).status:
+        # It is ending: an interrupted deploy or rollback has replaced it.
         supervisor.stop(release, within_s=component.drain_s + _DRAIN_GRACE_S)
     _launch(component, supervisor, release)
     try:
-        pass_gate(component, supervisor, release, serving=False)
+        pass_health_check(component, supervisor, release, serving=False)
     except StepFailed:
         if component.current != release:
             supervisor.stop(release, within_s=_STOP_NOW_S)
@@ -209,7 +218,7 @@ def switch(component: Component, release: str) -> None:
         if other != release:
             supervisor.ask_to_stop(other)
     try:
-        pass_gate(component, supervisor, release, serving=True)
+        pass_health_check(component, supervisor, release, serving=True)
     except StepFailed as failure:
         _return(component, supervisor, release, before)
         raise StepFailed(f"{failure}\n{_serves_again(before)}") from failure
@@ -222,7 +231,7 @@ def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
     """
     if supervisor.is_alive(release):
         try:
-            pass_gate(component, supervisor, release, serving=False)
+            pass_health_check(component, supervisor, release, serving=False)
         except StepFailed:
             supervisor.stop(
                 release, within_s=_STOP_NOW_S
@@ -248,7 +257,7 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
     supervisor.stop(before, within_s=component.drain_s + _DRAIN_GRACE_S)
     _launch(component, supervisor, before)
     supervisor.at_boot(before)
-    pass_gate(component, supervisor, before, serving=True)
+    pass_health_check(component, supervisor, before, serving=True)
 
 
 def settle(component: Component, release: str) -> list[str]:
@@ -271,31 +280,34 @@ def intend_rollback(component: Component, release: str, why: str, who: str) -> N
     component.intend_rollback(release, why=why, who=who)
 
 
-def finish_rollback(component: Component) -> str | None:
-    """Do the recorded rollback, or the rest of it. Returns the release that serves.
+def finish_rollback(component: Component) -> list[str]:
+    """Carry out the recorded rollback, or the rest of it; returns lines for the operator.
 
     If the release does not become healthy, withdraws the rollback and raises `StepFailed`.
     """
     pending = component.state()["rollback"]
     if pending is None:
-        return component.current
+        return []
     to: str = pending["to"]
+    told = take_settings_back(component)
     try:
         start(component, to)
         switch(component, to)
     except StepFailed:
+        return_settings(component)
         component.end_rollback()
         raise
     settle(component, to)
-    return to
+    return told
 
 
-def begin_restore(component: Component, backup: str, who: str) -> None:
-    component.begin_restore(backup, who=who)
+def freeze(component: Component, why: str, who: str) -> None:
+    """Refuse deploys from now on."""
+    component.save({**component.state(), "frozen": {"why": why, "who": who, "at": utc_now()}})
 
 
-def end_restore(component: Component) -> None:
-    component.end_restore()
+def unfreeze(component: Component) -> None:
+    component.save({**component.state(), "frozen": None})
 
 
 def confirm_rollback(component: Component) -> None:
@@ -316,7 +328,8 @@ def converge(component: Component) -> list[str]:
     done: list[str] = []
     if component.state()["rollback"] is not None:
         try:
-            return [f"rolled back to {finish_rollback(component)}"]
+            to = component.state()["rollback"]["to"]
+            return [*finish_rollback(component), f"rolled back to {to}"]
         except StepFailed as failure:
             done.append(str(failure).splitlines()[0])
     if status(component)["settled"] or not component.releases():
@@ -349,7 +362,7 @@ def _recover_server(component: Component, healthy: list[str]) -> list[str]:
             for other in supervisor.running():
                 if other != candidate:
                     supervisor.ask_to_stop(other)
-            pass_gate(component, supervisor, candidate, serving=True)
+            pass_health_check(component, supervisor, candidate, serving=True)
             settle(component, candidate)
             done.append(f"{candidate} serves")
             return done

@@ -78,7 +78,7 @@ class Supervisor(Protocol):
     def running(self) -> list[str]:
         """The releases with a process, including draining ones."""
 
-    def gate(self, release: str) -> Path:
+    def readiness_socket(self, release: str) -> Path:
         """The release's readiness socket."""
 
     def at_boot(self, release: str) -> None:
@@ -148,7 +148,7 @@ class Systemd:
         units = [line.split()[0] for line in listed.splitlines() if line.strip()]
         return [unit.partition("@")[2].removesuffix(".service") for unit in units]
 
-    def gate(self, release: str) -> Path:
+    def readiness_socket(self, release: str) -> Path:
         return Path("/run") / self._name / f"{release}.sock"
 
     def at_boot(self, release: str) -> None:
@@ -201,7 +201,7 @@ class PidFiles:
                 "LISTEN_FDS": str(len(parked)),
                 "LISTEN_FDNAMES": ":".join(self._component.listeners),
                 "OCMT_RELEASE_DIR": str(self._component.release(release)),
-                "OCMT_GATE_SOCKET": str(self.gate(release)),
+                "OCMT_GATE_SOCKET": str(self.readiness_socket(release)),
                 "OCMT_DRAIN_S": f"{self._component.drain_s:g}",
             }
             role, path = self._component.role, str(self._component.path)
@@ -293,7 +293,7 @@ class PidFiles:
         names = sorted(file.stem for file in self._run.glob("*.pid") if file.stem != "holder")
         return [name for name in names if self.is_alive(name)]
 
-    def gate(self, release: str) -> Path:
+    def readiness_socket(self, release: str) -> Path:
         return self._run / f"{release}.sock"
 
     def at_boot(self, release: str) -> None:

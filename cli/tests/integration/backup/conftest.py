@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from ocmt_cli.backup.agents import fetch_agents, send_agents
-from ocmt_cli.backup.hostside import frames
+from ocmt_cli.backup.agents import fetch_agents, stage_agents
+from ocmt_cli.backup.hostside import frames, restore
 from ocmt_cli.backup.hostside.dump import dump_agents
-from ocmt_cli.backup.hostside.restore import restore_agents
 from ocmt_cli.backup.manifest import LeftOut, Part
+from ocmt_cli.deploy.hostside.restored_data import put_in_place
 from ocmt_cli.deploy.remote import LocalHost
 
 Entry = tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]
@@ -73,13 +73,20 @@ class Agents:
 
     def restore(self) -> list[LeftOut]:
         """Restore; returns what was refused. The old folder is kept beside the new one."""
-        _, refused = send_agents(LocalHost("host"), str(self.place), self.copy, self.parts)
+        staged, refused = stage_agents(LocalHost("host"), str(self.place), self.copy, self.parts)
+        self._switch(staged)
         return refused
 
     def restore_in_this_process(self) -> list[LeftOut]:
         out = io.StringIO()
-        restore_agents(self.place, self.as_sent(), out)
-        return [LeftOut("host", one, "", why) for one, why in json.loads(out.getvalue())["refused"]]
+        restore.stage_agents(self.place, self.as_sent(), out)
+        said = json.loads(out.getvalue())
+        self._switch(said["staged"])
+        return [LeftOut("host", one, "", why) for one, why in said["refused"]]
+
+    def _switch(self, staged: str) -> None:
+        move = {"kind": "files", "staged": staged, "place": str(self.place)}
+        put_in_place(move, "before-restore-1")
 
     def as_sent(self) -> io.BytesIO:
         """The bytes sent to the host to restore the backup."""

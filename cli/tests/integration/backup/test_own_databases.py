@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.backup.hostside.no_follow import Refused
-from ocmt_cli.backup.hostside.own_database import dump_database, restore_database
+from ocmt_cli.backup.hostside.own_database import dump_database, stage_database
+from ocmt_cli.deploy.hostside.restored_data import put_in_place
 
 
 def _database(place: Path) -> Path:
@@ -104,10 +106,20 @@ def test_a_database_that_others_may_have_planted_is_not_opened(
     with pytest.raises(Refused):
         dump_database(place, io.BytesIO())
     with pytest.raises(Refused):
-        restore_database(place, io.BytesIO(b"new"), io.StringIO())
+        stage_database(place, io.BytesIO(b"new"), io.StringIO())
     names = {one.name for one in own.parent.iterdir()}
     assert names <= {"management.db", "other.db", "agent.db", "agents"}
     assert own.is_fifo() or own.read_bytes() != b"new"
+
+
+def _restore(place: Path, content: bytes) -> Path:
+    """Replace the database. Returns where the old one is kept."""
+    staged = io.StringIO()
+    stage_database(place, io.BytesIO(content), staged)
+    move = {"kind": "sqlite", "staged": staged.getvalue(), "place": str(place)}
+    kept = put_in_place(move, "before-restore-1")
+    assert kept is not None
+    return kept
 
 
 def _plain(own: Path) -> Path:
@@ -139,13 +151,11 @@ def test_the_servers_own_database_is_copied_and_comes_back(
     with closing(sqlite3.connect(own)) as changed, changed:
         changed.execute("delete from t")
     own.with_name(".management.db.restore").symlink_to("/etc/passwd")  # a planted draft
-    told = io.StringIO()
-    restore_database(place, io.BytesIO(copy.getvalue()), told)
+    kept = _restore(place, copy.getvalue())
     assert own.stat().st_uid == owner
     assert own.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(own)) as restored:
         assert restored.execute("select a from t").fetchall() == [("kept",)]
-    kept = Path(told.getvalue())
     assert {one.name for one in own.parent.iterdir()} == {"management.db", kept.name}
     with closing(sqlite3.connect(kept)) as before:
         assert before.execute("select a from t").fetchall() == []
@@ -154,12 +164,9 @@ def test_the_servers_own_database_is_copied_and_comes_back(
 @pytest.mark.parametrize("old", [b"", b"not a database", b"SQLite format 3\0 and damaged"])
 def test_a_database_that_cannot_be_read_is_kept_as_it_is(own: Path, old: bytes) -> None:
     own.write_bytes(old)
-    told = io.StringIO()
-    restore_database(own, io.BytesIO(b"new"), told)
+    kept = _restore(own, b"new")
     assert own.read_bytes() == b"new"
-    kept = Path(told.getvalue())
-    assert kept.read_bytes() == old or (old == b"" and kept.exists())
-    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.read_bytes() == old
 
 
 def test_what_is_only_in_the_log_is_kept_too(own: Path) -> None:
@@ -167,7 +174,10 @@ def test_what_is_only_in_the_log_is_kept_too(own: Path) -> None:
         used.execute("pragma journal_mode = wal")
         with used:
             used.execute("insert into t values ('in the log')")
-        told = io.StringIO()
-        restore_database(own, io.BytesIO(b"new"), told)
-    with closing(sqlite3.connect(told.getvalue())) as kept:
+        # Copied as a killed server leaves it: this process would clear the log when it ends.
+        for ending in ("", "-wal"):
+            shutil.copy(f"{own}{ending}", f"{own}.copy{ending}")
+    for ending in ("", "-wal"):
+        os.replace(f"{own}.copy{ending}", f"{own}{ending}")  # noqa: PTH105
+    with closing(sqlite3.connect(_restore(own, b"new"))) as kept:
         assert ("in the log",) in kept.execute("select a from t").fetchall()

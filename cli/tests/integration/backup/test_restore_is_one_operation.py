@@ -1,16 +1,20 @@
 """A restore checks all before it changes anything, and is completed before anything is served."""
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ocmt_cli.backup import restoring
 from ocmt_cli.deploy.host_failures import HostFailed
+from ocmt_cli.deploy.session import Session
 from ocmt_cli.main import main
 from ocmt_testing.deploy.farm import AUTH_TOKEN, VAULT_KEY
 from ocmt_testing.deploy.message_proxy import MessageProxy
@@ -113,7 +117,7 @@ def _refused(installed: Installation, capsys: pytest.CaptureFixture[str]) -> str
 
 def _passes_the_checks(installed: Installation) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(restoring, "_halt", lambda *_: sys.exit("it would begin"))
+        patch.setattr(restoring, "_stage", lambda *_: sys.exit("it would begin"))
         assert installed.restore() == 1
     assert installed.found() == ("new", "new", "new")
 
@@ -188,46 +192,78 @@ def test_a_database_of_another_kind_is_refused_before_anything_is_changed(
     assert "The backup is from SQLite" in _refused(installed, capsys)
 
 
+# The host connections' messages of a restore: lock, status, then begin, halt and finish.
+SWITCH = ("begin_restore", "halt", "finish_restore")
+
+
 @pytest.mark.parametrize(
-    ("cut", "times"),
+    ("step", "host"),
     [
-        ("_put_back", 3),
-        pytest.param("_put_back", 0, marks=pytest.mark.nightly),
-        pytest.param("_put_back", 1, marks=pytest.mark.nightly),
-        pytest.param("_put_back", 2, marks=pytest.mark.nightly),
-        pytest.param("send_agents", 0, marks=pytest.mark.nightly),
+        ("begin_restore", "agent"),
+        ("finish_restore", "agent"),
+        *(
+            pytest.param(step, host, marks=pytest.mark.nightly)
+            for step in SWITCH
+            for host in ("mgmt", "agent")
+        ),
     ],
 )
 def test_a_restore_that_is_cut_is_told_and_completed_by_the_next(
     installed: Installation,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    cut: str,
-    times: int,
+    step: str,
+    host: str,
 ) -> None:
-    real, calls = getattr(restoring, cut), 0
+    real = Session.ask
 
-    def lost(*words: object, **more: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls > times:
-            raise HostFailed("agent", "restore", "the connection was lost")
-        return real(*words, **more)
+    def lost(session: Session, asked: str, *words: Any, **more: Any) -> Any:
+        if (asked, session.host.name) == (step, host):
+            raise HostFailed(host, step, "the connection was lost")
+        return real(session, asked, *words, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(restoring, cut, lost)
+        patch.setattr(Session, "ask", lost)
         assert installed.restore() == 1
     capsys.readouterr()
+    recorded = (step, host) != ("begin_restore", "mgmt")
     assert installed.ocmt("status") == 1
-    assert "RESTORE UNFINISHED" in capsys.readouterr().out
-    assert installed.ocmt("rollback", "mgmt") == 1
-    assert "so its data may be from two points in time" in capsys.readouterr().err
+    assert ("RESTORE UNFINISHED" in capsys.readouterr().out) is recorded
 
     assert installed.restore() == 0
     assert installed.found() == ("old", "old", "old")
     capsys.readouterr()
     installed.ocmt("status")
     assert "UNFINISHED" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["management.db", "agent.db", "u1.tar.gz", "mgmt.env"])
+def test_a_copy_that_fails_changes_nothing_and_stops_nothing(
+    installed: Installation,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+) -> None:
+    real = Path.open
+
+    def failing(path: Path, *words: Any, **more: Any) -> Any:
+        if path.name.endswith(part) and path.is_relative_to(installed.backup) and words == ("rb",):
+            opened.append(path)
+            if len(opened) > 1:  # the first one is for its checksum
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path, *words, **more)
+
+    opened: list[Path] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", failing)
+        assert installed.restore() == 1
+    assert len(opened) == 2
+    assert installed.found() == ("new", "new", "new")
+    capsys.readouterr()
+    installed.ocmt("status")
+    assert "UNFINISHED" not in capsys.readouterr().out
+    assert installed.ocmt("restore", str(installed.backup), "--force") == 0
+    assert installed.found() == ("old", "old", "old")
 
 
 def test_what_was_there_is_kept(

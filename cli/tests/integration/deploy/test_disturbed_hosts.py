@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.deploy import orchestration
-from ocmt_cli.deploy.build import Artefact
-from ocmt_cli.deploy.commands import What, logs_command
+from ocmt_cli.deploy.build import Artefact, write_manifest
+from ocmt_cli.deploy.commands import What
 from ocmt_cli.deploy.inventory import Role
+from ocmt_cli.deploy.logs_command import logs_command
 from ocmt_cli.deploy.source import Source
 from ocmt_cli.main import main
 from ocmt_testing.deploy.message_proxy import MessageProxy
@@ -76,7 +77,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     made = Servers(folder)
     built = folder / "built"
     built.mkdir()
-    (built / "manifest.json").write_text("{}")
+    (built / "file").touch()
+    write_manifest(built)
 
     def source(_: Path) -> StubSource:
         return StubSource(folder, f"{made.commits:012d}", (("ui", f"content-{made.commits}"),))
@@ -213,7 +215,7 @@ def test_a_log_that_is_followed_goes_on_when_the_host_answers_again(
         if polls == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("ocmt_cli.deploy.commands._pause", poll)
+    monkeypatch.setattr("ocmt_cli.deploy.logs_command._pause", poll)
     servers.proxy.disturb("half", ONE, "2")
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(KeyboardInterrupt):

@@ -13,6 +13,8 @@ import pytest
 from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.hostside.installing import install
 
+FIRST, SECOND = (f"2026110{number}T000000Z-{number:012d}" for number in (1, 2))
+
 
 def _wheel(folder: Path, name: str, files: Mapping[str, str]) -> Path:
     info = f"{name}-1.dist-info"
@@ -97,15 +99,15 @@ def test_what_changed_is_run_as_it_is_now(component: Component, text: str) -> No
 
 
 def test_a_release_does_not_depend_on_the_one_before(component: Component) -> None:
-    _install(component, "1", {"ours/__init__.py": "", "ours/a.py": "X = 1"})
-    component.point("1")
-    (component.release("1") / "venv" / "bin" / "python").unlink()
+    _install(component, FIRST, {"ours/__init__.py": "", "ours/a.py": "X = 1"})
+    component.point(FIRST)
+    (component.release(FIRST) / "venv" / "bin" / "python").unlink()
 
-    second = _install(component, "2", {"ours/__init__.py": "", "ours/b.py": "X = 3"})
-    component.point("2")
+    second = _install(component, SECOND, {"ours/__init__.py": "", "ours/b.py": "X = 3"})
+    component.point(SECOND)
     component.prune()
 
-    assert component.releases() == ["2"]
+    assert component.releases() == [SECOND]
     assert _bytecode(second, "ours/b").is_file()
     assert not list(second.glob("ours/**/a.*"))
-    assert _run(component, "2", "import library.deep, ours.b; print(ours.b.X)") == "3"
+    assert _run(component, SECOND, "import library.deep, ours.b; print(ours.b.X)") == "3"

@@ -7,7 +7,7 @@ from subprocess import Popen
 from typing import IO
 
 import pytest
-from ocmt_cli.backup.agents import send_agents
+from ocmt_cli.backup.agents import stage_agents
 from ocmt_cli.backup.manifest import Part
 from ocmt_cli.backup.streams import fetch, send
 from ocmt_cli.deploy.host_failures import HostFailed, Unreachable, explain
@@ -155,7 +155,7 @@ def test_a_host_that_is_lost_during_a_backup_or_restore_is_named(
         send(host, ["true"], large, step="give", first=first)
     part = Part("large", "files", "one", "agent", "/var/lib/ocmt/agents", "", 0)
     with pytest.raises(Unreachable, match=r"^one: restore the agents: the connection was lost"):
-        send_agents(host, "/var/lib/ocmt/agents", tmp_path, [part])
+        stage_agents(host, "/var/lib/ocmt/agents", tmp_path, [part])
 
 
 def test_a_session_with_a_lock_is_kept_while_nothing_is_asked(

@@ -1,6 +1,7 @@
 """Tags of deploys and rollbacks in real checkouts with an origin."""
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ def test_the_newest_tag_after_a_rollback_names_what_serves_and_why(
     told: list[str] = []
     before = _deployed(checkout, "HEAD~1", "20261123T220100Z", told)
     # A clock that is ahead: the rollback is later all the same.
-    after = _deployed(checkout, "HEAD", "20991123T220200Z", told)
+    ahead = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y%m%dT%H%M%SZ")
+    after = _deployed(checkout, "HEAD", ahead, told)
     assert last_deployed(release_tags(checkout)) == {"mgmt": after[-12:]}
 
     tag_rollback(told.append, checkout, "mgmt", before, why)
@@ -81,3 +83,38 @@ def test_a_reason_is_kept_also_where_git_knows_no_name(
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
     tag_rollback(told.append, checkout, "mgmt", release, "it leaks")
     assert told == []
+
+
+@pytest.mark.parametrize("at", ["20991123T220200Z", "99991231T235959Z", "20990231T000000Z"])
+def test_a_tag_from_the_future_does_not_count(checkout: Path, at: str) -> None:
+    before = _deployed(checkout, "HEAD~1", "20261123T220100Z", [])
+    _git(checkout, "tag", f"deploy/mgmt/{at}-{'a' * 12}")
+    assert last_deployed(release_tags(checkout)) == {"mgmt": before[-12:]}
+    told: list[str] = []
+    tag_rollback(told.append, checkout, "mgmt", before, "")
+    (tag,) = _git(checkout, "tag", "--list", "rollback/*").split()
+    assert tag < "rollback/mgmt/2090"
+    assert told == []
+
+
+def test_a_tag_that_exists_with_another_commit_is_told_here_and_at_origin(checkout: Path) -> None:
+    commit, other = (_git(checkout, "rev-parse", one) for one in ("HEAD", "HEAD~1"))
+    release = f"20261123T220100Z-{commit[:12]}"
+    _git(checkout, "push", "origin", f"{other}:refs/tags/deploy/mgmt/{release}")
+    told: list[str] = []
+    _deployed(checkout, "HEAD", "20261123T220100Z", told)
+    (line,) = told
+    assert "was not pushed" in line
+    assert f"git push origin :refs/tags/deploy/mgmt/{release}, then deploy again" in line
+
+    _git(checkout, "tag", "--force", f"deploy/mgmt/{release}", other)
+    told.clear()
+    _deployed(checkout, "HEAD", "20261123T220100Z", told)
+    assert told[0].startswith(f"the tag deploy/mgmt/{release} names another commit ({other}) here")
+
+    _git(checkout, "tag", "--delete", f"deploy/mgmt/{release}")
+    _git(checkout, "push", "origin", f":refs/tags/deploy/mgmt/{release}")
+    for _ in range(2):  # a tag that is there with this commit is no trouble
+        told.clear()
+        _deployed(checkout, "HEAD", "20261123T220100Z", told)
+        assert told == []

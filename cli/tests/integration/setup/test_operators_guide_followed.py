@@ -109,7 +109,7 @@ def _run(
         words = [*words[:-1], servings[1]]
     if "--follow" in words:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ocmt_cli.deploy.commands._pause", _enough)
+            patch.setattr("ocmt_cli.deploy.logs_command._pause", _enough)
             with pytest.raises(KeyboardInterrupt):
                 _ocmt_bare(*words)
         return
@@ -131,7 +131,8 @@ def _enough(_: float) -> None:
 
 
 def _ocmt_bare(*words: str) -> None:
-    from ocmt_cli.deploy.commands import What, logs_command
+    from ocmt_cli.deploy.commands import What
+    from ocmt_cli.deploy.logs_command import logs_command
 
     assert words == ("logs", "mgmt", "--follow")
     logs_command(What.mgmt, follow=True, request="", lines=100)

@@ -40,6 +40,26 @@ def test_format_1_is_read_and_lacks_nothing(tmp_path: Path, part: Part) -> None:
     assert read_manifest(tmp_path).left_out == ()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"role": "root"},
+        {"kind": "program"},
+        {"size": "7"},
+        {"place": None},
+        {"host": 3},
+        {"more": 1},
+    ],
+)
+def test_an_edited_entry_is_refused(tmp_path: Path, part: Part, change: dict[str, object]) -> None:
+    write_manifest(tmp_path, Manifest("2026-11-29T12:00:00+00:00", (part,)))
+    said = json.loads((tmp_path / "manifest.json").read_text())
+    said["parts"][0] |= change
+    (tmp_path / "manifest.json").write_text(json.dumps(said))
+    with pytest.raises(CommandFailed, match=r"manifest.json is missing or damaged"):
+        read_manifest(tmp_path)
+
+
 @pytest.mark.parametrize("change", [{"format": 3}, {"left_out": [{"host": "one"}]}, {"parts": 7}])
 def test_another_format_is_refused(tmp_path: Path, part: Part, change: dict[str, object]) -> None:
     write_manifest(tmp_path, Manifest("2026-11-29T12:00:00+00:00", (part,)))

@@ -190,13 +190,3 @@ def test_a_deploy_that_fails_at_one_host_tells_which_have_it_and_is_rolled_back_
     kept.rename(folder)
     operator.roll_back()
     assert operator.serves() == GOOD
-
-
-def test_a_rollback_of_changed_settings_says_that_it_keeps_them(operator: Operator) -> None:
-    operator.deploy(1)
-    operator.world.component("mgmt", "m").env_file.write_text("A=2\n")
-    operator.deploy(1)
-    operator.roll_back()
-    told = [line for line in operator.world.reported if "only settings (.env)" in line]
-    assert len(told) == 1
-    assert told[0].startswith("m: mgmt: ")

@@ -36,7 +36,7 @@ LOCK = line("lock", who="ada@laptop: deploy of 0123456789ab, since now")
             "migrate R2 failed",
             "no such table",
         ),
-        (line("end_restore", words=[], phase="done"), "restore is complete", ""),
+        (line("finish_restore", words=[], phase="done"), "restore is complete", ""),
     ],
 )
 def test_an_event_says_who_did_what_and_why(entry: str, what: str, why: str) -> None:

@@ -1,27 +1,30 @@
 """What a deploy plans from the hosts' states, and how an ssh failure is reported."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ocmt_cli.checkout import ROOT
-from ocmt_cli.deploy.commands import merged
 from ocmt_cli.deploy.deadlines import deadline_s
 from ocmt_cli.deploy.host_failures import Refused, Unreachable, answer_of, explain
 from ocmt_cli.deploy.hostside import server
 from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.hostside.logs import logs, timed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role, load_inventory
+from ocmt_cli.deploy.logs_command import begin_of, merged
 from ocmt_cli.deploy.plan import decide, may_run_on, problems
 from ocmt_cli.deploy.release_tags import new_release
 from ocmt_cli.deploy.server_status import differences, server_line
+from ocmt_cli.failure import CommandFailed
 
 WELL: dict[str, Any] = {
     "current": "R1", "meta": {"content": "same"}, "settings_changed": False, "settled": True,
     "healthy": ["R0", "R1"], "writable": True, "rsync": True, "free_mb": 9000, "time": 1000.0,
     "env_file": True, "systemd": True, "regretted": {}, "rollback": None, "rolled_back": None,
-    "restore": None, "current_is_folder": False,
+    "restore": None, "current_is_folder": False, "changed_settings": [], "frozen": None,
+    "obstacles": [],
 }  # fmt: skip
 
 
@@ -58,6 +61,9 @@ def test_only_what_differs_or_does_not_do_well_is_deployed(
         ({"rsync": False}, "apt-get install rsync"),
         ({"free_mb": 3}, "only 3 MB are free"),
         ({"time": 1100.0}, "its clock and this machine's differ by +100 s"),
+        ({"time": 900.0}, "its clock and this machine's differ by -100 s"),
+        ({"time": 4.1e9}, "turn on time synchronisation where it is wrong"),
+        ({"obstacles": ["/opt/x/releases"]}, "/opt/x/releases is a file, folder or broken link"),
         ({"env_file": False}, "`./ocmt setup agents-1`"),
         ({"current_is_folder": True}, "/opt/ocmt/agent-server/current is not a link to a release"),
         ({"systemd": False}, 'supervisor = "pidfile"'),
@@ -143,7 +149,7 @@ PENDING = {"from": "R2", "to": "R1", "content": "bad", "who": "ada", "at": "T", 
 _STATUS: dict[str, Any] = {
     "current": "R1", "ok": True, "settled": True, "settings_changed": False, "degraded": False,
     "running": ["R1"], "last_good": "R1", "answer": "200 {}",
-    "certificate": "", "rollback": None, "restore": None, "unmigrated": False,
+    "certificate": "", "rollback": None, "restore": None, "unmigrated": False, "frozen": None,
 }  # fmt: skip
 
 
@@ -203,19 +209,69 @@ def test_logs_are_merged_by_time_and_what_has_none_stays_with_its_line() -> None
     assert [line.split()[0] for line in lines] == ["h1", "h1", "h2", "h1"]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({}, ["a", "b", "c"]),
+        ({"since": "2026-11-30T08:00:00"}, ["b", "c"]),
+        ({"pattern": '"x": "[ac]"'}, ["a", "c"]),
+        ({"since": "2026-11-30T08:00:00", "pattern": '"x": "(a|c)"'}, ["c"]),
+        ({"request": "id-08", "pattern": "b|c"}, ["b"]),
+    ],
+)
+def test_log_lines_are_chosen_by_time_and_expression(
+    tmp_path: Path, wanted: dict[str, str], told: list[str]
+) -> None:
+    component = Component("mgmt", tmp_path, "pidfile", {}, 1, 1, 1, 2)
+    (tmp_path / "log").mkdir()
+    times = {"a": "07:59:59.9", "b": "08:00:00.1", "c": "09:00:00"}
+    (tmp_path / "log" / "20261123T220100Z-a.log").write_text(
+        "".join(
+            json.dumps({"timestamp": f"2026-11-30T{at}Z", "x": name, "request": f"id-{at[:2]}"})
+            + "\n"
+            for name, at in times.items()
+        )
+    )
+    lines = logs(component, 100, wanted)["lines"]
+    assert [json.loads(line["text"])["x"] for line in lines] == told
+
+
+@pytest.mark.parametrize(
+    ("since", "begin"),
+    [
+        ("", ""),
+        ("90s", "2026-11-30T07:58:30"),
+        ("2h", "2026-11-30T06:00:00"),
+        ("3d", "2026-11-27T08:00:00"),
+        ("2026-11-30T07:00", "2026-11-30T07:00:00"),
+        ("2026-11-30T09:00+02:00", "2026-11-30T07:00:00"),
+    ],
+)
+def test_a_time_is_how_long_ago_or_in_utc(since: str, begin: str) -> None:
+    assert begin_of(since, datetime(2026, 11, 30, 8, tzinfo=UTC)) == begin
+
+
+@pytest.mark.parametrize("since", ["yesterday", "10", "-5m", "99999999999999d", "5 m"])
+def test_what_is_no_time_is_refused_with_examples(since: str) -> None:
+    with pytest.raises(CommandFailed, match=r"is no time\. Write how long ago, as in 10m"):
+        begin_of(since, datetime(2026, 11, 30, 8, tzinfo=UTC))
+
+
 def test_the_log_of_a_file_is_followed_from_where_it_was(tmp_path: Path) -> None:
     component = Component("mgmt", tmp_path, "pidfile", {}, 1, 1, 1, 2)
     (tmp_path / "log").mkdir()
     file = tmp_path / "log" / "20261123T220100Z-a.log"
     # The same line twice is two lines; half a line is none yet.
     file.write_text("same\nsame\nhal")
-    first = logs(component, 100, "")
+    first = logs(component, 100, {})
     assert [line["text"] for line in first["lines"]] == ["same", "same"]
     with file.open("a") as log:
         log.write("f\nid-1 x\n")
-    then = logs(component, 1, "", first["after"])
+    then = logs(component, 1, {}, first["after"])
     assert [line["text"] for line in then["lines"]] == ["half", "id-1 x"]
-    assert [line["text"] for line in logs(component, 100, "id-1")["lines"]] == ["id-1 x"]
+    assert [line["text"] for line in logs(component, 100, {"request": "id-1"})["lines"]] == [
+        "id-1 x"
+    ]
 
 
 @pytest.mark.parametrize(

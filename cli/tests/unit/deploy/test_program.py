@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.deploy.program import packed
+from ocmt_cli.deploy.session import _PROGRAM
 
 _IMPORT_ALL = """\
 import importlib, sys
@@ -17,17 +18,17 @@ for name in sys.argv[2:]:
 """
 
 
-@pytest.mark.parametrize("place", ["deploy/hostside", "setup/hostside", "backup/hostside"])
+@pytest.mark.parametrize("places", [_PROGRAM, ("setup/hostside",), ("backup/hostside",)])
 def test_each_module_that_is_sent_can_be_imported_on_a_host_with_nothing_installed(
-    place: str, tmp_path: Path
+    places: tuple[str, ...], tmp_path: Path
 ) -> None:
-    size, program = packed(place).split(b"\n", 1)
+    size, program = packed(*places).split(b"\n", 1)
     assert int(size) == len(program)
     sent = tmp_path / "sent.zip"
     sent.write_bytes(program)
     with zipfile.ZipFile(io.BytesIO(program)) as archive:
         files = [name for name in archive.namelist() if not name.endswith("__init__.py")]
-    assert any(name.startswith(f"ocmt_cli/{place}/") for name in files)
+    assert any(name.startswith(f"ocmt_cli/{places[0]}/") for name in files)
     modules = [name.removesuffix(".py").replace("/", ".") for name in files]
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _IMPORT_ALL, str(sent), *modules],

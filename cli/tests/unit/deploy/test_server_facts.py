@@ -23,10 +23,10 @@ def component(tmp_path: Path) -> Component:
 
 def _runs(component: Component) -> None:
     """This process stands in for the release."""
-    gate = supervisor_of(component).gate("r1")
-    gate.parent.mkdir(parents=True, exist_ok=True)
+    ready = supervisor_of(component).readiness_socket("r1")
+    ready.parent.mkdir(parents=True, exist_ok=True)
     note = f'{{"pid": {os.getpid()}, "ticks": {start_ticks(os.getpid())}}}'
-    gate.with_suffix(".pid").write_text(note)
+    ready.with_suffix(".pid").write_text(note)
     assert supervisor_of(component).is_alive("r1")
 
 
@@ -39,7 +39,7 @@ def test_a_server_that_runs_and_does_not_answer_is_not_taken_for_stopped(
     _runs(component)
     listener = socket.socket(socket.AF_UNIX)
     with listener:
-        listener.bind(str(supervisor_of(component).gate("r1")))
+        listener.bind(str(supervisor_of(component).readiness_socket("r1")))
         listener.listen()
 
         def answer() -> None:

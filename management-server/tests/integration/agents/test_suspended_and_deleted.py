@@ -86,7 +86,7 @@ async def gone(admin: httpx2.AsyncClient, user_id: str) -> None:
     await row_becomes(admin, user_id, lambda row: row is None)
 
 
-async def test_a_suspended_users_agent_is_stopped_until_they_are_reinstated(
+async def test_a_suspended_users_agent_is_stopped_until_they_are_reactivated(
     app: FastAPI,
     admin: httpx2.AsyncClient,
     bob: httpx2.AsyncClient,
