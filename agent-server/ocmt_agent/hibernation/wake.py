@@ -114,6 +114,12 @@ class WakeTransitions:
             agent.in_flight -= 1
             self._registry.touch(agent, kind)  # idle counts from the end of a long answer
 
+    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+        agent = self._registry.find(user_id)
+        if agent is not None:
+            self._memory.answered(agent)
+            self._registry.touch(agent, kind)  # idle counts from the end of a long answer
+
     def doubt(self, access: GatewayAccess) -> None:
         agent = self._registry.find(access.user_id)
         if agent is not None and agent.access is access:
