@@ -41,7 +41,6 @@ from ocmt_agent.runtime.docker_container import (
     config_file,
     container_config,
     prepare_folders,
-    write_container_config,
 )
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
 from ocmt_agent.runtime.docker_engine import (
@@ -145,12 +144,11 @@ class DockerRuntime:
                     limits=self._limits,
                     gateway=gateway,
                 )
-                if await self._is_made(spec.user_id, config):
-                    with translated_writing():
-                        await asyncio.to_thread(write_container_config, home, written)
-                    return
+                made = await self._is_made(spec.user_id, config)
+                # At every start: what is damaged or missing there is this server's to mend.
                 await asyncio.to_thread(prepare_folders, home, account, written)
-                await self._make(spec.user_id, config)
+                if not made:
+                    await self._make(spec.user_id, config)
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
         async with self._lock(user_id):
