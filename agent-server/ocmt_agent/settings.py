@@ -67,7 +67,9 @@ class AgentSettings(Settings):
         1_800_000, description="idle time after which an agent is paused, in milliseconds"
     )
     stop_after_ms: Milliseconds = Field(
-        14_400_000, description="time paused after which an agent is stopped, in milliseconds"
+        14_400_000,
+        description="time paused after which an agent is stopped, in milliseconds; unless it is "
+        "set, one that sleeps in swap on disk is stopped only when swap gets short",
     )
     hibernation_check_interval: Milliseconds = Field(
         60_000, description="time between two sweeps over all agents, in milliseconds"
@@ -103,6 +105,11 @@ class AgentSettings(Settings):
         description="stop all agents when the server stops; otherwise they keep running and the "
         "next start finds them",
     )
+
+    @property
+    def stop_by_need(self) -> bool:
+        """Whether agents asleep in swap are stopped by need: STOP_AFTER_MS was not set."""
+        return "stop_after_ms" not in self.model_fields_set
 
     @field_validator("auth_token")
     @classmethod

@@ -81,6 +81,7 @@ async def open_parts(
             pause_after=timedelta(milliseconds=settings.pause_after_ms),
             stop_after=timedelta(milliseconds=settings.stop_after_ms),
             check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
+            stop_by_need=settings.stop_by_need,
         )
         if gateway is None:
             gateway = control = OpenClawControl(session)
@@ -151,7 +152,9 @@ async def open_parts(
             memory=memory,
             hibernation=hibernation,
             provisioning=provisioning,
-            health=ServerHealth(runtime, registry, memory, clock=clock, credentials=credentials),
+            health=ServerHealth(
+                runtime, registry, memory, times=times, clock=clock, credentials=credentials
+            ),
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,

@@ -135,7 +135,7 @@ class Actor(StrEnum):
     POLICY = "policy"
     """The clock: idle time, time paused, office hours."""
     PRESSURE = "pressure"
-    """An eviction: another agent's wake needed memory."""
+    """A shortage of memory: another agent's wake needed it, or swap is short."""
     RUNTIME = "runtime"
     """Drift found by a reconcile: a crash, a kill, a command outside of OCMT."""
 
@@ -281,6 +281,10 @@ class MemoryHealth(Wire):
     zswap: bool
     prefetch: bool
     psi: bool
+    stop_after_ms: int | None = None
+    """Time asleep after which an agent is stopped; `None`: only when swap gets short."""
+    swap_reserve: int | None = None
+    """Bytes of free swap below which agents are stopped, longest idle first; `None`: by time."""
     host: HostFigures
     advice: list[str] = Field(default_factory=list)
     """How to save more memory, a sentence each; these are not problems."""

@@ -7,6 +7,7 @@ from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.version import release_version
 
 from ocmt_agent.clock import Clock
+from ocmt_agent.decisions.sleep_policy import Times
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.memory.report import memory_health
 from ocmt_agent.records.registry import AgentRegistry
@@ -22,6 +23,7 @@ class ServerHealth:
         registry: AgentRegistry,
         memory: MemoryManager,
         *,
+        times: Times,
         clock: Clock,
         credentials: HostCredentials | None = None,
     ) -> None:
@@ -29,6 +31,7 @@ class ServerHealth:
         self._runtime = runtime
         self._registry = registry
         self._memory = memory
+        self._times = times
         self._clock = clock
         self._version = release_version("ocmt-agent")
         self._read_at = -_READ_EVERY_S
@@ -46,7 +49,7 @@ class ServerHealth:
             runtime=self._runtime.name,
             problems=problems,
             version=self._version,
-            memory=memory_health(self._memory),
+            memory=memory_health(self._memory, self._times),
             tls=self._tls(),
         )
 

@@ -1,5 +1,6 @@
 """Why an agent changed its state, and who caused it, as its events report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ocmt_common.agent_api import Actor
@@ -18,6 +19,7 @@ NEW_TOKEN = TransitionReason(Actor.OPERATOR, "new agent token")
 ORDERED = TransitionReason(Actor.OPERATOR, "ordered")
 DISABLED = TransitionReason(Actor.OPERATOR, "disabled")
 REVERT = TransitionReason(Actor.OPERATOR, "back to the copy of its state")
+FORCED = TransitionReason(Actor.OPERATOR, "ordered by force")
 RESTART = TransitionReason(Actor.OPERATOR, "restart")
 SERVER_STOPS = TransitionReason(Actor.OPERATOR, "the server stops")
 DISK_FULL = TransitionReason(Actor.POLICY, "it uses too much of the disk")
@@ -28,6 +30,9 @@ WAKES = {
     WakeReason.OFFICE: TransitionReason(Actor.POLICY, str(WakeReason.OFFICE)),
     WakeReason.NEVER_SLEEPS: TransitionReason(Actor.POLICY, str(WakeReason.NEVER_SLEEPS)),
 }
+GIVEN_BACK = TransitionReason(Actor.POLICY, "memory given back")
+TRIMMED = TransitionReason(Actor.PRESSURE, "memory trimmed while awake")
+SWAP_SHORT = TransitionReason(Actor.PRESSURE, "swap is short, and it was idle for longest")
 PRESSURE = TransitionReason(Actor.PRESSURE, "memory was needed for another agent")
 NO_ANSWER = TransitionReason(Actor.RUNTIME, "it did not answer when it was thawed")
 RUNTIME_WENT_AWAY = TransitionReason(Actor.RUNTIME, "the runtime went away")
@@ -35,6 +40,13 @@ RUNTIME_WENT_AWAY = TransitionReason(Actor.RUNTIME, "the runtime went away")
 
 def request(kind: str) -> TransitionReason:
     return TransitionReason(Actor.USER, f"{kind} request")
+
+
+def forced(cut: Sequence[str]) -> TransitionReason:
+    """The reason of an order that did not wait for the work in `cut`."""
+    if not cut:
+        return FORCED
+    return TransitionReason(FORCED.who, f"{FORCED.why}, cutting short: {'; '.join(cut)}")
 
 
 def failed(code: str) -> TransitionReason:

@@ -1,8 +1,9 @@
 """The metrics of `GET /metrics`: agents by state, transitions, wakes, the host's memory."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from ocmt_common.agent_api import HibernationCounts, HibernationState, StateEvent
+from ocmt_common.agent_api import HibernationCounts, HibernationState, PausedMemory, StateEvent
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -57,6 +58,13 @@ class Metrics:
             "ocmt_agent_queued_wakes", "Wakes that wait for their turn.", registry=self._registry
         )
 
+        self._sleepers = Gauge(
+            "ocmt_sleeping_agents",
+            "Paused agents by where their memory is.",
+            ("memory",),
+            registry=self._registry,
+        )
+
     def observe(self, event: StateEvent) -> None:
         self._transitions.labels(str(event.from_state or "none"), str(event.to_state)).inc()
 
@@ -74,6 +82,10 @@ class Metrics:
 
     def follow_queue(self, length: Callable[[], float]) -> None:
         self._queued.set_function(length)
+
+    def follow_sleepers(self, count: Callable[[PausedMemory | None], int]) -> None:
+        for memory in (*PausedMemory, None):
+            self._sleepers.labels(memory or "unmeasured").set_function(partial(count, memory))
 
     def follow_host(self, read: Callable[[], HostFigures | None]) -> None:
         self._registry.register(_HostMemory(read))

@@ -15,6 +15,7 @@ from ocmt_common.agent_api import (
     AgentPolicy,
     HibernationCounts,
     HibernationState,
+    PausedMemory,
     StateEvent,
 )
 from ocmt_common.problems import Problem
@@ -39,6 +40,7 @@ _EVENTS_KEPT_FOR = timedelta(days=90)
 class AgentRegistry:
     def __init__(self, store: AgentStore, *, hub: EventHub, clock: Clock) -> None:
         self.metrics = Metrics(self.counts)
+        self.metrics.follow_sleepers(self._sleepers)
         self.problem: str | None = None
         """Why the database cannot be written now, and what to do."""
         self._store = store
@@ -73,6 +75,11 @@ class AgentRegistry:
         for agent in self._agents.values():
             setattr(counts, agent.state, getattr(counts, agent.state) + 1)
         return counts
+
+    def _sleepers(self, memory: PausedMemory | None) -> int:
+        """How many paused agents have their memory there; `None` for those not measured."""
+        paused = (a for a in self._agents.values() if a.state is HibernationState.PAUSED)
+        return sum(agent.paused_memory is memory for agent in paused)
 
     def is_agent_token(self, token: str) -> bool:
         """Whether `token` is an agent token of this host, looked up by its hash."""
@@ -190,6 +197,8 @@ class AgentRegistry:
                 agent.self_wakes, agent.wake_again_at = 0, 0.0
         agent.state_since = event.at
         agent.failure = failure
+        if to is not HibernationState.PAUSED:
+            agent.paused_memory = None
         if to is not HibernationState.RUNNING:
             agent.access = None
             agent.blockers = []
@@ -197,17 +206,23 @@ class AgentRegistry:
         self.metrics.observe(event)
         await self._tell(agent, event)
 
-    async def gave_back(
-        self, agent: Agent, *, before_bytes: int, after_bytes: int, duration_ms: float
+    async def memory_moved(
+        self,
+        agent: Agent,
+        *,
+        why: TransitionReason,
+        before_bytes: int,
+        after_bytes: int,
+        duration_ms: float,
     ) -> None:
-        """Publish that a paused agent's memory was reclaimed; its state does not change."""
+        """Publish that an agent's memory was reclaimed or trimmed; its state does not change."""
         event = StateEvent(
             user_id=agent.user_id,
             at=self._clock.now(),
             from_state=agent.state,
             to_state=agent.state,
-            who=Actor.POLICY,
-            why="memory given back",
+            who=why.who,
+            why=why.why,
             duration_ms=duration_ms,
             memory_before_bytes=before_bytes,
             memory_after_bytes=after_bytes,

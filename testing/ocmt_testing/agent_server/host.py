@@ -16,7 +16,12 @@ from ocmt_agent.records.agent import Agent
 from ocmt_agent.settings import AgentSettings
 from ocmt_agent.tool_servers.containers import ToolContainers
 from ocmt_agent.wiring import open_parts
-from ocmt_common.agent_api import AUTH_HEADER, HibernationState, ProvisionRequest
+from ocmt_common.agent_api import (
+    AUTH_HEADER,
+    HibernationState,
+    PausedMemory,
+    ProvisionRequest,
+)
 from ocmt_common.settings import load
 
 from ocmt_testing.agent_server.fake_clock import FakeClock
@@ -61,6 +66,10 @@ class Host:
     def state(self, user_id: str = "ada") -> HibernationState:
         """The agent's state, read anew: mypy keeps a narrowed `agent.state` across an await."""
         return self.parts.registry.get(user_id).state
+
+    def paused_memory(self, user_id: str = "ada") -> PausedMemory | None:
+        """Where a paused agent's memory is, read anew like `state`."""
+        return self.parts.registry.get(user_id).paused_memory
 
     async def sweep(self) -> None:
         await self.parts.hibernation.loop.sweep()
