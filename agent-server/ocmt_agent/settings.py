@@ -91,6 +91,13 @@ class AgentSettings(Settings):
         description="disk that one agent may use, in MB, and 64 files for each of them; at twice "
         "as much, or when the host's disk is nearly full, it is stopped",
     )
+    spare_agents: int = Field(
+        5,
+        ge=0,
+        le=100,
+        description="most agents that are made beforehand for new users, on a host with swap on "
+        "disk; 0: none",
+    )
     max_body_bytes: int = Field(
         26_214_400, ge=1024, le=2**40, description="largest request body accepted, in bytes"
     )

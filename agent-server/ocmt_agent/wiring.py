@@ -32,7 +32,10 @@ from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.records.store import AgentStore
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.homes import HomedRuntime, Homes
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.spares.keeper import SpareKeeper
+from ocmt_agent.spares.warm_up import GatewayWarmUp, WarmUp
 from ocmt_agent.tool_servers.containers import ToolContainers
 from ocmt_agent.tool_servers.docker_containers import DockerToolContainers
 from ocmt_agent.tool_servers.manager import ToolServers
@@ -42,6 +45,10 @@ _ROOM_FOR_TOOLS_BYTES = 512 * 1024 * 1024
 """Of `MemAvailable` that a tool server's start needs: its limit, and as much to spare."""
 
 
+def _load() -> float:
+    return os.getloadavg()[0]
+
+
 @asynccontextmanager
 async def open_parts(
     settings: AgentSettings,
@@ -49,7 +56,9 @@ async def open_parts(
     runtime: Runtime,
     clock: Clock,
     gateway: GatewayControl | None = None,
+    warm_up: WarmUp | None = None,
     read_host: HostReader = host_figures,
+    read_load: Callable[[], float] = _load,
     memory_manager: Callable[..., MemoryManager] = MemoryManager,
     credentials: HostCredentials | None = None,
     tool_containers: ToolContainers | None = None,
@@ -58,7 +67,7 @@ async def open_parts(
 
     On exit, streams end, transitions in flight are cancelled and unsaved records are written. The
     agents keep running, unless STOP_AGENTS_ON_EXIT is set. The caller closes `runtime`. `gateway`,
-    `read_host`, `memory_manager` and `tool_containers` are for tests.
+    `warm_up`, `read_host`, `read_load`, `memory_manager` and `tool_containers` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
@@ -74,7 +83,9 @@ async def open_parts(
             )
         )
         hub = EventHub()
-        registry = AgentRegistry(store, hub=hub, clock=clock)
+        homes = Homes()
+        runtime = HomedRuntime(runtime, homes)
+        registry = AgentRegistry(store, hub=hub, clock=clock, homes=homes)
         await registry.load()
         stack.push_async_callback(registry.flush)
         times = Times(
@@ -123,12 +134,25 @@ async def open_parts(
         stack.push_async_callback(tool_servers.close)
         tools_versions = ToolsVersions(runtime, gateway, registry, hibernation.wakes, clock=clock)
         stack.push_async_callback(tools_versions.close)
+        spares = SpareKeeper(
+            runtime,
+            registry,
+            hibernation,
+            memory,
+            warm_up or GatewayWarmUp(session),
+            most=settings.spare_agents,
+            read_host=read_host,
+            read_load=read_load,
+            clock=clock,
+        )
         provisioning = Provisioning(
             runtime,
             registry,
             hibernation,
             memory,
             states,
+            spares=spares,
+            gateway=gateway,
             tool_servers=tool_servers,
             clock=clock,
         )
@@ -152,8 +176,9 @@ async def open_parts(
             memory=memory,
             hibernation=hibernation,
             provisioning=provisioning,
+            spares=spares,
             health=ServerHealth(
-                runtime, registry, memory, times=times, clock=clock, credentials=credentials
+                runtime, registry, memory, spares, times=times, clock=clock, credentials=credentials
             ),
             admin=GatewayAdmin(session),
             disk=disk,
@@ -175,6 +200,7 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
     loops = (
         parts.hibernation.loop.run(),
         parts.memory.run(),
+        parts.spares.run(),
         parts.disk.run(),
         parts.states.run(),
         parts.tools_versions.write_all(),

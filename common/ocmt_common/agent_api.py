@@ -290,6 +290,15 @@ class MemoryHealth(Wire):
     """How to save more memory, a sentence each; these are not problems."""
 
 
+class SparesHealth(Wire):
+    """Agents that are made beforehand for new users."""
+
+    ready: int
+    wanted: int
+    why: str
+    """Why not more are wanted."""
+
+
 class TlsHealth(Wire):
     """An agent server's TLS certificate and tokens, which `ocmt renew` checks."""
 
@@ -311,6 +320,7 @@ class AgentServerHealth(Wire):
     """What is wrong, with the remedy, a sentence each; empty when `status` is `ok`."""
     version: str = "unknown"
     memory: MemoryHealth | None = None
+    spares: SparesHealth | None = None
     tls: TlsHealth | None = None
     """`None` when management is on the same host."""
 

@@ -14,6 +14,8 @@ class TransitionReason:
     why: str
 
 
+BEFOREHAND = TransitionReason(Actor.POLICY, "made beforehand")
+CLAIMED = TransitionReason(Actor.USER, "provision of an agent made beforehand")
 PROVISION = TransitionReason(Actor.USER, "provision")
 NEW_TOKEN = TransitionReason(Actor.OPERATOR, "new agent token")
 ORDERED = TransitionReason(Actor.OPERATOR, "ordered")
@@ -47,6 +49,11 @@ def forced(cut: Sequence[str]) -> TransitionReason:
     if not cut:
         return FORCED
     return TransitionReason(FORCED.who, f"{FORCED.why}, cutting short: {'; '.join(cut)}")
+
+
+def claim_failed(why: str) -> TransitionReason:
+    """The reason of a new boot in place of an agent made beforehand."""
+    return TransitionReason(Actor.RUNTIME, f"the agent made beforehand is not used: {why}")
 
 
 def failed(code: str) -> TransitionReason:

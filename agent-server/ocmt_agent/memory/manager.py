@@ -149,6 +149,13 @@ class MemoryManager:
         if tracked is not None:
             tracked.answered.set()
 
+    def renamed(self, home: str, agent: Agent) -> None:
+        """The spare with that home was claimed: what is known of its memory is the agent's."""
+        tracked = self._agents.pop(home, None)
+        if tracked is not None:
+            self._agents[agent.user_id] = tracked
+        self._store.forget(home)
+
     def found(self, agent: Agent) -> None:
         """The agent's record was corrected: its container changed without this server."""
         match agent.state:
@@ -191,7 +198,7 @@ class MemoryManager:
 
     async def look(self) -> None:
         host = self.host()
-        for agent in self._registry.all():
+        for agent in (*self._registry.all(), *self._registry.spares()):
             if agent.lock.locked():
                 continue  # in transition, which notifies us
             match agent.state:

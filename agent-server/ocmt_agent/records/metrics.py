@@ -58,6 +58,17 @@ class Metrics:
             "ocmt_agent_queued_wakes", "Wakes that wait for their turn.", registry=self._registry
         )
 
+        self._claims = Counter(
+            "ocmt_agent_claims",
+            "New users, by whether an agent made beforehand was there and worked.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        self._spares = Gauge(
+            "ocmt_spare_agents",
+            "Agents made beforehand that are ready for new users.",
+            registry=self._registry,
+        )
         self._sleepers = Gauge(
             "ocmt_sleeping_agents",
             "Paused agents by where their memory is.",
@@ -82,6 +93,13 @@ class Metrics:
 
     def follow_queue(self, length: Callable[[], float]) -> None:
         self._queued.set_function(length)
+
+    def provisioned(self, outcome: str) -> None:
+        """A new user got an agent: `claimed`, `failed` (to use a spare) or `none` (was there)."""
+        self._claims.labels(outcome).inc()
+
+    def follow_spares(self, count: Callable[[], float]) -> None:
+        self._spares.set_function(count)
 
     def follow_sleepers(self, count: Callable[[PausedMemory | None], int]) -> None:
         for memory in (*PausedMemory, None):

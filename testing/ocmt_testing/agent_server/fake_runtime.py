@@ -118,6 +118,12 @@ class FakeRuntime:
             self.containers[spec.user_id] = FakeContainer(spec)
         self.tools_versions[spec.user_id] = spec.tools_version
 
+    async def is_current(self, spec: AgentSpec) -> bool:
+        await self._called("is_current")
+        existing = self.containers.get(spec.user_id)
+        as_made = existing and replace(existing.spec, tools_version=spec.tools_version) == spec
+        return bool(as_made) and self.started_openclaw.get(spec.user_id) == self.openclaw
+
     async def set_tools_version(self, user_id: str, version: int) -> None:
         await self._called("set_tools_version")
         self.tools_versions[user_id] = version
