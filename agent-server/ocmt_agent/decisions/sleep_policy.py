@@ -13,9 +13,8 @@ from ocmt_common.agent_api import HibernationState
 
 from ocmt_agent.decisions.office_hours import Hours
 
-COLD_LEAD = timedelta(seconds=60)
-"""How long before a job a stopped agent is woken; a gateway boots in 7-11 s on two cores, and took
-25-35 s on two slow ones."""
+COLD_LEAD = timedelta(seconds=30)
+"""How long before a job a stopped agent is woken; a gateway boots in 7-11 s on two cores."""
 THAW_LEAD = timedelta(seconds=5)
 """How long before a job a paused agent is woken; a thaw takes well under a second."""
 _DRIFT = timedelta(seconds=5)

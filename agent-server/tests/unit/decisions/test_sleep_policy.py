@@ -43,8 +43,8 @@ def situation(
         # A job is met in time, one look early; the colder the agent the earlier.
         (situation(S.PAUSED, until_job=2 * MINUTE), Action.NOTHING),
         (situation(S.PAUSED, until_job=MINUTE), Action.WAKE),
-        (situation(S.STOPPED, until_job=2.5 * MINUTE), Action.NOTHING),
-        (situation(S.STOPPED, until_job=2 * MINUTE), Action.WAKE),
+        (situation(S.STOPPED, until_job=2 * MINUTE), Action.NOTHING),
+        (situation(S.STOPPED, until_job=1.5 * MINUTE), Action.WAKE),
         (situation(S.STOPPED, until_job=-500 * MINUTE), Action.WAKE),
         # Woken for a job, it waits for it, then sleeps again soon after.
         (situation(S.RUNNING, idle=99 * MINUTE, until_job=MINUTE), Action.NOTHING),
